@@ -1,0 +1,129 @@
+"""The schema as PostgreSQL described it: tables, columns, keys.
+
+A node fills these from `pg_catalog` and sends them as JSON; everything else in the catalog is computed from them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Action = Literal["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"]
+Match = Literal["SIMPLE", "FULL", "PARTIAL"]
+
+
+class TableName(msgspec.Struct, frozen=True, order=True):
+    """A table's name, exactly as PostgreSQL stores it (no quotes)."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        """`name` in schema public, else `schema.name`: the form that the API uses."""
+        return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
+
+    @property
+    def qualified(self) -> str:
+        """`schema.name`, the form that router and node use between them."""
+        return f"{self.schema}.{self.name}"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of a table.
+
+    `type` is the type as PostgreSQL prints it (`format_type`), with its modifier; `base_type` is the name of the type
+    below all domains without modifier (`int4`, `uuid`, `varchar`, `_int8` for an array).
+    """
+
+    name: str
+    type: str
+    base_type: str
+    not_null: bool
+    default: str | None = None
+    generated: bool = False
+    identity: Literal["", "ALWAYS", "BY DEFAULT"] = ""
+    max_length: int | None = None
+    """Of varchar(n) and char(n): n."""
+    deterministic_collation: bool = True
+    """False only for text columns whose collation calls unequal texts equal."""
+    comment: str | None = None
+
+
+class UniqueKey(msgspec.Struct, frozen=True):
+    """A PRIMARY KEY, a UNIQUE constraint, or a unique index.
+
+    `columns` are the plain key columns; `plain` is False for an index that is partial or over expressions, which then
+    may have fewer columns than keys.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    primary: bool = False
+    constraint: bool = True
+    plain: bool = True
+    nulls_not_distinct: bool = False
+    deferrable: bool = False
+
+
+class Exclusion(msgspec.Struct, frozen=True):
+    """An EXCLUDE constraint; `equal_columns` are the columns compared with `=`."""
+
+    name: str
+    equal_columns: tuple[str, ...]
+
+
+class ForeignKey(msgspec.Struct, frozen=True):
+    """A foreign key, its columns paired in order with the parent's."""
+
+    name: str
+    table: TableName
+    columns: tuple[str, ...]
+    parent: TableName
+    parent_columns: tuple[str, ...]
+    match: Match = "SIMPLE"
+    on_delete: Action = "NO ACTION"
+    on_update: Action = "NO ACTION"
+    on_delete_columns: tuple[str, ...] = ()
+    """The column list of SET NULL or SET DEFAULT; empty means all columns."""
+    deferrable: bool = False
+    initially_deferred: bool = False
+    validated: bool = True
+    comment: str | None = None
+
+
+class Table(msgspec.Struct, frozen=True):
+    """An ordinary table; `kind` is pg_class.relkind ('r', or 'p' for a partitioned table)."""
+
+    name: TableName
+    columns: tuple[Column, ...]
+    unique_keys: tuple[UniqueKey, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    comment: str | None = None
+    kind: str = "r"
+    inherits: bool = False
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The primary key's columns; empty if there is none."""
+        return next((key.columns for key in self.unique_keys if key.primary), ())
+
+
+class Database(msgspec.Struct, frozen=True):
+    """All tables and foreign keys of a schema, each sorted by name."""
+
+    tables: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The description as JSON."""
+        return msgspec.json.encode(self)
+
+    @staticmethod
+    def from_json(text: bytes) -> Database:
+        """The description of that JSON. Raises msgspec.ValidationError if it is none."""
+        return msgspec.json.decode(text, type=Database)

@@ -1,0 +1,75 @@
+"""Where each table's rows live and how each foreign key is enforced: the result of planning a schema."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from catalog.model import ForeignKey, Table, TableName
+
+Placement = Literal["sharded", "reference"]
+
+
+class TablePlan(msgspec.Struct, frozen=True):
+    """Where a table's rows live.
+
+    `shard_key` is the column that places a row, None for a reference table. `slot_column` is the uuid PRIMARY KEY
+    that carries its row's slot, None if there is none (or if it is the shard key itself).
+    """
+
+    table: Table
+    placement: Placement
+    shard_key: str | None = None
+    slot_column: str | None = None
+
+    @property
+    def locators(self) -> tuple[str, ...]:
+        """The columns whose value alone tells a row's slot."""
+        return tuple(column for column in (self.shard_key, self.slot_column) if column is not None)
+
+
+class ReferencedKey(msgspec.Struct, frozen=True):
+    """A unique key of a sharded parent that at least one cross-shard key references.
+
+    One shadow table on each shard and one pin table on each shard serve all foreign keys that reference it.
+    `id` names it in RPCs: `schema.table(column,column)`. The shadow table has the parent's own name, in a schema of its
+    own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
+    slot.
+    """
+
+    id: str
+    parent: TableName
+    columns: tuple[str, ...]
+    locator: str
+    shadow: TableName
+    pin: TableName
+
+
+class KeyPlan(msgspec.Struct, frozen=True):
+    """How a foreign key is enforced; `referenced_key` is a ReferencedKey.id for a cross-shard key, else None."""
+
+    foreign_key: ForeignKey
+    kind: Literal["local", "cross-shard"]
+    reason: str
+    advice: str = ""
+    referenced_key: str | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The plan of a schema, each list sorted by name."""
+
+    tables: tuple[TablePlan, ...]
+    keys: tuple[KeyPlan, ...]
+    referenced_keys: tuple[ReferencedKey, ...]
+
+    def table(self, name: TableName) -> TablePlan | None:
+        """The plan of that table."""
+        return next((table for table in self.tables if table.table.name == name), None)
+
+    def referenced_key(self, identifier: str) -> ReferencedKey:
+        """The referenced key of that id. Raises KeyError."""
+        for key in self.referenced_keys:
+            if key.id == identifier:
+                return key
+        raise KeyError(identifier)

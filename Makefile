@@ -1,0 +1,80 @@
+# Everything a developer runs. Each target installs what it needs first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PROTOS := $(wildcard protos/crosskey/v1/*.proto)
+PACKAGES := catalog serving shard_node router clients/crosskey clients/crosskey_cli
+POSTGRES_15 := /usr/lib/postgresql/15/bin
+
+SCHEMA ?= examples/messenger/schema.sql
+SHARDS ?= 3
+LISTEN ?= 127.0.0.1:7400
+DATA ?= .crosskey
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock generate format lint test test-pg15 up demo bench clean
+
+help: ## Show this list.
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(INSTALLED) ## Make .venv with everything pinned, and the command .venv/bin/crosskey.
+
+$(INSTALLED): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Crosskey needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Needs uv on the PATH.
+	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements.lock
+	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-dev.lock \
+		--all-extras --constraint requirements.lock
+
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey/v1 from protos/.
+	$(call protoc,clients)
+
+# $(call protoc,FOLDER): writes the stubs of all protos to FOLDER.
+define protoc
+$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+	--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+endef
+
+format: $(INSTALLED) ## Format Python and protos in place.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write
+
+lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs are up to date.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(PACKAGES) tests bench
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	rm -rf build/stubs && mkdir -p build/stubs
+	$(call protoc,build/stubs)
+	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
+
+test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
+	$(BIN)/pytest
+
+test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15.
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service
+
+up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
+	$(BIN)/crosskey up --schema $(SCHEMA) --shards $(SHARDS) --listen $(LISTEN) --data $(DATA)
+
+demo: $(INSTALLED) ## Start a cluster with real data, tell the story, stop it.
+	$(BIN)/crosskey demo
+
+bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
+	$(BIN)/python -m bench
+
+clean: ## Remove what the other targets made, but for the data of `make up`.
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The command `crosskey`: a cluster on this machine, and everything one does to it from a terminal."""

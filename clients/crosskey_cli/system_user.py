@@ -1,0 +1,48 @@
+"""Whom PostgreSQL runs as: it refuses to run as root."""
+
+import fcntl
+import os
+import pwd
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+POSTGRES_USER = "crosskey-postgres"
+
+
+def postgres_user() -> str | None:
+    """Return the system user to run PostgreSQL as; None for whoever runs this. Root gets a user made for it."""
+    if os.geteuid() != 0:
+        return None
+    # Two clusters may start at the same moment on a machine that has no such user yet.
+    with (Path(tempfile.gettempdir()) / "crosskey-postgres-user.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _exists(POSTGRES_USER):
+            subprocess.run(["useradd", "--system", POSTGRES_USER], check=True, capture_output=True)  # noqa: S607
+    return POSTGRES_USER
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def give_folder_to(folder: Path, user: str | None) -> None:
+    """Make `folder` private to `user`, and its parents passable for them; only make it private if user is None."""
+    folder.chmod(stat.S_IRWXU)
+    if user is not None:
+        account = pwd.getpwnam(user)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        make_passable(folder)
+
+
+def make_passable(path: Path) -> None:
+    """Let every user pass through the folders above `path`, without letting them list what is inside."""
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)

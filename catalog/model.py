@@ -89,11 +89,14 @@ class ForeignKey(msgspec.Struct, frozen=True):
     deferrable: bool = False
     initially_deferred: bool = False
     validated: bool = True
+    """False for NOT VALID and NOT ENFORCED."""
+    period: bool = False
+    """True for a temporal key (PERIOD), whose last pair is compared by overlap."""
     comment: str | None = None
 
 
 class Table(msgspec.Struct, frozen=True):
-    """An ordinary table; `kind` is pg_class.relkind ('r', or 'p' for a partitioned table)."""
+    """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one)."""
 
     name: TableName
     columns: tuple[Column, ...]
@@ -102,6 +105,8 @@ class Table(msgspec.Struct, frozen=True):
     comment: str | None = None
     kind: str = "r"
     inherits: bool = False
+    """Whether it is a parent or child of table inheritance."""
+    unlogged: bool = False
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
@@ -113,11 +118,19 @@ class Table(msgspec.Struct, frozen=True):
         return next((key.columns for key in self.unique_keys if key.primary), ())
 
 
+class OtherComment(msgspec.Struct, frozen=True):
+    """A comment on anything but a table, column or foreign key; `object` is PostgreSQL's description of that."""
+
+    object: str
+    comment: str
+
+
 class Database(msgspec.Struct, frozen=True):
     """All tables and foreign keys of a schema, each sorted by name."""
 
     tables: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
+    other_comments: tuple[OtherComment, ...] = ()
 
     def to_json(self) -> bytes:
         """The description as JSON."""

@@ -1,0 +1,129 @@
+"""Which foreign keys are local, which cross shards, and which cannot be kept at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from catalog.model import Column, ForeignKey
+from catalog.plan import KeyPlan, TablePlan
+from catalog.refusals import Refusal, refuse_key
+from catalog.slots import FAMILIES
+
+Pair = tuple[str, str]
+"""A column of the child and the column of the parent that it names."""
+
+
+def referenced_key_id(key: ForeignKey) -> str:
+    """The ReferencedKey.id of what a cross-shard key references."""
+    return f"{key.parent.qualified}({','.join(key.parent_columns)})"
+
+
+def parent_locator(key: ForeignKey, parent: TablePlan) -> str:
+    """The first of the referenced columns that tells the parent's slot. Raises StopIteration if there is none."""
+    return next(column for column in key.parent_columns if column in parent.locators)
+
+
+def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | tuple[Refusal, ...]:
+    """How the key is enforced, or every reason why it cannot be."""
+    refusals = (*_refuse_form(key), *_refuse_moves(key, child, parent))
+    local = _why_local(key, child, parent)
+    if local is None:
+        refusals += tuple(_refuse_crossing(key, child, parent))
+    if refusals:
+        return refusals
+    if local is not None:
+        return KeyPlan(key, "local", local)
+    return KeyPlan(
+        key, "cross-shard", _why_crossing(key, child, parent), _advice(key, child, parent), referenced_key_id(key)
+    )
+
+
+def _why_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str | None:
+    if parent.placement == "reference":
+        return f"{key.parent} is a reference table: every shard has all of it"
+    for column, parent_column in _pairs(key):
+        both_locate = column in child.locators and parent_column in parent.locators
+        if both_locate and _same_text(child.table.column(column), parent.table.column(parent_column)):
+            both = f"{key.table}.{column} and {key.parent}.{parent_column}"
+            return f"{both} both tell their row's slot, so the rows are on one shard"
+    return None
+
+
+def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+    locator = parent_locator(key, parent)
+    named_by = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
+    placed = f"rows of {key.parent} are placed by {parent.shard_key}"
+    if child.placement == "reference":
+        return f"{placed}, and {key.table} is a reference table: every shard has all of it"
+    return f"{placed}, rows of {key.table} by {child.shard_key}, and {named_by} is not what places them"
+
+
+def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+    """What would make a crossing key local."""
+    reference = f"make {key.parent} @reference if it is small and seldom written"
+    if child.placement == "reference":
+        return reference
+    column = next((pair[0] for pair in _pairs(key) if pair[1] == parent.shard_key), None)
+    if column is not None:
+        return f"shard {key.table} by {column}, or {reference}"
+    both = f"({child.shard_key}, ...) to {key.parent} ({parent.shard_key}, ...)"
+    return f"make it a key of {both} if both rows always share that value, or {reference}"
+
+
+def _refuse_form(key: ForeignKey) -> Iterator[Refusal]:
+    if key.match == "PARTIAL":
+        yield refuse_key(key, "MATCH PARTIAL is not supported")
+    if not key.validated:
+        yield refuse_key(key, "NOT VALID and NOT ENFORCED keys promise nothing; leave that clause out")
+
+
+def _refuse_moves(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:
+    """Actions that would change what places the child's row: it would have to move to another shard."""
+    locators = [column for column in key.columns if column in child.locators]
+    for column in locators:
+        if _delete_changes(key, column):
+            yield _refuse_move(key, f"ON DELETE {key.on_delete}", column)
+        if key.on_update in ("SET NULL", "SET DEFAULT"):
+            yield _refuse_move(key, f"ON UPDATE {key.on_update}", column)
+    if key.on_update == "CASCADE":
+        for column, parent_column in _pairs(key):
+            # A parent's own locator never gets a value of another slot, so following it moves nothing.
+            if column in locators and parent_column not in parent.locators:
+                yield _refuse_move(key, "ON UPDATE CASCADE", column)
+
+
+def _delete_changes(key: ForeignKey, column: str) -> bool:
+    return key.on_delete in ("SET NULL", "SET DEFAULT") and column in (key.on_delete_columns or key.columns)
+
+
+def _refuse_move(key: ForeignKey, action: str, column: str) -> Refusal:
+    why = f'{action} would change "{column}", which places the row, so the row would have to move to another shard'
+    return refuse_key(key, f"{why}; use another action", column=column)
+
+
+def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:
+    if key.period:
+        yield refuse_key(key, "a key with PERIOD cannot cross shards")
+    if not set(key.parent_columns) & set(parent.locators):
+        names = " or ".join(parent.locators)
+        yield refuse_key(
+            key, f"it references no column that places a row of {key.parent} ({names}), so no shard could check it"
+        )
+        return
+    locator = parent_locator(key, parent)
+    column = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
+    if not _same_text(child.table.column(column), parent.table.column(locator)):
+        why = f'"{column}" and {key.parent}.{locator} are of types whose equal values may hash to different slots'
+        yield refuse_key(key, f"{why}; give both the same type", column=column)
+
+
+def _same_text(child: Column | None, parent: Column | None) -> bool:
+    """Whether equal values of the two columns always have the same canonical text."""
+    if child is None or parent is None or not child.deterministic_collation:
+        return False
+    family = FAMILIES.get(child.base_type)
+    return family is not None and family == FAMILIES.get(parent.base_type)
+
+
+def _pairs(key: ForeignKey) -> list[Pair]:
+    return list(zip(key.columns, key.parent_columns, strict=True))

@@ -1,0 +1,132 @@
+"""Where the rows of each table live: the shard key and the slot column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from catalog.model import Column, Table
+from catalog.plan import TablePlan
+from catalog.refusals import Refusal, refuse_table
+from catalog.slots import FAMILIES
+from catalog.tags import Tag, parse_tags
+
+_WHY_UNFIT: Final = {
+    "numeric": "equal numbers can have different texts (1.0 and 1.00)",
+    "bpchar": "texts that differ in trailing spaces are equal",
+    "float4": "equal numbers can have different texts (0 and -0)",
+    "float8": "equal numbers can have different texts (0 and -0)",
+    "citext": "texts that differ in case are equal",
+    "bool": "it has two values, so at most two shards would have rows",
+    "date": "its text depends on settings of the session",
+    "timestamp": "its text depends on settings of the session",
+    "timestamptz": "its text depends on settings of the session",
+    "interval": "equal intervals can have different texts (1 day and 24 hours)",
+    "json": "it has no equality",
+    "jsonb": "equal values can have different texts (1.0 and 1.00)",
+    "bytea": "its text depends on settings of the session",
+}
+_FIT: Final = "a shard key is smallint, integer, bigint, uuid, text or varchar"
+_PLACEMENT_TAGS: Final = ("shard_by", "reference")
+
+
+def place_table(table: Table) -> TablePlan | tuple[Refusal, ...]:
+    """Where the table's rows live, or every reason why that cannot be said."""
+    refusals = tuple(_refuse_kind(table))
+    tags = [tag for tag in parse_tags(table.comment) if tag.name in _PLACEMENT_TAGS]
+    if len(tags) != 1:
+        return (*refusals, _refuse_tag_count(table, tags))
+    if tags[0].name == "reference":
+        return _place_reference(table, tags[0], refusals)
+    return _place_sharded(table, tags[0], refusals)
+
+
+def _refuse_kind(table: Table) -> Iterator[Refusal]:
+    if table.name.schema.startswith("crosskey"):
+        yield refuse_table(table, "schemas named crosskey... are Crosskey's own")
+    if table.kind == "p":
+        yield refuse_table(table, "partitioned tables are not supported yet")
+    elif table.kind != "r":
+        yield refuse_table(table, "only ordinary tables can be sharded")
+    if table.inherits:
+        yield refuse_table(table, "table inheritance is not supported: keys do not hold over it")
+    if table.unlogged:
+        yield refuse_table(table, "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not")
+
+
+def _refuse_tag_count(table: Table, tags: list[Tag]) -> Refusal:
+    if tags:
+        return refuse_table(table, f"two placements, {' and '.join('@' + tag.name for tag in tags)}; keep one")
+    advice = f"say COMMENT ON TABLE {table.name} IS '@shard_by column' or '@reference'"
+    return refuse_table(table, f"no placement; {advice}")
+
+
+def _place_reference(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
+    if tag.argument:
+        refusals = (*refusals, refuse_table(table, f"@reference takes nothing after it, not {tag.argument!r}"))
+    return refusals or TablePlan(table, "reference")
+
+
+def _place_sharded(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
+    if not tag.argument:
+        return (*refusals, refuse_table(table, "@shard_by names no column; write @shard_by column"))
+    column = table.column(tag.argument)
+    if column is None:
+        why = f'@shard_by takes one column of the table, and there is no column "{tag.argument}"'
+        return (*refusals, refuse_table(table, why, column=tag.argument))
+    plan = TablePlan(table, "sharded", column.name, _slot_column(table, column))
+    refusals += tuple(_refuse_shard_key(table, column)) + tuple(_refuse_unique_keys(plan))
+    return refusals or plan
+
+
+def _slot_column(table: Table, shard_key: Column) -> str | None:
+    if len(table.primary_key) != 1 or table.primary_key[0] == shard_key.name:
+        return None
+    column = table.column(table.primary_key[0])
+    # A computed id cannot be minted for a slot.
+    return column.name if column and column.base_type == "uuid" and not column.generated else None
+
+
+def _refuse_shard_key(table: Table, column: Column) -> Iterator[Refusal]:
+    for why in _shard_key_faults(column):
+        yield refuse_table(table, f'column "{column.name}" cannot be the shard key: {why}', column=column.name)
+
+
+def _shard_key_faults(column: Column) -> Iterator[str]:
+    if column.base_type not in FAMILIES:
+        # Types outside pg_catalog are named with their schema.
+        known = _WHY_UNFIT.get(column.base_type.rpartition(".")[2])
+        yield f"it is {column.type}" + (f", where {known}" if known else "") + f"; {_FIT}"
+    elif not column.deterministic_collation:
+        yield "its collation is not deterministic, so texts that differ are equal; give it a deterministic one"
+    if not column.not_null:
+        yield "it can be NULL, and such a row has no place; add NOT NULL"
+    if column.generated:
+        yield "it is GENERATED, so its value is not known before the row is written"
+    if column.identity == "ALWAYS":
+        yield (
+            "it is GENERATED ALWAYS AS IDENTITY, so its value is not known before the row is written; "
+            "use GENERATED BY DEFAULT and give its value, or a uuid"
+        )
+
+
+def _refuse_unique_keys(plan: TablePlan) -> Iterator[Refusal]:
+    table = plan.table
+    for key in table.unique_keys:
+        if not set(key.columns) & set(plan.locators):
+            kind = "PRIMARY KEY" if key.primary else "UNIQUE constraint" if key.constraint else "unique index"
+            yield refuse_table(table, _why_not_unique(plan, f'{kind} "{key.name}"'), constraint=key.name)
+    for exclusion in table.exclusions:
+        if not set(exclusion.equal_columns) & set(plan.locators):
+            name = f'EXCLUDE constraint "{exclusion.name}"'
+            advice = f"compare {plan.shard_key} with = in it"
+            why = f"{name} could not see rows on other shards; {advice}, or make the table @reference"
+            yield refuse_table(table, why, constraint=exclusion.name)
+
+
+def _why_not_unique(plan: TablePlan, name: str) -> str:
+    locators = " or ".join(f'"{locator}"' for locator in plan.locators)
+    return (
+        f"{name} holds no column that places a row ({locators}), so equal rows on two shards would go unseen; "
+        f'add "{plan.shard_key}" to it, or make the table @reference'
+    )

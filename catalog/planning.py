@@ -1,0 +1,78 @@
+"""From a described schema to a plan: pure, and the same on every router and node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from catalog.key_rules import parent_locator, plan_key, referenced_key_id
+from catalog.model import Database, ForeignKey, TableName
+from catalog.naming import name_tables
+from catalog.placement import place_table
+from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from catalog.refusals import Refusal, SchemaRefused, refuse_key
+from catalog.tag_rules import refuse_tags
+
+__all__ = ["Refusal", "SchemaRefused", "plan_schema"]
+
+
+def plan_schema(database: Database) -> Plan:
+    """Places every table and classes every foreign key. Raises SchemaRefused with every reason why it cannot."""
+    refusals = list(refuse_tags(database))
+    tables: dict[TableName, TablePlan] = {}
+    for table in database.tables:
+        placed = place_table(table)
+        if isinstance(placed, TablePlan):
+            tables[table.name] = placed
+        else:
+            refusals += placed
+    keys, key_refusals = _plan_keys(database, tables)
+    refusals += key_refusals
+    if refusals:
+        raise SchemaRefused(tuple(refusals))
+    return Plan(tuple(sorted(tables.values(), key=_table_name)), keys, _referenced_keys(keys, tables))
+
+
+def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:
+    plans: list[KeyPlan] = []
+    refusals = list(_refuse_ambiguous_names(database.foreign_keys))
+    for key in sorted(database.foreign_keys, key=_key_name):
+        child, parent = tables.get(key.table), tables.get(key.parent)
+        if child is None or parent is None:
+            continue  # A table that was refused itself says nothing about its keys.
+        planned = plan_key(key, child, parent)
+        if isinstance(planned, KeyPlan):
+            plans.append(planned)
+        else:
+            refusals += planned
+    return tuple(plans), refusals
+
+
+def _refuse_ambiguous_names(keys: tuple[ForeignKey, ...]) -> Iterator[Refusal]:
+    """SET CONSTRAINTS takes a schema and a name, so keys of one name are deferred together or not at all."""
+    first: dict[tuple[str, str], ForeignKey] = {}
+    for key in sorted(keys, key=_key_name):
+        other = first.setdefault((key.table.schema, key.name), key)
+        if other.initially_deferred != key.initially_deferred:
+            why = f'a key of "{other.table}" has the same name, and one of them is INITIALLY DEFERRED'
+            yield refuse_key(key, f"{why}; rename one of them")
+
+
+def _referenced_keys(keys: tuple[KeyPlan, ...], tables: dict[TableName, TablePlan]) -> tuple[ReferencedKey, ...]:
+    crossing = {key.referenced_key: key.foreign_key for key in keys if key.referenced_key is not None}
+    ordered = [crossing[identifier] for identifier in sorted(crossing)]
+    names = name_tables((key.parent, key.parent_columns) for key in ordered)
+    return tuple(_referenced_key(key, tables[key.parent], *names[key.parent, key.parent_columns]) for key in ordered)
+
+
+def _referenced_key(key: ForeignKey, parent: TablePlan, shadow: TableName, pin: TableName) -> ReferencedKey:
+    return ReferencedKey(
+        referenced_key_id(key), key.parent, key.parent_columns, parent_locator(key, parent), shadow, pin
+    )
+
+
+def _table_name(plan: TablePlan) -> TableName:
+    return plan.table.name
+
+
+def _key_name(key: ForeignKey) -> tuple[TableName, str]:
+    return key.table, key.name

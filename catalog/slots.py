@@ -1,0 +1,147 @@
+"""Slots: the buckets that shard keys hash to, the same here, in SQL and in every client.
+
+Only types whose equal values have equal text can be hashed so: integers, uuid, and text with a deterministic collation.
+`docs/slots.json` has test vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+import uuid
+from typing import Final, Literal
+
+import msgspec
+
+SLOTS: Final = 16384
+"""A power of two, so that masking and modulo agree; enough to spread over any number of shards."""
+
+Family = Literal["integer", "uuid", "text"]
+"""Types of one family have the same canonical text for equal values, whatever their width."""
+
+FAMILIES: Final[dict[str, Family]] = {
+    "int2": "integer",
+    "int4": "integer",
+    "int8": "integer",
+    "uuid": "uuid",
+    "text": "text",
+    "varchar": "text",
+}
+
+_SLOT_MASK: Final = SLOTS - 1
+_INTEGER_TYPES: Final = {"int2": ("smallint", 16), "int4": ("integer", 32), "int8": ("bigint", 64)}
+# PostgreSQL 15 takes decimal digits only and refuses the other spellings itself, with its own message.
+_INTEGER: Final = re.compile(
+    r"[ \t\n\v\f\r]*([+-]?)(?:0[xX]((?:_?[0-9a-fA-F])+)|0[oO]((?:_?[0-7])+)|0[bB]((?:_?[01])+)|([0-9](?:_?[0-9])*))"
+    r"[ \t\n\v\f\r]*"
+)
+_BASES: Final = (16, 8, 2, 10)
+_UUID_DIGITS: Final = r"[0-9a-fA-F]{4}(?:-?[0-9a-fA-F]{4}){7}"
+_UUID: Final = re.compile(rf"({_UUID_DIGITS})|\{{({_UUID_DIGITS})\}}")
+_MAX_INTEGER_DIGITS: Final = 400
+"""More digits than any number in range has, and few enough to convert at once."""
+
+
+def slot_of_text(text: str) -> int:
+    """The slot of a canonical text: 0 to SLOTS - 1. Raises ValueError if the text is no Unicode."""
+    return _first_two_bytes(hashlib.sha256(text.encode())) & _SLOT_MASK
+
+
+def slot_of_uuid(value: uuid.UUID) -> int:
+    """The slot that a uuid carries in its last two bytes, blurred by a hash of the fourteen before them."""
+    return (int.from_bytes(value.bytes[14:], "big") ^ _blur(value.bytes[:14])) & _SLOT_MASK
+
+
+def slot_of_value(base_type: str, value: object, max_length: int | None = None) -> int:
+    """The slot of a JSON value for a column of that type. Raises ValueError as canonical_text does."""
+    text = canonical_text(base_type, value, max_length)
+    return slot_of_uuid(uuid.UUID(text)) if base_type == "uuid" else slot_of_text(text)
+
+
+def shard_of_slot(slot: int, shards: int) -> int:
+    """The shard, 0 to shards - 1, that holds a slot: striped, so that neighbours spread."""
+    return slot % shards
+
+
+def mint_uuid(slot: int) -> uuid.UUID:
+    """A new UUIDv7 that carries `slot`.
+
+    The first six bytes are the time in milliseconds; 60 further bits are random, two of them above the slot. Ids of one
+    millisecond have no order among themselves. Raises ValueError if there is no such slot.
+    """
+    if not 0 <= slot < SLOTS:
+        raise ValueError(f"slot {slot} is not in 0 to {SLOTS - 1}")
+    head = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + secrets.token_bytes(8))
+    head[6] = 0x70 | head[6] & 0x0F
+    head[8] = 0x80 | head[8] & 0x3F
+    top_bits = secrets.randbits(2) << 14
+    tail = (top_bits | slot) ^ _blur(bytes(head)) & _SLOT_MASK
+    return uuid.UUID(bytes=bytes(head) + tail.to_bytes(2, "big"))
+
+
+def canonical_text(base_type: str, value: object, max_length: int | None = None) -> str:
+    """The one text that all spellings of a shard key's JSON value share.
+
+    `base_type` is a key of FAMILIES and `max_length` the n of varchar(n). A float stands for the integer that it
+    equals. Raises ValueError with PostgreSQL's own message for what the type does not take, and for a boolean or a
+    fraction where text is asked for: the text of those depends on who writes the JSON.
+    """
+    family = FAMILIES[base_type]
+    text = _json_text(value)
+    if family == "integer":
+        return _canonical_integer(base_type, text)
+    if family == "uuid":
+        return _canonical_uuid(text)
+    if not isinstance(value, str) and not text.lstrip("-").isdecimal():
+        raise ValueError(f"a shard key of type text takes a string, not {text}")
+    return _fit_text(text, max_length)
+
+
+def _first_two_bytes(digest: hashlib._Hash) -> int:
+    return int.from_bytes(digest.digest()[:2], "big")
+
+
+def _blur(head: bytes) -> int:
+    return _first_two_bytes(hashlib.sha256(head))
+
+
+def _json_text(value: object) -> str:
+    """The text that PostgreSQL's JSON functions would hand to the column's type."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        return str(int(value))
+    return msgspec.json.encode(value).decode()
+
+
+def _canonical_integer(base_type: str, text: str) -> str:
+    name, bits = _INTEGER_TYPES[base_type]
+    found = _INTEGER.fullmatch(text)
+    if found is None:
+        raise ValueError(f'invalid input syntax for type {name}: "{text}"')
+    sign, *spellings = found.groups()
+    digits, base = next((digits, base) for digits, base in zip(spellings, _BASES, strict=True) if digits is not None)
+    digits = digits.replace("_", "").lstrip("0") or "0"
+    number = int(sign + digits, base) if len(digits) <= _MAX_INTEGER_DIGITS else 1 << bits
+    if not -(1 << bits - 1) <= number < 1 << bits - 1:
+        raise ValueError(f'value "{text}" is out of range for type {name}')
+    return str(number)
+
+
+def _canonical_uuid(text: str) -> str:
+    found = _UUID.fullmatch(text)
+    if found is None:
+        raise ValueError(f'invalid input syntax for type uuid: "{text}"')
+    return str(uuid.UUID(found[1] or found[2]))
+
+
+def _fit_text(text: str, max_length: int | None) -> str:
+    if "\0" in text:
+        raise ValueError("unsupported Unicode escape sequence")
+    if max_length is None or len(text) <= max_length:
+        return text
+    if text[max_length:].strip(" "):
+        raise ValueError(f"value too long for type character varying({max_length})")
+    return text[:max_length]

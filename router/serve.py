@@ -1,0 +1,45 @@
+"""The subcommand that runs a router."""
+
+from importlib import import_module
+from typing import Any
+
+import click
+import uvloop
+
+from router.settings import Settings
+from serving.address import ADDRESS
+from serving.commands import setting
+
+COUNT = click.IntRange(min=0)
+POSITIVE = click.IntRange(min=1)
+
+
+@click.command()
+@click.option(
+    "--node",
+    "nodes",
+    type=ADDRESS,
+    multiple=True,
+    required=True,
+    envvar="CROSSKEY_NODES",
+    help="A shard's node; once for each shard, in order. In the environment: separated by commas.",
+)
+@setting("listen", ADDRESS, "Where to serve.")
+@setting("retries", COUNT, "How often a request that lost a race is tried again.", default=Settings.retries)
+@setting("drain_seconds", click.FLOAT, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
+@setting(
+    "resolver_interval_ms",
+    POSITIVE,
+    "How often to look for transactions in doubt.",
+    default=Settings.resolver_interval_ms,
+)
+@setting(
+    "resolver_min_age_ms",
+    COUNT,
+    "How old a transaction in doubt is before it is taken up.",
+    default=Settings.resolver_min_age_ms,
+)
+@setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
+def serve(**values: Any) -> None:
+    """Serve the public API until SIGTERM."""
+    uvloop.run(import_module("router.server").serve(Settings(**values)))

@@ -1,0 +1,23 @@
+"""What a router is told when it starts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one router."""
+
+    nodes: tuple[str, ...]
+    """HOST:PORT of each shard's node, in the order of the shards' numbers."""
+    listen: str
+    """HOST:PORT to serve on."""
+    retries: int = 8
+    """How often a request that lost a race is tried again."""
+    drain_seconds: float = 10.0
+    """How long requests in flight may go on after SIGTERM."""
+    resolver_interval_ms: int = 1000
+    """How often the resolver looks for transactions in doubt."""
+    resolver_min_age_ms: int = 5000
+    """How old a prepared transaction is before the resolver takes it up."""
+    max_in_flight: int = 1000
+    """How many requests may be in flight; more are refused."""

@@ -1,0 +1,16 @@
+"""The command line of the shard node: `python -m shard_node`."""
+
+from serving.commands import LazyGroup
+
+main = LazyGroup(
+    name="shard_node",
+    help="Owns one shard: the only part of Crosskey that talks SQL.",
+    lazy_commands={
+        "serve": ("shard_node.serve:serve", "Serve one shard until SIGTERM."),
+        "provision": ("shard_node.provision:provision", "Make the role and the database of a shard."),
+        "inspect": ("shard_node.inspect:inspect", "Describe a schema as the planner sees it."),
+    },
+)
+
+if __name__ == "__main__":
+    main(prog_name="python -m shard_node")

@@ -1,0 +1,62 @@
+"""Makes what a shard node needs of a PostgreSQL server: a role that is no superuser, and a database that it owns."""
+
+import time
+
+import click
+import psycopg
+from psycopg import sql
+
+RETRY_SECONDS = 0.2
+
+
+@click.command()
+@click.option("--admin-dsn", required=True, envvar="CROSSKEY_ADMIN_DSN", help="How to connect as a superuser.")
+@click.option("--role", required=True, envvar="CROSSKEY_ROLE", help="The role that the node connects as.")
+@click.option("--password", required=True, envvar="CROSSKEY_PASSWORD", help="The role's password.")
+@click.option("--database", required=True, envvar="CROSSKEY_DATABASE", help="The shard's database.")
+@click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="For a server that is starting.")
+def provision(admin_dsn: str, role: str, password: str, database: str, wait_seconds: float) -> None:
+    """Make the role and the database of a shard.
+
+    What exists already is left as it is, but for the role's password.
+    """
+    try:
+        with _connect(admin_dsn, wait_seconds) as connection:
+            ensure_role(connection, role, password)
+            ensure_database(connection, role, database)
+    except psycopg.Error as error:
+        raise click.ClickException(f"cannot make role {role!r} and database {database!r}: {error}") from None
+
+
+def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
+    """Make `role`, or set its password: it may log in and create databases (the scratch ones), and no more."""
+    exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount
+    verb = sql.SQL("ALTER" if exists else "CREATE")
+    connection.execute(
+        sql.SQL("{verb} ROLE {role} LOGIN CREATEDB NOSUPERUSER PASSWORD {password}").format(
+            verb=verb, role=sql.Identifier(role), password=sql.Literal(password)
+        )
+    )
+
+
+def ensure_database(connection: psycopg.Connection, role: str, database: str) -> None:
+    """Make `database` with `role` as its owner, unless it exists."""
+    if connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).rowcount:
+        return
+    connection.execute(
+        sql.SQL("CREATE DATABASE {database} OWNER {role} TEMPLATE template0 ENCODING 'UTF8'").format(
+            database=sql.Identifier(database), role=sql.Identifier(role)
+        )
+    )
+
+
+def _connect(dsn: str, wait_seconds: float) -> psycopg.Connection:
+    """Connect, trying again until `wait_seconds` are over while the server does not answer."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return psycopg.connect(dsn, autocommit=True)
+        except psycopg.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(RETRY_SECONDS)

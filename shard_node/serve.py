@@ -1,0 +1,32 @@
+"""The subcommand that runs a shard node."""
+
+from importlib import import_module
+from typing import Any
+
+import click
+import uvloop
+
+from serving.address import ADDRESS
+from serving.commands import setting
+from shard_node.settings import Settings
+
+COUNT = click.IntRange(min=0)
+POSITIVE = click.IntRange(min=1)
+
+
+@click.command()
+@setting("shard", COUNT, "The number of this node's shard, from 0.")
+@setting("shards", POSITIVE, "How many shards the cluster has.")
+@setting("cluster", click.STRING, "The cluster's name.")
+@setting("dsn", click.STRING, "The connection string of the shard's database.")
+@setting("listen", ADDRESS, "Where to serve.")
+@setting("pool_size", POSITIVE, "Connections to PostgreSQL at most.", default=Settings.pool_size)
+@setting("pool_queue", COUNT, "Requests that may wait for a connection.", default=Settings.pool_queue)
+@setting("lock_timeout_ms", POSITIVE, "How long a statement waits for a lock.", default=Settings.lock_timeout_ms)
+@setting("drain_seconds", click.FLOAT, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
+def serve(**values: Any) -> None:
+    """Serve one shard until SIGTERM."""
+    settings = Settings(**values)
+    if settings.shard >= settings.shards:
+        raise click.UsageError(f"there is no shard {settings.shard} among {settings.shards}: they count from 0")
+    uvloop.run(import_module("shard_node.server").serve(settings))

@@ -1,0 +1,27 @@
+"""What a shard node is told when it starts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one shard node."""
+
+    shard: int
+    """The number of this node's shard, from 0."""
+    shards: int
+    """How many shards the cluster has."""
+    cluster: str
+    """The cluster's name, part of the id of every distributed transaction."""
+    dsn: str
+    """The connection string of the shard's database."""
+    listen: str
+    """HOST:PORT to serve on."""
+    pool_size: int = 10
+    """How many connections to PostgreSQL at most."""
+    pool_queue: int = 200
+    """How many requests may wait for a connection; more are refused."""
+    lock_timeout_ms: int = 1000
+    """How long a statement waits for a lock."""
+    drain_seconds: float = 10.0
+    """How long requests in flight may go on after SIGTERM."""

@@ -1,0 +1,56 @@
+"""Health and reflection: what lets tools and load balancers find their way without knowing our protos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+"""The same messages as v1alpha under the name that newer tools ask for first."""
+
+
+class Health:
+    """The health of a server and of each of its services: NOT_SERVING until `serve`, and again after `shut_down`."""
+
+    def __init__(self, service_names: Sequence[str]) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._names = ("", *service_names)
+
+    async def hold(self) -> None:
+        """Says NOT_SERVING."""
+        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def serve(self) -> None:
+        """Says SERVING."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING)
+
+    async def shut_down(self) -> None:
+        """Says NOT_SERVING for good."""
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _set(self, status: int) -> None:
+        for name in self._names:
+            await self.servicer.set(name, status)
+
+
+def register_discovery(server: grpc.aio.Server, service_names: Sequence[str]) -> Health:
+    """Registers health, and reflection v1alpha and v1 of these services. Returns the health."""
+    state = Health(service_names)
+    health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
+    names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    server.add_generic_rpc_handlers((_reflection_v1(names),))
+    return state
+
+
+def _reflection_v1(names: Sequence[str]) -> grpc.GenericRpcHandler:
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})

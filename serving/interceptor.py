@@ -1,0 +1,166 @@
+"""Wraps every handler of a server: request id, bound on calls in flight, errors, one log line a call.
+
+grpc.aio would send `str(exc)` of an unhandled exception to the caller, with whatever secrets are in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from inspect import isasyncgenfunction
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+from typing_extensions import override
+
+from crosskey import errors
+from serving.request_id import adopt_or_mint, request_id
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""The trailer that carries google.rpc.Status."""
+
+_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
+"""Methods that answer however busy the server is, and that nobody wants a log line of."""
+
+_log = structlog.get_logger(__name__)
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Behaviour: TypeAlias = Callable[[Any, Any], Any]
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Answers CrosskeyError as its status, and any other exception as INTERNAL with a fixed text.
+
+    Calls over `max_in_flight` are refused with RESOURCE_EXHAUSTED before their handler starts.
+    """
+
+    def __init__(self, max_in_flight: int) -> None:
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+
+    @override
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wraps the method's handler, whichever of the four kinds it is."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        if method.startswith(_INFRASTRUCTURE):
+            return _rewrap(handler, lambda behaviour: _guarded(behaviour, _errors_answered))
+        return _rewrap(handler, lambda behaviour: _guarded(behaviour, lambda context: self._call(method, context)))
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        """The life of one call, around its handler."""
+        adopt_or_mint(context.invocation_metadata() or ())
+        with _logged(method):
+            async with _errors_answered(context):
+                with self._admitted():
+                    yield
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Counts a call in flight. Raises Overloaded if there are too many."""
+        if self._in_flight >= self._max_in_flight:
+            raise errors.Overloaded(f"this server has {self._in_flight} calls in flight already; try again later")
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+
+@asynccontextmanager
+async def _errors_answered(context: Context) -> AsyncIterator[None]:
+    """Turns exceptions into statuses. Cancellation passes, and so does a handler's own `context.abort`."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except errors.CrosskeyError as error:
+        await _abort(context, error)
+    except Exception:
+        _log.exception("unhandled exception")
+        await _abort(context, _internal_error())
+
+
+def _internal_error() -> errors.InternalError:
+    identifier = request_id.get()
+    return errors.InternalError(
+        f"internal error; see the server's log, request id {identifier}", request_id=identifier or None
+    )
+
+
+async def _abort(context: Context, error: errors.CrosskeyError) -> NoReturn:
+    status = errors.to_status(error)
+    try:
+        await context.abort(error.code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+    except grpc.aio.AbortError as abort:
+        raise abort from error
+
+
+@contextmanager
+def _logged(method: str) -> Iterator[None]:
+    """Logs one line when the call ends."""
+    started = time.perf_counter()
+    code, reason = "OK", None
+    try:
+        yield
+    except grpc.aio.AbortError as abort:
+        code, reason = _outcome_of(abort)
+        raise
+    except asyncio.CancelledError:
+        code = grpc.StatusCode.CANCELLED.name
+        raise
+    finally:
+        duration_ms = round((time.perf_counter() - started) * 1000, 3)
+        _log.info("call", method=method, code=code, reason=reason, duration_ms=duration_ms)
+
+
+def _outcome_of(abort: grpc.aio.AbortError) -> tuple[str, str | None]:
+    """Code and reason of an aborted call; a handler that aborts by itself gives neither."""
+    cause = abort.__cause__
+    if isinstance(cause, errors.CrosskeyError):
+        return cause.code.name, cause.reason_name
+    return "ABORTED_BY_HANDLER", None
+
+
+def _guarded(behaviour: Behaviour, guard: Callable[[Context], Any]) -> Behaviour:
+    """The handler's function with a context manager around it; generators stay generators."""
+
+    async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with guard(context), aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                yield response
+
+    async def awaited(request: Any, context: Context) -> Any:
+        async with guard(context):
+            return await behaviour(request, context)
+
+    return streamed if isasyncgenfunction(behaviour) else awaited
+
+
+def _rewrap(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
+    """The same handler with its function wrapped."""
+    coders = {
+        "request_deserializer": handler.request_deserializer,
+        "response_serializer": handler.response_serializer,
+    }
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(wrap(handler.unary_unary), **coders)
+    if handler.unary_stream:
+        return grpc.unary_stream_rpc_method_handler(wrap(handler.unary_stream), **coders)
+    if handler.stream_unary:
+        return grpc.stream_unary_rpc_method_handler(wrap(handler.stream_unary), **coders)
+    if handler.stream_stream:
+        return grpc.stream_stream_rpc_method_handler(wrap(handler.stream_stream), **coders)
+    raise ValueError("a handler of no kind")

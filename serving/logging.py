@@ -1,0 +1,48 @@
+"""Structured logs on stderr: JSON lines, or readable ones on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+LEVELS = ("debug", "info", "warning", "error")
+"""The levels that `configure_logging` takes."""
+
+
+def configure_logging(level: str = "info", **bound: str | int) -> None:
+    """Sets structlog up for this process; `bound` is added to every line, such as service="node" and shard=0.
+
+    Raises KeyError for an unknown level.
+    """
+    readable = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_readable_end() if readable else _json_end()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr) if readable else _json_logger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**bound)
+
+
+def _readable_end() -> list[structlog.typing.Processor]:
+    return [structlog.dev.ConsoleRenderer()]
+
+
+def _json_end() -> list[structlog.typing.Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+
+
+def _json_logger(*_: Any) -> structlog.BytesLogger:
+    return structlog.BytesLogger(sys.stderr.buffer)
+
+
+def _to_json(event: Any, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)

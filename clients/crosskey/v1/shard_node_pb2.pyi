@@ -1021,19 +1021,23 @@ class ReadResponse(_message.Message):
 
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     CURSORS_JSON_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of rows."""
     cursors_json: _builtins.bytes
     """A JSON array with the cursor of each row: its values of order_by, as text."""
+    more: _builtins.bool
+    """Whether more rows follow: the page ends at the limit, or early because its rows are large."""
     def __init__(
         self,
         *,
         rows_json: _builtins.bytes = ...,
         cursors_json: _builtins.bytes = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursors_json", b"cursors_json", "rows_json", b"rows_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursors_json", b"cursors_json", "more", b"more", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

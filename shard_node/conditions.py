@@ -17,6 +17,7 @@ from catalog.model import Column, Table
 from crosskey import errors
 from crosskey.v1 import rows_pb2, shard_node_pb2
 from shard_node.identifiers import identifier
+from shard_node.sql_names import typed_columns
 
 Fragment = tuple[sql.Composable, list[object]]
 """A piece of SQL and its parameters, in order."""
@@ -29,7 +30,7 @@ _COMPARISONS: dict[int, sql.SQL] = {
     rows_pb2.Predicate.GT: sql.SQL(">"),
     rows_pb2.Predicate.GE: sql.SQL(">="),
 }
-_JSON_TYPES = frozenset({"json", "jsonb"})
+JSON_TYPES = frozenset({"json", "jsonb"})
 
 
 def where_clause(table: Table, conditions: Sequence[shard_node_pb2.Condition], alias: str | None = None) -> Fragment:
@@ -63,11 +64,11 @@ def _condition(table: Table, condition: shard_node_pb2.Condition, alias: str | N
     if condition.op == rows_pb2.Predicate.IS_NULL:
         return sql.SQL("{} IS {}NULL").format(name, _negation(column, condition.value_json)), []
     if condition.op == rows_pb2.Predicate.IN:
-        return _membership(table, column, name, condition.value_json)
+        return _membership(column, name, condition.value_json)
     comparison = _COMPARISONS.get(condition.op)
     if comparison is None:
         raise errors.InvalidRequest(f'unknown operator {condition.op} on column "{column.name}"', columns=column.name)
-    operand, parameters = _operand(table, column, condition.value_json)
+    operand, parameters = _operand(column, condition.value_json)
     return sql.SQL("{} {} {}").format(name, comparison, operand), parameters
 
 
@@ -80,52 +81,50 @@ def _negation(column: Column, value_json: bytes) -> sql.SQL:
     raise errors.InvalidRequest(f'IS_NULL on column "{column.name}" takes true or false', columns=column.name)
 
 
-def _membership(table: Table, column: Column, name: sql.Composable, value_json: bytes) -> Fragment:
+def _membership(column: Column, name: sql.Composable, value_json: bytes) -> Fragment:
     """`column` is one of a list: one array parameter, whatever the number of values."""
     if not value_json.startswith(b"["):
         raise errors.InvalidRequest(f'IN on column "{column.name}" takes a list', columns=column.name)
     elements = msgspec.json.decode(value_json, type=list[msgspec.Raw])
     if any(_is_nested(column, bytes(element)) for element in elements) or column.base_type.startswith("_"):
-        return _membership_one_by_one(table, column, name, elements)
+        return _membership_one_by_one(column, name, elements)
     literal = ",".join(_array_element(column, bytes(element)) for element in elements)
     return sql.SQL("{} = ANY(%s)").format(name), ["{" + literal + "}"]
 
 
-def _membership_one_by_one(
-    table: Table, column: Column, name: sql.Composable, elements: Sequence[msgspec.Raw]
-) -> Fragment:
+def _membership_one_by_one(column: Column, name: sql.Composable, elements: Sequence[msgspec.Raw]) -> Fragment:
     """Membership for values of which PostgreSQL makes no array: arrays and composites."""
     if not elements:
         return sql.SQL("FALSE"), []
     operands: list[sql.Composable] = []
     parameters: list[object] = []
     for element in elements:
-        operand, values = _operand(table, column, bytes(element))
+        operand, values = _operand(column, bytes(element))
         operands.append(operand)
         parameters.extend(values)
     return sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(operands)), parameters
 
 
-def _operand(table: Table, column: Column, value_json: bytes) -> Fragment:
+def _operand(column: Column, value_json: bytes) -> Fragment:
     """One value to compare a column with."""
     if not _is_nested(column, value_json):
         return sql.SQL("%s"), [_text(column, value_json)]
-    populated = sql.SQL("(json_populate_record(NULL::{}, %s)).{}").format(
-        identifier(table.name.schema, table.name.name), identifier(column.name)
+    nested = sql.SQL("(SELECT {} FROM json_to_record(%s) AS given({}))").format(
+        identifier("given", column.name), typed_columns([column])
     )
-    return populated, [(msgspec.json.encode({column.name: msgspec.Raw(value_json)})).decode()]
+    return nested, [msgspec.json.encode({column.name: msgspec.Raw(value_json)}).decode()]
 
 
 def _is_nested(column: Column, value_json: bytes) -> bool:
     """Whether the value is a list or object that PostgreSQL must turn into an array or composite."""
-    return column.base_type not in _JSON_TYPES and value_json[:1] in (b"[", b"{")
+    return column.base_type not in JSON_TYPES and value_json[:1] in (b"[", b"{")
 
 
 def _text(column: Column, value_json: bytes) -> str | None:
     """The value as the text that PostgreSQL's input functions take; None for a JSON null."""
     if value_json == b"null":
         return None
-    if column.base_type in _JSON_TYPES or not value_json.startswith(b'"'):
+    if column.base_type in JSON_TYPES or not value_json.startswith(b'"'):
         return value_json.decode()
     text: str = msgspec.json.decode(value_json, type=str)
     if "\0" in text:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.process import ChildProcess
 from crosskey_cli.system_user import give_folder_to, make_passable, postgres_user
 
@@ -32,7 +33,7 @@ SETTINGS = {
 FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "5s", "shared_buffers": "32MB"}
 
 
-class PostgresError(RuntimeError):
+class PostgresError(ClusterError):
     """A PostgreSQL server could not be set up or started; the message says why."""
 
 
@@ -82,7 +83,8 @@ class PostgresServer:
         if not (self._data / "PG_VERSION").exists():
             self._initialise(user)
         self._refuse_running_server()
-        self._process = ChildProcess(self.name, self._command(), self.folder / "postgres.log", user=user)
+        log = self.folder / "postgres.log"
+        self._process = ChildProcess(name=self.name, command=self._command(), log=log, user=user)
         self._process.start()
         self._wait_until_ready()
 
@@ -161,17 +163,17 @@ class PostgresServer:
         return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
 
-def start_all(servers: Sequence[PostgresServer]) -> None:
+def start_servers(servers: Sequence[PostgresServer]) -> None:
     """Start servers side by side; if one fails, all are stopped and its error is raised."""
     try:
         with ThreadPoolExecutor(max_workers=len(servers)) as pool:
             list(pool.map(PostgresServer.start, servers))
     except BaseException:
-        stop_all(servers)
+        stop_servers(servers)
         raise
 
 
-def stop_all(servers: Sequence[PostgresServer]) -> None:
+def stop_servers(servers: Sequence[PostgresServer]) -> None:
     """Stop servers side by side."""
     with ThreadPoolExecutor(max_workers=len(servers)) as pool:
         list(pool.map(PostgresServer.stop, servers))
@@ -186,8 +188,8 @@ def postgres_servers(
         PostgresServer(folder / f"postgres-{number}", binaries or embedded_binaries(), fast, f"postgres-{number}")
         for number in range(count)
     ]
-    start_all(servers)
+    start_servers(servers)
     try:
         yield servers
     finally:
-        stop_all(servers)
+        stop_servers(servers)

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crosskey_cli.cluster_error import ClusterError
+
 TAIL_LINES = 30
 
 
-class ProcessDiedError(RuntimeError):
+class ProcessDiedError(ClusterError):
     """A child process ended although nobody asked it to."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ChildProcess:
     """A command that runs in the background and writes to a log file.
 
@@ -92,7 +94,7 @@ class ChildProcess:
             return "".join(deque(lines, TAIL_LINES))
 
 
-def stop_all(processes: Sequence[ChildProcess], grace_seconds: float) -> None:
+def stop_processes(processes: Sequence[ChildProcess], grace_seconds: float) -> None:
     """Stop processes side by side: ask all, then wait for each until the grace is over."""
     for process in processes:
         if process.running:

@@ -1,0 +1,22 @@
+"""The command `crosskey`."""
+
+from serving.commands import LazyGroup
+
+main = LazyGroup(
+    name="crosskey",
+    help="Shards an ordinary PostgreSQL schema and keeps every foreign key true, also across shards.",
+    lazy_commands={
+        "up": ("crosskey_cli.up:up", "Serve a cluster on this machine until Ctrl-C."),
+        "demo": ("crosskey_cli.demo:demo", "Start a cluster with real data, tell the story, stop it."),
+        "plan": ("crosskey_cli.plan:plan", "Show where the tables of a schema would live."),
+        "insert": ("crosskey_cli.data:insert", "Insert rows."),
+        "get": ("crosskey_cli.data:get", "Read one row by its key."),
+        "update": ("crosskey_cli.data:update", "Change rows."),
+        "delete": ("crosskey_cli.data:delete", "Delete rows."),
+        "list": ("crosskey_cli.data:list_rows", "List rows."),
+        "count": ("crosskey_cli.data:count", "Count rows."),
+    },
+)
+
+if __name__ == "__main__":
+    main(prog_name="crosskey")

@@ -1,0 +1,85 @@
+"""The subcommand that serves a cluster on this machine."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from crosskey.errors import CrosskeyError
+from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
+from crosskey_cli.cluster_error import ClusterError
+from crosskey_cli.data_folder import claimed
+from crosskey_cli.grpcurl import grpcurl_lines
+from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey_cli.schema import apply_schema, table_names
+from serving.address import ADDRESS
+
+POLL_SECONDS = 0.2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--schema", type=EXISTING_FILE, help="The schema to apply; the one in force if not given.")
+@click.option("--shards", type=click.IntRange(1, 8), default=3, show_default=True, help="How many shards.")
+@click.option("--listen", type=ADDRESS, default="127.0.0.1:7400", show_default=True, help="Where the router serves.")
+@click.option("--data", type=FOLDER, default=".crosskey", show_default=True, help="Keeps the data between runs.")
+@click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
+def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: Path | None) -> None:
+    """Serve a cluster of several PostgreSQL servers until Ctrl-C or SIGTERM, keeping its data."""
+    folder = data.resolve()
+    options = ClusterOptions(listen=listen)
+    try:
+        with (
+            _stoppable(),
+            claimed(folder, shards),
+            postgres_servers(folder, shards, binaries=postgres_bin) as servers,
+            running_cluster(servers, folder / "logs", options) as cluster,
+        ):
+            if schema is not None:
+                apply_schema(cluster.address, schema.read_text())
+            _print_addresses(cluster)
+            _serve_until_stopped(cluster, servers)
+            click.echo("Stopping.")
+    except (ClusterError, CrosskeyError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, as Ctrl-C is."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer]) -> None:
+    """Watch the processes until a signal comes; ProcessDiedError if one of them ends."""
+    try:
+        while True:
+            cluster.check_running()
+            for server in servers:
+                server.process.check_running()
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        # A second Ctrl-C must not leave half of the processes behind.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _print_addresses(cluster: LocalCluster) -> None:
+    click.echo(f"Crosskey serves on {cluster.address}")
+    for shard, (node, database) in enumerate(zip(cluster.nodes, cluster.databases, strict=True)):
+        click.echo(f'  shard {shard}: node {node.address}, psql "{database.superuser_dsn}"')
+    click.echo("Try:")
+    for line in grpcurl_lines(cluster.address, table_names(cluster.address)):
+        click.echo(f"  {line}")
+    click.echo("Ctrl-C stops it.")

@@ -12,3 +12,8 @@ def identifier(*names: str) -> sql.Identifier:
     be executed with a sequence of parameters, if only an empty one, which turns `%%` back.
     """
     return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
+def literal(value: object) -> sql.Literal:
+    """A quoted constant, likewise for a statement that is executed with parameters."""
+    return sql.Literal(value.replace("%", "%%") if isinstance(value, str) else value)

@@ -1,0 +1,123 @@
+"""The node's connections to its PostgreSQL: bounded pools with a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from crosskey import errors
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+# Whoever holds a connection may be waiting for a prepared transaction to be finished: finishing has its own few.
+FINISHING_POOL_SIZE = 2
+POOL_TIMEOUT_SECONDS = 2.0
+PROBE_TIMEOUT_SECONDS = 2
+# A router that vanished without closing its stream must not hold locks for ever.
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+PREPARE_AFTER_EXECUTIONS = 2
+
+# The pool logs every failed attempt with the connection's parameters; the health check reports the state instead.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+
+class Database:
+    """One PostgreSQL database, reached through a pool for requests and another for finishing transactions.
+
+    Connections are in autocommit mode: transactions are begun and ended by explicit statements.
+    """
+
+    def __init__(self, dsn: str, *, pool_size: int, pool_queue: int, lock_timeout_ms: int) -> None:
+        """Connects to nothing yet; `open` does."""
+        self._dsn = dsn
+        options = (
+            f"-c lock_timeout={lock_timeout_ms} -c synchronous_commit=on -c client_encoding=UTF8"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+            " -c default_transaction_isolation=read\\ committed -c timezone=UTC -c datestyle=ISO"
+            " -c extra_float_digits=1 -c bytea_output=hex -c intervalstyle=postgres"
+        )
+        self._parameters = {"autocommit": True, "options": options, "application_name": "crosskey"}
+        self._requests = self._pool(pool_size, pool_queue)
+        self._finishing = self._pool(FINISHING_POOL_SIZE, pool_queue)
+
+    def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
+        return AsyncConnectionPool(
+            self._dsn,
+            kwargs=self._parameters,
+            min_size=min(size, 2),
+            max_size=size,
+            max_waiting=queue,
+            timeout=POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=1,
+            configure=_configure,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Opens the pools. Raises ShardUnavailable if PostgreSQL does not answer."""
+        (await self.connect()).pgconn.finish()
+        await self._requests.open(wait=True)
+        await self._finishing.open(wait=True)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._requests.close()
+        await self._finishing.close()
+
+    async def connect(self) -> Connection:
+        """A connection of its own, outside the pools. Raises ShardUnavailable."""
+        try:
+            return await psycopg.AsyncConnection.connect(
+                self._dsn, connect_timeout=PROBE_TIMEOUT_SECONDS, **self._parameters
+            )
+        except psycopg.OperationalError as error:
+            raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
+
+    async def drop_broken_connections(self) -> None:
+        """Replaces the pooled connections that a restart of PostgreSQL broke."""
+        await asyncio.gather(self._requests.check(), self._finishing.check())
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
+        async with self._lend(self._requests) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def finishing_connection(self) -> AsyncIterator[Connection]:
+        """A connection for finishing prepared transactions; never taken by requests. Raises as `connection`."""
+        async with self._lend(self._finishing) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _lend(self, pool: AsyncConnectionPool[Connection]) -> AsyncIterator[Connection]:
+        try:
+            connection = await pool.getconn()
+        except TooManyRequests as error:
+            raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
+        except PoolTimeout as error:
+            await self._probe()
+            raise errors.Overloaded("no connection to the shard's PostgreSQL became free in time") from error
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(_give_back(pool, connection))
+
+    async def _probe(self) -> None:
+        """Tells a pool that is busy from a PostgreSQL that is down. Raises ShardUnavailable."""
+        await (await self.connect()).close()
+
+
+async def _configure(connection: Connection) -> None:
+    connection.prepare_threshold = PREPARE_AFTER_EXECUTIONS
+
+
+async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
+    """Returns the connection; the pool rolls back what is open."""
+    await pool.putconn(connection)

@@ -1,0 +1,276 @@
+"""Shadows, pins and effects: the SQL that makes a foreign key cross shards.
+
+On the child's shard each child's foreign key points to a *shadow*, on the parent's shard each referencing shard holds a
+*pin*. Triggers note in `crosskey.effect` what a statement means for other shards; they do so only in a coordinated
+transaction (`crosskey.coordinated = 'on'`). In any other one, the same foreign keys simply refuse.
+
+Statements are to be executed with parameters, if only an empty sequence of them (see identifiers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from psycopg import sql
+
+from catalog.model import Column, ForeignKey, TableName
+from catalog.naming import shorten
+from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.v1 import shard_node_pb2
+from shard_node import postgres_errors
+from shard_node.identifiers import identifier, literal
+from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
+
+PIN_SHARD = "crosskey_shard"
+PIN_CONSTRAINT = "crosskey_pinned"
+COORDINATED = "current_setting('crosskey.coordinated', true) = 'on'"
+
+_MISSING = shard_node_pb2.Effect.KIND_PARENT_MISSING
+_DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
+_REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
+
+_SLOT_ARGUMENT_TYPES = {"int2": "bigint", "int4": "bigint", "int8": "bigint", "uuid": "uuid"}
+
+
+def shard_of(column: Column, value: sql.Composable, shards: int) -> sql.Composed:
+    """The shard of a locator's value, as an SQL expression."""
+    return sql.SQL("{} %% {}").format(slot_of(column, value), literal(shards))
+
+
+def slot_of(column: Column, value: sql.Composable) -> sql.Composed:
+    """The slot of a locator's value, as an SQL expression."""
+    argument_type = _SLOT_ARGUMENT_TYPES.get(column.base_type, "text")
+    return sql.SQL("crosskey.slot({}::{})").format(value, sql.SQL(argument_type))
+
+
+def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composable]:
+    """All the DDL that turns the user's tables, just created, into those of a shard."""
+    for schema in sorted({key.shadow.schema for key in plan.referenced_keys}):
+        yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
+    for referenced in plan.referenced_keys:
+        yield from _shadow_and_pin(referenced)
+    for key in plan.keys:
+        yield from _deferrable(key) if key.kind == "local" else _repointed(plan, key)
+    for table in plan.tables:
+        yield from _placement_checks(table, shard, shards)
+        yield from _triggers(plan, table, shards)
+
+
+def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composable]:
+    names = {
+        "shadow": table_identifier(referenced.shadow),
+        "pin": table_identifier(referenced.pin),
+        "parent": table_identifier(referenced.parent),
+        "columns": column_list(referenced.columns),
+        "pin_shard": identifier(PIN_SHARD),
+        "pinned": identifier(PIN_CONSTRAINT),
+    }
+    # CREATE TABLE AS keeps types, modifiers and collations, and none of the parent's constraints and defaults.
+    yield sql.SQL("CREATE TABLE {shadow} AS SELECT {columns} FROM {parent} WITH NO DATA").format(**names)
+    yield sql.SQL("ALTER TABLE {shadow} ADD PRIMARY KEY ({columns})").format(**names)
+    yield sql.SQL(
+        "CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard} FROM {parent} WITH NO DATA"
+    ).format(**names)
+    yield sql.SQL(
+        "ALTER TABLE {pin} ADD PRIMARY KEY ({columns}, {pin_shard}),"
+        " ADD CONSTRAINT {pinned} FOREIGN KEY ({columns}) REFERENCES {parent} ({columns})"
+        " DEFERRABLE INITIALLY IMMEDIATE"
+    ).format(**names)
+
+
+def _deferrable(key: KeyPlan) -> Iterable[sql.Composable]:
+    """A NO ACTION check must be able to wait for cascades on other shards."""
+    if not key.foreign_key.deferrable:
+        yield sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY IMMEDIATE").format(
+            table_identifier(key.foreign_key.table), identifier(key.foreign_key.name)
+        )
+
+
+def _repointed(plan: Plan, key: KeyPlan) -> Iterable[sql.Composable]:
+    """The same constraint under the same name, onto the shadow instead of the parent."""
+    foreign_key = key.foreign_key
+    referenced = plan.referenced_key(key.referenced_key or "")
+    table, name = table_identifier(foreign_key.table), identifier(foreign_key.name)
+    yield sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, name)
+    yield sql.SQL(
+        "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({columns}) REFERENCES {shadow} ({parent_columns})"
+        " MATCH {match} ON DELETE {on_delete} ON UPDATE {on_update} DEFERRABLE INITIALLY {initially}"
+    ).format(
+        table=table,
+        name=name,
+        columns=column_list(foreign_key.columns),
+        shadow=table_identifier(referenced.shadow),
+        parent_columns=column_list(foreign_key.parent_columns),
+        match=sql.SQL(foreign_key.match),
+        on_delete=_delete_action(foreign_key),
+        on_update=sql.SQL(foreign_key.on_update),
+        initially=sql.SQL("DEFERRED" if foreign_key.initially_deferred else "IMMEDIATE"),
+    )
+    if foreign_key.comment is not None:
+        yield sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(name, table, literal(foreign_key.comment))
+
+
+def _delete_action(foreign_key: ForeignKey) -> sql.Composable:
+    action = sql.SQL(foreign_key.on_delete)
+    if not foreign_key.on_delete_columns:
+        return action
+    return sql.SQL("{} ({})").format(action, column_list(foreign_key.on_delete_columns))
+
+
+def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.Composable]:
+    """Nobody, not even psql, can put a row on a shard that it does not belong to."""
+    if plan.shard_key is None:
+        return
+    shard_key = _column(plan, plan.shard_key)
+    checks = [
+        sql.SQL("ADD CONSTRAINT {} CHECK ({} = {})").format(
+            identifier(postgres_errors.PLACEMENT_CHECK),
+            shard_of(shard_key, identifier(shard_key.name), shards),
+            literal(shard),
+        )
+    ]
+    if plan.slot_column is not None:
+        slot_column = _column(plan, plan.slot_column)
+        checks.append(
+            sql.SQL("ADD CONSTRAINT {} CHECK ({} = {})").format(
+                identifier(postgres_errors.SLOT_CHECK),
+                slot_of(slot_column, identifier(slot_column.name)),
+                slot_of(shard_key, identifier(shard_key.name)),
+            )
+        )
+    yield sql.SQL("ALTER TABLE {} {}").format(table_identifier(plan.table.name), sql.SQL(", ").join(checks))
+
+
+def _column(plan: TablePlan, name: str) -> Column:
+    column = plan.table.column(name)
+    assert column is not None, f"the plan names the column {name} of {plan.table.name}, which has none"
+    return column
+
+
+def _triggers(plan: Plan, table: TablePlan, shards: int) -> Iterable[sql.Composable]:
+    name = table.table.name
+    outgoing = [key for key in plan.keys if key.kind == "cross-shard" and key.foreign_key.table == name]
+    incoming = [key for key in plan.referenced_keys if key.parent == name]
+    if outgoing:
+        body = [_note_missing(plan, key, shards) for key in outgoing]
+        yield _trigger_function("missing", name, body)
+        for event in ("INSERT", "UPDATE"):
+            yield _statement_trigger("missing", name, event, "NEW TABLE AS new_rows")
+    if incoming:
+        yield _trigger_function("departed", name, [_note_departed(key) for key in incoming])
+        yield _statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows")
+    for place, referenced in enumerate(incoming):
+        yield _trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
+        yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
+
+
+def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composable:
+    """Notes the parents of new or changed children that have no shadow here."""
+    foreign_key = key.foreign_key
+    referenced = plan.referenced_key(key.referenced_key or "")
+    parent = next(table for table in plan.tables if table.table.name == referenced.parent)
+    pairs = dict(zip(foreign_key.parent_columns, foreign_key.columns, strict=True))
+    values = sql.SQL(", ").join(
+        sql.SQL("n.{} AS {}").format(identifier(pairs[column]), identifier(column))
+        for column in referenced.columns
+    )
+    return sql.SQL(
+        "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
+        " SELECT {kind}, {id}, {shard}, {key} FROM (SELECT DISTINCT {values} FROM new_rows n) k"
+        " WHERE {complete} AND NOT EXISTS (SELECT FROM {shadow} s WHERE {same});"
+    ).format(
+        kind=literal(_MISSING),
+        id=literal(referenced.id),
+        shard=shard_of(_column(parent, referenced.locator), identifier("k", referenced.locator), shards),
+        key=json_object(referenced.columns, "k"),
+        values=values,
+        complete=_all_given(referenced.columns, "k"),
+        shadow=table_identifier(referenced.shadow),
+        same=columns_equal(referenced.columns, "s", "k"),
+    )
+
+
+def _all_given(columns: Sequence[str], alias: str) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} IS NOT NULL").format(identifier(alias, column)) for column in columns
+    )
+
+
+def _note_departed(referenced: ReferencedKey) -> sql.Composable:
+    """Removes the pins of deleted parents and notes them.
+
+    A trigger function sees what was committed while its statement waited; a CTE of the statement itself would not.
+    """
+    return sql.SQL(
+        "WITH gone AS (DELETE FROM {pin} p USING old_rows o WHERE {same} RETURNING p.*)"
+        " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
+        " SELECT {kind}, {id}, gone.{pin_shard}, {key} FROM gone;"
+    ).format(
+        pin=table_identifier(referenced.pin),
+        same=columns_equal(referenced.columns, "p", "o"),
+        kind=literal(_DELETED),
+        id=literal(referenced.id),
+        pin_shard=identifier(PIN_SHARD),
+        key=json_object(referenced.columns, "gone"),
+    )
+
+
+def _note_rekeyed(referenced: ReferencedKey) -> sql.Composable:
+    """Removes the pins of a parent's old key and notes old and new; the node pins the new ones afterwards, so that a
+    shift of many keys in one statement meets no pin of its own halfway."""
+    return sql.SQL(
+        "WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard})"
+        " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
+        " SELECT {kind}, {id}, gone.{pin_shard}, {old}, {new} FROM gone;"
+    ).format(
+        pin=table_identifier(referenced.pin),
+        same=columns_equal(referenced.columns, "p", "old"),
+        kind=literal(_REKEYED),
+        id=literal(referenced.id),
+        pin_shard=identifier(PIN_SHARD),
+        old=json_object(referenced.columns, "old"),
+        new=json_object(referenced.columns, "new"),
+    )
+
+
+def _trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composable:
+    source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()
+    return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
+        _function_name(purpose, table), literal(source)
+    )
+
+
+def _function_name(purpose: str, table: TableName) -> sql.Identifier:
+    return identifier("crosskey", shorten(f"{purpose}_{table.qualified}"))
+
+
+def _statement_trigger(purpose: str, table: TableName, event: str, transition: str) -> sql.Composable:
+    return sql.SQL(
+        "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition}"
+        " FOR EACH STATEMENT WHEN ({coordinated}) EXECUTE FUNCTION {function}()"
+    ).format(
+        name=identifier(f"crosskey_{purpose}_{event.lower()}"),
+        event=sql.SQL(event),
+        table=table_identifier(table),
+        transition=sql.SQL(transition),
+        coordinated=sql.SQL(COORDINATED),
+        function=_function_name(purpose, table),
+    )
+
+
+def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) -> sql.Composable:
+    # A row trigger, since transition tables do not tell which new row was which old one; it fires only where the key
+    # really changed.
+    return sql.SQL(
+        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN ({coordinated} AND ({changed}))"
+        " EXECUTE FUNCTION {function}()"
+    ).format(
+        name=identifier(f"crosskey_{purpose}"),
+        table=table_identifier(table),
+        coordinated=sql.SQL(COORDINATED),
+        changed=sql.SQL(" OR ").join(
+            sql.SQL("OLD.{0} IS DISTINCT FROM NEW.{0}").format(identifier(column)) for column in referenced.columns
+        ),
+        function=_function_name(purpose, table),
+    )
+

@@ -1,0 +1,45 @@
+"""Installing a schema on a shard: the user's DDL verbatim, then shadows, pins, checks and triggers."""
+
+from __future__ import annotations
+
+import hashlib
+
+import psycopg
+
+from catalog.model import Database
+from catalog.planning import plan_schema
+from crosskey import errors
+from shard_node.database import Connection
+from shard_node.guards import guard_statements
+from shard_node.introspection import describe
+
+# Names of ours are resolved with their schema; the user's DDL finds its own schema first, as on a plain PostgreSQL.
+_INSTALLED_STATEMENT = "INSERT INTO crosskey.schema (sql, fingerprint, description) VALUES (%s, %s, %s::json)"
+
+
+def fingerprint(schema_sql: str) -> str:
+    """SHA-256 of a schema's text, in hex."""
+    return hashlib.sha256(schema_sql.encode()).hexdigest()
+
+
+async def install(connection: Connection, schema_sql: str, description: Database, *, shard: int, shards: int) -> None:
+    """Installs a schema in the transaction that is open on the connection.
+
+    Raises SchemaRefused if the DDL fails here, or means something else here than where it was inspected.
+    """
+    try:
+        await connection.execute(schema_sql.encode(), prepare=False)
+        if await describe(connection) != description:
+            raise errors.SchemaRefused(
+                f"the PostgreSQL of shard {shard} reads the schema differently than the one that planned it",
+                shard=str(shard),
+                hint="Run the same PostgreSQL version on every shard, and keep user tables out of its database.",
+            )
+        for statement in guard_statements(plan_schema(description), shard, shards):
+            await connection.execute(statement, (), prepare=False)
+        await connection.execute(
+            _INSTALLED_STATEMENT, (schema_sql, fingerprint(schema_sql), description.to_json().decode())
+        )
+    except psycopg.Error as error:
+        message = error.diag.message_primary or "the connection was lost"
+        raise errors.SchemaRefused(f"the schema does not load on shard {shard}: {message}", shard=str(shard)) from error

@@ -1,0 +1,118 @@
+"""What PostgreSQL says, in the project's error vocabulary: one table from SQLSTATE to exception."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as postgres
+
+from crosskey import errors
+
+PLACEMENT_CHECK = "crosskey_placement"
+SLOT_CHECK = "crosskey_slot"
+
+_BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
+    "23503": errors.ForeignKeyViolation,
+    "23001": errors.RestrictViolation,
+    "23505": errors.UniqueViolation,
+    "23P01": errors.ExclusionViolation,
+    "23502": errors.NotNullViolation,
+    "23514": errors.CheckViolation,
+    "42P01": errors.UnknownTable,
+    "42703": errors.UnknownColumn,
+    "428C9": errors.InvalidValue,
+    "42804": errors.InvalidValue,
+    "42846": errors.InvalidValue,
+    "42883": errors.InvalidValue,
+    "55P03": errors.Conflict,
+    "55000": errors.Conflict,
+    "25P04": errors.DeadlineExceeded,
+    "57014": errors.DeadlineExceeded,
+    "53300": errors.Overloaded,
+    "XK001": errors.RaisedByDatabase,
+}
+_BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
+    "22": errors.InvalidValue,
+    "54": errors.InvalidValue,
+    "40": errors.Conflict,
+    "08": errors.ShardUnavailable,
+    "57": errors.ShardUnavailable,
+    "53": errors.Overloaded,
+    "P0": errors.RaisedByDatabase,
+    "0A": errors.NotSupported,
+}
+_KEY_IN_DETAIL = re.compile(r"^Key \(.*?\)=\((.*)\) (?:is |already |conflicts )", re.DOTALL)
+
+
+def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
+    """The exception that says to the caller what PostgreSQL said; None for what nobody foresaw.
+
+    The message is PostgreSQL's own primary message; its detail, hint and names are in the metadata.
+    """
+    sqlstate = error.sqlstate
+    if sqlstate is None:
+        lost = isinstance(error, psycopg.OperationalError)
+        return errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") if lost else None
+    diagnosis = error.diag
+    if sqlstate == "23514" and diagnosis.constraint_name in (PLACEMENT_CHECK, SLOT_CHECK):
+        return _misplaced(diagnosis)
+    kind = _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
+    if kind is None:
+        return None
+    return kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
+
+
+def _metadata(sqlstate: str, diagnosis: postgres.Diagnostic) -> dict[str, str]:
+    detail = diagnosis.message_detail
+    key = _KEY_IN_DETAIL.match(detail) if detail else None
+    found = {
+        "sqlstate": sqlstate,
+        "table": diagnosis.table_name,
+        "constraint": diagnosis.constraint_name,
+        "columns": diagnosis.column_name,
+        "key": key.group(1) if key else None,
+        "detail": detail,
+        "hint": diagnosis.message_hint,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
+    table = diagnosis.table_name or ""
+    if diagnosis.constraint_name == SLOT_CHECK:
+        return errors.SlotMismatch(
+            f'the id of a row of "{table}" carries another slot than its shard key',
+            table=table,
+            hint="Leave the id out and it is minted, or mint it for the slot of the shard key.",
+        )
+    return errors.WrongShard(
+        f'a row of "{table}" does not belong to this shard',
+        table=table,
+        hint="Write through the router; no trigger may change a shard key.",
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns PostgreSQL's errors into the project's; lets through what nobody foresaw."""
+    try:
+        yield
+    except psycopg.Error as error:
+        known = from_postgres(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+@contextmanager
+def unknown_if_lost() -> Iterator[None]:
+    """For what commits: a connection lost meanwhile leaves the outcome open. Raises OutcomeUnknown then."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if error.sqlstate is not None:
+            raise
+        raise errors.OutcomeUnknown("the connection to the shard's PostgreSQL was lost during the commit") from error

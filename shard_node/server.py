@@ -1,0 +1,80 @@
+"""Puts a shard node together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import structlog
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2_grpc
+from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
+from shard_node.database import Connection, Database
+from shard_node.service import ShardNode
+from shard_node.settings import Settings
+from shard_node.startup import ShardIdentity, prepare_database
+
+SERVICE_NAME = "crosskey.v1.ShardNode"
+
+# PostgreSQL may be starting while the node is: try again for so long before giving up.
+CONNECT_PATIENCE_SECONDS = 30.0
+CONNECT_INTERVAL_SECONDS = 0.25
+
+# Calls that wait for a connection are bounded by the pool's queue; this bounds the streams as well.
+MAX_IN_FLIGHT = 2000
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serves a shard until SIGTERM. Raises UnfitDatabase or ShardUnavailable if it cannot be served."""
+    database = Database(
+        settings.dsn,
+        pool_size=settings.pool_size,
+        pool_queue=settings.pool_queue,
+        lock_timeout_ms=settings.lock_timeout_ms,
+    )
+    identity = await _prepare(database, settings)
+    await database.open()
+    try:
+        await _run(database, identity, settings)
+    finally:
+        await database.close()
+
+
+async def _prepare(database: Database, settings: Settings) -> ShardIdentity:
+    connection = await _connect_patiently(database)
+    async with connection:
+        return await prepare_database(connection, settings.cluster, settings.shard, settings.shards)
+
+
+async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
+    node = ShardNode(database, settings.dsn, identity)
+
+    def register(server: grpc.aio.Server) -> None:
+        shard_node_pb2_grpc.add_ShardNodeServicer_to_server(node, server)
+
+    _log.info("shard", shard=identity.shard, shards=identity.shards, postgres_version=identity.postgres_version)
+    await run_server(
+        ServerSettings(
+            listen=settings.listen,
+            max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
+            max_in_flight=MAX_IN_FLIGHT,
+            drain_seconds=settings.drain_seconds,
+        ),
+        register=register,
+        service_names=[SERVICE_NAME],
+    )
+
+
+async def _connect_patiently(database: Database) -> Connection:
+    """A connection, as soon as PostgreSQL answers. Raises ShardUnavailable if it does not for too long."""
+    deadline = asyncio.get_running_loop().time() + CONNECT_PATIENCE_SECONDS
+    while True:
+        try:
+            return await database.connect()
+        except errors.ShardUnavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(CONNECT_INTERVAL_SECONDS)

@@ -1,0 +1,216 @@
+"""The ShardNode service: check, call, respond."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from typing_extensions import override
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.v1 import shard_node_pb2_grpc
+from shard_node import auditing, reading, recovery
+from shard_node.database import Connection, Database
+from shard_node.introspection import inspect_schema
+from shard_node.postgres_errors import translated
+from shard_node.shard_schema import ShardSchema, no_schema, read_schema
+from shard_node.startup import ShardIdentity
+from shard_node.transactions import ShardTransaction, run_locally
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
+    """Serves one shard."""
+
+    def __init__(self, database: Database, dsn: str, identity: ShardIdentity) -> None:
+        self._database = database
+        self._dsn = dsn
+        self._identity = identity
+        self._schema: ShardSchema | None = None
+
+    @override
+    async def Execute(self, request: proto.ExecuteRequest, context: Context) -> proto.ExecuteResponse:
+        self._check_shard(request.shard)
+        async with self._database.connection() as connection:
+            schema = await self._schema_in_force(connection)
+            if schema is not None and _is_local(request.commands):
+                results = await run_locally(connection, schema, request.commands)
+                if results is not None:
+                    return proto.ExecuteResponse(results=results, committed=True)
+            return await self._execute_coordinated(connection, schema, request)
+
+    async def _execute_coordinated(
+        self, connection: Connection, schema: ShardSchema | None, request: proto.ExecuteRequest
+    ) -> proto.ExecuteResponse:
+        transaction = self._transaction(connection, schema)
+        results = []
+        for command in request.commands:
+            result = await transaction.run(command)
+            results.append(result)
+            if result.effects:
+                break
+        return proto.ExecuteResponse(results=results, committed=transaction.finished)
+
+    @override
+    async def Participate(
+        self, request_iterator: AsyncIterator[proto.ParticipateRequest], context: Context
+    ) -> AsyncIterator[proto.ParticipateResponse]:
+        async with self._database.connection() as connection:
+            transaction = self._transaction(connection, await self._schema_in_force(connection))
+            async for request in request_iterator:
+                self._check_shard(request.shard)
+                results = [await transaction.run(command) for command in request.commands]
+                yield proto.ParticipateResponse(results=results)
+
+    @override
+    async def FinishPrepared(
+        self, request: proto.FinishPreparedRequest, context: Context
+    ) -> proto.FinishPreparedResponse:
+        self._check_shard(request.shard)
+        async with self._database.finishing_connection() as connection:
+            with translated():
+                await recovery.finish_prepared(connection, request.gids, commit=request.commit)
+        return proto.FinishPreparedResponse()
+
+    @override
+    async def Decide(self, request: proto.DecideRequest, context: Context) -> proto.DecideResponse:
+        self._check_shard(request.shard)
+        async with self._database.finishing_connection() as connection:
+            return proto.DecideResponse(
+                outcomes=await recovery.decide(connection, request.gids, peek=request.peek)
+            )
+
+    @override
+    async def ListPrepared(self, request: proto.ListPreparedRequest, context: Context) -> proto.ListPreparedResponse:
+        self._check_shard(request.shard)
+        async with self._database.finishing_connection() as connection:
+            with translated():
+                transactions = await recovery.list_prepared(
+                    connection, self._identity.cluster, self._identity.shard
+                )
+        return proto.ListPreparedResponse(transactions=transactions)
+
+    @override
+    async def ForgetDecisions(
+        self, request: proto.ForgetDecisionsRequest, context: Context
+    ) -> proto.ForgetDecisionsResponse:
+        self._check_shard(request.shard)
+        async with self._database.finishing_connection() as connection:
+            with translated():
+                await recovery.forget_decisions(connection, request.gids)
+        return proto.ForgetDecisionsResponse()
+
+    @override
+    async def ListDecisions(
+        self, request: proto.ListDecisionsRequest, context: Context
+    ) -> proto.ListDecisionsResponse:
+        self._check_shard(request.shard)
+        async with self._database.finishing_connection() as connection:
+            with translated():
+                gids = await recovery.list_decisions(connection, request.min_age_ms)
+        return proto.ListDecisionsResponse(gids=gids)
+
+    @override
+    async def DescribeShard(
+        self, request: proto.DescribeShardRequest, context: Context
+    ) -> proto.DescribeShardResponse:
+        self._check_shard(request.shard)
+        async with self._database.connection() as connection:
+            schema = await self._schema_in_force(connection)
+        response = proto.DescribeShardResponse(
+            shards=self._identity.shards,
+            cluster=self._identity.cluster,
+            postgres_version=self._identity.postgres_version,
+            incarnation=self._identity.incarnation,
+        )
+        if schema is not None:
+            response.schema_fingerprint = schema.fingerprint
+            if request.known_fingerprint != schema.fingerprint:
+                response.description_json = schema.database.to_json()
+        return response
+
+    @override
+    async def InspectSchema(
+        self, request: proto.InspectSchemaRequest, context: Context
+    ) -> proto.InspectSchemaResponse:
+        self._check_shard(request.shard)
+        description = await inspect_schema(self._dsn, request.sql)
+        return proto.InspectSchemaResponse(description_json=description.to_json())
+
+    @override
+    async def Read(self, request: proto.ReadRequest, context: Context) -> proto.ReadResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await reading.read(connection, schema.table(request.table), request)
+
+    @override
+    async def CountRows(self, request: proto.CountRowsRequest, context: Context) -> proto.CountRowsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await reading.count_rows(connection, schema.table(request.table), request)
+
+    @override
+    async def Sort(self, request: proto.SortRequest, context: Context) -> proto.SortResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await reading.sort(connection, schema.table(request.table), request)
+
+    @override
+    async def AuditShard(
+        self, request: proto.AuditShardRequest, context: Context
+    ) -> AsyncIterator[proto.AuditShardResponse]:
+        async with self._reading(request.shard) as (connection, schema):
+            async for finding in auditing.audit_shard(connection, schema, self._identity):
+                yield finding
+
+    @override
+    async def ListGuards(self, request: proto.ListGuardsRequest, context: Context) -> proto.ListGuardsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await auditing.list_guards(connection, schema, self._identity, request)
+
+    @override
+    async def FindUnguarded(
+        self, request: proto.FindUnguardedRequest, context: Context
+    ) -> proto.FindUnguardedResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await auditing.find_unguarded(connection, schema, request)
+
+    @asynccontextmanager
+    async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:
+        """A connection and the schema for a read. Raises WrongShard, SchemaNotLoaded, and PostgreSQL's errors."""
+        self._check_shard(shard)
+        async with self._database.connection() as connection:
+            schema = await self._schema_in_force(connection)
+            if schema is None:
+                raise no_schema()
+            with translated():
+                yield connection, schema
+
+    def _transaction(self, connection: Connection, schema: ShardSchema | None) -> ShardTransaction:
+        return ShardTransaction(connection, schema, self._identity.shard, self._identity.shards)
+
+    def _check_shard(self, shard: int) -> None:
+        if shard != self._identity.shard:
+            raise errors.WrongShard(
+                f"this node serves shard {self._identity.shard}, not {shard}: the router's list of nodes is out of order",
+                shard=self._identity.shard,
+            )
+
+    async def _schema_in_force(self, connection: Connection) -> ShardSchema | None:
+        """The schema; once there is one it never changes, so it is read until then."""
+        if self._schema is None:
+            with translated():
+                self._schema = await read_schema(connection)
+        return self._schema
+
+
+def _is_local(commands: Any) -> bool:
+    """Whether the commands are statements and a plain commit, which PostgreSQL alone may well be able to do."""
+    kinds = [command.WhichOneof("command") for command in commands]
+    return (
+        bool(kinds)
+        and kinds[-1] == "commit"
+        and not commands[-1].commit.decision_gid
+        and set(kinds[:-1]) <= {"run", "check"}
+    )

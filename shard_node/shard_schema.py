@@ -1,0 +1,79 @@
+"""The schema in force, as the node uses it: looked up by name, with the texts that depend on it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from catalog.model import Database, ForeignKey, Table
+from catalog.plan import Plan, ReferencedKey
+from catalog.planning import plan_schema
+from crosskey import errors
+from shard_node.database import Connection
+from shard_node.guards import PIN_CONSTRAINT
+
+
+class ShardSchema:
+    """An installed schema; never changes."""
+
+    def __init__(self, database: Database, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self.database = database
+        self.plan: Plan = plan_schema(database)
+        self._tables = {table.name.qualified: table for table in database.tables}
+        self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
+        foreign_keys = database.foreign_keys
+        checked_at_statement_end = [key for key in foreign_keys if not key.initially_deferred]
+        self.begin = _begin(bool(self._referenced_keys), foreign_keys)
+        self.check_statement = _check(bool(self._referenced_keys), checked_at_statement_end)
+        self.check_all = _set_constraints(bool(self._referenced_keys), foreign_keys, "IMMEDIATE")
+
+    def table(self, qualified_name: str) -> Table:
+        """The table of that `schema.name`. Raises UnknownTable."""
+        table = self._tables.get(qualified_name)
+        if table is None:
+            raise errors.UnknownTable(f'relation "{qualified_name}" does not exist', table=qualified_name)
+        return table
+
+    def referenced_key(self, identifier: str) -> ReferencedKey:
+        """The referenced key of that id. Raises InvalidRequest."""
+        key = self._referenced_keys.get(identifier)
+        if key is None:
+            raise errors.InvalidRequest(f"there is no referenced key {identifier}")
+        return key
+
+
+async def read_schema(connection: Connection) -> ShardSchema | None:
+    """The schema in force on this shard, or None if there is none yet."""
+    cursor = await connection.execute("SELECT description::text, fingerprint FROM crosskey.schema")
+    row = await cursor.fetchone()
+    return None if row is None else ShardSchema(Database.from_json(row[0].encode()), row[1])
+
+
+def no_schema() -> errors.SchemaNotLoaded:
+    """What is raised where a schema is needed and none is in force."""
+    return errors.SchemaNotLoaded("no schema is in force yet", hint="Apply one: `crosskey apply`, or Admin.ApplySchema.")
+
+
+def _begin(pinned: bool, foreign_keys: Iterable[ForeignKey]) -> bytes:
+    """Begins a coordinated transaction: triggers note effects, and foreign keys wait for CheckConstraints, so that
+    what other shards must do first can be done."""
+    return (
+        b"BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on'; "
+        + _set_constraints(pinned, foreign_keys, "DEFERRED")
+    )
+
+
+def _check(pinned: bool, foreign_keys: list[ForeignKey]) -> bytes:
+    return _set_constraints(pinned, foreign_keys, "IMMEDIATE") + _set_constraints(pinned, foreign_keys, "DEFERRED")
+
+
+def _set_constraints(pinned: bool, foreign_keys: Iterable[ForeignKey], mode: str) -> bytes:
+    names = {(key.table.schema, key.name) for key in foreign_keys}
+    if pinned:
+        names.add(("crosskey", PIN_CONSTRAINT))
+    if not names:
+        return b""
+    constraints = sql.SQL(", ").join(sql.Identifier(*name) for name in sorted(names))
+    return sql.SQL("SET CONSTRAINTS {} {}; ").format(constraints, sql.SQL(mode)).as_bytes()

@@ -1,0 +1,64 @@
+-- What every shard's database holds besides the user's own tables.
+CREATE SCHEMA IF NOT EXISTS crosskey;
+
+-- Which shard this is: one row. The incarnation changes when the database is replaced, such as by a failover.
+CREATE TABLE IF NOT EXISTS crosskey.shard (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    cluster text NOT NULL,
+    shard integer NOT NULL,
+    shards integer NOT NULL,
+    incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
+    system_identifier text NOT NULL,
+    timeline text NOT NULL
+);
+
+-- The schema in force: one row, or none yet.
+CREATE TABLE IF NOT EXISTS crosskey.schema (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    sql text NOT NULL,
+    fingerprint text NOT NULL,
+    description json NOT NULL,
+    installed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
+-- transaction that is still in flight and a resolver that decides to abort it.
+CREATE TABLE IF NOT EXISTS crosskey.decision (
+    gid text PRIMARY KEY,
+    committed boolean NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What the statements of the running transaction mean for other shards. Filled by triggers, emptied by the node within
+-- the same transaction, so that no other transaction ever sees a row.
+CREATE TABLE IF NOT EXISTS crosskey.effect (
+    kind integer NOT NULL,
+    referenced_key text NOT NULL,
+    shard integer NOT NULL,
+    old_key json NOT NULL,
+    new_key json
+);
+
+-- Locked by a prepared transaction at start-up, to see that this PostgreSQL keeps such locks.
+CREATE TABLE IF NOT EXISTS crosskey.canary (id integer PRIMARY KEY);
+INSERT INTO crosskey.canary VALUES (1) ON CONFLICT DO NOTHING;
+
+-- Whoever commits with effects that nobody carried out would leave orphans on another shard.
+CREATE OR REPLACE FUNCTION crosskey.refuse_effect() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM crosskey.effect) THEN
+        RAISE EXCEPTION 'this transaction has effects on other shards that were not carried out'
+            USING ERRCODE = 'XK001', HINT = 'Write through the router.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'crosskey_refuse_effect') THEN
+        CREATE CONSTRAINT TRIGGER crosskey_refuse_effect AFTER INSERT ON crosskey.effect
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION crosskey.refuse_effect();
+    END IF;
+END
+$$;

@@ -1,0 +1,234 @@
+-- The user's tables and foreign keys as the JSON of a catalog.model.Database. Runs with search_path = pg_catalog, so that
+-- types and expressions are printed with their schemas. On every version from 15 on: what only newer ones have
+-- (conperiod) is read through to_jsonb.
+WITH user_schema AS (
+    SELECT oid, nspname
+    FROM pg_namespace
+    WHERE nspname !~ '^(pg_|crosskey)' AND nspname <> 'information_schema'
+),
+user_table AS (
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence
+    FROM pg_class c
+    JOIN user_schema n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
+    )
+),
+-- What lies below a domain, and below that, if it is one too. The outermost modifier that is set is the one in force.
+type_below AS (
+    WITH RECURSIVE step(type_oid, below, modifier) AS (
+        SELECT oid, oid, -1 FROM pg_type
+        UNION ALL
+        SELECT step.type_oid, t.typbasetype, CASE WHEN step.modifier >= 0 THEN step.modifier ELSE t.typtypmod END
+        FROM step
+        JOIN pg_type t ON t.oid = step.below AND t.typtype = 'd'
+    )
+    SELECT
+        step.type_oid,
+        step.modifier,
+        t.oid AS base_oid,
+        CASE WHEN n.nspname = 'pg_catalog' THEN t.typname::text ELSE n.nspname || '.' || t.typname END AS base_type
+    FROM step
+    JOIN pg_type t ON t.oid = step.below AND t.typtype <> 'd'
+    JOIN pg_namespace n ON n.oid = t.typnamespace
+),
+column_list AS (
+    SELECT
+        a.attrelid,
+        json_agg(
+            json_build_object(
+                'name', a.attname,
+                'type', format_type(a.atttypid, a.atttypmod),
+                'base_type', b.base_type,
+                'not_null', a.attnotnull,
+                'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+                'generated', a.attgenerated <> '',
+                'identity', CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' ELSE '' END,
+                'max_length', CASE
+                    WHEN b.base_type NOT IN ('varchar', 'bpchar') THEN NULL
+                    -- The modifier counts a header of four bytes.
+                    WHEN a.atttypmod > 4 THEN a.atttypmod - 4
+                    WHEN b.modifier > 4 THEN b.modifier - 4
+                END,
+                'deterministic_collation', coalesce(l.collisdeterministic, true),
+                'comment', col_description(a.attrelid, a.attnum)
+            )
+            ORDER BY a.attnum
+        ) AS columns
+    FROM pg_attribute a
+    JOIN type_below b ON b.type_oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    WHERE a.attrelid IN (SELECT oid FROM user_table) AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
+),
+-- The key columns of each unique or exclusion index that are compared just as the column itself is: not an expression,
+-- not under a collation or operator class of the index's own that calls more values equal.
+index_column AS (
+    SELECT
+        i.indexrelid,
+        k.place,
+        a.attname,
+        coalesce(
+            (l.oid = a.attcollation OR l.collisdeterministic IS NOT FALSE)
+            AND o.oid < 16384
+            AND (o.opcintype <> 'bpchar'::regtype OR b.base_oid = 'bpchar'::regtype),
+            false
+        ) AS alike
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indcollation::oid[], i.indclass::oid[])
+        WITH ORDINALITY AS k(attnum, collation_oid, class_oid, place)
+    LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    LEFT JOIN type_below b ON b.type_oid = a.atttypid
+    LEFT JOIN pg_collation l ON l.oid = k.collation_oid
+    LEFT JOIN pg_opclass o ON o.oid = k.class_oid
+    WHERE i.indrelid IN (SELECT oid FROM user_table)
+    AND (i.indisunique OR i.indisexclusion) AND k.place <= i.indnkeyatts
+),
+index_columns AS (
+    SELECT
+        indexrelid,
+        coalesce(json_agg(attname ORDER BY place) FILTER (WHERE alike), '[]') AS columns,
+        bool_and(alike) AS plain
+    FROM index_column
+    GROUP BY indexrelid
+),
+unique_list AS (
+    SELECT
+        i.indrelid,
+        json_agg(
+            json_build_object(
+                'name', c.relname,
+                'columns', k.columns,
+                'primary', i.indisprimary,
+                'constraint', con.oid IS NOT NULL,
+                'plain', k.plain AND i.indpred IS NULL,
+                'nulls_not_distinct', i.indnullsnotdistinct,
+                'deferrable', NOT i.indimmediate
+            )
+            ORDER BY c.relname
+        ) AS unique_keys
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN index_columns k ON k.indexrelid = i.indexrelid
+    LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('p', 'u')
+    WHERE i.indisunique
+    GROUP BY i.indrelid
+),
+-- With btree_gist, `=` of an exclusion constraint belongs to an operator class of that extension.
+exclusion_list AS (
+    SELECT
+        con.conrelid,
+        json_agg(
+            json_build_object(
+                'name', con.conname,
+                'equal_columns', (
+                    SELECT coalesce(json_agg(a.attname ORDER BY k.place), '[]')
+                    FROM unnest(con.conkey, con.conexclop) WITH ORDINALITY AS k(attnum, operator_oid, place)
+                    JOIN pg_operator o ON o.oid = k.operator_oid AND o.oprname = '=' AND o.oid < 16384
+                    JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.attnum
+                    JOIN pg_index i ON i.indexrelid = con.conindid
+                    LEFT JOIN pg_collation l ON l.oid = (i.indcollation::oid[])[k.place - 1]
+                    WHERE l.oid IS NULL OR l.oid = a.attcollation OR l.collisdeterministic
+                )
+            )
+            ORDER BY con.conname
+        ) AS exclusions
+    FROM pg_constraint con
+    WHERE con.contype = 'x'
+    GROUP BY con.conrelid
+),
+table_list AS (
+    SELECT json_agg(
+        json_build_object(
+            'name', json_build_object('schema', t.nspname, 'name', t.relname),
+            'columns', coalesce(c.columns, '[]'),
+            'unique_keys', coalesce(u.unique_keys, '[]'),
+            'exclusions', coalesce(x.exclusions, '[]'),
+            'comment', obj_description(t.oid, 'pg_class'),
+            'kind', t.relkind,
+            'inherits', EXISTS (SELECT FROM pg_inherits h WHERE t.oid IN (h.inhrelid, h.inhparent)),
+            'unlogged', t.relpersistence = 'u'
+        )
+        ORDER BY t.nspname, t.relname
+    ) AS tables
+    FROM user_table t
+    LEFT JOIN column_list c ON c.attrelid = t.oid
+    LEFT JOIN unique_list u ON u.indrelid = t.oid
+    LEFT JOIN exclusion_list x ON x.conrelid = t.oid
+),
+action(code, name) AS (
+    VALUES ('a', 'NO ACTION'), ('r', 'RESTRICT'), ('c', 'CASCADE'), ('n', 'SET NULL'), ('d', 'SET DEFAULT')
+),
+foreign_key AS (
+    SELECT con.*, t.nspname, t.relname
+    FROM pg_constraint con
+    JOIN user_table t ON t.oid = con.conrelid
+    -- The keys of partitions are copies of their parent's.
+    WHERE con.contype = 'f' AND con.conparentid = 0
+),
+foreign_key_list AS (
+    SELECT json_agg(
+        json_build_object(
+            'name', con.conname,
+            'table', json_build_object('schema', con.nspname, 'name', con.relname),
+            'columns', (
+                SELECT json_agg(a.attname ORDER BY k.place)
+                FROM unnest(con.conkey) WITH ORDINALITY AS k(attnum, place)
+                JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.attnum
+            ),
+            'parent', json_build_object('schema', n.nspname, 'name', p.relname),
+            'parent_columns', (
+                SELECT json_agg(a.attname ORDER BY k.place)
+                FROM unnest(con.confkey) WITH ORDINALITY AS k(attnum, place)
+                JOIN pg_attribute a ON a.attrelid = con.confrelid AND a.attnum = k.attnum
+            ),
+            'match', CASE con.confmatchtype WHEN 's' THEN 'SIMPLE' WHEN 'f' THEN 'FULL' ELSE 'PARTIAL' END,
+            'on_delete', (SELECT name FROM action WHERE code = con.confdeltype),
+            'on_update', (SELECT name FROM action WHERE code = con.confupdtype),
+            'on_delete_columns', (
+                SELECT coalesce(json_agg(a.attname ORDER BY k.place), '[]')
+                FROM unnest(con.confdelsetcols) WITH ORDINALITY AS k(attnum, place)
+                JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.attnum
+            ),
+            'deferrable', con.condeferrable,
+            'initially_deferred', con.condeferred,
+            'validated', con.convalidated,
+            'period', coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false),
+            'comment', obj_description(con.oid, 'pg_constraint')
+        )
+        ORDER BY con.nspname, con.relname, con.conname
+    ) AS foreign_keys
+    FROM foreign_key con
+    JOIN pg_class p ON p.oid = con.confrelid
+    JOIN pg_namespace n ON n.oid = p.relnamespace
+),
+-- Comments with a tag on anything else, which the planner refuses. 16384 is the first oid that is not PostgreSQL's own.
+other_comment AS (
+    SELECT pg_describe_object(d.classoid, d.objoid, d.objsubid) AS object, d.description
+    FROM pg_description d
+    CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
+    WHERE d.objoid >= 16384
+    AND d.description ~ '(^|\n)\s*@'
+    AND NOT (d.classoid = 'pg_class'::regclass AND d.objoid IN (SELECT oid FROM user_table))
+    AND NOT (d.classoid = 'pg_constraint'::regclass AND d.objoid IN (SELECT oid FROM foreign_key))
+    AND i.identity !~ '(^|\s|")crosskey'
+    AND NOT EXISTS (
+        SELECT FROM pg_depend e
+        WHERE e.classid = d.classoid AND e.objid = d.objoid AND e.objsubid = 0 AND e.deptype = 'e'
+    )
+),
+other_comment_list AS (
+    SELECT json_agg(
+        json_build_object('object', object, 'comment', description) ORDER BY object, description
+    ) AS other_comments
+    FROM other_comment
+)
+SELECT json_build_object(
+    'tables', coalesce(table_list.tables, '[]'),
+    'foreign_keys', coalesce(foreign_key_list.foreign_keys, '[]'),
+    'other_comments', coalesce(other_comment_list.other_comments, '[]')
+)::text
+FROM table_list, foreign_key_list, other_comment_list

@@ -1,0 +1,173 @@
+"""What must be true of a shard's PostgreSQL before its node serves; each check says what to do."""
+
+from __future__ import annotations
+
+import msgspec
+import psycopg
+
+from shard_node import sql as sql_files
+from shard_node.database import Connection
+
+MIN_VERSION = 150000
+# PostgreSQL lost the row locks of prepared transactions in these releases (see their successors' release notes).
+LOSING_LOCKS = ((170000, 170010), (180000, 180004))
+# Any number: whoever starts a node of the same database meanwhile waits for the first.
+_BOOTSTRAP_LOCK = 4_853_921_077
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class UnfitDatabase(Exception):
+    """The shard's PostgreSQL cannot be used; the message says what to do. The node does not start."""
+
+
+class ShardIdentity(msgspec.Struct, frozen=True):
+    """What the database says about itself."""
+
+    cluster: str
+    shard: int
+    shards: int
+    incarnation: str
+    postgres_version: str
+
+
+async def prepare_database(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
+    """Checks the database and makes the schema `crosskey` in it. Raises UnfitDatabase."""
+    try:
+        await _check_settings(connection)
+        await _bootstrap(connection, cluster, shard, shards)
+        identity = await _check_identity(connection, cluster, shard, shards)
+        await _release_canary(connection, cluster, shard)
+        await _check_prepared_locks(connection, cluster, shard)
+    except psycopg.Error as error:
+        raise UnfitDatabase(f"the database cannot be set up: {error.diag.message_primary or error}") from error
+    return identity
+
+
+async def _check_settings(connection: Connection) -> None:
+    version = connection.info.server_version
+    if version < MIN_VERSION:
+        raise UnfitDatabase(f"PostgreSQL {_version_text(version)} is too old: use 15 or newer")
+    if any(first <= version < fixed for first, fixed in LOSING_LOCKS):
+        raise UnfitDatabase(
+            f"PostgreSQL {_version_text(version)} loses the row locks of prepared transactions:"
+            " use 15, 16, 17.10 or newer, 18.4 or newer"
+        )
+    cursor = await connection.execute(
+        "SELECT current_setting('max_prepared_transactions')::int, rolsuper, rolname, pg_is_in_recovery(),"
+        " pg_encoding_to_char(encoding), has_database_privilege(current_database(), 'CREATE'), rolcreatedb"
+        " FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()"
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "the current role and database exist"
+    prepared, superuser, role, recovering, encoding, may_create, may_create_databases = row
+    if not prepared:
+        raise UnfitDatabase(
+            "max_prepared_transactions is 0: set it to 64 or more in postgresql.conf and restart PostgreSQL"
+        )
+    if superuser:
+        raise UnfitDatabase(
+            f'the role "{role}" is a superuser, which can bypass foreign keys: make another one with'
+            " `python -m shard_node provision`"
+        )
+    if recovering:
+        raise UnfitDatabase("this PostgreSQL is a standby: connect to the primary")
+    if encoding != "UTF8":
+        raise UnfitDatabase(f"the database's encoding is {encoding}: create it with ENCODING 'UTF8'")
+    if not (may_create and may_create_databases):
+        raise UnfitDatabase(
+            f'the role "{role}" must own its database and may create others (for planning a schema):'
+            " make it with `python -m shard_node provision`"
+        )
+
+
+def _version_text(version: int) -> str:
+    return f"{version // 10_000}.{version % 10_000}"
+
+
+async def _bootstrap(connection: Connection, cluster: str, shard: int, shards: int) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_BOOTSTRAP_LOCK,))
+        await connection.execute(b"SET LOCAL client_min_messages = warning", prepare=False)
+        await connection.execute(sql_files.load("bootstrap").encode(), prepare=False)
+        await connection.execute(sql_files.load("slots").encode(), prepare=False)
+        await connection.execute(
+            "INSERT INTO crosskey.shard (cluster, shard, shards, system_identifier, timeline)"
+            f" SELECT %s, %s, %s, system, timeline FROM ({_SERVER_IDENTITY}) AS server ON CONFLICT DO NOTHING",
+            (cluster, shard, shards),
+        )
+
+
+# The timeline is the first part of a WAL file's name; it changes with every promotion and point-in-time restore.
+_SERVER_IDENTITY = """
+SELECT system_identifier::text AS system, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline
+FROM pg_control_system()
+"""
+
+
+async def _check_identity(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
+    cursor = await connection.execute(
+        "SELECT s.cluster, s.shard, s.shards, s.incarnation::text,"
+        " (s.system_identifier, s.timeline) = (server.system, server.timeline), current_setting('server_version')"
+        f" FROM crosskey.shard s, ({_SERVER_IDENTITY}) AS server"
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "the row was just made"
+    identity = ShardIdentity(*row[:4], postgres_version=row[5].split()[0])
+    found, wanted = (identity.cluster, identity.shard, identity.shards), (cluster, shard, shards)
+    if found != wanted:
+        raise UnfitDatabase(
+            f"this database is shard {found[1]} of {found[2]} of cluster {found[0]!r}, not shard {wanted[1]} of"
+            f" {wanted[2]} of {wanted[0]!r}: check the node's --shard, --shards, --cluster and --dsn"
+        )
+    if not row[4]:
+        raise UnfitDatabase(
+            "this database was restored, or its server was replaced by a standby, since the node last used it:"
+            " transactions may be lost. Audit the cluster, then accept it with `python -m shard_node accept`"
+        )
+    return identity
+
+
+async def accept_server(connection: Connection) -> str:
+    """Takes the server as it is now for the shard's own, after a failover or restore. Answers the new incarnation."""
+    cursor = await connection.execute(
+        "UPDATE crosskey.shard SET incarnation = gen_random_uuid(), system_identifier = server.system,"
+        f" timeline = server.timeline FROM ({_SERVER_IDENTITY}) AS server RETURNING incarnation::text"
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise UnfitDatabase("this database is no shard yet")
+    return str(row[0])
+
+
+def _canary_gid(cluster: str, shard: int) -> str:
+    # Not the form of a distributed transaction's gid: no resolver takes it up.
+    return f"crosskey-canary:{cluster}:{shard}"
+
+
+async def _release_canary(connection: Connection, cluster: str, shard: int) -> None:
+    """Rolls back a canary that a node left that was killed at start-up."""
+    gid = _canary_gid(cluster, shard)
+    cursor = await connection.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", (gid,))
+    if cursor.rowcount:
+        await connection.execute(f"ROLLBACK PREPARED '{gid}'".encode(), prepare=False)
+
+
+async def _check_prepared_locks(connection: Connection, cluster: str, shard: int) -> None:
+    """Sees that a prepared transaction keeps its row lock, also when another one shares it."""
+    gid = _canary_gid(cluster, shard)
+    lock = b"BEGIN; SELECT id FROM crosskey.canary FOR KEY SHARE; "
+    await connection.execute(lock + f"PREPARE TRANSACTION '{gid}'".encode(), prepare=False)
+    try:
+        await connection.execute(lock + b"COMMIT", prepare=False)
+        await connection.execute(b"SELECT id FROM crosskey.canary FOR UPDATE NOWAIT", prepare=False)
+    except psycopg.Error as error:
+        if error.sqlstate != _LOCK_NOT_AVAILABLE:
+            raise
+    else:
+        raise UnfitDatabase(
+            "this PostgreSQL loses the row locks of prepared transactions: update it to its newest minor release"
+        )
+    finally:
+        await connection.execute(f"ROLLBACK PREPARED '{gid}'".encode(), prepare=False)
+

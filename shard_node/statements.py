@@ -1,0 +1,116 @@
+"""INSERT, UPDATE and DELETE statements, set-based: one statement for all rows of a request on this shard.
+
+The text depends on the shape of the request alone, so that PostgreSQL plans it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+from psycopg import sql
+
+from catalog.model import Column, Table
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2
+from shard_node.conditions import where_clause
+from shard_node.row_json import row_expression
+from shard_node.sql_names import column_list, table_identifier, typed_columns
+
+_CACHED_SHAPES = 1024
+
+Statement = tuple[sql.Composable | bytes, list[object]]
+"""A statement and its parameters. It answers one row: how many rows it changed, and them as JSON text or NULL."""
+
+
+def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
+    """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
+    kind = command.WhichOneof("statement")
+    if kind == "insert":
+        return _insert(table, command.insert)
+    if kind == "update":
+        return _update(table, command.update)
+    if kind == "delete":
+        return _delete(table, command.delete)
+    raise errors.InvalidRequest("a statement is neither insert, update nor delete")
+
+
+def _insert(table: Table, insert: shard_node_pb2.InsertRows) -> Statement:
+    if not insert.columns:
+        return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)))
+    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value)
+    return text, [insert.rows_json.decode()]
+
+
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _insert_text(table: Table, columns: tuple[str, ...], overriding: bool) -> bytes:
+    # Rows come out in the order in which they went in: PostgreSQL inserts a query's rows one by one and RETURNING
+    # answers each at once.
+    return (
+        sql.SQL(
+            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding}"
+            " SELECT {columns} FROM json_to_recordset(%s) AS given({typed}) RETURNING *)"
+            " SELECT count(*), json_agg({row})::text FROM changed"
+        ).format(
+            table=table_identifier(table.name),
+            columns=column_list(columns),
+            overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
+            typed=typed_columns(_columns(table, columns)),
+            row=row_expression(table, "changed"),
+        )
+        .as_bytes()
+    )
+
+
+def _insert_defaults(table: Table, rows: int) -> Statement:
+    """Rows without any column: all defaults."""
+    statement = sql.SQL(
+        "WITH changed AS (INSERT INTO {table} ({first}) VALUES {defaults} RETURNING *)"
+        " SELECT count(*), json_agg({row})::text FROM changed"
+    ).format(
+        table=table_identifier(table.name),
+        first=column_list([table.columns[0].name]),
+        defaults=sql.SQL(", ").join([sql.SQL("(DEFAULT)")] * rows),
+        row=row_expression(table, "changed"),
+    )
+    return statement, []
+
+
+def _update(table: Table, update: shard_node_pb2.UpdateRows) -> Statement:
+    where, parameters = where_clause(table, update.where)
+    columns = tuple(update.columns)
+    statement = sql.SQL(
+        "WITH changed AS (UPDATE {table} SET ({columns}) ="
+        " (SELECT {given} FROM json_to_record(%s) AS given({typed})) WHERE {where} RETURNING *)"
+        " SELECT count(*), json_agg({row})::text FROM changed"
+    ).format(
+        table=table_identifier(table.name),
+        columns=column_list(columns),
+        given=column_list(columns, alias="given"),
+        typed=typed_columns(_columns(table, columns)),
+        where=where,
+        row=row_expression(table, "changed"),
+    )
+    return statement, [update.set_json.decode(), *parameters]
+
+
+def _delete(table: Table, delete: shard_node_pb2.DeleteRows) -> Statement:
+    where, parameters = where_clause(table, delete.where)
+    statement = sql.SQL(
+        "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1) SELECT count(*), NULL::text FROM changed"
+    ).format(table=table_identifier(table.name), where=where)
+    return statement, parameters
+
+
+def _columns(table: Table, names: Sequence[str]) -> list[Column]:
+    found = {column.name: column for column in table.columns}
+    unknown = next((name for name in names if name not in found), None)
+    if unknown is not None:
+        raise errors.UnknownColumn(
+            f'column "{unknown}" of relation "{table.name.name}" does not exist',
+            table=str(table.name),
+            columns=unknown,
+        )
+    return [found[name] for name in names]
+

@@ -1,0 +1,302 @@
+"""One transaction on this shard, run command by command: a local one, or a participant of a distributed one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from catalog.model import Database
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from shard_node import guard_queries, installation, statements
+from shard_node.database import Connection
+from shard_node.postgres_errors import translated, unknown_if_lost
+from shard_node.shard_schema import ShardSchema, no_schema
+from shard_node.sql_names import table_identifier
+
+_MISSING = proto.Effect.KIND_PARENT_MISSING
+_DELETED = proto.Effect.KIND_PARENT_DELETED
+_REKEYED = proto.Effect.KIND_PARENT_REKEYED
+
+# A gid carries its time. A coordinator that was paused for longer than this finds its decision refused, and abort
+# decisions are kept for much longer than this, so that none is forgotten while a transaction could still commit.
+MAX_GID_AGE_SECONDS = 600
+
+_GID = re.compile(r"crosskey:[A-Za-z0-9_.-]{1,64}:[0-9]{1,5}:(?P<id>[0-9a-f]{32})(?::[0-9]{1,5})?")
+
+Answer = TypeVar("Answer")
+
+
+class ShardTransaction:
+    """A coordinated transaction on one connection.
+
+    Effects of its statements on this shard itself are carried out at once; those on other shards are answered. Unless
+    `finished`, its owner must roll it back (the connection pool does so when it gets the connection back).
+    """
+
+    def __init__(self, connection: Connection, schema: ShardSchema | None, shard: int, shards: int) -> None:
+        self._connection = connection
+        self._schema_or_none = schema
+        self._shard = shard
+        self._shards = shards
+        self._begun = False
+        self._unresolved: list[guard_queries.Effects] = []
+        self.finished = False
+
+    @property
+    def _schema(self) -> ShardSchema:
+        if self._schema_or_none is None:
+            raise no_schema()
+        return self._schema_or_none
+
+    async def run(self, command: proto.Command) -> proto.CommandResult:
+        """Runs one command. Raises CrosskeyError; the transaction can then only be rolled back."""
+        if self.finished:
+            raise errors.InvalidRequest("the transaction is finished already")
+        kind = command.WhichOneof("command")
+        with translated():
+            await self._begin()
+            match kind:
+                case "run":
+                    return await self._run_statement(command.run)
+                case "pin":
+                    return await self._pin(command.pin)
+                case "add_shadows":
+                    return await self._add_shadows(command.add_shadows)
+                case "change_shadows":
+                    return await self._change_shadows(command.change_shadows)
+                case "check":
+                    return await self._check()
+                case "install_schema":
+                    return await self._install(command.install_schema)
+                case "prepare":
+                    return await self._prepare(command.prepare.gid)
+                case "commit":
+                    return await self._commit(command.commit.decision_gid)
+        raise errors.InvalidRequest("a command is empty")
+
+    async def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            begin = b"BEGIN" if self._schema_or_none is None else self._schema_or_none.begin
+            await self._connection.execute(begin, prepare=False)
+
+    async def _run_statement(self, run: proto.RunStatement) -> proto.CommandResult:
+        table = self._schema.table(run.table)
+        if run.lock_table:
+            await lock_table(self._connection, run, self._schema)
+        count, rows = await execute_statement(self._connection, statements.build(table, run))
+        return proto.CommandResult(count=count, rows_json=rows, effects=await self._settle())
+
+    async def _pin(self, pin: proto.PinParents) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(pin.referenced_key)
+        keys, count = await guard_queries.pin_parents(
+            self._connection, referenced, pin.for_shard, pin.keys_json.decode()
+        )
+        return proto.CommandResult(count=count, rows_json=keys.encode())
+
+    async def _add_shadows(self, add: proto.AddShadows) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(add.referenced_key)
+        await guard_queries.add_shadows(self._connection, referenced, add.keys_json.decode())
+        return proto.CommandResult()
+
+    async def _change_shadows(self, change: proto.ChangeShadows) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(change.referenced_key)
+        await guard_queries.change_shadows(
+            self._connection, referenced, change.old_keys_json.decode(), change.new_keys_json.decode()
+        )
+        return proto.CommandResult(effects=await self._settle())
+
+    async def _check(self) -> proto.CommandResult:
+        """Checks what waited for the end of the statement."""
+        await self._retry_unresolved()
+        if self._schema.check_statement:
+            await self._connection.execute(self._schema.check_statement, prepare=False)
+        return proto.CommandResult(effects=await self._settle())
+
+    async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
+        description = Database.from_json(install.description_json)
+        await installation.install(
+            self._connection, install.sql, description, shard=self._shard, shards=self._shards
+        )
+        return proto.CommandResult()
+
+    async def _prepare(self, gid: str) -> proto.CommandResult:
+        _gid_time(gid)
+        effects = await self._check_all()
+        if effects:
+            return proto.CommandResult(effects=effects)
+        text = sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(gid))
+        await uninterrupted(self._finish(text.as_bytes()))
+        return proto.CommandResult()
+
+    async def _commit(self, decision_gid: str) -> proto.CommandResult:
+        decision = _decision(decision_gid) if decision_gid else sql.SQL("")
+        effects = await self._check_all()
+        if effects:
+            return proto.CommandResult(effects=effects)
+        with unknown_if_lost():
+            await uninterrupted(self._finish((decision + sql.SQL("COMMIT")).as_bytes()))
+        return proto.CommandResult()
+
+    async def _check_all(self) -> list[proto.Effect]:
+        """Checks every foreign key that still waits, those that the user deferred too."""
+        await self._retry_unresolved()
+        if self._schema_or_none is not None and self._schema_or_none.check_all:
+            await self._connection.execute(self._schema_or_none.check_all, prepare=False)
+        return await self._settle() if self._schema_or_none is not None else []
+
+    async def _finish(self, text: bytes) -> None:
+        await self._connection.execute(text, prepare=False)
+        self.finished = True
+
+    async def _settle(self) -> list[proto.Effect]:
+        """Carries out the effects on this shard until there are none, and answers those on others."""
+        foreign: list[proto.Effect] = []
+        while effects := await guard_queries.take_effects(self._connection):
+            for effect in effects:
+                if effect.kind == _REKEYED:
+                    referenced = self._schema.referenced_key(effect.referenced_key)
+                    await guard_queries.repin(self._connection, referenced, effect.shard, effect.new_keys)
+                if effect.shard == self._shard:
+                    await self._carry_out(effect)
+                else:
+                    foreign.append(_to_proto(effect))
+        return foreign
+
+    async def _carry_out(self, effect: guard_queries.Effects) -> None:
+        """Does on this shard what is asked of other shards through PinParents, AddShadows and ChangeShadows."""
+        referenced = self._schema.referenced_key(effect.referenced_key)
+        if effect.kind == _MISSING:
+            keys, count = await guard_queries.pin_parents(self._connection, referenced, self._shard, effect.old_keys)
+            if count:
+                await guard_queries.add_shadows(self._connection, referenced, keys)
+            if count < len(msgspec.json.decode(effect.old_keys)):
+                self._unresolved.append(effect)
+        else:
+            new_keys = effect.new_keys if effect.kind == _REKEYED else ""
+            await guard_queries.change_shadows(self._connection, referenced, effect.old_keys, new_keys)
+
+    async def _retry_unresolved(self) -> None:
+        """A parent that was absent may have come since: by another part of the same statement, or for a deferred key
+        by a later statement."""
+        unresolved, self._unresolved = self._unresolved, []
+        for effect in unresolved:
+            await self._carry_out(effect)
+
+
+async def run_locally(
+    connection: Connection, schema: ShardSchema, commands: Sequence[proto.Command]
+) -> list[proto.CommandResult] | None:
+    """Runs statements and a plain commit with PostgreSQL's foreign keys alone, none of them deferred.
+
+    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key refused: it may
+    do so only because a shadow is missing or a pin is left, so the commands must be run again as a ShardTransaction.
+    """
+    runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
+    single = len(runs) == 1 and not runs[0].lock_table
+    with translated():
+        try:
+            if single:
+                with unknown_if_lost():
+                    count, rows = await execute_statement(connection, _build(schema, runs[0]))
+                return _with_blanks(commands, [proto.CommandResult(count=count, rows_json=rows)])
+            return await _run_in_block(connection, schema, commands, runs)
+        except psycopg.errors.ForeignKeyViolation:
+            await connection.rollback()
+            return None
+
+
+async def _run_in_block(
+    connection: Connection,
+    schema: ShardSchema,
+    commands: Sequence[proto.Command],
+    runs: Sequence[proto.RunStatement],
+) -> list[proto.CommandResult]:
+    results = []
+    await connection.execute(b"BEGIN")
+    for run in runs:
+        if run.lock_table:
+            await lock_table(connection, run, schema)
+        count, rows = await execute_statement(connection, _build(schema, run))
+        results.append(proto.CommandResult(count=count, rows_json=rows))
+    with unknown_if_lost():
+        await uninterrupted(connection.execute(b"COMMIT"))
+    return _with_blanks(commands, results)
+
+
+def _with_blanks(
+    commands: Sequence[proto.Command], results: Sequence[proto.CommandResult]
+) -> list[proto.CommandResult]:
+    """One result a command: an empty one for those that answer nothing."""
+    remaining = iter(results)
+    return [
+        next(remaining) if command.WhichOneof("command") == "run" else proto.CommandResult() for command in commands
+    ]
+
+
+def _build(schema: ShardSchema, run: proto.RunStatement) -> statements.Statement:
+    return statements.build(schema.table(run.table), run)
+
+
+async def execute_statement(connection: Connection, statement: statements.Statement) -> tuple[int, bytes]:
+    """Runs a statement of statements.py: how many rows it changed, and them as a JSON array."""
+    text, parameters = statement
+    cursor = await connection.execute(text, parameters)
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate answers one row"
+    count, rows = row
+    return count, b"[]" if rows is None else rows.encode()
+
+
+async def lock_table(connection: Connection, run: proto.RunStatement, schema: ShardSchema) -> None:
+    """Keeps other writers from a reference table, so that all shards see the same statements in the same order; readers
+    and foreign-key checks go on."""
+    table = table_identifier(schema.table(run.table).name)
+    await connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table), ())
+
+
+async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
+    """Runs an operation to its end even if the caller is cancelled meanwhile: nothing stops a commit halfway."""
+    task = asyncio.ensure_future(operation)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+def _to_proto(effect: guard_queries.Effects) -> proto.Effect:
+    return proto.Effect(
+        kind=proto.Effect.Kind.Name(effect.kind),
+        referenced_key=effect.referenced_key,
+        shard=effect.shard,
+        keys_json=effect.old_keys.encode(),
+        new_keys_json=effect.new_keys.encode() if effect.kind == _REKEYED else b"",
+    )
+
+
+def _decision(gid: str) -> sql.Composed:
+    """The commit decision. Raises Conflict if the gid is so old that an abort decision may be forgotten already."""
+    age = time.time() - _gid_time(gid)
+    if abs(age) > MAX_GID_AGE_SECONDS:
+        raise errors.Conflict(
+            f"the transaction {gid} is too old to be committed",
+            hint="Compare the clocks of router and node if this comes at once.",
+        )
+    return sql.SQL("INSERT INTO crosskey.decision (gid, committed) VALUES ({}, true); ").format(sql.Literal(gid))
+
+
+def _gid_time(gid: str) -> float:
+    """When the gid was made, in seconds since 1970: its id is a UUIDv7. Raises InvalidRequest if it is no gid."""
+    match = _GID.fullmatch(gid)
+    if match is None:
+        raise errors.InvalidRequest("a gid is malformed")
+    return int(match["id"][:12], 16) / 1000

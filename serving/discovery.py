@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -42,15 +45,32 @@ def register_discovery(server: grpc.aio.Server, service_names: Sequence[str]) ->
     state = Health(service_names)
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
-    server.add_generic_rpc_handlers((_reflection_v1(names),))
+    reflector = reflection.aio.ReflectionServicer(names, pool=_PoolThatFindsMethods())
+    server.add_generic_rpc_handlers(
+        (_reflection(reflection.SERVICE_NAME, reflector), _reflection(_REFLECTION_V1, reflector))
+    )
     return state
 
 
-def _reflection_v1(names: Sequence[str]) -> grpc.GenericRpcHandler:
+class _PoolThatFindsMethods:
+    """The default pool; unlike it, finds the file of a method too, so that tools can describe one."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(descriptor_pool.Default(), name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's own name
+        """Returns the file that declares the symbol. Raises KeyError if there is none."""
+        pool = descriptor_pool.Default()
+        try:
+            return pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return pool.FindMethodByName(symbol).containing_service.file
+
+
+def _reflection(name: str, reflector: reflection.aio.ReflectionServicer) -> grpc.GenericRpcHandler:
     handler = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        reflector.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    return grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})
+    return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import msgspec
 import structlog
 
-LEVELS = ("debug", "info", "warning", "error")
-"""The levels that `configure_logging` takes."""
+LEVEL_VARIABLE = "CROSSKEY_LOG_LEVEL"
+"""The environment variable that says from which level on lines are written; "info" if it is not set."""
+
+_LEVELS = ("debug", "info", "warning", "error")
 
 
-def configure_logging(level: str = "info", **bound: str | int) -> None:
+def configure_logging(**bound: str | int) -> None:
     """Sets structlog up for this process; `bound` is added to every line, such as service="node" and shard=0.
 
-    Raises KeyError for an unknown level.
+    Raises ValueError if CROSSKEY_LOG_LEVEL names no level.
     """
+    level = os.environ.get(LEVEL_VARIABLE, "info").lower()
+    if level not in _LEVELS:
+        raise ValueError(f"{LEVEL_VARIABLE} is {level!r}, which is none of {', '.join(_LEVELS)}")
     readable = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -1,0 +1,99 @@
+"""Crosskey's client: rows of a sharded PostgreSQL schema as dicts.
+
+    with crosskey.Client("127.0.0.1:7400") as client:
+        [user] = client.insert("users", {"name": "Ada"})
+        client.get("users", id=user["id"])
+        for row in client.list("users", where=[crosskey.ge("name", "B")], order_by="name"):
+            ...
+
+AsyncClient has the same methods, to be awaited. Errors are exceptions by reason, all in `crosskey.errors` and here.
+"""
+
+from crosskey._operations import Page
+from crosskey.client import AsyncClient, Client
+from crosskey.errors import (
+    Cancelled,
+    CheckViolation,
+    Conflict,
+    CrosskeyError,
+    DeadlineExceeded,
+    ExclusionViolation,
+    ForeignKeyViolation,
+    InternalError,
+    InvalidPageToken,
+    InvalidRequest,
+    InvalidValue,
+    NotNullViolation,
+    NotSupported,
+    NumberNotExact,
+    OutcomeUnknown,
+    Overloaded,
+    RaisedByDatabase,
+    RestrictViolation,
+    RowNotFound,
+    SchemaChanged,
+    SchemaNotLoaded,
+    SchemaRefused,
+    ShardKeyChange,
+    ShardKeyMissing,
+    ShardUnavailable,
+    SlotMismatch,
+    UniqueViolation,
+    UnknownColumn,
+    UnknownTable,
+    WrongShard,
+)
+from crosskey.predicates import desc, eq, ge, gt, in_, is_null, le, lt, ne
+from crosskey.requests import count, delete, get, insert, list_rows, transaction, update
+
+__all__ = [
+    "AsyncClient",
+    "Cancelled",
+    "CheckViolation",
+    "Client",
+    "Conflict",
+    "CrosskeyError",
+    "DeadlineExceeded",
+    "ExclusionViolation",
+    "ForeignKeyViolation",
+    "InternalError",
+    "InvalidPageToken",
+    "InvalidRequest",
+    "InvalidValue",
+    "NotNullViolation",
+    "NotSupported",
+    "NumberNotExact",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Page",
+    "RaisedByDatabase",
+    "RestrictViolation",
+    "RowNotFound",
+    "SchemaChanged",
+    "SchemaNotLoaded",
+    "SchemaRefused",
+    "ShardKeyChange",
+    "ShardKeyMissing",
+    "ShardUnavailable",
+    "SlotMismatch",
+    "UniqueViolation",
+    "UnknownColumn",
+    "UnknownTable",
+    "WrongShard",
+    "count",
+    "delete",
+    "desc",
+    "eq",
+    "ge",
+    "get",
+    "gt",
+    "in_",
+    "insert",
+    "is_null",
+    "le",
+    "list_rows",
+    "lt",
+    "ne",
+    "transaction",
+    "update",
+]

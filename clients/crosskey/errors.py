@@ -35,6 +35,8 @@ On the wire an error is a google.rpc.Status with one ErrorInfo, and a RetryInfo 
 that are too large, so long texts are cut.
 """
 
+# ruff: noqa: N818 - ForeignKeyViolation says more than ForeignKeyViolationError
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,0 +1,159 @@
+"""Every operation of the clients, written once: which RPC, with which request, and what its answer means.
+
+AsyncClient and Client only differ in how they carry a Call out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from crosskey import requests
+from crosskey.predicates import Order, Where
+from crosskey.rows import Row, struct_to_dict, structs_to_dicts
+from crosskey.v1 import admin_pb2, router_pb2
+
+Answer = TypeVar("Answer")
+
+Rows: TypeAlias = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """A call to make: `read` turns the response into the answer; of a streaming RPC it gets all responses."""
+
+    service: Literal["Router", "Admin"]
+    method: str
+    request: Message
+    read: Callable[[Any], Answer]
+    streaming: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of rows; `next_page_token` is empty on the last one."""
+
+    rows: Rows
+    next_page_token: str
+
+
+def insert(table: str, rows: Row | Iterable[Row]) -> Call[Rows]:
+    """Inserts one row or many, all or none. Returns them as stored, in order.
+
+    Raises ForeignKeyViolation, UniqueViolation, NotNullViolation, CheckViolation, InvalidValue, UnknownTable,
+    UnknownColumn, ShardKeyMissing or SlotMismatch; then nothing was inserted.
+    """
+    return Call("Router", "Insert", requests.insert(table, rows), _read_rows)
+
+
+def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str, Any]]:
+    """Returns the row with that primary or unique key, given as a mapping or as keyword arguments.
+
+    Raises RowNotFound if there is none.
+    """
+    request = requests.get(table, {**(key or {}), **columns})
+    return Call("Router", "Get", request, lambda response: struct_to_dict(response.row))
+
+
+def update(table: str, set: Row, *, key: Row | None = None, where: Where | None = None) -> Call[Rows]:
+    """Sets columns of the row with that key, or of the rows that `where` selects. Returns them as stored."""
+    return Call("Router", "Update", requests.update(table, set, key=key, where=where), _read_rows)
+
+
+def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> Call[int]:
+    """Deletes the row with that key, or the rows that `where` selects. Returns how many, cascades not counted.
+
+    Raises ForeignKeyViolation or RestrictViolation if a row is still referenced; then nothing was deleted.
+    """
+    return Call("Router", "Delete", requests.delete(table, key=key, where=where), _read_count)
+
+
+def list_page(
+    table: str,
+    where: Where | None = None,
+    order_by: Order | None = None,
+    page_size: int = 0,
+    page_token: str = "",
+) -> Call[Page]:
+    """Returns one page of rows. Raises InvalidPageToken for a token of another query."""
+    request = requests.list_rows(table, where, order_by, page_size, page_token)
+    return Call("Router", "List", request, _read_page)
+
+
+def count(table: str, where: Where | None = None) -> Call[int]:
+    """Returns how many rows there are."""
+    return Call("Router", "Count", requests.count(table, where), _read_count)
+
+
+def transact(statements: Iterable[requests.Write]) -> Call[list[Rows | int]]:
+    """Runs inserts, updates and deletes in order, all or none, on however many shards.
+
+    Returns what each one alone would have returned.
+    """
+    return Call("Router", "Transact", requests.transaction(statements), _read_results)
+
+
+def explain(request: requests.Request) -> Call[router_pb2.ExplainResponse]:
+    """Returns what the request would do, without doing it."""
+    return Call("Router", "Explain", requests.explanation(request), _as_is)
+
+
+def apply_schema(sql: str, *, dry_run: bool = False) -> Call[admin_pb2.ApplySchemaResponse]:
+    """Plans a schema and, unless `dry_run`, installs it on every shard.
+
+    Raises SchemaRefused if it does not load or cannot be placed, SchemaChanged if another one is in force.
+    """
+    return Call("Admin", "ApplySchema", admin_pb2.ApplySchemaRequest(sql=sql, dry_run=dry_run), _as_is)
+
+
+def describe_schema() -> Call[admin_pb2.DescribeSchemaResponse]:
+    """Returns the schema in force. Raises SchemaNotLoaded if there is none."""
+    return Call("Admin", "DescribeSchema", admin_pb2.DescribeSchemaRequest(), _as_is)
+
+
+def describe_topology() -> Call[admin_pb2.DescribeTopologyResponse]:
+    """Returns the shards and their state."""
+    return Call("Admin", "DescribeTopology", admin_pb2.DescribeTopologyRequest(), _as_is)
+
+
+def audit() -> Call[list[admin_pb2.AuditResponse]]:
+    """Looks for damage on every shard. Returns the findings; none means that all is well."""
+    return Call("Admin", "Audit", admin_pb2.AuditRequest(), list, streaming=True)
+
+
+def list_in_doubt() -> Call[admin_pb2.ListInDoubtResponse]:
+    """Returns the transactions whose outcome has not been carried out everywhere yet."""
+    return Call("Admin", "ListInDoubt", admin_pb2.ListInDoubtRequest(), _as_is)
+
+
+def _as_is(response: Any) -> Any:
+    return response
+
+
+def _read_rows(response: router_pb2.InsertResponse | router_pb2.UpdateResponse) -> Rows:
+    return structs_to_dicts(response.rows)
+
+
+def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse) -> int:
+    return response.count
+
+
+def _read_page(response: router_pb2.ListResponse) -> Page:
+    return Page(structs_to_dicts(response.rows), response.next_page_token)
+
+
+def _read_results(response: router_pb2.TransactResponse) -> list[Rows | int]:
+    return [_read_result(result) for result in response.results]
+
+
+def _read_result(result: router_pb2.StatementResult) -> Rows | int:
+    match result.WhichOneof("result"):
+        case "insert":
+            return _read_rows(result.insert)
+        case "update":
+            return _read_rows(result.update)
+        case _:
+            return _read_count(result.delete)

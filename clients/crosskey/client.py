@@ -1,0 +1,217 @@
+"""The clients: AsyncClient for asyncio, Client for everything else. They have the same methods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from copy import copy
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from crosskey import _operations as operations
+from crosskey import errors
+from crosskey._channel import Options, with_defaults
+from crosskey._operations import Call
+from crosskey.predicates import Order, Where
+from crosskey.v1.admin_pb2_grpc import AdminStub
+from crosskey.v1.router_pb2_grpc import RouterStub
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds that a call may take, unless the client says otherwise."""
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def _awaited(
+    operation: Callable[Arguments, Call[Answer]],
+) -> Callable[Concatenate[AsyncClient, Arguments], Coroutine[Any, Any, Answer]]:
+    """The operation as a method of AsyncClient."""
+
+    async def method(self: AsyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        return await self._carry_out(operation(*args, **kwargs))
+
+    _name_after(method, operation)
+    return method
+
+
+def _blocking(
+    operation: Callable[Arguments, Call[Answer]],
+) -> Callable[Concatenate[Client, Arguments], Answer]:
+    """The operation as a method of Client."""
+
+    def method(self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        return self._carry_out(operation(*args, **kwargs))
+
+    _name_after(method, operation)
+    return method
+
+
+def _name_after(method: Callable[..., Any], operation: Callable[..., Any]) -> None:
+    """Gives the method the operation's name and docstring; functools.wraps would show its signature less one."""
+    method.__name__ = operation.__name__
+    method.__doc__ = operation.__doc__
+
+
+class AsyncClient:
+    """A client of a router, for asyncio.
+
+    `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
+    the `retryable` of an error says whether that is safe. Close the client, or use `async with`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Options = (),
+    ) -> None:
+        self.timeout = timeout
+        self._channel = (
+            grpc.aio.insecure_channel(address, with_defaults(options))
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, with_defaults(options))
+        )
+        self._stubs = {"Router": RouterStub(self._channel), "Admin": AdminStub(self._channel)}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection; calls in flight are cancelled."""
+        await self._channel.close()
+
+    def with_timeout(self, timeout: float) -> Self:
+        """Returns a client on the same connection whose calls may take that many seconds."""
+        other = copy(self)
+        other.timeout = timeout
+        return other
+
+    async def wait_until_connected(self) -> None:
+        """Waits for the router to accept connections. Raises ShardUnavailable if it does not within the timeout."""
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), self.timeout)
+        except TimeoutError as error:
+            raise _no_connection(self.timeout) from error
+
+    insert = _awaited(operations.insert)
+    get = _awaited(operations.get)
+    update = _awaited(operations.update)
+    delete = _awaited(operations.delete)
+    list_page = _awaited(operations.list_page)
+    count = _awaited(operations.count)
+    transact = _awaited(operations.transact)
+    explain = _awaited(operations.explain)
+    apply_schema = _awaited(operations.apply_schema)
+    describe_schema = _awaited(operations.describe_schema)
+    describe_topology = _awaited(operations.describe_topology)
+    audit = _awaited(operations.audit)
+    list_in_doubt = _awaited(operations.list_in_doubt)
+
+    async def list(
+        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yields all rows in order, fetching a page at a time."""
+        token = None
+        while token != "":
+            page = await self.list_page(table, where, order_by, page_size, token or "")
+            for row in page.rows:
+                yield row
+            token = page.next_page_token
+
+    async def _carry_out(self, call: Call[Answer]) -> Answer:
+        rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=self.timeout)
+        try:
+            return call.read([response async for response in rpc] if call.streaming else await rpc)
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from error
+
+
+class Client:
+    """A client of a router that blocks; safe to share between threads.
+
+    `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
+    the `retryable` of an error says whether that is safe. Close the client, or use `with`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Options = (),
+    ) -> None:
+        self.timeout = timeout
+        self._channel = (
+            grpc.insecure_channel(address, with_defaults(options))
+            if credentials is None
+            else grpc.secure_channel(address, credentials, with_defaults(options))
+        )
+        self._stubs = {"Router": RouterStub(self._channel), "Admin": AdminStub(self._channel)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls in flight are cancelled."""
+        self._channel.close()
+
+    def with_timeout(self, timeout: float) -> Self:
+        """Returns a client on the same connection whose calls may take that many seconds."""
+        other = copy(self)
+        other.timeout = timeout
+        return other
+
+    def wait_until_connected(self) -> None:
+        """Waits for the router to accept connections. Raises ShardUnavailable if it does not within the timeout."""
+        try:
+            grpc.channel_ready_future(self._channel).result(self.timeout)
+        except grpc.FutureTimeoutError as error:
+            raise _no_connection(self.timeout) from error
+
+    insert = _blocking(operations.insert)
+    get = _blocking(operations.get)
+    update = _blocking(operations.update)
+    delete = _blocking(operations.delete)
+    list_page = _blocking(operations.list_page)
+    count = _blocking(operations.count)
+    transact = _blocking(operations.transact)
+    explain = _blocking(operations.explain)
+    apply_schema = _blocking(operations.apply_schema)
+    describe_schema = _blocking(operations.describe_schema)
+    describe_topology = _blocking(operations.describe_topology)
+    audit = _blocking(operations.audit)
+    list_in_doubt = _blocking(operations.list_in_doubt)
+
+    def list(
+        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """Yields all rows in order, fetching a page at a time."""
+        token = None
+        while token != "":
+            page = self.list_page(table, where, order_by, page_size, token or "")
+            yield from page.rows
+            token = page.next_page_token
+
+    def _carry_out(self, call: Call[Answer]) -> Answer:
+        rpc = getattr(self._stubs[call.service], call.method)
+        try:
+            response = rpc(call.request, timeout=self.timeout)
+            return call.read([*response] if call.streaming else response)
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from error
+
+
+def _no_connection(timeout: float) -> errors.ShardUnavailable:
+    return errors.ShardUnavailable(f"the router accepts no connection (tried for {timeout:g} s)")

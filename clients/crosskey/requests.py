@@ -1,0 +1,105 @@
+"""Requests as values: to run together in `transact`, or to look at with `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from crosskey.predicates import Order, Where, to_orders, to_predicates
+from crosskey.rows import Row, add_rows, dict_to_struct
+from crosskey.v1 import router_pb2
+
+Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
+"""What `transact` takes."""
+
+Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest
+
+Request: TypeAlias = Write | Read | router_pb2.TransactRequest
+"""What `explain` takes."""
+
+
+def insert(table: str, rows: Row | Iterable[Row]) -> router_pb2.InsertRequest:
+    """Inserts one row or many into a table."""
+    request = router_pb2.InsertRequest(table=table)
+    add_rows(request.rows, [rows] if isinstance(rows, Mapping) else rows)
+    return request
+
+
+def get(table: str, key: Row) -> router_pb2.GetRequest:
+    """Reads the row with that key."""
+    return router_pb2.GetRequest(table=table, key=dict_to_struct(key))
+
+
+def update(table: str, set: Row, *, key: Row | None = None, where: Where | None = None) -> router_pb2.UpdateRequest:
+    """Sets columns of the row with that key, or of the rows that `where` selects."""
+    return router_pb2.UpdateRequest(
+        table=table,
+        set=dict_to_struct(set),
+        key=None if key is None else dict_to_struct(key),
+        where=to_predicates(where),
+    )
+
+
+def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> router_pb2.DeleteRequest:
+    """Deletes the row with that key, or the rows that `where` selects."""
+    return router_pb2.DeleteRequest(
+        table=table, key=None if key is None else dict_to_struct(key), where=to_predicates(where)
+    )
+
+
+def list_rows(
+    table: str,
+    where: Where | None = None,
+    order_by: Order | None = None,
+    page_size: int = 0,
+    page_token: str = "",
+) -> router_pb2.ListRequest:
+    """Lists a page of rows; the server chooses the size of the page if it is 0."""
+    return router_pb2.ListRequest(
+        table=table,
+        where=to_predicates(where),
+        order_by=to_orders(order_by),
+        page_size=page_size,
+        page_token=page_token,
+    )
+
+
+def count(table: str, where: Where | None = None) -> router_pb2.CountRequest:
+    """Counts rows."""
+    return router_pb2.CountRequest(table=table, where=to_predicates(where))
+
+
+def transaction(statements: Iterable[Write]) -> router_pb2.TransactRequest:
+    """Runs statements in order, all or none. Raises TypeError for what is no insert, update or delete."""
+    return router_pb2.TransactRequest(statements=[_statement(statement) for statement in statements])
+
+
+def explanation(request: Request) -> router_pb2.ExplainRequest:
+    """Explains a request. Raises TypeError for what is none."""
+    match request:
+        case router_pb2.InsertRequest():
+            return router_pb2.ExplainRequest(insert=request)
+        case router_pb2.GetRequest():
+            return router_pb2.ExplainRequest(get=request)
+        case router_pb2.UpdateRequest():
+            return router_pb2.ExplainRequest(update=request)
+        case router_pb2.DeleteRequest():
+            return router_pb2.ExplainRequest(delete=request)
+        case router_pb2.ListRequest():
+            return router_pb2.ExplainRequest(list=request)
+        case router_pb2.CountRequest():
+            return router_pb2.ExplainRequest(count=request)
+        case router_pb2.TransactRequest():
+            return router_pb2.ExplainRequest(transact=request)
+    raise TypeError(f"a {type(request).__name__} cannot be explained")
+
+
+def _statement(write: Write) -> router_pb2.Statement:
+    match write:
+        case router_pb2.InsertRequest():
+            return router_pb2.Statement(insert=write)
+        case router_pb2.UpdateRequest():
+            return router_pb2.Statement(update=write)
+        case router_pb2.DeleteRequest():
+            return router_pb2.Statement(delete=write)
+    raise TypeError(f"a {type(write).__name__} cannot be part of a transaction")

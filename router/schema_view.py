@@ -1,0 +1,73 @@
+"""The schema in force as requests see it: tables by their API name, and the shards where rows must be sought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from catalog.model import Column
+from catalog.plan import Plan, TablePlan
+from catalog.slots import shard_of_slot, slot_of_value
+from crosskey import errors
+from crosskey.v1 import rows_pb2
+from router.predicates import CheckedPredicate
+
+
+@dataclass(frozen=True)
+class SchemaView:
+    """A schema on a number of shards; `fingerprint` is the one that the nodes answer for it."""
+
+    plan: Plan
+    shards: int
+    fingerprint: str
+
+    @cached_property
+    def _by_name(self) -> dict[str, TablePlan]:
+        public = {str(table.table.name): table for table in self.plan.tables}
+        return {table.table.name.qualified: table for table in self.plan.tables} | public
+
+    @property
+    def all_shards(self) -> tuple[int, ...]:
+        """Every shard, in order."""
+        return tuple(range(self.shards))
+
+    def table(self, name: str) -> TablePlan:
+        """The table of that name: `name` in schema public, or `schema.name`. Raises UnknownTable."""
+        table = self._by_name.get(name)
+        if table is None:
+            raise errors.UnknownTable(f'relation "{name}" does not exist', table=name)
+        return table
+
+    def shards_for_where(self, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:
+        """The shards that may hold rows which meet the predicates, in order and never none.
+
+        Where predicates rule out every shard, one is left: PostgreSQL finds nothing there, but checks the values. Of a
+        reference table, whose rows are on all shards alike, it is the first shard.
+        """
+        if table.placement == "reference":
+            return self.all_shards[:1]
+        possible = set(self.all_shards)
+        for predicate in predicates:
+            if predicate.column.name in table.locators:
+                possible &= self._shards_of(predicate)
+        return tuple(sorted(possible)) or self.all_shards[:1]
+
+    def shard_of_value(self, column: Column, value: Any) -> int:
+        """The shard of the rows with that value in a locator. Raises ValueError if the type takes no such value."""
+        return shard_of_slot(slot_of_value(column.base_type, value), self.shards)
+
+    def _shards_of(self, predicate: CheckedPredicate) -> set[int]:
+        """The shards of a predicate on a locator; all of them if it does not tell."""
+        if predicate.op == rows_pb2.Predicate.EQ:
+            values = [predicate.value]
+        elif predicate.op == rows_pb2.Predicate.IN:
+            values = predicate.value
+        else:
+            return set(self.all_shards)
+        try:
+            return {self.shard_of_value(predicate.column, value) for value in values if value is not None}
+        except ValueError:
+            # Whatever it is, PostgreSQL says so in its own words, or knows a spelling that we do not.
+            return set(self.all_shards)

@@ -72,8 +72,9 @@ index_column AS (
         k.place,
         a.attname,
         coalesce(
-            (l.oid = a.attcollation OR l.collisdeterministic IS NOT FALSE)
-            AND o.oid < 16384
+            a.attname IS NOT NULL
+            AND (l.oid = a.attcollation OR l.collisdeterministic IS NOT FALSE)
+            AND (o.oid < 16384 OR i.indisexclusion)
             AND (o.opcintype <> 'bpchar'::regtype OR b.base_oid = 'bpchar'::regtype),
             false
         ) AS alike
@@ -117,7 +118,6 @@ unique_list AS (
     WHERE i.indisunique
     GROUP BY i.indrelid
 ),
--- With btree_gist, `=` of an exclusion constraint belongs to an operator class of that extension.
 exclusion_list AS (
     SELECT
         con.conrelid,
@@ -214,7 +214,7 @@ other_comment AS (
     AND d.description ~ '(^|\n)\s*@'
     AND NOT (d.classoid = 'pg_class'::regclass AND d.objoid IN (SELECT oid FROM user_table))
     AND NOT (d.classoid = 'pg_constraint'::regclass AND d.objoid IN (SELECT oid FROM foreign_key))
-    AND i.identity !~ '(^|\s|")crosskey'
+    AND i.identity !~ '(^| on )"?crosskey[^. ]*\.'
     AND NOT EXISTS (
         SELECT FROM pg_depend e
         WHERE e.classid = d.classoid AND e.objid = d.objoid AND e.objsubid = 0 AND e.deptype = 'e'

@@ -1,0 +1,15 @@
+-- The statement that makes a scratch database with the locale of the current one; %(name)s is its name. The columns for
+-- the locale of ICU and of PostgreSQL's own provider changed their names, hence the detour through JSON.
+SELECT format(
+    'CREATE DATABASE %%I TEMPLATE template0 ENCODING ''UTF8'' LC_COLLATE %%L LC_CTYPE %%L LOCALE_PROVIDER %%s',
+    %(name)s::text,
+    d.datcollate,
+    d.datctype,
+    CASE d.datlocprovider
+        WHEN 'i' THEN format('icu ICU_LOCALE %%L', coalesce(j ->> 'datlocale', j ->> 'daticulocale'))
+        WHEN 'b' THEN format('builtin BUILTIN_LOCALE %%L', j ->> 'datlocale')
+        ELSE 'libc'
+    END
+)
+FROM pg_database d, to_jsonb(d) AS j
+WHERE d.datname = current_database()

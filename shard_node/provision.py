@@ -7,6 +7,8 @@ import psycopg
 from psycopg import sql
 
 RETRY_SECONDS = 0.2
+# Any number that is ours: shards on one server may be provisioned at the same moment, and a role cannot be.
+PROVISION_LOCK = 0x43524F53534B4559
 
 
 @click.command()
@@ -22,6 +24,7 @@ def provision(admin_dsn: str, role: str, password: str, database: str, wait_seco
     """
     try:
         with _connect(admin_dsn, wait_seconds) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [PROVISION_LOCK])
             ensure_role(connection, role, password)
             ensure_database(connection, role, database)
     except psycopg.Error as error:

@@ -16,7 +16,11 @@ class PortReservation:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._socket.bind((host, 0))
+        try:
+            self._socket.bind((host, 0))
+        except OSError:
+            self._socket.close()
+            raise
 
     @property
     def address(self) -> str:

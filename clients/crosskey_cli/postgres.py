@@ -73,20 +73,25 @@ class PostgresServer:
             raise RuntimeError(f"{self.name} was not started")
         return f"host={self._socket_folder} port={PORT} user={user} dbname={database}"
 
+    def command(self, socket_folder: Path) -> list[str]:
+        """Return the command that runs the server with its socket in `socket_folder`."""
+        settings = {**SETTINGS, "unix_socket_directories": str(socket_folder), "port": str(PORT)}
+        if self.fast:
+            settings |= FAST_SETTINGS
+        flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
+        return [str(self.binaries / "postgres"), "-D", str(self._data), *flags]
+
     def start(self) -> None:
         """Start the server and wait until it takes connections, initialising its data folder the first time.
 
         Raises PostgresError or ProcessDiedError, each with what PostgreSQL said.
         """
-        user = postgres_user()
-        self._prepare_folders(user)
-        if not (self._data / "PG_VERSION").exists():
-            self._initialise(user)
         self._refuse_running_server()
-        log = self.folder / "postgres.log"
-        self._process = ChildProcess(name=self.name, command=self._command(), log=log, user=user)
-        self._process.start()
-        self._wait_until_ready()
+        try:
+            self._start(postgres_user())
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Disconnect every client and shut down, keeping all data."""
@@ -100,14 +105,26 @@ class PostgresServer:
     def _data(self) -> Path:
         return self.folder / "data"
 
-    def _prepare_folders(self, user: str | None) -> None:
+    def _start(self, user: str | None) -> None:
+        self._socket_folder = self._prepare_folders(user)
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise(user)
+        command = self.command(self._socket_folder)
+        log = self.folder / "postgres.log"
+        self._process = ChildProcess(name=self.name, command=command, log=log, user=user)
+        self._process.start()
+        self._wait_until_ready()
+
+    def _prepare_folders(self, user: str | None) -> Path:
+        """Make the data folder, and a folder for the socket, which is returned."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._data.mkdir(exist_ok=True)
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="crosskey-"))
-        for folder in (self._data, self._socket_folder):
+        socket_folder = Path(tempfile.mkdtemp(prefix="crosskey-"))
+        for folder in (self._data, socket_folder):
             give_folder_to(folder, user)
         if user is not None:
             make_passable(self.binaries / "postgres")
+        return socket_folder
 
     def _initialise(self, user: str | None) -> None:
         command = [str(self.binaries / "initdb"), "--pgdata", str(self._data), "--username", SUPERUSER]
@@ -136,13 +153,6 @@ class PostgresServer:
         command_line = Path("/proc") / pid / "cmdline"
         if command_line.exists() and str(self._data) in command_line.read_text():
             raise PostgresError(f"another PostgreSQL server uses {self._data}: stop process {pid} first")
-
-    def _command(self) -> list[str]:
-        settings = {**SETTINGS, "unix_socket_directories": str(self._socket_folder), "port": str(PORT)}
-        if self.fast:
-            settings |= FAST_SETTINGS
-        flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
-        return [str(self.binaries / "postgres"), "-D", str(self._data), *flags]
 
     def _wait_until_ready(self) -> None:
         """Wait for the word "ready" in the last line of postmaster.pid, as pg_ctl does."""

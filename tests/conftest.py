@@ -1,0 +1,43 @@
+"""What all tests share: PostgreSQL servers for the session, and fresh clusters on them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from crosskey_cli.postgres import PostgresServer, postgres_servers
+from tests.fresh_cluster import FreshClusters
+
+POSTGRES_BIN_VARIABLE = "CROSSKEY_TEST_POSTGRES_BIN"
+SERVERS = 3
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs PostgreSQL as service-level."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
+            item.add_marker(pytest.mark.service)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[list[PostgresServer]]:
+    """Three PostgreSQL servers, fast and forgetful; of the version in CROSSKEY_TEST_POSTGRES_BIN if that is set."""
+    binaries = os.environ.get(POSTGRES_BIN_VARIABLE)
+    with (
+        tempfile.TemporaryDirectory(prefix="crosskey-test-") as folder,
+        postgres_servers(Path(folder), SERVERS, binaries=Path(binaries) if binaries else None, fast=True) as servers,
+    ):
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def fresh_cluster(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshClusters]:
+    """A factory of running clusters, each with databases of its own.
+
+    Each stops at the end of the module, and its databases go.
+    """
+    with ExitStack() as clusters:
+        yield FreshClusters(postgres, tmp_path_factory.mktemp("cluster"), clusters)

@@ -1,0 +1,73 @@
+"""Clusters for tests: new databases, nodes and routers on PostgreSQL servers that run already."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from crosskey_cli.cluster import ClusterOptions, LocalCluster, ShardDatabase, running_cluster
+from crosskey_cli.postgres import PostgresServer
+from crosskey_cli.schema import apply_schema
+
+_numbers = itertools.count()
+
+
+class FreshClusters:
+    """A factory of running clusters, all on the same PostgreSQL servers; they live as long as `lifetime`."""
+
+    def __init__(self, servers: Sequence[PostgresServer], folder: Path, lifetime: ExitStack) -> None:
+        """Take the servers, a folder for logs, and the stack that ends the clusters."""
+        self._servers = servers
+        self._folder = folder
+        self._lifetime = lifetime
+
+    def __call__(
+        self,
+        schema_sql: str | None = None,
+        *,
+        shards: int = 3,
+        routers: int = 1,
+        node_environment: Mapping[str, str] | None = None,
+        router_environment: Mapping[str, str] | None = None,
+    ) -> LocalCluster:
+        """Start a cluster and apply a schema, if one is given; CrosskeyError if it is refused.
+
+        The environments hold settings, such as {"CROSSKEY_LOCK_TIMEOUT_MS": "100"}. More shards than PostgreSQL
+        servers share them.
+        """
+        name = f"test_{next(_numbers)}"
+        options = ClusterOptions(
+            name=name,
+            routers=routers,
+            node_environment=node_environment or {},
+            router_environment=router_environment or {},
+        )
+        servers = list(itertools.islice(itertools.cycle(self._servers), shards))
+        cluster = self._lifetime.enter_context(_throwaway_cluster(servers, self._folder / name, options))
+        if schema_sql is not None:
+            apply_schema(cluster.address, schema_sql)
+        return cluster
+
+
+@contextmanager
+def _throwaway_cluster(
+    servers: Sequence[PostgresServer], folder: Path, options: ClusterOptions
+) -> Iterator[LocalCluster]:
+    """Run a cluster, and drop its databases after it."""
+    with running_cluster(servers, folder, options) as cluster:
+        yield cluster
+    for database in cluster.databases:
+        _drop(database)
+
+
+def _drop(database: ShardDatabase) -> None:
+    """Drop a shard's database, rolling back what a killed process left prepared in it."""
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
+        rows = connection.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()").fetchall()
+        for (gid,) in rows:
+            connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+    with psycopg.connect(database.server.dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))

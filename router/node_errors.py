@@ -1,0 +1,45 @@
+"""Errors of calls to nodes, as the exceptions that the nodes raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import grpc.aio
+
+from crosskey import errors
+
+_STATUS_KEY = "grpc-status-details-bin"
+
+_IN_OUR_WORDS: dict[type[errors.CrosskeyError], str] = {
+    errors.ShardUnavailable: "shard {} does not answer",
+    errors.DeadlineExceeded: "the deadline passed before shard {} answered",
+}
+"""For what gRPC itself says, which may name addresses."""
+
+
+@contextmanager
+def errors_of(shard: int) -> Iterator[None]:
+    """Raises the node's own exception for an RPC's error, with the shard in its metadata."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as rpc_error:
+        raise _translated(rpc_error, shard) from rpc_error
+
+
+def _translated(rpc_error: grpc.aio.AioRpcError, shard: int) -> errors.CrosskeyError:
+    error = errors.from_rpc_error(rpc_error)
+    if not any(key == _STATUS_KEY for key, _ in rpc_error.trailing_metadata() or ()):
+        error = _reworded(error, shard)
+    error.metadata["shard"] = str(shard)
+    return error
+
+
+def _reworded(error: errors.CrosskeyError, shard: int) -> errors.CrosskeyError:
+    wording = _IN_OUR_WORDS.get(type(error))
+    if wording is None:
+        return error
+    reworded = type(error)(wording.format(shard))
+    reworded.retryable = error.retryable
+    return reworded

@@ -1,0 +1,77 @@
+"""What every command that talks to a router shares: which one, JSON in and out, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from crosskey import Client, CrosskeyError
+from crosskey.client import DEFAULT_TIMEOUT
+from serving.address import ADDRESS
+from serving.commands import setting
+
+DEFAULT_ROUTER = "127.0.0.1:7400"
+
+
+class JsonType(click.ParamType[Any]):
+    """A click type that reads JSON from the argument, or from standard input for `-`."""
+
+    name = "json"
+
+    def __init__(self, shape: Any) -> None:
+        self._decoder = msgspec.json.Decoder(shape)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns what the JSON says; click's BadParameter if it is none, or of another shape."""
+        text = sys.stdin.buffer.read() if value == "-" else str(value).encode()
+        try:
+            return self._decoder.decode(text)
+        except msgspec.DecodeError as error:
+            self.fail(str(error), param, ctx)
+
+
+OBJECT = JsonType(dict[str, Any])
+OBJECTS = JsonType(dict[str, Any] | list[dict[str, Any]])
+"""One object or many."""
+
+
+def router_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --router and --timeout to a command."""
+    command = setting("timeout", click.FLOAT, "Seconds that a call may take.", default=DEFAULT_TIMEOUT)(command)
+    return setting("router", ADDRESS, "The router to ask.", default=DEFAULT_ROUTER)(command)
+
+
+@contextmanager
+def connected(router: str, timeout: float) -> Iterator[Client]:
+    """A client of the router; its errors, and values that cannot be sent, end the command with exit code 1."""
+    with Client(router, timeout=timeout) as client:
+        try:
+            yield client
+        except CrosskeyError as error:
+            raise click.ClickException(_in_one_line(error)) from error
+        except TypeError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as one line of JSON."""
+    click.echo(msgspec.json.encode(value))
+
+
+def print_message(message: Message) -> None:
+    """Prints a message as indented JSON with all its fields, named as in the protos."""
+    fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    click.echo(msgspec.json.format(msgspec.json.encode(fields)))
+
+
+def _in_one_line(error: CrosskeyError) -> str:
+    where = ", ".join(f"{key}={value}" for key, value in error.metadata.items())
+    text = f"{error.reason_name}: {error.message}" + (f" ({where})" if where else "")
+    return " ".join(text.split())

@@ -1,11 +1,12 @@
 """The subcommand that runs a router."""
 
-from importlib import import_module
 from typing import Any
 
 import click
 import uvloop
 
+from crosskey.errors import CrosskeyError
+from router import server
 from router.settings import Settings
 from serving.address import ADDRESS
 from serving.commands import setting
@@ -42,4 +43,7 @@ POSITIVE = click.IntRange(min=1)
 @setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
 def serve(**values: Any) -> None:
     """Serve the public API until SIGTERM."""
-    uvloop.run(import_module("router.server").serve(Settings(**values)))
+    try:
+        uvloop.run(server.serve(Settings(**values)))
+    except (CrosskeyError, OSError) as error:
+        raise click.ClickException(str(error)) from None

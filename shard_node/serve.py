@@ -1,14 +1,16 @@
 """The subcommand that runs a shard node."""
 
-from importlib import import_module
 from typing import Any
 
 import click
 import uvloop
 
+from crosskey.errors import CrosskeyError
 from serving.address import ADDRESS
 from serving.commands import setting
+from shard_node import server
 from shard_node.settings import Settings
+from shard_node.startup import UnfitDatabase
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
@@ -29,4 +31,7 @@ def serve(**values: Any) -> None:
     settings = Settings(**values)
     if settings.shard >= settings.shards:
         raise click.UsageError(f"there is no shard {settings.shard} among {settings.shards}: they count from 0")
-    uvloop.run(import_module("shard_node.server").serve(settings))
+    try:
+        uvloop.run(server.serve(settings))
+    except (UnfitDatabase, CrosskeyError, OSError) as error:
+        raise click.ClickException(str(error)) from None

@@ -9,12 +9,18 @@ main = LazyGroup(
         "up": ("crosskey_cli.up:up", "Serve a cluster on this machine until Ctrl-C."),
         "demo": ("crosskey_cli.demo:demo", "Start a cluster with real data, tell the story, stop it."),
         "plan": ("crosskey_cli.plan:plan", "Show where the tables of a schema would live."),
+        "apply": ("crosskey_cli.administration:apply", "Install a schema on every shard."),
+        "schema": ("crosskey_cli.administration:schema", "Print the schema in force."),
+        "topology": ("crosskey_cli.administration:topology", "Print the shards and their state."),
+        "audit": ("crosskey_cli.administration:audit", "Look for damage on every shard."),
+        "in-doubt": ("crosskey_cli.administration:in_doubt", "Print transactions that are not finished everywhere."),
         "insert": ("crosskey_cli.data:insert", "Insert rows."),
         "get": ("crosskey_cli.data:get", "Read one row by its key."),
         "update": ("crosskey_cli.data:update", "Change rows."),
         "delete": ("crosskey_cli.data:delete", "Delete rows."),
         "list": ("crosskey_cli.data:list_rows", "List rows."),
         "count": ("crosskey_cli.data:count", "Count rows."),
+        "explain": ("crosskey_cli.data:explain", "Say what a request would do."),
     },
 )
 

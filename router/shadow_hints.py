@@ -12,7 +12,7 @@ DEFAULT_CAPACITY = 1_000_000
 """Entries held at most. One takes some 70 bytes, so that a full memory takes about 70 MB."""
 
 ParentKey = tuple[str, ...]
-"""The canonical text of each column of a referenced key."""
+"""The text of each column of a referenced key."""
 
 
 class ShadowHints:

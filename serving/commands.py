@@ -43,12 +43,8 @@ def setting(
     name: str, type: click.ParamType[Any], help: str, *, default: object = None
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds the flag --NAME, also read from CROSSKEY_NAME; required if it has no default."""
+    # Click takes a default of None for one, and would not ask for the flag.
+    presence: dict[str, Any] = {"required": True} if default is None else {"default": default, "show_default": True}
     return click.option(
-        "--" + name.replace("_", "-"),
-        type=type,
-        default=default,
-        required=default is None,
-        show_default=True,
-        envvar="CROSSKEY_" + name.upper(),
-        help=help,
+        "--" + name.replace("_", "-"), type=type, envvar="CROSSKEY_" + name.upper(), help=help, **presence
     )

@@ -40,14 +40,16 @@ class SchemaView:
             raise errors.UnknownTable(f'relation "{name}" does not exist', table=name)
         return table
 
-    def shards_for_where(self, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:
+    def shards_for_where(
+        self, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int = 0
+    ) -> tuple[int, ...]:
         """The shards that may hold rows which meet the predicates, in order and never none.
 
         Where predicates rule out every shard, one is left: PostgreSQL finds nothing there, but checks the values. Of a
-        reference table, whose rows are on all shards alike, it is the first shard.
+        reference table, whose rows are on all shards alike, it is one shard: `copy` modulo the number of shards.
         """
         if table.placement == "reference":
-            return self.all_shards[:1]
+            return (copy % self.shards,)
         possible = set(self.all_shards)
         for predicate in predicates:
             if predicate.column.name in table.locators:

@@ -1,0 +1,163 @@
+"""The shard's half of the audit: what it can see alone, and pages of guards that a router compares between shards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+from psycopg import errors as postgres
+from psycopg import sql
+
+from catalog.model import TableName
+from catalog.plan import ReferencedKey
+from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.v1.admin_pb2 import AuditResponse
+from shard_node.damage_checks import DamageCheck, damage_checks
+from shard_node.database import Connection
+from shard_node.guards import PIN_SHARD, shard_of
+from shard_node.identifiers import identifier
+from shard_node.missing_guards import MissingGuard, find_missing_guards
+from shard_node.shard_schema import ShardSchema
+from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.startup import ShardIdentity
+
+# What is gone is among the missing guards already.
+_GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFunction)
+
+
+async def audit_shard(
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity
+) -> AsyncIterator[proto.AuditShardResponse]:
+    """Streams the digest of every reference table, and then what is damaged. Raises psycopg.Error.
+
+    The digests come first: whoever wants only those can hang up after them.
+    """
+    for table in schema.plan.tables:
+        if table.placement == "reference":
+            yield await _digest(connection, table.table.name)
+    for check in damage_checks(schema.plan, identity.shard, identity.shards):
+        for finding in await _run_check(connection, check):
+            yield finding
+    for missing in await find_missing_guards(connection, schema, identity):
+        yield _missing_guard(missing)
+
+
+async def list_guards(
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity, request: proto.ListGuardsRequest
+) -> proto.ListGuardsResponse:
+    """A page of pins for, or of shadows of parents on, another shard (or this one), in order of their keys.
+
+    Raises InvalidRequest and psycopg.Error.
+    """
+    referenced = schema.referenced_key(request.referenced_key)
+    guards = referenced.pin if request.pins else referenced.shadow
+    owner = identifier("g", PIN_SHARD) if request.pins else _shard_of_parent(schema, referenced, identity.shards)
+    after, parameters = _after(referenced, request.after_json)
+    statement = sql.SQL(
+        "SELECT coalesce(json_agg(key), '[]')::text, count(*), coalesce((json_agg(key) -> -1)::text, '')"
+        " FROM (SELECT {key} AS key FROM {guards} g WHERE {owner} = %s AND {after} ORDER BY {columns} LIMIT %s) page"
+    ).format(
+        key=json_object(referenced.columns, "g"),
+        guards=table_identifier(guards),
+        owner=owner,
+        after=after,
+        columns=column_list(referenced.columns, alias="g"),
+    )
+    cursor = await connection.execute(statement, [request.other_shard, *parameters, request.limit])
+    [(keys, count, last)] = await cursor.fetchall()
+    return proto.ListGuardsResponse(keys_json=keys.encode(), count=count, last_json=last.encode())
+
+
+async def find_unguarded(
+    connection: Connection, schema: ShardSchema, request: proto.FindUnguardedRequest
+) -> proto.FindUnguardedResponse:
+    """Those of the keys that have no pin for the other shard here, or no shadow.
+
+    Raises InvalidRequest and psycopg.Error.
+    """
+    referenced = schema.referenced_key(request.referenced_key)
+    for_shard, parameters = _for_shard(request)
+    statement = sql.SQL(
+        "SELECT coalesce(json_agg({key}), '[]')::text FROM json_populate_recordset(NULL::{shadow}, %s) k"
+        " WHERE NOT EXISTS (SELECT FROM {guards} g WHERE {same} AND {for_shard})"
+    ).format(
+        key=json_object(referenced.columns, "k"),
+        shadow=table_identifier(referenced.shadow),
+        guards=table_identifier(referenced.pin if request.pins else referenced.shadow),
+        same=columns_equal(referenced.columns, "g", "k"),
+        for_shard=for_shard,
+    )
+    cursor = await connection.execute(statement, [request.keys_json.decode(), *parameters])
+    [(keys,)] = await cursor.fetchall()
+    return proto.FindUnguardedResponse(keys_json=keys.encode())
+
+
+def _for_shard(request: proto.FindUnguardedRequest) -> tuple[sql.Composable, list[int]]:
+    """The condition that a guard is one for the other shard; a shadow is always for the shard that has it."""
+    if not request.pins:
+        return sql.SQL("true"), []
+    return sql.SQL("g.{} = %s").format(identifier(PIN_SHARD)), [request.other_shard]
+
+
+def _shard_of_parent(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    locator = schema.table(referenced.parent.qualified).column(referenced.locator)
+    assert locator is not None, f"{referenced.id} is located by a column that its parent has not"
+    return shard_of(locator, identifier("g", locator.name), shards)
+
+
+def _after(referenced: ReferencedKey, after_json: bytes) -> tuple[sql.Composable, list[str]]:
+    """The condition that a key lies after another one, which the primary key's index serves."""
+    if not after_json:
+        return sql.SQL("true"), []
+    condition = sql.SQL(
+        "({columns}) > (SELECT {columns_after} FROM json_populate_record(NULL::{shadow}, %s) k)"
+    ).format(
+        columns=column_list(referenced.columns, alias="g"),
+        columns_after=column_list(referenced.columns, alias="k"),
+        shadow=table_identifier(referenced.shadow),
+    )
+    return condition, [after_json.decode()]
+
+
+async def _digest(connection: Connection, table: TableName) -> proto.AuditShardResponse:
+    """A digest that is equal where the rows are, in whatever order they lie; it takes no memory and no sorting."""
+    statement = sql.SQL(
+        "SELECT concat(count(*), ':', sum(('x' || left(encode(sha256(convert_to((t.*)::text, 'UTF8')), 'hex'), 16))"
+        "::bit(64)::bigint)) FROM {} t"
+    ).format(table_identifier(table))
+    digest = "no such table"
+    with suppress(*_GONE):
+        [(digest,)] = await (await connection.execute(statement, ())).fetchall()
+    return proto.AuditShardResponse(kind=AuditResponse.KIND_REFERENCE_DIFFERS, table=str(table), digest=digest)
+
+
+async def _run_check(connection: Connection, check: DamageCheck) -> list[proto.AuditShardResponse]:
+    try:
+        [(count, keys)] = await (await connection.execute(check.query, ())).fetchall()
+    except _GONE:
+        return []
+    return list(_findings(check, count, keys))
+
+
+def _findings(check: DamageCheck, count: int, keys: list[str]) -> Iterator[proto.AuditShardResponse]:
+    for key in keys:
+        yield _finding(check, check.message, key)
+    if count > len(keys):
+        yield _finding(check, f"{count - len(keys)} more rows like the {len(keys)} before")
+
+
+def _finding(check: DamageCheck, message: str, key: str = "") -> proto.AuditShardResponse:
+    return proto.AuditShardResponse(
+        kind=check.kind, table=str(check.table), constraint=check.constraint, key_json=key.encode(), message=message
+    )
+
+
+def _missing_guard(missing: MissingGuard) -> proto.AuditShardResponse:
+    wanted = missing.wanted
+    found = "is missing" if missing.found is None else f"is not as it was installed, but: {missing.found}"
+    return proto.AuditShardResponse(
+        kind=AuditResponse.KIND_MISSING_GUARD,
+        table=wanted.table.removeprefix("public."),
+        constraint=wanted.name,
+        message=f"this {wanted.kind} {found}. Repair what it let through, then make it again: {wanted.state}",
+    )

@@ -54,3 +54,15 @@ def call_context(time_remaining: float | None) -> Iterator[CallContext]:
 def current_call_context() -> CallContext:
     """The context of the request; outside of any, one with the default time-out."""
     return _current.get() or CallContext(time.monotonic() + DEFAULT_TIMEOUT_SECONDS)
+
+
+@contextmanager
+def call_context_of_its_own(seconds: float) -> Iterator[None]:
+    """A deadline of its own for what must be finished although its request's deadline may have passed.
+
+    The calls are still noted with the request's.
+    """
+    calls = current_call_context().calls
+    with call_context(seconds) as context:
+        context.calls = calls
+        yield

@@ -1,0 +1,66 @@
+"""The public Admin service: check, call, respond."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+from typing_extensions import override
+
+from crosskey.v1 import admin_pb2, admin_pb2_grpc
+from router.auditing import audit
+from router.call_context import call_context
+from router.cluster import Cluster
+from router.descriptions import describe_schema, describe_topology
+from router.finishing import Finisher
+from router.in_doubt import list_in_doubt
+from router.nodes import Nodes
+from router.schema_changes import apply_schema
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Admin(admin_pb2_grpc.AdminServicer):
+    """Describes, installs and checks a cluster. `addresses` are those of the nodes, in order."""
+
+    def __init__(self, cluster: Cluster, nodes: Nodes, finisher: Finisher, addresses: Sequence[str]) -> None:
+        self._cluster = cluster
+        self._nodes = nodes
+        self._finisher = finisher
+        self._addresses = addresses
+
+    @override
+    async def DescribeSchema(
+        self, request: admin_pb2.DescribeSchemaRequest, context: Context
+    ) -> admin_pb2.DescribeSchemaResponse:
+        with call_context(context.time_remaining()):
+            view = await self._cluster.view()
+            return describe_schema(view.plan, view.fingerprint)
+
+    @override
+    async def DescribeTopology(
+        self, request: admin_pb2.DescribeTopologyRequest, context: Context
+    ) -> admin_pb2.DescribeTopologyResponse:
+        with call_context(context.time_remaining()):
+            return describe_topology(self._addresses, await self._cluster.describe_all())
+
+    @override
+    async def ApplySchema(
+        self, request: admin_pb2.ApplySchemaRequest, context: Context
+    ) -> admin_pb2.ApplySchemaResponse:
+        with call_context(context.time_remaining()):
+            return await apply_schema(self._cluster, self._nodes, self._finisher, request)
+
+    @override
+    async def Audit(self, request: admin_pb2.AuditRequest, context: Context) -> AsyncIterator[admin_pb2.AuditResponse]:
+        with call_context(context.time_remaining()):
+            async for finding in audit(await self._cluster.view(), self._nodes):
+                yield finding
+
+    @override
+    async def ListInDoubt(
+        self, request: admin_pb2.ListInDoubtRequest, context: Context
+    ) -> admin_pb2.ListInDoubtResponse:
+        with call_context(context.time_remaining()):
+            return await list_in_doubt(self._nodes)

@@ -1,0 +1,70 @@
+"""Plans and topologies as the Admin service describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from catalog.plan import KeyPlan, Plan, TablePlan
+from catalog.slots import SLOTS
+from crosskey.v1 import admin_pb2
+from crosskey.v1 import shard_node_pb2 as proto
+
+
+def describe_schema(plan: Plan, fingerprint: str) -> admin_pb2.DescribeSchemaResponse:
+    """The schema, its placement and its keys."""
+    return admin_pb2.DescribeSchemaResponse(
+        fingerprint=fingerprint,
+        tables=[_table(table) for table in plan.tables],
+        keys=[_key(key) for key in plan.keys],
+    )
+
+
+def describe_topology(
+    addresses: Sequence[str], shards: Mapping[int, proto.DescribeShardResponse | None]
+) -> admin_pb2.DescribeTopologyResponse:
+    """The shards, of which some may not answer."""
+    return admin_pb2.DescribeTopologyResponse(
+        slots=SLOTS, shards=[_shard(number, addresses[number], shard) for number, shard in sorted(shards.items())]
+    )
+
+
+def _table(plan: TablePlan) -> admin_pb2.TableDescription:
+    return admin_pb2.TableDescription(
+        table=str(plan.table.name),
+        placement=plan.placement,
+        shard_key=plan.shard_key or "",
+        slot_column=plan.slot_column or "",
+        columns=[
+            admin_pb2.ColumnDescription(name=column.name, type=column.type, not_null=column.not_null)
+            for column in plan.table.columns
+        ],
+        primary_key=plan.table.primary_key,
+    )
+
+
+def _key(plan: KeyPlan) -> admin_pb2.KeyDescription:
+    key = plan.foreign_key
+    return admin_pb2.KeyDescription(
+        constraint=key.name,
+        table=str(key.table),
+        columns=key.columns,
+        parent=str(key.parent),
+        parent_columns=key.parent_columns,
+        kind=plan.kind,
+        reason=plan.reason,
+        advice=plan.advice,
+        on_delete=key.on_delete,
+        on_update=key.on_update,
+    )
+
+
+def _shard(number: int, address: str, shard: proto.DescribeShardResponse | None) -> admin_pb2.ShardDescription:
+    if shard is None:
+        return admin_pb2.ShardDescription(shard=number, address=address)
+    return admin_pb2.ShardDescription(
+        shard=number,
+        address=address,
+        serving=True,
+        postgres_version=shard.postgres_version,
+        incarnation=shard.incarnation,
+    )

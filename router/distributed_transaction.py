@@ -1,0 +1,259 @@
+"""One transaction over several shards: statements and their effects, then two-phase commit with the decision at home.
+
+What a crash leaves between any two steps is told in docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+import msgspec
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from router.finishing import Finisher
+from router.gids import Gid
+from router.fan_out import fan_out
+from router.nodes import Nodes
+from router.participant import Participant
+
+_MISSING = proto.Effect.KIND_PARENT_MISSING
+
+# Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
+# would otherwise never end.
+MAX_EFFECT_ROUNDS = 1000
+
+Results = list[proto.CommandResult]
+
+
+class Part:
+    """A shard's part in the transaction."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self.only_pins = True
+        """Whether it has done nothing but pin parents: no client can read a pin, so nobody waits for its commit."""
+
+    async def join(self, participant: AbstractAsyncContextManager[Participant]) -> None:
+        """Begins the shard's part."""
+        self._participant = await self._stack.enter_async_context(participant)
+
+    async def send(self, commands: Sequence[proto.Command]) -> Results:
+        """Runs commands on the shard. Raises what the node answers."""
+        if any(command.WhichOneof("command") not in ("pin", "prepare") for command in commands):
+            self.only_pins = False
+        return list(await self._participant.run(commands))
+
+    async def leave(self) -> None:
+        """Ends the shard's part; what is neither prepared nor committed is rolled back."""
+        await self._stack.aclose()
+
+
+class MissingParents(msgspec.Struct, frozen=True):
+    """Parents on `parent_shard` that children on `child_shard` reference and that have no shadow there."""
+
+    referenced_key: str
+    parent_shard: int
+    child_shard: int
+    keys_json: bytes
+
+
+class DistributedTransaction:
+    """Used as an async context manager: rolled back at the end unless it was committed."""
+
+    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid) -> None:
+        """Nothing is opened before it is needed. `gid.home` is the shard that decides."""
+        self._nodes = nodes
+        self._finisher = finisher
+        self._gid = gid
+        self._parts: dict[int, Part] = {}
+        self._unresolved: list[MissingParents] = []
+        self._prepare_asked: set[int] = set()
+        self._ended = False
+
+    async def __aenter__(self) -> DistributedTransaction:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._ended:
+            await self._abandon()
+
+    async def run(self, statements: Mapping[int, Sequence[proto.RunStatement]]) -> dict[int, Results]:
+        """Runs statements, by shard, and carries out their effects on all shards.
+
+        They are one statement of the user: what they check waits until `check` or `commit`.
+        """
+        commands = {shard: [proto.Command(run=run) for run in runs] for shard, runs in statements.items()}
+        results = await self._send_all(commands)
+        await self._carry_out(results)
+        return results
+
+    async def check(self) -> None:
+        """Checks on all shards what waits for the end of a statement."""
+        await self._retry_unresolved()
+        check = [proto.Command(check=proto.CheckConstraints())]
+        await self._carry_out(await self._send_all(dict.fromkeys(self._parts, check)))
+
+    async def install_schema(self, install: proto.InstallSchema, shards: Iterable[int]) -> None:
+        """Installs a schema on the shards."""
+        command = [proto.Command(install_schema=install)]
+        await self._send_all(dict.fromkeys(shards, command))
+
+    async def commit(self) -> None:
+        """Commits on all shards; when it returns, every row can be read everywhere.
+
+        Only a participant that cannot be reached after the commit point is left to the resolver. Raises what a check
+        says, with everything rolled back, and OutcomeUnknown if home does not answer.
+        """
+        await self._retry_unresolved()
+        others = [shard for shard in self._parts if shard != self._gid.home]
+        if others:
+            await self._prepare(others)
+        # From here on the decision runs to its end, whatever happens to the client.
+        self._ended = True
+        await asyncio.shield(self._finisher.in_background(self._decide(others)))
+
+    async def _prepare(self, shards: Sequence[int]) -> None:
+        self._prepare_asked.update(shards)
+        results = await self._send_all(
+            {shard: [proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard)))] for shard in shards}
+        )
+        _refuse_late_effects(results)
+
+    async def _decide(self, others: Sequence[int]) -> None:
+        """The commit point."""
+        home = await self._part(self._gid.home)
+        commit = proto.Commit(decision_gid=str(self._gid) if others else "")
+        try:
+            results = await home.send([proto.Command(commit=commit)])
+            _refuse_late_effects({self._gid.home: results})
+        except errors.CrosskeyError as error:
+            if says_rolled_back(error):
+                await self._abandon()
+                raise
+            await self._ask_for_outcome(error, others)
+            raise
+        await self._second_phase(others)
+
+    async def _second_phase(self, others: Sequence[int]) -> None:
+        only_pins = [shard for shard in others if self._parts[shard].only_pins]
+        rest = [shard for shard in others if shard not in only_pins]
+        await self._leave_all()
+        if not rest:
+            self._finisher.in_background(self._finisher.commit(self._gid, others))
+            return
+        await self._finisher.commit(self._gid, others)
+
+    async def _ask_for_outcome(self, error: errors.CrosskeyError, others: Sequence[int]) -> None:
+        """Home's answer was lost. Raises OutcomeUnknown unless home says that it rolled back."""
+        await self._leave_all()
+        if not others:
+            raise errors.OutcomeUnknown("the connection to the shard that commits was lost") from error
+        committed = await self._finisher.settle(self._gid, others)
+        if committed is not False:
+            raise errors.OutcomeUnknown("the connection to the shard that decides was lost at the commit point") from error
+
+    async def _part(self, shard: int) -> Part:
+        part = self._parts.get(shard)
+        if part is None:
+            part = self._parts[shard] = Part()
+            await part.join(self._nodes.participate(shard))
+        return part
+
+    async def _send_all(self, commands: Mapping[int, Sequence[proto.Command]]) -> dict[int, Results]:
+        """Sends each shard its commands, all shards at once. Raises the first error."""
+        parts = {shard: await self._part(shard) for shard in commands}
+        return await fan_out({shard: parts[shard].send(commands[shard]) for shard in commands})
+
+    async def _carry_out(self, results: Mapping[int, Results]) -> None:
+        """Carries out effects on other shards, and the effects of these, until there are none."""
+        for _ in range(MAX_EFFECT_ROUNDS):
+            effects = [
+                (shard, effect) for shard, answers in results.items() for answer in answers for effect in answer.effects
+            ]
+            if not effects:
+                return
+            await self._resolve([_missing(shard, effect) for shard, effect in effects if effect.kind == _MISSING])
+            results = await self._change_shadows([effect for _, effect in effects if effect.kind != _MISSING])
+        raise RuntimeError("the effects of a statement do not end")
+
+    async def _change_shadows(self, effects: Iterable[proto.Effect]) -> dict[int, Results]:
+        commands: dict[int, list[proto.Command]] = defaultdict(list)
+        for effect in effects:
+            change = proto.ChangeShadows(
+                referenced_key=effect.referenced_key,
+                old_keys_json=effect.keys_json,
+                new_keys_json=effect.new_keys_json,
+            )
+            commands[effect.shard].append(proto.Command(change_shadows=change))
+        return await self._send_all(commands)
+
+    async def _resolve(self, missing: Sequence[MissingParents]) -> None:
+        """Pins parents on their shards, then adds their shadows on the children's."""
+        pins: dict[int, list[MissingParents]] = defaultdict(list)
+        for parents in missing:
+            pins[parents.parent_shard].append(parents)
+        answers = await self._send_all({shard: [pin_command(one) for one in many] for shard, many in pins.items()})
+        shadows: dict[int, list[proto.Command]] = defaultdict(list)
+        for shard, many in pins.items():
+            for parents, answer in zip(many, answers[shard], strict=True):
+                if answer.count:
+                    shadows[parents.child_shard].append(shadow_command(parents.referenced_key, answer.rows_json))
+                if answer.count < len(msgspec.json.decode(parents.keys_json)):
+                    self._unresolved.append(parents)
+        await self._send_all(shadows)
+
+    async def _retry_unresolved(self) -> None:
+        """A parent that was absent may have been inserted since, on another shard."""
+        unresolved, self._unresolved = self._unresolved, []
+        await self._resolve(unresolved)
+
+    async def _abandon(self) -> None:
+        """Rolls back: the streams' ends roll back what is not prepared, and what may be is rolled back by name.
+
+        Home has not been asked to commit, or has refused to, and its stream is closed: it never will commit.
+        """
+        self._ended = True
+        await asyncio.shield(self._leave_all())
+        if self._prepare_asked:
+            self._finisher.in_background(self._finisher.roll_back(self._gid, sorted(self._prepare_asked)))
+
+    async def _leave_all(self) -> None:
+        await asyncio.gather(*(part.leave() for part in self._parts.values()))
+
+
+def pin_command(parents: MissingParents) -> proto.Command:
+    """Pins parents, on their shard."""
+    return proto.Command(
+        pin=proto.PinParents(
+            referenced_key=parents.referenced_key, for_shard=parents.child_shard, keys_json=parents.keys_json
+        )
+    )
+
+
+def shadow_command(referenced_key: str, keys_json: bytes) -> proto.Command:
+    """Adds shadows, on the children's shard."""
+    return proto.Command(add_shadows=proto.AddShadows(referenced_key=referenced_key, keys_json=keys_json))
+
+
+def says_rolled_back(error: errors.CrosskeyError) -> bool:
+    """Whether a node that was asked to commit is sure not to have done so: it answered, in its own words."""
+    return not isinstance(
+        error, errors.OutcomeUnknown | errors.ShardUnavailable | errors.DeadlineExceeded | errors.InternalError
+    )
+
+
+def _missing(child_shard: int, effect: proto.Effect) -> MissingParents:
+    return MissingParents(effect.referenced_key, effect.shard, child_shard, effect.keys_json)
+
+
+def _refuse_late_effects(results: Mapping[int, Results]) -> None:
+    """Only a trigger that the user deferred to the commit can have effects there. Raises NotSupported."""
+    if any(answer.effects for answers in results.values() for answer in answers):
+        raise errors.NotSupported(
+            "a deferred trigger changed rows at the commit that other shards reference",
+            hint="Make the trigger immediate.",
+        )

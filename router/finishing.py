@@ -1,0 +1,103 @@
+"""The second phase of distributed transactions, and tidying up after them, beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import structlog
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from router.call_context import call_context_of_its_own
+from router.gids import Gid
+from router.nodes import Nodes
+
+# A participant that cannot be reached is left to the resolver rather than waited for.
+FINISH_TIMEOUT_SECONDS = 5.0
+FORGET_INTERVAL_SECONDS = 1.0
+
+_COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
+
+Answer = TypeVar("Answer")
+
+_log = structlog.get_logger(__name__)
+
+
+class Finisher:
+    """Carries out decisions. What it cannot finish, the resolver of any router does later."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._done: dict[int, list[str]] = defaultdict(list)
+
+    async def commit(self, gid: Gid, participants: Iterable[int]) -> None:
+        """Commits what is prepared on the participants, and then lets home forget the decision. Raises nothing: the
+        transaction is committed already."""
+        if await self._finish(gid, participants, commit=True):
+            self._done[gid.home].append(str(gid))
+
+    async def roll_back(self, gid: Gid, participants: Iterable[int]) -> None:
+        """Rolls back what is prepared on the participants. Only for a transaction that home is sure not to commit."""
+        await self._finish(gid, participants, commit=False)
+
+    async def settle(self, gid: Gid, participants: Iterable[int]) -> bool | None:
+        """Finishes a transaction whose commit at home was asked for and not answered.
+
+        Answers whether it is committed; None if home cannot be asked: then the resolver finishes it.
+        """
+        try:
+            response = await self._call(gid.home, "Decide", proto.DecideRequest(shard=gid.home, gids=[str(gid)]))
+        except errors.CrosskeyError as error:
+            _log.warning("outcome unknown for now", gid=str(gid), error=str(error))
+            return None
+        committed = bool(response.outcomes[0] == _COMMITTED)
+        await (self.commit if committed else self.roll_back)(gid, participants)
+        return committed
+
+    def in_background(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+        """Runs what must go on even if its client does not wait for it; `drain` waits for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self) -> None:
+        """Ends what runs in the background; for a router that stops."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await self._forget_done()
+
+    async def forget_regularly(self) -> None:
+        """Has decisions forgotten that nobody needs any more, in batches; runs until cancelled."""
+        while True:
+            await asyncio.sleep(FORGET_INTERVAL_SECONDS)
+            await self._forget_done()
+
+    async def _forget_done(self) -> None:
+        done, self._done = self._done, defaultdict(list)
+        for home, gids in done.items():
+            try:
+                await self._call(home, "ForgetDecisions", proto.ForgetDecisionsRequest(shard=home, gids=gids))
+            except errors.CrosskeyError as error:
+                _log.warning("decisions not forgotten; the resolver does it later", home=home, error=str(error))
+
+    async def _finish(self, gid: Gid, participants: Iterable[int], *, commit: bool) -> bool:
+        results = await asyncio.gather(*(self._finish_one(gid, shard, commit=commit) for shard in participants))
+        return all(results)
+
+    async def _finish_one(self, gid: Gid, shard: int, *, commit: bool) -> bool:
+        request = proto.FinishPreparedRequest(shard=shard, gids=[gid.participant(shard)], commit=commit)
+        try:
+            await self._call(shard, "FinishPrepared", request)
+        except errors.CrosskeyError as error:
+            _log.warning("left to the resolver", gid=gid.participant(shard), commit=commit, error=str(error))
+            return False
+        return True
+
+    async def _call(self, shard: int, method: str, request: Any) -> Any:
+        with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+            return await self._nodes.call(shard, method, request)

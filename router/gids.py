@@ -1,0 +1,42 @@
+"""Names of distributed transactions.
+
+`crosskey:<cluster>:<home>:<id>`, and `:<participant>` behind it for the prepared transaction of one participant. The id
+is a UUIDv7, new for each attempt: a node refuses to commit one that is too old.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from catalog.slots import SLOTS, mint_uuid
+
+
+class Gid(msgspec.Struct, frozen=True):
+    """A distributed transaction."""
+
+    cluster: str
+    home: int
+    identifier: str
+
+    @staticmethod
+    def new(cluster: str, home: int) -> Gid:
+        """A gid that was never used before."""
+        return Gid(cluster, home, mint_uuid(secrets.randbelow(SLOTS)).hex)
+
+    @staticmethod
+    def of_participant(text: str) -> Gid:
+        """The transaction that a participant's gid belongs to. Raises ValueError if it is no such gid."""
+        parts = text.split(":")
+        if len(parts) != 5 or parts[0] != "crosskey":
+            raise ValueError(f"no participant's gid: {text}")
+        return Gid(parts[1], int(parts[2]), parts[3])
+
+    def __str__(self) -> str:
+        """As in decisions."""
+        return f"crosskey:{self.cluster}:{self.home}:{self.identifier}"
+
+    def participant(self, shard: int) -> str:
+        """As in the prepared transaction on that shard."""
+        return f"{self}:{shard}"

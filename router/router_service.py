@@ -1,0 +1,103 @@
+"""The public Router service: check, call, respond."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from typing_extensions import override
+
+from crosskey.rows import json_rows_to_structs
+from crosskey.v1 import router_pb2, router_pb2_grpc
+from router import explaining, reading, write_planning
+from router.call_context import call_context
+from router.cluster import Cluster
+from router.nodes import Nodes
+from router.shadow_hints import ShadowHints
+from router.write_results import WriteResult
+from router.writing import Writer
+
+CALLS_KEY = "crosskey-node-calls"
+"""The trailer that says which RPCs to nodes a request took, in order."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Router(router_pb2_grpc.RouterServicer):
+    """Reads and writes rows, on whichever shards they live."""
+
+    def __init__(self, cluster: Cluster, nodes: Nodes, writer: Writer, hints: ShadowHints) -> None:
+        self._cluster = cluster
+        self._nodes = nodes
+        self._writer = writer
+        self._hints = hints
+
+    @override
+    async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
+        with _request(context):
+            view = await self._cluster.view()
+            (result,) = await self._writer.write(view, [write_planning.plan_insert(view, request)])
+            return router_pb2.InsertResponse(rows=json_rows_to_structs(result.rows_json))
+
+    @override
+    async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
+        with _request(context):
+            view = await self._cluster.view()
+            (result,) = await self._writer.write(view, [write_planning.plan_update(view, request)])
+            return router_pb2.UpdateResponse(rows=json_rows_to_structs(result.rows_json))
+
+    @override
+    async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
+        with _request(context):
+            view = await self._cluster.view()
+            (result,) = await self._writer.write(view, [write_planning.plan_delete(view, request)])
+            return router_pb2.DeleteResponse(count=result.count)
+
+    @override
+    async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
+        with _request(context):
+            view = await self._cluster.view()
+            plans = write_planning.plan_transact(view, request)
+            results = await self._writer.write(view, plans)
+            answers = [_statement_result(plan.kind, result) for plan, result in zip(plans, results, strict=True)]
+            return router_pb2.TransactResponse(results=answers)
+
+    @override
+    async def Get(self, request: router_pb2.GetRequest, context: Context) -> router_pb2.GetResponse:
+        with _request(context):
+            return await reading.get(await self._cluster.view(), self._nodes, request)
+
+    @override
+    async def List(self, request: router_pb2.ListRequest, context: Context) -> router_pb2.ListResponse:
+        with _request(context):
+            return await reading.list_rows(await self._cluster.view(), self._nodes, request)
+
+    @override
+    async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
+        with _request(context):
+            return await reading.count(await self._cluster.view(), self._nodes, request)
+
+    @override
+    async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:
+        with _request(context):
+            return explaining.explain(await self._cluster.view(), self._hints, request)
+
+
+@contextmanager
+def _request(context: Context) -> Iterator[None]:
+    """The deadline of a request, and an account of the calls that it took."""
+    with call_context(context.time_remaining()) as call:
+        yield
+        context.set_trailing_metadata(((CALLS_KEY, ", ".join(call.calls)),))
+
+
+def _statement_result(kind: str, result: WriteResult) -> router_pb2.StatementResult:
+    if kind == "insert":
+        rows = json_rows_to_structs(result.rows_json)
+        return router_pb2.StatementResult(insert=router_pb2.InsertResponse(rows=rows))
+    if kind == "update":
+        rows = json_rows_to_structs(result.rows_json)
+        return router_pb2.StatementResult(update=router_pb2.UpdateResponse(rows=rows))
+    return router_pb2.StatementResult(delete=router_pb2.DeleteResponse(count=result.count))

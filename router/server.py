@@ -1,0 +1,63 @@
+"""Puts a router together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import grpc
+
+from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
+from router.admin_service import Admin
+from router.cluster import Cluster
+from router.finishing import Finisher
+from router.nodes import GrpcNodes
+from router.resolver import Resolver
+from router.router_service import Router
+from router.settings import Settings
+from router.shadow_hints import ShadowHints
+from router.writing import Writer
+from serving.server import ServerSettings, run_server
+
+SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
+
+
+async def serve(settings: Settings) -> None:
+    """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
+    nodes = GrpcNodes(settings.nodes)
+    cluster = Cluster(nodes)
+    finisher = Finisher(nodes)
+    resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
+    hints = ShadowHints()
+    recovery: list[asyncio.Task[None]] = []
+
+    async def ready() -> None:
+        await cluster.wait_for_nodes()
+        recovery.append(asyncio.create_task(resolver.run()))
+        recovery.append(asyncio.create_task(finisher.forget_regularly()))
+
+    def register(server: grpc.aio.Server) -> None:
+        writer = Writer(nodes, finisher, hints, cluster, settings.retries)
+        router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, nodes, writer, hints), server)
+        admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
+
+    try:
+        await run_server(
+            ServerSettings(
+                listen=settings.listen, max_in_flight=settings.max_in_flight, drain_seconds=settings.drain_seconds
+            ),
+            register=register,
+            service_names=SERVICE_NAMES,
+            ready=ready,
+        )
+    finally:
+        await _stop(recovery)
+        await finisher.drain()
+        await nodes.close()
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,224 @@
+"""Carrying out writes: one local transaction where one shard suffices, else a distributed one.
+
+A write is tried as cheaply as it can be; only when a node finds that other shards are involved is it coordinated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from router.call_context import current_call_context
+from router.cluster import Cluster
+from router.distributed_transaction import (
+    DistributedTransaction,
+    MissingParents,
+    Results,
+    pin_command,
+    says_rolled_back,
+    shadow_command,
+)
+from router.fan_out import fan_out
+from router.finishing import Finisher
+from router.gids import Gid
+from router.nodes import Nodes
+from router.parent_references import UnknownParents, learn, unknown_parents
+from router.reference_tables import run_on_all_shards
+from router.schema_view import SchemaView
+from router.shadow_hints import ShadowHints
+from router.write_planning import WritePlan
+from router.write_results import WriteResult, collect
+
+FIRST_RETRY_DELAY_SECONDS = 0.01
+MAX_RETRY_DELAY_SECONDS = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Carries out planned writes. `retries` is how often a lost race is run again."""
+
+    nodes: Nodes
+    finisher: Finisher
+    hints: ShadowHints
+    cluster: Cluster
+    retries: int
+
+    async def write(self, view: SchemaView, plans: Sequence[WritePlan]) -> list[WriteResult]:
+        """Carries out the plans in order as one transaction and answers one result each.
+
+        A transaction that lost a race (a lock time-out, a deadlock) left no trace and is run again as a whole. Raises
+        what PostgreSQL says; Conflict if it lost too often.
+        """
+        delay = FIRST_RETRY_DELAY_SECONDS
+        for _ in range(self.retries):
+            try:
+                return await self._attempt(view, plans)
+            except errors.Conflict as error:
+                pause = random.uniform(0, delay)  # noqa: S311: it spreads retries, it hides nothing
+                if current_call_context().remaining_seconds() < pause:
+                    raise
+                _log.debug("trying again", error=error.message, pause_seconds=pause)
+                await asyncio.sleep(pause)
+                delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
+        return await self._attempt(view, plans)
+
+    async def _attempt(self, view: SchemaView, plans: Sequence[WritePlan]) -> list[WriteResult]:
+        shards = {part.shard for plan in plans for part in plan.parts}
+        if len(shards) == 1 and not any(plan.reference for plan in plans):
+            (shard,) = shards
+            unknown = unknown_parents(view, self.hints, plans)
+            foreign = [parents for parents in unknown if parents.parent_shard != shard]
+            results = await (self._pin_first(shard, plans, foreign) if foreign else self._locally(shard, plans))
+            if results is not None:
+                learn(view, self.hints, plans)
+                return results
+        return await self._distributed(view, plans)
+
+    async def _locally(self, shard: int, plans: Sequence[WritePlan]) -> list[WriteResult] | None:
+        """One RPC, one local transaction. None if other shards turn out to be involved."""
+        commands = [*_statements(plans), proto.Command(commit=proto.Commit())]
+        response = await self.nodes.call(shard, "Execute", proto.ExecuteRequest(shard=shard, commands=commands))
+        return _collect_in_order(plans, shard, response.results) if response.committed else None
+
+    async def _pin_first(
+        self, shard: int, plans: Sequence[WritePlan], unknown: Sequence[UnknownParents]
+    ) -> list[WriteResult] | None:
+        """The first reference to some parents: pins are prepared on their shards, then the rows' shard commits.
+
+        None, with everything rolled back, if yet other shards turn out to be involved.
+        """
+        gid = Gid.new(self.cluster.name, shard)
+        pins = _by_shard(unknown)
+        try:
+            shadows = await self._prepare_pins(gid, pins)
+        except BaseException:
+            self._roll_back_later(gid, pins)
+            raise
+        commit = proto.Command(commit=proto.Commit(decision_gid=str(gid)))
+        request = proto.ExecuteRequest(shard=shard, commands=[*shadows, *_statements(plans), commit])
+        response = await self._decide(gid, pins, request)
+        if response is None:
+            return None
+        return _collect_in_order(plans, shard, response.results[len(shadows) :])
+
+    async def _prepare_pins(self, gid: Gid, pins: dict[int, list[MissingParents]]) -> list[proto.Command]:
+        """Pins parents on their shards; answers the commands that add the shadows of those that exist.
+
+        A parent that does not exist gets no shadow, so that PostgreSQL itself refuses the child, in its own words.
+        """
+        responses = await fan_out(
+            {
+                shard: self.nodes.call(
+                    shard,
+                    "Execute",
+                    proto.ExecuteRequest(
+                        shard=shard,
+                        commands=[
+                            *(pin_command(parents) for parents in many),
+                            proto.Command(prepare=proto.Prepare(gid=gid.participant(shard))),
+                        ],
+                    ),
+                )
+                for shard, many in pins.items()
+            }
+        )
+        return [
+            shadow_command(parents.referenced_key, answer.rows_json)
+            for shard, many in pins.items()
+            for parents, answer in zip(many, responses[shard].results[:-1], strict=True)
+            if answer.count
+        ]
+
+    async def _decide(
+        self, gid: Gid, pins: dict[int, list[MissingParents]], request: proto.ExecuteRequest
+    ) -> proto.ExecuteResponse | None:
+        """The commit point: home writes the rows and the decision. None if it rolled back because of effects.
+
+        The pins' second phase runs after the answer: no client can read a pin, and whoever needs it waits for it.
+        """
+        try:
+            response = await self.nodes.call(gid.home, "Execute", request)
+        except errors.CrosskeyError as error:
+            if says_rolled_back(error):
+                self._roll_back_later(gid, pins)
+                raise
+            committed = await self.finisher.settle(gid, pins)
+            if committed is False:
+                raise
+            raise errors.OutcomeUnknown(
+                "the connection to the shard that decides was lost at the commit point", shard=gid.home
+            ) from error
+        except asyncio.CancelledError:
+            self.finisher.in_background(self.finisher.settle(gid, pins))
+            raise
+        if not response.committed:
+            await self.finisher.roll_back(gid, pins)
+            return None
+        self.finisher.in_background(self.finisher.commit(gid, pins))
+        return response
+
+    def _roll_back_later(self, gid: Gid, pins: Iterable[int]) -> None:
+        self.finisher.in_background(self.finisher.roll_back(gid, pins))
+
+    async def _distributed(self, view: SchemaView, plans: Sequence[WritePlan]) -> list[WriteResult]:
+        """All shards that turn out to be involved, however many."""
+        home = plans[0].parts[0].shard
+        results = []
+        async with DistributedTransaction(self.nodes, self.finisher, Gid.new(self.cluster.name, home)) as transaction:
+            for place, plan in enumerate(plans):
+                if place:
+                    await transaction.check()
+                results.append(await self._run(view, transaction, plan))
+            await transaction.commit()
+        return results
+
+    async def _run(self, view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WriteResult:
+        if plan.reference:
+            return await run_on_all_shards(transaction, plan, view.shards)
+        statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
+        for part in plan.parts:
+            statements[part.shard].append(part.statement)
+        return collect(plan, await transaction.run(statements))
+
+
+def _statements(plans: Sequence[WritePlan]) -> list[proto.Command]:
+    """The statements for one shard, with a check between those of different plans."""
+    check = proto.Command(check=proto.CheckConstraints())
+    commands: list[proto.Command] = []
+    for place, plan in enumerate(plans):
+        if place:
+            commands.append(check)
+        commands.extend(proto.Command(run=part.statement) for part in plan.parts)
+    return commands
+
+
+def _collect_in_order(plans: Sequence[WritePlan], shard: int, results: Results) -> list[WriteResult]:
+    """Deals the results of `_statements` out to their plans."""
+    collected, at = [], 0
+    for plan in plans:
+        collected.append(collect(plan, {shard: results[at : at + len(plan.parts)]}))
+        at += len(plan.parts) + 1
+    return collected
+
+
+def _by_shard(unknown: Iterable[UnknownParents]) -> dict[int, list[MissingParents]]:
+    pins: dict[int, list[MissingParents]] = defaultdict(list)
+    for parents in unknown:
+        columns = parents.referenced_key.columns
+        keys = [dict(zip(columns, parent, strict=True)) for parent in parents.parents]
+        pins[parents.parent_shard].append(
+            MissingParents(
+                parents.referenced_key.id, parents.parent_shard, parents.child_shard, msgspec.json.encode(keys)
+            )
+        )
+    return dict(pins)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from crosskey import errors
@@ -138,21 +139,46 @@ def _guarded(behaviour: Behaviour, guard: Callable[[Context], Any]) -> Behaviour
     """The handler's function with a context manager around it; generators stay generators."""
 
     async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with guard(context), aclosing(behaviour(request, context)) as responses:
+        async with guard(context), aclosing(behaviour(_well_formed(request), context)) as responses:
             async for response in responses:
                 yield response
 
     async def awaited(request: Any, context: Context) -> Any:
         async with guard(context):
-            return await behaviour(request, context)
+            return await behaviour(_well_formed(request), context)
 
     return streamed if isasyncgenfunction(behaviour) else awaited
+
+
+class _Malformed:
+    """Stands for a request that could not be decoded, until the handler's guard can answer it."""
+
+
+def _decoder(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """The decoder, answering _Malformed instead of raising: grpc.aio would send the exception's text to the caller."""
+    if decode is None:
+        return None
+
+    def decode_or_mark(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return _Malformed()
+
+    return decode_or_mark
+
+
+def _well_formed(request: Any) -> Any:
+    """The request, or the iterator over requests. Raises InvalidRequest if it could not be decoded."""
+    if isinstance(request, _Malformed):
+        raise errors.InvalidRequest("the request is not a message of the method's type")
+    return request
 
 
 def _rewrap(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
     """The same handler with its function wrapped."""
     coders = {
-        "request_deserializer": handler.request_deserializer,
+        "request_deserializer": _decoder(handler.request_deserializer),
         "response_serializer": handler.response_serializer,
     }
     if handler.unary_unary:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from catalog.model import Database, OtherComment
 from catalog.refusals import Refusal, refuse_key, refuse_table
 from catalog.tags import SUPPORTED, TAGS, ObjectKind, Tag, parse_tags
+
+_PHRASES: Final[dict[ObjectKind, str]] = {
+    "table": "a table",
+    "column": "a table's column",
+    "foreign key": "a foreign key",
+}
 
 
 def refuse_tags(database: Database) -> Iterator[Refusal]:
@@ -36,7 +43,7 @@ def _why_refused(tag: Tag, kind: ObjectKind) -> str | None:
     if expected is None:
         return f"unknown tag @{tag.name}; the tags are {', '.join('@' + name for name in TAGS)}"
     if expected != kind:
-        return f"@{tag.name} belongs on a {expected}, not on a {kind}"
+        return f"@{tag.name} belongs on {_PHRASES[expected]}, not on {_PHRASES[kind]}"
     if tag.name not in SUPPORTED:
         return f"@{tag.name} is not supported yet"
     return None
@@ -46,4 +53,4 @@ def _refuse_misplaced(other: OtherComment) -> Iterator[Refusal]:
     # Only our own tags: on functions and views, other tools' tags such as @param are none of our business.
     for tag in parse_tags(other.comment):
         if tag.name in TAGS:
-            yield Refusal(f"{other.object}: @{tag.name} belongs on a {TAGS[tag.name]}")
+            yield Refusal(f"{other.object}: @{tag.name} belongs on {_PHRASES[TAGS[tag.name]]}")

@@ -1,0 +1,86 @@
+"""The subcommand that shows what Crosskey makes of a schema, before there is a cluster."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from catalog.model import Database
+from catalog.plan import Plan
+from catalog.planning import Refusal, SchemaRefused, plan_schema
+from crosskey_cli.cluster_error import ClusterError
+from crosskey_cli.plan_tables import print_plan
+from crosskey_cli.postgres import postgres_servers
+
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("schema", type=EXISTING_FILE)
+@click.option("--dsn", help="A PostgreSQL to load it into, in a scratch database; a temporary server if not given.")
+@click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str) -> None:
+    """Show where the rows of SCHEMA would live, which foreign keys cross shards, and why.
+
+    Exits with 1, and prints each reason on a line, if the schema cannot be sharded.
+    """
+    try:
+        with _database(dsn, postgres_bin) as database_dsn:
+            planned = plan_schema(_inspect(database_dsn, schema))
+    except ClusterError as error:
+        raise click.ClickException(str(error)) from None
+    except SchemaRefused as refused:
+        _print_refusals(refused.refusals, output)
+        sys.exit(1)
+    _print_plan(planned, output)
+
+
+@contextmanager
+def _database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
+    """Give the DSN of a database: the one that the user named, or one of a temporary server."""
+    if dsn is not None:
+        yield dsn
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="crosskey-plan-") as folder,
+        postgres_servers(Path(folder), 1, binaries=postgres_bin, fast=True) as [server],
+    ):
+        yield server.dsn()
+
+
+def _inspect(dsn: str, schema: Path) -> Database:
+    """Describe the schema with the shard node's own command; SchemaRefused if it does not load."""
+    done = subprocess.run(
+        [sys.executable, "-m", "shard_node", "inspect", "--schema", str(schema.resolve())],
+        # Not on the command line, where every user of the machine could read a password.
+        env={**os.environ, "CROSSKEY_DSN": dsn},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        message = done.stderr.decode(errors="replace").strip().removeprefix("Error: ")
+        raise SchemaRefused((Refusal(message),))
+    return Database.from_json(done.stdout)
+
+
+def _print_refusals(refusals: tuple[Refusal, ...], output: str) -> None:
+    if output == "json":
+        click.echo(msgspec.json.encode({"refusals": refusals}))
+        return
+    for refusal in refusals:
+        click.echo(refusal.message, err=True)
+
+
+def _print_plan(planned: Plan, output: str) -> None:
+    if output == "json":
+        click.echo(msgspec.json.encode(planned))
+    else:
+        print_plan(planned)

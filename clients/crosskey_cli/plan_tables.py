@@ -1,0 +1,42 @@
+"""A plan as tables for people."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from catalog.plan import KeyPlan, Plan, TablePlan
+
+MIN_WIDTH = 100
+"""Narrower, the sentences wrap after every other word; a pipe has no width of its own."""
+
+
+def print_plan(plan: Plan) -> None:
+    """Print where the tables live, then how each foreign key is enforced."""
+    console = Console()
+    console.width = max(console.width, MIN_WIDTH)
+    console.print(_grid(("Table", "Placement", "Shard key", "Carries the slot"), [_table_row(t) for t in plan.tables]))
+    if plan.keys:
+        header = ("Foreign key", "Class", "Why", "To make it local")
+        console.print(_grid(header, [_key_row(key) for key in plan.keys]))
+
+
+def _table_row(plan: TablePlan) -> tuple[str, ...]:
+    return str(plan.table.name), plan.placement, plan.shard_key or "", plan.slot_column or ""
+
+
+def _key_row(key: KeyPlan) -> tuple[str, ...]:
+    foreign_key = key.foreign_key
+    child = f"{foreign_key.table} ({', '.join(foreign_key.columns)})"
+    parent = f"{foreign_key.parent} ({', '.join(foreign_key.parent_columns)})"
+    return f"{foreign_key.name}\n{child}\n→ {parent}", key.kind, key.reason, key.advice
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    grid = Table(*header, box=box.SIMPLE_HEAD, show_lines=False, padding=(0, 1, 1, 1))
+    for row in rows:
+        # As Text: a name with square brackets is no markup.
+        grid.add_row(*map(Text, row))
+    return grid

@@ -1,0 +1,147 @@
+"""Local and cross-shard foreign keys, and those that are refused."""
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from catalog.model import UniqueKey
+from tests.schema_builders import (
+    FOLLOWS,
+    NOTES,
+    REGIONS,
+    USERS,
+    column,
+    foreign_key,
+    key_plan,
+    plan_of,
+    refusal_of,
+    table,
+)
+
+
+def test_the_shard_key_naming_the_shard_key_is_local() -> None:
+    plan = key_plan(USERS, FOLLOWS, foreign_key("follows", "follower", "users"))
+    assert (plan.kind, plan.advice, plan.referenced_key) == ("local", "", None)
+    assert plan.reason.startswith("follows.follower and users.id both tell their row's slot")
+
+
+def test_integers_of_different_width_are_of_one_family() -> None:
+    small = table("small", "@shard_by id", column("id", "smallint"))
+    assert key_plan(USERS, small, foreign_key("small", "id", "users")).kind == "local"
+
+
+def test_any_pair_of_locators_makes_a_composite_key_local() -> None:
+    key = foreign_key("notes", "reply owner", "notes", "id owner")
+    assert key_plan(NOTES, key).kind == "local"
+
+
+def test_a_key_onto_a_reference_table_is_local() -> None:
+    plan = key_plan(REGIONS, FOLLOWS, foreign_key("follows", "region", "regions", "code"))
+    assert (plan.kind, plan.reason) == ("local", "regions is a reference table: every shard has all of it")
+
+
+def test_a_shard_key_naming_a_slot_column_is_local() -> None:
+    likes = table("likes", "@shard_by note", column("note", "uuid"), column("id", "uuid"))
+    assert key_plan(NOTES, likes, foreign_key("likes", "note", "notes")).kind == "local"
+
+
+def test_every_other_key_crosses() -> None:
+    plan = key_plan(USERS, FOLLOWS, foreign_key("follows", "followee", "users"))
+    assert (plan.kind, plan.referenced_key) == ("cross-shard", "public.users(id)")
+    assert plan.reason == (
+        "rows of users are placed by id, rows of follows by follower, and followee is not what places them"
+    )
+    assert plan.advice == ("shard follows by followee, or make users @reference if it is small and seldom written")
+
+
+def test_a_self_reference_crosses() -> None:
+    assert key_plan(NOTES, foreign_key("notes", "reply", "notes")).kind == "cross-shard"
+
+
+def test_a_reference_table_naming_a_sharded_one_crosses() -> None:
+    chosen = table("chosen", "@reference", column("id"))
+    plan = key_plan(USERS, chosen, foreign_key("chosen", "id", "users"))
+    assert plan.kind == "cross-shard"
+    assert "chosen is a reference table" in plan.reason
+
+
+def test_advice_for_a_key_that_names_a_slot_column() -> None:
+    plan = key_plan(NOTES, foreign_key("notes", "reply", "notes"))
+    assert plan.advice.startswith("make it a key of (owner, ...) to notes (owner, ...)")
+
+
+def test_the_plan_is_sorted() -> None:
+    keys = foreign_key("follows", "follower", "users"), foreign_key("follows", "followee", "users")
+    plan = plan_of(USERS, FOLLOWS, *keys)
+    assert [key.foreign_key.name for key in plan.keys] == ["follows_followee_fkey", "follows_follower_fkey"]
+    assert [str(placed.table.name) for placed in plan.tables] == ["follows", "users"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"match": "PARTIAL"}, "MATCH PARTIAL"),
+        ({"validated": False}, "NOT VALID"),
+        ({"period": True}, "PERIOD"),
+    ],
+)
+def test_forms_that_are_refused(attributes: dict[str, Any], why: str) -> None:
+    assert why in refusal_of(USERS, FOLLOWS, foreign_key("follows", "followee", "users", **attributes))
+
+
+def test_a_child_column_of_another_family() -> None:
+    child = table("child", "@shard_by id", column("id"), column("parent", "numeric"))
+    message = refusal_of(USERS, child, foreign_key("child", "parent", "users"))
+    assert '"parent" and users.id are of types whose equal values may hash to different slots' in message
+
+
+def test_a_child_column_whose_collation_is_not_deterministic() -> None:
+    parent = table("words", "@shard_by id", column("id", "text"))
+    loose = column("word", "text", deterministic_collation=False)
+    child = table("child", "@shard_by id", column("id"), loose)
+    assert '"word" and words.id' in refusal_of(parent, child, foreign_key("child", "word", "words"))
+
+
+def test_a_referenced_key_without_a_locator() -> None:
+    parent = table("users", "@shard_by id", column("id"), column("name", "text"))
+    child = table("child", "@shard_by id", column("id"), column("name", "text"))
+    message = refusal_of(parent, child, foreign_key("child", "name", "users", "name"))
+    assert "it references no column that places a row of users (id)" in message
+
+
+@pytest.mark.parametrize("action", ["SET NULL", "SET DEFAULT"])
+def test_actions_on_a_locator(action: str) -> None:
+    for clause in ("on_delete", "on_update"):
+        key = foreign_key("follows", "follower", "users", **{clause: action})
+        message = refusal_of(USERS, FOLLOWS, key)
+        assert f'{clause.upper().replace("_", " ")} {action} would change "follower"' in message
+
+
+def test_actions_on_other_columns() -> None:
+    for clause, action in itertools.product(("on_delete", "on_update"), ("SET NULL", "SET DEFAULT", "CASCADE")):
+        plan_of(USERS, FOLLOWS, foreign_key("follows", "followee", "users", **{clause: action}))
+
+
+def test_a_column_list_that_spares_the_locator() -> None:
+    key = foreign_key("notes", "owner reply", "notes", "owner id", on_delete="SET NULL")
+    assert 'would change "owner"' in refusal_of(NOTES, key)
+    plan_of(NOTES, msgspec.structs.replace(key, on_delete_columns=("reply",)))
+
+
+def test_an_update_that_cascades_into_a_locator() -> None:
+    plan_of(USERS, FOLLOWS, foreign_key("follows", "follower", "users", on_update="CASCADE"))
+    by_region = msgspec.structs.replace(
+        FOLLOWS, comment="@shard_by region", unique_keys=(UniqueKey("follows_pkey", ("region", "followee")),)
+    )
+    message = refusal_of(REGIONS, by_region, foreign_key("follows", "region", "regions", "code", on_update="CASCADE"))
+    assert 'ON UPDATE CASCADE would change "region"' in message
+
+
+def test_one_name_for_two_keys() -> None:
+    first = foreign_key("follows", "followee", "users", name="same")
+    second = foreign_key("follows", "follower", "users", name="same")
+    plan_of(USERS, FOLLOWS, msgspec.structs.replace(first, table=FOLLOWS.name), second)
+    deferred = msgspec.structs.replace(second, deferrable=True, initially_deferred=True)
+    assert "has the same name" in refusal_of(USERS, FOLLOWS, first, deferred)

@@ -1,0 +1,97 @@
+"""Where the rows of a table live, and what cannot be a shard key."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from catalog.model import TableName
+from tests.schema_builders import NOTES, USERS, column, placement_of, refusal_of, table
+
+
+def test_a_sharded_table() -> None:
+    plan = placement_of(USERS)
+    assert (plan.placement, plan.shard_key, plan.slot_column, plan.locators) == ("sharded", "id", None, ("id",))
+
+
+def test_a_reference_table_takes_any_key() -> None:
+    identity = column("id", identity="ALWAYS")
+    plan = placement_of(table("regions", "@reference", identity, column("code", "numeric")))
+    assert (plan.placement, plan.shard_key, plan.locators) == ("reference", None, ())
+
+
+def test_a_uuid_primary_key_carries_the_slot() -> None:
+    assert placement_of(NOTES).locators == ("owner", "id")
+
+
+def test_a_uuid_primary_key_that_is_the_shard_key_is_no_slot_column() -> None:
+    assert placement_of(table("users", "@shard_by id", column("id", "uuid"))).locators == ("id",)
+
+
+def test_a_computed_uuid_carries_no_slot() -> None:
+    computed = table("notes", "@shard_by owner", column("owner"), column("id", "uuid", generated=True))
+    assert "PRIMARY KEY" in refusal_of(computed)
+
+
+@pytest.mark.parametrize("type_name", ["smallint", "integer", "bigint", "uuid", "text", "character varying(5)"])
+def test_fit_types(type_name: str) -> None:
+    assert placement_of(table("users", "@shard_by id", column("id", type_name))).shard_key == "id"
+
+
+def test_a_shard_key_with_a_default_is_fine() -> None:
+    assert placement_of(table("users", "@shard_by id", column("id", default="nextval('s')"))).shard_key == "id"
+    assert placement_of(table("users", "@shard_by id", column("id", identity="BY DEFAULT"))).shard_key == "id"
+
+
+@pytest.mark.parametrize(
+    ("base_type", "why"),
+    [
+        ("numeric", "1.0 and 1.00"),
+        ("bpchar", "trailing spaces"),
+        ("float8", "0 and -0"),
+        ("public.citext", "differ in case"),
+        ("bool", "two values"),
+        ("timestamptz", "settings of the session"),
+        ("public.mood", "a shard key is smallint"),
+        ("public.uuid", "a shard key is smallint"),
+    ],
+)
+def test_unfit_types(base_type: str, why: str) -> None:
+    message = refusal_of(table("users", "@shard_by id", column("id", base_type)))
+    assert message.startswith(f'table "users": column "id" cannot be the shard key: it is {base_type}')
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"not_null": False}, "it can be NULL"),
+        ({"generated": True}, "it is GENERATED, so"),
+        ({"identity": "ALWAYS"}, "GENERATED ALWAYS AS IDENTITY"),
+    ],
+)
+def test_unfit_columns(attributes: dict[str, Any], why: str) -> None:
+    assert why in refusal_of(table("users", "@shard_by id", column("id", **attributes)))
+
+
+def test_a_collation_that_is_not_deterministic() -> None:
+    message = refusal_of(table("users", "@shard_by id", column("id", "text", deterministic_collation=False)))
+    assert "its collation is not deterministic" in message
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"kind": "p"}, "partitioned"),
+        ({"kind": "f"}, "only ordinary tables"),
+        ({"inherits": True}, "inheritance"),
+        ({"unlogged": True}, "UNLOGGED"),
+    ],
+)
+def test_unfit_tables(attributes: dict[str, Any], why: str) -> None:
+    assert why in refusal_of(table("users", "@shard_by id", **attributes))
+
+
+def test_a_schema_of_our_own() -> None:
+    ours = msgspec.structs.replace(USERS, name=TableName("crosskey_mine", "users"))
+    assert "Crosskey's own" in refusal_of(ours)

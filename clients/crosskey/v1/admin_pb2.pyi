@@ -491,7 +491,7 @@ class InDoubtTransaction(_message.Message):
     home: _builtins.int
     """The shard that holds the decision."""
     decision: _builtins.str
-    """"committed", "aborted", or "undecided"."""
+    """"committed", "aborted", "undecided", or "unknown" if home could not be asked."""
     @_builtins.property
     def prepared_at(self) -> _timestamp_pb2.Timestamp:
         """Since when."""

@@ -1,0 +1,85 @@
+"""The audit: what each shard finds by itself, and what only a look at several shards tells."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+
+from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.v1.admin_pb2 import AuditResponse
+from router.call_context import current_call_context
+from router.fan_out import fan_out
+from router.guard_comparison import compare_guards
+from router.node_errors import errors_of
+from router.nodes import GrpcNodes
+from router.reference_comparison import Digests, compare_references
+from router.schema_view import SchemaView
+from serving.request_id import metadata_to_pass_on
+
+Reports = Mapping[int, list[proto.AuditShardResponse]]
+"""What each shard answered."""
+
+
+async def audit(view: SchemaView, nodes: GrpcNodes) -> AsyncIterator[AuditResponse]:
+    """Streams what is damaged, while clients go on writing; nothing means that all is well.
+
+    Raises ShardUnavailable if a shard does not answer, and Conflict if transactions stay in doubt for so long that
+    damage and unfinished work cannot be told apart.
+    """
+    reports = await fan_out({shard: _report(nodes, shard) for shard in view.all_shards})
+    for shard, report in reports.items():
+        for response in report:
+            if not response.digest:
+                yield _finding(shard, response)
+    async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
+        yield finding
+    for referenced in view.plan.referenced_keys:
+        for child_shard in view.all_shards:
+            for parent_shard in view.all_shards:
+                async for finding in compare_guards(
+                    nodes, referenced, child_shard=child_shard, parent_shard=parent_shard
+                ):
+                    yield finding
+
+
+async def _look_at_references(view: SchemaView, nodes: GrpcNodes) -> Digests:
+    return _digests(await fan_out({shard: _report(nodes, shard, digests_only=True) for shard in view.all_shards}))
+
+
+async def _report(nodes: GrpcNodes, shard: int, *, digests_only: bool = False) -> list[proto.AuditShardResponse]:
+    """What a shard finds; each kind of finding is bounded, so that the whole is too."""
+    call = nodes.stub(shard).AuditShard(
+        proto.AuditShardRequest(shard=shard),
+        timeout=current_call_context().remaining_seconds(),
+        metadata=metadata_to_pass_on(),
+    )
+    responses = []
+    with errors_of(shard):
+        async for response in call:
+            if digests_only and not response.digest:
+                # The digests come first.
+                call.cancel()
+                break
+            responses.append(response)
+    return responses
+
+
+def _digests(reports: Reports) -> Digests:
+    digests: dict[str, dict[int, str]] = defaultdict(dict)
+    for shard, report in reports.items():
+        for response in report:
+            if response.digest:
+                digests[response.table][shard] = response.digest
+    return digests
+
+
+def _finding(shard: int, response: proto.AuditShardResponse) -> AuditResponse:
+    return AuditResponse(
+        kind=AuditResponse.Kind.ValueType(response.kind),
+        shard=shard,
+        table=response.table,
+        constraint=response.constraint,
+        key=response.key_json.decode(),
+        message=response.message,
+    )

@@ -1,0 +1,143 @@
+"""The audit's look at two shards at once: shadows on one against pins on the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+
+from catalog.plan import ReferencedKey
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.v1.admin_pb2 import AuditResponse
+from router.nodes import Nodes
+from router.settling import wait_until_settled
+
+MAX_FINDINGS = 100
+"""Of one comparison; the others are only counted."""
+
+PAGE_KEYS = 1000
+
+CONFIRMING_ROUNDS = 3
+CONFIRMING_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Guards:
+    """The pins on `shard` for `other_shard`, or the shadows on `shard` whose parents live on `other_shard`."""
+
+    referenced: ReferencedKey
+    pins: bool
+    shard: int
+    other_shard: int
+
+
+async def compare_guards(
+    nodes: Nodes, referenced: ReferencedKey, *, child_shard: int, parent_shard: int
+) -> AsyncIterator[AuditResponse]:
+    """Streams the shadows without a pin and the pins without a shadow.
+
+    Raises what calls raise, and Conflict if transactions stay in doubt for too long.
+    """
+    shadows = Guards(referenced, pins=False, shard=child_shard, other_shard=parent_shard)
+    pins = Guards(referenced, pins=True, shard=parent_shard, other_shard=child_shard)
+    async for finding in _alone(nodes, shadows, pins):
+        yield finding
+    async for finding in _alone(nodes, pins, shadows):
+        yield finding
+
+
+async def _alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIterator[AuditResponse]:
+    """A finding for each of the guards without its counterpart."""
+    found = 0
+    try:
+        async for key in _keys_alone(nodes, guards, counterparts):
+            found += 1
+            if found <= MAX_FINDINGS:
+                yield _finding(guards, _pin_alone(guards) if guards.pins else _shadow_alone(guards), key.decode())
+    except errors.UnknownTable:
+        # The shard itself has found its own guards missing already.
+        return
+    if found > MAX_FINDINGS:
+        yield _finding(guards, f"{found - MAX_FINDINGS} more like the {MAX_FINDINGS} before")
+
+
+async def _keys_alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIterator[bytes]:
+    request = proto.ListGuardsRequest(
+        shard=guards.shard,
+        referenced_key=guards.referenced.id,
+        pins=guards.pins,
+        other_shard=guards.other_shard,
+        limit=PAGE_KEYS,
+    )
+    while True:
+        page = await nodes.call(guards.shard, "ListGuards", request)
+        for key in await _confirmed(nodes, guards, counterparts, _keys(page.keys_json)):
+            yield key
+        if page.count < PAGE_KEYS:
+            return
+        request.after_json = page.last_json
+
+
+async def _confirmed(nodes: Nodes, guards: Guards, counterparts: Guards, keys: list[bytes]) -> list[bytes]:
+    """Those of the keys, seen among the guards, that have no counterpart.
+
+    No snapshot spans two shards, so a distributed transaction may be seen on one and not yet on the other. But it is
+    seen on none before it is prepared on all (home, which is not prepared, commits first). So before each look at a
+    shard, whatever was prepared at the look before is waited for. What is then missing on one shard, and after that
+    still there on the other, is no half of a transaction, unless its parent was deleted, written and referenced anew
+    just between the two looks; no key has such luck in several rounds.
+    """
+    keys = await _missing(nodes, counterparts, keys)
+    for _ in range(CONFIRMING_ROUNDS):
+        if not keys:
+            break
+        await asyncio.sleep(CONFIRMING_PAUSE_SECONDS)
+        await wait_until_settled(nodes, (guards.shard, counterparts.shard))
+        keys = await _missing(nodes, counterparts, keys)
+        await wait_until_settled(nodes, (guards.shard, counterparts.shard))
+        gone = set(await _missing(nodes, guards, keys))
+        keys = [key for key in keys if key not in gone]
+    return keys
+
+
+async def _missing(nodes: Nodes, guards: Guards, keys: list[bytes]) -> list[bytes]:
+    """Those of the keys that are not among the guards."""
+    if not keys:
+        return []
+    request = proto.FindUnguardedRequest(
+        shard=guards.shard,
+        referenced_key=guards.referenced.id,
+        pins=guards.pins,
+        other_shard=guards.other_shard,
+        keys_json=b"[" + b",".join(keys) + b"]",
+    )
+    response = await nodes.call(guards.shard, "FindUnguarded", request)
+    return _keys(response.keys_json)
+
+
+def _keys(keys_json: bytes) -> list[bytes]:
+    """The keys one by one, as PostgreSQL wrote them: equal keys have equal text."""
+    return [bytes(key) for key in msgspec.json.decode(keys_json, type=list[msgspec.Raw])]
+
+
+def _shadow_alone(shadows: Guards) -> str:
+    return (
+        f"rows on shard {shadows.shard} reference this row, and no pin on shard {shadows.other_shard}, where it lives,"
+        " keeps it from being deleted, if it still exists: delete this shadow and what references it, and insert those"
+        " rows again through a router"
+    )
+
+
+def _pin_alone(pins: Guards) -> str:
+    return (
+        f"harmless: a leftover that says that shard {pins.other_shard} references this row, which it does not; a delete"
+        " of the row visits that shard in vain"
+    )
+
+
+def _finding(guards: Guards, message: str, key: str = "") -> AuditResponse:
+    kind = AuditResponse.KIND_PIN_WITHOUT_SHADOW if guards.pins else AuditResponse.KIND_SHADOW_WITHOUT_PIN
+    return AuditResponse(kind=kind, shard=guards.shard, table=str(guards.referenced.parent), key=key, message=message)

@@ -24,22 +24,25 @@ class ShadowHints:
     """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
-        """Remember nothing yet, and `capacity` entries (at least 2) at most."""
+        """Remembers nothing yet, and `capacity` entries (at least 2) at most."""
         self._generation_capacity = max(capacity // 2, 1)
         self._recent: set[int] = set()
         self._older: set[int] = set()
 
     def unknown(self, referenced_key: str, shard: int, keys: Iterable[ParentKey]) -> list[ParentKey]:
-        """Those of `keys`, in order, whose shadow on `shard` is not remembered. `referenced_key` is a ReferencedKey.id."""
+        """Those of `keys`, in order, whose shadow on `shard` is not remembered.
+
+        `referenced_key` is a ReferencedKey.id.
+        """
         return [key for key in keys if not self._knows(hash((referenced_key, shard, key)))]
 
     def learn(self, referenced_key: str, shard: int, keys: Iterable[ParentKey]) -> None:
-        """Remember that `shard` has shadows of `keys`. Call it once the transaction that made or used them committed."""
+        """Remembers that `shard` has shadows of `keys`: a transaction that made or used them was committed."""
         for key in keys:
             self._remember(hash((referenced_key, shard, key)))
 
     def forget(self, referenced_key: str, shard: int, keys: Iterable[ParentKey]) -> None:
-        """Forget the shadows of `keys` on `shard`: their parents went, or the node said that they are missing."""
+        """Forgets the shadows of `keys` on `shard`: their parents went, or the node said that they are missing."""
         for key in keys:
             entry = hash((referenced_key, shard, key))
             self._recent.discard(entry)

@@ -1,0 +1,185 @@
+"""What a request would do, said without doing it: pure, from the plans that would be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from catalog.plan import KeyPlan
+from crosskey import errors
+from crosskey.v1 import router_pb2
+from router.acting_keys import ActingKey, Change, acting_keys
+from router.merging import rank
+from router.parent_references import references, unknown_parents
+from router.read_planning import ReadPlan, plan_count, plan_get, plan_list
+from router.schema_view import SchemaView
+from router.shadow_hints import ShadowHints
+from router.write_planning import WritePlan, plan_delete, plan_insert, plan_transact, plan_update
+
+Explanation = router_pb2.ExplainResponse
+
+NEW_PARENT_NOTE = (
+    "If a parent turns out to have no shadow where the row lives, all is rolled back and run again as a distributed"
+    " transaction with the parent's shard."
+)
+PINNED_NOTE = (
+    "If other shards hold pins on a row that goes or changes its key, all is rolled back and run again as a distributed"
+    " transaction over exactly these shards and those that the cascades there reach."
+)
+MORE_PARTICIPANTS_NOTE = (
+    "Shards of parents that have no shadow yet where the row lives, and shards that hold pins on a row that goes or"
+    " changes its key, take part in the same transaction."
+)
+AFTER_ANSWER_NOTE = "ShardNode.FinishPrepared is called after the answer: it only makes pins visible."
+FORGET_NOTE = "Later, in the background, s{home} forgets the decision by ShardNode.ForgetDecisions."
+COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
+SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
+
+
+def explain(view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainRequest) -> Explanation:
+    """The explanation of a request. Raises InvalidRequest if there is none, and what planning it raises."""
+    match request.WhichOneof("request"):
+        case "insert":
+            return _explain_writes(view, hints, [plan_insert(view, request.insert)])
+        case "update":
+            return _explain_writes(view, hints, [plan_update(view, request.update)])
+        case "delete":
+            return _explain_writes(view, hints, [plan_delete(view, request.delete)])
+        case "transact":
+            return _explain_writes(view, hints, plan_transact(view, request.transact))
+        case "get":
+            return _explain_read(plan_get(view, request.get), "Read")
+        case "count":
+            return _explain_read(plan_count(view, request.count), "CountRows")
+        case "list":
+            return _explain_list(view, request.list)
+    raise errors.InvalidRequest("there is no request to explain")
+
+
+def _explain_read(plan: ReadPlan, method: str) -> Explanation:
+    notes = [COPIES_NOTE] if plan.table.placement == "reference" else []
+    return Explanation(shards=plan.shards, rpcs=_rpcs(plan.shards, method), notes=notes)
+
+
+def _explain_list(view: SchemaView, request: router_pb2.ListRequest) -> Explanation:
+    plan = plan_list(view, request)
+    explanation = Explanation(shards=plan.shards, rpcs=_rpcs(plan.shards, "Read"))
+    if plan.table.placement == "reference":
+        explanation.notes.append(COPIES_NOTE)
+    if len(plan.shards) > 1 and rank(plan.order, []) is None:
+        explanation.rpcs.extend(_rpcs(plan.shards[:1], "Sort"))
+        explanation.notes.append(SORT_NOTE)
+    return explanation
+
+
+def _explain_writes(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePlan]) -> Explanation:
+    shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)})
+    alone = len(shards) == 1 and not any(plan.reference for plan in plans)
+    explanation = _on_one_shard(view, hints, plans, shards[0]) if alone else _on_many_shards(plans, shards)
+    keys = [key for plan in plans for key in _keys(view, hints, plan)]
+    explanation.keys.extend(key for place, key in enumerate(keys) if key not in keys[:place])
+    explanation.notes.extend(_notes_on_pins(view, plans, alone=alone))
+    return explanation
+
+
+def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
+    return view.all_shards if plan.reference else plan.shards
+
+
+def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePlan], shard: int) -> Explanation:
+    unknown = unknown_parents(view, hints, plans)
+    pinning = sorted({one.parent_shard for one in unknown} - {shard})
+    rpcs = [*_rpcs(pinning, "Execute"), *_rpcs([shard], "Execute"), *_rpcs(pinning, "FinishPrepared")]
+    notes = [AFTER_ANSWER_NOTE, FORGET_NOTE.format(home=shard)] if pinning else []
+    return Explanation(shards=sorted({shard, *pinning}), rpcs=rpcs, notes=notes)
+
+
+def _on_many_shards(plans: Sequence[WritePlan], shards: Sequence[int]) -> Explanation:
+    home = plans[0].parts[0].shard
+    others = [shard for shard in shards if shard != home]
+    rpcs = [*_rpcs(shards, "Participate"), *_rpcs(others, "FinishPrepared")]
+    return Explanation(shards=shards, rpcs=rpcs, notes=[FORGET_NOTE.format(home=home)] if others else [])
+
+
+def _notes_on_pins(view: SchemaView, plans: Sequence[WritePlan], *, alone: bool) -> Iterable[str]:
+    """What may come on top where keys cross shards."""
+    new_parents = any(references(view, plan) for plan in plans)
+    pinned = any(_crosses(acting.key) for plan in plans for acting in _acting_keys(view, plan))
+    if not alone:
+        return [MORE_PARTICIPANTS_NOTE] if new_parents or pinned else []
+    return [*([NEW_PARENT_NOTE] if new_parents else []), *([PINNED_NOTE] if pinned else [])]
+
+
+def _keys(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[Explanation.Key]:
+    """The keys that the rows themselves must meet, then those that act on rows that reference them."""
+    checked = [_key(key, _check_note(view, hints, plan, key)) for key in _checked_keys(view, plan)]
+    return checked + [_key(acting.key, _action_note(acting)) for acting in _acting_keys(view, plan)]
+
+
+def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
+    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.table.name]
+    if plan.kind == "insert":
+        return own
+    changed = _changed_columns(plan)
+    return [key for key in own if not changed.isdisjoint(key.foreign_key.columns)]
+
+
+def _acting_keys(view: SchemaView, plan: WritePlan) -> list[ActingKey]:
+    if plan.kind == "insert":
+        return []
+    columns = None if plan.kind == "delete" else _changed_columns(plan)
+    return acting_keys(view.plan.keys, Change(plan.table.table.name, columns))
+
+
+def _changed_columns(plan: WritePlan) -> frozenset[str]:
+    return frozenset().union(*(row for part in plan.parts for row in part.rows))
+
+
+def _check_note(view: SchemaView, hints: ShadowHints, plan: WritePlan, key: KeyPlan) -> str:
+    if key.referenced_key is None:
+        return "PostgreSQL checks it on the row's own shard."
+    referencing = [one for one in references(view, plan) if one.key == key]
+    if not referencing:
+        return "The request names no parent: there is nothing to check."
+    parents = sum(len(one.parents) for one in referencing)
+    unknown = sum(len(hints.unknown(key.referenced_key, one.shard, one.parents)) for one in referencing)
+    where = ", ".join(f"s{one.shard}" for one in referencing)
+    if not unknown:
+        return f"PostgreSQL checks it against shadows on {where}, all seen before: no other shard is asked."
+    return (
+        f"PostgreSQL checks it against shadows on {where}; of {parents} needed, {unknown} not seen before:"
+        " their parents are pinned on their own shards."
+    )
+
+
+def _action_note(acting: ActingKey) -> str:
+    """What happens to the children, and where."""
+    child = acting.key.foreign_key.table
+    lost = "is deleted" if acting.parent_deleted else "gets another key"
+    where = "on every shard that holds a pin for it" if _crosses(acting.key) else "on the same shard"
+    match acting.action:
+        case "CASCADE":
+            does = "are deleted too" if acting.parent_deleted else "follow it"
+            return f'Rows of "{child}" whose parent {lost} {does}, {where}.'
+        case "SET NULL" | "SET DEFAULT":
+            becomes = "NULL" if acting.action == "SET NULL" else "its default"
+            return f'Rows of "{child}" whose parent {lost} have the key set to {becomes}, {where}.'
+    return f'Refused if a row of "{child}" has a parent that {lost}; looked for {where}.'
+
+
+def _crosses(key: KeyPlan) -> bool:
+    return key.referenced_key is not None
+
+
+def _key(key: KeyPlan, note: str) -> Explanation.Key:
+    foreign_key = key.foreign_key
+    return Explanation.Key(
+        constraint=foreign_key.name,
+        table=str(foreign_key.table),
+        parent=str(foreign_key.parent),
+        kind=key.kind,
+        note=note,
+    )
+
+
+def _rpcs(shards: Iterable[int], method: str) -> list[str]:
+    return [f"s{shard} ShardNode.{method}" for shard in shards]

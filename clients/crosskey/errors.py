@@ -35,8 +35,6 @@ On the wire an error is a google.rpc.Status with one ErrorInfo, and a RetryInfo 
 that are too large, so long texts are cut.
 """
 
-# ruff: noqa: N818 - ForeignKeyViolation says more than ForeignKeyViolationError
-
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -359,7 +357,7 @@ def _from_info(message: str, info: error_details_pb2.ErrorInfo, retryable: bool)
     number = reasons.ErrorReason.DESCRIPTOR.values_by_name.get(f"ERROR_REASON_{info.reason}")
     kind = BY_REASON[reasons.ErrorReason.ValueType(number.number)] if number else InternalError
     error = kind(message)
-    error.metadata = dict(info.metadata)
+    error.metadata = dict(sorted(info.metadata.items()))
     error.retryable = retryable
     return error
 

@@ -1,0 +1,192 @@
+"""Both clients do the same: every test runs with each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import crosskey
+from crosskey.v1 import admin_pb2
+from tests.client.toy_router import RunningRouter
+
+USERS = [{"id": name, "age": age} for name, age in (("ada", 36), ("ben", 7), ("cy", 36))]
+
+
+class Blocking:
+    """A Client with the methods of an AsyncClient, so that one test fits both."""
+
+    def __init__(self, client: crosskey.Client) -> None:
+        self._client = client
+
+    def with_timeout(self, timeout: float) -> Blocking:
+        """As the client's own."""
+        return Blocking(self._client.with_timeout(timeout))
+
+    async def list(self, *args: Any, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
+        """As the client's own."""
+        for row in await asyncio.to_thread(lambda: [*self._client.list(*args, **kwargs)]):
+            yield row
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
+
+
+@pytest.fixture(params=["async", "blocking"])
+async def client(request: pytest.FixtureRequest, toy: RunningRouter) -> AsyncIterator[Any]:
+    if request.param == "async":
+        async with crosskey.AsyncClient(toy.address, timeout=10) as asynchronous:
+            yield asynchronous
+    else:
+        with crosskey.Client(toy.address, timeout=10) as blocking:
+            yield Blocking(blocking)
+
+
+async def test_rows_go_in_and_come_back(client: Any) -> None:
+    assert await client.insert("users", USERS) == USERS
+    assert await client.insert("users", {"id": 4, "age": None}) == [{"id": 4, "age": None}]
+    assert await client.get("users", id="ada") == USERS[0]
+    assert await client.get("users", {"id": 4}) == {"id": 4, "age": None}
+    assert await client.count("users") == 4
+    assert await client.count("users", {"age": 36}) == 2
+
+
+async def test_rows_are_changed_and_deleted_by_key_and_by_condition(client: Any) -> None:
+    await client.insert("users", USERS)
+    assert await client.update("users", {"age": 8}, key={"id": "ben"}) == [{"id": "ben", "age": 8}]
+    assert len(await client.update("users", {"age": 37}, where=crosskey.eq("age", 36))) == 2
+    assert await client.delete("users", key={"id": "ben"}) == 1
+    assert await client.delete("users", where={"age": 37}) == 2
+
+
+async def test_a_list_goes_through_all_pages(client: Any) -> None:
+    await client.insert("users", USERS)
+    assert [row["id"] async for row in client.list("users")] == ["ada", "ben", "cy"]
+    assert [row["id"] async for row in client.list("users", order_by=crosskey.desc("id"), page_size=1)] == [
+        "cy",
+        "ben",
+        "ada",
+    ]
+    assert [row["id"] async for row in client.list("users", {"age": 36})] == ["ada", "cy"]
+    assert [row async for row in client.list("users", {"age": 99})] == []
+
+
+async def test_a_page_has_the_token_of_the_next_one(client: Any) -> None:
+    await client.insert("users", USERS)
+    page = await client.list_page("users")
+    assert (len(page.rows), page.next_page_token) == (2, "2")
+    assert await client.list_page("users", page_token="2") == crosskey.Page([USERS[2]], "")
+
+
+async def test_a_transaction_answers_each_statement(client: Any) -> None:
+    assert await client.transact(
+        [
+            crosskey.insert("users", USERS),
+            crosskey.update("users", {"age": 1}, key={"id": "cy"}),
+            crosskey.delete("users", where={"age": 7}),
+        ]
+    ) == [USERS, [{"id": "cy", "age": 1}], 1]
+
+
+async def test_a_request_is_explained(client: Any) -> None:
+    explained = await client.explain(crosskey.delete("users", key={"id": 1}))
+    assert list(explained.rpcs) == ["delete"]
+
+
+async def test_the_cluster_is_administered(client: Any) -> None:
+    with pytest.raises(crosskey.SchemaNotLoaded):
+        await client.describe_schema()
+    assert not (await client.apply_schema("CREATE ..", dry_run=True)).changed
+    assert (await client.apply_schema("CREATE ..")).changed
+    assert (await client.describe_schema()).fingerprint == "CREATE .."
+    assert (await client.describe_topology()).slots == 16384
+    assert [each.gid for each in (await client.list_in_doubt()).transactions] == ["g"]
+
+
+async def test_an_audit_answers_every_finding(client: Any, toy: RunningRouter) -> None:
+    assert await client.audit() == []
+    toy.admin.damaged = True
+    findings = await client.audit()
+    assert [finding.table for finding in findings] == ["follows", "messages"]
+    assert findings[0].kind == admin_pb2.AuditResponse.KIND_CHILD_WITHOUT_SHADOW
+
+
+async def test_errors_are_exceptions_by_reason(client: Any) -> None:
+    await client.insert("users", USERS)
+    with pytest.raises(crosskey.UniqueViolation, match="taken") as caught:
+        await client.insert("users", USERS[0])
+    assert caught.value.metadata == {"table": "users", "constraint": "users_pkey"}
+    with pytest.raises(crosskey.RowNotFound):
+        await client.get("users", id="nobody")
+
+
+async def test_a_call_ends_at_its_deadline(client: Any) -> None:
+    with pytest.raises(crosskey.DeadlineExceeded):
+        await client.with_timeout(0.1).get("users", id="slow")
+    assert await client.count("users") == 0
+
+
+async def test_a_client_waits_for_its_router(client: Any) -> None:
+    await client.wait_until_connected()
+
+
+async def test_a_cancelled_call_is_cancelled(toy: RunningRouter) -> None:
+    async with crosskey.AsyncClient(toy.address) as client:
+        call = asyncio.create_task(client.get("users", id="slow"))
+        await asyncio.sleep(0.1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+async def test_an_absent_router_is_unavailable_and_the_call_may_be_repeated(nowhere: str) -> None:
+    async with crosskey.AsyncClient(nowhere) as client:
+        with pytest.raises(crosskey.ShardUnavailable) as caught:
+            await client.count("users")
+        assert caught.value.retryable
+        with pytest.raises(crosskey.ShardUnavailable, match="accepts no connection"):
+            await client.with_timeout(0.2).wait_until_connected()
+
+
+def test_an_absent_router_is_unavailable_for_a_blocking_client_too(nowhere: str) -> None:
+    with crosskey.Client(nowhere) as client:
+        with pytest.raises(crosskey.ShardUnavailable) as caught:
+            client.count("users")
+        assert caught.value.retryable
+        with pytest.raises(crosskey.ShardUnavailable, match="accepts no connection"):
+            client.with_timeout(0.2).wait_until_connected()
+
+
+async def test_a_router_that_stops_in_the_middle_of_a_call_leaves_it_unsure() -> None:
+    with RunningRouter().running() as toy:
+        client = crosskey.AsyncClient(toy.address)
+        call = asyncio.create_task(client.insert("users", USERS))
+        await call
+        slow = asyncio.create_task(client.get("users", id="slow"))
+        await asyncio.sleep(0.1)
+    with pytest.raises(crosskey.CrosskeyError) as caught:
+        await slow
+    assert isinstance(caught.value, crosskey.ShardUnavailable | crosskey.Cancelled)
+    assert not caught.value.retryable
+    await client.close()
+
+
+def test_both_clients_have_the_same_documented_methods() -> None:
+    def methods(kind: type) -> dict[str, str | None]:
+        return {name: inspect.getdoc(method) for name, method in vars(kind).items() if not name.startswith("_")}
+
+    assert methods(crosskey.Client) == methods(crosskey.AsyncClient)
+    assert all(methods(crosskey.Client).values())

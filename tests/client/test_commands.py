@@ -1,0 +1,91 @@
+"""The commands on rows and on the cluster, as a shell would call them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from crosskey_cli import administration, data
+from tests.client.toy_router import RunningRouter
+
+
+class Runner:
+    """Runs commands against a router."""
+
+    def __init__(self, address: str) -> None:
+        self._environment = {"CROSSKEY_ROUTER": address}
+
+    def __call__(self, command: click.Command, *arguments: str, stdin: str | None = None) -> Result:
+        """Returns what became of the command."""
+        return CliRunner().invoke(command, arguments, input=stdin, env=self._environment)
+
+    def lines(self, command: click.Command, *arguments: str, stdin: str | None = None) -> list[object]:
+        """Returns the JSON lines that a command which must succeed prints."""
+        result = self(command, *arguments, stdin=stdin)
+        assert result.exit_code == 0, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def run(toy: RunningRouter) -> Runner:
+    return Runner(toy.address)
+
+
+def test_rows_are_inserted_read_changed_counted_and_deleted(run: Runner) -> None:
+    assert run.lines(data.insert, "users", '{"id": 1, "age": 5}') == [{"id": 1, "age": 5}]
+    assert run.lines(data.insert, "users", "-", stdin='[{"id": 2}, {"id": 3}]') == [{"id": 2}, {"id": 3}]
+    assert run.lines(data.get, "users", '{"id": 1}') == [{"id": 1, "age": 5}]
+    assert run.lines(data.update, "users", "--key", '{"id": 2}', "--set", '{"age": 6}') == [{"id": 2, "age": 6}]
+    assert run.lines(data.count, "users", "--where", '{"age": 6}') == [1]
+    assert run.lines(data.delete, "users", "--where", '[{"column": "age", "value": 6}]') == [1]
+    assert run.lines(data.list_rows, "users") == [{"id": 1, "age": 5}, {"id": 3}]
+    assert run.lines(data.list_rows, "users", "--order-by", "id", "--descending", "--limit", "1") == [{"id": 3}]
+
+
+def test_an_error_is_one_line_with_its_reason_and_where_it_happened(run: Runner) -> None:
+    run(data.insert, "users", '{"id": 1}')
+    result = run(data.insert, "users", '{"id": 1}')
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == "Error: UNIQUE_VIOLATION: taken (constraint=users_pkey, table=users)\n"
+
+
+@pytest.mark.parametrize("text", ["{", "5", '["a"]'])
+def test_what_are_no_rows_is_refused_before_anything_is_sent(run: Runner, text: str) -> None:
+    result = run(data.insert, "users", text)
+    assert result.exit_code == 2
+    assert "Invalid value for 'ROWS'" in result.stderr
+
+
+def test_a_request_is_explained(run: Runner) -> None:
+    result = run(data.explain, '{"get": {"table": "users", "key": {"id": 1}}}')
+    assert json.loads(result.stdout)["rpcs"] == ["get"]
+    assert "names no request" in run(data.explain, "{}").stderr
+    assert "not a ExplainRequest" in run(data.explain, '{"fetch": {}}').stderr
+
+
+def test_a_schema_is_applied_and_shown(run: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "schema.sql"
+    file.write_text("CREATE ..")
+    assert "SCHEMA_NOT_LOADED" in run(administration.schema).stderr
+    assert json.loads(run(administration.apply, str(file), "--dry-run").stdout)["changed"] is False
+    assert json.loads(run(administration.apply, str(file)).stdout)["changed"] is True
+    assert json.loads(run(administration.schema).stdout)["fingerprint"] == "CREATE .."
+
+
+def test_the_cluster_is_shown(run: Runner) -> None:
+    assert json.loads(run(administration.topology).stdout)["slots"] == 16384
+    assert json.loads(run(administration.in_doubt).stdout)["transactions"][0]["gid"] == "g"
+
+
+def test_an_audit_that_finds_something_fails(run: Runner, toy: RunningRouter) -> None:
+    assert run(administration.audit).exit_code == 0
+    toy.admin.damaged = True
+    result = run(administration.audit)
+    assert result.exit_code == 1
+    assert "KIND_CHILD_WITHOUT_SHADOW" in result.stdout
+    assert "2 findings" in result.stderr

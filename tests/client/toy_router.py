@@ -1,0 +1,176 @@
+"""A router without shards: one table in memory, `users`, with the primary key `id`."""
+
+# ruff: noqa: N802, ARG002 - the names and arguments are those of the generated servicers
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc.aio
+from structlog.testing import capture_logs
+
+from crosskey import errors
+from crosskey.rows import add_rows, struct_to_dict, structs_to_dicts, value_to_python
+from crosskey.v1 import admin_pb2, router_pb2
+from crosskey.v1.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
+from crosskey.v1.router_pb2_grpc import RouterServicer, add_RouterServicer_to_server
+from serving.interceptor import ErrorInterceptor
+
+PAGE_SIZE = 2
+
+
+class ToyRouter(RouterServicer):
+    """Keeps rows by id; understands keys and equality."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, dict[str, Any]] = {}
+
+    async def Insert(self, request: router_pb2.InsertRequest, context: Any) -> router_pb2.InsertResponse:
+        """Stores rows by their id."""
+        response = router_pb2.InsertResponse()
+        add_rows(response.rows, [self._insert(row) for row in structs_to_dicts(request.rows)])
+        return response
+
+    async def Get(self, request: router_pb2.GetRequest, context: Any) -> router_pb2.GetResponse:
+        """Finds a row by its id; the id "slow" takes its time."""
+        key = struct_to_dict(request.key)
+        if key["id"] == "slow":
+            await asyncio.sleep(30)
+        if key["id"] not in self.rows:
+            raise errors.RowNotFound("no such row", table=request.table, key=str(key))
+        response = router_pb2.GetResponse()
+        response.row.update(self.rows[key["id"]])
+        return response
+
+    async def Update(self, request: router_pb2.UpdateRequest, context: Any) -> router_pb2.UpdateResponse:
+        """Sets columns."""
+        response = router_pb2.UpdateResponse()
+        for row in self._selected(request):
+            row.update(struct_to_dict(request.set))
+            add_rows(response.rows, [row])
+        return response
+
+    async def Delete(self, request: router_pb2.DeleteRequest, context: Any) -> router_pb2.DeleteResponse:
+        """Forgets rows."""
+        selected = self._selected(request)
+        for row in selected:
+            del self.rows[row["id"]]
+        return router_pb2.DeleteResponse(count=len(selected))
+
+    async def List(self, request: router_pb2.ListRequest, context: Any) -> router_pb2.ListResponse:
+        """Pages by position, in the order of the ids."""
+        start = int(request.page_token or 0)
+        size = request.page_size or PAGE_SIZE
+        descending = bool(request.order_by) and request.order_by[0].descending
+        ordered = sorted(self._selected(request), key=lambda row: str(row["id"]), reverse=descending)
+        more = start + size < len(ordered)
+        response = router_pb2.ListResponse(next_page_token=str(start + size) if more else "")
+        add_rows(response.rows, ordered[start : start + size])
+        return response
+
+    async def Count(self, request: router_pb2.CountRequest, context: Any) -> router_pb2.CountResponse:
+        """Counts."""
+        return router_pb2.CountResponse(count=len(self._selected(request)))
+
+    async def Transact(self, request: router_pb2.TransactRequest, context: Any) -> router_pb2.TransactResponse:
+        """Runs each statement."""
+        response = router_pb2.TransactResponse()
+        for statement in request.statements:
+            result = response.results.add()
+            match statement.WhichOneof("statement"):
+                case "insert":
+                    result.insert.CopyFrom(await self.Insert(statement.insert, context))
+                case "update":
+                    result.update.CopyFrom(await self.Update(statement.update, context))
+                case _:
+                    result.delete.CopyFrom(await self.Delete(statement.delete, context))
+        return response
+
+    async def Explain(self, request: router_pb2.ExplainRequest, context: Any) -> router_pb2.ExplainResponse:
+        """Says which kind of request it was."""
+        return router_pb2.ExplainResponse(shards=[0], rpcs=[str(request.WhichOneof("request"))])
+
+    def _insert(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row["id"] in self.rows:
+            raise errors.UniqueViolation("taken", table="users", constraint="users_pkey")
+        self.rows[row["id"]] = row
+        return row
+
+    def _selected(self, request: Any) -> list[dict[str, Any]]:
+        wanted = {predicate.column: value_to_python(predicate.value) for predicate in request.where}
+        if "key" in request.DESCRIPTOR.fields_by_name:
+            wanted |= struct_to_dict(request.key)
+        return [row for row in self.rows.values() if wanted.items() <= row.items()]
+
+
+class ToyAdmin(AdminServicer):
+    """Answers the same always; the audit finds nothing in an untouched cluster and two things in a damaged one."""
+
+    damaged = False
+    applied: str | None = None
+
+    async def DescribeSchema(self, request: Any, context: Any) -> admin_pb2.DescribeSchemaResponse:
+        """Only after a schema was applied."""
+        if self.applied is None:
+            raise errors.SchemaNotLoaded("no schema is in force: apply one")
+        return admin_pb2.DescribeSchemaResponse(fingerprint=self.applied)
+
+    async def DescribeTopology(self, request: Any, context: Any) -> admin_pb2.DescribeTopologyResponse:
+        """One shard."""
+        return admin_pb2.DescribeTopologyResponse(slots=16384, shards=[admin_pb2.ShardDescription(shard=0)])
+
+    async def ApplySchema(self, request: admin_pb2.ApplySchemaRequest, context: Any) -> admin_pb2.ApplySchemaResponse:
+        """Remembers the text as the fingerprint."""
+        changed = not request.dry_run and request.sql != self.applied
+        if changed:
+            self.applied = request.sql
+        return admin_pb2.ApplySchemaResponse(changed=changed)
+
+    async def Audit(self, request: Any, context: Any) -> AsyncIterator[admin_pb2.AuditResponse]:
+        """Streams findings."""
+        for table in ("follows", "messages") if self.damaged else ():
+            yield admin_pb2.AuditResponse(kind=admin_pb2.AuditResponse.KIND_CHILD_WITHOUT_SHADOW, table=table)
+
+    async def ListInDoubt(self, request: Any, context: Any) -> admin_pb2.ListInDoubtResponse:
+        """One transaction."""
+        return admin_pb2.ListInDoubtResponse(transactions=[admin_pb2.InDoubtTransaction(gid="g")])
+
+
+class RunningRouter:
+    """A toy router on an event loop and thread of its own, so that blocking clients can call it."""
+
+    def __init__(self) -> None:
+        self.router = ToyRouter()
+        self.admin = ToyAdmin()
+        self.address = ""
+        self._started = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[RunningRouter]:
+        """Serves until the end of the block."""
+        loop = asyncio.new_event_loop()
+        stop = asyncio.Event()
+        thread = threading.Thread(target=loop.run_until_complete, args=(self._serve(stop),))
+        thread.start()
+        self._started.wait(10)
+        try:
+            with capture_logs():
+                yield self
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+            loop.close()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        server = grpc.aio.server(interceptors=[ErrorInterceptor(max_in_flight=100)])
+        add_RouterServicer_to_server(self.router, server)
+        add_AdminServicer_to_server(self.admin, server)
+        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        self._started.set()
+        await stop.wait()
+        await server.stop(0)

@@ -1,0 +1,96 @@
+"""Requests, conditions and orders as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import crosskey
+from crosskey import requests
+from crosskey.predicates import Where, to_orders, to_predicates
+from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
+from crosskey.v1.rows_pb2 import Predicate
+
+
+def spoken(where: Where | None) -> list[tuple[str, str, Any]]:
+    return [(p.column, Predicate.Op.Name(p.op), value_to_python(p.value)) for p in to_predicates(where)]
+
+
+@pytest.mark.parametrize(
+    ("where", "predicates"),
+    [
+        (None, []),
+        ({}, []),
+        ({"a": 1, "b": None}, [("a", "EQ", 1), ("b", "IS_NULL", True)]),
+        (crosskey.ne("a", 1), [("a", "NE", 1)]),
+        ([crosskey.lt("a", 1), crosskey.le("b", 2)], [("a", "LT", 1), ("b", "LE", 2)]),
+        ([crosskey.gt("a", 1), crosskey.ge("b", 2)], [("a", "GT", 1), ("b", "GE", 2)]),
+        (crosskey.in_("a", iter([1, 2])), [("a", "IN", [1, 2])]),
+        (crosskey.is_null("a", null=False), [("a", "IS_NULL", False)]),
+        (crosskey.eq("a", 2**60), [("a", "EQ", str(2**60))]),
+    ],
+)
+def test_conditions(where: Where | None, predicates: list[tuple[str, str, Any]]) -> None:
+    assert spoken(where) == predicates
+
+
+def test_orders() -> None:
+    assert to_orders(None) == []
+    assert [order.column for order in to_orders("a")] == ["a"]
+    assert [(o.column, o.descending) for o in to_orders(["a", crosskey.desc("b")])] == [("a", False), ("b", True)]
+
+
+def test_one_row_and_many_rows_are_inserted_alike() -> None:
+    assert crosskey.insert("t", {"a": 1}) == crosskey.insert("t", [{"a": 1}])
+    assert structs_to_dicts(crosskey.insert("t", ({"a": n} for n in range(2))).rows) == [{"a": 0}, {"a": 1}]
+
+
+def test_an_absent_key_differs_from_an_empty_one() -> None:
+    assert not crosskey.delete("t", where={"a": 1}).HasField("key")
+    assert crosskey.delete("t", key={}).HasField("key")
+    assert not crosskey.update("t", {"a": 1}, where={"a": 1}).HasField("key")
+    assert struct_to_dict(crosskey.update("t", {"a": 1}, key={"id": 7}).key) == {"id": 7}
+
+
+def test_a_transaction_keeps_its_order() -> None:
+    writes: list[requests.Write] = [
+        crosskey.delete("t", key={"id": 1}),
+        crosskey.insert("t", {"id": 1}),
+        crosskey.update("t", {"a": 1}, key={"id": 1}),
+    ]
+    kinds = [statement.WhichOneof("statement") for statement in crosskey.transaction(writes).statements]
+    assert kinds == ["delete", "insert", "update"]
+
+
+def test_a_read_is_no_part_of_a_transaction() -> None:
+    with pytest.raises(TypeError, match="GetRequest cannot be part of a transaction"):
+        crosskey.transaction([crosskey.get("t", {"id": 1})])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("request_value", "kind"),
+    [
+        (crosskey.insert("t", {"a": 1}), "insert"),
+        (crosskey.get("t", {"a": 1}), "get"),
+        (crosskey.update("t", {"a": 1}, key={"id": 1}), "update"),
+        (crosskey.delete("t", key={"id": 1}), "delete"),
+        (crosskey.list_rows("t", page_size=3), "list"),
+        (crosskey.count("t"), "count"),
+        (crosskey.transaction([crosskey.insert("t", {"a": 1})]), "transact"),
+    ],
+)
+def test_every_request_can_be_explained(request_value: requests.Request, kind: str) -> None:
+    explanation = requests.explanation(request_value)
+    assert explanation.WhichOneof("request") == kind
+    assert getattr(explanation, kind) == request_value
+
+
+def test_nothing_else_can_be_explained() -> None:
+    with pytest.raises(TypeError, match="dict cannot be explained"):
+        requests.explanation({})  # type: ignore[arg-type]
+
+
+def test_the_public_names_exist() -> None:
+    for name in crosskey.__all__:
+        assert hasattr(crosskey, name)

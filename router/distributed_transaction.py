@@ -14,9 +14,9 @@ import msgspec
 
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
+from router.fan_out import fan_out
 from router.finishing import Finisher
 from router.gids import Gid
-from router.fan_out import fan_out
 from router.nodes import Nodes
 from router.participant import Participant
 
@@ -154,7 +154,9 @@ class DistributedTransaction:
             raise errors.OutcomeUnknown("the connection to the shard that commits was lost") from error
         committed = await self._finisher.settle(self._gid, others)
         if committed is not False:
-            raise errors.OutcomeUnknown("the connection to the shard that decides was lost at the commit point") from error
+            raise errors.OutcomeUnknown(
+                "the connection to the shard that decides was lost at the commit point"
+            ) from error
 
     async def _part(self, shard: int) -> Part:
         part = self._parts.get(shard)

@@ -35,8 +35,10 @@ class Finisher:
         self._done: dict[int, list[str]] = defaultdict(list)
 
     async def commit(self, gid: Gid, participants: Iterable[int]) -> None:
-        """Commits what is prepared on the participants, and then lets home forget the decision. Raises nothing: the
-        transaction is committed already."""
+        """Commits what is prepared on the participants, and then lets home forget the decision.
+
+        Raises nothing: the transaction is committed already.
+        """
         if await self._finish(gid, participants, commit=True):
             self._done[gid.home].append(str(gid))
 

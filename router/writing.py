@@ -64,7 +64,7 @@ class Writer:
             try:
                 return await self._attempt(view, plans)
             except errors.Conflict as error:
-                pause = random.uniform(0, delay)  # noqa: S311: it spreads retries, it hides nothing
+                pause = random.uniform(0, delay)
                 if current_call_context().remaining_seconds() < pause:
                     raise
                 _log.debug("trying again", error=error.message, pause_seconds=pause)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -36,13 +37,15 @@ class Database:
     def __init__(self, dsn: str, *, pool_size: int, pool_queue: int, lock_timeout_ms: int) -> None:
         """Connects to nothing yet; `open` does."""
         self._dsn = dsn
+        # The default search path begins with "$user": a role named crosskey would then put the user's tables among ours.
         options = (
-            f"-c lock_timeout={lock_timeout_ms} -c synchronous_commit=on -c client_encoding=UTF8"
+            "-c search_path=public"
+            f" -c lock_timeout={lock_timeout_ms} -c synchronous_commit=on -c client_encoding=UTF8"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
             " -c default_transaction_isolation=read\\ committed -c timezone=UTC -c datestyle=ISO"
             " -c extra_float_digits=1 -c bytea_output=hex -c intervalstyle=postgres"
         )
-        self._parameters = {"autocommit": True, "options": options, "application_name": "crosskey"}
+        self._parameters: dict[str, Any] = {"autocommit": True, "options": options, "application_name": "crosskey"}
         self._requests = self._pool(pool_size, pool_queue)
         self._finishing = self._pool(FINISHING_POOL_SIZE, pool_queue)
 

@@ -43,7 +43,7 @@ def slot_of(column: Column, value: sql.Composable) -> sql.Composed:
     return sql.SQL("crosskey.slot({}::{})").format(value, sql.SQL(argument_type))
 
 
-def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composable]:
+def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
     """All the DDL that turns the user's tables, just created, into those of a shard."""
     for schema in sorted({key.shadow.schema for key in plan.referenced_keys}):
         yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
@@ -56,7 +56,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from _triggers(plan, table, shards)
 
 
-def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composable]:
+def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
     names = {
         "shadow": table_identifier(referenced.shadow),
         "pin": table_identifier(referenced.pin),
@@ -68,9 +68,7 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composable]:
     # CREATE TABLE AS keeps types, modifiers and collations, and none of the parent's constraints and defaults.
     yield sql.SQL("CREATE TABLE {shadow} AS SELECT {columns} FROM {parent} WITH NO DATA").format(**names)
     yield sql.SQL("ALTER TABLE {shadow} ADD PRIMARY KEY ({columns})").format(**names)
-    yield sql.SQL(
-        "CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard} FROM {parent} WITH NO DATA"
-    ).format(**names)
+    yield sql.SQL("CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard} FROM {parent} WITH NO DATA").format(**names)
     yield sql.SQL(
         "ALTER TABLE {pin} ADD PRIMARY KEY ({columns}, {pin_shard}),"
         " ADD CONSTRAINT {pinned} FOREIGN KEY ({columns}) REFERENCES {parent} ({columns})"
@@ -78,7 +76,7 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composable]:
     ).format(**names)
 
 
-def _deferrable(key: KeyPlan) -> Iterable[sql.Composable]:
+def _deferrable(key: KeyPlan) -> Iterable[sql.Composed]:
     """A NO ACTION check must be able to wait for cascades on other shards."""
     if not key.foreign_key.deferrable:
         yield sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY IMMEDIATE").format(
@@ -86,7 +84,7 @@ def _deferrable(key: KeyPlan) -> Iterable[sql.Composable]:
         )
 
 
-def _repointed(plan: Plan, key: KeyPlan) -> Iterable[sql.Composable]:
+def _repointed(plan: Plan, key: KeyPlan) -> Iterable[sql.Composed]:
     """The same constraint under the same name, onto the shadow instead of the parent."""
     foreign_key = key.foreign_key
     referenced = plan.referenced_key(key.referenced_key or "")
@@ -110,14 +108,14 @@ def _repointed(plan: Plan, key: KeyPlan) -> Iterable[sql.Composable]:
         yield sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(name, table, literal(foreign_key.comment))
 
 
-def _delete_action(foreign_key: ForeignKey) -> sql.Composable:
-    action = sql.SQL(foreign_key.on_delete)
+def _delete_action(foreign_key: ForeignKey) -> sql.Composed:
+    action = sql.SQL(foreign_key.on_delete).format()
     if not foreign_key.on_delete_columns:
         return action
     return sql.SQL("{} ({})").format(action, column_list(foreign_key.on_delete_columns))
 
 
-def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.Composable]:
+def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     """Nobody, not even psql, can put a row on a shard that it does not belong to."""
     if plan.shard_key is None:
         return
@@ -147,7 +145,7 @@ def _column(plan: TablePlan, name: str) -> Column:
     return column
 
 
-def _triggers(plan: Plan, table: TablePlan, shards: int) -> Iterable[sql.Composable]:
+def _triggers(plan: Plan, table: TablePlan, shards: int) -> Iterable[sql.Composed]:
     name = table.table.name
     outgoing = [key for key in plan.keys if key.kind == "cross-shard" and key.foreign_key.table == name]
     incoming = [key for key in plan.referenced_keys if key.parent == name]
@@ -164,15 +162,14 @@ def _triggers(plan: Plan, table: TablePlan, shards: int) -> Iterable[sql.Composa
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
 
 
-def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composable:
+def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
     """Notes the parents of new or changed children that have no shadow here."""
     foreign_key = key.foreign_key
     referenced = plan.referenced_key(key.referenced_key or "")
     parent = next(table for table in plan.tables if table.table.name == referenced.parent)
     pairs = dict(zip(foreign_key.parent_columns, foreign_key.columns, strict=True))
     values = sql.SQL(", ").join(
-        sql.SQL("n.{} AS {}").format(identifier(pairs[column]), identifier(column))
-        for column in referenced.columns
+        sql.SQL("n.{} AS {}").format(identifier(pairs[column]), identifier(column)) for column in referenced.columns
     )
     return sql.SQL(
         "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
@@ -191,12 +188,10 @@ def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composable:
 
 
 def _all_given(columns: Sequence[str], alias: str) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} IS NOT NULL").format(identifier(alias, column)) for column in columns
-    )
+    return sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(identifier(alias, column)) for column in columns)
 
 
-def _note_departed(referenced: ReferencedKey) -> sql.Composable:
+def _note_departed(referenced: ReferencedKey) -> sql.Composed:
     """Removes the pins of deleted parents and notes them.
 
     A trigger function sees what was committed while its statement waited; a CTE of the statement itself would not.
@@ -215,9 +210,11 @@ def _note_departed(referenced: ReferencedKey) -> sql.Composable:
     )
 
 
-def _note_rekeyed(referenced: ReferencedKey) -> sql.Composable:
-    """Removes the pins of a parent's old key and notes old and new; the node pins the new ones afterwards, so that a
-    shift of many keys in one statement meets no pin of its own halfway."""
+def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
+    """Removes the pins of a parent's old key and notes old and new.
+
+    The node pins the new keys afterwards, so that a shift of many keys in one statement meets no pin of its own halfway.
+    """
     return sql.SQL(
         "WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard})"
         " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
@@ -233,10 +230,11 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composable:
     )
 
 
-def _trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composable:
+def _trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composed:
     source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()
+    # Its names are escaped for parameters already, so the source is quoted as it is.
     return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
-        _function_name(purpose, table), literal(source)
+        _function_name(purpose, table), sql.Literal(source)
     )
 
 
@@ -244,7 +242,7 @@ def _function_name(purpose: str, table: TableName) -> sql.Identifier:
     return identifier("crosskey", shorten(f"{purpose}_{table.qualified}"))
 
 
-def _statement_trigger(purpose: str, table: TableName, event: str, transition: str) -> sql.Composable:
+def _statement_trigger(purpose: str, table: TableName, event: str, transition: str) -> sql.Composed:
     return sql.SQL(
         "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition}"
         " FOR EACH STATEMENT WHEN ({coordinated}) EXECUTE FUNCTION {function}()"
@@ -258,7 +256,7 @@ def _statement_trigger(purpose: str, table: TableName, event: str, transition: s
     )
 
 
-def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) -> sql.Composable:
+def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) -> sql.Composed:
     # A row trigger, since transition tables do not tell which new row was which old one; it fires only where the key
     # really changed.
     return sql.SQL(
@@ -273,4 +271,3 @@ def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) ->
         ),
         function=_function_name(purpose, table),
     )
-

@@ -1,5 +1,4 @@
-"""What is left of a distributed transaction once its coordinator has decided, or is gone: decisions and prepared
-transactions."""
+"""What is left of a distributed transaction once its coordinator has decided, or is gone."""
 
 from __future__ import annotations
 
@@ -47,7 +46,9 @@ async def finish_prepared(connection: Connection, gids: Sequence[str], *, commit
             raise
 
 
-async def decide(connection: Connection, gids: Sequence[str], *, peek: bool) -> list[proto.DecideResponse.Outcome]:
+async def decide(
+    connection: Connection, gids: Sequence[str], *, peek: bool
+) -> list[proto.DecideResponse.Outcome.ValueType]:
     """The outcomes of distributed transactions whose home is this shard; where there is none, abort (unless peeking).
 
     The INSERT waits for a home transaction that is committing right now. Its conflict is seen by the next statement.
@@ -63,7 +64,7 @@ async def decide(connection: Connection, gids: Sequence[str], *, peek: bool) -> 
         cursor = await connection.execute(
             "SELECT gid, committed FROM crosskey.decision WHERE gid = ANY(%s::text[])", (list(gids),)
         )
-        outcomes = dict(await cursor.fetchall())
+        outcomes: dict[str, bool] = dict(await cursor.fetchall())
     return [_OUTCOMES[outcomes.get(gid)] for gid in gids]
 
 
@@ -86,9 +87,7 @@ def _prepared(gid: str, prepared_at: float, age_ms: float) -> proto.PreparedTran
 
 async def forget_decisions(connection: Connection, gids: Sequence[str]) -> None:
     """Deletes commit decisions that every participant has carried out, and abort decisions that nobody can miss."""
-    await connection.execute(
-        "DELETE FROM crosskey.decision WHERE committed AND gid = ANY(%s::text[])", (list(gids),)
-    )
+    await connection.execute("DELETE FROM crosskey.decision WHERE committed AND gid = ANY(%s::text[])", (list(gids),))
     await connection.execute(
         "DELETE FROM crosskey.decision WHERE NOT committed AND decided_at < now() - %s::interval", (ABORT_RETENTION,)
     )

@@ -12,7 +12,7 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
-from shard_node import auditing, reading, recovery
+from shard_node import auditing, reading, recovery, sorting
 from shard_node.database import Connection, Database
 from shard_node.introspection import inspect_schema
 from shard_node.postgres_errors import translated
@@ -80,18 +80,14 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     async def Decide(self, request: proto.DecideRequest, context: Context) -> proto.DecideResponse:
         self._check_shard(request.shard)
         async with self._database.finishing_connection() as connection:
-            return proto.DecideResponse(
-                outcomes=await recovery.decide(connection, request.gids, peek=request.peek)
-            )
+            return proto.DecideResponse(outcomes=await recovery.decide(connection, request.gids, peek=request.peek))
 
     @override
     async def ListPrepared(self, request: proto.ListPreparedRequest, context: Context) -> proto.ListPreparedResponse:
         self._check_shard(request.shard)
         async with self._database.finishing_connection() as connection:
             with translated():
-                transactions = await recovery.list_prepared(
-                    connection, self._identity.cluster, self._identity.shard
-                )
+                transactions = await recovery.list_prepared(connection, self._identity.cluster, self._identity.shard)
         return proto.ListPreparedResponse(transactions=transactions)
 
     @override
@@ -105,9 +101,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         return proto.ForgetDecisionsResponse()
 
     @override
-    async def ListDecisions(
-        self, request: proto.ListDecisionsRequest, context: Context
-    ) -> proto.ListDecisionsResponse:
+    async def ListDecisions(self, request: proto.ListDecisionsRequest, context: Context) -> proto.ListDecisionsResponse:
         self._check_shard(request.shard)
         async with self._database.finishing_connection() as connection:
             with translated():
@@ -115,9 +109,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         return proto.ListDecisionsResponse(gids=gids)
 
     @override
-    async def DescribeShard(
-        self, request: proto.DescribeShardRequest, context: Context
-    ) -> proto.DescribeShardResponse:
+    async def DescribeShard(self, request: proto.DescribeShardRequest, context: Context) -> proto.DescribeShardResponse:
         self._check_shard(request.shard)
         async with self._database.connection() as connection:
             schema = await self._schema_in_force(connection)
@@ -134,9 +126,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         return response
 
     @override
-    async def InspectSchema(
-        self, request: proto.InspectSchemaRequest, context: Context
-    ) -> proto.InspectSchemaResponse:
+    async def InspectSchema(self, request: proto.InspectSchemaRequest, context: Context) -> proto.InspectSchemaResponse:
         self._check_shard(request.shard)
         description = await inspect_schema(self._dsn, request.sql)
         return proto.InspectSchemaResponse(description_json=description.to_json())
@@ -154,7 +144,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     @override
     async def Sort(self, request: proto.SortRequest, context: Context) -> proto.SortResponse:
         async with self._reading(request.shard) as (connection, schema):
-            return await reading.sort(connection, schema.table(request.table), request)
+            return await sorting.sort(connection, schema.table(request.table), request)
 
     @override
     async def AuditShard(
@@ -170,9 +160,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             return await auditing.list_guards(connection, schema, self._identity, request)
 
     @override
-    async def FindUnguarded(
-        self, request: proto.FindUnguardedRequest, context: Context
-    ) -> proto.FindUnguardedResponse:
+    async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:
         async with self._reading(request.shard) as (connection, schema):
             return await auditing.find_unguarded(connection, schema, request)
 
@@ -193,8 +181,9 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     def _check_shard(self, shard: int) -> None:
         if shard != self._identity.shard:
             raise errors.WrongShard(
-                f"this node serves shard {self._identity.shard}, not {shard}: the router's list of nodes is out of order",
+                f"this node serves shard {self._identity.shard}, not {shard}",
                 shard=self._identity.shard,
+                hint="Give the router its nodes in the order of the shards' numbers.",
             )
 
     async def _schema_in_force(self, connection: Connection) -> ShardSchema | None:

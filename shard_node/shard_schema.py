@@ -53,15 +53,19 @@ async def read_schema(connection: Connection) -> ShardSchema | None:
 
 def no_schema() -> errors.SchemaNotLoaded:
     """What is raised where a schema is needed and none is in force."""
-    return errors.SchemaNotLoaded("no schema is in force yet", hint="Apply one: `crosskey apply`, or Admin.ApplySchema.")
+    return errors.SchemaNotLoaded(
+        "no schema is in force yet", hint="Apply one: `crosskey apply`, or Admin.ApplySchema."
+    )
 
 
 def _begin(pinned: bool, foreign_keys: Iterable[ForeignKey]) -> bytes:
-    """Begins a coordinated transaction: triggers note effects, and foreign keys wait for CheckConstraints, so that
-    what other shards must do first can be done."""
-    return (
-        b"BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on'; "
-        + _set_constraints(pinned, foreign_keys, "DEFERRED")
+    """Begins a coordinated transaction.
+
+    Triggers note effects, and foreign keys wait for CheckConstraints, so that what other shards must do first can be
+    done.
+    """
+    return b"BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on'; " + _set_constraints(
+        pinned, foreign_keys, "DEFERRED"
     )
 
 

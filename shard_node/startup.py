@@ -93,27 +93,22 @@ async def _bootstrap(connection: Connection, cluster: str, shard: int, shards: i
         await connection.execute(sql_files.load("slots").encode(), prepare=False)
         await connection.execute(
             "INSERT INTO crosskey.shard (cluster, shard, shards, system_identifier, timeline)"
-            f" SELECT %s, %s, %s, system, timeline FROM ({_SERVER_IDENTITY}) AS server ON CONFLICT DO NOTHING",
+            " SELECT %s, %s, %s, system_identifier, timeline FROM crosskey.server ON CONFLICT DO NOTHING",
             (cluster, shard, shards),
         )
-
-
-# The timeline is the first part of a WAL file's name; it changes with every promotion and point-in-time restore.
-_SERVER_IDENTITY = """
-SELECT system_identifier::text AS system, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline
-FROM pg_control_system()
-"""
 
 
 async def _check_identity(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
     cursor = await connection.execute(
         "SELECT s.cluster, s.shard, s.shards, s.incarnation::text,"
-        " (s.system_identifier, s.timeline) = (server.system, server.timeline), current_setting('server_version')"
-        f" FROM crosskey.shard s, ({_SERVER_IDENTITY}) AS server"
+        " (s.system_identifier, s.timeline) = (server.system_identifier, server.timeline),"
+        " current_setting('server_version') FROM crosskey.shard s, crosskey.server"
     )
     row = await cursor.fetchone()
     assert row is not None, "the row was just made"
-    identity = ShardIdentity(*row[:4], postgres_version=row[5].split()[0])
+    identity = ShardIdentity(
+        cluster=row[0], shard=row[1], shards=row[2], incarnation=row[3], postgres_version=row[5].split()[0]
+    )
     found, wanted = (identity.cluster, identity.shard, identity.shards), (cluster, shard, shards)
     if found != wanted:
         raise UnfitDatabase(
@@ -131,8 +126,8 @@ async def _check_identity(connection: Connection, cluster: str, shard: int, shar
 async def accept_server(connection: Connection) -> str:
     """Takes the server as it is now for the shard's own, after a failover or restore. Answers the new incarnation."""
     cursor = await connection.execute(
-        "UPDATE crosskey.shard SET incarnation = gen_random_uuid(), system_identifier = server.system,"
-        f" timeline = server.timeline FROM ({_SERVER_IDENTITY}) AS server RETURNING incarnation::text"
+        "UPDATE crosskey.shard SET incarnation = gen_random_uuid(), system_identifier = server.system_identifier,"
+        " timeline = server.timeline FROM crosskey.server RETURNING incarnation::text"
     )
     row = await cursor.fetchone()
     if row is None:
@@ -170,4 +165,3 @@ async def _check_prepared_locks(connection: Connection, cluster: str, shard: int
         )
     finally:
         await connection.execute(f"ROLLBACK PREPARED '{gid}'".encode(), prepare=False)
-

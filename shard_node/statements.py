@@ -20,7 +20,7 @@ from shard_node.sql_names import column_list, table_identifier, typed_columns
 
 _CACHED_SHAPES = 1024
 
-Statement = tuple[sql.Composable | bytes, list[object]]
+Statement = tuple[sql.Composed | bytes, list[object]]
 """A statement and its parameters. It answers one row: how many rows it changed, and them as JSON text or NULL."""
 
 
@@ -52,7 +52,8 @@ def _insert_text(table: Table, columns: tuple[str, ...], overriding: bool) -> by
             "WITH changed AS (INSERT INTO {table} ({columns}) {overriding}"
             " SELECT {columns} FROM json_to_recordset(%s) AS given({typed}) RETURNING *)"
             " SELECT count(*), json_agg({row})::text FROM changed"
-        ).format(
+        )
+        .format(
             table=table_identifier(table.name),
             columns=column_list(columns),
             overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
@@ -113,4 +114,3 @@ def _columns(table: Table, names: Sequence[str]) -> list[Column]:
             columns=unknown,
         )
     return [found[name] for name in names]
-

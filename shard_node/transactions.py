@@ -123,9 +123,7 @@ class ShardTransaction:
 
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
         description = Database.from_json(install.description_json)
-        await installation.install(
-            self._connection, install.sql, description, shard=self._shard, shards=self._shards
-        )
+        await installation.install(self._connection, install.sql, description, shard=self._shard, shards=self._shards)
         return proto.CommandResult()
 
     async def _prepare(self, gid: str) -> proto.CommandResult:
@@ -185,8 +183,10 @@ class ShardTransaction:
             await guard_queries.change_shadows(self._connection, referenced, effect.old_keys, new_keys)
 
     async def _retry_unresolved(self) -> None:
-        """A parent that was absent may have come since: by another part of the same statement, or for a deferred key
-        by a later statement."""
+        """Looks again for parents that were absent.
+
+        They may have come since: by another part of the same statement, or for a deferred key by a later statement.
+        """
         unresolved, self._unresolved = self._unresolved, []
         for effect in unresolved:
             await self._carry_out(effect)
@@ -257,8 +257,10 @@ async def execute_statement(connection: Connection, statement: statements.Statem
 
 
 async def lock_table(connection: Connection, run: proto.RunStatement, schema: ShardSchema) -> None:
-    """Keeps other writers from a reference table, so that all shards see the same statements in the same order; readers
-    and foreign-key checks go on."""
+    """Keeps other writers from a reference table, so that all shards run the same statements in the same order.
+
+    Readers and foreign-key checks go on.
+    """
     table = table_identifier(schema.table(run.table).name)
     await connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table), ())
 
@@ -275,7 +277,7 @@ async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
 
 def _to_proto(effect: guard_queries.Effects) -> proto.Effect:
     return proto.Effect(
-        kind=proto.Effect.Kind.Name(effect.kind),
+        kind=proto.Effect.Kind.ValueType(effect.kind),
         referenced_key=effect.referenced_key,
         shard=effect.shard,
         keys_json=effect.old_keys.encode(),

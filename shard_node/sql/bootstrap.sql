@@ -12,6 +12,13 @@ CREATE TABLE IF NOT EXISTS crosskey.shard (
     timeline text NOT NULL
 );
 
+-- The server as it is now. The timeline is the first part of a WAL file's name; it changes with every promotion and
+-- point-in-time restore.
+CREATE OR REPLACE VIEW crosskey.server AS
+SELECT system_identifier::text AS system_identifier,
+       substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline
+FROM pg_control_system();
+
 -- The schema in force: one row, or none yet.
 CREATE TABLE IF NOT EXISTS crosskey.schema (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -1,0 +1,36 @@
+-- A small messenger. This file also runs unchanged on a single PostgreSQL: the tags are comments.
+
+CREATE TABLE languages (
+    code text PRIMARY KEY,
+    name text NOT NULL
+);
+COMMENT ON TABLE languages IS E'Languages that users speak.\n@reference';
+
+CREATE TABLE users (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    name text NOT NULL CHECK (name <> ''),
+    language text NOT NULL DEFAULT 'fr' REFERENCES languages ON DELETE RESTRICT
+);
+COMMENT ON TABLE users IS E'Whoever writes and reads.\n@shard_by id';
+
+-- Who follows whom. A follow lives with its follower; its followee may live on any shard.
+CREATE TABLE follows (
+    follower_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    followee_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    weight integer NOT NULL DEFAULT 1,
+    PRIMARY KEY (follower_id, followee_id)
+);
+CREATE INDEX ON follows (followee_id);
+COMMENT ON TABLE follows IS E'@shard_by follower_id';
+
+-- Messages live in the inbox of their recipient. Who has sent one cannot vanish; who goes takes the inbox along.
+CREATE TABLE messages (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    recipient_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    sender_id uuid NOT NULL REFERENCES users ON DELETE RESTRICT,
+    content text NOT NULL,
+    sent_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX ON messages (recipient_id, sent_at);
+CREATE INDEX ON messages (sender_id);
+COMMENT ON TABLE messages IS E'@shard_by recipient_id';

@@ -55,7 +55,9 @@ def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     placed = f"rows of {key.parent} are placed by {parent.shard_key}"
     if child.placement == "reference":
         return f"{placed}, and {key.table} is a reference table: every shard has all of it"
-    return f"{placed}, rows of {key.table} by {child.shard_key}, and {named_by} is not what places them"
+    if key.table != key.parent:
+        placed = f"{placed}, rows of {key.table} by {child.shard_key}"
+    return f"{placed}, and {named_by} is not what places them"
 
 
 def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
@@ -63,11 +65,13 @@ def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     reference = f"make {key.parent} @reference if it is small and seldom written"
     if child.placement == "reference":
         return reference
-    column = next((pair[0] for pair in _pairs(key) if pair[1] == parent.shard_key), None)
-    if column is not None:
+    locator = parent_locator(key, parent)
+    if key.table != key.parent:
+        column = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
         return f"shard {key.table} by {column}, or {reference}"
-    both = f"({child.shard_key}, ...) to {key.parent} ({parent.shard_key}, ...)"
-    return f"make it a key of {both} if both rows always share that value, or {reference}"
+    if locator != parent.shard_key:
+        return f"add {parent.shard_key} to both sides of the key if the two rows always share it, or {reference}"
+    return reference
 
 
 def _refuse_form(key: ForeignKey) -> Iterator[Refusal]:

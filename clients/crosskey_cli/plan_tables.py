@@ -20,7 +20,7 @@ def print_plan(plan: Plan) -> None:
     console.print(_grid(("Table", "Placement", "Shard key", "Carries the slot"), [_table_row(t) for t in plan.tables]))
     if plan.keys:
         header = ("Foreign key", "Class", "Why", "To make it local")
-        console.print(_grid(header, [_key_row(key) for key in plan.keys]))
+        console.print(_grid(header, [_key_row(key) for key in plan.keys], leading=1))
 
 
 def _table_row(plan: TablePlan) -> tuple[str, ...]:
@@ -34,8 +34,11 @@ def _key_row(key: KeyPlan) -> tuple[str, ...]:
     return f"{foreign_key.name}\n{child}\n→ {parent}", key.kind, key.reason, key.advice
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    grid = Table(*header, box=box.SIMPLE_HEAD, show_lines=False, padding=(0, 1, 1, 1))
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], *, leading: int = 0) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, leading=leading)
+    for title in header:
+        # Folded, for a name that is cut off names nothing.
+        grid.add_column(title, overflow="fold")
     for row in rows:
         # As Text: a name with square brackets is no markup.
         grid.add_row(*map(Text, row))

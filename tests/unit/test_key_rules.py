@@ -57,7 +57,9 @@ def test_every_other_key_crosses() -> None:
 
 
 def test_a_self_reference_crosses() -> None:
-    assert key_plan(NOTES, foreign_key("notes", "reply", "notes")).kind == "cross-shard"
+    plan = key_plan(NOTES, foreign_key("notes", "reply", "notes"))
+    assert plan.kind == "cross-shard"
+    assert plan.reason == "rows of notes are placed by owner, and reply is not what places them"
 
 
 def test_a_reference_table_naming_a_sharded_one_crosses() -> None:
@@ -68,8 +70,16 @@ def test_a_reference_table_naming_a_sharded_one_crosses() -> None:
 
 
 def test_advice_for_a_key_that_names_a_slot_column() -> None:
-    plan = key_plan(NOTES, foreign_key("notes", "reply", "notes"))
-    assert plan.advice.startswith("make it a key of (owner, ...) to notes (owner, ...)")
+    likes = table("likes", "@shard_by who", column("who"), column("note", "uuid"), key=("who", "note"))
+    assert key_plan(NOTES, likes, foreign_key("likes", "note", "notes")).advice.startswith("shard likes by note, or")
+
+
+def test_advice_for_a_self_reference() -> None:
+    replies = key_plan(NOTES, foreign_key("notes", "reply", "notes"))
+    assert replies.advice.startswith("add owner to both sides of the key if the two rows always share it, or")
+    managed = table("staff", "@shard_by id", column("id"), column("manager"))
+    managers = key_plan(managed, foreign_key("staff", "manager", "staff"))
+    assert managers.advice == "make staff @reference if it is small and seldom written"
 
 
 def test_the_plan_is_sorted() -> None:

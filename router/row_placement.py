@@ -16,6 +16,14 @@ from crosskey import errors
 _REMEMBERED_TYPES = frozenset({str, int})
 """Of these types, values that Python calls equal are one value; it also calls 1, 1.0 and True equal."""
 
+_SQLSTATES = {
+    "invalid input syntax": "22P02",
+    'value "': "22003",
+    "value too long": "22001",
+    "unsupported Unicode": "22P05",
+}
+"""PostgreSQL's codes for its messages that catalog.slots gives, by how these begin."""
+
 
 class RowPlacement:
     """Places the rows of one request for one sharded table."""
@@ -79,7 +87,10 @@ class RowPlacement:
         try:
             return slot_of_value(column.base_type, value, column.max_length)
         except ValueError as error:
-            raise errors.InvalidValue(str(error), table=self._table, columns=column.name) from None
+            message = str(error)
+            raise errors.InvalidValue(
+                message, table=self._table, columns=column.name, sqlstate=_sqlstate(message)
+            ) from None
 
     def _mismatch(self, column: str, given: Any, carried: int, wanted: int) -> errors.SlotMismatch:
         return errors.SlotMismatch(
@@ -95,3 +106,7 @@ class RowPlacement:
 
 def _is_uuid_with_default(column: Column) -> bool:
     return column.base_type == "uuid" and column.default is not None
+
+
+def _sqlstate(message: str) -> str | None:
+    return next((code for beginning, code in _SQLSTATES.items() if message.startswith(beginning)), None)

@@ -98,17 +98,18 @@ def test_a_null_shard_key_is_missing_even_where_an_absent_one_is_minted() -> Non
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("value", "message", "sqlstate"),
     [
-        ("x", 'invalid input syntax for type bigint: "x"'),
-        (True, 'invalid input syntax for type bigint: "true"'),
-        ("9223372036854775808", 'value "9223372036854775808" is out of range for type bigint'),
+        ("x", 'invalid input syntax for type bigint: "x"', "22P02"),
+        (True, 'invalid input syntax for type bigint: "true"', "22P02"),
+        ("9223372036854775808", 'value "9223372036854775808" is out of range for type bigint', "22003"),
     ],
 )
-def test_a_shard_key_of_the_wrong_type_gets_postgresqls_message(value: object, message: str) -> None:
+def test_a_shard_key_of_the_wrong_type_gets_postgresqls_message(value: object, message: str, sqlstate: str) -> None:
     with pytest.raises(errors.InvalidValue) as caught:
         plan_insert(VIEW, crosskey.insert("accounts", [{"id": 1}, {"id": value}]))
     assert caught.value.message == message
+    assert caught.value.metadata == {"table": "accounts", "columns": "id", "sqlstate": sqlstate}
 
 
 def test_all_spellings_of_a_shard_key_go_to_one_shard() -> None:

@@ -21,9 +21,6 @@ from typing_extensions import override
 from crosskey import errors
 from serving.request_id import adopt_or_mint, request_id
 
-DETAILS_KEY = "grpc-status-details-bin"
-"""The trailer that carries google.rpc.Status."""
-
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 """Methods that answer however busy the server is, and that nobody wants a log line of."""
 
@@ -104,7 +101,7 @@ def _internal_error() -> errors.InternalError:
 async def _abort(context: Context, error: errors.CrosskeyError) -> NoReturn:
     status = errors.to_status(error)
     try:
-        await context.abort(error.code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+        await context.abort(error.code, status.message, ((errors.DETAILS_KEY, status.SerializeToString()),))
     except grpc.aio.AbortError as abort:
         raise abort from error
 

@@ -49,6 +49,9 @@ from crosskey.v1 import error_reason_pb2 as reasons
 DOMAIN = "crosskey"
 """The domain of every ErrorInfo of ours."""
 
+DETAILS_KEY = "grpc-status-details-bin"
+"""The trailer that carries google.rpc.Status."""
+
 MAX_MESSAGE_BYTES = 1024
 """A message travels twice, once of them percent-encoded (up to three times as long), in 8 KB of trailers."""
 
@@ -58,7 +61,6 @@ MAX_METADATA_BYTES = 2048
 RETRY_DELAY_MS = 100
 """What RetryInfo advises; clients add jitter of their own."""
 
-_DETAILS_KEY = "grpc-status-details-bin"
 _NEVER_SENT = "failed to connect to all addresses"
 """How gRPC begins the details of a call that it failed without sending it."""
 
@@ -373,7 +375,7 @@ def _details_of(error: grpc.RpcError) -> status_pb2.Status:
     """The status in the trailers; an empty one if there is none, or none that can be read."""
     trailers = cast(Iterable[tuple[str, str | bytes]], error.trailing_metadata() or ())
     for key, value in trailers:
-        if key == _DETAILS_KEY and isinstance(value, bytes):
+        if key == DETAILS_KEY and isinstance(value, bytes):
             try:
                 return status_pb2.Status.FromString(value)
             except DecodeError:

@@ -40,6 +40,15 @@ _CHANNEL_OPTIONS = (
 class Nodes(Protocol):
     """The nodes of a cluster, by shard."""
 
+    @property
+    def shards(self) -> int:
+        """How many nodes there are."""
+        ...
+
+    def stub(self, shard: int) -> shard_node_pb2_grpc.ShardNodeAsyncStub:
+        """The bare stub, for calls that answer a stream."""
+        ...
+
     async def call(self, shard: int, method: str, request: Message) -> Any:
         """Calls the unary method of ShardNode on the node of that shard, and answers its response.
 

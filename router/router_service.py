@@ -11,10 +11,10 @@ from typing_extensions import override
 
 from crosskey.rows import json_rows_to_structs
 from crosskey.v1 import router_pb2, router_pb2_grpc
-from router import explaining, reading, write_planning
+from router import explaining, write_planning
 from router.call_context import call_context
 from router.cluster import Cluster
-from router.nodes import Nodes
+from router.reading import Reader
 from router.shadow_hints import ShadowHints
 from router.write_results import WriteResult
 from router.writing import Writer
@@ -28,9 +28,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Router(router_pb2_grpc.RouterServicer):
     """Reads and writes rows, on whichever shards they live."""
 
-    def __init__(self, cluster: Cluster, nodes: Nodes, writer: Writer, hints: ShadowHints) -> None:
+    def __init__(self, cluster: Cluster, reader: Reader, writer: Writer, hints: ShadowHints) -> None:
         self._cluster = cluster
-        self._nodes = nodes
+        self._reader = reader
         self._writer = writer
         self._hints = hints
 
@@ -67,17 +67,20 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Get(self, request: router_pb2.GetRequest, context: Context) -> router_pb2.GetResponse:
         with _request(context):
-            return await reading.get(await self._cluster.view(), self._nodes, request)
+            row_json = await self._reader.get(await self._cluster.view(), request)
+            return router_pb2.GetResponse(row=json_rows_to_structs(row_json)[0])
 
     @override
     async def List(self, request: router_pb2.ListRequest, context: Context) -> router_pb2.ListResponse:
         with _request(context):
-            return await reading.list_rows(await self._cluster.view(), self._nodes, request)
+            page = await self._reader.list_page(await self._cluster.view(), request)
+            rows = json_rows_to_structs(page.rows_json)
+            return router_pb2.ListResponse(rows=rows, next_page_token=page.next_page_token)
 
     @override
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
         with _request(context):
-            return await reading.count(await self._cluster.view(), self._nodes, request)
+            return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
 
     @override
     async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:

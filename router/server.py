@@ -12,6 +12,7 @@ from router.admin_service import Admin
 from router.cluster import Cluster
 from router.finishing import Finisher
 from router.nodes import GrpcNodes
+from router.reading import Reader
 from router.resolver import Resolver
 from router.router_service import Router
 from router.settings import Settings
@@ -38,7 +39,7 @@ async def serve(settings: Settings) -> None:
 
     def register(server: grpc.aio.Server) -> None:
         writer = Writer(nodes, finisher, hints, cluster, settings.retries)
-        router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, nodes, writer, hints), server)
+        router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, Reader(nodes), writer, hints), server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
     try:

@@ -147,7 +147,7 @@ class Writer:
         The pins' second phase runs after the answer: no client can read a pin, and whoever needs it waits for it.
         """
         try:
-            response = await self.nodes.call(gid.home, "Execute", request)
+            response: proto.ExecuteResponse = await self.nodes.call(gid.home, "Execute", request)
         except errors.CrosskeyError as error:
             if says_rolled_back(error):
                 self._roll_back_later(gid, pins)

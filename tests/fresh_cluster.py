@@ -8,9 +8,11 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from crosskey import Client
 from crosskey_cli.cluster import ClusterOptions, LocalCluster, ShardDatabase, running_cluster
 from crosskey_cli.postgres import PostgresServer
-from crosskey_cli.schema import apply_schema
+
+APPLY_SECONDS = 60.0
 
 _numbers = itertools.count()
 
@@ -48,7 +50,8 @@ class FreshClusters:
         servers = list(itertools.islice(itertools.cycle(self._servers), shards))
         cluster = self._lifetime.enter_context(_throwaway_cluster(servers, self._folder / name, options))
         if schema_sql is not None:
-            apply_schema(cluster.address, schema_sql)
+            with Client(cluster.address, timeout=APPLY_SECONDS) as client:
+                client.apply_schema(schema_sql)
         return cluster
 
 

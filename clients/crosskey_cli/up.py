@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from crosskey.errors import CrosskeyError
+from crosskey import Client, CrosskeyError, SchemaNotLoaded
 from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.data_folder import claimed
 from crosskey_cli.grpcurl import grpcurl_lines
 from crosskey_cli.postgres import PostgresServer, postgres_servers
-from crosskey_cli.schema import apply_schema, table_names
 from serving.address import ADDRESS
 
 POLL_SECONDS = 0.2
+APPLY_SECONDS = 120.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -42,9 +42,8 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: 
             postgres_servers(folder, shards, binaries=postgres_bin) as servers,
             running_cluster(servers, folder / "logs", options) as cluster,
         ):
-            if schema is not None:
-                apply_schema(cluster.address, schema.read_text())
-            _print_addresses(cluster)
+            tables = _tables_of(cluster.address, schema)
+            _print_addresses(cluster, tables)
             _serve_until_stopped(cluster, servers)
             click.echo("Stopping.")
     except (ClusterError, CrosskeyError) as error:
@@ -75,11 +74,22 @@ def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer
             signal.signal(number, signal.SIG_IGN)
 
 
-def _print_addresses(cluster: LocalCluster) -> None:
+def _tables_of(address: str, schema: Path | None) -> list[str]:
+    """Apply the schema, if one is given, and return the tables of the one in force."""
+    with Client(address, timeout=APPLY_SECONDS) as client:
+        if schema is not None:
+            client.apply_schema(schema.read_text(encoding="utf-8"))
+        try:
+            return [table.table for table in client.describe_schema().tables]
+        except SchemaNotLoaded:
+            return []
+
+
+def _print_addresses(cluster: LocalCluster, tables: Sequence[str]) -> None:
     click.echo(f"Crosskey serves on {cluster.address}")
     for shard, (node, database) in enumerate(zip(cluster.nodes, cluster.databases, strict=True)):
         click.echo(f'  shard {shard}: node {node.address}, psql "{database.superuser_dsn}"')
     click.echo("Try:")
-    for line in grpcurl_lines(cluster.address, table_names(cluster.address)):
+    for line in grpcurl_lines(cluster.address, tables):
         click.echo(f"  {line}")
     click.echo("Ctrl-C stops it.")

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 import yaml
 
+from crosskey import Client
 from crosskey_cli.ports import PortReservation
 from crosskey_cli.postgres import PostgresServer
 from crosskey_cli.process import stop_processes
-from crosskey_cli.schema import apply_schema
 from crosskey_cli.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,8 @@ def test_its_commands_make_a_working_cluster(
             service = _here(services[name], name, addresses, postgres)
             processes.append(_start(entrypoint, name, service, addresses[name], tmp_path))
             _run([sys.executable], {**service, "command": service["healthcheck"]["test"][2:]})
-        assert apply_schema(addresses["router"], SCHEMA).changed
+        with Client(addresses["router"]) as client:
+            assert client.apply_schema(SCHEMA).changed
     finally:
         stop_processes(list(reversed(processes)), STOP_SECONDS)
         _clean_up(postgres)

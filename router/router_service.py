@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
-from crosskey.rows import json_rows_to_structs
+from crosskey.rows import add_json_rows, json_rows_to_structs
 from crosskey.v1 import router_pb2, router_pb2_grpc
 from router import explaining, write_planning
 from router.call_context import call_context
@@ -39,14 +39,18 @@ class Router(router_pb2_grpc.RouterServicer):
         with _request(context):
             view = await self._cluster.view()
             (result,) = await self._writer.write(view, [write_planning.plan_insert(view, request)])
-            return router_pb2.InsertResponse(rows=json_rows_to_structs(result.rows_json))
+            response = router_pb2.InsertResponse()
+            add_json_rows(response.rows, result.rows_json)
+            return response
 
     @override
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
         with _request(context):
             view = await self._cluster.view()
             (result,) = await self._writer.write(view, [write_planning.plan_update(view, request)])
-            return router_pb2.UpdateResponse(rows=json_rows_to_structs(result.rows_json))
+            response = router_pb2.UpdateResponse()
+            add_json_rows(response.rows, result.rows_json)
+            return response
 
     @override
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
@@ -74,8 +78,9 @@ class Router(router_pb2_grpc.RouterServicer):
     async def List(self, request: router_pb2.ListRequest, context: Context) -> router_pb2.ListResponse:
         with _request(context):
             page = await self._reader.list_page(await self._cluster.view(), request)
-            rows = json_rows_to_structs(page.rows_json)
-            return router_pb2.ListResponse(rows=rows, next_page_token=page.next_page_token)
+            response = router_pb2.ListResponse(next_page_token=page.next_page_token)
+            add_json_rows(response.rows, page.rows_json)
+            return response
 
     @override
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
@@ -97,10 +102,11 @@ def _request(context: Context) -> Iterator[None]:
 
 
 def _statement_result(kind: str, result: WriteResult) -> router_pb2.StatementResult:
-    if kind == "insert":
-        rows = json_rows_to_structs(result.rows_json)
-        return router_pb2.StatementResult(insert=router_pb2.InsertResponse(rows=rows))
-    if kind == "update":
-        rows = json_rows_to_structs(result.rows_json)
-        return router_pb2.StatementResult(update=router_pb2.UpdateResponse(rows=rows))
-    return router_pb2.StatementResult(delete=router_pb2.DeleteResponse(count=result.count))
+    answer = router_pb2.StatementResult()
+    if kind == "delete":
+        answer.delete.count = result.count
+        return answer
+    response = answer.insert if kind == "insert" else answer.update
+    response.SetInParent()
+    add_json_rows(response.rows, result.rows_json)
+    return answer

@@ -18,6 +18,7 @@ from router.router_service import Router
 from router.settings import Settings
 from router.shadow_hints import ShadowHints
 from router.writing import Writer
+from serving.logging import configure_logging
 from serving.server import ServerSettings, run_server
 
 SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
@@ -25,6 +26,7 @@ SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
 
 async def serve(settings: Settings) -> None:
     """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
+    configure_logging(service="router")
     nodes = GrpcNodes(settings.nodes)
     cluster = Cluster(nodes)
     finisher = Finisher(nodes)

@@ -80,9 +80,12 @@ class Writer:
             foreign = [parents for parents in unknown if parents.parent_shard != shard]
             results = await (self._pin_first(shard, plans, foreign) if foreign else self._locally(shard, plans))
             if results is not None:
-                learn(view, self.hints, plans)
+                if unknown:
+                    learn(view, self.hints, plans)
                 return results
-        return await self._distributed(view, plans)
+        results = await self._distributed(view, plans)
+        learn(view, self.hints, plans)
+        return results
 
     async def _locally(self, shard: int, plans: Sequence[WritePlan]) -> list[WriteResult] | None:
         """One RPC, one local transaction. None if other shards turn out to be involved."""

@@ -1,0 +1,1 @@
+"""Owns one shard: the only part of Crosskey that talks SQL."""

@@ -37,7 +37,7 @@ class Database:
     def __init__(self, dsn: str, *, pool_size: int, pool_queue: int, lock_timeout_ms: int) -> None:
         """Connects to nothing yet; `open` does."""
         self._dsn = dsn
-        # The default search path begins with "$user": a role named crosskey would then put the user's tables among ours.
+        # The default search path begins with "$user": a role named crosskey would put the user's tables among ours.
         options = (
             "-c search_path=public"
             f" -c lock_timeout={lock_timeout_ms} -c synchronous_commit=on -c client_encoding=UTF8"

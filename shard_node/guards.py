@@ -213,7 +213,8 @@ def _note_departed(referenced: ReferencedKey) -> sql.Composed:
 def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
     """Removes the pins of a parent's old key and notes old and new.
 
-    The node pins the new keys afterwards, so that a shift of many keys in one statement meets no pin of its own halfway.
+    The node pins the new keys afterwards, so that a shift of many keys in one statement meets no pin of its own
+    halfway.
     """
     return sql.SQL(
         "WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard})"

@@ -9,6 +9,7 @@ import structlog
 
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2_grpc
+from serving.logging import configure_logging
 from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
 from shard_node.database import Connection, Database
 from shard_node.service import ShardNode
@@ -29,6 +30,7 @@ _log = structlog.get_logger(__name__)
 
 async def serve(settings: Settings) -> None:
     """Serves a shard until SIGTERM. Raises UnfitDatabase or ShardUnavailable if it cannot be served."""
+    configure_logging(service="node", shard=settings.shard)
     database = Database(
         settings.dsn,
         pool_size=settings.pool_size,

@@ -56,15 +56,16 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         return proto.ExecuteResponse(results=results, committed=transaction.finished)
 
     @override
-    async def Participate(
+    async def Participate(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well
         self, request_iterator: AsyncIterator[proto.ParticipateRequest], context: Context
-    ) -> AsyncIterator[proto.ParticipateResponse]:
+    ) -> None:
+        # Not a generator: a cancelled call leaves a generator suspended, and its transaction and locks with it.
         async with self._database.connection() as connection:
             transaction = self._transaction(connection, await self._schema_in_force(connection))
-            async for request in request_iterator:
+            while isinstance(request := await context.read(), proto.ParticipateRequest):
                 self._check_shard(request.shard)
                 results = [await transaction.run(command) for command in request.commands]
-                yield proto.ParticipateResponse(results=results)
+                await context.write(proto.ParticipateResponse(results=results))
 
     @override
     async def FinishPrepared(

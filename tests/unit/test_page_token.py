@@ -1,0 +1,57 @@
+"""Page tokens come back as they were, or are refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosskey.errors import InvalidPageToken
+from router import page_token
+from router.page_token import query_digest
+
+QUERY = query_digest(b"messages", b"by time")
+
+places = st.dictionaries(
+    st.integers(0, 7), st.none() | st.lists(st.none() | st.text(), min_size=1, max_size=4), min_size=1
+)
+
+
+@given(places)
+def test_a_token_comes_back_as_it_was(before: dict[int, list[str | None] | None]) -> None:
+    assert page_token.decode(page_token.encode(QUERY, before), QUERY) == before
+
+
+def test_nothing_to_go_on_with_has_no_token() -> None:
+    assert page_token.encode(QUERY, {}) == ""
+
+
+def test_a_token_of_another_query_is_refused() -> None:
+    token = page_token.encode(QUERY, {0: ["1"]})
+    with pytest.raises(InvalidPageToken, match="another query"):
+        page_token.decode(token, query_digest(b"messages", b"by name"))
+
+
+def test_the_parts_of_a_query_do_not_run_together() -> None:
+    assert query_digest(b"ab", b"c") != query_digest(b"a", b"bc")
+
+
+@given(st.data())
+def test_a_damaged_token_is_refused(data: st.DataObject) -> None:
+    token = page_token.encode(QUERY, {0: ["1", None], 2: None})
+    place = data.draw(st.integers(0, len(token) - 2))
+    other = data.draw(st.sampled_from("ABCabc019-_*é ").filter(lambda character: character != token[place]))
+    with pytest.raises(InvalidPageToken):
+        page_token.decode(token[:place] + other + token[place + 1 :], QUERY)
+
+
+@given(st.text(min_size=1))
+def test_junk_is_refused(junk: str) -> None:
+    with pytest.raises(InvalidPageToken, match="damaged"):
+        page_token.decode(junk, QUERY)
+
+
+@pytest.mark.parametrize("length", [1, 5, 20, 30])
+def test_a_cut_token_is_refused(length: int) -> None:
+    with pytest.raises(InvalidPageToken):
+        page_token.decode(page_token.encode(QUERY, {0: ["1"]})[:length], QUERY)

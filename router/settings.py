@@ -17,7 +17,7 @@ class Settings:
     """How long requests in flight may go on after SIGTERM."""
     resolver_interval_ms: int = 1000
     """How often the resolver looks for transactions in doubt."""
-    resolver_min_age_ms: int = 5000
+    resolver_min_age_ms: int = 10_000
     """How old a prepared transaction is before the resolver takes it up."""
     max_in_flight: int = 1000
     """How many requests may be in flight; more are refused."""

@@ -48,6 +48,7 @@ class Database:
         self._parameters: dict[str, Any] = {"autocommit": True, "options": options, "application_name": "crosskey"}
         self._requests = self._pool(pool_size, pool_queue)
         self._finishing = self._pool(FINISHING_POOL_SIZE, pool_queue)
+        self._replacing: asyncio.Task[None] | None = None
 
     def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
         return AsyncConnectionPool(
@@ -82,8 +83,12 @@ class Database:
         except psycopg.OperationalError as error:
             raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
 
-    async def drop_broken_connections(self) -> None:
-        """Replaces the pooled connections that a restart of PostgreSQL broke."""
+    def _replace_broken_soon(self) -> None:
+        """Where one connection broke, others did: a restart of PostgreSQL breaks all that are pooled."""
+        if self._replacing is None or self._replacing.done():
+            self._replacing = asyncio.create_task(self._replace_broken())
+
+    async def _replace_broken(self) -> None:
         await asyncio.gather(self._requests.check(), self._finishing.check())
 
     @asynccontextmanager
@@ -110,6 +115,8 @@ class Database:
         try:
             yield connection
         finally:
+            if connection.broken:
+                self._replace_broken_soon()
             await asyncio.shield(_give_back(pool, connection))
 
     async def _probe(self) -> None:

@@ -29,6 +29,8 @@ async def install(connection: Connection, schema_sql: str, description: Database
     """
     try:
         await connection.execute(schema_sql.encode(), prepare=False)
+        # A dump sets its own search path and the like; the connection goes on to serve others.
+        await connection.execute("RESET ALL")
         if await describe(connection) != description:
             raise errors.SchemaRefused(
                 f"the PostgreSQL of shard {shard} reads the schema differently than the one that planned it",

@@ -29,6 +29,7 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "42883": errors.InvalidValue,
     "55P03": errors.Conflict,
     "55000": errors.Conflict,
+    "25P03": errors.Conflict,
     "25P04": errors.DeadlineExceeded,
     "57014": errors.DeadlineExceeded,
     "53300": errors.Overloaded,
@@ -59,6 +60,8 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
     diagnosis = error.diag
     if sqlstate == "23514" and diagnosis.constraint_name in (PLACEMENT_CHECK, SLOT_CHECK):
         return _misplaced(diagnosis)
+    if sqlstate == "23505" and diagnosis.schema_name == "crosskey":
+        return errors.Conflict("the transaction was given up by the resolver before it could commit")
     kind = _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
     if kind is None:
         return None

@@ -120,7 +120,7 @@ def test_the_printed_grpcurl_lines_work(tmp_path: Path, schema: Path) -> None:
             subprocess.run(shlex.split(line), capture_output=True, text=True, check=True).stdout for line in lines
         ]
     assert "crosskey.v1.Router" in answers[0]
-    assert '"shardKey": "id"' in answers[1]
+    assert '"shard_key": "id"' in answers[1]
     assert len(answers) == 3
 
 

@@ -37,7 +37,19 @@ _CHANNEL_OPTIONS = (
 )
 
 
-class Nodes(Protocol):
+class NodeCalls(Protocol):
+    """Unary calls to the nodes of a cluster, by shard: all that reads need."""
+
+    async def call(self, shard: int, method: str, request: Message) -> Any:
+        """Calls the unary method of ShardNode on the node of that shard, and answers its response.
+
+        Raises what the node raised; ShardUnavailable, Overloaded and DeadlineExceeded also for what gRPC says. Every
+        error names the shard.
+        """
+        ...
+
+
+class Nodes(NodeCalls, Protocol):
     """The nodes of a cluster, by shard."""
 
     @property
@@ -47,14 +59,6 @@ class Nodes(Protocol):
 
     def stub(self, shard: int) -> shard_node_pb2_grpc.ShardNodeAsyncStub:
         """The bare stub, for calls that answer a stream."""
-        ...
-
-    async def call(self, shard: int, method: str, request: Message) -> Any:
-        """Calls the unary method of ShardNode on the node of that shard, and answers its response.
-
-        Raises what the node raised; ShardUnavailable, Overloaded and DeadlineExceeded also for what gRPC says. Every
-        error names the shard.
-        """
         ...
 
     def participate(self, shard: int) -> AbstractAsyncContextManager[Participant]:
@@ -84,7 +88,7 @@ class GrpcNodes:
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     async def call(self, shard: int, method: str, request: Message) -> Any:
-        """As Nodes.call."""
+        """As NodeCalls.call."""
         with self._in_flight_call(shard, method) as timeout, errors_of(shard):
             return await getattr(self._stubs[shard], method)(request, timeout=timeout, metadata=metadata_to_pass_on())
 

@@ -16,7 +16,7 @@ from crosskey.v1 import router_pb2, shard_node_pb2
 from router import page_token
 from router.fan_out import fan_out
 from router.merging import MergedPage, Ranking, ShardPage, merge, rank, shard_page
-from router.nodes import Nodes
+from router.nodes import NodeCalls
 from router.page_token import Position
 from router.read_planning import ROW_PLACE, ListPlan, plan_count, plan_get, plan_list
 from router.schema_view import SchemaView
@@ -35,12 +35,12 @@ class Page:
 class Reader:
     """Reads through the nodes, from the copies of reference tables in turn."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: NodeCalls) -> None:
         self._nodes = nodes
         self._turns = count()
 
     async def get(self, view: SchemaView, request: router_pb2.GetRequest) -> bytes:
-        """A JSON array of the one row. Raises RowNotFound and what plan_get and Nodes.call raise."""
+        """A JSON array of the one row. Raises RowNotFound and what plan_get and NodeCalls.call raise."""
         plan = plan_get(view, request, next(self._turns))
         requests = {
             shard: shard_node_pb2.ReadRequest(
@@ -54,7 +54,7 @@ class Reader:
         raise _row_not_found(request)
 
     async def count(self, view: SchemaView, request: router_pb2.CountRequest) -> int:
-        """The number of rows, of each shard at its own moment. Raises what plan_count and Nodes.call raise."""
+        """The number of rows, of each shard at its own moment. Raises what plan_count and NodeCalls.call raise."""
         plan = plan_count(view, request, next(self._turns))
         requests = {
             shard: shard_node_pb2.CountRowsRequest(
@@ -65,7 +65,7 @@ class Reader:
         return sum(answer.count for answer in await self._ask("CountRows", requests))
 
     async def list_page(self, view: SchemaView, request: router_pb2.ListRequest) -> Page:
-        """A page of rows in order. Raises what plan_list and Nodes.call raise.
+        """A page of rows in order. Raises what plan_list and NodeCalls.call raise.
 
         A row that is inserted or deleted meanwhile makes no other row come twice or not at all.
         """

@@ -52,12 +52,13 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt, as Ctrl-C is."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Turn both stop signals into KeyboardInterrupt: also where a script's shell had Ctrl-C ignored."""
+    former = {number: signal.signal(number, signal.default_int_handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer]) -> None:

@@ -6,6 +6,8 @@ import pwd
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 POSTGRES_USER = "crosskey-postgres"
@@ -15,12 +17,21 @@ def postgres_user() -> str | None:
     """Return the system user to run PostgreSQL as; None for whoever runs this. Root gets a user made for it."""
     if os.geteuid() != 0:
         return None
-    # Two clusters may start at the same moment on a machine that has no such user yet.
-    with (Path(tempfile.gettempdir()) / "crosskey-postgres-user.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone():
         if not _exists(POSTGRES_USER):
             subprocess.run(["useradd", "--system", POSTGRES_USER], check=True, capture_output=True)  # noqa: S607
     return POSTGRES_USER
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep out other clusters that start at the same moment, by a lock that leaves no file behind."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _exists(user: str) -> bool:

@@ -1,9 +1,8 @@
 """The subcommand that serves a cluster on this machine."""
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,11 +13,11 @@ from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.data_folder import claimed
 from crosskey_cli.grpcurl import grpcurl_lines
 from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey_cli.stop_signals import stoppable
 from serving.address import ADDRESS
 
 POLL_SECONDS = 0.2
 APPLY_SECONDS = 120.0
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -37,7 +36,7 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: 
     options = ClusterOptions(listen=listen)
     try:
         with (
-            _stoppable(),
+            stoppable(),
             claimed(folder, shards),
             postgres_servers(folder, shards, binaries=postgres_bin) as servers,
             running_cluster(servers, folder / "logs", options) as cluster,
@@ -50,29 +49,14 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: 
         raise click.ClickException(str(error)) from None
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn both stop signals into KeyboardInterrupt: also where a script's shell had Ctrl-C ignored."""
-    former = {number: signal.signal(number, signal.default_int_handler) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
 def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer]) -> None:
     """Watch the processes until a signal comes; ProcessDiedError if one of them ends."""
-    try:
+    with suppress(KeyboardInterrupt):
         while True:
             cluster.check_running()
             for server in servers:
                 server.process.check_running()
             time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        # A second Ctrl-C must not leave half of the processes behind.
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _tables_of(address: str, schema: Path | None) -> list[str]:

@@ -1,0 +1,147 @@
+"""A Crosskey cluster and a plain PostgreSQL side by side: every request goes to both, and they must agree."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+
+from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
+from crosskey import Client, CrosskeyError, requests
+from crosskey.predicates import Where, to_predicates
+from crosskey.requests import Write
+from crosskey.rows import Row
+from crosskey.v1 import router_pb2
+from crosskey_cli.cluster import LocalCluster
+from tests.oracle.contents import differences, read_contents
+from tests.oracle.outcome import Answer, Outcome, Refusal, refusal_by_crosskey
+from tests.oracle.plain import PlainPostgres
+
+SHARDS = 3
+AUDIT_SECONDS = 60.0
+SETTLE_SECONDS = 5.0
+POLL_SECONDS = 0.02
+
+
+class DisagreementError(AssertionError):
+    """Crosskey and PostgreSQL did not do the same."""
+
+
+class Pair:
+    """Sends requests to both sides.
+
+    The methods answer and raise what the client does, but only if PostgreSQL did the same; else they raise
+    DisagreementError.
+    """
+
+    def __init__(self, cluster: LocalCluster, client: Client, plain: PlainPostgres, lifetime: ExitStack) -> None:
+        """Both sides have the same schema. Connections are open as long as `lifetime`."""
+        self.client = client
+        self._plain = plain
+        self._shards = [
+            lifetime.enter_context(psycopg.connect(database.superuser_dsn, autocommit=True))
+            for database in cluster.databases
+        ]
+        self._numbers = itertools.count(1)
+
+    def number(self, shard: int) -> int:
+        """A new integer of that shard."""
+        return next(number for number in self._numbers if shard_of("int8", number) == shard)
+
+    def text(self, shard: int, beginning: str = "t") -> str:
+        """A new text of that shard."""
+        texts = (f"{beginning}{number}" for number in self._numbers)
+        return next(text for text in texts if shard_of("text", text) == shard)
+
+    def uuid(self, shard: int) -> str:
+        """A new uuid of that shard."""
+        slot = shard + SHARDS * (uuid.uuid4().int % (SLOTS // SHARDS))
+        return str(mint_uuid(slot))
+
+    def insert(self, table: str, *rows: Row) -> list[dict[str, Any]]:
+        """Inserts rows in one request; answers them as stored."""
+        return self._one(requests.insert(table, rows), lambda: self.client.insert(table, rows))
+
+    def update(self, table: str, set: Row, **selection: Any) -> list[dict[str, Any]]:
+        """Updates the rows of `key=` or `where=`; answers them as stored."""
+        return self._one(requests.update(table, set, **selection), lambda: self.client.update(table, set, **selection))
+
+    def delete(self, table: str, **selection: Any) -> int:
+        """Deletes the rows of `key=` or `where=`; answers how many."""
+        return self._one(requests.delete(table, **selection), lambda: self.client.delete(table, **selection))
+
+    def transact(self, *writes: Write) -> list[Answer]:
+        """Runs `crosskey.insert(..)`, `update(..)` and `delete(..)` as one transaction; answers one answer each."""
+        return self._run(writes, lambda: self.client.transact(writes))
+
+    def rows(self, table: str, where: Where | None = None) -> list[dict[str, Any]]:
+        """The rows that meet the conditions; both sides must list the same."""
+        listed = list(self.client.list(table, where))
+        expected = self._plain.rows(table, to_predicates(where))
+        if _in_order(listed) != _in_order(expected):
+            raise DisagreementError(f"rows of {table}\nCrosskey:   {listed}\nPostgreSQL: {expected}")
+        return listed
+
+    def check_tables(self) -> None:
+        """Raises DisagreementError unless every table holds the same rows on both sides."""
+        tables = list(self._plain.tables.values())
+        expected = read_contents(self._plain.connection, tables)
+        found = differences(expected, [read_contents(shard, tables) for shard in self._shards], tables)
+        if found:
+            raise DisagreementError("\n".join(found))
+
+    def check_health(self) -> None:
+        """Raises DisagreementError if a prepared transaction is left, or if the audit finds anything."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while in_doubt := self.client.list_in_doubt().transactions:
+            if time.monotonic() > deadline:
+                raise DisagreementError(f"prepared transactions are left: {in_doubt}")
+            time.sleep(POLL_SECONDS)
+        findings = self.client.with_timeout(AUDIT_SECONDS).audit()
+        if findings:
+            raise DisagreementError(f"the audit finds {findings}")
+
+    def _one(self, write: Write, send: Callable[[], Any]) -> Any:
+        """Runs a request of one statement."""
+        return self._run([write], lambda: [send()])[0]
+
+    def _run(self, writes: Sequence[Write], send: Callable[[], list[Any]]) -> list[Any]:
+        expected = self._plain.run(writes)
+        try:
+            answers = send()
+        except CrosskeyError as error:
+            _check_agreement(writes, refusal_by_crosskey(error), expected)
+            raise
+        _check_agreement(writes, answers, expected)
+        return answers
+
+
+def shard_of(base_type: str, value: object) -> int:
+    """The shard of a shard key's value."""
+    return shard_of_slot(slot_of_value(base_type, value), SHARDS)
+
+
+def _check_agreement(writes: Sequence[Write], outcome: Outcome, expected: Outcome) -> None:
+    if _comparable(writes, outcome) != _comparable(writes, expected):
+        requested = "".join(f"{type(write).__name__} {write}" for write in writes)
+        raise DisagreementError(f"{requested}\nCrosskey:   {outcome}\nPostgreSQL: {expected}")
+
+
+def _comparable(writes: Sequence[Write], outcome: Outcome) -> Any:
+    """The outcome without what has no meaning: the order of updated rows."""
+    if isinstance(outcome, Refusal):
+        return outcome
+    return [
+        _in_order(answer) if isinstance(write, router_pb2.UpdateRequest) and isinstance(answer, list) else answer
+        for write, answer in zip(writes, outcome, strict=True)
+    ]
+
+
+def _in_order(rows: Iterable[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(row, sort_keys=True) for row in rows)

@@ -1,0 +1,214 @@
+"""The judge: one ordinary PostgreSQL database with the same schema, driven by plain SQL.
+
+Shares no code with the engine. Values are written as quoted literals, as an application would, so that PostgreSQL
+types each one by its column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from crosskey.requests import Write
+from crosskey.rows import struct_to_dict, value_to_python
+from crosskey.v1 import router_pb2
+from crosskey.v1.rows_pb2 import Predicate
+from tests.oracle.outcome import Answer, Outcome, refusal_by_postgres
+
+_COMPARISONS: dict[Predicate.Op.ValueType, LiteralString] = {
+    Predicate.EQ: "=",
+    Predicate.NE: "<>",
+    Predicate.LT: "<",
+    Predicate.LE: "<=",
+    Predicate.GT: ">",
+    Predicate.GE: ">=",
+}
+
+_COLUMNS = """
+SELECT
+    n.nspname,
+    c.relname,
+    coalesce(obj_description(c.oid, 'pg_class') LIKE '%@reference%', false),
+    a.attname,
+    coalesce(b.typname, t.typname)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type b ON b.oid = t.typbasetype
+WHERE c.relkind = 'r' AND n.nspname !~ '^pg_|^information_schema$'
+ORDER BY n.nspname, c.relname, a.attnum
+"""
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table; `types` has the type of each column, of a domain the one below it."""
+
+    schema: str
+    name: str
+    is_reference: bool
+    types: Mapping[str, str]
+
+    @property
+    def api_name(self) -> str:
+        """The name that requests use."""
+        return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The quoted name."""
+        return sql.Identifier(self.schema, self.name)
+
+    def row(self) -> sql.Composed:
+        """A row as a JSON object; bigint and numeric as strings."""
+        shown = (sql.SQL("{}, {}").format(name, self._shown(name)) for name in self.types)
+        return sql.SQL("json_build_object({})").format(sql.SQL(", ").join(shown))
+
+    def _shown(self, name: str) -> sql.Composed:
+        element, is_array = self.types[name].removeprefix("_"), self.types[name].startswith("_")
+        cast = ("::text[]" if is_array else "::text") if element in ("int8", "numeric") else ""
+        return sql.SQL("{}{}").format(sql.Identifier(name), sql.SQL(cast))
+
+    def literal(self, column: str, value: Any) -> sql.Composable:
+        """The value as a quoted literal for that column."""
+        if value is None:
+            return sql.SQL("NULL")
+        if self.types.get(column) in ("json", "jsonb"):
+            return sql.Literal(value if isinstance(value, str) else json.dumps(value))
+        return sql.Literal(_text(value))
+
+
+class PlainPostgres:
+    """A database with the user's schema and nothing else."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema_sql: str) -> None:
+        """Loads the schema; the connection is in autocommit mode."""
+        self.connection = connection
+        connection.execute(schema_sql.encode())
+        self.tables = {table.api_name: table for table in _read_tables(connection)}
+
+    def run(self, writes: Sequence[Write]) -> Outcome:
+        """Runs statements in order in one transaction."""
+        try:
+            with self.connection.transaction():
+                return [self._run(write) for write in writes]
+        except psycopg.Error as error:
+            return refusal_by_postgres(error)
+
+    def rows(self, table_name: str, where: Iterable[Predicate]) -> list[dict[str, Any]]:
+        """The rows that meet the conditions, in no order."""
+        table = self.tables[table_name]
+        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(table.row(), table.identifier, _where(table, where))
+        return [row for (row,) in self.connection.execute(query)]
+
+    def _run(self, write: Write) -> Answer:
+        table = self.tables[write.table]
+        cursor = self.connection.execute(_statement(table, write))
+        if isinstance(write, router_pb2.DeleteRequest):
+            return cursor.rowcount
+        return [row for (row,) in cursor]
+
+
+@contextmanager
+def plain_postgres(server_dsn: str, name: str, schema_sql: str) -> Iterator[PlainPostgres]:
+    """A new database on a server, dropped afterwards; `server_dsn` is a superuser's."""
+    database = sql.Identifier(name)
+    with psycopg.connect(server_dsn, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(database))
+        try:
+            with psycopg.connect(server_dsn, dbname=name, autocommit=True) as connection:
+                yield PlainPostgres(connection, schema_sql)
+        finally:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+def _read_tables(connection: psycopg.Connection[Any]) -> list[PlainTable]:
+    types: dict[tuple[str, str, bool], dict[str, str]] = {}
+    for *table, column, base_type in connection.execute(_COLUMNS):
+        types.setdefault(tuple(table), {})[column] = base_type
+    return [PlainTable(*table, columns) for table, columns in types.items()]
+
+
+def _statement(table: PlainTable, write: Write) -> sql.Composed:
+    match write:
+        case router_pb2.InsertRequest():
+            return _insert(table, [struct_to_dict(row) for row in write.rows])
+        case router_pb2.UpdateRequest():
+            return _update(table, struct_to_dict(write.set), _selection(table, write))
+    return sql.SQL("DELETE FROM {} WHERE {}").format(table.identifier, _selection(table, write))
+
+
+def _insert(table: PlainTable, rows: Sequence[dict[str, Any]]) -> sql.Composed:
+    names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
+    return sql.SQL("INSERT INTO {} ({}) VALUES {} RETURNING {}").format(
+        table.identifier,
+        _comma(sql.Identifier(name) for name in names),
+        _comma(_row_of_values(table, names, row) for row in rows),
+        table.row(),
+    )
+
+
+def _row_of_values(table: PlainTable, names: Iterable[str], row: Mapping[str, Any]) -> sql.Composed:
+    values = (table.literal(name, row[name]) if name in row else sql.SQL("DEFAULT") for name in names)
+    return sql.SQL("({})").format(_comma(values))
+
+
+def _update(table: PlainTable, values: Mapping[str, Any], where: sql.Composable) -> sql.Composed:
+    assignments = (
+        sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, value)) for name, value in values.items()
+    )
+    return sql.SQL("UPDATE {} SET {} WHERE {} RETURNING {}").format(
+        table.identifier, _comma(assignments), where, table.row()
+    )
+
+
+def _selection(table: PlainTable, write: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> sql.Composable:
+    if not write.HasField("key"):
+        return _where(table, write.where)
+    key = struct_to_dict(write.key)
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, value)) for name, value in key.items()
+    )
+
+
+def _where(table: PlainTable, predicates: Iterable[Predicate]) -> sql.Composable:
+    conditions = [_condition(table, predicate) for predicate in predicates]
+    return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
+
+
+def _condition(table: PlainTable, predicate: Predicate) -> sql.Composed:
+    column, value = sql.Identifier(predicate.column), value_to_python(predicate.value)
+    if predicate.op == Predicate.IS_NULL:
+        return sql.SQL("{} IS {} NULL").format(column, sql.SQL("NOT" if value is False else ""))
+    if predicate.op == Predicate.IN:
+        values = _comma(table.literal(predicate.column, element) for element in value)
+        return sql.SQL("{} IN ({})").format(column, values)
+    comparison = sql.SQL(_COMPARISONS[predicate.op])
+    return sql.SQL("{} {} {}").format(column, comparison, table.literal(predicate.column, value))
+
+
+def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
+
+
+def _text(value: Any) -> str:
+    """The text of a value that is not NULL, as PostgreSQL's input functions take it."""
+    if isinstance(value, list):
+        return "{" + ",".join(map(_element, value)) + "}"
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _element(value: Any) -> str:
+    """An element of an array literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return _text(value)
+    return '"' + _text(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -12,7 +12,7 @@ from router.call_context import current_call_context
 from router.fan_out import fan_out
 from router.guard_comparison import compare_guards
 from router.node_errors import errors_of
-from router.nodes import GrpcNodes
+from router.nodes import Nodes
 from router.reference_comparison import Digests, compare_references
 from router.schema_view import SchemaView
 from serving.request_id import metadata_to_pass_on
@@ -21,7 +21,7 @@ Reports = Mapping[int, list[proto.AuditShardResponse]]
 """What each shard answered."""
 
 
-async def audit(view: SchemaView, nodes: GrpcNodes) -> AsyncIterator[AuditResponse]:
+async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
     """Streams what is damaged, while clients go on writing; nothing means that all is well.
 
     Raises ShardUnavailable if a shard does not answer, and Conflict if transactions stay in doubt for so long that
@@ -43,11 +43,11 @@ async def audit(view: SchemaView, nodes: GrpcNodes) -> AsyncIterator[AuditRespon
                     yield finding
 
 
-async def _look_at_references(view: SchemaView, nodes: GrpcNodes) -> Digests:
+async def _look_at_references(view: SchemaView, nodes: Nodes) -> Digests:
     return _digests(await fan_out({shard: _report(nodes, shard, digests_only=True) for shard in view.all_shards}))
 
 
-async def _report(nodes: GrpcNodes, shard: int, *, digests_only: bool = False) -> list[proto.AuditShardResponse]:
+async def _report(nodes: Nodes, shard: int, *, digests_only: bool = False) -> list[proto.AuditShardResponse]:
     """What a shard finds; each kind of finding is bounded, so that the whole is too."""
     call = nodes.stub(shard).AuditShard(
         proto.AuditShardRequest(shard=shard),

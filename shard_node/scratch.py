@@ -42,7 +42,11 @@ async def _create(dsn: str, name: str) -> None:
 async def _drop(dsn: str, name: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await _roll_back_prepared(connection, make_conninfo(dsn, dbname=name), name)
-        await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user", (name,)
+        )
+        # Not WITH (FORCE): it fails where autovacuum is at work, which PostgreSQL ends and waits for by itself.
+        await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 async def _roll_back_prepared(connection: psycopg.AsyncConnection, scratch_dsn: str, gid: str) -> None:

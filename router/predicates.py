@@ -51,7 +51,7 @@ def check_key(table: Table, key: Struct) -> tuple[CheckedPredicate, ...]:
     if not any(values.keys() == set(unique) for unique in keys):
         raise _not_a_key(table, list(values), keys)
     return tuple(
-        CheckedPredicate(columns[name], rows_pb2.Predicate.EQ, checked_json(columns[name], value))
+        CheckedPredicate(columns[name], rows_pb2.Predicate.EQ, checked_json(table, columns[name], value))
         for name, value in values.items()
     )
 
@@ -65,7 +65,8 @@ def existing_column(table: Table, name: str) -> Column:
     """The column of that name. Raises UnknownColumn with PostgreSQL's own message."""
     column = table.column(name)
     if column is None:
-        raise errors.UnknownColumn(f'column "{name}" does not exist', table=str(table.name), columns=name)
+        message = f'column "{name}" does not exist'
+        raise errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
     return column
 
 
@@ -80,7 +81,7 @@ def _check_predicate(table: Table, predicate: rows_pb2.Predicate) -> CheckedPred
     value = value_to_python(predicate.value)
     if predicate.op == rows_pb2.Predicate.IN and not isinstance(value, list):
         raise _malformed(table, column, "needs a list for IN")
-    return CheckedPredicate(column, predicate.op, checked_json(column, value))
+    return CheckedPredicate(column, predicate.op, checked_json(table, column, value))
 
 
 def _null_test(table: Table, column: Column, predicate: rows_pb2.Predicate) -> bool:

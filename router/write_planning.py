@@ -148,7 +148,7 @@ def _check_rows(table: Table, rows: Sequence[Row]) -> None:
     for row in rows:
         if not _MAY_BE_INEXACT.isdisjoint(map(type, row.values())):
             for name, value in row.items():
-                checked_json(columns[name], value)
+                checked_json(table, columns[name], value)
 
 
 def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:

@@ -10,8 +10,9 @@ from google.protobuf.struct_pb2 import Value
 from crosskey.errors import NumberNotExact
 from crosskey.rows import value_to_python
 from router.values import checked_json
-from tests.schema_builders import column
+from tests.schema_builders import column, table
 
+ITEMS = table("items", "@reference")
 LARGEST_EXACT = 2**53 - 1
 
 
@@ -21,32 +22,32 @@ def sent(number: float) -> Any:
 
 @pytest.mark.parametrize("number", [0, 5.0, -5, 0.1, 1e-9, LARGEST_EXACT, -LARGEST_EXACT])
 def test_an_exact_number_passes(number: float) -> None:
-    assert checked_json(column("amount", "numeric"), sent(number)) == number
+    assert checked_json(ITEMS, column("amount", "numeric"), sent(number)) == number
 
 
 def test_a_whole_number_passes_as_an_integer() -> None:
-    assert type(checked_json(column("amount"), sent(5.0))) is int
+    assert type(checked_json(ITEMS, column("amount"), sent(5.0))) is int
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**53 + 2, 1e300])
 @pytest.mark.parametrize("type_name", ["bigint", "numeric", "text", "jsonb"])
 def test_a_number_that_may_have_been_rounded_is_refused(number: float, type_name: str) -> None:
     with pytest.raises(NumberNotExact, match=r'column "amount" is beyond 2\^53') as caught:
-        checked_json(column("amount", type_name), sent(number))
-    assert caught.value.metadata["columns"] == "amount"
+        checked_json(ITEMS, column("amount", type_name), sent(number))
+    assert (caught.value.metadata["table"], caught.value.metadata["columns"]) == ("items", "amount")
 
 
 @pytest.mark.parametrize("value", [[1, [2e300]], {"a": {"b": [1e300]}}])
 def test_a_number_inside_a_value_is_refused_too(value: Any) -> None:
     with pytest.raises(NumberNotExact):
-        checked_json(column("doc", "jsonb"), value)
+        checked_json(ITEMS, column("doc", "jsonb"), value)
 
 
 @pytest.mark.parametrize("value", ["90071992547409930", None, True, [1, "x"], {"a": [None, {}]}])
 def test_other_values_pass(value: Any) -> None:
-    assert checked_json(column("doc", "jsonb"), value) is value
+    assert checked_json(ITEMS, column("doc", "jsonb"), value) is value
 
 
 @pytest.mark.parametrize("type_name", ["float4", "float8"])
 def test_columns_of_floats_take_every_number(type_name: str) -> None:
-    assert checked_json(column("ratio", type_name), 1e300) == 1e300
+    assert checked_json(ITEMS, column("ratio", type_name), 1e300) == 1e300

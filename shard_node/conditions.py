@@ -32,21 +32,28 @@ _COMPARISONS: dict[int, sql.SQL] = {
 }
 JSON_TYPES = frozenset({"json", "jsonb"})
 
+# PostgreSQL takes 65,535 parameters a statement, but long before that, building and parsing it keeps others waiting.
+# A list for IN is one parameter, however long.
+MAX_COMPARISONS = 1000
+
 
 def where_clause(table: Table, conditions: Sequence[shard_node_pb2.Condition], alias: str | None = None) -> Fragment:
     """A boolean expression (without the word WHERE) that joins the conditions by AND, and its parameters.
 
     Columns are qualified by `alias` if it is given. No conditions give TRUE. Raises UnknownColumn, InvalidRequest (an
-    unknown operator, a value that the operator does not take) and InvalidValue (text with a NUL).
+    unknown operator, a value that the operator does not take, more than MAX_COMPARISONS) and InvalidValue (text with a
+    NUL).
     """
     if not conditions:
         return sql.SQL("TRUE"), []
+    _check_number(len(conditions))
     expressions: list[sql.Composable] = []
     parameters: list[object] = []
     for condition in conditions:
         expression, values = _condition(table, condition, alias)
         expressions.append(expression)
         parameters.extend(values)
+        _check_number(len(parameters))
     return sql.SQL(" AND ").join(expressions), parameters
 
 
@@ -96,6 +103,7 @@ def _membership_one_by_one(column: Column, name: sql.Composable, elements: Seque
     """Membership for values of which PostgreSQL makes no array: arrays and composites."""
     if not elements:
         return sql.SQL("FALSE"), []
+    _check_number(len(elements))
     operands: list[sql.Composable] = []
     parameters: list[object] = []
     for element in elements:
@@ -103,6 +111,14 @@ def _membership_one_by_one(column: Column, name: sql.Composable, elements: Seque
         operands.append(operand)
         parameters.extend(values)
     return sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(operands)), parameters
+
+
+def _check_number(comparisons: int) -> None:
+    if comparisons > MAX_COMPARISONS:
+        raise errors.InvalidRequest(
+            f"a statement takes {MAX_COMPARISONS} comparisons at most",
+            hint="Compare a column with many plain values by one IN.",
+        )
 
 
 def _operand(column: Column, value_json: bytes) -> Fragment:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors as postgres
 
+from catalog.model import TableName
 from crosskey import errors
 
 PLACEMENT_CHECK = "crosskey_placement"
@@ -107,6 +108,22 @@ def translated() -> Iterator[None]:
         known = from_postgres(error)
         if known is None:
             raise
+        raise known from error
+
+
+@contextmanager
+def naming_table(table: TableName) -> Iterator[None]:
+    """Names the table that a statement is about in errors that do not: PostgreSQL does not say whose a value was."""
+    try:
+        yield
+    except errors.CrosskeyError as error:
+        error.metadata.setdefault("table", str(table))
+        raise
+    except (psycopg.DataError, psycopg.ProgrammingError) as error:
+        known = from_postgres(error)
+        if known is None:
+            raise
+        known.metadata.setdefault("table", str(table))
         raise known from error
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
+from catalog.model import Table
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
 from shard_node import auditing, reading, recovery, sorting
 from shard_node.database import Connection, Database
 from shard_node.introspection import inspect_schema
-from shard_node.postgres_errors import translated
+from shard_node.postgres_errors import naming_table, translated
 from shard_node.shard_schema import ShardSchema, no_schema, read_schema
 from shard_node.startup import ShardIdentity
 from shard_node.transactions import ShardTransaction, run_locally
@@ -134,18 +135,18 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
 
     @override
     async def Read(self, request: proto.ReadRequest, context: Context) -> proto.ReadResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            return await reading.read(connection, schema.table(request.table), request)
+        async with self._reading_table(request) as (connection, table):
+            return await reading.read(connection, table, request)
 
     @override
     async def CountRows(self, request: proto.CountRowsRequest, context: Context) -> proto.CountRowsResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            return await reading.count_rows(connection, schema.table(request.table), request)
+        async with self._reading_table(request) as (connection, table):
+            return await reading.count_rows(connection, table, request)
 
     @override
     async def Sort(self, request: proto.SortRequest, context: Context) -> proto.SortResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            return await sorting.sort(connection, schema.table(request.table), request)
+        async with self._reading_table(request) as (connection, table):
+            return await sorting.sort(connection, table, request)
 
     @override
     async def AuditShard(
@@ -175,6 +176,16 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
                 raise no_schema()
             with translated():
                 yield connection, schema
+
+    @asynccontextmanager
+    async def _reading_table(
+        self, request: proto.ReadRequest | proto.CountRowsRequest | proto.SortRequest
+    ) -> AsyncIterator[tuple[Connection, Table]]:
+        """A connection and the table for a read of one table. Raises as `_reading`, and UnknownTable."""
+        async with self._reading(request.shard) as (connection, schema):
+            table = schema.table(request.table)
+            with naming_table(table.name):
+                yield connection, table
 
     def _transaction(self, connection: Connection, schema: ShardSchema | None) -> ShardTransaction:
         return ShardTransaction(connection, schema, self._identity.shard, self._identity.shards)

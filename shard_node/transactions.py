@@ -12,12 +12,12 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.model import Database
+from catalog.model import Database, Table
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node import guard_queries, installation, statements
 from shard_node.database import Connection
-from shard_node.postgres_errors import translated, unknown_if_lost
+from shard_node.postgres_errors import naming_table, translated, unknown_if_lost
 from shard_node.shard_schema import ShardSchema, no_schema
 from shard_node.sql_names import table_identifier
 
@@ -89,10 +89,7 @@ class ShardTransaction:
             await self._connection.execute(begin, prepare=False)
 
     async def _run_statement(self, run: proto.RunStatement) -> proto.CommandResult:
-        table = self._schema.table(run.table)
-        if run.lock_table:
-            await lock_table(self._connection, run, self._schema)
-        count, rows = await execute_statement(self._connection, statements.build(table, run))
+        count, rows = await execute_statement(self._connection, self._schema, run)
         return proto.CommandResult(count=count, rows_json=rows, effects=await self._settle())
 
     async def _pin(self, pin: proto.PinParents) -> proto.CommandResult:
@@ -206,7 +203,7 @@ async def run_locally(
         try:
             if single:
                 with unknown_if_lost():
-                    count, rows = await execute_statement(connection, _build(schema, runs[0]))
+                    count, rows = await execute_statement(connection, schema, runs[0])
                 return _with_blanks(commands, [proto.CommandResult(count=count, rows_json=rows)])
             return await _run_in_block(connection, schema, commands, runs)
         except psycopg.errors.ForeignKeyViolation:
@@ -223,9 +220,7 @@ async def _run_in_block(
     results = []
     await connection.execute(b"BEGIN")
     for run in runs:
-        if run.lock_table:
-            await lock_table(connection, run, schema)
-        count, rows = await execute_statement(connection, _build(schema, run))
+        count, rows = await execute_statement(connection, schema, run)
         results.append(proto.CommandResult(count=count, rows_json=rows))
     with unknown_if_lost():
         await uninterrupted(connection.execute(b"COMMIT"))
@@ -242,27 +237,27 @@ def _with_blanks(
     ]
 
 
-def _build(schema: ShardSchema, run: proto.RunStatement) -> statements.Statement:
-    return statements.build(schema.table(run.table), run)
-
-
-async def execute_statement(connection: Connection, statement: statements.Statement) -> tuple[int, bytes]:
-    """Runs a statement of statements.py: how many rows it changed, and them as a JSON array."""
-    text, parameters = statement
-    cursor = await connection.execute(text, parameters)
-    row = await cursor.fetchone()
+async def execute_statement(connection: Connection, schema: ShardSchema, run: proto.RunStatement) -> tuple[int, bytes]:
+    """Runs a statement: how many rows it changed, and them as a JSON array."""
+    table = schema.table(run.table)
+    with naming_table(table.name):
+        if run.lock_table:
+            await _lock(connection, table)
+        text, parameters = statements.build(table, run)
+        cursor = await connection.execute(text, parameters)
+        row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
     count, rows = row
     return count, b"[]" if rows is None else rows.encode()
 
 
-async def lock_table(connection: Connection, run: proto.RunStatement, schema: ShardSchema) -> None:
+async def _lock(connection: Connection, table: Table) -> None:
     """Keeps other writers from a reference table, so that all shards run the same statements in the same order.
 
     Readers and foreign-key checks go on.
     """
-    table = table_identifier(schema.table(run.table).name)
-    await connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table), ())
+    lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table_identifier(table.name))
+    await connection.execute(lock, ())
 
 
 async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:

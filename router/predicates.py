@@ -106,5 +106,5 @@ def _not_a_key(table: Table, given: Sequence[str], keys: Sequence[Sequence[str]]
         f'the key of a row of "{table.name}" is {choices or "missing: the table has no unique key"},'
         f" not ({', '.join(given)})",
         table=str(table.name),
-        columns=", ".join(given),
+        columns=", ".join(given) or None,
     )

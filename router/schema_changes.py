@@ -41,12 +41,17 @@ async def apply_schema(
 
 
 def _plan(database: Database) -> Plan:
+    if not database.tables:
+        raise errors.SchemaRefused("the schema has no tables")
     try:
         return plan_schema(database)
     except SchemaRefused as refused:
         first = refused.refusals[0]
         raise errors.SchemaRefused(
-            str(refused), table=first.table, constraint=first.constraint, columns=first.column
+            str(refused),
+            table=first.table or None,
+            constraint=first.constraint or None,
+            columns=first.column or None,
         ) from refused
 
 

@@ -82,26 +82,31 @@ def _refuse_form(key: ForeignKey) -> Iterator[Refusal]:
 
 
 def _refuse_moves(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:
-    """Actions that would change what places the child's row: it would have to move to another shard."""
-    locators = [column for column in key.columns if column in child.locators]
-    for column in locators:
+    """Actions that would move the child's row to another shard, where its id would carry the wrong slot.
+
+    ON UPDATE CASCADE from what places the parent is let through: it is the usual clause, and seldom carried out.
+    """
+    if child.slot_column is None:
+        return
+    for column, parent_column in _pairs(key):
+        if column not in child.locators:
+            continue
         if _delete_changes(key, column):
-            yield _refuse_move(key, f"ON DELETE {key.on_delete}", column)
-        if key.on_update in ("SET NULL", "SET DEFAULT"):
-            yield _refuse_move(key, f"ON UPDATE {key.on_update}", column)
-    if key.on_update == "CASCADE":
-        for column, parent_column in _pairs(key):
-            # A parent's own locator never gets a value of another slot, so following it moves nothing.
-            if column in locators and parent_column not in parent.locators:
-                yield _refuse_move(key, "ON UPDATE CASCADE", column)
+            yield _refuse_move(key, child, f"ON DELETE {key.on_delete}", column)
+        follows = key.on_update == "CASCADE" and parent_column not in parent.locators
+        if follows or key.on_update in ("SET NULL", "SET DEFAULT"):
+            yield _refuse_move(key, child, f"ON UPDATE {key.on_update}", column)
 
 
 def _delete_changes(key: ForeignKey, column: str) -> bool:
     return key.on_delete in ("SET NULL", "SET DEFAULT") and column in (key.on_delete_columns or key.columns)
 
 
-def _refuse_move(key: ForeignKey, action: str, column: str) -> Refusal:
-    why = f'{action} would change "{column}", which places the row, so the row would have to move to another shard'
+def _refuse_move(key: ForeignKey, child: TablePlan, action: str, column: str) -> Refusal:
+    why = (
+        f'{action} would change "{column}" and so the shard of the row, but "{child.slot_column}" carries the slot that'
+        " the row has now"
+    )
     return refuse_key(key, f"{why}; use another action", column=column)
 
 

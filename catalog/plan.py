@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from catalog.model import ForeignKey, Table, TableName
+from catalog.model import Column, ForeignKey, Table, TableName
 
 Placement = Literal["sharded", "reference"]
 
@@ -22,6 +22,13 @@ class TablePlan(msgspec.Struct, frozen=True):
     placement: Placement
     shard_key: str | None = None
     slot_column: str | None = None
+
+    @property
+    def shard_key_column(self) -> Column:
+        """The column that places a row; only for a sharded table."""
+        column = self.table.column(self.shard_key or "")
+        assert column is not None, f"{self.table.name} is not sharded"
+        return column
 
     @property
     def locators(self) -> tuple[str, ...]:

@@ -179,18 +179,13 @@ class DistributedTransaction:
             if not effects:
                 return
             await self._resolve([_missing(shard, effect) for shard, effect in effects if effect.kind == _MISSING])
-            results = await self._change_shadows([effect for _, effect in effects if effect.kind != _MISSING])
+            results = await self._send_effects([effect for _, effect in effects if effect.kind != _MISSING])
         raise RuntimeError("the effects of a statement do not end")
 
-    async def _change_shadows(self, effects: Iterable[proto.Effect]) -> dict[int, Results]:
+    async def _send_effects(self, effects: Iterable[proto.Effect]) -> dict[int, Results]:
         commands: dict[int, list[proto.Command]] = defaultdict(list)
         for effect in effects:
-            change = proto.ChangeShadows(
-                referenced_key=effect.referenced_key,
-                old_keys_json=effect.keys_json,
-                new_keys_json=effect.new_keys_json,
-            )
-            commands[effect.shard].append(proto.Command(change_shadows=change))
+            commands[effect.shard].append(_command_for(effect))
         return await self._send_all(commands)
 
     async def _resolve(self, missing: Sequence[MissingParents]) -> None:
@@ -239,6 +234,23 @@ def pin_command(parents: MissingParents) -> proto.Command:
 def shadow_command(referenced_key: str, keys_json: bytes) -> proto.Command:
     """Adds shadows, on the children's shard."""
     return proto.Command(add_shadows=proto.AddShadows(referenced_key=referenced_key, keys_json=keys_json))
+
+
+def _command_for(effect: proto.Effect) -> proto.Command:
+    """What carries out an effect on its shard; parents that are missing there take more than one command."""
+    match effect.kind:
+        case proto.Effect.KIND_ROWS_MOVED:
+            place = proto.PlaceRows(table=effect.referenced_key, rows_json=effect.keys_json)
+            return proto.Command(place_rows=place)
+        case proto.Effect.KIND_PINS_MOVED:
+            restore = proto.RestorePins(
+                referenced_key=effect.referenced_key, keys_json=effect.keys_json, shards_json=effect.new_keys_json
+            )
+            return proto.Command(restore_pins=restore)
+    change = proto.ChangeShadows(
+        referenced_key=effect.referenced_key, old_keys_json=effect.keys_json, new_keys_json=effect.new_keys_json
+    )
+    return proto.Command(change_shadows=change)
 
 
 def says_rolled_back(error: errors.CrosskeyError) -> bool:

@@ -90,7 +90,7 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     """One part for each shard that may hold rows to change.
 
     Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key, nothing to set),
-    UnknownColumn, NumberNotExact and ShardKeyChange.
+    UnknownColumn, and NumberNotExact.
     """
     table = view.table(request.table)
     predicates = _selection(table.table, request)
@@ -98,7 +98,6 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     if not values:
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
     _check_rows(table.table, [values])
-    _check_stays(table, values)
     columns = _in_table_order(table.table, values.keys())
     update = shard_node_pb2.UpdateRows(
         where=to_conditions(predicates), columns=columns, set_json=_encoder.encode(values)
@@ -210,19 +209,6 @@ def _selection(
             f'the request on "{request.table}" has {given}; it takes one of them', table=request.table
         )
     return check_key(table, request.key) if by_key else check_predicates(table, request.where)
-
-
-def _check_stays(table: TablePlan, values: Row) -> None:
-    """Raises ShardKeyChange if the values could move a row to another shard."""
-    for name in table.locators:
-        if name in values:
-            raise errors.ShardKeyChange(
-                f'column "{name}" of relation "{table.table.name.name}" says where its rows live;'
-                " changing it is not supported yet",
-                table=str(table.table.name),
-                columns=name,
-                hint="Delete the row and insert it anew.",
-            )
 
 
 def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:

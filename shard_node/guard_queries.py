@@ -26,9 +26,9 @@ FROM taken GROUP BY kind, referenced_key, shard ORDER BY kind DESC, referenced_k
 
 
 class Effects(msgspec.Struct, frozen=True):
-    """What a statement means for one shard and one referenced key; keys are JSON arrays.
+    """What a statement means for one shard and one referenced key, or table; keys are JSON arrays.
 
-    `kind` is an Effect.Kind; `new_keys` matches `old_keys` one by one, for re-keyed parents only.
+    `kind` is an Effect.Kind or guards.MISPLACED; `new_keys` matches `old_keys` one by one where it means something.
     """
 
     kind: int
@@ -87,6 +87,28 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
         " AND p.{pin_shard} = %s ORDER BY {parent_columns} FOR KEY SHARE OF p) held"
     ).format(**names)
     return insert.as_bytes(), lock.as_bytes()
+
+
+async def restore_pins(connection: Connection, referenced: ReferencedKey, keys: str, shards: str) -> None:
+    """Pins parents that moved here, each for the shard that stands at its place among `shards`."""
+    await connection.execute(_restore_text(referenced), (keys, shards))
+
+
+@lru_cache
+def _restore_text(referenced: ReferencedKey) -> bytes:
+    return (
+        sql.SQL(
+            "INSERT INTO {pin} ({columns}, {pin_shard}) SELECT {columns}, pinned_for::integer FROM ROWS FROM"
+            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements_text(%s)) AS k({columns}, pinned_for)"
+        )
+        .format(
+            pin=table_identifier(referenced.pin),
+            shadow=table_identifier(referenced.shadow),
+            columns=column_list(referenced.columns),
+            pin_shard=identifier(PIN_SHARD),
+        )
+        .as_bytes()
+    )
 
 
 async def repin(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> None:

@@ -2,7 +2,7 @@
 
 On the child's shard each child's foreign key points to a *shadow*, on the parent's shard each referencing shard holds a
 *pin*. Triggers note in `crosskey.effect` what a statement means for other shards; they do so only in a coordinated
-transaction (`crosskey.coordinated = 'on'`). In any other one, the same foreign keys simply refuse.
+transaction (`crosskey.coordinated = 'on'`). In any other one, the same foreign keys and checks simply refuse.
 
 Statements are to be executed with parameters, if only an empty sequence of them (see identifiers.py).
 """
@@ -24,10 +24,16 @@ from shard_node.sql_names import column_list, columns_equal, json_object, table_
 PIN_SHARD = "crosskey_shard"
 PIN_CONSTRAINT = "crosskey_pinned"
 COORDINATED = "current_setting('crosskey.coordinated', true) = 'on'"
+RELOCATING = "current_setting('crosskey.relocating', true) = 'on'"
+"""Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
+
+MISPLACED = -1
+"""The kind, in crosskey.effect, of rows that no longer belong here; the node turns it into Effect.KIND_ROWS_MOVED."""
 
 _MISSING = shard_node_pb2.Effect.KIND_PARENT_MISSING
 _DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
 _REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
+_PINS_MOVED = shard_node_pb2.Effect.KIND_PINS_MOVED
 
 _SLOT_ARGUMENT_TYPES = {"int2": "bigint", "int4": "bigint", "int8": "bigint", "uuid": "uuid"}
 
@@ -51,9 +57,11 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from _shadow_and_pin(referenced)
     for key in plan.keys:
         yield from _deferrable(key) if key.kind == "local" else _repointed(plan, key)
+    for referenced in plan.referenced_keys:
+        yield from _shadow_triggers(plan, referenced, shards)
     for table in plan.tables:
         yield from _placement_checks(table, shard, shards)
-        yield from _triggers(plan, table, shards)
+        yield from _triggers(plan, table, shard, shards)
 
 
 def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
@@ -116,15 +124,19 @@ def _delete_action(foreign_key: ForeignKey) -> sql.Composed:
 
 
 def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
-    """Nobody, not even psql, can put a row on a shard that it does not belong to."""
+    """Nobody, not even psql, can put a row on a shard that it does not belong to.
+
+    In a coordinated transaction it may stand there until the end of the statement: then it is moved.
+    """
     if plan.shard_key is None:
         return
     shard_key = _column(plan, plan.shard_key)
     checks = [
-        sql.SQL("ADD CONSTRAINT {} CHECK ({} = {})").format(
+        sql.SQL("ADD CONSTRAINT {} CHECK ({} = {} OR {})").format(
             identifier(postgres_errors.PLACEMENT_CHECK),
             shard_of(shard_key, identifier(shard_key.name), shards),
             literal(shard),
+            sql.SQL(COORDINATED),
         )
     ]
     if plan.slot_column is not None:
@@ -145,17 +157,19 @@ def _column(plan: TablePlan, name: str) -> Column:
     return column
 
 
-def _triggers(plan: Plan, table: TablePlan, shards: int) -> Iterable[sql.Composed]:
+def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     name = table.table.name
     outgoing = [key for key in plan.keys if key.kind == "cross-shard" and key.foreign_key.table == name]
     incoming = [key for key in plan.referenced_keys if key.parent == name]
-    if outgoing:
-        body = [_note_missing(plan, key, shards) for key in outgoing]
-        yield _trigger_function("missing", name, body)
+    arrivals = [_note_missing(plan, key, shards) for key in outgoing]
+    if table.shard_key is not None:
+        arrivals.append(_note_misplaced(name, _column(table, table.shard_key), shard, shards))
+    if arrivals:
+        yield _trigger_function("arrived", name, arrivals)
         for event in ("INSERT", "UPDATE"):
-            yield _statement_trigger("missing", name, event, "NEW TABLE AS new_rows")
+            yield _statement_trigger("arrived", name, event, "NEW TABLE AS new_rows")
     if incoming:
-        yield _trigger_function("departed", name, [_note_departed(key) for key in incoming])
+        yield _trigger_function("departed", name, [_note_departed(table, key, shards) for key in incoming])
         yield _statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows")
     for place, referenced in enumerate(incoming):
         yield _trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
@@ -166,24 +180,55 @@ def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
     """Notes the parents of new or changed children that have no shadow here."""
     foreign_key = key.foreign_key
     referenced = plan.referenced_key(key.referenced_key or "")
-    parent = next(table for table in plan.tables if table.table.name == referenced.parent)
     pairs = dict(zip(foreign_key.parent_columns, foreign_key.columns, strict=True))
     values = sql.SQL(", ").join(
         sql.SQL("n.{} AS {}").format(identifier(pairs[column]), identifier(column)) for column in referenced.columns
     )
+    wanted = sql.SQL("(SELECT DISTINCT {values} FROM new_rows n)").format(values=values)
+    return _note_unshadowed(plan, referenced, shards, wanted, _all_given(referenced.columns, "k"))
+
+
+def _note_unshadowed(
+    plan: Plan, referenced: ReferencedKey, shards: int, wanted: sql.Composable, condition: sql.Composable
+) -> sql.Composed:
+    """Notes as missing those of the keys `wanted` (a table called k) that meet the condition and have no shadow."""
+    parent = next(table for table in plan.tables if table.table.name == referenced.parent)
     return sql.SQL(
         "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
-        " SELECT {kind}, {id}, {shard}, {key} FROM (SELECT DISTINCT {values} FROM new_rows n) k"
-        " WHERE {complete} AND NOT EXISTS (SELECT FROM {shadow} s WHERE {same});"
+        " SELECT {kind}, {id}, {shard}, {key} FROM {wanted} k"
+        " WHERE ({condition}) AND NOT EXISTS (SELECT FROM {shadow} s WHERE {same});"
     ).format(
         kind=literal(_MISSING),
         id=literal(referenced.id),
         shard=shard_of(_column(parent, referenced.locator), identifier("k", referenced.locator), shards),
         key=json_object(referenced.columns, "k"),
-        values=values,
-        complete=_all_given(referenced.columns, "k"),
+        wanted=wanted,
+        condition=condition,
         shadow=table_identifier(referenced.shadow),
         same=columns_equal(referenced.columns, "s", "k"),
+    )
+
+
+def _shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iterable[sql.Composed]:
+    """A NO ACTION key lets its parent go if it is back by the time of the check: its children ask for it once more."""
+    keys = [key.foreign_key for key in plan.keys if key.referenced_key == referenced.id]
+    for event, waiting in (
+        ("DELETE", [key for key in keys if key.on_delete == "NO ACTION"]),
+        ("UPDATE", [key for key in keys if key.on_update == "NO ACTION"]),
+    ):
+        if waiting:
+            purpose = f"left_by_{event.lower()}"
+            condition = sql.SQL(" OR ").join(_has_children(key) for key in waiting)
+            note = _note_unshadowed(plan, referenced, shards, sql.SQL("old_rows"), condition)
+            yield _trigger_function(purpose, referenced.shadow, [note])
+            yield _statement_trigger(purpose, referenced.shadow, event, "OLD TABLE AS old_rows")
+
+
+def _has_children(key: ForeignKey) -> sql.Composed:
+    pairs = zip(key.columns, key.parent_columns, strict=True)
+    same = (sql.SQL("c.{} = k.{}").format(identifier(column), identifier(parent)) for column, parent in pairs)
+    return sql.SQL("EXISTS (SELECT FROM {} c WHERE {})").format(
+        table_identifier(key.table), sql.SQL(" AND ").join(same)
     )
 
 
@@ -191,20 +236,42 @@ def _all_given(columns: Sequence[str], alias: str) -> sql.Composed:
     return sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(identifier(alias, column)) for column in columns)
 
 
-def _note_departed(referenced: ReferencedKey) -> sql.Composed:
-    """Removes the pins of deleted parents and notes them.
+def _note_misplaced(table: TableName, shard_key: Column, shard: int, shards: int) -> sql.Composed:
+    """Notes the shard keys of rows that belong to another shard: all rows here that have them are to move there."""
+    belongs = shard_of(shard_key, identifier("k", shard_key.name), shards)
+    return sql.SQL(
+        "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
+        " SELECT {kind}, {table}, {belongs}, {key} FROM (SELECT DISTINCT n.{column} FROM new_rows n) k"
+        " WHERE {belongs} <> {shard};"
+    ).format(
+        kind=literal(MISPLACED),
+        table=literal(table.qualified),
+        belongs=belongs,
+        key=json_object([shard_key.name], "k"),
+        column=identifier(shard_key.name),
+        shard=literal(shard),
+    )
+
+
+def _note_departed(parent: TablePlan, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    """Removes the pins of parents that went and notes them: deleted ones, or ones that move to another shard.
 
     A trigger function sees what was committed while its statement waited; a CTE of the statement itself would not.
     """
     return sql.SQL(
         "WITH gone AS (DELETE FROM {pin} p USING old_rows o WHERE {same} RETURNING p.*)"
-        " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
-        " SELECT {kind}, {id}, gone.{pin_shard}, {key} FROM gone;"
+        " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
+        " SELECT CASE WHEN {relocating} THEN {moved} ELSE {deleted} END, {id},"
+        " CASE WHEN {relocating} THEN {new_shard} ELSE gone.{pin_shard} END, {key}, to_json(gone.{pin_shard})"
+        " FROM gone;"
     ).format(
         pin=table_identifier(referenced.pin),
         same=columns_equal(referenced.columns, "p", "o"),
-        kind=literal(_DELETED),
+        relocating=sql.SQL(RELOCATING),
+        moved=literal(_PINS_MOVED),
+        deleted=literal(_DELETED),
         id=literal(referenced.id),
+        new_shard=shard_of(_column(parent, referenced.locator), identifier("gone", referenced.locator), shards),
         pin_shard=identifier(PIN_SHARD),
         key=json_object(referenced.columns, "gone"),
     )

@@ -11,8 +11,8 @@ from psycopg import sql
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.database import Connection
+from shard_node.execution import uninterrupted
 from shard_node.postgres_errors import translated
-from shard_node.transactions import uninterrupted
 
 # Abort decisions outlive by far any transaction that could still try to commit (see MAX_GID_AGE_SECONDS).
 ABORT_RETENTION = "1 day"

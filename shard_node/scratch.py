@@ -43,7 +43,8 @@ async def _drop(dsn: str, name: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await _roll_back_prepared(connection, make_conninfo(dsn, dbname=name), name)
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user", (name,)
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
+            (name,),
         )
         # Not WITH (FORCE): it fails where autovacuum is at work, which PostgreSQL ends and waits for by itself.
         await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))

@@ -16,10 +16,11 @@ from crosskey.v1 import shard_node_pb2_grpc
 from shard_node import auditing, reading, recovery, sorting
 from shard_node.database import Connection, Database
 from shard_node.introspection import inspect_schema
+from shard_node.local_transaction import run_locally
 from shard_node.postgres_errors import naming_table, translated
 from shard_node.shard_schema import ShardSchema, no_schema, read_schema
 from shard_node.startup import ShardIdentity
-from shard_node.transactions import ShardTransaction, run_locally
+from shard_node.transactions import ShardTransaction
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from psycopg import sql
 
 from catalog.model import Database, ForeignKey, Table
-from catalog.plan import Plan, ReferencedKey
+from catalog.plan import Plan, ReferencedKey, TablePlan
 from catalog.planning import plan_schema
 from crosskey import errors
 from shard_node.database import Connection
@@ -35,6 +36,22 @@ class ShardSchema:
         if table is None:
             raise errors.UnknownTable(f'relation "{qualified_name}" does not exist', table=qualified_name)
         return table
+
+    def placed_table(self, qualified_name: str) -> TablePlan:
+        """The plan of the table of that `schema.name`. Raises UnknownTable."""
+        plan = self.plan.table(self.table(qualified_name).name)
+        assert plan is not None, f"every table has a plan, {qualified_name} too"
+        return plan
+
+    @cached_property
+    def local_parents(self) -> Mapping[str, frozenset[str]]:
+        """For each table, the tables that it references by local keys, itself left out."""
+        parents: dict[str, set[str]] = {name: set() for name in self._tables}
+        for key in self.plan.keys:
+            child, parent = key.foreign_key.table.qualified, key.foreign_key.parent.qualified
+            if key.kind == "local" and child != parent:
+                parents[child].add(parent)
+        return {child: frozenset(names) for child, names in parents.items()}
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises InvalidRequest."""

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import sql
 
-from catalog.model import Database, Table
+from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node import guard_queries, installation, statements
+from shard_node import guard_queries, guards, installation, moving
 from shard_node.database import Connection
-from shard_node.postgres_errors import naming_table, translated, unknown_if_lost
+from shard_node.execution import execute_statement, uninterrupted
+from shard_node.postgres_errors import translated, unknown_if_lost
 from shard_node.shard_schema import ShardSchema, no_schema
-from shard_node.sql_names import table_identifier
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
-_DELETED = proto.Effect.KIND_PARENT_DELETED
 _REKEYED = proto.Effect.KIND_PARENT_REKEYED
+_PINS_MOVED = proto.Effect.KIND_PINS_MOVED
 
 # A gid carries its time. A coordinator that was paused for longer than this finds its decision refused, and abort
 # decisions are kept for much longer than this, so that none is forgotten while a transaction could still commit.
 MAX_GID_AGE_SECONDS = 600
 
 _GID = re.compile(r"crosskey:[A-Za-z0-9_.-]{1,64}:[0-9]{1,5}:(?P<id>[0-9a-f]{32})(?::[0-9]{1,5})?")
-
-Answer = TypeVar("Answer")
 
 
 class ShardTransaction:
@@ -48,6 +45,18 @@ class ShardTransaction:
         self._shards = shards
         self._begun = False
         self._unresolved: list[guard_queries.Effects] = []
+        self._handlers: dict[str, Callable[[Any], Awaitable[proto.CommandResult]]] = {
+            "run": self._run_statement,
+            "pin": self._pin,
+            "add_shadows": self._add_shadows,
+            "change_shadows": self._change_shadows,
+            "check": self._check,
+            "install_schema": self._install,
+            "place_rows": self._place_rows,
+            "restore_pins": self._restore_pins,
+            "prepare": self._prepare,
+            "commit": self._commit,
+        }
         self.finished = False
 
     @property
@@ -61,26 +70,11 @@ class ShardTransaction:
         if self.finished:
             raise errors.InvalidRequest("the transaction is finished already")
         kind = command.WhichOneof("command")
+        if kind is None:
+            raise errors.InvalidRequest("a command is empty")
         with translated():
             await self._begin()
-            match kind:
-                case "run":
-                    return await self._run_statement(command.run)
-                case "pin":
-                    return await self._pin(command.pin)
-                case "add_shadows":
-                    return await self._add_shadows(command.add_shadows)
-                case "change_shadows":
-                    return await self._change_shadows(command.change_shadows)
-                case "check":
-                    return await self._check()
-                case "install_schema":
-                    return await self._install(command.install_schema)
-                case "prepare":
-                    return await self._prepare(command.prepare.gid)
-                case "commit":
-                    return await self._commit(command.commit.decision_gid)
-        raise errors.InvalidRequest("a command is empty")
+            return await self._handlers[kind](getattr(command, kind))
 
     async def _begin(self) -> None:
         if not self._begun:
@@ -111,7 +105,19 @@ class ShardTransaction:
         )
         return proto.CommandResult(effects=await self._settle())
 
-    async def _check(self) -> proto.CommandResult:
+    async def _place_rows(self, place: proto.PlaceRows) -> proto.CommandResult:
+        """Rows that moved here; what they reference over shards is noted as for any other insert."""
+        insert = moving.placement(self._schema.table(place.table), place.rows_json)
+        return await self._run_statement(proto.RunStatement(table=place.table, insert=insert))
+
+    async def _restore_pins(self, restore: proto.RestorePins) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(restore.referenced_key)
+        await guard_queries.restore_pins(
+            self._connection, referenced, restore.keys_json.decode(), restore.shards_json.decode()
+        )
+        return proto.CommandResult()
+
+    async def _check(self, _: proto.CheckConstraints) -> proto.CommandResult:
         """Checks what waited for the end of the statement."""
         await self._retry_unresolved()
         if self._schema.check_statement:
@@ -123,17 +129,17 @@ class ShardTransaction:
         await installation.install(self._connection, install.sql, description, shard=self._shard, shards=self._shards)
         return proto.CommandResult()
 
-    async def _prepare(self, gid: str) -> proto.CommandResult:
-        _gid_time(gid)
+    async def _prepare(self, prepare: proto.Prepare) -> proto.CommandResult:
+        _gid_time(prepare.gid)
         effects = await self._check_all()
         if effects:
             return proto.CommandResult(effects=effects)
-        text = sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(gid))
+        text = sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(prepare.gid))
         await uninterrupted(self._finish(text.as_bytes()))
         return proto.CommandResult()
 
-    async def _commit(self, decision_gid: str) -> proto.CommandResult:
-        decision = _decision(decision_gid) if decision_gid else sql.SQL("")
+    async def _commit(self, commit: proto.Commit) -> proto.CommandResult:
+        decision = _decision(commit.decision_gid) if commit.decision_gid else sql.SQL("")
         effects = await self._check_all()
         if effects:
             return proto.CommandResult(effects=effects)
@@ -155,8 +161,17 @@ class ShardTransaction:
     async def _settle(self) -> list[proto.Effect]:
         """Carries out the effects on this shard until there are none, and answers those on others."""
         foreign: list[proto.Effect] = []
-        while effects := await guard_queries.take_effects(self._connection):
+        misplaced: dict[str, list[str]] = defaultdict(list)
+        while (effects := await guard_queries.take_effects(self._connection)) or misplaced:
+            if not effects:
+                # Only now has PostgreSQL done everything that the statement means for rows beside those that move.
+                moved = await moving.take_out(self._connection, self._schema, misplaced, self._shards)
+                foreign += [_rows_moved(rows) for rows in moved]
+                misplaced.clear()
             for effect in effects:
+                if effect.kind == guards.MISPLACED:
+                    misplaced[effect.referenced_key].append(effect.old_keys)
+                    continue
                 if effect.kind == _REKEYED:
                     referenced = self._schema.referenced_key(effect.referenced_key)
                     await guard_queries.repin(self._connection, referenced, effect.shard, effect.new_keys)
@@ -189,94 +204,22 @@ class ShardTransaction:
             await self._carry_out(effect)
 
 
-async def run_locally(
-    connection: Connection, schema: ShardSchema, commands: Sequence[proto.Command]
-) -> list[proto.CommandResult] | None:
-    """Runs statements and a plain commit with PostgreSQL's foreign keys alone, none of them deferred.
-
-    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key refused: it may
-    do so only because a shadow is missing or a pin is left, so the commands must be run again as a ShardTransaction.
-    """
-    runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
-    single = len(runs) == 1 and not runs[0].lock_table
-    with translated():
-        try:
-            if single:
-                with unknown_if_lost():
-                    count, rows = await execute_statement(connection, schema, runs[0])
-                return _with_blanks(commands, [proto.CommandResult(count=count, rows_json=rows)])
-            return await _run_in_block(connection, schema, commands, runs)
-        except psycopg.errors.ForeignKeyViolation:
-            await connection.rollback()
-            return None
-
-
-async def _run_in_block(
-    connection: Connection,
-    schema: ShardSchema,
-    commands: Sequence[proto.Command],
-    runs: Sequence[proto.RunStatement],
-) -> list[proto.CommandResult]:
-    results = []
-    await connection.execute(b"BEGIN")
-    for run in runs:
-        count, rows = await execute_statement(connection, schema, run)
-        results.append(proto.CommandResult(count=count, rows_json=rows))
-    with unknown_if_lost():
-        await uninterrupted(connection.execute(b"COMMIT"))
-    return _with_blanks(commands, results)
-
-
-def _with_blanks(
-    commands: Sequence[proto.Command], results: Sequence[proto.CommandResult]
-) -> list[proto.CommandResult]:
-    """One result a command: an empty one for those that answer nothing."""
-    remaining = iter(results)
-    return [
-        next(remaining) if command.WhichOneof("command") == "run" else proto.CommandResult() for command in commands
-    ]
-
-
-async def execute_statement(connection: Connection, schema: ShardSchema, run: proto.RunStatement) -> tuple[int, bytes]:
-    """Runs a statement: how many rows it changed, and them as a JSON array."""
-    table = schema.table(run.table)
-    with naming_table(table.name):
-        if run.lock_table:
-            await _lock(connection, table)
-        text, parameters = statements.build(table, run)
-        cursor = await connection.execute(text, parameters)
-        row = await cursor.fetchone()
-    assert row is not None, "an aggregate answers one row"
-    count, rows = row
-    return count, b"[]" if rows is None else rows.encode()
-
-
-async def _lock(connection: Connection, table: Table) -> None:
-    """Keeps other writers from a reference table, so that all shards run the same statements in the same order.
-
-    Readers and foreign-key checks go on.
-    """
-    lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table_identifier(table.name))
-    await connection.execute(lock, ())
-
-
-async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
-    """Runs an operation to its end even if the caller is cancelled meanwhile: nothing stops a commit halfway."""
-    task = asyncio.ensure_future(operation)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
-
-
 def _to_proto(effect: guard_queries.Effects) -> proto.Effect:
     return proto.Effect(
         kind=proto.Effect.Kind.ValueType(effect.kind),
         referenced_key=effect.referenced_key,
         shard=effect.shard,
         keys_json=effect.old_keys.encode(),
-        new_keys_json=effect.new_keys.encode() if effect.kind == _REKEYED else b"",
+        new_keys_json=effect.new_keys.encode() if effect.kind in (_REKEYED, _PINS_MOVED) else b"",
+    )
+
+
+def _rows_moved(moved: moving.MovedRows) -> proto.Effect:
+    return proto.Effect(
+        kind=proto.Effect.KIND_ROWS_MOVED,
+        referenced_key=moved.table,
+        shard=moved.shard,
+        keys_json=moved.rows.encode(),
     )
 
 

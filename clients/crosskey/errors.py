@@ -16,7 +16,6 @@
     ├── InvalidPageToken
     ├── ShardKeyMissing
     ├── SlotMismatch
-    ├── ShardKeyChange
     ├── RowNotFound
     ├── Conflict                    a lock time-out, deadlock or serialization failure
     ├── ShardUnavailable
@@ -203,13 +202,6 @@ class SlotMismatch(CrosskeyError):
 
     reason = reasons.ERROR_REASON_SLOT_MISMATCH
     code = grpc.StatusCode.INVALID_ARGUMENT
-
-
-class ShardKeyChange(CrosskeyError):
-    """An update that would move a row to another shard."""
-
-    reason = reasons.ERROR_REASON_SHARD_KEY_CHANGE
-    code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class RowNotFound(CrosskeyError):

@@ -200,12 +200,6 @@ def test_a_write_to_a_reference_table_is_a_locked_part_for_each_shard() -> None:
     assert [(part.shard, part.statement.lock_table) for part in plan.parts] == [(0, True), (1, True), (2, True)]
 
 
-@pytest.mark.parametrize("name", ["id", "sender_id"])
-def test_an_update_may_not_set_what_places_the_row(name: str) -> None:
-    with pytest.raises(errors.ShardKeyChange, match=f'column "{name}" of relation "messages"'):
-        plan_update(VIEW, crosskey.update("messages", {name: user_on(0)}, where={"body": "x"}))
-
-
 @pytest.mark.parametrize(
     ("request_value", "message"),
     [

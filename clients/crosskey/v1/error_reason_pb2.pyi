@@ -52,8 +52,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A row without its shard key."""
     ERROR_REASON_SLOT_MISMATCH: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT. An id that carries another slot than its row's shard key."""
-    ERROR_REASON_SHARD_KEY_CHANGE: _ErrorReason.ValueType  # 14
-    """UNIMPLEMENTED. An update that would move a row to another shard."""
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 15
     """INVALID_ARGUMENT. A page token that is damaged, or of another query."""
     ERROR_REASON_ROW_NOT_FOUND: _ErrorReason.ValueType  # 16
@@ -120,8 +118,6 @@ ERROR_REASON_SHARD_KEY_MISSING: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT. A row without its shard key."""
 ERROR_REASON_SLOT_MISMATCH: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT. An id that carries another slot than its row's shard key."""
-ERROR_REASON_SHARD_KEY_CHANGE: ErrorReason.ValueType  # 14
-"""UNIMPLEMENTED. An update that would move a row to another shard."""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 15
 """INVALID_ARGUMENT. A page token that is damaged, or of another query."""
 ERROR_REASON_ROW_NOT_FOUND: ErrorReason.ValueType  # 16

@@ -275,6 +275,62 @@ class ChangeShadows(_message.Message):
 Global___ChangeShadows: _TypeAlias = ChangeShadows  # noqa: Y015
 
 @_typing.final
+class PlaceRows(_message.Message):
+    """On the new shard of moved rows: insert them exactly as they were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table as "schema.name"."""
+    rows_json: _builtins.bytes
+    """A JSON array of rows."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        rows_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceRows: _TypeAlias = PlaceRows  # noqa: Y015
+
+@_typing.final
+class RestorePins(_message.Message):
+    """On the new shard of moved parents: pin them again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    SHARDS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    keys_json: _builtins.bytes
+    """A JSON array of keys."""
+    shards_json: _builtins.bytes
+    """A JSON array of the shards that the pins are for, one for each key."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+        shards_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "referenced_key", b"referenced_key", "shards_json", b"shards_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestorePins: _TypeAlias = RestorePins  # noqa: Y015
+
+@_typing.final
 class CheckConstraints(_message.Message):
     """Check all constraints that wait for the end of the statement."""
 
@@ -377,6 +433,8 @@ class Command(_message.Message):
     INSTALL_SCHEMA_FIELD_NUMBER: _builtins.int
     PREPARE_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
+    PLACE_ROWS_FIELD_NUMBER: _builtins.int
+    RESTORE_PINS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___RunStatement:
         """Run a statement."""
@@ -409,6 +467,14 @@ class Command(_message.Message):
     def commit(self) -> Global___Commit:
         """Commit; the last command."""
 
+    @_builtins.property
+    def place_rows(self) -> Global___PlaceRows:
+        """Place moved rows."""
+
+    @_builtins.property
+    def restore_pins(self) -> Global___RestorePins:
+        """Pin moved parents again."""
+
     def __init__(
         self,
         *,
@@ -420,12 +486,14 @@ class Command(_message.Message):
         install_schema: Global___InstallSchema | None = ...,
         prepare: Global___Prepare | None = ...,
         commit: Global___Commit | None = ...,
+        place_rows: Global___PlaceRows | None = ...,
+        restore_pins: Global___RestorePins | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "prepare", b"prepare", "run", b"run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "prepare", b"prepare", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -451,6 +519,10 @@ class Effect(_message.Message):
         """Parents went: delete their shadows on `shard`."""
         KIND_PARENT_REKEYED: Effect._Kind.ValueType  # 3
         """Parents got new keys: change their shadows on `shard`; their pins have moved to the new keys already."""
+        KIND_ROWS_MOVED: Effect._Kind.ValueType  # 4
+        """Rows here got a shard key of `shard` and were taken out: place them there."""
+        KIND_PINS_MOVED: Effect._Kind.ValueType  # 5
+        """Parents were taken out with their rows: pin them again on `shard`, where the rows go."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind."""
@@ -463,6 +535,10 @@ class Effect(_message.Message):
     """Parents went: delete their shadows on `shard`."""
     KIND_PARENT_REKEYED: Effect.Kind.ValueType  # 3
     """Parents got new keys: change their shadows on `shard`; their pins have moved to the new keys already."""
+    KIND_ROWS_MOVED: Effect.Kind.ValueType  # 4
+    """Rows here got a shard key of `shard` and were taken out: place them there."""
+    KIND_PINS_MOVED: Effect.Kind.ValueType  # 5
+    """Parents were taken out with their rows: pin them again on `shard`, where the rows go."""
 
     KIND_FIELD_NUMBER: _builtins.int
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int
@@ -472,13 +548,15 @@ class Effect(_message.Message):
     kind: Global___Effect.Kind.ValueType
     """The kind."""
     referenced_key: _builtins.str
-    """Which referenced key."""
+    """Which referenced key; for KIND_ROWS_MOVED the table, as "schema.name"."""
     shard: _builtins.int
     """The other shard."""
     keys_json: _builtins.bytes
-    """A JSON array of keys."""
+    """A JSON array of keys; for KIND_ROWS_MOVED of rows."""
     new_keys_json: _builtins.bytes
-    """For KIND_PARENT_REKEYED: a JSON array of the new keys, one for each old one."""
+    """For KIND_PARENT_REKEYED: a JSON array of the new keys, one for each old one. For KIND_PINS_MOVED: a JSON array of
+    the shards that the pins are for, one for each key.
+    """
     def __init__(
         self,
         *,

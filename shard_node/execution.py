@@ -1,0 +1,52 @@
+"""Carrying out single statements on a connection, and operations that nothing may stop halfway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from psycopg import sql
+
+from catalog.model import Table
+from crosskey.v1 import shard_node_pb2 as proto
+from shard_node import statements
+from shard_node.database import Connection
+from shard_node.postgres_errors import naming_table
+from shard_node.shard_schema import ShardSchema
+from shard_node.sql_names import table_identifier
+
+Answer = TypeVar("Answer")
+
+
+async def execute_statement(connection: Connection, schema: ShardSchema, run: proto.RunStatement) -> tuple[int, bytes]:
+    """Runs a statement: how many rows it changed, and them as a JSON array."""
+    table = schema.table(run.table)
+    with naming_table(table.name):
+        if run.lock_table:
+            await _lock(connection, table)
+        text, parameters = statements.build(table, run)
+        cursor = await connection.execute(text, parameters)
+        row = await cursor.fetchone()
+    assert row is not None, "an aggregate answers one row"
+    count, rows = row
+    return count, b"[]" if rows is None else rows.encode()
+
+
+async def _lock(connection: Connection, table: Table) -> None:
+    """Keeps other writers from a reference table, so that all shards run the same statements in the same order.
+
+    Readers and foreign-key checks go on.
+    """
+    lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table_identifier(table.name))
+    await connection.execute(lock, ())
+
+
+async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
+    """Runs an operation to its end even if the caller is cancelled meanwhile: nothing stops a commit halfway."""
+    task = asyncio.ensure_future(operation)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ class Refusal:
     table: str
 
 
-Outcome: TypeAlias = list[Answer] | Refusal
+Outcome: TypeAlias = Sequence[Answer] | Refusal
 """One answer for each statement of a request, or why all of it was refused."""
 
 

@@ -1,5 +1,7 @@
 """Every shape of foreign key: composite, MATCH SIMPLE and FULL, NULLs, several keys at once, self-references."""
 
+import itertools
+
 import pytest
 
 from crosskey import ForeignKeyViolation, in_
@@ -231,7 +233,8 @@ def test_children_before_parents_in_one_request(pair: Pair, child_shard: int, na
 
 def test_a_circle_over_all_shards_in_one_request(pair: Pair) -> None:
     people = [pair.number(number % SHARDS) for number in range(7)]
-    pair.insert("people", *[{"id": one, "mentor": next_one} for one, next_one in zip(people, people[1:] + people[:1])])
+    mentors = people[1:] + people[:1]
+    pair.insert("people", *[{"id": one, "mentor": mentor} for one, mentor in zip(people, mentors, strict=True)])
     pair.delete("people", key={"id": people[3]})
     assert pair.rows("people", in_("id", people)) == []
 
@@ -251,7 +254,7 @@ def test_a_tree_in_one_request_with_one_missing_parent(pair: Pair) -> None:
 def test_a_long_line_of_mentors(pair: Pair) -> None:
     people = [pair.number(number % SHARDS) for number in range(10)]
     pair.insert("people", {"id": people[0]})
-    for mentor, student in zip(people, people[1:]):
+    for mentor, student in itertools.pairwise(people):
         pair.insert("people", {"id": student, "mentor": mentor})
     assert pair.delete("people", key={"id": people[0]}) == 1
     assert pair.rows("people", in_("id", people)) == []

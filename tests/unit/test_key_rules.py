@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from catalog.model import UniqueKey
 from tests.schema_builders import (
     FOLLOWS,
     NOTES,
@@ -122,11 +121,18 @@ def test_a_referenced_key_without_a_locator() -> None:
 
 
 @pytest.mark.parametrize("action", ["SET NULL", "SET DEFAULT"])
-def test_actions_on_a_locator(action: str) -> None:
+def test_actions_that_would_part_a_row_from_its_id(action: str) -> None:
     for clause in ("on_delete", "on_update"):
-        key = foreign_key("follows", "follower", "users", **{clause: action})
-        message = refusal_of(USERS, FOLLOWS, key)
-        assert f'{clause.upper().replace("_", " ")} {action} would change "follower"' in message
+        key = foreign_key("notes", "owner", "users", **{clause: action})
+        message = refusal_of(USERS, NOTES, key)
+        assert f'{clause.upper().replace("_", " ")} {action} would change "owner"' in message
+        assert '"id" carries the slot that the row has now' in message
+
+
+@pytest.mark.parametrize("action", ["SET NULL", "SET DEFAULT"])
+def test_actions_that_move_a_row_without_such_an_id(action: str) -> None:
+    for clause in ("on_delete", "on_update"):
+        plan_of(USERS, FOLLOWS, foreign_key("follows", "follower", "users", **{clause: action}))
 
 
 def test_actions_on_other_columns() -> None:
@@ -142,10 +148,9 @@ def test_a_column_list_that_spares_the_locator() -> None:
 
 def test_an_update_that_cascades_into_a_locator() -> None:
     plan_of(USERS, FOLLOWS, foreign_key("follows", "follower", "users", on_update="CASCADE"))
-    by_region = msgspec.structs.replace(
-        FOLLOWS, comment="@shard_by region", unique_keys=(UniqueKey("follows_pkey", ("region", "followee")),)
-    )
-    message = refusal_of(REGIONS, by_region, foreign_key("follows", "region", "regions", "code", on_update="CASCADE"))
+    plan_of(USERS, NOTES, foreign_key("notes", "owner", "users", on_update="CASCADE"))
+    by_region = table("shops", "@shard_by region", column("region", "text"), column("id", "uuid"))
+    message = refusal_of(REGIONS, by_region, foreign_key("shops", "region", "regions", "code", on_update="CASCADE"))
     assert 'ON UPDATE CASCADE would change "region"' in message
 
 

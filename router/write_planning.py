@@ -14,8 +14,8 @@ import msgspec
 from catalog.model import Column, Table
 from catalog.plan import TablePlan
 from crosskey import errors
-from crosskey.rows import struct_to_dict, structs_to_dicts
-from crosskey.v1 import router_pb2, shard_node_pb2
+from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
+from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
 from router.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
 from router.row_placement import RowPlacement
 from router.schema_view import SchemaView
@@ -95,12 +95,15 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     table = view.table(request.table)
     predicates = _selection(table.table, request)
     values = struct_to_dict(request.set)
-    if not values:
+    if not values and not request.assignments:
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
     _check_rows(table.table, [values])
     columns = _in_table_order(table.table, values.keys())
     update = shard_node_pb2.UpdateRows(
-        where=to_conditions(predicates), columns=columns, set_json=_encoder.encode(values)
+        where=to_conditions(predicates),
+        columns=columns,
+        set_json=_encoder.encode(values),
+        computed=[_computed(table.table, assignment) for assignment in request.assignments],
     )
     statement = _statement(table, update=update)
     parts = tuple(Part(shard, statement, rows=(values,)) for shard in _shards_to_write(view, table, predicates))
@@ -148,6 +151,22 @@ def _check_rows(table: Table, rows: Sequence[Row]) -> None:
         if not _MAY_BE_INEXACT.isdisjoint(map(type, row.values())):
             for name, value in row.items():
                 checked_json(table, columns[name], value)
+
+
+def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
+    """Raises UnknownColumn and NumberNotExact."""
+    source = assignment.source or assignment.column
+    columns = {column.name: column for column in table.columns}
+    for name in (assignment.column, source):
+        if name not in columns:
+            raise _unknown_column(table, name)
+    value = value_to_python(assignment.value) if assignment.HasField("value") else None
+    return shard_node_pb2.ComputedColumn(
+        column=assignment.column,
+        source=source,
+        op=assignment.op,
+        value_json=_encoder.encode(checked_json(table, columns[source], value)),
+    )
 
 
 def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:

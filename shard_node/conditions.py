@@ -75,8 +75,8 @@ def _condition(table: Table, condition: shard_node_pb2.Condition, alias: str | N
     comparison = _COMPARISONS.get(condition.op)
     if comparison is None:
         raise errors.InvalidRequest(f'unknown operator {condition.op} on column "{column.name}"', columns=column.name)
-    operand, parameters = _operand(column, condition.value_json)
-    return sql.SQL("{} {} {}").format(name, comparison, operand), parameters
+    compared, parameters = operand(column, condition.value_json)
+    return sql.SQL("{} {} {}").format(name, comparison, compared), parameters
 
 
 def _negation(column: Column, value_json: bytes) -> sql.SQL:
@@ -107,8 +107,8 @@ def _membership_one_by_one(column: Column, name: sql.Composable, elements: Seque
     operands: list[sql.Composable] = []
     parameters: list[object] = []
     for element in elements:
-        operand, values = _operand(column, bytes(element))
-        operands.append(operand)
+        compared, values = operand(column, bytes(element))
+        operands.append(compared)
         parameters.extend(values)
     return sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(operands)), parameters
 
@@ -121,8 +121,8 @@ def _check_number(comparisons: int) -> None:
         )
 
 
-def _operand(column: Column, value_json: bytes) -> Fragment:
-    """One value to compare a column with."""
+def operand(column: Column, value_json: bytes) -> Fragment:
+    """One value to compare a column with, or to compute with: typed by the column or operator beside it."""
     if not _is_nested(column, value_json):
         return sql.SQL("%s"), [_text(column, value_json)]
     nested = sql.SQL("(SELECT {} FROM json_to_record(%s) AS given({}))").format(

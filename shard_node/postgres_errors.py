@@ -27,6 +27,7 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "428C9": errors.InvalidValue,
     "42804": errors.InvalidValue,
     "42846": errors.InvalidValue,
+    "42601": errors.InvalidRequest,
     "42883": errors.InvalidValue,
     "55P03": errors.Conflict,
     "55000": errors.Conflict,

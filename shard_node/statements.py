@@ -13,12 +13,22 @@ from psycopg import sql
 
 from catalog.model import Column, Table
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2
-from shard_node.conditions import where_clause
+from crosskey.v1 import rows_pb2, shard_node_pb2
+from shard_node.conditions import operand, where_clause
 from shard_node.row_json import row_expression
-from shard_node.sql_names import column_list, table_identifier, typed_columns
+from shard_node.sql_names import column_list, column_reference, table_identifier, typed_columns
 
 _CACHED_SHAPES = 1024
+
+_OPERATORS: dict[int, sql.SQL] = {
+    rows_pb2.Assignment.ADD: sql.SQL("+"),
+    rows_pb2.Assignment.SUBTRACT: sql.SQL("-"),
+    rows_pb2.Assignment.MULTIPLY: sql.SQL("*"),
+    rows_pb2.Assignment.CONCATENATE: sql.SQL("||"),
+}
+
+Changes = tuple[list[sql.Composed], list[object]]
+"""Assignments of a SET clause, and their parameters."""
 
 Statement = tuple[sql.Composed | bytes, list[object]]
 """A statement and its parameters. It answers one row: how many rows it changed, and them as JSON text or NULL."""
@@ -80,20 +90,49 @@ def _insert_defaults(table: Table, rows: int) -> Statement:
 
 def _update(table: Table, update: shard_node_pb2.UpdateRows) -> Statement:
     where, parameters = where_clause(table, update.where)
-    columns = tuple(update.columns)
+    given, given_parameters = _given_columns(table, update)
+    computed, computed_parameters = _computed_columns(table, update.computed)
     statement = sql.SQL(
-        "WITH changed AS (UPDATE {table} SET ({columns}) ="
-        " (SELECT {given} FROM json_to_record(%s) AS given({typed})) WHERE {where} RETURNING *)"
+        "WITH changed AS (UPDATE {table} SET {changes} WHERE {where} RETURNING *)"
         " SELECT count(*), json_agg({row})::text FROM changed"
     ).format(
         table=table_identifier(table.name),
-        columns=column_list(columns),
-        given=column_list(columns, alias="given"),
-        typed=typed_columns(_columns(table, columns)),
+        changes=sql.SQL(", ").join([*given, *computed]),
         where=where,
         row=row_expression(table, "changed"),
     )
-    return statement, [update.set_json.decode(), *parameters]
+    return statement, [*given_parameters, *computed_parameters, *parameters]
+
+
+def _given_columns(table: Table, update: shard_node_pb2.UpdateRows) -> Changes:
+    if not update.columns:
+        return [], []
+    change = sql.SQL("({columns}) = (SELECT {given} FROM json_to_record(%s) AS given({typed}))").format(
+        columns=column_list(update.columns),
+        given=column_list(update.columns, alias="given"),
+        typed=typed_columns(_columns(table, update.columns)),
+    )
+    return [change], [update.set_json.decode()]
+
+
+def _computed_columns(table: Table, computed: Sequence[shard_node_pb2.ComputedColumn]) -> Changes:
+    changes: list[sql.Composed] = []
+    parameters: list[object] = []
+    for one in computed:
+        _, source = _columns(table, [one.column, one.source])
+        names = {"column": column_reference(one.column), "source": column_reference(one.source)}
+        if one.op == rows_pb2.Assignment.COPY:
+            changes.append(sql.SQL("{column} = {source}").format(**names))
+            continue
+        operator = _OPERATORS.get(one.op)
+        if operator is None:
+            raise errors.InvalidRequest(f"there is no assignment operator {one.op}", table=str(table.name))
+        value, values = operand(source, one.value_json)
+        changes.append(
+            sql.SQL("{column} = {source} {operator} {value}").format(operator=operator, value=value, **names)
+        )
+        parameters.extend(values)
+    return changes, parameters
 
 
 def _delete(table: Table, delete: shard_node_pb2.DeleteRows) -> Statement:

@@ -10,6 +10,7 @@ AsyncClient has the same methods, to be awaited. Errors are exceptions by reason
 """
 
 from crosskey._operations import Page
+from crosskey.assignments import column
 from crosskey.client import AsyncClient, Client
 from crosskey.errors import (
     Cancelled,
@@ -78,6 +79,7 @@ __all__ = [
     "UnknownColumn",
     "UnknownTable",
     "WrongShard",
+    "column",
     "count",
     "delete",
     "desc",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from crosskey.assignments import Computed
 from crosskey.predicates import Order, Where, to_orders, to_predicates
 from crosskey.rows import Row, add_rows, dict_to_struct
 from crosskey.v1 import router_pb2
@@ -31,10 +32,14 @@ def get(table: str, key: Row) -> router_pb2.GetRequest:
 
 
 def update(table: str, set: Row, *, key: Row | None = None, where: Where | None = None) -> router_pb2.UpdateRequest:
-    """Sets columns of the row with that key, or of the rows that `where` selects."""
+    """Sets columns of the row with that key, or of the rows that `where` selects.
+
+    A value may be computed from the row: `{"visits": column("visits") + 1}`.
+    """
     return router_pb2.UpdateRequest(
         table=table,
-        set=dict_to_struct(set),
+        set=dict_to_struct({name: value for name, value in set.items() if not isinstance(value, Computed)}),
+        assignments=[value.assign_to(name) for name, value in set.items() if isinstance(value, Computed)],
         key=None if key is None else dict_to_struct(key),
         where=to_predicates(where),
     )

@@ -139,6 +139,7 @@ class UpdateRequest(_message.Message):
     WHERE_FIELD_NUMBER: _builtins.int
     SET_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -153,7 +154,11 @@ class UpdateRequest(_message.Message):
 
     @_builtins.property
     def set(self) -> _struct_pb2.Struct:
-        """The columns to change and their new values; at least one."""
+        """The columns to change and their new values. Give at least one column here or in `assignments`."""
+
+    @_builtins.property
+    def assignments(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Assignment]:
+        """The columns to change whose new value is computed from the row."""
 
     def __init__(
         self,
@@ -163,10 +168,11 @@ class UpdateRequest(_message.Message):
         where: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
         set: _struct_pb2.Struct | None = ...,
         request_id: _builtins.str = ...,
+        assignments: _abc.Iterable[_rows_pb2.Assignment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id", "set", b"set", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "key", b"key", "request_id", b"request_id", "set", b"set", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -152,3 +152,92 @@ class OrderBy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderBy: _TypeAlias = OrderBy  # noqa: Y015
+
+@_typing.final
+class Assignment(_message.Message):
+    """A new value that is computed from the row itself: `column = source op value`, as in `visits = visits + 1`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Op:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Assignment._Op.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        COPY: Assignment._Op.ValueType  # 0
+        """The source's value itself; no `value`.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        ADD: Assignment._Op.ValueType  # 1
+        """source + value.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        SUBTRACT: Assignment._Op.ValueType  # 2
+        """source - value.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        MULTIPLY: Assignment._Op.ValueType  # 3
+        """source * value.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        CONCATENATE: Assignment._Op.ValueType  # 4
+        """source || value: texts, arrays, jsonb.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+
+    class Op(_Op, metaclass=_OpEnumTypeWrapper):
+        """How the value is computed. PostgreSQL finds the operator for the types, and refuses where there is none.
+        buf:lint:ignore ENUM_ZERO_VALUE_SUFFIX
+        """
+
+    COPY: Assignment.Op.ValueType  # 0
+    """The source's value itself; no `value`.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    ADD: Assignment.Op.ValueType  # 1
+    """source + value.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    SUBTRACT: Assignment.Op.ValueType  # 2
+    """source - value.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    MULTIPLY: Assignment.Op.ValueType  # 3
+    """source * value.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    CONCATENATE: Assignment.Op.ValueType  # 4
+    """source || value: texts, arrays, jsonb.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OP_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column that gets the value."""
+    source: _builtins.str
+    """The column that it is computed from; the same one if empty. Its old value counts, as in SQL."""
+    op: Global___Assignment.Op.ValueType
+    """How."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """The other operand, in PostgreSQL's JSON form."""
+
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        source: _builtins.str = ...,
+        op: Global___Assignment.Op.ValueType = ...,
+        value: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "source", b"source", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Assignment: _TypeAlias = Assignment  # noqa: Y015

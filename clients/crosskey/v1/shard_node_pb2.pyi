@@ -93,6 +93,7 @@ class UpdateRows(_message.Message):
     WHERE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     SET_JSON_FIELD_NUMBER: _builtins.int
+    COMPUTED_FIELD_NUMBER: _builtins.int
     set_json: _builtins.bytes
     """A JSON object of their new values."""
     @_builtins.property
@@ -103,20 +104,59 @@ class UpdateRows(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns to set."""
 
+    @_builtins.property
+    def computed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComputedColumn]:
+        """The columns to set whose new value is computed from the row."""
+
     def __init__(
         self,
         *,
         where: _abc.Iterable[Global___Condition] | None = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         set_json: _builtins.bytes = ...,
+        computed: _abc.Iterable[Global___ComputedColumn] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "set_json", b"set_json", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "computed", b"computed", "set_json", b"set_json", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateRows: _TypeAlias = UpdateRows  # noqa: Y015
+
+@_typing.final
+class ComputedColumn(_message.Message):
+    """A column whose new value is computed from the row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OP_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column."""
+    source: _builtins.str
+    """The column that it is computed from."""
+    op: _builtins.int
+    """As crosskey.v1.Assignment.Op."""
+    value_json: _builtins.bytes
+    """The other operand as JSON; empty for COPY."""
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        source: _builtins.str = ...,
+        op: _builtins.int = ...,
+        value_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "source", b"source", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputedColumn: _TypeAlias = ComputedColumn  # noqa: Y015
 
 @_typing.final
 class DeleteRows(_message.Message):

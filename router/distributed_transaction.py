@@ -21,6 +21,8 @@ from router.nodes import Nodes
 from router.participant import Participant
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
+_MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
+_TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
 
 # Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
 # would otherwise never end.
@@ -171,15 +173,23 @@ class DistributedTransaction:
         return await fan_out({shard: parts[shard].send(commands[shard]) for shard in commands})
 
     async def _carry_out(self, results: Mapping[int, Results]) -> None:
-        """Carries out effects on other shards, and the effects of these, until there are none."""
+        """Carries out effects on other shards, and the effects of these, until there are none.
+
+        Rows that belong to another shard are taken out last, when they are as they are to be.
+        """
+        misplaced: set[int] = set()
         for _ in range(MAX_EFFECT_ROUNDS):
-            effects = [
-                (shard, effect) for shard, answers in results.items() for answer in answers for effect in answer.effects
-            ]
-            if not effects:
-                return
+            effects = _effects_of(results)
+            misplaced.update(effect.shard for _, effect in effects if effect.kind == _MISPLACED)
             await self._resolve([_missing(shard, effect) for shard, effect in effects if effect.kind == _MISSING])
-            results = await self._send_effects([effect for _, effect in effects if effect.kind != _MISSING])
+            others = [effect for _, effect in effects if effect.kind not in (_MISSING, _MISPLACED)]
+            if others:
+                results = await self._send_effects(others)
+            elif misplaced:
+                results = await self._send_all({shard: [_TAKE_OUT] for shard in misplaced})
+                misplaced.clear()
+            else:
+                return
         raise RuntimeError("the effects of a statement do not end")
 
     async def _send_effects(self, effects: Iterable[proto.Effect]) -> dict[int, Results]:
@@ -258,6 +268,11 @@ def says_rolled_back(error: errors.CrosskeyError) -> bool:
     return not isinstance(
         error, errors.OutcomeUnknown | errors.ShardUnavailable | errors.DeadlineExceeded | errors.InternalError
     )
+
+
+def _effects_of(results: Mapping[int, Results]) -> list[tuple[int, proto.Effect]]:
+    """Each effect with the shard that it came from."""
+    return [(shard, effect) for shard, answers in results.items() for answer in answers for effect in answer.effects]
 
 
 def _missing(child_shard: int, effect: proto.Effect) -> MissingParents:

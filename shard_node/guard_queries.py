@@ -151,7 +151,12 @@ def _add_text(referenced: ReferencedKey) -> bytes:
 
 
 async def change_shadows(connection: Connection, referenced: ReferencedKey, old_keys: str, new_keys: str) -> None:
-    """Deletes shadows (no new keys) or re-keys them; PostgreSQL carries out the user's own action on the children."""
+    """Deletes shadows (no new keys) or re-keys them; PostgreSQL carries out the user's own action on the children.
+
+    Where a third shard is home, a pin may be committed while its shadow is still prepared, and no DELETE would see it.
+    Adding the shadow waits until it is there.
+    """
+    await add_shadows(connection, referenced, old_keys)
     if new_keys:
         await connection.execute(_rekey_text(referenced), (old_keys, new_keys))
     else:

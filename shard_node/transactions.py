@@ -45,6 +45,7 @@ class ShardTransaction:
         self._shards = shards
         self._begun = False
         self._unresolved: list[guard_queries.Effects] = []
+        self._misplaced: dict[str, list[str]] = defaultdict(list)
         self._handlers: dict[str, Callable[[Any], Awaitable[proto.CommandResult]]] = {
             "run": self._run_statement,
             "pin": self._pin,
@@ -54,6 +55,7 @@ class ShardTransaction:
             "install_schema": self._install,
             "place_rows": self._place_rows,
             "restore_pins": self._restore_pins,
+            "take_out_misplaced": self._take_out_misplaced,
             "prepare": self._prepare,
             "commit": self._commit,
         }
@@ -161,16 +163,10 @@ class ShardTransaction:
     async def _settle(self) -> list[proto.Effect]:
         """Carries out the effects on this shard until there are none, and answers those on others."""
         foreign: list[proto.Effect] = []
-        misplaced: dict[str, list[str]] = defaultdict(list)
-        while (effects := await guard_queries.take_effects(self._connection)) or misplaced:
-            if not effects:
-                # Only now has PostgreSQL done everything that the statement means for rows beside those that move.
-                moved = await moving.take_out(self._connection, self._schema, misplaced, self._shards)
-                foreign += [_rows_moved(rows) for rows in moved]
-                misplaced.clear()
+        while effects := await guard_queries.take_effects(self._connection):
             for effect in effects:
                 if effect.kind == guards.MISPLACED:
-                    misplaced[effect.referenced_key].append(effect.old_keys)
+                    foreign += self._misplaced_more(effect)
                     continue
                 if effect.kind == _REKEYED:
                     referenced = self._schema.referenced_key(effect.referenced_key)
@@ -180,6 +176,19 @@ class ShardTransaction:
                 else:
                     foreign.append(_to_proto(effect))
         return foreign
+
+    def _misplaced_more(self, effect: guard_queries.Effects) -> list[proto.Effect]:
+        """Remembers rows that belong to other shards; the first time, the coordinator is told that there are some."""
+        first = not self._misplaced
+        self._misplaced[effect.referenced_key].append(effect.old_keys)
+        return [proto.Effect(kind=proto.Effect.KIND_ROWS_MISPLACED, shard=self._shard)] if first else []
+
+    async def _take_out_misplaced(self, _: proto.TakeOutMisplaced) -> proto.CommandResult:
+        """Asked for when the statement has had all its effects on all shards, so that the rows go as they are to be."""
+        misplaced, self._misplaced = self._misplaced, defaultdict(list)
+        moved = await moving.take_out(self._connection, self._schema, misplaced, self._shards)
+        effects = [_rows_moved(rows) for rows in moved] + await self._settle()
+        return proto.CommandResult(effects=effects)
 
     async def _carry_out(self, effect: guard_queries.Effects) -> None:
         """Does on this shard what is asked of other shards through PinParents, AddShadows and ChangeShadows."""

@@ -3,16 +3,19 @@
 isort:skip_file
 The vocabulary of errors."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -82,10 +85,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. Anything unforeseen; the detail is in the log of the server, under the request id in the metadata."""
     ERROR_REASON_RAISED_BY_DATABASE: _ErrorReason.ValueType  # 28
     """FAILED_PRECONDITION. An exception raised by a trigger or function of the user's own (SQLSTATE P0001 and the like)."""
+    ERROR_REASON_UNKNOWN_CONSTRAINT: _ErrorReason.ValueType  # 29
+    """INVALID_ARGUMENT. No such constraint, or no such schema. Example: constraint "follows_fkey" does not exist."""
+    ERROR_REASON_NOT_DEFERRABLE: _ErrorReason.ValueType  # 30
+    """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
-    table, constraint, columns, key, sqlstate, shard, detail, hint.
+    table, constraint, columns, key, sqlstate, shard, statement (of a Transact: the statement's place from 0, inside a
+    group such as "2.1"), detail, hint.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -148,4 +156,64 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 27
 """INTERNAL. Anything unforeseen; the detail is in the log of the server, under the request id in the metadata."""
 ERROR_REASON_RAISED_BY_DATABASE: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION. An exception raised by a trigger or function of the user's own (SQLSTATE P0001 and the like)."""
+ERROR_REASON_UNKNOWN_CONSTRAINT: ErrorReason.ValueType  # 29
+"""INVALID_ARGUMENT. No such constraint, or no such schema. Example: constraint "follows_fkey" does not exist."""
+ERROR_REASON_NOT_DEFERRABLE: ErrorReason.ValueType  # 30
+"""INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
+@_typing.final
+class Failure(_message.Message):
+    """An error that did not end its call: what the call would have failed with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The gRPC status code."""
+    message: _builtins.str
+    """What happened, in PostgreSQL's own words where PostgreSQL said it."""
+    reason: Global___ErrorReason.ValueType
+    """The reason."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in the google.rpc.ErrorInfo of an error that ends its call."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        message: _builtins.str = ...,
+        reason: Global___ErrorReason.ValueType = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Failure: _TypeAlias = Failure  # noqa: Y015

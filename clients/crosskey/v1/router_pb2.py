@@ -22,55 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from crosskey.v1 import error_reason_pb2 as crosskey_dot_v1_dot_error__reason__pb2
 from crosskey.v1 import rows_pb2 as crosskey_dot_v1_dot_rows__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63rosskey/v1/router.proto\x12\x0b\x63rosskey.v1\x1a\x16\x63rosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\"Y\n\rInsertRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x04rows\x18\x02 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"7\n\x0eInsertResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.Struct\"A\n\nGetRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12$\n\x03key\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"3\n\x0bGetResponse\x12$\n\x03row\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd3\x01\n\rUpdateRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12$\n\x03key\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12$\n\x03set\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12,\n\x0b\x61ssignments\x18\x06 \x03(\x0b\x32\x17.crosskey.v1.Assignment\"7\n\x0eUpdateResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x7f\n\rDeleteRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12$\n\x03key\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0e\x44\x65leteResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\x92\x01\n\x0bListRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x05where\x18\x02 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12&\n\x08order_by\x18\x03 \x03(\x0b\x32\x14.crosskey.v1.OrderBy\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"N\n\x0cListResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x0c\x43ountRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x05where\x18\x02 \x03(\x0b\x32\x16.crosskey.v1.Predicate\"\x1e\n\rCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\xa2\x01\n\tStatement\x12,\n\x06insert\x18\x01 \x01(\x0b\x32\x1a.crosskey.v1.InsertRequestH\x00\x12,\n\x06update\x18\x02 \x01(\x0b\x32\x1a.crosskey.v1.UpdateRequestH\x00\x12,\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1a.crosskey.v1.DeleteRequestH\x00\x42\x0b\n\tstatement\"\xa8\x01\n\x0fStatementResult\x12-\n\x06insert\x18\x01 \x01(\x0b\x32\x1b.crosskey.v1.InsertResponseH\x00\x12-\n\x06update\x18\x02 \x01(\x0b\x32\x1b.crosskey.v1.UpdateResponseH\x00\x12-\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1b.crosskey.v1.DeleteResponseH\x00\x42\x08\n\x06result\"Q\n\x0fTransactRequest\x12*\n\nstatements\x18\x01 \x03(\x0b\x32\x16.crosskey.v1.Statement\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"A\n\x10TransactResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.crosskey.v1.StatementResult\"\xd5\x02\n\x0e\x45xplainRequest\x12,\n\x06insert\x18\x01 \x01(\x0b\x32\x1a.crosskey.v1.InsertRequestH\x00\x12&\n\x03get\x18\x02 \x01(\x0b\x32\x17.crosskey.v1.GetRequestH\x00\x12,\n\x06update\x18\x03 \x01(\x0b\x32\x1a.crosskey.v1.UpdateRequestH\x00\x12,\n\x06\x64\x65lete\x18\x04 \x01(\x0b\x32\x1a.crosskey.v1.DeleteRequestH\x00\x12(\n\x04list\x18\x05 \x01(\x0b\x32\x18.crosskey.v1.ListRequestH\x00\x12*\n\x05\x63ount\x18\x06 \x01(\x0b\x32\x19.crosskey.v1.CountRequestH\x00\x12\x30\n\x08transact\x18\x07 \x01(\x0b\x32\x1c.crosskey.v1.TransactRequestH\x00\x42\t\n\x07request\"\xc4\x01\n\x0f\x45xplainResponse\x12\x0e\n\x06shards\x18\x01 \x03(\r\x12.\n\x04keys\x18\x02 \x03(\x0b\x32 .crosskey.v1.ExplainResponse.Key\x12\x0c\n\x04rpcs\x18\x03 \x03(\t\x12\r\n\x05notes\x18\x04 \x03(\t\x1aT\n\x03Key\x12\x12\n\nconstraint\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t2\x97\x04\n\x06Router\x12\x41\n\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x12\x38\n\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12\x41\n\x06Update\x12\x1a.crosskey.v1.UpdateRequest\x1a\x1b.crosskey.v1.UpdateResponse\x12\x41\n\x06\x44\x65lete\x12\x1a.crosskey.v1.DeleteRequest\x1a\x1b.crosskey.v1.DeleteResponse\x12;\n\x04List\x12\x18.crosskey.v1.ListRequest\x1a\x19.crosskey.v1.ListResponse\x12>\n\x05\x43ount\x12\x19.crosskey.v1.CountRequest\x1a\x1a.crosskey.v1.CountResponse\x12G\n\x08Transact\x12\x1c.crosskey.v1.TransactRequest\x1a\x1d.crosskey.v1.TransactResponse\x12\x44\n\x07\x45xplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63rosskey/v1/router.proto\x12\x0b\x63rosskey.v1\x1a\x1e\x63rosskey/v1/error_reason.proto\x1a\x16\x63rosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\"Y\n\rInsertRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x04rows\x18\x02 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"7\n\x0eInsertResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.Struct\"A\n\nGetRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12$\n\x03key\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"3\n\x0bGetResponse\x12$\n\x03row\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd3\x01\n\rUpdateRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12$\n\x03key\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12$\n\x03set\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12,\n\x0b\x61ssignments\x18\x06 \x03(\x0b\x32\x17.crosskey.v1.Assignment\"7\n\x0eUpdateResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x7f\n\rDeleteRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12$\n\x03key\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0e\x44\x65leteResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\x92\x01\n\x0bListRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x05where\x18\x02 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12&\n\x08order_by\x18\x03 \x03(\x0b\x32\x14.crosskey.v1.OrderBy\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"N\n\x0cListResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x0c\x43ountRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x05where\x18\x02 \x03(\x0b\x32\x16.crosskey.v1.Predicate\"\x1e\n\rCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\xff\x01\n\tStatement\x12,\n\x06insert\x18\x01 \x01(\x0b\x32\x1a.crosskey.v1.InsertRequestH\x00\x12,\n\x06update\x18\x02 \x01(\x0b\x32\x1a.crosskey.v1.UpdateRequestH\x00\x12,\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1a.crosskey.v1.DeleteRequestH\x00\x12\x36\n\x0fset_constraints\x18\x04 \x01(\x0b\x32\x1b.crosskey.v1.SetConstraintsH\x00\x12#\n\x05group\x18\x05 \x01(\x0b\x32\x12.crosskey.v1.GroupH\x00\x42\x0b\n\tstatement\"3\n\x05Group\x12*\n\nstatements\x18\x01 \x03(\x0b\x32\x16.crosskey.v1.Statement\"\x91\x02\n\x0fStatementResult\x12-\n\x06insert\x18\x01 \x01(\x0b\x32\x1b.crosskey.v1.InsertResponseH\x00\x12-\n\x06update\x18\x02 \x01(\x0b\x32\x1b.crosskey.v1.UpdateResponseH\x00\x12-\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1b.crosskey.v1.DeleteResponseH\x00\x12<\n\x0fset_constraints\x18\x04 \x01(\x0b\x32!.crosskey.v1.SetConstraintsResultH\x00\x12)\n\x05group\x18\x05 \x01(\x0b\x32\x18.crosskey.v1.GroupResultH\x00\x42\x08\n\x06result\"\x16\n\x14SetConstraintsResult\"a\n\x0bGroupResult\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.crosskey.v1.StatementResult\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x14.crosskey.v1.Failure\"Q\n\x0fTransactRequest\x12*\n\nstatements\x18\x01 \x03(\x0b\x32\x16.crosskey.v1.Statement\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"A\n\x10TransactResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.crosskey.v1.StatementResult\"\xd5\x02\n\x0e\x45xplainRequest\x12,\n\x06insert\x18\x01 \x01(\x0b\x32\x1a.crosskey.v1.InsertRequestH\x00\x12&\n\x03get\x18\x02 \x01(\x0b\x32\x17.crosskey.v1.GetRequestH\x00\x12,\n\x06update\x18\x03 \x01(\x0b\x32\x1a.crosskey.v1.UpdateRequestH\x00\x12,\n\x06\x64\x65lete\x18\x04 \x01(\x0b\x32\x1a.crosskey.v1.DeleteRequestH\x00\x12(\n\x04list\x18\x05 \x01(\x0b\x32\x18.crosskey.v1.ListRequestH\x00\x12*\n\x05\x63ount\x18\x06 \x01(\x0b\x32\x19.crosskey.v1.CountRequestH\x00\x12\x30\n\x08transact\x18\x07 \x01(\x0b\x32\x1c.crosskey.v1.TransactRequestH\x00\x42\t\n\x07request\"\xc4\x01\n\x0f\x45xplainResponse\x12\x0e\n\x06shards\x18\x01 \x03(\r\x12.\n\x04keys\x18\x02 \x03(\x0b\x32 .crosskey.v1.ExplainResponse.Key\x12\x0c\n\x04rpcs\x18\x03 \x03(\t\x12\r\n\x05notes\x18\x04 \x03(\t\x1aT\n\x03Key\x12\x12\n\nconstraint\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t2\x97\x04\n\x06Router\x12\x41\n\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x12\x38\n\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12\x41\n\x06Update\x12\x1a.crosskey.v1.UpdateRequest\x1a\x1b.crosskey.v1.UpdateResponse\x12\x41\n\x06\x44\x65lete\x12\x1a.crosskey.v1.DeleteRequest\x1a\x1b.crosskey.v1.DeleteResponse\x12;\n\x04List\x12\x18.crosskey.v1.ListRequest\x1a\x19.crosskey.v1.ListResponse\x12>\n\x05\x43ount\x12\x19.crosskey.v1.CountRequest\x1a\x1a.crosskey.v1.CountResponse\x12G\n\x08Transact\x12\x1c.crosskey.v1.TransactRequest\x1a\x1d.crosskey.v1.TransactResponse\x12\x44\n\x07\x45xplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crosskey.v1.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSERTREQUEST']._serialized_start=95
-  _globals['_INSERTREQUEST']._serialized_end=184
-  _globals['_INSERTRESPONSE']._serialized_start=186
-  _globals['_INSERTRESPONSE']._serialized_end=241
-  _globals['_GETREQUEST']._serialized_start=243
-  _globals['_GETREQUEST']._serialized_end=308
-  _globals['_GETRESPONSE']._serialized_start=310
-  _globals['_GETRESPONSE']._serialized_end=361
-  _globals['_UPDATEREQUEST']._serialized_start=364
-  _globals['_UPDATEREQUEST']._serialized_end=575
-  _globals['_UPDATERESPONSE']._serialized_start=577
-  _globals['_UPDATERESPONSE']._serialized_end=632
-  _globals['_DELETEREQUEST']._serialized_start=634
-  _globals['_DELETEREQUEST']._serialized_end=761
-  _globals['_DELETERESPONSE']._serialized_start=763
-  _globals['_DELETERESPONSE']._serialized_end=794
-  _globals['_LISTREQUEST']._serialized_start=797
-  _globals['_LISTREQUEST']._serialized_end=943
-  _globals['_LISTRESPONSE']._serialized_start=945
-  _globals['_LISTRESPONSE']._serialized_end=1023
-  _globals['_COUNTREQUEST']._serialized_start=1025
-  _globals['_COUNTREQUEST']._serialized_end=1093
-  _globals['_COUNTRESPONSE']._serialized_start=1095
-  _globals['_COUNTRESPONSE']._serialized_end=1125
-  _globals['_STATEMENT']._serialized_start=1128
-  _globals['_STATEMENT']._serialized_end=1290
-  _globals['_STATEMENTRESULT']._serialized_start=1293
-  _globals['_STATEMENTRESULT']._serialized_end=1461
-  _globals['_TRANSACTREQUEST']._serialized_start=1463
-  _globals['_TRANSACTREQUEST']._serialized_end=1544
-  _globals['_TRANSACTRESPONSE']._serialized_start=1546
-  _globals['_TRANSACTRESPONSE']._serialized_end=1611
-  _globals['_EXPLAINREQUEST']._serialized_start=1614
-  _globals['_EXPLAINREQUEST']._serialized_end=1955
-  _globals['_EXPLAINRESPONSE']._serialized_start=1958
-  _globals['_EXPLAINRESPONSE']._serialized_end=2154
-  _globals['_EXPLAINRESPONSE_KEY']._serialized_start=2070
-  _globals['_EXPLAINRESPONSE_KEY']._serialized_end=2154
-  _globals['_ROUTER']._serialized_start=2157
-  _globals['_ROUTER']._serialized_end=2692
+  _globals['_INSERTREQUEST']._serialized_start=127
+  _globals['_INSERTREQUEST']._serialized_end=216
+  _globals['_INSERTRESPONSE']._serialized_start=218
+  _globals['_INSERTRESPONSE']._serialized_end=273
+  _globals['_GETREQUEST']._serialized_start=275
+  _globals['_GETREQUEST']._serialized_end=340
+  _globals['_GETRESPONSE']._serialized_start=342
+  _globals['_GETRESPONSE']._serialized_end=393
+  _globals['_UPDATEREQUEST']._serialized_start=396
+  _globals['_UPDATEREQUEST']._serialized_end=607
+  _globals['_UPDATERESPONSE']._serialized_start=609
+  _globals['_UPDATERESPONSE']._serialized_end=664
+  _globals['_DELETEREQUEST']._serialized_start=666
+  _globals['_DELETEREQUEST']._serialized_end=793
+  _globals['_DELETERESPONSE']._serialized_start=795
+  _globals['_DELETERESPONSE']._serialized_end=826
+  _globals['_LISTREQUEST']._serialized_start=829
+  _globals['_LISTREQUEST']._serialized_end=975
+  _globals['_LISTRESPONSE']._serialized_start=977
+  _globals['_LISTRESPONSE']._serialized_end=1055
+  _globals['_COUNTREQUEST']._serialized_start=1057
+  _globals['_COUNTREQUEST']._serialized_end=1125
+  _globals['_COUNTRESPONSE']._serialized_start=1127
+  _globals['_COUNTRESPONSE']._serialized_end=1157
+  _globals['_STATEMENT']._serialized_start=1160
+  _globals['_STATEMENT']._serialized_end=1415
+  _globals['_GROUP']._serialized_start=1417
+  _globals['_GROUP']._serialized_end=1468
+  _globals['_STATEMENTRESULT']._serialized_start=1471
+  _globals['_STATEMENTRESULT']._serialized_end=1744
+  _globals['_SETCONSTRAINTSRESULT']._serialized_start=1746
+  _globals['_SETCONSTRAINTSRESULT']._serialized_end=1768
+  _globals['_GROUPRESULT']._serialized_start=1770
+  _globals['_GROUPRESULT']._serialized_end=1867
+  _globals['_TRANSACTREQUEST']._serialized_start=1869
+  _globals['_TRANSACTREQUEST']._serialized_end=1950
+  _globals['_TRANSACTRESPONSE']._serialized_start=1952
+  _globals['_TRANSACTRESPONSE']._serialized_end=2017
+  _globals['_EXPLAINREQUEST']._serialized_start=2020
+  _globals['_EXPLAINREQUEST']._serialized_end=2361
+  _globals['_EXPLAINRESPONSE']._serialized_start=2364
+  _globals['_EXPLAINRESPONSE']._serialized_end=2560
+  _globals['_EXPLAINRESPONSE_KEY']._serialized_start=2476
+  _globals['_EXPLAINRESPONSE_KEY']._serialized_end=2560
+  _globals['_ROUTER']._serialized_start=2563
+  _globals['_ROUTER']._serialized_end=3098
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 The public data API: rows in, rows out, whichever shards they live on."""
 
 from collections import abc as _abc
+from crosskey.v1 import error_reason_pb2 as _error_reason_pb2
 from crosskey.v1 import rows_pb2 as _rows_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -391,6 +392,8 @@ class Statement(_message.Message):
     INSERT_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
+    SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertRequest:
         """Insert rows."""
@@ -403,22 +406,61 @@ class Statement(_message.Message):
     def delete(self) -> Global___DeleteRequest:
         """Delete rows."""
 
+    @_builtins.property
+    def set_constraints(self) -> _rows_pb2.SetConstraints:
+        """Say when constraints are checked from here on. FAILED_PRECONDITION and the like: one that now is checked at once
+        does not hold. INVALID_ARGUMENT: there is no such constraint, or it is not DEFERRABLE.
+        """
+
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """Run statements that may fail together without the rest, as behind a SAVEPOINT."""
+
     def __init__(
         self,
         *,
         insert: Global___InsertRequest | None = ...,
         update: Global___UpdateRequest | None = ...,
         delete: Global___DeleteRequest | None = ...,
+        set_constraints: _rows_pb2.SetConstraints | None = ...,
+        group: Global___Group | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete"]  # noqa: Y015
+    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_statement) -> _WhichOneofReturnType_statement | None: ...
 
 Global___Statement: _TypeAlias = Statement  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    """Statements that may fail alone. If PostgreSQL refuses one of them, what the group did is undone on every shard,
+    changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed;
+    lost connections, deadlocks and time-outs end the transaction.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statement]:
+        """The statements, in order; at least one."""
+
+    def __init__(
+        self,
+        *,
+        statements: _abc.Iterable[Global___Statement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statements", b"statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
 
 @_typing.final
 class StatementResult(_message.Message):
@@ -429,6 +471,8 @@ class StatementResult(_message.Message):
     INSERT_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
+    SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertResponse:
         """Of an insert."""
@@ -441,22 +485,79 @@ class StatementResult(_message.Message):
     def delete(self) -> Global___DeleteResponse:
         """Of a delete."""
 
+    @_builtins.property
+    def set_constraints(self) -> Global___SetConstraintsResult:
+        """Of set_constraints."""
+
+    @_builtins.property
+    def group(self) -> Global___GroupResult:
+        """Of a group."""
+
     def __init__(
         self,
         *,
         insert: Global___InsertResponse | None = ...,
         update: Global___UpdateResponse | None = ...,
         delete: Global___DeleteResponse | None = ...,
+        set_constraints: Global___SetConstraintsResult | None = ...,
+        group: Global___GroupResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "result", b"result", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "result", b"result", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___StatementResult: _TypeAlias = StatementResult  # noqa: Y015
+
+@_typing.final
+class SetConstraintsResult(_message.Message):
+    """The modes are set, and what they made due holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetConstraintsResult: _TypeAlias = SetConstraintsResult  # noqa: Y015
+
+@_typing.final
+class GroupResult(_message.Message):
+    """What a group came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementResult]:
+        """One result a statement, in order; none if the group failed."""
+
+    @_builtins.property
+    def error(self) -> _error_reason_pb2.Failure:
+        """Why the group failed; its metadata names the statement. Absent if all went well."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___StatementResult] | None = ...,
+        error: _error_reason_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupResult: _TypeAlias = GroupResult  # noqa: Y015
 
 @_typing.final
 class TransactRequest(_message.Message):

@@ -140,7 +140,8 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Transact(self, request, context):
-        """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing.
+        """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
+        for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,9 @@ class RouterStub:
     Count: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]
     """Counts rows."""
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
-    """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing."""
+    """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
+    for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
 
@@ -94,7 +96,9 @@ class RouterAsyncStub(RouterStub):
     Count: _aio.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]  # type: ignore[assignment]
     """Counts rows."""
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
-    """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing."""
+    """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
+    for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+    """
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
 
@@ -168,7 +172,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.TransactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.TransactResponse, _abc.Awaitable[_router_pb2.TransactResponse]]:
-        """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing."""
+        """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
+        for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+        """
 
     @_abc_1.abstractmethod
     def Explain(

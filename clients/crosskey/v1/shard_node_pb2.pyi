@@ -4,6 +4,7 @@ isort:skip_file
 The internal API between router and shard node."""
 
 from collections import abc as _abc
+from crosskey.v1 import error_reason_pb2 as _error_reason_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -315,6 +316,23 @@ class ChangeShadows(_message.Message):
 Global___ChangeShadows: _TypeAlias = ChangeShadows  # noqa: Y015
 
 @_typing.final
+class TakeOutMisplaced(_message.Message):
+    """Take out the rows that belong to other shards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeOutMisplaced: _TypeAlias = TakeOutMisplaced  # noqa: Y015
+
+@_typing.final
 class PlaceRows(_message.Message):
     """On the new shard of moved rows: insert them exactly as they were."""
 
@@ -386,6 +404,59 @@ class CheckConstraints(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckConstraints: _TypeAlias = CheckConstraints  # noqa: Y015
+
+@_typing.final
+class Savepoint(_message.Message):
+    """A savepoint of this transaction, and what to do with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Savepoint._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTION_UNSPECIFIED: Savepoint._Action.ValueType  # 0
+        """Never sent."""
+        ACTION_SET: Savepoint._Action.ValueType  # 1
+        """Set it."""
+        ACTION_ROLL_BACK: Savepoint._Action.ValueType  # 2
+        """Undo what was done since, constraint modes included, and forget it."""
+        ACTION_RELEASE: Savepoint._Action.ValueType  # 3
+        """Keep what was done since, and forget it."""
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper):
+        """What to do."""
+
+    ACTION_UNSPECIFIED: Savepoint.Action.ValueType  # 0
+    """Never sent."""
+    ACTION_SET: Savepoint.Action.ValueType  # 1
+    """Set it."""
+    ACTION_ROLL_BACK: Savepoint.Action.ValueType  # 2
+    """Undo what was done since, constraint modes included, and forget it."""
+    ACTION_RELEASE: Savepoint.Action.ValueType  # 3
+    """Keep what was done since, and forget it."""
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    action: Global___Savepoint.Action.ValueType
+    """The action."""
+    level: _builtins.int
+    """How many savepoints are set, with this one: savepoints nest."""
+    def __init__(
+        self,
+        *,
+        action: Global___Savepoint.Action.ValueType = ...,
+        level: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "level", b"level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Savepoint: _TypeAlias = Savepoint  # noqa: Y015
 
 @_typing.final
 class InstallSchema(_message.Message):
@@ -475,6 +546,7 @@ class Command(_message.Message):
     COMMIT_FIELD_NUMBER: _builtins.int
     PLACE_ROWS_FIELD_NUMBER: _builtins.int
     RESTORE_PINS_FIELD_NUMBER: _builtins.int
+    TAKE_OUT_MISPLACED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___RunStatement:
         """Run a statement."""
@@ -515,6 +587,10 @@ class Command(_message.Message):
     def restore_pins(self) -> Global___RestorePins:
         """Pin moved parents again."""
 
+    @_builtins.property
+    def take_out_misplaced(self) -> Global___TakeOutMisplaced:
+        """Take out misplaced rows."""
+
     def __init__(
         self,
         *,
@@ -528,12 +604,13 @@ class Command(_message.Message):
         commit: Global___Commit | None = ...,
         place_rows: Global___PlaceRows | None = ...,
         restore_pins: Global___RestorePins | None = ...,
+        take_out_misplaced: Global___TakeOutMisplaced | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -563,6 +640,8 @@ class Effect(_message.Message):
         """Rows here got a shard key of `shard` and were taken out: place them there."""
         KIND_PINS_MOVED: Effect._Kind.ValueType  # 5
         """Parents were taken out with their rows: pin them again on `shard`, where the rows go."""
+        KIND_ROWS_MISPLACED: Effect._Kind.ValueType  # 6
+        """Rows here belong to other shards: take them out of `shard`, this one, once nothing else is left to do."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind."""
@@ -579,6 +658,8 @@ class Effect(_message.Message):
     """Rows here got a shard key of `shard` and were taken out: place them there."""
     KIND_PINS_MOVED: Effect.Kind.ValueType  # 5
     """Parents were taken out with their rows: pin them again on `shard`, where the rows go."""
+    KIND_ROWS_MISPLACED: Effect.Kind.ValueType  # 6
+    """Rows here belong to other shards: take them out of `shard`, this one, once nothing else is left to do."""
 
     KIND_FIELD_NUMBER: _builtins.int
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int
@@ -737,18 +818,24 @@ class ParticipateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommandResult]:
-        """One result a command."""
+        """One result a command, up to the one that failed."""
+
+    @_builtins.property
+    def failure(self) -> _error_reason_pb2.Failure:
+        """The error of a command behind a savepoint; the commands after it were not run."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___CommandResult] | None = ...,
+        failure: _error_reason_pb2.Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,7 +29,8 @@ class ShardNodeStub:
     """Owns one shard: the only service that talks SQL. Every request names its shard; a node refuses another's with
     FAILED_PRECONDITION and reason WRONG_SHARD. Rows and keys travel as UTF-8 JSON, which only PostgreSQL looks into.
 
-    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are.
+    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are. Those
+    of Execute and Participate name the command in their metadata, as `command`: its place in the request, from 0.
     """
 
     def __init__(self, channel):
@@ -119,7 +120,8 @@ class ShardNodeServicer:
     """Owns one shard: the only service that talks SQL. Every request names its shard; a node refuses another's with
     FAILED_PRECONDITION and reason WRONG_SHARD. Rows and keys travel as UTF-8 JSON, which only PostgreSQL looks into.
 
-    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are.
+    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are. Those
+    of Execute and Participate name the command in their metadata, as `command`: its place in the request, from 0.
     """
 
     def Execute(self, request, context):
@@ -133,7 +135,8 @@ class ShardNodeServicer:
 
     def Participate(self, request_iterator, context):
         """One participant of a distributed transaction, on one connection: commands in, results out, one response for each
-        request. Unless it was prepared or committed, the transaction is rolled back when the stream ends.
+        request. Unless it was prepared or committed, the transaction is rolled back when the stream ends. Behind a savepoint
+        an error of a statement does not end the stream: it is answered, and then only a roll back to a savepoint is of use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -321,7 +324,8 @@ class ShardNode:
     """Owns one shard: the only service that talks SQL. Every request names its shard; a node refuses another's with
     FAILED_PRECONDITION and reason WRONG_SHARD. Rows and keys travel as UTF-8 JSON, which only PostgreSQL looks into.
 
-    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are.
+    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are. Those
+    of Execute and Participate name the command in their metadata, as `command`: its place in the request, from 0.
     """
 
     @staticmethod

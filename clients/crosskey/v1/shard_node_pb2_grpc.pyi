@@ -30,7 +30,8 @@ class ShardNodeStub:
     """Owns one shard: the only service that talks SQL. Every request names its shard; a node refuses another's with
     FAILED_PRECONDITION and reason WRONG_SHARD. Rows and keys travel as UTF-8 JSON, which only PostgreSQL looks into.
 
-    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are.
+    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are. Those
+    of Execute and Participate name the command in their metadata, as `command`: its place in the request, from 0.
     """
 
     @_typing.overload
@@ -44,7 +45,8 @@ class ShardNodeStub:
     """
     Participate: _grpc.StreamStreamMultiCallable[_shard_node_pb2.ParticipateRequest, _shard_node_pb2.ParticipateResponse]
     """One participant of a distributed transaction, on one connection: commands in, results out, one response for each
-    request. Unless it was prepared or committed, the transaction is rolled back when the stream ends.
+    request. Unless it was prepared or committed, the transaction is rolled back when the stream ends. Behind a savepoint
+    an error of a statement does not end the stream: it is answered, and then only a roll back to a savepoint is of use.
     """
     FinishPrepared: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.FinishPreparedRequest, _shard_node_pb2.FinishPreparedResponse]
     """Commits or rolls back prepared transactions. Idempotent: one that is gone already is counted as finished.
@@ -80,7 +82,8 @@ class ShardNodeAsyncStub(ShardNodeStub):
     """Owns one shard: the only service that talks SQL. Every request names its shard; a node refuses another's with
     FAILED_PRECONDITION and reason WRONG_SHARD. Rows and keys travel as UTF-8 JSON, which only PostgreSQL looks into.
 
-    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are.
+    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are. Those
+    of Execute and Participate name the command in their metadata, as `command`: its place in the request, from 0.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -91,7 +94,8 @@ class ShardNodeAsyncStub(ShardNodeStub):
     """
     Participate: _aio.StreamStreamMultiCallable[_shard_node_pb2.ParticipateRequest, _shard_node_pb2.ParticipateResponse]  # type: ignore[assignment]
     """One participant of a distributed transaction, on one connection: commands in, results out, one response for each
-    request. Unless it was prepared or committed, the transaction is rolled back when the stream ends.
+    request. Unless it was prepared or committed, the transaction is rolled back when the stream ends. Behind a savepoint
+    an error of a statement does not end the stream: it is answered, and then only a roll back to a savepoint is of use.
     """
     FinishPrepared: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.FinishPreparedRequest, _shard_node_pb2.FinishPreparedResponse]  # type: ignore[assignment]
     """Commits or rolls back prepared transactions. Idempotent: one that is gone already is counted as finished.
@@ -126,7 +130,8 @@ class ShardNodeServicer(metaclass=_abc_1.ABCMeta):
     """Owns one shard: the only service that talks SQL. Every request names its shard; a node refuses another's with
     FAILED_PRECONDITION and reason WRONG_SHARD. Rows and keys travel as UTF-8 JSON, which only PostgreSQL looks into.
 
-    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are.
+    Errors of PostgreSQL are answered as in crosskey.v1.ErrorReason; the transaction is rolled back before they are. Those
+    of Execute and Participate name the command in their metadata, as `command`: its place in the request, from 0.
     """
 
     @_abc_1.abstractmethod
@@ -147,7 +152,8 @@ class ShardNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_shard_node_pb2.ParticipateResponse], _abc.AsyncIterator[_shard_node_pb2.ParticipateResponse]]:
         """One participant of a distributed transaction, on one connection: commands in, results out, one response for each
-        request. Unless it was prepared or committed, the transaction is rolled back when the stream ends.
+        request. Unless it was prepared or committed, the transaction is rolled back when the stream ends. Behind a savepoint
+        an error of a statement does not end the stream: it is answered, and then only a roll back to a savepoint is of use.
         """
 
     @_abc_1.abstractmethod

@@ -5,6 +5,7 @@ The internal API between router and shard node."""
 
 from collections import abc as _abc
 from crosskey.v1 import error_reason_pb2 as _error_reason_pb2
+from crosskey.v1 import rows_pb2 as _rows_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -547,6 +548,8 @@ class Command(_message.Message):
     PLACE_ROWS_FIELD_NUMBER: _builtins.int
     RESTORE_PINS_FIELD_NUMBER: _builtins.int
     TAKE_OUT_MISPLACED_FIELD_NUMBER: _builtins.int
+    SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___RunStatement:
         """Run a statement."""
@@ -591,6 +594,14 @@ class Command(_message.Message):
     def take_out_misplaced(self) -> Global___TakeOutMisplaced:
         """Take out misplaced rows."""
 
+    @_builtins.property
+    def set_constraints(self) -> _rows_pb2.SetConstraints:
+        """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
+
+    @_builtins.property
+    def savepoint(self) -> Global___Savepoint:
+        """Set a savepoint, roll back to it or release it."""
+
     def __init__(
         self,
         *,
@@ -605,12 +616,14 @@ class Command(_message.Message):
         place_rows: Global___PlaceRows | None = ...,
         restore_pins: Global___RestorePins | None = ...,
         take_out_misplaced: Global___TakeOutMisplaced | None = ...,
+        set_constraints: _rows_pb2.SetConstraints | None = ...,
+        savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 

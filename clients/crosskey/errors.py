@@ -12,6 +12,8 @@
     ├── NumberNotExact              a number that a double cannot hold: send a string
     ├── UnknownTable
     ├── UnknownColumn
+    ├── UnknownConstraint
+    ├── NotDeferrable               a constraint that cannot wait for the commit
     ├── InvalidRequest
     ├── InvalidPageToken
     ├── ShardKeyMissing
@@ -65,7 +67,11 @@ _NEVER_SENT = "failed to connect to all addresses"
 
 
 class Metadata(TypedDict, total=False):
-    """Where an error happened. None is the same as leaving it out."""
+    """Where an error happened. None is the same as leaving it out.
+
+    `statement` is the place of a statement in its transaction, from 0; inside a group it is such as "2.1". `command` is
+    between router and nodes alone.
+    """
 
     table: str | None
     constraint: str | None
@@ -73,6 +79,8 @@ class Metadata(TypedDict, total=False):
     key: str | None
     sqlstate: str | None
     shard: str | int | None
+    statement: str | None
+    command: str | int | None
     detail: str | None
     hint: str | None
     request_id: str | None
@@ -173,6 +181,20 @@ class UnknownColumn(CrosskeyError):
     """No such column."""
 
     reason = reasons.ERROR_REASON_UNKNOWN_COLUMN
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class UnknownConstraint(CrosskeyError):
+    """No such constraint, or no such schema."""
+
+    reason = reasons.ERROR_REASON_UNKNOWN_CONSTRAINT
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotDeferrable(CrosskeyError):
+    """A constraint that was not declared DEFERRABLE cannot wait for the commit."""
+
+    reason = reasons.ERROR_REASON_NOT_DEFERRABLE
     code = grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -301,6 +323,26 @@ class InternalError(CrosskeyError):
     code = grpc.StatusCode.INTERNAL
 
 
+STATEMENT_ERRORS = (
+    ForeignKeyViolation,
+    UniqueViolation,
+    ExclusionViolation,
+    NotNullViolation,
+    CheckViolation,
+    RaisedByDatabase,
+    InvalidValue,
+    NumberNotExact,
+    UnknownTable,
+    UnknownColumn,
+    UnknownConstraint,
+    NotDeferrable,
+    ShardKeyMissing,
+    SlotMismatch,
+    NotSupported,
+)
+"""Errors that are about one statement: a group absorbs them. All others end the whole transaction."""
+
+
 def _all_subclasses(parent: type[CrosskeyError]) -> list[type[CrosskeyError]]:
     return [each for child in parent.__subclasses__() for each in (child, *_all_subclasses(child))]
 
@@ -332,6 +374,20 @@ def to_status(error: CrosskeyError) -> status_pb2.Status:
         retry.retry_delay.FromMilliseconds(RETRY_DELAY_MS)
         status.details.add().Pack(retry)
     return status
+
+
+def to_failure(error: CrosskeyError) -> reasons.Failure:
+    """The error as a value, for an answer that tells of it without failing."""
+    return reasons.Failure(
+        code=error.code.value[0], message=error.message, reason=error.reason, metadata=error.metadata
+    )
+
+
+def from_failure(failure: reasons.Failure) -> CrosskeyError:
+    """The error that the value stands for. A reason that this version does not know becomes InternalError."""
+    error = BY_REASON.get(failure.reason, InternalError)(failure.message)
+    error.metadata = dict(sorted(failure.metadata.items()))
+    return error
 
 
 def from_rpc_error(error: grpc.RpcError) -> CrosskeyError:

@@ -79,6 +79,20 @@ def test_a_restrict_violation_is_a_foreign_key_violation() -> None:
     assert isinstance(sent(errors.RestrictViolation("still referenced")), errors.ForeignKeyViolation)
 
 
+@pytest.mark.parametrize("kind", errors.STATEMENT_ERRORS)
+def test_an_error_of_a_statement_can_be_answered_as_a_value(kind: type[errors.CrosskeyError]) -> None:
+    failure = errors.to_failure(kind("what happened", statement="2.1", shard=2))
+    assert (failure.code, failure.reason) == (kind.code.value[0], kind.reason)
+    received = errors.from_failure(failure)
+    assert type(received) is kind
+    assert received.message == "what happened"
+    assert received.metadata == {"shard": "2", "statement": "2.1"}
+
+
+def test_no_error_of_a_statement_may_be_sent_again_as_it_is() -> None:
+    assert not any(kind.retryable for kind in errors.STATEMENT_ERRORS)
+
+
 @given(
     message=st.text(st.characters(), max_size=3000),
     values=st.dictionaries(

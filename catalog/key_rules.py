@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from catalog.costs import cost_of_crossing, cost_of_local
 from catalog.model import Column, ForeignKey
 from catalog.plan import KeyPlan, TablePlan
 from catalog.refusals import Refusal, refuse_key
@@ -32,9 +33,14 @@ def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | 
     if refusals:
         return refusals
     if local is not None:
-        return KeyPlan(key, "local", local)
+        return KeyPlan(key, "local", local, cost=cost_of_local(key, parent))
     return KeyPlan(
-        key, "cross-shard", _why_crossing(key, child, parent), _advice(key, child, parent), referenced_key_id(key)
+        key,
+        "cross-shard",
+        _why_crossing(key, child, parent),
+        _advice(key, child, parent),
+        referenced_key_id(key),
+        cost_of_crossing(key, child),
     )
 
 

@@ -54,13 +54,17 @@ class ReferencedKey(msgspec.Struct, frozen=True):
 
 
 class KeyPlan(msgspec.Struct, frozen=True):
-    """How a foreign key is enforced; `referenced_key` is a ReferencedKey.id for a cross-shard key, else None."""
+    """How a foreign key is enforced; `referenced_key` is a ReferencedKey.id for a cross-shard key, else None.
+
+    `reason`, `advice` (what would make it local) and `cost` are for people.
+    """
 
     foreign_key: ForeignKey
     kind: Literal["local", "cross-shard"]
     reason: str
     advice: str = ""
     referenced_key: str | None = None
+    cost: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -55,6 +55,7 @@ def _key(plan: KeyPlan) -> admin_pb2.KeyDescription:
         advice=plan.advice,
         on_delete=key.on_delete,
         on_update=key.on_update,
+        cost=plan.cost,
     )
 
 

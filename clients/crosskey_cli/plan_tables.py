@@ -9,7 +9,7 @@ from rich.text import Text
 
 from catalog.plan import KeyPlan, Plan, TablePlan
 
-MIN_WIDTH = 100
+MIN_WIDTH = 120
 """Narrower, the sentences wrap after every other word; a pipe has no width of its own."""
 
 
@@ -19,7 +19,7 @@ def print_plan(plan: Plan) -> None:
     console.width = max(console.width, MIN_WIDTH)
     console.print(_grid(("Table", "Placement", "Shard key", "Carries the slot"), [_table_row(t) for t in plan.tables]))
     if plan.keys:
-        header = ("Foreign key", "Class", "Why", "To make it local")
+        header = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
         console.print(_grid(header, [_key_row(key) for key in plan.keys], leading=1))
 
 
@@ -31,7 +31,7 @@ def _key_row(key: KeyPlan) -> tuple[str, ...]:
     foreign_key = key.foreign_key
     child = f"{foreign_key.table} ({', '.join(foreign_key.columns)})"
     parent = f"{foreign_key.parent} ({', '.join(foreign_key.parent_columns)})"
-    return f"{foreign_key.name}\n{child}\n→ {parent}", key.kind, key.reason, key.advice
+    return f"{foreign_key.name}\n{child}\n→ {parent}", key.kind, key.reason, key.cost, key.advice
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], *, leading: int = 0) -> Table:

@@ -53,6 +53,7 @@ class KeyDescription(_message.Message):
     ADVICE_FIELD_NUMBER: _builtins.int
     ON_DELETE_FIELD_NUMBER: _builtins.int
     ON_UPDATE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     constraint: _builtins.str
     """The constraint's name."""
     table: _builtins.str
@@ -69,6 +70,8 @@ class KeyDescription(_message.Message):
     """"CASCADE", "RESTRICT", "SET NULL", "SET DEFAULT" or "NO ACTION"."""
     on_update: _builtins.str
     """As on_delete."""
+    cost: _builtins.str
+    """How it is enforced and what that costs, in a sentence."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The child columns."""
@@ -90,10 +93,11 @@ class KeyDescription(_message.Message):
         advice: _builtins.str = ...,
         on_delete: _builtins.str = ...,
         on_update: _builtins.str = ...,
+        cost: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "columns", b"columns", "constraint", b"constraint", "kind", b"kind", "on_delete", b"on_delete", "on_update", b"on_update", "parent", b"parent", "parent_columns", b"parent_columns", "reason", b"reason", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "columns", b"columns", "constraint", b"constraint", "cost", b"cost", "kind", b"kind", "on_delete", b"on_delete", "on_update", b"on_update", "parent", b"parent", "parent_columns", b"parent_columns", "reason", b"reason", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,26 @@
+"""How a foreign key is enforced and what that costs, in the words of `crosskey plan`."""
+
+from __future__ import annotations
+
+from catalog.model import ForeignKey
+from catalog.plan import TablePlan
+
+LOCAL = "by PostgreSQL's own key; nothing more"
+
+
+def cost_of_local(key: ForeignKey, parent: TablePlan) -> str:
+    """What a local key costs."""
+    if parent.placement == "reference":
+        return f"{LOCAL}, but writing {key.parent} takes a transaction over all shards"
+    return LOCAL
+
+
+def cost_of_crossing(key: ForeignKey, child: TablePlan) -> str:
+    """What a cross-shard key costs: when a row references a parent, and when the parent goes or gets another key."""
+    where = "each shard" if child.placement == "reference" else "a shard"
+    return (
+        f"by PostgreSQL's own key onto a shadow of {key.parent}; first reference to a parent from {where}: one RPC"
+        " before the statement's and one after the answer; later: none; delete"
+        f" ({key.on_delete}) or re-key ({key.on_update}) of a referenced parent: a transaction with the shards that"
+        " reference it"
+    )

@@ -49,7 +49,7 @@ def check_key(table: Table, key: Struct) -> tuple[CheckedPredicate, ...]:
     columns = {name: existing_column(table, name) for name in values}
     keys = [unique.columns for unique in table.unique_keys if unique.plain]
     if not any(values.keys() == set(unique) for unique in keys):
-        raise _not_a_key(table, list(values), keys)
+        raise _not_a_key(table, sorted(values), keys)
     return tuple(
         CheckedPredicate(columns[name], rows_pb2.Predicate.EQ, checked_json(table, columns[name], value))
         for name, value in values.items()

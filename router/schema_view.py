@@ -37,7 +37,8 @@ class SchemaView:
         """The table of that name: `name` in schema public, or `schema.name`. Raises UnknownTable."""
         table = self._by_name.get(name)
         if table is None:
-            raise errors.UnknownTable(f'relation "{name}" does not exist', table=name, sqlstate="42P01")
+            message = f'relation "{name}" does not exist'
+            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
         return table
 
     def shards_for_where(

@@ -154,7 +154,9 @@ def _check_rows(table: Table, rows: Sequence[Row]) -> None:
 
 
 def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
-    """Raises UnknownColumn and NumberNotExact."""
+    """Raises InvalidRequest (an unknown operator), UnknownColumn and NumberNotExact."""
+    if assignment.op not in rows_pb2.Assignment.Op.values():
+        raise errors.InvalidRequest(f"there is no assignment operator {assignment.op}", table=str(table.name))
     source = assignment.source or assignment.column
     columns = {column.name: column for column in table.columns}
     for name in (assignment.column, source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 def configure_logging(**bound: str | int) -> None:
     """Sets structlog up for this process; `bound` is added to every line, such as service="node" and shard=0.
 
+    Warnings of libraries, which use Python's own logging, become lines like any other.
     Raises ValueError if CROSSKEY_LOG_LEVEL names no level.
     """
     level = os.environ.get(LEVEL_VARIABLE, "info").lower()
@@ -36,6 +38,16 @@ def configure_logging(**bound: str | int) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(**bound)
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+
+
+class _FromLibraries(logging.Handler):
+    """Passes on what libraries log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Logs the message with the name of its logger, and its exception if it has one."""
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def _readable_end() -> list[structlog.typing.Processor]:

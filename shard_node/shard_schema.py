@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
-from psycopg import sql
-
-from catalog.model import Database, ForeignKey, Table
+from catalog.model import Database, Table
 from catalog.plan import Plan, ReferencedKey, TablePlan
 from catalog.planning import plan_schema
 from crosskey import errors
+from shard_node.constraint_modes import declared_modes
 from shard_node.database import Connection
-from shard_node.guards import PIN_CONSTRAINT
+
+_BEGIN = b"BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on'; "
+"""Begins a coordinated transaction: in it, triggers note effects."""
 
 
 class ShardSchema:
@@ -24,11 +25,8 @@ class ShardSchema:
         self.plan: Plan = plan_schema(database)
         self._tables = {table.name.qualified: table for table in database.tables}
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
-        foreign_keys = database.foreign_keys
-        checked_at_statement_end = [key for key in foreign_keys if not key.initially_deferred]
-        self.begin = _begin(bool(self._referenced_keys), foreign_keys)
-        self.check_statement = _check(bool(self._referenced_keys), checked_at_statement_end)
-        self.check_all = _set_constraints(bool(self._referenced_keys), foreign_keys, "IMMEDIATE")
+        self.modes = declared_modes(database.foreign_keys, pinned=bool(self._referenced_keys))
+        self.begin = _BEGIN + self.modes.hold_back
 
     def table(self, qualified_name: str) -> Table:
         """The table of that `schema.name`. Raises UnknownTable."""
@@ -73,28 +71,3 @@ def no_schema() -> errors.SchemaNotLoaded:
     return errors.SchemaNotLoaded(
         "no schema is in force yet", hint="Apply one: `crosskey apply`, or Admin.ApplySchema."
     )
-
-
-def _begin(pinned: bool, foreign_keys: Iterable[ForeignKey]) -> bytes:
-    """Begins a coordinated transaction.
-
-    Triggers note effects, and foreign keys wait for CheckConstraints, so that what other shards must do first can be
-    done.
-    """
-    return b"BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on'; " + _set_constraints(
-        pinned, foreign_keys, "DEFERRED"
-    )
-
-
-def _check(pinned: bool, foreign_keys: list[ForeignKey]) -> bytes:
-    return _set_constraints(pinned, foreign_keys, "IMMEDIATE") + _set_constraints(pinned, foreign_keys, "DEFERRED")
-
-
-def _set_constraints(pinned: bool, foreign_keys: Iterable[ForeignKey], mode: str) -> bytes:
-    names = {(key.table.schema, key.name) for key in foreign_keys}
-    if pinned:
-        names.add(("crosskey", PIN_CONSTRAINT))
-    if not names:
-        return b""
-    constraints = sql.SQL(", ").join(sql.Identifier(*name) for name in sorted(names))
-    return sql.SQL("SET CONSTRAINTS {} {}; ").format(constraints, sql.SQL(mode)).as_bytes()

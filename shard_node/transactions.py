@@ -13,8 +13,10 @@ from psycopg import sql
 
 from catalog.model import Database
 from crosskey import errors
+from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node import guard_queries, guards, installation, moving
+from shard_node.constraint_modes import NO_MODES, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
 from shard_node.postgres_errors import translated, unknown_if_lost
@@ -44,6 +46,8 @@ class ShardTransaction:
         self._shard = shard
         self._shards = shards
         self._begun = False
+        self._modes = NO_MODES if schema is None else schema.modes
+        self._checked = True
         self._unresolved: list[guard_queries.Effects] = []
         self._misplaced: dict[str, list[str]] = defaultdict(list)
         self._handlers: dict[str, Callable[[Any], Awaitable[proto.CommandResult]]] = {
@@ -56,6 +60,7 @@ class ShardTransaction:
             "place_rows": self._place_rows,
             "restore_pins": self._restore_pins,
             "take_out_misplaced": self._take_out_misplaced,
+            "set_constraints": self._set_constraints,
             "prepare": self._prepare,
             "commit": self._commit,
         }
@@ -76,6 +81,7 @@ class ShardTransaction:
             raise errors.InvalidRequest("a command is empty")
         with translated():
             await self._begin()
+            self._checked = self._checked and kind in ("check", "prepare", "commit")
             return await self._handlers[kind](getattr(command, kind))
 
     async def _begin(self) -> None:
@@ -122,8 +128,13 @@ class ShardTransaction:
     async def _check(self, _: proto.CheckConstraints) -> proto.CommandResult:
         """Checks what waited for the end of the statement."""
         await self._retry_unresolved()
-        if self._schema.check_statement:
-            await self._connection.execute(self._schema.check_statement, prepare=False)
+        if self._modes.check_statement:
+            await self._connection.execute(self._modes.check_statement, prepare=False)
+        self._checked = True
+        return proto.CommandResult(effects=await self._settle())
+
+    async def _set_constraints(self, change: rows_pb2.SetConstraints) -> proto.CommandResult:
+        self._modes = await set_modes(self._connection, self._modes, change.constraints, deferred=change.deferred)
         return proto.CommandResult(effects=await self._settle())
 
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
@@ -151,10 +162,12 @@ class ShardTransaction:
 
     async def _check_all(self) -> list[proto.Effect]:
         """Checks every foreign key that still waits, those that the user deferred too."""
+        if self._schema_or_none is None or (self._checked and not self._modes.deferred):
+            return []
         await self._retry_unresolved()
-        if self._schema_or_none is not None and self._schema_or_none.check_all:
-            await self._connection.execute(self._schema_or_none.check_all, prepare=False)
-        return await self._settle() if self._schema_or_none is not None else []
+        if self._modes.check_all:
+            await self._connection.execute(self._modes.check_all, prepare=False)
+        return await self._settle()
 
     async def _finish(self, text: bytes) -> None:
         await self._connection.execute(text, prepare=False)

@@ -253,7 +253,10 @@ def _decision(gid: str) -> sql.Composed:
             f"the transaction {gid} is too old to be committed",
             hint="Compare the clocks of router and node if this comes at once.",
         )
-    return sql.SQL("INSERT INTO crosskey.decision (gid, committed) VALUES ({}, true); ").format(sql.Literal(gid))
+    # A trigger of the user's may have asked for a commit in haste; a lost decision would tear the transaction apart.
+    return sql.SQL(
+        "SET LOCAL synchronous_commit = on; INSERT INTO crosskey.decision (gid, committed) VALUES ({}, true); "
+    ).format(sql.Literal(gid))
 
 
 def _gid_time(gid: str) -> float:

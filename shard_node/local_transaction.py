@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import psycopg
 
+from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
@@ -23,35 +24,61 @@ async def run_locally(
     shard. So the commands must be run again as a ShardTransaction, which can tell.
     """
     runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
-    single = len(runs) == 1 and not runs[0].lock_table
-    with translated():
-        try:
-            if single:
-                with unknown_if_lost():
-                    count, rows = await execute_statement(connection, schema, runs[0])
-                return _with_blanks(commands, [proto.CommandResult(count=count, rows_json=rows)])
-            return await _run_in_block(connection, schema, commands, runs)
-        except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation) as error:
-            if isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name != PLACEMENT_CHECK:
-                raise
-            await connection.rollback()
-            return None
+    results: list[proto.CommandResult] = []
+    try:
+        with translated():
+            allowed = await _run_unless_refused(connection, schema, runs, results)
+    except errors.CrosskeyError as error:
+        error.metadata["command"] = str(_place_of_failure(commands, len(results)))
+        raise
+    return _with_blanks(commands, results) if allowed else None
+
+
+async def _run_unless_refused(
+    connection: Connection,
+    schema: ShardSchema,
+    runs: Sequence[proto.RunStatement],
+    results: list[proto.CommandResult],
+) -> bool:
+    """Adds a result for each statement. False, with everything rolled back, if only other shards can tell."""
+    try:
+        if len(runs) == 1 and not runs[0].lock_table:
+            with unknown_if_lost():
+                await _run(connection, schema, runs[0], results)
+        else:
+            await _run_in_block(connection, schema, runs, results)
+    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation) as error:
+        if isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name != PLACEMENT_CHECK:
+            raise
+        await connection.rollback()
+        return False
+    return True
 
 
 async def _run_in_block(
     connection: Connection,
     schema: ShardSchema,
-    commands: Sequence[proto.Command],
     runs: Sequence[proto.RunStatement],
-) -> list[proto.CommandResult]:
-    results = []
+    results: list[proto.CommandResult],
+) -> None:
     await connection.execute(b"BEGIN")
     for run in runs:
-        count, rows = await execute_statement(connection, schema, run)
-        results.append(proto.CommandResult(count=count, rows_json=rows))
+        await _run(connection, schema, run, results)
     with unknown_if_lost():
         await uninterrupted(connection.execute(b"COMMIT"))
-    return _with_blanks(commands, results)
+
+
+async def _run(
+    connection: Connection, schema: ShardSchema, run: proto.RunStatement, results: list[proto.CommandResult]
+) -> None:
+    count, rows = await execute_statement(connection, schema, run)
+    results.append(proto.CommandResult(count=count, rows_json=rows))
+
+
+def _place_of_failure(commands: Sequence[proto.Command], done: int) -> int:
+    """The place of the statement after those that were done, or of the commit."""
+    places = [place for place, command in enumerate(commands) if command.WhichOneof("command") == "run"]
+    return places[done] if done < len(places) else len(commands) - 1
 
 
 def _with_blanks(

@@ -14,6 +14,7 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
 from shard_node import auditing, reading, recovery, sorting
+from shard_node.command_lists import run_for_participant, run_until_effects
 from shard_node.database import Connection, Database
 from shard_node.introspection import inspect_schema
 from shard_node.local_transaction import run_locally
@@ -21,6 +22,7 @@ from shard_node.postgres_errors import naming_table, translated
 from shard_node.shard_schema import ShardSchema, no_schema, read_schema
 from shard_node.startup import ShardIdentity
 from shard_node.transactions import ShardTransaction
+from shard_node.unused_shadows import find_unused
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,12 +51,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, connection: Connection, schema: ShardSchema | None, request: proto.ExecuteRequest
     ) -> proto.ExecuteResponse:
         transaction = self._transaction(connection, schema)
-        results = []
-        for command in request.commands:
-            result = await transaction.run(command)
-            results.append(result)
-            if result.effects:
-                break
+        results = await run_until_effects(transaction, request.commands)
         return proto.ExecuteResponse(results=results, committed=transaction.finished)
 
     @override
@@ -66,8 +63,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             transaction = self._transaction(connection, await self._schema_in_force(connection))
             while isinstance(request := await context.read(), proto.ParticipateRequest):
                 self._check_shard(request.shard)
-                results = [await transaction.run(command) for command in request.commands]
-                await context.write(proto.ParticipateResponse(results=results))
+                await context.write(await run_for_participant(transaction, request.commands))
 
     @override
     async def FinishPrepared(
@@ -161,6 +157,15 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     async def ListGuards(self, request: proto.ListGuardsRequest, context: Context) -> proto.ListGuardsResponse:
         async with self._reading(request.shard) as (connection, schema):
             return await auditing.list_guards(connection, schema, self._identity, request)
+
+    @override
+    async def FindUnusedShadows(
+        self, request: proto.FindUnusedShadowsRequest, context: Context
+    ) -> proto.FindUnusedShadowsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            referenced = schema.referenced_key(request.referenced_key)
+            keys, count = await find_unused(connection, schema, referenced, request.keys_json.decode())
+            return proto.FindUnusedShadowsResponse(keys_json=keys.encode(), count=count)
 
     @override
     async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:

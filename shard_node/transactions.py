@@ -6,7 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import sql
@@ -16,10 +16,11 @@ from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node import guard_queries, guards, installation, moving
-from shard_node.constraint_modes import NO_MODES, set_modes
+from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
 from shard_node.postgres_errors import translated, unknown_if_lost
+from shard_node.savepoints import Savepoints
 from shard_node.shard_schema import ShardSchema, no_schema
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
@@ -31,6 +32,16 @@ _PINS_MOVED = proto.Effect.KIND_PINS_MOVED
 MAX_GID_AGE_SECONDS = 600
 
 _GID = re.compile(r"crosskey:[A-Za-z0-9_.-]{1,64}:[0-9]{1,5}:(?P<id>[0-9a-f]{32})(?::[0-9]{1,5})?")
+
+
+class _Memory(NamedTuple):
+    """What a transaction keeps beside PostgreSQL that a roll back to a savepoint must restore.
+
+    Nobody's rows are misplaced when a savepoint is set: a statement has no effects left when it is done.
+    """
+
+    modes: ConstraintModes
+    unresolved: tuple[guard_queries.Effects, ...]
 
 
 class ShardTransaction:
@@ -48,6 +59,7 @@ class ShardTransaction:
         self._begun = False
         self._modes = NO_MODES if schema is None else schema.modes
         self._checked = True
+        self._savepoints: Savepoints[_Memory] = Savepoints(connection)
         self._unresolved: list[guard_queries.Effects] = []
         self._misplaced: dict[str, list[str]] = defaultdict(list)
         self._handlers: dict[str, Callable[[Any], Awaitable[proto.CommandResult]]] = {
@@ -60,7 +72,11 @@ class ShardTransaction:
             "place_rows": self._place_rows,
             "restore_pins": self._restore_pins,
             "take_out_misplaced": self._take_out_misplaced,
+            "lock_pins": self._lock_pins,
+            "drop_unused_shadows": self._drop_unused_shadows,
+            "drop_pins": self._drop_pins,
             "set_constraints": self._set_constraints,
+            "savepoint": self._savepoint,
             "prepare": self._prepare,
             "commit": self._commit,
         }
@@ -72,8 +88,13 @@ class ShardTransaction:
             raise no_schema()
         return self._schema_or_none
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is a savepoint to roll back to."""
+        return len(self._savepoints) > 0
+
     async def run(self, command: proto.Command) -> proto.CommandResult:
-        """Runs one command. Raises CrosskeyError; the transaction can then only be rolled back."""
+        """Runs one command. Raises CrosskeyError; the transaction can then only be rolled back, or to a savepoint."""
         if self.finished:
             raise errors.InvalidRequest("the transaction is finished already")
         kind = command.WhichOneof("command")
@@ -136,6 +157,37 @@ class ShardTransaction:
     async def _set_constraints(self, change: rows_pb2.SetConstraints) -> proto.CommandResult:
         self._modes = await set_modes(self._connection, self._modes, change.constraints, deferred=change.deferred)
         return proto.CommandResult(effects=await self._settle())
+
+    async def _savepoint(self, savepoint: proto.Savepoint) -> proto.CommandResult:
+        match savepoint.action:
+            case proto.Savepoint.ACTION_SET:
+                await self._savepoints.set(savepoint.level, _Memory(self._modes, tuple(self._unresolved)))
+            case proto.Savepoint.ACTION_RELEASE:
+                await self._savepoints.release(savepoint.level)
+            case proto.Savepoint.ACTION_ROLL_BACK:
+                memory = await self._savepoints.roll_back(savepoint.level)
+                self._modes, self._unresolved = memory.modes, list(memory.unresolved)
+                self._misplaced.clear()
+            case _:
+                raise errors.InvalidRequest("a savepoint has no action")
+        return proto.CommandResult()
+
+    async def _lock_pins(self, lock: proto.LockPins) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(lock.referenced_key)
+        await unused_shadows.lock_pins(self._connection, referenced, lock.for_shard, lock.keys_json.decode())
+        return proto.CommandResult()
+
+    async def _drop_unused_shadows(self, drop: proto.DropUnusedShadows) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(drop.referenced_key)
+        keys, count = await unused_shadows.drop_unused(
+            self._connection, self._schema, referenced, drop.keys_json.decode()
+        )
+        return proto.CommandResult(rows_json=keys.encode(), count=count)
+
+    async def _drop_pins(self, drop: proto.DropPins) -> proto.CommandResult:
+        referenced = self._schema.referenced_key(drop.referenced_key)
+        await unused_shadows.drop_pins(self._connection, referenced, drop.for_shard, drop.keys_json.decode())
+        return proto.CommandResult()
 
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
         description = Database.from_json(install.description_json)

@@ -17,6 +17,7 @@ from router.finishing import Finisher
 from router.in_doubt import list_in_doubt
 from router.nodes import Nodes
 from router.schema_changes import apply_schema
+from router.unused_shadows import ShadowSweeper
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -57,6 +58,14 @@ class Admin(admin_pb2_grpc.AdminServicer):
         with call_context(context.time_remaining()):
             async for finding in audit(await self._cluster.view(), self._nodes):
                 yield finding
+
+    @override
+    async def DropUnusedShadows(
+        self, request: admin_pb2.DropUnusedShadowsRequest, context: Context
+    ) -> admin_pb2.DropUnusedShadowsResponse:
+        with call_context(context.time_remaining()):
+            sweeper = ShadowSweeper(self._cluster, self._nodes, self._finisher)
+            return admin_pb2.DropUnusedShadowsResponse(count=await sweeper.sweep())
 
     @override
     async def ListInDoubt(

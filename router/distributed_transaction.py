@@ -99,6 +99,11 @@ class DistributedTransaction:
         check = [proto.Command(check=proto.CheckConstraints())]
         await self._carry_out(await self._send_all(dict.fromkeys(self._parts, check)))
 
+    async def command(self, shard: int, command: proto.Command) -> proto.CommandResult:
+        """Runs one command, without effects, on one shard."""
+        results = await self._send_all({shard: [command]})
+        return results[shard][0]
+
     async def install_schema(self, install: proto.InstallSchema, shards: Iterable[int]) -> None:
         """Installs a schema on the shards."""
         command = [proto.Command(install_schema=install)]

@@ -40,6 +40,12 @@ POSITIVE = click.IntRange(min=1)
     "How old a transaction in doubt is before it is taken up.",
     default=Settings.resolver_min_age_ms,
 )
+@setting(
+    "sweep_interval_seconds",
+    click.FloatRange(min=0),
+    "How often to drop unused shadows; 0 for never.",
+    default=Settings.sweep_interval_seconds,
+)
 @setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
 def serve(**values: Any) -> None:
     """Serve the public API until SIGTERM."""

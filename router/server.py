@@ -17,6 +17,7 @@ from router.resolver import Resolver
 from router.router_service import Router
 from router.settings import Settings
 from router.shadow_hints import ShadowHints
+from router.unused_shadows import ShadowSweeper
 from router.writing import Writer
 from serving.logging import configure_logging
 from serving.server import ServerSettings, run_server
@@ -38,6 +39,9 @@ async def serve(settings: Settings) -> None:
         await cluster.wait_for_nodes()
         recovery.append(asyncio.create_task(resolver.run()))
         recovery.append(asyncio.create_task(finisher.forget_regularly()))
+        if settings.sweep_interval_seconds:
+            sweeper = ShadowSweeper(cluster, nodes, finisher)
+            recovery.append(asyncio.create_task(sweeper.run(settings.sweep_interval_seconds)))
 
     def register(server: grpc.aio.Server) -> None:
         writer = Writer(nodes, finisher, hints, cluster, settings.retries)

@@ -19,5 +19,7 @@ class Settings:
     """How often the resolver looks for transactions in doubt."""
     resolver_min_age_ms: int = 10_000
     """How old a prepared transaction is before the resolver takes it up."""
+    sweep_interval_seconds: float = 300.0
+    """How often to look for shadows that no child references any more; 0 for never."""
     max_in_flight: int = 1000
     """How many requests may be in flight; more are refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -48,7 +49,7 @@ class Database:
         self._parameters: dict[str, Any] = {"autocommit": True, "options": options, "application_name": "crosskey"}
         self._requests = self._pool(pool_size, pool_queue)
         self._finishing = self._pool(FINISHING_POOL_SIZE, pool_queue)
-        self._replacing: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[bool] | None = None
 
     def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
         return AsyncConnectionPool(
@@ -83,14 +84,6 @@ class Database:
         except psycopg.OperationalError as error:
             raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
 
-    def _replace_broken_soon(self) -> None:
-        """Where one connection broke, others did: a restart of PostgreSQL breaks all that are pooled."""
-        if self._replacing is None or self._replacing.done():
-            self._replacing = asyncio.create_task(self._replace_broken())
-
-    async def _replace_broken(self) -> None:
-        await asyncio.gather(self._requests.check(), self._finishing.check())
-
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
@@ -106,26 +99,64 @@ class Database:
     @asynccontextmanager
     async def _lend(self, pool: AsyncConnectionPool[Connection]) -> AsyncIterator[Connection]:
         try:
-            connection = await pool.getconn()
+            connection = await _working_connection(pool)
         except TooManyRequests as error:
             raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
         except PoolTimeout as error:
-            await self._probe()
+            if not await self._answers():
+                raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
             raise errors.Overloaded("no connection to the shard's PostgreSQL became free in time") from error
         try:
             yield connection
         finally:
-            if connection.broken:
-                self._replace_broken_soon()
             await asyncio.shield(_give_back(pool, connection))
 
-    async def _probe(self) -> None:
-        """Tells a pool that is busy from a PostgreSQL that is down. Raises ShardUnavailable."""
-        await (await self.connect()).close()
+    async def _answers(self) -> bool:
+        """Tells a pool that is busy from a PostgreSQL that is down. However many ask at once, it is tried once."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._try_to_connect())
+        return await asyncio.shield(self._probe)
+
+    async def _try_to_connect(self) -> bool:
+        try:
+            await (await self.connect()).close()
+        except errors.ShardUnavailable:
+            return False
+        return True
 
 
 async def _configure(connection: Connection) -> None:
     connection.prepare_threshold = PREPARE_AFTER_EXECUTIONS
+
+
+async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connection:
+    """A connection of the pool, past those that PostgreSQL closed while they were idle: a restart closes them all.
+
+    Raises TooManyRequests and PoolTimeout.
+    """
+    while True:
+        connection = await pool.getconn()
+        if await _works(connection):
+            return connection
+        await connection.close()
+        await _give_back(pool, connection)
+
+
+async def _works(connection: Connection) -> bool:
+    """Whether an idle connection can be used. Only if there is something to read, which is rare, is PostgreSQL asked."""
+    try:
+        if _has_something_to_read(connection.fileno()):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _has_something_to_read(socket: int) -> bool:
+    """Whether a notice, or the end, of a connection has arrived."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:

@@ -218,13 +218,14 @@ def _shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iter
     ):
         if waiting:
             purpose = f"left_by_{event.lower()}"
-            condition = sql.SQL(" OR ").join(_has_children(key) for key in waiting)
+            condition = sql.SQL(" OR ").join(has_children(key) for key in waiting)
             note = _note_unshadowed(plan, referenced, shards, sql.SQL("old_rows"), condition)
             yield _trigger_function(purpose, referenced.shadow, [note])
             yield _statement_trigger(purpose, referenced.shadow, event, "OLD TABLE AS old_rows")
 
 
-def _has_children(key: ForeignKey) -> sql.Composed:
+def has_children(key: ForeignKey) -> sql.Composed:
+    """Whether the foreign key's child references the key called k, as an SQL expression."""
     pairs = zip(key.columns, key.parent_columns, strict=True)
     same = (sql.SQL("c.{} = k.{}").format(identifier(column), identifier(parent)) for column, parent in pairs)
     return sql.SQL("EXISTS (SELECT FROM {} c WHERE {})").format(

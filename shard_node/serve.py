@@ -23,7 +23,7 @@ POSITIVE = click.IntRange(min=1)
 @setting("dsn", click.STRING, "The connection string of the shard's database.")
 @setting("listen", ADDRESS, "Where to serve.")
 @setting("pool_size", POSITIVE, "Connections to PostgreSQL at most.", default=Settings.pool_size)
-@setting("pool_queue", COUNT, "Requests that may wait for a connection.", default=Settings.pool_queue)
+@setting("pool_queue", POSITIVE, "Requests that may wait for a connection.", default=Settings.pool_queue)
 @setting("lock_timeout_ms", POSITIVE, "How long a statement waits for a lock.", default=Settings.lock_timeout_ms)
 @setting("drain_seconds", click.FLOAT, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
 def serve(**values: Any) -> None:

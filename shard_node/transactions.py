@@ -15,7 +15,7 @@ from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node import guard_queries, guards, installation, moving
+from shard_node import guard_queries, guards, installation, moving, unused_shadows
 from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted

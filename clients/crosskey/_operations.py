@@ -124,6 +124,11 @@ def audit() -> Call[list[admin_pb2.AuditResponse]]:
     return Call("Admin", "Audit", admin_pb2.AuditRequest(), list, streaming=True)
 
 
+def drop_unused_shadows() -> Call[int]:
+    """Drops the shadows that no child references any more; returns how many."""
+    return Call("Admin", "DropUnusedShadows", admin_pb2.DropUnusedShadowsRequest(), lambda response: response.count)
+
+
 def list_in_doubt() -> Call[admin_pb2.ListInDoubtResponse]:
     """Returns the transactions whose outcome has not been carried out everywhere yet."""
     return Call("Admin", "ListInDoubt", admin_pb2.ListInDoubtRequest(), _as_is)

@@ -113,6 +113,7 @@ class AsyncClient:
     describe_schema = _awaited(operations.describe_schema)
     describe_topology = _awaited(operations.describe_topology)
     audit = _awaited(operations.audit)
+    drop_unused_shadows = _awaited(operations.drop_unused_shadows)
     list_in_doubt = _awaited(operations.list_in_doubt)
 
     async def list(
@@ -192,6 +193,7 @@ class Client:
     describe_schema = _blocking(operations.describe_schema)
     describe_topology = _blocking(operations.describe_topology)
     audit = _blocking(operations.audit)
+    drop_unused_shadows = _blocking(operations.drop_unused_shadows)
     list_in_doubt = _blocking(operations.list_in_doubt)
 
     def list(

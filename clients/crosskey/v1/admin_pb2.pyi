@@ -461,6 +461,45 @@ class AuditResponse(_message.Message):
 Global___AuditResponse: _TypeAlias = AuditResponse  # noqa: Y015
 
 @_typing.final
+class DropUnusedShadowsRequest(_message.Message):
+    """Asks for unused shadows to be dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropUnusedShadowsRequest: _TypeAlias = DropUnusedShadowsRequest  # noqa: Y015
+
+@_typing.final
+class DropUnusedShadowsResponse(_message.Message):
+    """What was dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many shadows."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropUnusedShadowsResponse: _TypeAlias = DropUnusedShadowsResponse  # noqa: Y015
+
+@_typing.final
 class ListInDoubtRequest(_message.Message):
     """Asks for transactions in doubt."""
 

@@ -55,6 +55,11 @@ class AdminStub:
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.AuditRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_admin__pb2.AuditResponse.FromString,
                 _registered_method=True)
+        self.DropUnusedShadows = channel.unary_unary(
+                '/crosskey.v1.Admin/DropUnusedShadows',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.DropUnusedShadowsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.DropUnusedShadowsResponse.FromString,
+                _registered_method=True)
         self.ListInDoubt = channel.unary_unary(
                 '/crosskey.v1.Admin/ListInDoubt',
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.ListInDoubtRequest.SerializeToString,
@@ -97,6 +102,14 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DropUnusedShadows(self, request, context):
+        """Drops the shadows that no child references any more, with their pins, so that a parent's delete need not visit their
+        shards. Routers do so by themselves now and then; nothing depends on it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListInDoubt(self, request, context):
         """Lists prepared transactions whose outcome has not been carried out everywhere yet.
         """
@@ -126,6 +139,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Audit,
                     request_deserializer=crosskey_dot_v1_dot_admin__pb2.AuditRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_admin__pb2.AuditResponse.SerializeToString,
+            ),
+            'DropUnusedShadows': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropUnusedShadows,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.DropUnusedShadowsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.DropUnusedShadowsResponse.SerializeToString,
             ),
             'ListInDoubt': grpc.unary_unary_rpc_method_handler(
                     servicer.ListInDoubt,
@@ -242,6 +260,33 @@ class Admin:
             '/crosskey.v1.Admin/Audit',
             crosskey_dot_v1_dot_admin__pb2.AuditRequest.SerializeToString,
             crosskey_dot_v1_dot_admin__pb2.AuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropUnusedShadows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/DropUnusedShadows',
+            crosskey_dot_v1_dot_admin__pb2.DropUnusedShadowsRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.DropUnusedShadowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class AdminStub:
     """
     Audit: _grpc.UnaryStreamMultiCallable[_admin_pb2.AuditRequest, _admin_pb2.AuditResponse]
     """Looks for every kind of damage on every shard and streams what it finds; nothing means that all is well."""
+    DropUnusedShadows: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DropUnusedShadowsRequest, _admin_pb2.DropUnusedShadowsResponse]
+    """Drops the shadows that no child references any more, with their pins, so that a parent's delete need not visit their
+    shards. Routers do so by themselves now and then; nothing depends on it.
+    """
     ListInDoubt: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListInDoubtRequest, _admin_pb2.ListInDoubtResponse]
     """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
 
@@ -67,6 +71,10 @@ class AdminAsyncStub(AdminStub):
     """
     Audit: _aio.UnaryStreamMultiCallable[_admin_pb2.AuditRequest, _admin_pb2.AuditResponse]  # type: ignore[assignment]
     """Looks for every kind of damage on every shard and streams what it finds; nothing means that all is well."""
+    DropUnusedShadows: _aio.UnaryUnaryMultiCallable[_admin_pb2.DropUnusedShadowsRequest, _admin_pb2.DropUnusedShadowsResponse]  # type: ignore[assignment]
+    """Drops the shadows that no child references any more, with their pins, so that a parent's delete need not visit their
+    shards. Routers do so by themselves now and then; nothing depends on it.
+    """
     ListInDoubt: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListInDoubtRequest, _admin_pb2.ListInDoubtResponse]  # type: ignore[assignment]
     """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
 
@@ -109,6 +117,16 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.AuditResponse], _abc.AsyncIterator[_admin_pb2.AuditResponse]]:
         """Looks for every kind of damage on every shard and streams what it finds; nothing means that all is well."""
+
+    @_abc_1.abstractmethod
+    def DropUnusedShadows(
+        self,
+        request: _admin_pb2.DropUnusedShadowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DropUnusedShadowsResponse, _abc.Awaitable[_admin_pb2.DropUnusedShadowsResponse]]:
+        """Drops the shadows that no child references any more, with their pins, so that a parent's delete need not visit their
+        shards. Routers do so by themselves now and then; nothing depends on it.
+        """
 
     @_abc_1.abstractmethod
     def ListInDoubt(

@@ -390,6 +390,92 @@ class RestorePins(_message.Message):
 Global___RestorePins: _TypeAlias = RestorePins  # noqa: Y015
 
 @_typing.final
+class LockPins(_message.Message):
+    """On the parent's shard: lock pins, so that no child's shard can count on them while its shadows may go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    FOR_SHARD_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    for_shard: _builtins.int
+    """The shard that the pins are for."""
+    keys_json: _builtins.bytes
+    """A JSON array of keys."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        for_shard: _builtins.int = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_shard", b"for_shard", "keys_json", b"keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockPins: _TypeAlias = LockPins  # noqa: Y015
+
+@_typing.final
+class DropUnusedShadows(_message.Message):
+    """On the child's shard: drop those of the shadows that have no child. Answers the keys of those dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    keys_json: _builtins.bytes
+    """A JSON array of keys."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropUnusedShadows: _TypeAlias = DropUnusedShadows  # noqa: Y015
+
+@_typing.final
+class DropPins(_message.Message):
+    """On the parent's shard: drop the pins of dropped shadows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    FOR_SHARD_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    for_shard: _builtins.int
+    """The shard that the pins are for."""
+    keys_json: _builtins.bytes
+    """A JSON array of keys."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        for_shard: _builtins.int = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_shard", b"for_shard", "keys_json", b"keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropPins: _TypeAlias = DropPins  # noqa: Y015
+
+@_typing.final
 class CheckConstraints(_message.Message):
     """Check all constraints that wait for the end of the statement."""
 
@@ -548,6 +634,9 @@ class Command(_message.Message):
     PLACE_ROWS_FIELD_NUMBER: _builtins.int
     RESTORE_PINS_FIELD_NUMBER: _builtins.int
     TAKE_OUT_MISPLACED_FIELD_NUMBER: _builtins.int
+    LOCK_PINS_FIELD_NUMBER: _builtins.int
+    DROP_UNUSED_SHADOWS_FIELD_NUMBER: _builtins.int
+    DROP_PINS_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -595,6 +684,18 @@ class Command(_message.Message):
         """Take out misplaced rows."""
 
     @_builtins.property
+    def lock_pins(self) -> Global___LockPins:
+        """Lock pins."""
+
+    @_builtins.property
+    def drop_unused_shadows(self) -> Global___DropUnusedShadows:
+        """Drop unused shadows."""
+
+    @_builtins.property
+    def drop_pins(self) -> Global___DropPins:
+        """Drop pins."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -616,14 +717,17 @@ class Command(_message.Message):
         place_rows: Global___PlaceRows | None = ...,
         restore_pins: Global___RestorePins | None = ...,
         take_out_misplaced: Global___TakeOutMisplaced | None = ...,
+        lock_pins: Global___LockPins | None = ...,
+        drop_unused_shadows: Global___DropUnusedShadows | None = ...,
+        drop_pins: Global___DropPins | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "install_schema", b"install_schema", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -1626,6 +1730,62 @@ class ListGuardsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListGuardsResponse: _TypeAlias = ListGuardsResponse  # noqa: Y015
+
+@_typing.final
+class FindUnusedShadowsRequest(_message.Message):
+    """Shadows to look at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    keys_json: _builtins.bytes
+    """A JSON array of keys."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        referenced_key: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "referenced_key", b"referenced_key", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindUnusedShadowsRequest: _TypeAlias = FindUnusedShadowsRequest  # noqa: Y015
+
+@_typing.final
+class FindUnusedShadowsResponse(_message.Message):
+    """Shadows without a child."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    keys_json: _builtins.bytes
+    """A JSON array of keys."""
+    count: _builtins.int
+    """How many there are in it."""
+    def __init__(
+        self,
+        *,
+        keys_json: _builtins.bytes = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindUnusedShadowsResponse: _TypeAlias = FindUnusedShadowsResponse  # noqa: Y015
 
 @_typing.final
 class FindUnguardedRequest(_message.Message):

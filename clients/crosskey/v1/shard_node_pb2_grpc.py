@@ -109,6 +109,11 @@ class ShardNodeStub:
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsResponse.FromString,
                 _registered_method=True)
+        self.FindUnusedShadows = channel.unary_unary(
+                '/crosskey.v1.ShardNode/FindUnusedShadows',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsResponse.FromString,
+                _registered_method=True)
         self.FindUnguarded = channel.unary_unary(
                 '/crosskey.v1.ShardNode/FindUnguarded',
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.FindUnguardedRequest.SerializeToString,
@@ -227,6 +232,13 @@ class ShardNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindUnusedShadows(self, request, context):
+        """Of some keys, answers those whose shadows here have no child. A hint: one may come at any moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FindUnguarded(self, request, context):
         """Of some keys, answers those without a pin (or shadow) here.
         """
@@ -306,6 +318,11 @@ def add_ShardNodeServicer_to_server(servicer, server):
                     servicer.ListGuards,
                     request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsResponse.SerializeToString,
+            ),
+            'FindUnusedShadows': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindUnusedShadows,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsResponse.SerializeToString,
             ),
             'FindUnguarded': grpc.unary_unary_rpc_method_handler(
                     servicer.FindUnguarded,
@@ -696,6 +713,33 @@ class ShardNode:
             '/crosskey.v1.ShardNode/ListGuards',
             crosskey_dot_v1_dot_shard__node__pb2.ListGuardsRequest.SerializeToString,
             crosskey_dot_v1_dot_shard__node__pb2.ListGuardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindUnusedShadows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/FindUnusedShadows',
+            crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,8 +23,9 @@ from shard_node.sql_names import column_list, columns_equal, json_object, table_
 
 PIN_SHARD = "crosskey_shard"
 PIN_CONSTRAINT = "crosskey_pinned"
-COORDINATED = "current_setting('crosskey.coordinated', true) = 'on'"
-RELOCATING = "current_setting('crosskey.relocating', true) = 'on'"
+# Never NULL, which a CHECK would let pass.
+COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"
+RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
 """Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
 
 MISPLACED = -1
@@ -81,6 +82,10 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
         "ALTER TABLE {pin} ADD PRIMARY KEY ({columns}, {pin_shard}),"
         " ADD CONSTRAINT {pinned} FOREIGN KEY ({columns}) REFERENCES {parent} ({columns})"
         " DEFERRABLE INITIALLY IMMEDIATE"
+    ).format(**names)
+    # TRUNCATE .. CASCADE of the parent would take its pins along.
+    yield sql.SQL(
+        "CREATE TRIGGER crosskey_kept BEFORE TRUNCATE ON {pin} EXECUTE FUNCTION crosskey.refuse_truncate()"
     ).format(**names)
 
 

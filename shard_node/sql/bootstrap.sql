@@ -61,6 +61,14 @@ BEGIN
 END
 $$;
 
+-- No foreign key is asked about a TRUNCATE .. CASCADE.
+CREATE OR REPLACE FUNCTION crosskey.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'pins keep rows that other shards reference'
+        USING ERRCODE = 'XK001', HINT = 'Delete the rows through the router.';
+END
+$$;
+
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'crosskey_refuse_effect') THEN

@@ -19,6 +19,8 @@ Connection = psycopg.AsyncConnection[TupleRow]
 
 # Whoever holds a connection may be waiting for a prepared transaction to be finished: finishing has its own few.
 FINISHING_POOL_SIZE = 2
+# As many as there can be requests in flight: what is committed must not be refused its second phase.
+FINISHING_POOL_QUEUE = 2000
 POOL_TIMEOUT_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 2
 # A router that vanished without closing its stream must not hold locks for ever.
@@ -48,7 +50,7 @@ class Database:
         )
         self._parameters: dict[str, Any] = {"autocommit": True, "options": options, "application_name": "crosskey"}
         self._requests = self._pool(pool_size, pool_queue)
-        self._finishing = self._pool(FINISHING_POOL_SIZE, pool_queue)
+        self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
         self._probe: asyncio.Task[bool] | None = None
 
     def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
@@ -134,16 +136,19 @@ async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connecti
 
     Raises TooManyRequests and PoolTimeout.
     """
-    while True:
+    works = False
+    while not works:
         connection = await pool.getconn()
-        if await _works(connection):
-            return connection
-        await connection.close()
-        await _give_back(pool, connection)
+        try:
+            works = await _works(connection)
+        finally:
+            if not works:
+                await asyncio.shield(_discard(pool, connection))
+    return connection
 
 
 async def _works(connection: Connection) -> bool:
-    """Whether an idle connection can be used. Only if there is something to read, which is rare, is PostgreSQL asked."""
+    """Whether an idle connection can be used. PostgreSQL is asked only if there is something to read, which is rare."""
     try:
         if _has_something_to_read(connection.fileno()):
             await AsyncConnectionPool.check_connection(connection)
@@ -157,6 +162,12 @@ def _has_something_to_read(socket: int) -> bool:
     poll = select.poll()
     poll.register(socket, select.POLLIN)
     return bool(poll.poll(0))
+
+
+async def _discard(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
+    """Has the pool replace the connection."""
+    await connection.close()
+    await _give_back(pool, connection)
 
 
 async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:

@@ -1,0 +1,162 @@
+"""Pins and shadows under chosen interleavings: what is locked when, and who sees what."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from crosskey import errors, requests
+from tests.eventually import eventually
+from tests.hand_coordinator import CHECK, add_shadows, commit, delete, effects_by_shard, insert, pin, prepare
+from tests.hot_keys.families import DEFAULT_PARENT, Family
+from tests.rules.setting import CASCADE, NO_ACTION, RESTRICT, SET_DEFAULT, SET_NULL, Setting
+from tests.shard_sql import as_node, as_superuser, query, wait_for_waiters
+
+DEFERRAL = "SELECT condeferrable, condeferred FROM pg_constraint WHERE conname = 'crosskey_pinned'"
+
+
+def test_a_pin_is_checked_at_once_unless_a_transaction_asks_to_wait(setting: Setting) -> None:
+    assert set(query(setting.cluster, 0, DEFERRAL)) == {(True, False)}
+    absent = setting.number_on(0)
+    with pytest.raises(errors.ForeignKeyViolation) as refused:
+        setting.child_on(1, absent)
+    assert refused.value.message == (
+        'insert or update on table "cascade_children" violates foreign key constraint "cascade_children_parent_fkey"'
+    )
+    assert refused.value.metadata["detail"] == f'Key (parent)=({absent}) is not present in table "cascade_parents".'
+
+
+def test_a_parent_is_locked_when_it_is_pinned_and_not_only_at_prepare(setting: Setting) -> None:
+    parent = setting.parent_on(0)
+    with setting.hand.participate(0) as participant, as_superuser(setting.cluster, 0) as other:
+        participant.run(pin(CASCADE.referenced_key, 1, {"id": parent}))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(f"SELECT FROM {CASCADE.parents} WHERE id = {parent} FOR UPDATE NOWAIT")
+
+
+def test_a_pin_that_was_there_already_is_locked_too(setting: Setting) -> None:
+    parent = setting.parent_on(0)
+    setting.child_on(1, parent)
+    eventually(lambda: setting.pinned_for(parent) == {1}, "the pin is committed")
+    with setting.hand.participate(0) as participant, as_superuser(setting.cluster, 0) as other:
+        participant.run(pin(CASCADE.referenced_key, 1, {"id": parent}))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(f"SELECT FROM {CASCADE.pins} WHERE id = {parent} FOR UPDATE NOWAIT")
+
+
+def test_a_pin_committed_while_a_delete_waits_is_seen(setting: Setting, background: ThreadPoolExecutor) -> None:
+    parent = setting.parent_on(0)
+    with setting.hand.participate(0) as participant, as_superuser(setting.cluster, 0) as holder:
+        with holder.transaction():
+            holder.execute(f"SELECT FROM {CASCADE.parents} WHERE id = {parent} FOR KEY SHARE")
+            deletion = background.submit(participant.run, delete(CASCADE.parents, id=parent))
+            wait_for_waiters(setting.cluster, 0)
+            setting.child_on(1, parent)
+            eventually(lambda: setting.pinned_for(parent) == {1}, "the pin is committed")
+        assert list(effects_by_shard(deletion.result())) == [1]
+
+
+@pytest.mark.parametrize(("family", "left"), [(CASCADE, 0), (SET_NULL, 0), (RESTRICT, 1), (NO_ACTION, 1)])
+def test_a_delete_that_waited_carries_out_its_action_on_the_new_child(
+    setting: Setting, background: ThreadPoolExecutor, family: Family, left: int
+) -> None:
+    label = f"waited for by {family.name}"
+    parent = setting.parent_on(0, family, label)
+    with as_superuser(setting.cluster, 0) as holder:
+        with holder.transaction():
+            holder.execute(f"SELECT FROM {family.parents} WHERE id = {parent} FOR KEY SHARE")
+            deletion = background.submit(setting.client.delete, family.parents, where={"label": label})
+            wait_for_waiters(setting.cluster, 0)
+            setting.child_on(1, parent, family)
+            eventually(lambda: setting.pinned_for(parent, family) == {1}, "the pin is committed")
+        if left:
+            assert isinstance(deletion.exception(), errors.ForeignKeyViolation)
+        else:
+            assert deletion.result() == 1
+    assert setting.children_of(parent, family) == left
+    assert setting.parent_exists(parent, family) == bool(left)
+
+
+def test_a_delete_waits_for_a_shadow_whose_pin_is_seen_before_it(
+    setting: Setting, background: ThreadPoolExecutor
+) -> None:
+    """With a third shard as home, the pin's shard may carry out the decision before the shadow's shard does."""
+    parent = setting.parent_on(0)
+    hand, gid = setting.hand, setting.hand.gid(home=2)
+    hand.execute(0, pin(CASCADE.referenced_key, 1, {"id": parent}), prepare(gid, 0))
+    shadow_and_child = (
+        add_shadows(CASCADE.referenced_key, {"id": parent}),
+        insert(CASCADE.children, setting.child(1, parent)),
+    )
+    hand.execute(1, *shadow_and_child, prepare(gid, 1))
+    hand.execute(2, commit(gid))
+    hand.finish(gid, 0, commit=True)
+    deletion = background.submit(setting.client.delete, CASCADE.parents, key={"id": parent})
+    wait_for_waiters(setting.cluster, 1)
+    hand.finish(gid, 1, commit=True)
+    assert deletion.result() == 1
+    assert setting.children_of(parent) == 0
+
+
+@pytest.mark.parametrize("family", [CASCADE, SET_NULL, SET_DEFAULT])
+def test_a_parent_deleted_and_reinserted_in_one_transaction_has_lost_its_children(
+    setting: Setting, family: Family
+) -> None:
+    parent = setting.parent_on(0, family)
+    for shard in range(3):
+        setting.child_on(shard, parent, family)
+    new_child = setting.child(2, parent)
+    setting.client.transact(
+        [
+            requests.delete(family.parents, key={"id": parent}),
+            requests.insert(family.parents, {"id": parent}),
+            requests.insert(family.children, new_child),
+        ]
+    )
+    assert setting.client.get(family.children, place=new_child["place"], id=new_child["id"])["parent"] == str(parent)
+    assert setting.children_of(parent, family) == 1
+    eventually(lambda: setting.pinned_for(parent, family) == {2}, "only the new child's shard has a pin")
+    assert setting.shadowed_on(parent, family) == {2}
+
+
+def test_the_default_parent_is_pinned_and_shadowed_before_a_child_gets_it(setting: Setting) -> None:
+    parent = setting.parent_on(1, SET_DEFAULT)
+    child = setting.child_on(2, parent, SET_DEFAULT)
+    assert setting.client.delete(SET_DEFAULT.parents, key={"id": parent}) == 1
+    stored = setting.client.get(SET_DEFAULT.children, place=child["place"], id=child["id"])
+    assert stored["parent"] == str(DEFAULT_PARENT)
+    assert 2 in setting.pinned_for(DEFAULT_PARENT, SET_DEFAULT)
+    assert 2 in setting.shadowed_on(DEFAULT_PARENT, SET_DEFAULT)
+
+
+def test_a_delete_is_refused_where_the_default_parent_does_not_exist(setting: Setting) -> None:
+    parent = setting.parent_on(1, SET_DEFAULT)
+    child = setting.child_on(2, parent, SET_DEFAULT)
+    setting.client.update(SET_DEFAULT.children, {"parent": None}, where={"parent": DEFAULT_PARENT})
+    setting.client.delete(SET_DEFAULT.parents, key={"id": DEFAULT_PARENT})
+    with pytest.raises(errors.ForeignKeyViolation) as refused:
+        setting.client.delete(SET_DEFAULT.parents, key={"id": parent})
+    assert refused.value.metadata["detail"] == (
+        f'Key (parent)=({DEFAULT_PARENT}) is not present in table "set_default_parents".'
+    )
+    setting.client.insert(SET_DEFAULT.parents, {"id": DEFAULT_PARENT})
+    stored = setting.client.get(SET_DEFAULT.children, place=child["place"], id=child["id"])
+    assert stored["parent"] == str(parent)
+
+
+def test_everybody_else_waits_for_a_prepared_pin(setting: Setting, background: ThreadPoolExecutor) -> None:
+    """A delete, and another first reference from the same shard: both go on when the first reference has ended."""
+    parent = setting.parent_on(0)
+    hand, gid = setting.hand, setting.hand.gid(home=1)
+    hand.execute(0, pin(CASCADE.referenced_key, 1, {"id": parent}), prepare(gid, 0))
+    reference = background.submit(setting.child_on, 1, parent)
+    wait_for_waiters(setting.cluster, 0)
+    with as_node(setting.cluster, 0) as connection:
+        connection.execute("SET lock_timeout = 1")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            connection.execute(f"DELETE FROM {CASCADE.parents} WHERE id = {parent}")
+    hand.execute(1, add_shadows(CASCADE.referenced_key, {"id": parent}), CHECK, commit(gid))
+    hand.finish(gid, 0, commit=True)
+    assert reference.result()["parent"] == parent
+    assert setting.client.delete(CASCADE.parents, key={"id": parent}) == 1
+    assert setting.children_of(parent) == 0

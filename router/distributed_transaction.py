@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 
 from crosskey import errors
+from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from router.fan_out import fan_out
+from router.fan_out import fan_out, fan_out_to_the_end
 from router.finishing import Finisher
 from router.gids import Gid
 from router.nodes import Nodes
-from router.participant import Participant
+from router.part import CHECK, Part, Results
+from router.standing_orders import Mark, StandingOrders
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
@@ -27,31 +29,6 @@ _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
 # Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
 # would otherwise never end.
 MAX_EFFECT_ROUNDS = 1000
-
-Results = list[proto.CommandResult]
-
-
-class Part:
-    """A shard's part in the transaction."""
-
-    def __init__(self) -> None:
-        self._stack = AsyncExitStack()
-        self.only_pins = True
-        """Whether it has done nothing but pin parents: no client can read a pin, so nobody waits for its commit."""
-
-    async def join(self, participant: AbstractAsyncContextManager[Participant]) -> None:
-        """Begins the shard's part."""
-        self._participant = await self._stack.enter_async_context(participant)
-
-    async def send(self, commands: Sequence[proto.Command]) -> Results:
-        """Runs commands on the shard. Raises what the node answers."""
-        if any(command.WhichOneof("command") not in ("pin", "prepare") for command in commands):
-            self.only_pins = False
-        return list(await self._participant.run(commands))
-
-    async def leave(self) -> None:
-        """Ends the shard's part; what is neither prepared nor committed is rolled back."""
-        await self._stack.aclose()
 
 
 class MissingParents(msgspec.Struct, frozen=True):
@@ -72,6 +49,7 @@ class DistributedTransaction:
         self._finisher = finisher
         self._gid = gid
         self._parts: dict[int, Part] = {}
+        self._orders = StandingOrders()
         self._unresolved: list[MissingParents] = []
         self._prepare_asked: set[int] = set()
         self._ended = False
@@ -96,8 +74,47 @@ class DistributedTransaction:
     async def check(self) -> None:
         """Checks on all shards what waits for the end of a statement."""
         await self._retry_unresolved()
-        check = [proto.Command(check=proto.CheckConstraints())]
-        await self._carry_out(await self._send_all(dict.fromkeys(self._parts, check)))
+        due = [shard for shard, part in self._parts.items() if part.check_is_due]
+        await self._carry_out(await self._send_all({shard: [CHECK] for shard in due}))
+
+    async def set_constraints(self, change: rows_pb2.SetConstraints) -> None:
+        """Sets the modes of constraints on all shards, those that join later too.
+
+        What becomes due waits for the next `check`. Raises UnknownConstraint and NotDeferrable, and what constraints
+        say that do not wait for it.
+        """
+        command = proto.Command(set_constraints=change)
+        results = await self._send_all({shard: [command] for shard in {self._gid.home, *self._parts}})
+        self._orders.set_constraints(change)
+        for part in self._parts.values():
+            part.was_told()
+        await self._carry_out(results)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What is done inside is undone on every shard if it raises one of STATEMENT_ERRORS, which is raised on."""
+        unresolved = list(self._unresolved)
+        mark = self._orders.set_savepoint()
+        try:
+            yield
+        except errors.STATEMENT_ERRORS:
+            self._unresolved = unresolved
+            await self._go_back(mark)
+            raise
+        self._release(mark)
+
+    async def _go_back(self, mark: Mark) -> None:
+        told = {shard: part for shard, part in self._parts.items() if part.knows(mark)}
+        roll_back = self._orders.go_back(mark)
+        for part in told.values():
+            part.went_back(mark)
+        await self._send_all({shard: [roll_back] for shard in told})
+
+    def _release(self, mark: Mark) -> None:
+        told = [part for part in self._parts.values() if part.knows(mark)]
+        release = self._orders.release(mark)
+        for part in told:
+            part.release(release)
 
     async def command(self, shard: int, command: proto.Command) -> proto.CommandResult:
         """Runs one command, without effects, on one shard."""
@@ -109,33 +126,33 @@ class DistributedTransaction:
         command = [proto.Command(install_schema=install)]
         await self._send_all(dict.fromkeys(shards, command))
 
-    async def commit(self) -> None:
-        """Commits on all shards; when it returns, every row can be read everywhere.
+    async def commit(self, last_statement: str | None = None) -> None:
+        """Checks what the last statement left to be checked and commits on all shards.
 
-        Only a participant that cannot be reached after the commit point is left to the resolver. Raises what a check
-        says, with everything rolled back, and OutcomeUnknown if home does not answer.
+        When it returns, every row can be read everywhere; only a participant that cannot be reached after the commit
+        point is left to the resolver. Raises what a check says, with everything rolled back, and OutcomeUnknown if home
+        does not answer. Errors of the check at the end of the last statement name it.
         """
         await self._retry_unresolved()
         others = [shard for shard in self._parts if shard != self._gid.home]
         if others:
-            await self._prepare(others)
+            await self._prepare(others, last_statement)
         # From here on the decision runs to its end, whatever happens to the client.
         self._ended = True
-        await asyncio.shield(self._finisher.in_background(self._decide(others)))
+        await asyncio.shield(self._finisher.in_background(self._decide(others, last_statement)))
 
-    async def _prepare(self, shards: Sequence[int]) -> None:
+    async def _prepare(self, shards: Sequence[int], last_statement: str | None) -> None:
         self._prepare_asked.update(shards)
-        results = await self._send_all(
-            {shard: [proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard)))] for shard in shards}
-        )
+        commands = {shard: proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard))) for shard in shards}
+        results = await fan_out({shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards})
         _refuse_late_effects(results)
 
-    async def _decide(self, others: Sequence[int]) -> None:
+    async def _decide(self, others: Sequence[int], last_statement: str | None) -> None:
         """The commit point."""
         home = await self._part(self._gid.home)
         commit = proto.Commit(decision_gid=str(self._gid) if others else "")
         try:
-            results = await home.send([proto.Command(commit=commit)])
+            results = await home.end(proto.Command(commit=commit), last_statement)
             _refuse_late_effects({self._gid.home: results})
         except errors.CrosskeyError as error:
             if says_rolled_back(error):
@@ -168,14 +185,15 @@ class DistributedTransaction:
     async def _part(self, shard: int) -> Part:
         part = self._parts.get(shard)
         if part is None:
-            part = self._parts[shard] = Part()
+            part = self._parts[shard] = Part(self._orders)
             await part.join(self._nodes.participate(shard))
         return part
 
     async def _send_all(self, commands: Mapping[int, Sequence[proto.Command]]) -> dict[int, Results]:
         """Sends each shard its commands, all shards at once. Raises the first error."""
         parts = {shard: await self._part(shard) for shard in commands}
-        return await fan_out({shard: parts[shard].send(commands[shard]) for shard in commands})
+        send = fan_out_to_the_end if self._orders.behind_savepoint else fan_out
+        return await send({shard: parts[shard].send(commands[shard]) for shard in commands})
 
     async def _carry_out(self, results: Mapping[int, Results]) -> None:
         """Carries out effects on other shards, and the effects of these, until there are none.
@@ -270,9 +288,7 @@ def _command_for(effect: proto.Effect) -> proto.Command:
 
 def says_rolled_back(error: errors.CrosskeyError) -> bool:
     """Whether a node that was asked to commit is sure not to have done so: it answered, in its own words."""
-    return not isinstance(
-        error, errors.OutcomeUnknown | errors.ShardUnavailable | errors.DeadlineExceeded | errors.InternalError
-    )
+    return error.answered and not isinstance(error, errors.OutcomeUnknown | errors.InternalError)
 
 
 def _effects_of(results: Mapping[int, Results]) -> list[tuple[int, proto.Effect]]:

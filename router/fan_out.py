@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
+from crosskey import errors
+
 Answer = TypeVar("Answer")
 
 
@@ -23,3 +25,18 @@ async def fan_out(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -> dict[int,
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
     return {shard: task.result() for shard, task in tasks.items()}
+
+
+async def fan_out_to_the_end(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -> dict[int, Answer]:
+    """As `fan_out`, but no call is ended by another's error, so that each shard is in a known state afterwards.
+
+    Of several errors, one that ends the transaction is raised, or else that of the first shard in the order of `calls`.
+    """
+    answers = await asyncio.gather(*calls.values(), return_exceptions=True)
+    done = {
+        shard: answer for shard, answer in zip(calls, answers, strict=True) if not isinstance(answer, BaseException)
+    }
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    if failures:
+        raise min(failures, key=lambda failure: isinstance(failure, errors.STATEMENT_ERRORS))
+    return done

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2
+from crosskey.v1 import error_reason_pb2, shard_node_pb2
 from router.node_errors import errors_of
 
 LEAVE_SECONDS = 2.0
@@ -24,7 +24,10 @@ class Participant(Protocol):
     """One participant; it rolls back when it is left, unless it was prepared or committed."""
 
     async def run(self, commands: Sequence[shard_node_pb2.Command]) -> Sequence[shard_node_pb2.CommandResult]:
-        """Runs commands in order and answers one result each. Raises what the node raised, naming the shard."""
+        """Runs commands in order and answers one result each. Raises what the node raised, naming the shard.
+
+        Behind a savepoint it can be told to roll back to that after one of STATEMENT_ERRORS, after others to nothing.
+        """
         ...
 
 
@@ -42,7 +45,15 @@ class StreamParticipant:
         with errors_of(self._shard):
             response = await self._exchange(shard_node_pb2.ParticipateRequest(shard=self._shard, commands=commands))
         self._is_running = False
+        if response.HasField("failure"):
+            raise self._failed(response.failure)
         return response.results
+
+    def _failed(self, failure: error_reason_pb2.Failure) -> errors.CrosskeyError:
+        """The error of a statement behind a savepoint: the stream goes on."""
+        error = errors.from_failure(failure)
+        error.metadata["shard"] = str(self._shard)
+        return error
 
     async def leave(self) -> None:
         """Ends the stream: waits for the node's end of it, or cuts a command short that still runs."""

@@ -21,7 +21,6 @@ from router.cluster import Cluster
 from router.distributed_transaction import (
     DistributedTransaction,
     MissingParents,
-    Results,
     pin_command,
     says_rolled_back,
     shadow_command,
@@ -31,6 +30,7 @@ from router.finishing import Finisher
 from router.gids import Gid
 from router.nodes import Nodes
 from router.parent_references import UnknownParents, learn, unknown_parents
+from router.part import Results
 from router.reference_tables import run_on_all_shards
 from router.schema_view import SchemaView
 from router.shadow_hints import ShadowHints
@@ -90,7 +90,13 @@ class Writer:
     async def _locally(self, shard: int, plans: Sequence[WritePlan]) -> list[WriteResult] | None:
         """One RPC, one local transaction. None if other shards turn out to be involved."""
         commands = [*_statements(plans), proto.Command(commit=proto.Commit())]
-        response = await self.nodes.call(shard, "Execute", proto.ExecuteRequest(shard=shard, commands=commands))
+        try:
+            response = await self.nodes.call(shard, "Execute", proto.ExecuteRequest(shard=shard, commands=commands))
+        except errors.CrosskeyError as error:
+            # A deadline says by itself that nobody knows.
+            if says_rolled_back(error) or isinstance(error, errors.DeadlineExceeded):
+                raise
+            raise errors.OutcomeUnknown("the connection to the shard that commits was lost", shard=shard) from error
         return _collect_in_order(plans, shard, response.results) if response.committed else None
 
     async def _pin_first(

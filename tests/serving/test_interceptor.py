@@ -16,6 +16,7 @@ from serving.interceptor import ErrorInterceptor
 from tests.serving import toy_server
 
 MAX_IN_FLIGHT = 3
+LOG_SECONDS = 10
 KINDS = list(toy_server.HANDLERS)
 
 
@@ -43,6 +44,13 @@ class Toy:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(kind, request, **options)
         return caught.value
+
+
+async def written(lines: list[Any], count: int) -> None:
+    """Waits for that many log lines: an error is on its way to the caller before its line is written."""
+    async with asyncio.timeout(LOG_SECONDS):
+        while len(lines) < count:  # noqa: ASYNC110 - nothing tells that a line was written
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -82,6 +90,7 @@ async def test_a_very_long_error_arrives_with_its_details(toy: Toy, kind: str) -
 async def test_a_crash_tells_the_caller_nothing_and_the_log_everything(toy: Toy, kind: str) -> None:
     with capture_logs() as lines:
         refused = await toy.refused(kind, b"crash", metadata=(("crosskey-request-id", "r-1"),))
+        await written(lines, 2)
     assert refused.code() is grpc.StatusCode.INTERNAL
     assert refused.details() == "internal error; see the server's log, request id r-1"
     assert "hunter2" not in repr(refused)
@@ -100,7 +109,9 @@ async def test_a_handlers_own_abort_passes(toy: Toy, kind: str) -> None:
 async def test_every_call_has_one_log_line(toy: Toy, kind: str) -> None:
     with capture_logs() as lines:
         await toy.call(kind, b"hello")
+        await written(lines, 1)
         await toy.refused(kind, b"refuse")
+        await written(lines, 2)
     assert [(line["method"], line["code"], line["reason"]) for line in lines] == [
         (f"/toy.Toy/{kind}", "OK", None),
         (f"/toy.Toy/{kind}", "ALREADY_EXISTS", "UNIQUE_VIOLATION"),

@@ -41,5 +41,5 @@ def _reworded(error: errors.CrosskeyError, shard: int) -> errors.CrosskeyError:
     if wording is None:
         return error
     reworded = type(error)(wording.format(shard))
-    reworded.retryable = error.retryable
+    reworded.retryable, reworded.answered = error.retryable, error.answered
     return reworded

@@ -90,12 +90,14 @@ class CrosskeyError(Exception):
     """The base of all errors; only its subclasses are raised.
 
     `message` is what happened, in PostgreSQL's own words where PostgreSQL said it. `metadata` has the keys of Metadata
-    that apply. If `retryable`, the request left no trace and may be sent again as it is.
+    that apply. If `retryable`, the request left no trace and may be sent again as it is. If not `answered`, it is not
+    the server that speaks but gRPC, of a call that may have been carried out all the same.
     """
 
     reason: ClassVar[reasons.ErrorReason.ValueType]
     code: ClassVar[grpc.StatusCode]
     retryable: bool = False
+    answered: bool = True
 
     def __init__(self, message: str, **metadata: Unpack[Metadata]) -> None:
         super().__init__(message)
@@ -416,6 +418,7 @@ def _from_code(code: grpc.StatusCode, details: str) -> CrosskeyError:
     """For statuses without ErrorInfo: nothing is known about what was done unless gRPC says that it sent nothing."""
     error = _WITHOUT_REASON.get(code, InternalError)(details or code.name)
     error.retryable = details.startswith(_NEVER_SENT)
+    error.answered = error.retryable
     return error
 
 

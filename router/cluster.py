@@ -53,7 +53,9 @@ class Cluster:
         (self.name,) = names
 
     async def view(self) -> SchemaView:
-        """The schema in force. Raises SchemaNotLoaded if there is none."""
+        """The schema in force. Raises SchemaNotLoaded if there is none, ShardUnavailable before every node served."""
+        if not self.name:
+            raise errors.ShardUnavailable("this router still waits for the nodes of its shards")
         if self._view is None:
             self._view = await self._read_view()
         return self._view

@@ -7,12 +7,15 @@ import uvloop
 
 from crosskey.errors import CrosskeyError
 from router import server
+from router.cluster import Misconfigured
 from router.settings import Settings
 from serving.address import ADDRESS
 from serving.commands import setting
+from serving.logging import UnknownLogLevel
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
+SECONDS = click.FloatRange(min=0)
 
 
 @click.command()
@@ -27,7 +30,7 @@ POSITIVE = click.IntRange(min=1)
 )
 @setting("listen", ADDRESS, "Where to serve.")
 @setting("retries", COUNT, "How often a request that lost a race is tried again.", default=Settings.retries)
-@setting("drain_seconds", click.FLOAT, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
+@setting("drain_seconds", SECONDS, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
 @setting(
     "resolver_interval_ms",
     POSITIVE,
@@ -42,7 +45,7 @@ POSITIVE = click.IntRange(min=1)
 )
 @setting(
     "sweep_interval_seconds",
-    click.FloatRange(min=0),
+    SECONDS,
     "How often to drop unused shadows; 0 for never.",
     default=Settings.sweep_interval_seconds,
 )
@@ -51,5 +54,5 @@ def serve(**values: Any) -> None:
     """Serve the public API until SIGTERM."""
     try:
         uvloop.run(server.serve(Settings(**values)))
-    except (CrosskeyError, OSError) as error:
+    except (Misconfigured, CrosskeyError, UnknownLogLevel, OSError) as error:
         raise click.ClickException(str(error)) from None

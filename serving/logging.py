@@ -16,15 +16,19 @@ LEVEL_VARIABLE = "CROSSKEY_LOG_LEVEL"
 _LEVELS = ("debug", "info", "warning", "error")
 
 
+class UnknownLogLevel(Exception):
+    """CROSSKEY_LOG_LEVEL names no level."""
+
+
 def configure_logging(**bound: str | int) -> None:
     """Sets structlog up for this process; `bound` is added to every line, such as service="node" and shard=0.
 
     Warnings of libraries, which use Python's own logging, become lines like any other.
-    Raises ValueError if CROSSKEY_LOG_LEVEL names no level.
+    Raises UnknownLogLevel.
     """
     level = os.environ.get(LEVEL_VARIABLE, "info").lower()
     if level not in _LEVELS:
-        raise ValueError(f"{LEVEL_VARIABLE} is {level!r}, which is none of {', '.join(_LEVELS)}")
+        raise UnknownLogLevel(f"{LEVEL_VARIABLE} is {level!r}, which is none of {', '.join(_LEVELS)}")
     readable = sys.stderr.isatty()
     structlog.configure(
         processors=[

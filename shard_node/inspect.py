@@ -10,10 +10,17 @@ import psycopg
 
 from crosskey import errors
 from shard_node.introspection import inspect_schema
+from shard_node.setting_types import CONNECTION_STRING
 
 
 @click.command()
-@click.option("--dsn", required=True, envvar="CROSSKEY_DSN", help="A database whose role may create databases.")
+@click.option(
+    "--dsn",
+    type=CONNECTION_STRING,
+    required=True,
+    envvar="CROSSKEY_DSN",
+    help="A database whose role may create databases.",
+)
 @click.option(
     "--schema",
     "schema_file",

@@ -6,13 +6,21 @@ import click
 import psycopg
 from psycopg import sql
 
+from shard_node.setting_types import CONNECTION_STRING
+
 RETRY_SECONDS = 0.2
 # Any number that is ours: shards on one server may be provisioned at the same moment, and a role cannot be.
 PROVISION_LOCK = 0x43524F53534B4559
 
 
 @click.command()
-@click.option("--admin-dsn", required=True, envvar="CROSSKEY_ADMIN_DSN", help="How to connect as a superuser.")
+@click.option(
+    "--admin-dsn",
+    type=CONNECTION_STRING,
+    required=True,
+    envvar="CROSSKEY_ADMIN_DSN",
+    help="How to connect as a superuser.",
+)
 @click.option("--role", required=True, envvar="CROSSKEY_ROLE", help="The role that the node connects as.")
 @click.option("--password", required=True, envvar="CROSSKEY_PASSWORD", help="The role's password.")
 @click.option("--database", required=True, envvar="CROSSKEY_DATABASE", help="The shard's database.")

@@ -8,24 +8,27 @@ import uvloop
 from crosskey.errors import CrosskeyError
 from serving.address import ADDRESS
 from serving.commands import setting
+from serving.logging import UnknownLogLevel
 from shard_node import server
+from shard_node.setting_types import CLUSTER_NAME, CONNECTION_STRING
 from shard_node.settings import Settings
 from shard_node.startup import UnfitDatabase
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
+SECONDS = click.FloatRange(min=0)
 
 
 @click.command()
 @setting("shard", COUNT, "The number of this node's shard, from 0.")
 @setting("shards", POSITIVE, "How many shards the cluster has.")
-@setting("cluster", click.STRING, "The cluster's name.")
-@setting("dsn", click.STRING, "The connection string of the shard's database.")
+@setting("cluster", CLUSTER_NAME, "The cluster's name.")
+@setting("dsn", CONNECTION_STRING, "The connection string of the shard's database.")
 @setting("listen", ADDRESS, "Where to serve.")
 @setting("pool_size", POSITIVE, "Connections to PostgreSQL at most.", default=Settings.pool_size)
 @setting("pool_queue", POSITIVE, "Requests that may wait for a connection.", default=Settings.pool_queue)
 @setting("lock_timeout_ms", POSITIVE, "How long a statement waits for a lock.", default=Settings.lock_timeout_ms)
-@setting("drain_seconds", click.FLOAT, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
+@setting("drain_seconds", SECONDS, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
 def serve(**values: Any) -> None:
     """Serve one shard until SIGTERM."""
     settings = Settings(**values)
@@ -33,5 +36,5 @@ def serve(**values: Any) -> None:
         raise click.UsageError(f"there is no shard {settings.shard} among {settings.shards}: they count from 0")
     try:
         uvloop.run(server.serve(settings))
-    except (UnfitDatabase, CrosskeyError, OSError) as error:
+    except (UnfitDatabase, CrosskeyError, UnknownLogLevel, OSError) as error:
         raise click.ClickException(str(error)) from None

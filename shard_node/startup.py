@@ -44,8 +44,8 @@ async def prepare_database(connection: Connection, cluster: str, shard: int, sha
     return identity
 
 
-async def _check_settings(connection: Connection) -> None:
-    version = connection.info.server_version
+def check_version(version: int) -> None:
+    """Raises UnfitDatabase for a version, in the form of PQserverVersion, that is too old or loses prepared locks."""
     if version < MIN_VERSION:
         raise UnfitDatabase(f"PostgreSQL {_version_text(version)} is too old: use 15 or newer")
     if any(first <= version < fixed for first, fixed in LOSING_LOCKS):
@@ -53,6 +53,14 @@ async def _check_settings(connection: Connection) -> None:
             f"PostgreSQL {_version_text(version)} loses the row locks of prepared transactions:"
             " use 15, 16, 17.10 or newer, 18.4 or newer"
         )
+
+
+def _version_text(version: int) -> str:
+    return f"{version // 10_000}.{version % 10_000}"
+
+
+async def _check_settings(connection: Connection) -> None:
+    check_version(connection.info.server_version)
     cursor = await connection.execute(
         "SELECT current_setting('max_prepared_transactions')::int, rolsuper, rolname, pg_is_in_recovery(),"
         " pg_encoding_to_char(encoding), has_database_privilege(current_database(), 'CREATE'), rolcreatedb"
@@ -79,10 +87,6 @@ async def _check_settings(connection: Connection) -> None:
             f'the role "{role}" must own its database and may create others (for planning a schema):'
             " make it with `python -m shard_node provision`"
         )
-
-
-def _version_text(version: int) -> str:
-    return f"{version // 10_000}.{version % 10_000}"
 
 
 async def _bootstrap(connection: Connection, cluster: str, shard: int, shards: int) -> None:
@@ -118,21 +122,25 @@ async def _check_identity(connection: Connection, cluster: str, shard: int, shar
     if not row[4]:
         raise UnfitDatabase(
             "this database was restored, or its server was replaced by a standby, since the node last used it:"
-            " transactions may be lost. Audit the cluster, then accept it with `python -m shard_node accept`"
+            " transactions may be lost. Accept it with `python -m shard_node accept`, and then audit the cluster"
         )
     return identity
 
 
 async def accept_server(connection: Connection) -> str:
-    """Takes the server as it is now for the shard's own, after a failover or restore. Answers the new incarnation."""
-    cursor = await connection.execute(
-        "UPDATE crosskey.shard SET incarnation = gen_random_uuid(), system_identifier = server.system_identifier,"
-        " timeline = server.timeline FROM crosskey.server RETURNING incarnation::text"
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        raise UnfitDatabase("this database is no shard yet")
-    return str(row[0])
+    """Takes the server as it is now for the shard's own, after a failover or restore. Answers the new incarnation.
+
+    Raises UnfitDatabase if the database is no shard.
+    """
+    try:
+        cursor = await connection.execute(
+            "UPDATE crosskey.shard SET incarnation = gen_random_uuid(), system_identifier = server.system_identifier,"
+            " timeline = server.timeline FROM crosskey.server RETURNING incarnation::text"
+        )
+        [(incarnation,)] = await cursor.fetchall()
+    except psycopg.errors.UndefinedTable as error:
+        raise UnfitDatabase("this database is no shard") from error
+    return str(incarnation)
 
 
 def _canary_gid(cluster: str, shard: int) -> str:

@@ -1,0 +1,144 @@
+"""What must be true of a PostgreSQL before a node serves it: each refusal says what to do."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+from psycopg import sql
+
+from crosskey_cli import postgres as embedded
+from crosskey_cli.cluster import ShardDatabase
+from crosskey_cli.postgres import PostgresServer
+from shard_node import startup
+from shard_node.accept import accept
+from shard_node.database import Connection
+from shard_node.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
+
+CLUSTER = "started"
+CANARY = f"crosskey-canary:{CLUSTER}:0"
+
+Answer = TypeVar("Answer")
+
+
+@pytest.fixture(scope="module")
+def database(postgres: list[PostgresServer]) -> Iterator[ShardDatabase]:
+    """A shard's database, provisioned and prepared once."""
+    database = ShardDatabase(postgres[0], "started_0")
+    database.provision()
+    start(database)
+    yield database
+    with psycopg.connect(postgres[0].dsn(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+
+
+def connected(dsn: str, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+    """Does work on a connection."""
+
+    async def do() -> Answer:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            return await work(connection)
+
+    return asyncio.run(do())
+
+
+def start(database: ShardDatabase, *, shard: int = 0, shards: int = 1, dsn: str = "") -> ShardIdentity:
+    """Does what a node does first."""
+    return connected(dsn or database.dsn, lambda connection: prepare_database(connection, CLUSTER, shard, shards))
+
+
+def run(database: ShardDatabase, statement: str) -> None:
+    """Runs a statement as a superuser."""
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement))
+
+
+@pytest.mark.parametrize("version", [140020, 170000, 170009, 180000, 180003])
+def test_a_version_that_is_too_old_or_loses_prepared_locks_is_refused(version: int) -> None:
+    with pytest.raises(UnfitDatabase, match=r"use 15"):
+        check_version(version)
+
+
+@pytest.mark.parametrize("version", [150000, 160009, 170010, 180004, 190000])
+def test_a_version_that_keeps_prepared_locks_is_taken(version: int) -> None:
+    check_version(version)
+
+
+def test_a_node_does_not_start_where_nothing_can_be_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: list[PostgresServer]
+) -> None:
+    monkeypatch.setitem(embedded.SETTINGS, "max_prepared_transactions", "0")
+    server = PostgresServer(tmp_path, postgres[0].binaries, fast=True)
+    server.start()
+    try:
+        database = ShardDatabase(server, "unprepared")
+        database.provision()
+        command = [sys.executable, "-m", "shard_node", "serve", "--listen", "127.0.0.1:0"]
+        command += ["--shard", "0", "--shards", "1", "--cluster", CLUSTER, "--dsn", database.dsn]
+        node = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        server.stop()
+    assert node.returncode == 1
+    assert node.stderr == (
+        "Error: max_prepared_transactions is 0: set it to 64 or more in postgresql.conf and restart PostgreSQL\n"
+    )
+
+
+def test_a_superuser_is_refused(database: ShardDatabase) -> None:
+    with pytest.raises(UnfitDatabase, match="superuser, which can bypass foreign keys"):
+        start(database, dsn=database.superuser_dsn)
+
+
+@pytest.mark.parametrize(("shard", "shards"), [(1, 2), (0, 2)])
+def test_another_shards_database_is_refused(database: ShardDatabase, shard: int, shards: int) -> None:
+    with pytest.raises(UnfitDatabase, match="this database is shard 0 of 1 of cluster 'started'"):
+        start(database, shard=shard, shards=shards)
+
+
+def test_starting_again_changes_nothing(database: ShardDatabase) -> None:
+    assert start(database) == start(database)
+
+
+def test_a_canary_that_a_killed_node_left_is_released(database: ShardDatabase) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT FROM crosskey.canary FOR KEY SHARE")
+        connection.execute(f"PREPARE TRANSACTION '{CANARY}'")
+    start(database)
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        assert connection.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", (CANARY,)).rowcount == 0
+
+
+def test_a_canary_without_its_lock_is_noticed(database: ShardDatabase) -> None:
+    """No PostgreSQL that loses locks is at hand: a canary that is not there is not locked either."""
+    run(database, "DELETE FROM crosskey.canary")
+    with pytest.raises(UnfitDatabase, match="loses the row locks of prepared transactions"):
+        connected(database.dsn, lambda connection: startup._check_prepared_locks(connection, CLUSTER, 0))
+    start(database)
+
+
+@pytest.mark.parametrize("change", ["timeline = 'FFFFFFFF'", "system_identifier = '1'"])
+def test_a_replaced_server_is_refused_until_it_is_accepted(database: ShardDatabase, change: str) -> None:
+    before = start(database)
+    run(database, f"UPDATE crosskey.shard SET {change}")
+    with pytest.raises(UnfitDatabase, match="transactions may be lost"):
+        start(database)
+    accepted = accept_through_the_command(database.dsn)
+    after = start(database)
+    assert accepted.output == f"accepted as incarnation {after.incarnation}\n"
+    assert after.incarnation != before.incarnation
+
+
+def test_only_a_shard_can_be_accepted(postgres: list[PostgresServer]) -> None:
+    refused = accept_through_the_command(postgres[0].dsn())
+    assert (refused.exit_code, refused.output) == (1, "Error: cannot accept the database: this database is no shard\n")
+
+
+def accept_through_the_command(dsn: str) -> Result:
+    """Runs `python -m shard_node accept`."""
+    return CliRunner().invoke(accept, ["--dsn", dsn])

@@ -17,6 +17,7 @@ from router.nodes import Nodes
 
 # A participant that cannot be reached is left to the resolver rather than waited for.
 FINISH_TIMEOUT_SECONDS = 5.0
+BUSY_PAUSE_SECONDS = 0.05
 FORGET_INTERVAL_SECONDS = 1.0
 
 _COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
@@ -94,11 +95,22 @@ class Finisher:
     async def _finish_one(self, gid: Gid, shard: int, *, commit: bool) -> bool:
         request = proto.FinishPreparedRequest(shard=shard, gids=[gid.participant(shard)], commit=commit)
         try:
-            await self._call(shard, "FinishPrepared", request)
+            with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+                await self._insist(shard, request)
         except errors.CrosskeyError as error:
             _log.warning("left to the resolver", gid=gid.participant(shard), commit=commit, error=str(error))
             return False
         return True
+
+    async def _insist(self, shard: int, request: proto.FinishPreparedRequest) -> None:
+        """Asks again while the node is too busy, or another finisher is at work."""
+        while True:
+            try:
+                await self._nodes.call(shard, "FinishPrepared", request)
+            except (errors.Overloaded, errors.Conflict):
+                await asyncio.sleep(BUSY_PAUSE_SECONDS)
+            else:
+                return
 
     async def _call(self, shard: int, method: str, request: Any) -> Any:
         with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):

@@ -1,4 +1,4 @@
-"""`python -m shard_node accept`: takes a database that was restored, or that a standby took over, for the shard's own."""
+"""`python -m shard_node accept`: takes a database for the shard's own that was restored, or that a standby took over."""
 
 import asyncio
 

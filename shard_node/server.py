@@ -14,7 +14,7 @@ from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_serve
 from shard_node.database import Connection, Database
 from shard_node.service import ShardNode
 from shard_node.settings import Settings
-from shard_node.startup import ShardIdentity, prepare_database
+from shard_node.startup import ShardIdentity, UnfitDatabase, prepare_database
 
 SERVICE_NAME = "crosskey.v1.ShardNode"
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings) -> None:
-    """Serves a shard until SIGTERM. Raises UnfitDatabase or ShardUnavailable if it cannot be served."""
+    """Serves a shard until SIGTERM. Raises UnfitDatabase if it cannot be served."""
     configure_logging(service="node", shard=settings.shard)
     database = Database(
         settings.dsn,
@@ -71,12 +71,12 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
 
 
 async def _connect_patiently(database: Database) -> Connection:
-    """A connection, as soon as PostgreSQL answers. Raises ShardUnavailable if it does not for too long."""
+    """A connection, as soon as PostgreSQL answers. Raises UnfitDatabase, saying why, if it does not for too long."""
     deadline = asyncio.get_running_loop().time() + CONNECT_PATIENCE_SECONDS
     while True:
         try:
             return await database.connect()
-        except errors.ShardUnavailable:
+        except errors.ShardUnavailable as error:
             if asyncio.get_running_loop().time() > deadline:
-                raise
+                raise UnfitDatabase(f"{error.message}: {error.__cause__}") from error
             await asyncio.sleep(CONNECT_INTERVAL_SECONDS)

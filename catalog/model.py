@@ -47,6 +47,8 @@ class Column(msgspec.Struct, frozen=True):
     """Of varchar(n) and char(n): n."""
     deterministic_collation: bool = True
     """False only for text columns whose collation calls unequal texts equal."""
+    collation: str | None = None
+    """The collation as SQL, where it is another than the database's."""
     comment: str | None = None
 
 

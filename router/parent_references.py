@@ -107,12 +107,12 @@ def _unknown(view: SchemaView, hints: ShadowHints, child: Table, one: References
 def _canonical_parents(
     child_columns: Sequence[Column], parent_columns: Sequence[Column], parents: Iterable[ParentKey]
 ) -> list[ParentKey]:
-    """The keys as the child's columns would store them."""
+    """The keys as the child's columns would store them, but for those that no parent's columns could hold."""
     pairs = zip(child_columns, parent_columns, strict=True)
     if any(FAMILIES.get(child.base_type) != FAMILIES.get(parent.base_type) for child, parent in pairs):
         return []
-    canonical = (_canonical(child_columns, parent) for parent in parents)
-    return [parent for parent in canonical if parent is not None]
+    stored = (_canonical(child_columns, parent) for parent in parents)
+    return [key for key in stored if key is not None and _canonical(parent_columns, key) == key]
 
 
 def _canonical(columns: Sequence[Column], values: Sequence[Any]) -> ParentKey | None:

@@ -16,6 +16,7 @@ from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1.admin_pb2 import AuditResponse
 from shard_node.guards import PIN_CONSTRAINT, PIN_SHARD, shard_of, slot_of
 from shard_node.identifiers import identifier, literal
+from shard_node.key_columns import column_pairs, of_child
 from shard_node.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
 from shard_node.sql_names import columns_equal, json_object, table_identifier
 
@@ -67,7 +68,7 @@ def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
         key=json_object(_row_key(child.table, foreign_key.columns), "c"),
         table=table_identifier(foreign_key.table),
         referencing=_referencing(foreign_key),
-        found=_parent_found(foreign_key, target),
+        found=_parent_found(plan, foreign_key, target),
     )
     return DamageCheck(kind, foreign_key.table, foreign_key.name, message, _bounded(damaged))
 
@@ -80,19 +81,18 @@ def _referencing(key: ForeignKey) -> sql.Composed:
     return sql.SQL("({})").format(sql.SQL(glue).join(given))
 
 
-def _parent_found(key: ForeignKey, target: TableName) -> sql.Composed:
-    pairs = list(zip(key.columns, key.parent_columns, strict=True))
+def _parent_found(plan: Plan, key: ForeignKey, target: TableName) -> sql.Composed:
+    pairs = column_pairs(plan, key)
     equal_pairs = pairs[:-1] if key.period else pairs
     same = sql.SQL(" AND ").join(
-        sql.SQL("p.{} = c.{}").format(identifier(parent_column), identifier(column))
-        for column, parent_column in equal_pairs
+        sql.SQL("p.{} = {}").format(identifier(pair.parent.name), of_child(pair, "c")) for pair in equal_pairs
     )
     if not key.period:
         return sql.SQL("EXISTS (SELECT FROM {} p WHERE {})").format(table_identifier(target), same)
     # A child's period may be covered by several parents together.
-    column, parent_column = pairs[-1]
+    period, parent_period = pairs[-1]
     return sql.SQL("coalesce(c.{} <@ (SELECT range_agg(p.{}) FROM {} p WHERE {}), false)").format(
-        identifier(column), identifier(parent_column), table_identifier(target), same
+        identifier(period.name), identifier(parent_period.name), table_identifier(target), same
     )
 
 

@@ -19,6 +19,7 @@ from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
 from shard_node import postgres_errors
 from shard_node.identifiers import identifier, literal
+from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
 from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 
 PIN_SHARD = "crosskey_shard"
@@ -185,12 +186,12 @@ def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
     """Notes the parents of new or changed children that have no shadow here."""
     foreign_key = key.foreign_key
     referenced = plan.referenced_key(key.referenced_key or "")
-    pairs = dict(zip(foreign_key.parent_columns, foreign_key.columns, strict=True))
+    pairs = column_pairs(plan, foreign_key)
     values = sql.SQL(", ").join(
-        sql.SQL("n.{} AS {}").format(identifier(pairs[column]), identifier(column)) for column in referenced.columns
+        sql.SQL("{} AS {}").format(of_child(pair, "n"), identifier(pair.parent.name)) for pair in pairs
     )
     wanted = sql.SQL("(SELECT DISTINCT {values} FROM new_rows n)").format(values=values)
-    return _note_unshadowed(plan, referenced, shards, wanted, _all_given(referenced.columns, "k"))
+    return _note_unshadowed(plan, referenced, shards, wanted, _can_have_parent(pairs, "k"))
 
 
 def _note_unshadowed(
@@ -223,23 +224,31 @@ def _shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iter
     ):
         if waiting:
             purpose = f"left_by_{event.lower()}"
-            condition = sql.SQL(" OR ").join(has_children(key) for key in waiting)
+            condition = sql.SQL(" OR ").join(has_children(plan, key) for key in waiting)
             note = _note_unshadowed(plan, referenced, shards, sql.SQL("old_rows"), condition)
             yield _trigger_function(purpose, referenced.shadow, [note])
             yield _statement_trigger(purpose, referenced.shadow, event, "OLD TABLE AS old_rows")
 
 
-def has_children(key: ForeignKey) -> sql.Composed:
+def has_children(plan: Plan, key: ForeignKey) -> sql.Composed:
     """Whether the foreign key's child references the key called k, as an SQL expression."""
-    pairs = zip(key.columns, key.parent_columns, strict=True)
-    same = (sql.SQL("c.{} = k.{}").format(identifier(column), identifier(parent)) for column, parent in pairs)
+    pairs = column_pairs(plan, key)
+    same = (sql.SQL("c.{} = {}").format(identifier(pair.child.name), of_parent(pair, "k")) for pair in pairs)
     return sql.SQL("EXISTS (SELECT FROM {} c WHERE {})").format(
         table_identifier(key.table), sql.SQL(" AND ").join(same)
     )
 
 
-def _all_given(columns: Sequence[str], alias: str) -> sql.Composed:
-    return sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(identifier(alias, column)) for column in columns)
+def _can_have_parent(pairs: Sequence[ColumnPair], alias: str) -> sql.Composed:
+    """Whether a child's reference, under the parent's names, is complete and fits in the parent's columns."""
+    conditions: list[sql.Composable] = []
+    for pair in pairs:
+        value = identifier(alias, pair.parent.name)
+        conditions.append(sql.SQL("{} IS NOT NULL").format(value))
+        fits = could_be_parents(pair, value)
+        if fits is not None:
+            conditions.append(fits)
+    return sql.SQL(" AND ").join(conditions)
 
 
 def _note_misplaced(table: TableName, shard_key: Column, shard: int, shards: int) -> sql.Composed:

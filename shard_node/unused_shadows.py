@@ -70,7 +70,7 @@ async def drop_pins(connection: Connection, referenced: ReferencedKey, for_shard
 def _childless(schema: ShardSchema, referenced: ReferencedKey) -> sql.Composed:
     """No foreign key's child references the shadow called k."""
     keys = [key.foreign_key for key in schema.plan.keys if key.referenced_key == referenced.id]
-    return sql.SQL(" AND ").join(sql.SQL("NOT {}").format(has_children(key)) for key in keys)
+    return sql.SQL(" AND ").join(sql.SQL("NOT {}").format(has_children(schema.plan, key)) for key in keys)
 
 
 @lru_cache

@@ -53,6 +53,7 @@ column_list AS (
                     WHEN b.modifier > 4 THEN b.modifier - 4
                 END,
                 'deterministic_collation', coalesce(l.collisdeterministic, true),
+                'collation', CASE WHEN l.collname <> 'default' THEN format('%I.%I', ln.nspname, l.collname) END,
                 'comment', col_description(a.attrelid, a.attnum)
             )
             ORDER BY a.attnum
@@ -61,6 +62,7 @@ column_list AS (
     JOIN type_below b ON b.type_oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
     WHERE a.attrelid IN (SELECT oid FROM user_table) AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
 ),

@@ -8,9 +8,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import psycopg
+from google.protobuf.json_format import MessageToDict
 
 from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
 from crosskey import Client, CrosskeyError, requests
@@ -66,6 +68,10 @@ class Pair:
         """A new uuid of that shard."""
         slot = shard + SHARDS * (uuid.uuid4().int % (SLOTS // SHARDS))
         return str(mint_uuid(slot))
+
+    def uuid_beside(self, shard_key: int) -> str:
+        """A new uuid that carries the slot of that shard key."""
+        return str(mint_uuid(slot_of_value("int8", shard_key)))
 
     def insert(self, table: str, *rows: Row) -> list[dict[str, Any]]:
         """Inserts rows in one request; answers them as stored."""
@@ -132,8 +138,11 @@ def shard_of(base_type: str, value: object) -> int:
 
 
 def _check_agreement(writes: Sequence[Write], outcome: Outcome, expected: Outcome) -> None:
+    if isinstance(outcome, Refusal) and isinstance(expected, Refusal) and not expected.table:
+        # Crosskey names the table also where PostgreSQL does not.
+        outcome = replace(outcome, table="")
     if _comparable(writes, outcome) != _comparable(writes, expected):
-        requested = "".join(f"{type(write).__name__} {write}" for write in writes)
+        requested = "\n".join(f"{type(write).__name__} {MessageToDict(write)}" for write in writes)
         raise DisagreementError(f"{requested}\nCrosskey:   {outcome}\nPostgreSQL: {expected}")
 
 

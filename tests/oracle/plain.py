@@ -36,7 +36,8 @@ SELECT
     c.relname,
     coalesce(obj_description(c.oid, 'pg_class') LIKE '%@reference%', false),
     a.attname,
-    coalesce(b.typname, t.typname)
+    coalesce(b.typname, t.typname),
+    format_type(a.atttypid, a.atttypmod)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -49,12 +50,13 @@ ORDER BY n.nspname, c.relname, a.attnum
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A table; `types` has the type of each column, of a domain the one below it."""
+    """A table; `types` has each column's type, of a domain the one below it, and `declared` as it was declared."""
 
     schema: str
     name: str
     is_reference: bool
     types: Mapping[str, str]
+    declared: Mapping[str, LiteralString]
 
     @property
     def api_name(self) -> str:
@@ -68,20 +70,24 @@ class PlainTable:
 
     def row(self) -> sql.Composed:
         """A row as a JSON object; bigint and numeric as strings."""
-        shown = (sql.SQL("{}, {}").format(name, self._shown(name)) for name in self.types)
-        return sql.SQL("json_build_object({})").format(sql.SQL(", ").join(shown))
+        columns = sql.SQL(", ").join(map(self._shown, self.types))
+        return sql.SQL("(SELECT row_to_json(shown) FROM (SELECT {}) shown)").format(columns)
 
     def _shown(self, name: str) -> sql.Composed:
         element, is_array = self.types[name].removeprefix("_"), self.types[name].startswith("_")
         cast = ("::text[]" if is_array else "::text") if element in ("int8", "numeric") else ""
-        return sql.SQL("{}{}").format(sql.Identifier(name), sql.SQL(cast))
+        return sql.SQL("{0}{1} AS {0}").format(sql.Identifier(name), sql.SQL(cast))
 
     def literal(self, column: str, value: Any) -> sql.Composable:
         """The value as a quoted literal for that column."""
         if value is None:
             return sql.SQL("NULL")
         if self.types.get(column) in ("json", "jsonb"):
-            return sql.Literal(value if isinstance(value, str) else json.dumps(value))
+            return sql.Literal(json.dumps(value, separators=(",", ":")))
+        if _has_object(value):
+            return sql.SQL("(SELECT given FROM json_to_record({}) AS row(given {}))").format(
+                sql.Literal(json.dumps({"given": value})), sql.SQL(self.declared[column])
+            )
         return sql.Literal(_text(value))
 
 
@@ -109,7 +115,7 @@ class PlainPostgres:
         return [row for (row,) in self.connection.execute(query)]
 
     def _run(self, write: Write) -> Answer:
-        table = self.tables[write.table]
+        table = self.tables[write.table.removeprefix("public.")]
         cursor = self.connection.execute(_statement(table, write))
         if isinstance(write, router_pb2.DeleteRequest):
             return cursor.rowcount
@@ -130,10 +136,11 @@ def plain_postgres(server_dsn: str, name: str, schema_sql: str) -> Iterator[Plai
 
 
 def _read_tables(connection: psycopg.Connection[Any]) -> list[PlainTable]:
-    types: dict[tuple[str, str, bool], dict[str, str]] = {}
-    for *table, column, base_type in connection.execute(_COLUMNS):
-        types.setdefault(tuple(table), {})[column] = base_type
-    return [PlainTable(*table, columns) for table, columns in types.items()]
+    types: dict[tuple[str, str, bool], tuple[dict[str, str], dict[str, LiteralString]]] = {}
+    for schema, name, is_reference, column, base_type, declared in connection.execute(_COLUMNS):
+        of_columns = types.setdefault((schema, name, is_reference), ({}, {}))
+        of_columns[0][column], of_columns[1][column] = base_type, declared
+    return [PlainTable(*table, *of_columns) for table, of_columns in types.items()]
 
 
 def _statement(table: PlainTable, write: Write) -> sql.Composed:
@@ -196,6 +203,11 @@ def _condition(table: PlainTable, predicate: Predicate) -> sql.Composed:
 
 def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
+
+
+def _has_object(value: Any) -> bool:
+    """Whether the value is of a composite or JSON type, or an array of one, for which only JSON has a notation."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_object, value)))
 
 
 def _text(value: Any) -> str:

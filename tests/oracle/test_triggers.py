@@ -1,0 +1,178 @@
+"""The user's own triggers: what they change and insert is checked like everything else."""
+
+import pytest
+
+from crosskey import ForeignKeyViolation, RaisedByDatabase, in_
+from tests.oracle.conftest import PARENT_SHARD
+from tests.oracle.pair import SHARDS, Pair
+
+SCHEMA = """
+CREATE TABLE users (id bigint PRIMARY KEY, replaced_by bigint, name text);
+COMMENT ON TABLE users IS '@shard_by id';
+
+-- A BEFORE trigger that puts another parent in place of the one given.
+CREATE TABLE posts (id bigint PRIMARY KEY, author bigint REFERENCES users ON DELETE CASCADE, wanted bigint);
+COMMENT ON TABLE posts IS '@shard_by id';
+CREATE FUNCTION choose_author() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.wanted IS NOT NULL THEN NEW.author := NEW.wanted; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER choose BEFORE INSERT OR UPDATE ON posts FOR EACH ROW EXECUTE FUNCTION choose_author();
+
+-- An AFTER trigger that notes each post beside it; the note names the author, wherever that is.
+CREATE TABLE notes (post bigint NOT NULL, author bigint REFERENCES users ON DELETE SET NULL, what text);
+COMMENT ON TABLE notes IS '@shard_by post';
+CREATE FUNCTION note_post() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO notes VALUES (coalesce(NEW.id, OLD.id), NEW.author, TG_OP);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON posts FOR EACH ROW EXECUTE FUNCTION note_post();
+
+-- A statement trigger with transition tables of its own, and one that fires at the commit.
+CREATE TABLE totals (room bigint NOT NULL, added bigint, first_author bigint REFERENCES users);
+COMMENT ON TABLE totals IS '@shard_by room';
+CREATE TABLE messages (room bigint NOT NULL, author bigint REFERENCES users ON DELETE CASCADE, body text);
+COMMENT ON TABLE messages IS '@shard_by room';
+CREATE FUNCTION count_messages() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO totals SELECT room, count(*), min(author) FROM added GROUP BY room;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_all AFTER INSERT ON messages REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
+CREATE FUNCTION refuse_rude() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.body = 'rude' THEN RAISE EXCEPTION 'rude message in room %', NEW.room USING ERRCODE = 'P0042'; END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION refuse_rude();
+
+-- Triggers of a parent: one that refuses, one that clears away what it finds beside it.
+CREATE TABLE rooms (id bigint PRIMARY KEY, locked boolean NOT NULL DEFAULT false);
+COMMENT ON TABLE rooms IS '@shard_by id';
+CREATE TABLE visits (id bigint PRIMARY KEY, room bigint REFERENCES rooms ON DELETE CASCADE);
+COMMENT ON TABLE visits IS '@shard_by id';
+CREATE TABLE visit_notes (visit bigint NOT NULL, reader bigint REFERENCES users ON DELETE CASCADE);
+COMMENT ON TABLE visit_notes IS '@shard_by visit';
+CREATE FUNCTION keep_locked() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.locked THEN RAISE EXCEPTION 'room % is locked', OLD.id; END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER keep BEFORE DELETE ON rooms FOR EACH ROW EXECUTE FUNCTION keep_locked();
+CREATE FUNCTION clear_notes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM visit_notes WHERE visit = OLD.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER clear AFTER DELETE ON visits FOR EACH ROW EXECUTE FUNCTION clear_notes();
+
+-- A trigger that brings a deleted row back; by its name it fires before PostgreSQL checks the keys.
+CREATE TABLE phoenixes (id bigint PRIMARY KEY, lives integer NOT NULL DEFAULT 1);
+COMMENT ON TABLE phoenixes IS '@shard_by id';
+CREATE TABLE feathers (id bigint PRIMARY KEY, phoenix bigint REFERENCES phoenixes);
+COMMENT ON TABLE feathers IS '@shard_by id';
+CREATE FUNCTION rise() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.lives > 0 THEN INSERT INTO phoenixes VALUES (OLD.id, OLD.lives - 1); END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER "At once" AFTER DELETE ON phoenixes FOR EACH ROW EXECUTE FUNCTION rise();
+
+-- A trigger that drops rows silently.
+CREATE TABLE spam (id bigint PRIMARY KEY, author bigint REFERENCES users, body text);
+COMMENT ON TABLE spam IS '@shard_by id';
+CREATE FUNCTION drop_spam() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.body = 'spam' THEN RETURN NULL; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER drop_it BEFORE INSERT ON spam FOR EACH ROW EXECUTE FUNCTION drop_spam();
+"""
+
+
+def add_user(pair: Pair, shard: int) -> int:
+    number = pair.number(shard)
+    pair.insert("users", {"id": number})
+    return number
+
+
+def test_a_trigger_chooses_another_parent(pair: Pair, child_shard: int) -> None:
+    given, chosen = add_user(pair, 2), add_user(pair, PARENT_SHARD)
+    post = pair.number(child_shard)
+    [stored] = pair.insert("posts", {"id": post, "author": given, "wanted": chosen})
+    assert stored["author"] == str(chosen)
+    pair.delete("users", key={"id": given})
+    with pytest.raises(ForeignKeyViolation):
+        pair.update("posts", {"wanted": pair.number(PARENT_SHARD)}, key={"id": post})
+    pair.update("posts", {"wanted": add_user(pair, 1)}, key={"id": post})
+    pair.delete("users", key={"id": chosen})
+    assert len(pair.rows("posts", {"id": post})) == 1
+
+
+def test_a_trigger_inserts_a_row_with_a_reference(pair: Pair, child_shard: int) -> None:
+    author = add_user(pair, PARENT_SHARD)
+    posts = [pair.number(child_shard) for _ in range(3)]
+    pair.insert("posts", *[{"id": post, "author": author} for post in posts])
+    pair.update("posts", {"author": add_user(pair, 2)}, key={"id": posts[0]})
+    pair.delete("users", key={"id": author})
+    notes = pair.rows("notes", in_("post", posts))
+    assert sorted(row["what"] for row in notes) == ["DELETE", "DELETE", "INSERT", "INSERT", "INSERT", "UPDATE"]
+
+
+def test_a_statement_trigger_sees_the_rows_of_its_shard(pair: Pair, child_shard: int) -> None:
+    author, room = add_user(pair, PARENT_SHARD), pair.number(child_shard)
+    pair.insert("messages", *[{"room": room, "author": author, "body": str(number)} for number in range(4)])
+    assert pair.rows("totals", {"room": room}) == [{"room": str(room), "added": "4", "first_author": str(author)}]
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("users", key={"id": author})
+
+
+def test_a_trigger_that_refuses_at_the_commit(pair: Pair, child_shard: int) -> None:
+    author = add_user(pair, PARENT_SHARD)
+    rooms = [pair.number(shard) for shard in range(SHARDS)]
+    with pytest.raises(RaisedByDatabase):
+        pair.insert("messages", {"room": pair.number(child_shard), "author": author, "body": "rude"})
+    with pytest.raises(RaisedByDatabase):
+        pair.insert("messages", *[{"room": room, "body": "rude" if room == rooms[1] else "polite"} for room in rooms])
+
+
+def test_a_trigger_that_keeps_a_parent(pair: Pair, child_shard: int) -> None:
+    room, visit = pair.number(PARENT_SHARD), pair.number(child_shard)
+    pair.insert("rooms", {"id": room, "locked": True})
+    pair.insert("visits", {"id": visit, "room": room})
+    with pytest.raises(RaisedByDatabase):
+        pair.delete("rooms", key={"id": room})
+    pair.update("rooms", {"locked": False}, key={"id": room})
+    pair.delete("rooms", key={"id": room})
+    assert pair.rows("visits", {"id": visit}) == []
+
+
+def test_a_trigger_on_rows_that_a_cascade_deletes(pair: Pair, child_shard: int) -> None:
+    room, visit, reader = pair.number(PARENT_SHARD), pair.number(child_shard), add_user(pair, 2)
+    pair.insert("rooms", {"id": room})
+    pair.insert("visits", {"id": visit, "room": room})
+    pair.insert("visit_notes", {"visit": visit, "reader": reader})
+    pair.delete("rooms", key={"id": room})
+    assert pair.rows("visit_notes", {"visit": visit}) == []
+
+
+def test_a_trigger_that_brings_the_parent_back(pair: Pair, child_shard: int) -> None:
+    phoenix, feather = pair.number(PARENT_SHARD), pair.number(child_shard)
+    pair.insert("phoenixes", {"id": phoenix})
+    pair.insert("feathers", {"id": feather, "phoenix": phoenix})
+    pair.delete("phoenixes", key={"id": phoenix})
+    assert pair.rows("phoenixes", {"id": phoenix}) == [{"id": str(phoenix), "lives": 0}]
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("phoenixes", key={"id": phoenix})
+
+
+def test_a_trigger_that_drops_rows(pair: Pair, child_shard: int) -> None:
+    author = add_user(pair, PARENT_SHARD)
+    bodies = ["a", "spam", "b", "spam"]
+    rows = [{"id": pair.number(child_shard), "author": author, "body": body} for body in bodies]
+    assert [row["body"] for row in pair.insert("spam", *rows)] == ["a", "b"]
+    assert pair.insert("spam", {"id": pair.number(child_shard), "author": author, "body": "spam"}) == []

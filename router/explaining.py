@@ -13,7 +13,18 @@ from router.parent_references import references, unknown_parents
 from router.read_planning import ReadPlan, plan_count, plan_get, plan_list
 from router.schema_view import SchemaView
 from router.shadow_hints import ShadowHints
-from router.write_planning import WritePlan, plan_delete, plan_insert, plan_transact, plan_update
+from router.transact_planning import (
+    GroupPlan,
+    ModeChange,
+    Step,
+    all_steps,
+    all_writes,
+    home_of,
+    only_writes,
+    plan_transact,
+    raise_refusals,
+)
+from router.write_planning import WritePlan, plan_delete, plan_insert, plan_update
 
 Explanation = router_pb2.ExplainResponse
 
@@ -31,6 +42,11 @@ MORE_PARTICIPANTS_NOTE = (
 )
 AFTER_ANSWER_NOTE = "ShardNode.FinishPrepared is called after the answer: it only makes pins visible."
 FORGET_NOTE = "Later, in the background, s{home} forgets the decision by ShardNode.ForgetDecisions."
+MODES_NOTE = "Shards that join after a change of constraint modes are told of it with their first command."
+GROUPS_NOTE = (
+    "Savepoints are set and released along with other commands on each shard that the group touches; undoing a group"
+    " that fails is one more command on each."
+)
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
 
@@ -45,7 +61,7 @@ def explain(view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainReq
         case "delete":
             return _explain_writes(view, hints, [plan_delete(view, request.delete)])
         case "transact":
-            return _explain_writes(view, hints, plan_transact(view, request.transact))
+            return _explain_transact(view, hints, plan_transact(view, request.transact))
         case "get":
             return _explain_read(plan_get(view, request.get), "Read")
         case "count":
@@ -71,10 +87,20 @@ def _explain_list(view: SchemaView, request: router_pb2.ListRequest) -> Explanat
     return explanation
 
 
-def _explain_writes(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePlan]) -> Explanation:
-    shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)})
-    alone = len(shards) == 1 and not any(plan.reference for plan in plans)
-    explanation = _on_one_shard(view, hints, plans, shards[0]) if alone else _on_many_shards(plans, shards)
+def _explain_transact(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:
+    raise_refusals(steps)
+    explanation = _explain_writes(view, hints, steps)
+    kinds = {type(step) for step in all_steps(steps)}
+    explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
+    explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
+    return explanation
+
+
+def _explain_writes(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:
+    plans = list(all_writes(steps))
+    shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)} | {home_of(steps)})
+    alone = len(shards) == 1 and only_writes(steps) is not None and not any(plan.reference for plan in plans)
+    explanation = _on_one_shard(view, hints, plans, shards[0]) if alone else _on_many_shards(home_of(steps), shards)
     keys = [key for plan in plans for key in _keys(view, hints, plan)]
     explanation.keys.extend(key for place, key in enumerate(keys) if key not in keys[:place])
     explanation.notes.extend(_notes_on_pins(view, plans, alone=alone))
@@ -93,8 +119,7 @@ def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePla
     return Explanation(shards=sorted({shard, *pinning}), rpcs=rpcs, notes=notes)
 
 
-def _on_many_shards(plans: Sequence[WritePlan], shards: Sequence[int]) -> Explanation:
-    home = plans[0].parts[0].shard
+def _on_many_shards(home: int, shards: Sequence[int]) -> Explanation:
     others = [shard for shard in shards if shard != home]
     rpcs = [*_rpcs(shards, "Participate"), *_rpcs(others, "FinishPrepared")]
     return Explanation(shards=shards, rpcs=rpcs, notes=[FORGET_NOTE.format(home=home)] if others else [])

@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from crosskey.rows import add_json_rows, json_rows_to_structs
 from crosskey.v1 import router_pb2, router_pb2_grpc
-from router import explaining, write_planning
+from router import explaining, transact_planning, write_planning
 from router.call_context import call_context
 from router.cluster import Cluster
 from router.reading import Reader
 from router.shadow_hints import ShadowHints
-from router.write_results import WriteResult
+from router.statement_results import statement_results
 from router.writing import Writer
 
 CALLS_KEY = "crosskey-node-calls"
@@ -38,7 +38,7 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
         with _request(context):
             view = await self._cluster.view()
-            (result,) = await self._writer.write(view, [write_planning.plan_insert(view, request)])
+            result = await self._writer.write(view, write_planning.plan_insert(view, request))
             response = router_pb2.InsertResponse()
             add_json_rows(response.rows, result.rows_json)
             return response
@@ -47,7 +47,7 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
         with _request(context):
             view = await self._cluster.view()
-            (result,) = await self._writer.write(view, [write_planning.plan_update(view, request)])
+            result = await self._writer.write(view, write_planning.plan_update(view, request))
             response = router_pb2.UpdateResponse()
             add_json_rows(response.rows, result.rows_json)
             return response
@@ -56,17 +56,15 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
         with _request(context):
             view = await self._cluster.view()
-            (result,) = await self._writer.write(view, [write_planning.plan_delete(view, request)])
+            result = await self._writer.write(view, write_planning.plan_delete(view, request))
             return router_pb2.DeleteResponse(count=result.count)
 
     @override
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
         with _request(context):
             view = await self._cluster.view()
-            plans = write_planning.plan_transact(view, request)
-            results = await self._writer.write(view, plans)
-            answers = [_statement_result(plan.kind, result) for plan, result in zip(plans, results, strict=True)]
-            return router_pb2.TransactResponse(results=answers)
+            results = await self._writer.transact(view, transact_planning.plan_transact(view, request))
+            return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     @override
     async def Get(self, request: router_pb2.GetRequest, context: Context) -> router_pb2.GetResponse:
@@ -99,14 +97,3 @@ def _request(context: Context) -> Iterator[None]:
     with call_context(context.time_remaining()) as call:
         yield
         context.set_trailing_metadata(((CALLS_KEY, ", ".join(call.calls)),))
-
-
-def _statement_result(kind: str, result: WriteResult) -> router_pb2.StatementResult:
-    answer = router_pb2.StatementResult()
-    if kind == "delete":
-        answer.delete.count = result.count
-        return answer
-    response = answer.insert if kind == "insert" else answer.update
-    response.SetInParent()
-    add_json_rows(response.rows, result.rows_json)
-    return answer

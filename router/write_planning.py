@@ -123,24 +123,6 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
     return WritePlan(table, "delete", parts)
 
 
-def plan_transact(view: SchemaView, request: router_pb2.TransactRequest) -> list[WritePlan]:
-    """The plan of each statement, in order. Raises InvalidRequest (no statement, or an empty one) and as above."""
-    if not request.statements:
-        raise errors.InvalidRequest("a transaction has no statements")
-    return [_plan_statement(view, statement, number) for number, statement in enumerate(request.statements, start=1)]
-
-
-def _plan_statement(view: SchemaView, statement: router_pb2.Statement, number: int) -> WritePlan:
-    match statement.WhichOneof("statement"):
-        case "insert":
-            return plan_insert(view, statement.insert)
-        case "update":
-            return plan_update(view, statement.update)
-        case "delete":
-            return plan_delete(view, statement.delete)
-    raise errors.InvalidRequest(f"statement {number} is neither insert, update nor delete")
-
-
 def _check_rows(table: Table, rows: Sequence[Row]) -> None:
     """Raises UnknownColumn and NumberNotExact."""
     columns = {column.name: column for column in table.columns}

@@ -30,12 +30,13 @@ from router.finishing import Finisher
 from router.gids import Gid
 from router.nodes import Nodes
 from router.parent_references import UnknownParents, learn, unknown_parents
-from router.part import Results
-from router.reference_tables import run_on_all_shards
 from router.schema_view import SchemaView
+from router.script import deal_out, naming_statements, script
 from router.shadow_hints import ShadowHints
+from router.step_running import StepResult, StepRunner
+from router.transact_planning import Step, home_of, only_writes
 from router.write_planning import WritePlan
-from router.write_results import WriteResult, collect
+from router.write_results import WriteResult
 
 FIRST_RETRY_DELAY_SECONDS = 0.01
 MAX_RETRY_DELAY_SECONDS = 0.5
@@ -53,16 +54,26 @@ class Writer:
     cluster: Cluster
     retries: int
 
-    async def write(self, view: SchemaView, plans: Sequence[WritePlan]) -> list[WriteResult]:
-        """Carries out the plans in order as one transaction and answers one result each.
+    async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
+        """Carries out one write. Raises as `transact`, but names no statement."""
+        try:
+            (result,) = await self.transact(view, [plan])
+        except errors.CrosskeyError as error:
+            error.metadata.pop("statement", None)
+            raise
+        assert isinstance(result, WriteResult), "a write answers what a write does"
+        return result
+
+    async def transact(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
+        """Carries out steps in order as one transaction and answers one result each.
 
         A transaction that lost a race (a lock time-out, a deadlock) left no trace and is run again as a whole. Raises
-        what PostgreSQL says; Conflict if it lost too often.
+        what PostgreSQL says, naming the statement; Conflict if it lost too often.
         """
         delay = FIRST_RETRY_DELAY_SECONDS
         for _ in range(self.retries):
             try:
-                return await self._attempt(view, plans)
+                return await self._attempt(view, steps)
             except errors.Conflict as error:
                 pause = random.uniform(0, delay)
                 if current_call_context().remaining_seconds() < pause:
@@ -70,34 +81,42 @@ class Writer:
                 _log.debug("trying again", error=error.message, pause_seconds=pause)
                 await asyncio.sleep(pause)
                 delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
-        return await self._attempt(view, plans)
+        return await self._attempt(view, steps)
 
-    async def _attempt(self, view: SchemaView, plans: Sequence[WritePlan]) -> list[WriteResult]:
+    async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
+        plans = only_writes(steps) or []
         shards = {part.shard for plan in plans for part in plan.parts}
         if len(shards) == 1 and not any(plan.reference for plan in plans):
             (shard,) = shards
-            unknown = unknown_parents(view, self.hints, plans)
-            foreign = [parents for parents in unknown if parents.parent_shard != shard]
-            results = await (self._pin_first(shard, plans, foreign) if foreign else self._locally(shard, plans))
+            results = await self._on_one_shard(view, shard, plans)
             if results is not None:
-                if unknown:
-                    learn(view, self.hints, plans)
                 return results
-        results = await self._distributed(view, plans)
-        learn(view, self.hints, plans)
+        return await self._distributed(view, steps)
+
+    async def _on_one_shard(
+        self, view: SchemaView, shard: int, plans: Sequence[WritePlan]
+    ) -> Sequence[WriteResult] | None:
+        """None, with everything rolled back, if other shards turn out to be involved."""
+        unknown = unknown_parents(view, self.hints, plans)
+        foreign = [parents for parents in unknown if parents.parent_shard != shard]
+        results = await (self._pin_first(shard, plans, foreign) if foreign else self._locally(shard, plans))
+        if results is not None and unknown:
+            learn(view, self.hints, plans)
         return results
 
     async def _locally(self, shard: int, plans: Sequence[WritePlan]) -> list[WriteResult] | None:
         """One RPC, one local transaction. None if other shards turn out to be involved."""
-        commands = [*_statements(plans), proto.Command(commit=proto.Commit())]
+        commands = [*script(plans), proto.Command(commit=proto.Commit())]
+        request = proto.ExecuteRequest(shard=shard, commands=commands)
         try:
-            response = await self.nodes.call(shard, "Execute", proto.ExecuteRequest(shard=shard, commands=commands))
+            with naming_statements(plans):
+                response = await self.nodes.call(shard, "Execute", request)
         except errors.CrosskeyError as error:
             # A deadline says by itself that nobody knows.
             if says_rolled_back(error) or isinstance(error, errors.DeadlineExceeded):
                 raise
             raise errors.OutcomeUnknown("the connection to the shard that commits was lost", shard=shard) from error
-        return _collect_in_order(plans, shard, response.results) if response.committed else None
+        return deal_out(plans, shard, response.results) if response.committed else None
 
     async def _pin_first(
         self, shard: int, plans: Sequence[WritePlan], unknown: Sequence[UnknownParents]
@@ -109,16 +128,18 @@ class Writer:
         gid = Gid.new(self.cluster.name, shard)
         pins = _by_shard(unknown)
         try:
-            shadows = await self._prepare_pins(gid, pins)
+            with naming_statements():
+                shadows = await self._prepare_pins(gid, pins)
         except BaseException:
             self._roll_back_later(gid, pins)
             raise
         commit = proto.Command(commit=proto.Commit(decision_gid=str(gid)))
-        request = proto.ExecuteRequest(shard=shard, commands=[*shadows, *_statements(plans), commit])
-        response = await self._decide(gid, pins, request)
+        request = proto.ExecuteRequest(shard=shard, commands=[*shadows, *script(plans), commit])
+        with naming_statements(plans, first=len(shadows)):
+            response = await self._decide(gid, pins, request)
         if response is None:
             return None
-        return _collect_in_order(plans, shard, response.results[len(shadows) :])
+        return deal_out(plans, shard, response.results[len(shadows) :])
 
     async def _prepare_pins(self, gid: Gid, pins: dict[int, list[MissingParents]]) -> list[proto.Command]:
         """Pins parents on their shards; answers the commands that add the shadows of those that exist.
@@ -179,45 +200,14 @@ class Writer:
     def _roll_back_later(self, gid: Gid, pins: Iterable[int]) -> None:
         self.finisher.in_background(self.finisher.roll_back(gid, pins))
 
-    async def _distributed(self, view: SchemaView, plans: Sequence[WritePlan]) -> list[WriteResult]:
+    async def _distributed(self, view: SchemaView, steps: Sequence[Step]) -> list[StepResult]:
         """All shards that turn out to be involved, however many."""
-        home = plans[0].parts[0].shard
-        results = []
-        async with DistributedTransaction(self.nodes, self.finisher, Gid.new(self.cluster.name, home)) as transaction:
-            for place, plan in enumerate(plans):
-                if place:
-                    await transaction.check()
-                results.append(await self._run(view, transaction, plan))
-            await transaction.commit()
+        gid = Gid.new(self.cluster.name, home_of(steps))
+        async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
+            runner = StepRunner(view, transaction)
+            results = await runner.run_and_commit(steps)
+        learn(view, self.hints, runner.carried_out)
         return results
-
-    async def _run(self, view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WriteResult:
-        if plan.reference:
-            return await run_on_all_shards(transaction, plan, view.shards)
-        statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
-        for part in plan.parts:
-            statements[part.shard].append(part.statement)
-        return collect(plan, await transaction.run(statements))
-
-
-def _statements(plans: Sequence[WritePlan]) -> list[proto.Command]:
-    """The statements for one shard, with a check between those of different plans."""
-    check = proto.Command(check=proto.CheckConstraints())
-    commands: list[proto.Command] = []
-    for place, plan in enumerate(plans):
-        if place:
-            commands.append(check)
-        commands.extend(proto.Command(run=part.statement) for part in plan.parts)
-    return commands
-
-
-def _collect_in_order(plans: Sequence[WritePlan], shard: int, results: Results) -> list[WriteResult]:
-    """Deals the results of `_statements` out to their plans."""
-    collected, at = [], 0
-    for plan in plans:
-        collected.append(collect(plan, {shard: results[at : at + len(plan.parts)]}))
-        at += len(plan.parts) + 1
-    return collected
 
 
 def _by_shard(unknown: Iterable[UnknownParents]) -> dict[int, list[MissingParents]]:

@@ -13,7 +13,7 @@ from catalog.slots import mint_uuid, shard_of_slot, slot_of_text, slot_of_uuid, 
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from router.schema_view import SchemaView
-from router.write_planning import Part, plan_delete, plan_insert, plan_transact, plan_update
+from router.write_planning import Part, plan_delete, plan_insert, plan_update
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, plan_of, table
 
@@ -224,26 +224,3 @@ def test_both_key_and_where_are_refused() -> None:
 def test_an_update_of_an_unknown_column_gets_postgresqls_message() -> None:
     with pytest.raises(errors.UnknownColumn, match='column "nmae" of relation "users" does not exist'):
         plan_update(VIEW, crosskey.update("users", {"nmae": "x"}, key={"id": user_on(0)}))
-
-
-def test_a_transaction_is_planned_in_order() -> None:
-    user = user_on(1)
-    plans = plan_transact(
-        VIEW,
-        crosskey.transaction(
-            [
-                crosskey.delete("users", key={"id": user}),
-                crosskey.insert("users", {"id": user}),
-                crosskey.update("users", {"name": "x"}, key={"id": user}),
-            ]
-        ),
-    )
-    assert [plan.kind for plan in plans] == ["delete", "insert", "update"]
-    assert [plan.shards for plan in plans] == [[1]] * 3
-
-
-def test_an_empty_transaction_or_statement_is_refused() -> None:
-    with pytest.raises(errors.InvalidRequest, match="a transaction has no statements"):
-        plan_transact(VIEW, router_pb2.TransactRequest())
-    with pytest.raises(errors.InvalidRequest, match="statement 1 is neither"):
-        plan_transact(VIEW, router_pb2.TransactRequest(statements=[router_pb2.Statement()]))

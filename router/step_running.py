@@ -1,0 +1,96 @@
+"""Running the steps of a transaction, in order, over however many shards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from router.distributed_transaction import DistributedTransaction
+from router.reference_tables import run_on_all_shards
+from router.schema_view import SchemaView
+from router.statement_names import naming_statement
+from router.transact_planning import GroupPlan, ModeChange, Refused, Step
+from router.write_planning import WritePlan
+from router.write_results import WriteResult, collect
+
+
+@dataclass(frozen=True, slots=True)
+class ModesSet:
+    """What a change of constraint modes answers: that it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """What a group came to: one result a step, or none and why it failed."""
+
+    results: Sequence[StepResult]
+    error: errors.CrosskeyError | None = None
+
+
+StepResult: TypeAlias = WriteResult | ModesSet | GroupResult
+
+
+class StepRunner:
+    """Runs steps in one distributed transaction. Errors name their statement."""
+
+    def __init__(self, view: SchemaView, transaction: DistributedTransaction) -> None:
+        self._view = view
+        self._transaction = transaction
+        self.carried_out: list[WritePlan] = []
+        """The writes that were carried out; those of a group that failed are not."""
+
+    async def run_and_commit(self, steps: Sequence[Step]) -> list[StepResult]:
+        """Runs all steps and commits. Raises what PostgreSQL says, with everything rolled back at the latest then.
+
+        What the last step leaves to be checked is checked along with the commit, which saves a round trip.
+        """
+        *earlier, last = steps
+        results = await self._run_and_check(earlier, "")
+        last_place = str(len(earlier))
+        with naming_statement(last_place):
+            results.append(await self._run(last, last_place))
+        await self._transaction.commit(last_place)
+        return results
+
+    async def _run_and_check(self, steps: Iterable[Step], within: str) -> list[StepResult]:
+        results = []
+        for number, step in enumerate(steps):
+            place = f"{within}{number}"
+            with naming_statement(place):
+                results.append(await self._run(step, place))
+                await self._transaction.check()
+        return results
+
+    async def _run(self, step: Step, place: str) -> StepResult:
+        match step:
+            case WritePlan():
+                return await self._write(step)
+            case ModeChange():
+                await self._transaction.set_constraints(step.change)
+                return ModesSet()
+            case GroupPlan():
+                return await self._run_group(step, f"{place}.")
+            case Refused():
+                raise step.error
+
+    async def _write(self, plan: WritePlan) -> WriteResult:
+        self.carried_out.append(plan)
+        if plan.reference:
+            return await run_on_all_shards(self._transaction, plan, self._view.shards)
+        statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
+        for part in plan.parts:
+            statements[part.shard].append(part.statement)
+        return collect(plan, await self._transaction.run(statements))
+
+    async def _run_group(self, group: GroupPlan, within: str) -> GroupResult:
+        before = len(self.carried_out)
+        try:
+            async with self._transaction.savepoint():
+                return GroupResult(await self._run_and_check(group.steps, within))
+        except errors.STATEMENT_ERRORS as error:
+            del self.carried_out[before:]
+            return GroupResult((), error)

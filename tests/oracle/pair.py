@@ -45,10 +45,10 @@ class Pair:
     """
 
     def __init__(self, cluster: LocalCluster, client: Client, plain: PlainPostgres, lifetime: ExitStack) -> None:
-        """Both sides have the same schema. Connections are open as long as `lifetime`."""
+        """Both sides have the same schema. `shards` are connections to their databases, open as long as `lifetime`."""
         self.client = client
-        self._plain = plain
-        self._shards = [
+        self.plain = plain
+        self.shards = [
             lifetime.enter_context(psycopg.connect(database.superuser_dsn, autocommit=True))
             for database in cluster.databases
         ]
@@ -92,16 +92,16 @@ class Pair:
     def rows(self, table: str, where: Where | None = None) -> list[dict[str, Any]]:
         """The rows that meet the conditions; both sides must list the same."""
         listed = list(self.client.list(table, where))
-        expected = self._plain.rows(table, to_predicates(where))
+        expected = self.plain.rows(table, to_predicates(where))
         if _in_order(listed) != _in_order(expected):
             raise DisagreementError(f"rows of {table}\nCrosskey:   {listed}\nPostgreSQL: {expected}")
         return listed
 
     def check_tables(self) -> None:
         """Raises DisagreementError if a table differs between the sides and did not yet at the last check."""
-        tables = list(self._plain.tables.values())
-        expected = read_contents(self._plain.connection, tables)
-        found = differences(expected, [read_contents(shard, tables) for shard in self._shards], tables)
+        tables = list(self.plain.tables.values())
+        expected = read_contents(self.plain.connection, tables)
+        found = differences(expected, [read_contents(shard, tables) for shard in self.shards], tables)
         new, self._known_differences = set(found) - self._known_differences, set(found)
         if new:
             raise DisagreementError("\n".join(sorted(new)))
@@ -117,33 +117,33 @@ class Pair:
         if findings:
             raise DisagreementError(f"the audit finds {findings}")
 
+    def check_agreement(self, writes: Sequence[Write], outcome: Outcome, expected: Outcome) -> None:
+        """Raises DisagreementError if Crosskey's outcome of a request is not that of PostgreSQL."""
+        if isinstance(outcome, Refusal) and isinstance(expected, Refusal) and not expected.table:
+            # Crosskey names the table also where PostgreSQL does not.
+            outcome = replace(outcome, table="")
+        if _comparable(writes, outcome) != _comparable(writes, expected):
+            requested = "\n".join(f"{type(write).__name__} {MessageToDict(write)}" for write in writes)
+            raise DisagreementError(f"{requested}\nCrosskey:   {outcome}\nPostgreSQL: {expected}")
+
     def _one(self, write: Write, send: Callable[[], Result]) -> Result:
         """Runs a request of one statement."""
         return self._run([write], lambda: [send()])[0]
 
     def _run(self, writes: Sequence[Write], send: Callable[[], list[Result]]) -> list[Result]:
-        expected = self._plain.run(writes)
+        expected = self.plain.run(writes)
         try:
             answers = send()
         except CrosskeyError as error:
-            _check_agreement(writes, refusal_by_crosskey(error), expected)
+            self.check_agreement(writes, refusal_by_crosskey(error), expected)
             raise
-        _check_agreement(writes, answers, expected)
+        self.check_agreement(writes, answers, expected)
         return answers
 
 
 def shard_of(base_type: str, value: object) -> int:
     """The shard of a shard key's value."""
     return shard_of_slot(slot_of_value(base_type, value), SHARDS)
-
-
-def _check_agreement(writes: Sequence[Write], outcome: Outcome, expected: Outcome) -> None:
-    if isinstance(outcome, Refusal) and isinstance(expected, Refusal) and not expected.table:
-        # Crosskey names the table also where PostgreSQL does not.
-        outcome = replace(outcome, table="")
-    if _comparable(writes, outcome) != _comparable(writes, expected):
-        requested = "\n".join(f"{type(write).__name__} {MessageToDict(write)}" for write in writes)
-        raise DisagreementError(f"{requested}\nCrosskey:   {outcome}\nPostgreSQL: {expected}")
 
 
 def _comparable(writes: Sequence[Write], outcome: Outcome) -> Any:

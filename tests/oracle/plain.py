@@ -18,7 +18,7 @@ from psycopg import sql
 from crosskey.requests import Write
 from crosskey.rows import struct_to_dict, value_to_python
 from crosskey.v1 import router_pb2
-from crosskey.v1.rows_pb2 import Predicate
+from crosskey.v1.rows_pb2 import Assignment, Predicate
 from tests.oracle.outcome import Answer, Outcome, refusal_by_postgres
 
 _COMPARISONS: dict[Predicate.Op.ValueType, LiteralString] = {
@@ -28,6 +28,13 @@ _COMPARISONS: dict[Predicate.Op.ValueType, LiteralString] = {
     Predicate.LE: "<=",
     Predicate.GT: ">",
     Predicate.GE: ">=",
+}
+
+_OPERATORS: dict[Assignment.Op.ValueType, LiteralString] = {
+    Assignment.ADD: "+",
+    Assignment.SUBTRACT: "-",
+    Assignment.MULTIPLY: "*",
+    Assignment.CONCATENATE: "||",
 }
 
 _COLUMNS = """
@@ -104,22 +111,23 @@ class PlainPostgres:
         """Runs statements in order in one transaction."""
         try:
             with self.connection.transaction():
-                return [self._run(write) for write in writes]
+                return [self.execute(write) for write in writes]
         except psycopg.Error as error:
             return refusal_by_postgres(error)
+
+    def execute(self, write: Write) -> Answer:
+        """Runs one statement in the transaction that is open. Raises psycopg.Error."""
+        table = self.tables[write.table.removeprefix("public.")]
+        cursor = self.connection.execute(_statement(table, write))
+        if isinstance(write, router_pb2.DeleteRequest):
+            return cursor.rowcount
+        return [row for (row,) in cursor]
 
     def rows(self, table_name: str, where: Iterable[Predicate]) -> list[dict[str, Any]]:
         """The rows that meet the conditions, in no order."""
         table = self.tables[table_name]
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(table.row(), table.identifier, _where(table, where))
         return [row for (row,) in self.connection.execute(query)]
-
-    def _run(self, write: Write) -> Answer:
-        table = self.tables[write.table.removeprefix("public.")]
-        cursor = self.connection.execute(_statement(table, write))
-        if isinstance(write, router_pb2.DeleteRequest):
-            return cursor.rowcount
-        return [row for (row,) in cursor]
 
 
 @contextmanager
@@ -148,7 +156,7 @@ def _statement(table: PlainTable, write: Write) -> sql.Composed:
         case router_pb2.InsertRequest():
             return _insert(table, [struct_to_dict(row) for row in write.rows])
         case router_pb2.UpdateRequest():
-            return _update(table, struct_to_dict(write.set), _selection(table, write))
+            return _update(table, write)
     return sql.SQL("DELETE FROM {} WHERE {}").format(table.identifier, _selection(table, write))
 
 
@@ -167,13 +175,23 @@ def _row_of_values(table: PlainTable, names: Iterable[str], row: Mapping[str, An
     return sql.SQL("({})").format(_comma(values))
 
 
-def _update(table: PlainTable, values: Mapping[str, Any], where: sql.Composable) -> sql.Composed:
-    assignments = (
-        sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, value)) for name, value in values.items()
-    )
+def _update(table: PlainTable, update: router_pb2.UpdateRequest) -> sql.Composed:
+    values = struct_to_dict(update.set)
+    given = [sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, values[name])) for name in values]
+    computed = [_assignment(table, assignment) for assignment in update.assignments]
     return sql.SQL("UPDATE {} SET {} WHERE {} RETURNING {}").format(
-        table.identifier, _comma(assignments), where, table.row()
+        table.identifier, _comma([*given, *computed]), _selection(table, update), table.row()
     )
+
+
+def _assignment(table: PlainTable, assignment: Assignment) -> sql.Composed:
+    """`column = source op value`; the literal gets the type of the source."""
+    source = assignment.source or assignment.column
+    target = sql.SQL("{} = {}").format(sql.Identifier(assignment.column), sql.Identifier(source))
+    if assignment.op == Assignment.COPY:
+        return target
+    value = table.literal(source, value_to_python(assignment.value))
+    return sql.SQL("{} {} {}").format(target, sql.SQL(_OPERATORS[assignment.op]), value)
 
 
 def _selection(table: PlainTable, write: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> sql.Composable:

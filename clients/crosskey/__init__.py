@@ -46,7 +46,7 @@ from crosskey.errors import (
     WrongShard,
 )
 from crosskey.predicates import desc, eq, ge, gt, in_, is_null, le, lt, ne
-from crosskey.requests import count, delete, get, insert, list_rows, transaction, update
+from crosskey.requests import count, delete, get, group, insert, list_rows, set_constraints, transaction, update
 
 __all__ = [
     "AsyncClient",
@@ -90,6 +90,7 @@ __all__ = [
     "eq",
     "ge",
     "get",
+    "group",
     "gt",
     "in_",
     "insert",
@@ -98,6 +99,7 @@ __all__ = [
     "list_rows",
     "lt",
     "ne",
+    "set_constraints",
     "transaction",
     "update",
 ]

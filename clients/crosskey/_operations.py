@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from crosskey import requests
+from crosskey import errors, requests
 from crosskey.predicates import Order, Where
 from crosskey.rows import Row, struct_to_dict, structs_to_dicts
 from crosskey.v1 import admin_pb2, router_pb2
@@ -88,12 +88,15 @@ def count(table: str, where: Where | None = None) -> Call[int]:
     return Call("Router", "Count", requests.count(table, where), _read_count)
 
 
-def transact(statements: Iterable[requests.Write]) -> Call[list[Rows | int]]:
+def transact(statements: Iterable[requests.Statement]) -> Call[list[Any]]:
     """Runs inserts, updates and deletes in order, all or none, on however many shards.
 
-    Returns what each one alone would have returned.
+    Returns for each what it alone would have returned: rows, or a count. `set_constraints` returns None. A `group` may
+    fail alone: it returns a list, as this does, or the exception that it failed with. Of an error, and of one that is
+    returned, `metadata["statement"]` is the place of the statement from 0, inside a group such as "2.1"; an error of
+    the commit has none.
     """
-    return Call("Router", "Transact", requests.transaction(statements), _read_results)
+    return Call("Router", "Transact", requests.transaction(statements), _read_transaction)
 
 
 def explain(request: requests.Request) -> Call[router_pb2.ExplainResponse]:
@@ -150,15 +153,27 @@ def _read_page(response: router_pb2.ListResponse) -> Page:
     return Page(structs_to_dicts(response.rows), response.next_page_token)
 
 
-def _read_results(response: router_pb2.TransactResponse) -> list[Rows | int]:
-    return [_read_result(result) for result in response.results]
+def _read_transaction(response: router_pb2.TransactResponse) -> list[Any]:
+    return _read_results(response.results)
 
 
-def _read_result(result: router_pb2.StatementResult) -> Rows | int:
+def _read_results(results: Iterable[router_pb2.StatementResult]) -> list[Any]:
+    return [_read_result(result) for result in results]
+
+
+def _read_result(result: router_pb2.StatementResult) -> Any:
     match result.WhichOneof("result"):
         case "insert":
             return _read_rows(result.insert)
         case "update":
             return _read_rows(result.update)
+        case "group":
+            return _read_group(result.group)
+        case "set_constraints":
+            return None
         case _:
             return _read_count(result.delete)
+
+
+def _read_group(result: router_pb2.GroupResult) -> list[Any] | errors.CrosskeyError:
+    return errors.from_failure(result.error) if result.HasField("error") else _read_results(result.results)

@@ -8,10 +8,12 @@ from typing import TypeAlias
 from crosskey.assignments import Computed
 from crosskey.predicates import Order, Where, to_orders, to_predicates
 from crosskey.rows import Row, add_rows, dict_to_struct
-from crosskey.v1 import router_pb2
+from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
-"""What `transact` takes."""
+
+Statement: TypeAlias = Write | rows_pb2.SetConstraints | router_pb2.Group
+"""What `transact` and `group` take."""
 
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest
 
@@ -74,8 +76,21 @@ def count(table: str, where: Where | None = None) -> router_pb2.CountRequest:
     return router_pb2.CountRequest(table=table, where=to_predicates(where))
 
 
-def transaction(statements: Iterable[Write]) -> router_pb2.TransactRequest:
-    """Runs statements in order, all or none. Raises TypeError for what is no insert, update or delete."""
+def set_constraints(*constraints: str, deferred: bool) -> rows_pb2.SetConstraints:
+    """Lets constraints, or all, wait for the commit from here on; else for the end of each statement, as SQL does.
+
+    A constraint is named `name` or `schema.name`. If not `deferred`, what waited so far is checked at once.
+    """
+    return rows_pb2.SetConstraints(constraints=constraints, deferred=deferred)
+
+
+def group(statements: Iterable[Statement]) -> router_pb2.Group:
+    """Runs statements that may fail together without the rest of their transaction. Raises as `transaction`."""
+    return router_pb2.Group(statements=[_statement(statement) for statement in statements])
+
+
+def transaction(statements: Iterable[Statement]) -> router_pb2.TransactRequest:
+    """Runs statements in order, all or none, but for groups. Raises TypeError for what is no statement."""
     return router_pb2.TransactRequest(statements=[_statement(statement) for statement in statements])
 
 
@@ -99,12 +114,16 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
     raise TypeError(f"a {type(request).__name__} cannot be explained")
 
 
-def _statement(write: Write) -> router_pb2.Statement:
-    match write:
+def _statement(statement: Statement) -> router_pb2.Statement:
+    match statement:
         case router_pb2.InsertRequest():
-            return router_pb2.Statement(insert=write)
+            return router_pb2.Statement(insert=statement)
         case router_pb2.UpdateRequest():
-            return router_pb2.Statement(update=write)
+            return router_pb2.Statement(update=statement)
         case router_pb2.DeleteRequest():
-            return router_pb2.Statement(delete=write)
-    raise TypeError(f"a {type(write).__name__} cannot be part of a transaction")
+            return router_pb2.Statement(delete=statement)
+        case rows_pb2.SetConstraints():
+            return router_pb2.Statement(set_constraints=statement)
+        case router_pb2.Group():
+            return router_pb2.Statement(group=statement)
+    raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")

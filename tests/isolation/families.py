@@ -1,0 +1,44 @@
+"""The tables of the scripts: parents, and children by each of the five actions, on delete and on update alike."""
+
+import itertools
+
+from tests.isolation.script import GATES_SQL
+from tests.oracle.pair import shard_of
+
+ACTIONS = ("no_action", "restrict", "cascade", "set_null", "set_default")
+"""Each is the name of a table of children whose key has that action."""
+
+DEFAULT_PARENT = next(number for number in itertools.count(10**9) if shard_of("int8", number) == 2)
+
+# Values are the same whoever was first if each session only adds to them.
+_PARENTS = """
+CREATE TABLE parents (id bigint PRIMARY KEY, name text, value bigint NOT NULL DEFAULT 0 CHECK (value >= 0));
+COMMENT ON TABLE parents IS '@shard_by id';
+"""
+
+_CHILDREN = """
+CREATE TABLE {table} (
+    id bigint PRIMARY KEY,
+    value bigint NOT NULL DEFAULT 0,
+    parent bigint DEFAULT {default} REFERENCES parents ON DELETE {action} ON UPDATE {action}
+);
+COMMENT ON TABLE {table} IS '@shard_by id';
+"""
+
+# Children by a local key: they live with their parent and move with it.
+_COMPANIONS = """
+CREATE TABLE companions (id bigint PRIMARY KEY REFERENCES parents ON DELETE CASCADE ON UPDATE CASCADE);
+COMMENT ON TABLE companions IS '@shard_by id';
+"""
+
+SCHEMA = "".join(
+    [
+        GATES_SQL,
+        _PARENTS,
+        *(
+            _CHILDREN.format(table=action, action=action.replace("_", " ").upper(), default=DEFAULT_PARENT)
+            for action in ACTIONS
+        ),
+        _COMPANIONS,
+    ]
+)

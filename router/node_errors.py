@@ -28,6 +28,16 @@ def errors_of(shard: int) -> Iterator[None]:
         raise _translated(rpc_error, shard) from rpc_error
 
 
+@contextmanager
+def leaving_no_trace() -> Iterator[None]:
+    """For what may be sent again however far it came: ShardUnavailable says so, also where gRPC cannot know."""
+    try:
+        yield
+    except errors.ShardUnavailable as error:
+        error.retryable = True
+        raise
+
+
 def _translated(rpc_error: grpc.aio.AioRpcError, shard: int) -> errors.CrosskeyError:
     error = errors.from_rpc_error(rpc_error)
     if not any(key == _STATUS_KEY for key, _ in rpc_error.trailing_metadata() or ()):

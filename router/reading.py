@@ -16,6 +16,7 @@ from crosskey.v1 import router_pb2, shard_node_pb2
 from router import page_token
 from router.fan_out import fan_out
 from router.merging import MergedPage, Ranking, ShardPage, merge, rank, shard_page
+from router.node_errors import leaving_no_trace
 from router.nodes import NodeCalls
 from router.page_token import Position
 from router.read_planning import ROW_PLACE, ListPlan, plan_count, plan_get, plan_list
@@ -76,8 +77,13 @@ class Reader:
 
     async def _ask(self, method: str, requests: Mapping[int, Message]) -> Iterable[Any]:
         """The answers of all shards, in the order of the requests."""
-        answers = await fan_out({shard: self._nodes.call(shard, method, one) for shard, one in requests.items()})
+        answers = await fan_out({shard: self._call(shard, method, one) for shard, one in requests.items()})
         return answers.values()
+
+    async def _call(self, shard: int, method: str, request: Message) -> Any:
+        """As NodeCalls.call; what only reads may always be asked again."""
+        with leaving_no_trace():
+            return await self._nodes.call(shard, method, request)
 
     async def _read(self, plan: ListPlan, shard: int) -> shard_node_pb2.ReadResponse:
         place = plan.places[shard]
@@ -89,7 +95,7 @@ class Reader:
             limit=plan.page_size,
             after_json=b"" if place is None else msgspec.json.encode(place),
         )
-        response: shard_node_pb2.ReadResponse = await self._nodes.call(shard, "Read", request)
+        response: shard_node_pb2.ReadResponse = await self._call(shard, "Read", request)
         return response
 
     async def _merged(self, plan: ListPlan, answers: Mapping[int, shard_node_pb2.ReadResponse]) -> MergedPage:
@@ -113,7 +119,7 @@ class Reader:
             order_by=[column.to_order() for column in plan.order if column.name != ROW_PLACE],
             cursors_json=msgspec.json.encode(positions),
         )
-        response: shard_node_pb2.SortResponse = await self._nodes.call(shard, "Sort", request)
+        response: shard_node_pb2.SortResponse = await self._call(shard, "Sort", request)
         return response.places
 
 

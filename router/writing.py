@@ -28,6 +28,7 @@ from router.distributed_transaction import (
 from router.fan_out import fan_out
 from router.finishing import Finisher
 from router.gids import Gid
+from router.node_errors import leaving_no_trace
 from router.nodes import Nodes
 from router.parent_references import UnknownParents, learn, unknown_parents
 from router.schema_view import SchemaView
@@ -86,12 +87,14 @@ class Writer:
     async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
         plans = only_writes(steps) or []
         shards = {part.shard for plan in plans for part in plan.parts}
-        if len(shards) == 1 and not any(plan.reference for plan in plans):
-            (shard,) = shards
-            results = await self._on_one_shard(view, shard, plans)
-            if results is not None:
-                return results
-        return await self._distributed(view, steps)
+        # A commit that may have been lost is OutcomeUnknown.
+        with leaving_no_trace():
+            if len(shards) == 1 and not any(plan.reference for plan in plans):
+                (shard,) = shards
+                results = await self._on_one_shard(view, shard, plans)
+                if results is not None:
+                    return results
+            return await self._distributed(view, steps)
 
     async def _on_one_shard(
         self, view: SchemaView, shard: int, plans: Sequence[WritePlan]
@@ -113,7 +116,7 @@ class Writer:
                 response = await self.nodes.call(shard, "Execute", request)
         except errors.CrosskeyError as error:
             # A deadline says by itself that nobody knows.
-            if says_rolled_back(error) or isinstance(error, errors.DeadlineExceeded):
+            if error.answered or isinstance(error, errors.DeadlineExceeded):
                 raise
             raise errors.OutcomeUnknown("the connection to the shard that commits was lost", shard=shard) from error
         return deal_out(plans, shard, response.results) if response.committed else None

@@ -1,5 +1,7 @@
 """The command `crosskey`."""
 
+import click
+
 from serving.commands import LazyGroup
 
 main = LazyGroup(
@@ -23,6 +25,7 @@ main = LazyGroup(
         "explain": ("crosskey_cli.data:explain", "Say what a request would do."),
     },
 )
+click.version_option(package_name="crosskey")(main)
 
 if __name__ == "__main__":
     main(prog_name="crosskey")

@@ -12,12 +12,14 @@ import msgspec
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from crosskey import Client, CrosskeyError
+from crosskey import Client, CrosskeyError, ShardUnavailable
 from crosskey.client import DEFAULT_TIMEOUT
 from serving.address import ADDRESS
 from serving.commands import setting
 
 DEFAULT_ROUTER = "127.0.0.1:7400"
+
+_NEVER_CONNECTED = "failed to connect to all addresses"
 
 
 class JsonType(click.ParamType[Any]):
@@ -55,7 +57,7 @@ def connected(router: str, timeout: float) -> Iterator[Client]:
         try:
             yield client
         except CrosskeyError as error:
-            raise click.ClickException(_in_one_line(error)) from error
+            raise click.ClickException(_nobody_at(router) if _is_unreachable(error) else _in_one_line(error)) from error
         except TypeError as error:
             raise click.ClickException(str(error)) from error
 
@@ -69,6 +71,15 @@ def print_message(message: Message) -> None:
     """Prints a message as indented JSON with all its fields, named as in the protos."""
     fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     click.echo(msgspec.json.format(msgspec.json.encode(fields)))
+
+
+def _is_unreachable(error: CrosskeyError) -> bool:
+    """Whether gRPC itself says that there is no server."""
+    return isinstance(error, ShardUnavailable) and error.message.startswith(_NEVER_CONNECTED)
+
+
+def _nobody_at(router: str) -> str:
+    return f"no router answers at {router}: start one with `crosskey up`, or name another with --router"
 
 
 def _in_one_line(error: CrosskeyError) -> str:

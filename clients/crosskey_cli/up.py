@@ -34,6 +34,7 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: 
     """Serve a cluster of several PostgreSQL servers until Ctrl-C or SIGTERM, keeping its data."""
     folder = data.resolve()
     options = ClusterOptions(listen=listen)
+    click.echo(f"Starting {shards} PostgreSQL servers, {shards} shard nodes and a router; their logs are in {folder}.")
     try:
         with (
             stoppable(),

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crosskey_cli import administration, data
+from crosskey_cli.__main__ import main
 from tests.client.toy_router import RunningRouter
 
 
@@ -89,3 +90,13 @@ def test_an_audit_that_finds_something_fails(run: Runner, toy: RunningRouter) ->
     assert result.exit_code == 1
     assert "KIND_CHILD_WITHOUT_SHADOW" in result.stdout
     assert "2 findings" in result.stderr
+
+
+def test_where_no_router_answers_the_command_says_how_to_get_one() -> None:
+    result = Runner("127.0.0.1:1")(data.count, "users")
+    assert result.exit_code == 1
+    assert "no router answers at 127.0.0.1:1: start one with `crosskey up`" in result.output
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(main, ["--version"]).output == "crosskey, version 0.1.0\n"

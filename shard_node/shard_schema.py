@@ -12,8 +12,16 @@ from crosskey import errors
 from shard_node.constraint_modes import declared_modes
 from shard_node.database import Connection
 
-_BEGIN = b"BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on'; "
-"""Begins a coordinated transaction: in it, triggers note effects."""
+_BEGIN = b"""
+BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on';
+SELECT set_config('lock_timeout', (500 * (1 + 2 * random())
+    * extract(epoch FROM current_setting('lock_timeout')::interval))::integer::text, true);
+"""
+"""Begins a coordinated transaction: in it, triggers note effects.
+
+Its lock time-out is half to one and a half times that of the connection: of two that wait for each other on different
+shards, one gives up early enough for the other to go on.
+"""
 
 
 class ShardSchema:

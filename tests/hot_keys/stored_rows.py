@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from crosskey_cli.cluster import LocalCluster
 from tests.hot_keys.families import Family
-from tests.shard_sql import query_all
+from tests.shard_sql import query, query_all
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,15 @@ def stored_rows(cluster: LocalCluster, family: Family) -> StoredRows:
     assert len(set(parents)) == len(parents)
     assert len({child for child, _ in children}) == len(children)
     return StoredRows(frozenset(parents), {child: None if parent == -1 else parent for child, parent in children})
+
+
+def pinned_for(cluster: LocalCluster, family: Family, parent: int) -> set[int]:
+    """The shards for which a parent is pinned, by pins that are committed."""
+    rows = query_all(cluster, f"SELECT crosskey_shard FROM {family.pins} WHERE id = %s", parent)
+    return {shard for (shard,) in rows}
+
+
+def shadowed_on(cluster: LocalCluster, family: Family, parent: int) -> set[int]:
+    """The shards that have a shadow of a parent."""
+    text = f"SELECT id FROM {family.shadows} WHERE id = %s"
+    return {shard for shard in range(len(cluster.databases)) if query(cluster, shard, text, parent)}

@@ -6,8 +6,8 @@ from crosskey import Client
 from crosskey_cli.cluster import LocalCluster
 from tests.hand_coordinator import HandCoordinator
 from tests.hot_keys.families import DEFAULT_PARENT, FAMILIES, Family
+from tests.hot_keys.stored_rows import pinned_for, shadowed_on
 from tests.numbers_on_shards import SHARDS, numbers_on
-from tests.shard_sql import query
 
 CASCADE, RESTRICT, NO_ACTION, SET_NULL, SET_DEFAULT = FAMILIES
 
@@ -57,10 +57,8 @@ class Setting:
 
     def pinned_for(self, parent: int, family: Family = CASCADE) -> set[int]:
         """The shards for which a parent is pinned, by pins that are committed."""
-        text = f"SELECT crosskey_shard FROM {family.pins} WHERE id = %s"
-        return {shard for home in range(SHARDS) for (shard,) in query(self.cluster, home, text, parent)}
+        return pinned_for(self.cluster, family, parent)
 
     def shadowed_on(self, parent: int, family: Family = CASCADE) -> set[int]:
         """The shards that have a shadow of a parent."""
-        text = f"SELECT id FROM {family.shadows} WHERE id = %s"
-        return {shard for shard in range(SHARDS) if query(self.cluster, shard, text, parent)}
+        return shadowed_on(self.cluster, family, parent)

@@ -1,0 +1,169 @@
+"""A coordinator that dies after any step of a distributed transaction leaves all of it or nothing, once it is resolved."""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count, islice
+from typing import NamedTuple
+
+import pytest
+
+from crosskey import Client
+from crosskey_cli.cluster import LocalCluster
+from router.gids import Gid
+from router.nodes import GrpcNodes
+from router.resolver import Resolver
+from tests.crashes.protocol_steps import (
+    CHILD_SHARD,
+    PARENT_SHARD,
+    THIRD_SHARD,
+    Child,
+    delete_of_a_pinned_parent,
+    first_reference,
+    first_reference_with_a_third_home,
+)
+from tests.eventually import eventually
+from tests.fresh_cluster import FreshClusters
+from tests.hand_coordinator import HandCoordinator
+from tests.hot_keys.families import FAMILIES, Family, schema_of
+from tests.hot_keys.stored_rows import pinned_for, shadowed_on
+from tests.numbers_on_shards import numbers_on
+from tests.shard_sql import prepared, query
+
+CASCADE = FAMILIES[0]
+
+RESOLVING_SOON = {"CROSSKEY_RESOLVER_INTERVAL_MS": "50", "CROSSKEY_RESOLVER_MIN_AGE_MS": "100"}
+
+_ids = count(1)
+_parents = numbers_on(PARENT_SHARD)
+_places = {shard: next(numbers_on(shard)) for shard in (CHILD_SHARD, THIRD_SHARD)}
+
+
+class Protocol(NamedTuple):
+    """A distributed transaction, and after which of its steps what holds."""
+
+    steps: Callable[[HandCoordinator, Family, int, Child], Iterator[Gid]]
+    prepared_after: int
+    committed_after: int
+    forgotten_after: int
+    children_before: frozenset[int]
+    """The shards on which the parent has one child each before."""
+    children_after: frozenset[int]
+
+    def decision_after(self, step: int) -> str:
+        """What home remembers once everything is resolved."""
+        if step < self.prepared_after or step == self.forgotten_after:
+            return "UNDECIDED"
+        return "COMMITTED" if step >= self.committed_after else "ABORTED"
+
+
+NOWHERE, ONE_CHILD, TWO_CHILDREN = frozenset[int](), frozenset({CHILD_SHARD}), frozenset({CHILD_SHARD, THIRD_SHARD})
+
+FIRST_REFERENCE = Protocol(first_reference, 2, 3, 5, NOWHERE, ONE_CHILD)
+THIRD_HOME = Protocol(first_reference_with_a_third_home, 3, 5, 8, NOWHERE, ONE_CHILD)
+DELETE = Protocol(delete_of_a_pinned_parent, 5, 7, 10, TWO_CHILDREN, NOWHERE)
+
+STOPS = [
+    pytest.param(protocol, step, id=f"{protocol.steps.__name__}-{step}")
+    for protocol in (FIRST_REFERENCE, THIRD_HOME, DELETE)
+    for step in range(1, protocol.forgotten_after + 1)
+]
+
+
+class Crashing:
+    """A cluster whose router can be held up while a coordinator driven by hand dies."""
+
+    def __init__(self, cluster: LocalCluster, client: Client, hand: HandCoordinator) -> None:
+        self.cluster = cluster
+        self.client = client
+        self.hand = hand
+
+    @contextmanager
+    def router_held_up(self) -> Iterator[None]:
+        """Nobody resolves anything meanwhile."""
+        pid = self.cluster.routers[0].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def insert_parent(self, child_shards: Iterable[int] = ()) -> int:
+        """A parent with one child on each of the shards."""
+        parent = next(_parents)
+        self.client.insert(CASCADE.parents, {"id": parent})
+        for shard in child_shards:
+            self.client.insert(CASCADE.children, self.new_child(shard, parent))
+        self.wait_until_settled()
+        return parent
+
+    def new_child(self, shard: int, parent: int) -> Child:
+        """A child, not inserted yet."""
+        return {"place": _places[shard], "id": next(_ids), "parent": parent}
+
+    def die_after(self, protocol: Protocol, step: int, parent: int) -> Gid:
+        """Takes so many steps and no more."""
+        steps = protocol.steps(self.hand, CASCADE, parent, self.new_child(CHILD_SHARD, parent))
+        *_, gid = islice(steps, step)
+        steps.close()  # type: ignore[attr-defined]  # a generator is what it is
+        return gid
+
+    def wait_until_settled(self) -> None:
+        """Nothing is prepared, and no transaction is open on any shard."""
+        eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")
+        open_transactions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()"
+        for shard in range(len(self.cluster.nodes)):
+            eventually(lambda shard=shard: not query(self.cluster, shard, open_transactions), "all is rolled back")
+
+
+@pytest.fixture(scope="module")
+def crashing(fresh_cluster: FreshClusters) -> Iterator[Crashing]:
+    cluster = fresh_cluster(schema_of([CASCADE]), router_environment=RESOLVING_SOON)
+    hand = HandCoordinator(cluster)
+    with Client(cluster.address) as client:
+        yield Crashing(cluster, client, hand)
+    hand.close()
+
+
+@pytest.mark.parametrize(("protocol", "step"), STOPS)
+def test_all_or_nothing(crashing: Crashing, protocol: Protocol, step: int) -> None:
+    parent = crashing.insert_parent(protocol.children_before)
+    with crashing.router_held_up():
+        gid = crashing.die_after(protocol, step, parent)
+    crashing.wait_until_settled()
+    committed = step >= protocol.committed_after
+    children = protocol.children_after if committed else protocol.children_before
+    assert crashing.client.count(CASCADE.children, {"parent": parent}) == len(children)
+    assert pinned_for(crashing.cluster, CASCADE, parent) == children
+    assert shadowed_on(crashing.cluster, CASCADE, parent) == children
+    deleted = committed and protocol is DELETE
+    assert crashing.client.count(CASCADE.parents, {"id": parent}) == (0 if deleted else 1)
+    assert crashing.hand.decide(gid, peek=True) == protocol.decision_after(step)
+
+
+async def test_a_stale_decision_is_forgotten_when_nobody_needs_it(crashing: Crashing) -> None:
+    parent = crashing.insert_parent()
+    nodes = GrpcNodes([node.address for node in crashing.cluster.nodes])
+    resolver = Resolver(nodes, interval_ms=1, min_age_ms=0)
+    with crashing.router_held_up():
+        gid = crashing.die_after(FIRST_REFERENCE, FIRST_REFERENCE.committed_after, parent)
+        query(
+            crashing.cluster,
+            gid.home,
+            "UPDATE crosskey.decision SET decided_at = now() - interval '1 hour' WHERE gid = %s",
+            str(gid),
+        )
+        await resolver.forget_stale_once()
+        assert crashing.hand.decide(gid, peek=True) == "COMMITTED"
+        await resolver.resolve_once()
+        assert prepared(crashing.cluster) == []
+        await resolver.forget_stale_once()
+        assert crashing.hand.decide(gid, peek=True) == "UNDECIDED"
+    await nodes.close()
+    assert crashing.client.count(CASCADE.children, {"parent": parent}) == 1
+
+
+def test_after_all_that_the_audit_finds_nothing(crashing: Crashing) -> None:
+    assert list(crashing.client.list_in_doubt().transactions) == []
+    assert crashing.client.audit() == []

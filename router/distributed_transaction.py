@@ -144,7 +144,10 @@ class DistributedTransaction:
     async def _prepare(self, shards: Sequence[int], last_statement: str | None) -> None:
         self._prepare_asked.update(shards)
         commands = {shard: proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard))) for shard in shards}
-        results = await fan_out({shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards})
+        # To the end: what is prepared after it was to be rolled back would hold its locks until it is resolved.
+        results = await fan_out_to_the_end(
+            {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
+        )
         _refuse_late_effects(results)
 
     async def _decide(self, others: Sequence[int], last_statement: str | None) -> None:

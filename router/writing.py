@@ -25,7 +25,7 @@ from router.distributed_transaction import (
     says_rolled_back,
     shadow_command,
 )
-from router.fan_out import fan_out
+from router.fan_out import fan_out_to_the_end
 from router.finishing import Finisher
 from router.gids import Gid
 from router.node_errors import leaving_no_trace
@@ -149,7 +149,8 @@ class Writer:
 
         A parent that does not exist gets no shadow, so that PostgreSQL itself refuses the child, in its own words.
         """
-        responses = await fan_out(
+        # To the end: a pin that is prepared after it was to be rolled back would stay until it is resolved.
+        responses = await fan_out_to_the_end(
             {
                 shard: self.nodes.call(
                     shard,

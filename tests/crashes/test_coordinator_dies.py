@@ -1,4 +1,4 @@
-"""A coordinator that dies after any step of a distributed transaction leaves all of it or nothing, once it is resolved."""
+"""A coordinator that dies after any step of a distributed transaction leaves all of it or nothing, once resolved."""
 
 import os
 import signal
@@ -29,11 +29,13 @@ from tests.hand_coordinator import HandCoordinator
 from tests.hot_keys.families import FAMILIES, Family, schema_of
 from tests.hot_keys.stored_rows import pinned_for, shadowed_on
 from tests.numbers_on_shards import numbers_on
-from tests.shard_sql import prepared, query
+from tests.shard_sql import prepared, query, query_all
 
 CASCADE = FAMILIES[0]
 
 RESOLVING_SOON = {"CROSSKEY_RESOLVER_INTERVAL_MS": "50", "CROSSKEY_RESOLVER_MIN_AGE_MS": "100"}
+
+_OPEN = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()"
 
 _ids = count(1)
 _parents = numbers_on(PARENT_SHARD)
@@ -112,9 +114,7 @@ class Crashing:
     def wait_until_settled(self) -> None:
         """Nothing is prepared, and no transaction is open on any shard."""
         eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")
-        open_transactions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()"
-        for shard in range(len(self.cluster.nodes)):
-            eventually(lambda shard=shard: not query(self.cluster, shard, open_transactions), "all is rolled back")
+        eventually(lambda: not query_all(self.cluster, _OPEN), "no transaction is open any more")
 
 
 @pytest.fixture(scope="module")

@@ -62,11 +62,20 @@ class Finisher:
         return committed
 
     def in_background(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
-        """Runs what must go on even if its client does not wait for it; `drain` waits for it."""
+        """Runs what must go on even if its client does not wait for it; `drain` waits for it.
+
+        If the client is gone, nobody is told of an error.
+        """
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, errors.CrosskeyError):
+            _log.error("unhandled exception in the background", exc_info=error)
 
     async def drain(self) -> None:
         """Ends what runs in the background; for a router that stops."""

@@ -87,6 +87,7 @@ class Cluster:
             return None
 
     async def _describe_patiently(self, shard: int) -> proto.DescribeShardResponse:
+        reported = ""
         while True:
             try:
                 with call_context_of_its_own(DESCRIBE_TIMEOUT_SECONDS):
@@ -94,7 +95,9 @@ class Cluster:
             except errors.WrongShard as error:
                 raise Misconfigured(error.message) from error
             except errors.CrosskeyError as error:
-                _log.info("waiting for a node", shard=shard, error=error.message)
+                if error.message != reported:
+                    _log.info("waiting for a node", shard=shard, error=error.message)
+                    reported = error.message
                 await asyncio.sleep(WAIT_INTERVAL_SECONDS)
 
     async def _describe(self, shard: int) -> proto.DescribeShardResponse:

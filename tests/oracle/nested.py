@@ -1,0 +1,109 @@
+"""Transactions with groups and constraint modes on both sides of a pair, down to the statement that an error names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from crosskey import CrosskeyError
+from crosskey.requests import Statement
+from crosskey.v1 import router_pb2
+from crosskey.v1.rows_pb2 import SetConstraints
+from tests.oracle.outcome import Refusal, refusal_by_crosskey, refusal_by_postgres
+from tests.oracle.pair import DisagreementError, Pair
+
+Failure: TypeAlias = tuple[Refusal, str]
+"""A refusal and the place of the statement that it names; the place is empty for an error of the commit."""
+
+
+def transact(pair: Pair, *statements: Statement) -> list[Any]:
+    """Runs a transaction on both sides and answers what the client does; raises DisagreementError if they differ."""
+    expected = _on_postgres(pair, statements)
+    try:
+        answers = pair.client.transact(statements)
+    except CrosskeyError as error:
+        _check(statements, _failure(error), expected)
+        raise
+    _check(statements, [_comparable(answer) for answer in answers], expected)
+    return answers
+
+
+def _on_postgres(pair: Pair, statements: Sequence[Statement]) -> list[Any] | Failure:
+    places: list[str] = []
+    try:
+        with pair.plain.connection.transaction():
+            return _run_all(pair, statements, places, "")
+    except psycopg.Error as error:
+        return refusal_by_postgres(error), "".join(places)
+
+
+def _run_all(pair: Pair, statements: Iterable[Statement], places: list[str], within: str) -> list[Any]:
+    """The place of a statement that fails is left in `places`."""
+    return [_run(pair, statement, places, f"{within}{number}") for number, statement in enumerate(statements)]
+
+
+def _run(pair: Pair, statement: Statement, places: list[str], place: str) -> Any:
+    if isinstance(statement, router_pb2.Group):
+        return _run_group(pair, statement, place)
+    places.append(place)
+    answer = _execute(pair, statement)
+    places.pop()
+    return answer
+
+
+def _run_group(pair: Pair, group: router_pb2.Group, place: str) -> list[Any] | Failure:
+    places: list[str] = []
+    statements = [getattr(each, each.WhichOneof("statement") or "") for each in group.statements]
+    try:
+        with pair.plain.connection.transaction():
+            return _run_all(pair, statements, places, f"{place}.")
+    except psycopg.Error as error:
+        return refusal_by_postgres(error), "".join(places)
+
+
+def _execute(pair: Pair, statement: Any) -> Any:
+    if not isinstance(statement, SetConstraints):
+        return _comparable(pair.plain.execute(statement))
+    names = [sql.Identifier(*name.split(".")) for name in statement.constraints]
+    change = sql.SQL("SET CONSTRAINTS {} {}").format(
+        sql.SQL(", ").join(names) if names else sql.SQL("ALL"),
+        sql.SQL("DEFERRED" if statement.deferred else "IMMEDIATE"),
+    )
+    pair.plain.connection.execute(change)
+    return None
+
+
+def _comparable(answer: Any) -> Any:
+    """Rows without their order, and errors as failures."""
+    if isinstance(answer, CrosskeyError):
+        return _failure(answer)
+    if not isinstance(answer, list):
+        return answer
+    if all(isinstance(row, dict) for row in answer):
+        return sorted(json.dumps(row, sort_keys=True) for row in answer)
+    return [_comparable(each) for each in answer]
+
+
+def _failure(error: CrosskeyError) -> Failure:
+    return refusal_by_crosskey(error), error.metadata.get("statement", "")
+
+
+def _check(statements: Sequence[Statement], found: Any, expected: Any) -> None:
+    if not _same(found, expected):
+        raise DisagreementError(f"{statements}\nCrosskey:   {found}\nPostgreSQL: {expected}")
+
+
+def _same(found: Any, expected: Any) -> bool:
+    match found, expected:
+        case (Refusal() as refusal, str(place)), (Refusal() as judged, str(judged_place)):
+            # Crosskey names the table also where PostgreSQL does not.
+            named = refusal if judged.table else replace(refusal, table="")
+            return (named, place) == (judged, judged_place)
+        case list(), list():
+            return len(found) == len(expected) and all(map(_same, found, expected))
+    return bool(found == expected)

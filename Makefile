@@ -11,9 +11,10 @@ SCHEMA ?= examples/messenger/schema.sql
 SHARDS ?= 3
 LISTEN ?= 127.0.0.1:7400
 DATA ?= .crosskey
+SOAK_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint test test-pg15 up demo bench clean
+.PHONY: help install lock generate format lint test test-pg15 soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,6 +67,12 @@ test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
 
 test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15.
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service
+
+soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py
+
+soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py
 
 up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
 	$(BIN)/crosskey up --schema $(SCHEMA) --shards $(SHARDS) --listen $(LISTEN) --data $(DATA)

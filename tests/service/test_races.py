@@ -8,7 +8,7 @@ import pytest
 from crosskey import AsyncClient
 from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
-from tests.hot_keys.accounts import Account
+from tests.hot_keys.accounts import complaints
 from tests.hot_keys.clients import run_clients
 from tests.hot_keys.families import FAMILIES, Family, schema_of
 from tests.hot_keys.settings import run_seconds, run_seed, say
@@ -36,4 +36,4 @@ async def test_clients_race_for_the_same_parents(raced: LocalCluster, family: Fa
         assert await client.audit() == []
         assert not (await client.list_in_doubt()).transactions
     assert prepared(raced) == []
-    assert list(Account(family, history.attempts, stored_rows(raced, family)).complaints()) == []
+    assert list(complaints(family, history.attempts, stored_rows(raced, family))) == []

@@ -1,0 +1,71 @@
+"""Servers that are killed and started again while clients write."""
+
+import os
+import random
+import signal
+from collections.abc import Callable
+
+import psycopg
+
+from crosskey_cli.cluster import LocalCluster
+from tests.eventually import eventually
+from tests.shard_sql import query, query_all
+
+_BACKENDS = """
+SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'crosskey' ORDER BY pid
+"""
+_BUSY = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'crosskey' AND state <> 'idle'
+"""
+
+Kill = Callable[[LocalCluster, random.Random], None]
+"""Kills something and returns once it is there again."""
+
+
+def kill_node(cluster: LocalCluster, choices: random.Random) -> None:
+    """Kills a shard's node; its connections to PostgreSQL break off in the middle of whatever they do."""
+    node = choices.choice(cluster.nodes)
+    node.kill()
+    node.start_serving()
+
+
+def kill_router(cluster: LocalCluster, choices: random.Random) -> None:
+    """Kills a router, with all transactions that it coordinates."""
+    router = choices.choice(cluster.routers)
+    router.kill()
+    router.start_serving()
+
+
+def kill_backend(cluster: LocalCluster, choices: random.Random) -> None:
+    """Kills one process of a PostgreSQL server, which then throws everybody out and recovers from its log."""
+    shard = choices.randrange(len(cluster.databases))
+    backends = [pid for (pid,) in query(cluster, shard, _BACKENDS)]
+    os.kill(choices.choice(backends), signal.SIGKILL)
+    _wait_for_postgres(cluster, shard)
+
+
+def kill_postgres(cluster: LocalCluster, choices: random.Random) -> None:
+    """Stops a PostgreSQL server at once, without a checkpoint, and starts it again."""
+    shard = choices.randrange(len(cluster.databases))
+    process = cluster.databases[shard].server.process
+    process.stop(grace_seconds=10, with_signal=signal.SIGQUIT)
+    process.start()
+    _wait_for_postgres(cluster, shard)
+
+
+def wait_until_quiet(cluster: LocalCluster) -> None:
+    """Returns once no statement of a node, killed or not, runs any more."""
+    eventually(lambda: not query_all(cluster, _BUSY), "every statement has ended")
+
+
+def _wait_for_postgres(cluster: LocalCluster, shard: int) -> None:
+    eventually(lambda: _answers(cluster, shard), f"the PostgreSQL of shard {shard} has recovered", seconds=60)
+
+
+def _answers(cluster: LocalCluster, shard: int) -> bool:
+    try:
+        query(cluster, shard, "SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True

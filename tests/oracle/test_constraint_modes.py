@@ -16,6 +16,7 @@ from crosskey import (
     set_constraints,
     update,
 )
+from crosskey.requests import Statement
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.nested import transact
 from tests.oracle.pair import SHARDS, Pair
@@ -167,7 +168,7 @@ def test_children_on_all_shards_are_checked_at_once(pair: Pair) -> None:
     children = [pair.number((shard + 1) % SHARDS) for shard in range(SHARDS)]
     rows = [{"id": child, "parent": parent} for child, parent in zip(children, parents, strict=True)]
     first_of_all = pair.number(2)
-    statements = [insert("parents", {"id": first_of_all}), DEFER_ALL, insert("may_wait", rows)]
+    statements: list[Statement] = [insert("parents", {"id": first_of_all}), DEFER_ALL, insert("may_wait", rows)]
     with pytest.raises(ForeignKeyViolation) as caught:
         transact(pair, *statements, insert("parents", [{"id": one} for one in parents[1:]]), CHECK_ALL)
     assert caught.value.metadata["statement"] == "4"

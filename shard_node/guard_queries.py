@@ -9,6 +9,7 @@ from psycopg import AsyncCursor, sql
 from psycopg.rows import TupleRow
 
 from catalog.plan import ReferencedKey
+from shard_node import rekeying
 from shard_node.database import Connection
 from shard_node.guards import PIN_SHARD
 from shard_node.identifiers import identifier
@@ -20,7 +21,7 @@ _PIN_ROUNDS = 5
 
 _TAKE_EFFECTS = """
 WITH taken AS (DELETE FROM crosskey.effect RETURNING *)
-SELECT kind, referenced_key, shard, json_agg(old_key)::text, json_agg(new_key)::text
+SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text, json_agg(new_key ORDER BY place)::text
 FROM taken GROUP BY kind, referenced_key, shard ORDER BY kind DESC, referenced_key, shard
 """
 
@@ -112,7 +113,10 @@ def _restore_text(referenced: ReferencedKey) -> bytes:
 
 
 async def repin(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> None:
-    """Pins the new keys of re-keyed parents; the trigger has removed the pins of the old ones."""
+    """Pins the new keys of re-keyed parents; the trigger has removed the pins of the old ones.
+
+    A key that became NULL references nothing and needs no pin.
+    """
     await connection.execute(_repin_text(referenced), (for_shard, keys))
 
 
@@ -121,7 +125,8 @@ def _repin_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL(
             "INSERT INTO {pin} ({columns}, {pin_shard})"
-            " SELECT {columns}, %s FROM json_populate_recordset(NULL::{shadow}, %s) ON CONFLICT DO NOTHING"
+            " SELECT {columns}, %s FROM json_populate_recordset(NULL::{shadow}, %s)"
+            " WHERE ROW({columns}) IS NOT NULL ON CONFLICT DO NOTHING"
         )
         .format(
             pin=table_identifier(referenced.pin),
@@ -158,7 +163,7 @@ async def change_shadows(connection: Connection, referenced: ReferencedKey, old_
     """
     await add_shadows(connection, referenced, old_keys)
     if new_keys:
-        await connection.execute(_rekey_text(referenced), (old_keys, new_keys))
+        await connection.execute(rekeying.call_text(referenced), (old_keys, new_keys))
     else:
         await connection.execute(_delete_text(referenced), (old_keys,))
 
@@ -168,33 +173,6 @@ def _delete_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL("DELETE FROM {shadow} s USING json_populate_recordset(NULL::{shadow}, %s) k WHERE {same}")
         .format(shadow=table_identifier(referenced.shadow), same=columns_equal(referenced.columns, "s", "k"))
-        .as_bytes()
-    )
-
-
-@lru_cache
-def _rekey_text(referenced: ReferencedKey) -> bytes:
-    places = range(len(referenced.columns))
-    old, new = [f"old_{place}" for place in places], [f"new_{place}" for place in places]
-    same = sql.SQL(" AND ").join(
-        sql.SQL("s.{} = k.{}").format(identifier(column), identifier(name))
-        for column, name in zip(referenced.columns, old, strict=True)
-    )
-    values = sql.SQL(", ").join(
-        sql.SQL("{} = k.{}").format(identifier(column), identifier(name))
-        for column, name in zip(referenced.columns, new, strict=True)
-    )
-    return (
-        sql.SQL(
-            "UPDATE {shadow} s SET {values} FROM ROWS FROM (json_populate_recordset(NULL::{shadow}, %s),"
-            " json_populate_recordset(NULL::{shadow}, %s)) AS k({names}) WHERE {same}"
-        )
-        .format(
-            shadow=table_identifier(referenced.shadow),
-            values=values,
-            names=column_list([*old, *new]),
-            same=same,
-        )
         .as_bytes()
     )
 

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from psycopg import sql
 
 from catalog.model import Column, ForeignKey, TableName
-from catalog.naming import shorten
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
-from shard_node import postgres_errors
+from shard_node import postgres_errors, rekeying
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
-from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
 
 PIN_SHARD = "crosskey_shard"
 PIN_CONSTRAINT = "crosskey_pinned"
@@ -60,6 +59,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for key in plan.keys:
         yield from _deferrable(key) if key.kind == "local" else _repointed(plan, key)
     for referenced in plan.referenced_keys:
+        yield rekeying.create_function(referenced)
         yield from _shadow_triggers(plan, referenced, shards)
     for table in plan.tables:
         yield from _placement_checks(table, shard, shards)
@@ -77,7 +77,8 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
     }
     # CREATE TABLE AS keeps types, modifiers and collations, and none of the parent's constraints and defaults.
     yield sql.SQL("CREATE TABLE {shadow} AS SELECT {columns} FROM {parent} WITH NO DATA").format(**names)
-    yield sql.SQL("ALTER TABLE {shadow} ADD PRIMARY KEY ({columns})").format(**names)
+    # No PRIMARY KEY: a shadow whose parent's key becomes NULL is re-keyed before it goes, as ON UPDATE wants it.
+    yield sql.SQL("ALTER TABLE {shadow} ADD UNIQUE ({columns})").format(**names)
     yield sql.SQL("CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard} FROM {parent} WITH NO DATA").format(**names)
     yield sql.SQL(
         "ALTER TABLE {pin} ADD PRIMARY KEY ({columns}, {pin_shard}),"
@@ -317,12 +318,8 @@ def _trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composa
     source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()
     # Its names are escaped for parameters already, so the source is quoted as it is.
     return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
-        _function_name(purpose, table), sql.Literal(source)
+        function_identifier(purpose, table), sql.Literal(source)
     )
-
-
-def _function_name(purpose: str, table: TableName) -> sql.Identifier:
-    return identifier("crosskey", shorten(f"{purpose}_{table.qualified}"))
 
 
 def _statement_trigger(purpose: str, table: TableName, event: str, transition: str) -> sql.Composed:
@@ -335,7 +332,7 @@ def _statement_trigger(purpose: str, table: TableName, event: str, transition: s
         table=table_identifier(table),
         transition=sql.SQL(transition),
         coordinated=sql.SQL(COORDINATED),
-        function=_function_name(purpose, table),
+        function=function_identifier(purpose, table),
     )
 
 
@@ -352,5 +349,5 @@ def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) ->
         changed=sql.SQL(" OR ").join(
             sql.SQL("OLD.{0} IS DISTINCT FROM NEW.{0}").format(identifier(column)) for column in referenced.columns
         ),
-        function=_function_name(purpose, table),
+        function=function_identifier(purpose, table),
     )

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from catalog.model import Column, TableName
+from catalog.naming import shorten
 from shard_node.identifiers import identifier, literal
 
 
 def table_identifier(name: TableName) -> sql.Identifier:
     """The quoted, qualified name."""
     return identifier(name.schema, name.name)
+
+
+def function_identifier(purpose: str, table: TableName) -> sql.Identifier:
+    """The name of a function of ours that serves one table."""
+    return identifier("crosskey", shorten(f"{purpose}_{table.qualified}"))
 
 
 def column_list(columns: Sequence[str], *, alias: str | None = None) -> sql.Composed:

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS crosskey.decision (
 -- What the statements of the running transaction mean for other shards. Filled by triggers, emptied by the node within
 -- the same transaction, so that no other transaction ever sees a row.
 CREATE TABLE IF NOT EXISTS crosskey.effect (
+    place bigint GENERATED ALWAYS AS IDENTITY,
     kind integer NOT NULL,
     referenced_key text NOT NULL,
     shard integer NOT NULL,

@@ -1,0 +1,237 @@
+"""Rare shapes of keys and values, where a sharded database is likeliest to differ."""
+
+import pytest
+
+from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, ge, in_, insert, update
+from tests.oracle.conftest import PARENT_SHARD
+from tests.oracle.pair import SHARDS, Pair, shard_of
+
+DEFAULT_PARENT = next(n for n in range(10**9, 10**9 + 100) if shard_of("int8", n) == 2)
+
+SCHEMA = f"""
+CREATE DOMAIN positive AS bigint CHECK (VALUE > 0);
+CREATE DOMAIN word AS text COLLATE "C";
+
+CREATE TABLE parents (id bigint PRIMARY KEY, code text, label text, UNIQUE (id, code), UNIQUE (code, id));
+COMMENT ON TABLE parents IS '@shard_by id';
+
+-- References that no row of a request spells out.
+CREATE TABLE by_default (id bigint PRIMARY KEY, parent bigint DEFAULT {DEFAULT_PARENT} REFERENCES parents);
+COMMENT ON TABLE by_default IS '@shard_by id';
+CREATE TABLE computed (
+    id bigint PRIMARY KEY,
+    half bigint,
+    parent bigint GENERATED ALWAYS AS (half * 2) STORED REFERENCES parents ON DELETE CASCADE
+);
+COMMENT ON TABLE computed IS '@shard_by id';
+
+CREATE TABLE with_domains (id positive PRIMARY KEY, up positive REFERENCES with_domains ON DELETE SET NULL, w word);
+COMMENT ON TABLE with_domains IS '@shard_by id';
+
+-- Several referenced keys of one parent, one of them with a column that may be NULL.
+CREATE TABLE following (id bigint PRIMARY KEY, parent bigint, code text, note text DEFAULT 'n',
+    FOREIGN KEY (parent, code) REFERENCES parents (id, code) ON UPDATE CASCADE ON DELETE CASCADE);
+COMMENT ON TABLE following IS '@shard_by id';
+CREATE TABLE clearing (id bigint PRIMARY KEY, parent bigint, code text,
+    FOREIGN KEY (code, parent) REFERENCES parents (code, id) ON UPDATE SET NULL ON DELETE SET NULL);
+COMMENT ON TABLE clearing IS '@shard_by id';
+CREATE TABLE pinning (id bigint PRIMARY KEY, parent bigint REFERENCES parents, again bigint, code text,
+    FOREIGN KEY (again, code) REFERENCES parents (id, code));
+COMMENT ON TABLE pinning IS '@shard_by id';
+CREATE TABLE fully (id bigint PRIMARY KEY, parent bigint, code text,
+    FOREIGN KEY (parent, code) REFERENCES parents (id, code) MATCH FULL ON UPDATE CASCADE);
+COMMENT ON TABLE fully IS '@shard_by id';
+
+-- Numbered things, whose numbers are shifted.
+CREATE TABLE items (list bigint, place integer, label text, PRIMARY KEY (list, place));
+COMMENT ON TABLE items IS '@shard_by list';
+CREATE TABLE remarks (id bigint PRIMARY KEY, list bigint, place integer,
+    FOREIGN KEY (list, place) REFERENCES items ON UPDATE CASCADE ON DELETE SET NULL (place));
+COMMENT ON TABLE remarks IS '@shard_by id';
+CREATE TABLE anchors (id bigint PRIMARY KEY, list bigint, place integer, FOREIGN KEY (list, place) REFERENCES items);
+COMMENT ON TABLE anchors IS '@shard_by id';
+
+-- Two composite keys that share a column.
+CREATE TABLE teams (org bigint, team integer, PRIMARY KEY (org, team));
+COMMENT ON TABLE teams IS '@shard_by org';
+CREATE TABLE rooms (org bigint, room integer, PRIMARY KEY (org, room));
+COMMENT ON TABLE rooms IS '@shard_by org';
+CREATE TABLE meetings (
+    id bigint PRIMARY KEY, org bigint, team integer, room integer,
+    FOREIGN KEY (org, team) REFERENCES teams ON DELETE CASCADE,
+    FOREIGN KEY (org, room) REFERENCES rooms ON DELETE SET NULL
+);
+COMMENT ON TABLE meetings IS '@shard_by id';
+
+CREATE TABLE strict_people (id bigint PRIMARY KEY, boss bigint REFERENCES strict_people ON DELETE RESTRICT);
+COMMENT ON TABLE strict_people IS '@shard_by id';
+
+CREATE TABLE seats (id bigint PRIMARY KEY, row_number bigint, seat integer,
+    UNIQUE (id, seat) DEFERRABLE INITIALLY DEFERRED);
+COMMENT ON TABLE seats IS '@shard_by id';
+
+-- A child whose primary key holds the reference, and a child of that.
+CREATE TABLE accounts (id bigint, kind integer, PRIMARY KEY (id, kind));
+COMMENT ON TABLE accounts IS '@shard_by id';
+CREATE TABLE entries (
+    book bigint, account bigint, kind integer,
+    PRIMARY KEY (book, account, kind),
+    FOREIGN KEY (account, kind) REFERENCES accounts ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE entries IS '@shard_by book';
+CREATE TABLE entry_notes (
+    id bigint PRIMARY KEY, book bigint, account bigint, kind integer,
+    FOREIGN KEY (book, account, kind) REFERENCES entries ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE entry_notes IS '@shard_by id';
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _default_parent(pair: Pair) -> None:
+    pair.insert("parents", {"id": DEFAULT_PARENT})
+
+
+@pytest.fixture
+def parent(pair: Pair) -> int:
+    """A new parent on PARENT_SHARD with code x."""
+    number = pair.number(PARENT_SHARD)
+    pair.insert("parents", {"id": number, "code": "x"})
+    return number
+
+
+def test_a_reference_by_default(pair: Pair, child_shard: int) -> None:
+    pair.insert("by_default", {"id": pair.number(child_shard)}, {"id": pair.number(child_shard), "parent": None})
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("parents", key={"id": DEFAULT_PARENT})
+
+
+def test_a_reference_by_a_computed_column(pair: Pair, child_shard: int) -> None:
+    half = next(half for half in iter(lambda: pair.number(0), None) if shard_of("int8", half * 2) == PARENT_SHARD)
+    child = pair.number(child_shard)
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("computed", {"id": child, "half": half})
+    pair.insert("parents", {"id": half * 2})
+    pair.insert("computed", {"id": child, "half": half})
+    pair.delete("parents", key={"id": half * 2})
+    assert pair.rows("computed", {"id": child}) == []
+
+
+def test_domains(pair: Pair, child_shard: int) -> None:
+    up, child = pair.number(PARENT_SHARD), pair.number(child_shard)
+    pair.insert("with_domains", {"id": up, "w": "ä"}, {"id": child, "up": up})
+    pair.delete("with_domains", key={"id": up})
+    assert pair.rows("with_domains", {"id": child}) == [{"id": str(child), "up": None, "w": None}]
+
+
+def test_several_referenced_keys_of_one_parent(pair: Pair, child_shard: int, parent: int) -> None:
+    children = [pair.number(child_shard) for _ in range(4)]
+    pair.insert("following", {"id": children[0], "parent": parent, "code": "x"})
+    pair.insert("clearing", {"id": children[1], "parent": parent, "code": "x"})
+    pair.insert("pinning", {"id": children[2], "parent": parent, "again": parent, "code": "x"})
+    with pytest.raises(ForeignKeyViolation):
+        pair.update("parents", {"code": "y"}, key={"id": parent})
+    pair.update("pinning", {"code": None}, key={"id": children[2]})
+    pair.update("parents", {"code": "y"}, key={"id": parent})
+    assert pair.rows("following", {"parent": parent})[0]["code"] == "y"
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("parents", key={"id": parent})
+    pair.delete("pinning", key={"id": children[2]})
+    pair.delete("parents", key={"id": parent})
+
+
+@pytest.mark.parametrize("children", ["following", "clearing", "pinning", "fully"])
+def test_a_referenced_key_becomes_null(pair: Pair, child_shard: int, parent: int, children: str) -> None:
+    reference = "again" if children == "pinning" else "parent"
+    child = pair.number(child_shard)
+    pair.insert(children, {"id": child, reference: parent, "code": "x"})
+    if children in ("pinning", "fully"):
+        with pytest.raises(ForeignKeyViolation):
+            pair.update("parents", {"code": None}, key={"id": parent})
+        return
+    pair.update("parents", {"code": None}, key={"id": parent})
+    assert pair.rows(children, {"id": child})[0]["code"] is None
+    pair.update("parents", {"code": "z"}, key={"id": parent})
+    pair.delete("parents", key={"id": parent})
+    assert len(pair.rows(children, {"id": child})) == 1
+
+
+@pytest.mark.parametrize("count", [2, 5, 40])
+def test_numbers_are_shifted(pair: Pair, child_shard: int, count: int) -> None:
+    owner = pair.number(PARENT_SHARD)
+    pair.insert("items", *[{"list": owner, "place": place, "label": str(place)} for place in range(1, count + 1)])
+    places = [*range(count, 0, -1), *range(1, count + 1)]
+    pair.insert("remarks", *[{"id": pair.number(child_shard), "list": owner, "place": place} for place in places])
+    for _ in range(3):
+        pair.update("items", {"place": column("place") - 1}, where={"list": owner})
+    assert {row["place"] for row in pair.rows("remarks", {"list": owner})} == set(range(-2, count - 2))
+
+
+def test_numbers_are_shifted_past_one_that_is_kept(pair: Pair, child_shard: int) -> None:
+    owner = pair.number(PARENT_SHARD)
+    pair.insert("items", *[{"list": owner, "place": place} for place in (1, 2, 3)])
+    anchor = pair.number(child_shard)
+    pair.insert("anchors", {"id": anchor, "list": owner, "place": 2})
+    pair.update("items", {"place": column("place") - 1}, where={"list": owner})
+    with pytest.raises(ForeignKeyViolation):
+        pair.update("items", {"place": column("place") - 1}, where={"list": owner})
+    pair.update("items", {"place": column("place") * 10}, where=[ge("place", 3), *in_list(owner)])
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("items", where=[*in_list(owner), ge("place", 2)])
+
+
+def in_list(owner: int) -> list[object]:
+    return [in_("list", [owner])]
+
+
+def test_keys_that_share_a_column(pair: Pair, child_shard: int) -> None:
+    org, meetings = pair.number(PARENT_SHARD), [pair.number(child_shard) for _ in range(3)]
+    pair.insert("teams", {"org": org, "team": 1}, {"org": org, "team": 2})
+    pair.insert("rooms", {"org": org, "room": 1}, {"org": org, "room": 2})
+    for meeting, (team, room) in zip(meetings, ((1, 1), (1, 2), (2, 2)), strict=True):
+        pair.insert("meetings", {"id": meeting, "org": org, "team": team, "room": room})
+    pair.delete("rooms", key={"org": org, "room": 1})
+    pair.delete("teams", key={"org": org, "team": 1})
+    assert sorted(row["id"] for row in pair.rows("meetings", in_("id", meetings))) == [
+        str(meetings[0]),
+        str(meetings[2]),
+    ]
+
+
+def test_parents_and_restricted_children_go_in_one_statement(pair: Pair) -> None:
+    people = [pair.number(number % SHARDS) for number in range(6)]
+    pair.insert("strict_people", *[{"id": one, "boss": people[place // 2]} for place, one in enumerate(people)])
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("strict_people", where=in_("id", people[:3]))
+    assert pair.delete("strict_people", where=in_("id", people)) == 6
+
+
+def test_a_unique_constraint_that_waits(pair: Pair) -> None:
+    seat = pair.number(1)
+    pair.insert("seats", {"id": seat, "seat": 1})
+    with pytest.raises(UniqueViolation):
+        pair.update("seats", {"id": seat}, where={"seat": 1, "id": 0}) or pair.insert("seats", {"id": seat, "seat": 1})
+    other = pair.number(2)
+    pair.transact(
+        update("seats", {"id": other}, key={"id": seat}),
+        insert("seats", {"id": seat, "seat": 2}),
+        update("seats", {"seat": 3}, key={"id": other}),
+        delete("seats", key={"id": seat}),
+    )
+
+
+def test_a_cascade_into_primary_keys(pair: Pair, child_shard: int) -> None:
+    account, book, note = pair.number(PARENT_SHARD), pair.number(child_shard), pair.number(2)
+    pair.insert("accounts", {"id": account, "kind": 1})
+    pair.insert("entries", {"book": book, "account": account, "kind": 1})
+    pair.insert("entry_notes", {"id": note, "book": book, "account": account, "kind": 1})
+    pair.update("accounts", {"kind": 2}, where={"id": account})
+    assert pair.rows("entry_notes", {"id": note})[0]["kind"] == 2
+    new_book = pair.number((child_shard + 1) % SHARDS)
+    pair.update("entries", {"book": new_book}, where={"book": book})
+    assert pair.rows("entry_notes", {"id": note})[0]["book"] == str(new_book)
+    new_account = pair.number(1)
+    pair.update("accounts", {"id": new_account, "kind": 3}, where={"id": account})
+    assert pair.rows("entry_notes", {"id": note})[0]["account"] == str(new_account)
+    pair.delete("accounts", key={"id": new_account, "kind": 3})
+    assert pair.rows("entry_notes", {"id": note}) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, ge, in_, insert, update
+from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, eq, ge, in_, insert, update
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair, shard_of
 
@@ -66,9 +66,9 @@ COMMENT ON TABLE meetings IS '@shard_by id';
 CREATE TABLE strict_people (id bigint PRIMARY KEY, boss bigint REFERENCES strict_people ON DELETE RESTRICT);
 COMMENT ON TABLE strict_people IS '@shard_by id';
 
-CREATE TABLE seats (id bigint PRIMARY KEY, row_number bigint, seat integer,
-    UNIQUE (id, seat) DEFERRABLE INITIALLY DEFERRED);
-COMMENT ON TABLE seats IS '@shard_by id';
+CREATE TABLE seats (theatre bigint NOT NULL, seat integer, guest text,
+    UNIQUE (theatre, seat) DEFERRABLE INITIALLY DEFERRED);
+COMMENT ON TABLE seats IS '@shard_by theatre';
 
 -- A child whose primary key holds the reference, and a child of that.
 CREATE TABLE accounts (id bigint, kind integer, PRIMARY KEY (id, kind));
@@ -156,12 +156,12 @@ def test_a_referenced_key_becomes_null(pair: Pair, child_shard: int, parent: int
     assert len(pair.rows(children, {"id": child})) == 1
 
 
-@pytest.mark.parametrize("count", [2, 5, 40])
+@pytest.mark.parametrize("count", [2, 5, 12])
 def test_numbers_are_shifted(pair: Pair, child_shard: int, count: int) -> None:
     owner = pair.number(PARENT_SHARD)
     pair.insert("items", *[{"list": owner, "place": place, "label": str(place)} for place in range(1, count + 1)])
-    places = [*range(count, 0, -1), *range(1, count + 1)]
-    pair.insert("remarks", *[{"id": pair.number(child_shard), "list": owner, "place": place} for place in places])
+    for place in range(count, 0, -1):
+        pair.insert("remarks", *[{"id": pair.number(child_shard), "list": owner, "place": place} for _ in range(2)])
     for _ in range(3):
         pair.update("items", {"place": column("place") - 1}, where={"list": owner})
     assert {row["place"] for row in pair.rows("remarks", {"list": owner})} == set(range(-2, count - 2))
@@ -175,13 +175,9 @@ def test_numbers_are_shifted_past_one_that_is_kept(pair: Pair, child_shard: int)
     pair.update("items", {"place": column("place") - 1}, where={"list": owner})
     with pytest.raises(ForeignKeyViolation):
         pair.update("items", {"place": column("place") - 1}, where={"list": owner})
-    pair.update("items", {"place": column("place") * 10}, where=[ge("place", 3), *in_list(owner)])
+    pair.update("items", {"place": column("place") * 10}, where=[eq("list", owner), ge("place", 3)])
     with pytest.raises(ForeignKeyViolation):
-        pair.delete("items", where=[*in_list(owner), ge("place", 2)])
-
-
-def in_list(owner: int) -> list[object]:
-    return [in_("list", [owner])]
+        pair.delete("items", where=[eq("list", owner), ge("place", 2)])
 
 
 def test_keys_that_share_a_column(pair: Pair, child_shard: int) -> None:
@@ -202,22 +198,24 @@ def test_parents_and_restricted_children_go_in_one_statement(pair: Pair) -> None
     people = [pair.number(number % SHARDS) for number in range(6)]
     pair.insert("strict_people", *[{"id": one, "boss": people[place // 2]} for place, one in enumerate(people)])
     with pytest.raises(ForeignKeyViolation):
-        pair.delete("strict_people", where=in_("id", people[:3]))
+        pair.delete("strict_people", where=in_("id", people[:2]))
     assert pair.delete("strict_people", where=in_("id", people)) == 6
 
 
-def test_a_unique_constraint_that_waits(pair: Pair) -> None:
-    seat = pair.number(1)
-    pair.insert("seats", {"id": seat, "seat": 1})
+def test_a_unique_constraint_that_waits(pair: Pair, child_shard: int) -> None:
+    theatre, other = pair.number(PARENT_SHARD), pair.number(child_shard)
+    pair.insert("seats", *[{"theatre": theatre, "seat": seat, "guest": str(seat)} for seat in (1, 2)])
+    swap = [
+        update("seats", {"seat": 2}, where={"theatre": theatre, "guest": "1"}),
+        update("seats", {"seat": 1}, where={"theatre": theatre, "guest": "2"}),
+    ]
+    pair.transact(*swap, insert("seats", {"theatre": other, "seat": 9}))
     with pytest.raises(UniqueViolation):
-        pair.update("seats", {"id": seat}, where={"seat": 1, "id": 0}) or pair.insert("seats", {"id": seat, "seat": 1})
-    other = pair.number(2)
-    pair.transact(
-        update("seats", {"id": other}, key={"id": seat}),
-        insert("seats", {"id": seat, "seat": 2}),
-        update("seats", {"seat": 3}, key={"id": other}),
-        delete("seats", key={"id": seat}),
-    )
+        pair.transact(
+            update("seats", {"seat": 1}, where={"theatre": theatre, "guest": "1"}),
+            insert("seats", {"theatre": other, "seat": 10}),
+            delete("seats", where={"theatre": other, "seat": 9}),
+        )
 
 
 def test_a_cascade_into_primary_keys(pair: Pair, child_shard: int) -> None:

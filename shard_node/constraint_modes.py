@@ -27,71 +27,89 @@ Name = tuple[str, str]
 _OUR_SCHEMA = "crosskey"
 
 _OTHERS = """
-SELECT DISTINCT n.nspname, c.conname FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+SELECT DISTINCT n.nspname, c.conname, c.condeferred
+FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
 WHERE c.condeferrable AND c.contype <> 'f' AND n.nspname <> 'crosskey'
 """
 
 
 @dataclass(frozen=True)
 class ConstraintModes:
-    """The modes of the foreign keys; never changes.
+    """The modes of all constraints that may wait for the commit; never changes.
 
-    `deferrable` has all of them, and whether the user declared them so; `deferred` are those that the user lets wait
-    for the commit. If `pinned`, there are pins too, which never do.
+    `keys` has all foreign keys, and whether the user declared them DEFERRABLE, `others` all else that was declared so:
+    unique keys, exclusions, triggers. `deferred` are those of both that wait for the commit. If `pinned`, there are
+    pins too, which never do.
     """
 
-    deferrable: Mapping[Name, bool]
+    keys: Mapping[Name, bool]
+    others: frozenset[Name]
     deferred: frozenset[Name]
     pinned: bool
 
     @cached_property
     def hold_back(self) -> bytes:
-        """SQL that makes all wait for the other texts of this class."""
-        return _set_constraints(self._with_pins(self.deferrable), "DEFERRED")
+        """SQL that makes all foreign keys wait for the other texts of this class."""
+        return _set_constraints(self._with_pins(self.keys), "DEFERRED")
 
     @cached_property
     def check_statement(self) -> bytes:
-        """SQL that checks what the end of a statement makes due; empty if nothing ever is."""
-        names = self._with_pins(self.deferrable.keys() - self.deferred)
+        """SQL that checks the keys that the end of a statement makes due; empty if there are none."""
+        names = self._with_pins(self.keys.keys() - self.deferred)
         return _set_constraints(names, "IMMEDIATE") + _set_constraints(names, "DEFERRED")
 
     @cached_property
-    def check_all(self) -> bytes:
-        """SQL that checks everything at last; what the last statement made due comes first, as in PostgreSQL."""
-        immediate = self._with_pins(self.deferrable.keys() - self.deferred)
-        return _set_constraints(immediate, "IMMEDIATE") + _set_constraints(self.deferred, "IMMEDIATE")
+    def check_others(self) -> bytes:
+        """SQL that checks all but keys that wait for the commit; empty if there are none. Triggers may write rows."""
+        return _set_constraints(self.deferred & self.others, "IMMEDIATE")
+
+    @cached_property
+    def check_keys(self) -> bytes:
+        """SQL that checks all keys at last: what the last statement made due comes first, as in PostgreSQL."""
+        immediate = self._with_pins(self.keys.keys() - self.deferred)
+        return _set_constraints(immediate, "IMMEDIATE") + _set_constraints(
+            self.deferred & self.keys.keys(), "IMMEDIATE"
+        )
 
     def changed(self, names: Iterable[Name], *, deferred: bool) -> ConstraintModes:
-        """The modes after the user set those of the foreign keys among `names`. Raises NotDeferrable."""
-        keys = [name for name in names if name in self.deferrable]
+        """The modes after the user set some. Raises NotDeferrable for a foreign key."""
         if not deferred:
-            return replace(self, deferred=self.deferred - set(keys))
-        for name in keys:
-            if not self.deferrable[name]:
+            return replace(self, deferred=self.deferred - set(names))
+        for name in names:
+            if not self.keys.get(name, True):
                 raise errors.NotDeferrable(f'constraint "{name[1]}" is not deferrable', sqlstate="42809")
-        return replace(self, deferred=self.deferred | set(keys))
+        return replace(self, deferred=self.deferred | set(names))
 
     def all_changed(self, *, deferred: bool) -> ConstraintModes:
-        """The modes after the user set those of all keys that may be deferred."""
-        names = [name for name, deferrable in self.deferrable.items() if deferrable]
-        return self.changed(names, deferred=deferred)
+        """The modes after the user set all that may be set."""
+        keys = {name for name, deferrable in self.keys.items() if deferrable}
+        return self.changed(keys | self.others, deferred=deferred)
 
     def _with_pins(self, names: Iterable[Name]) -> set[Name]:
         return {*names, (_OUR_SCHEMA, PIN_CONSTRAINT)} if self.pinned else {*names}
 
 
-NO_MODES = ConstraintModes({}, frozenset(), pinned=False)
+NO_MODES = ConstraintModes({}, frozenset(), frozenset(), pinned=False)
 """Where there is no schema yet."""
 
 
-def declared_modes(foreign_keys: Iterable[ForeignKey], *, pinned: bool) -> ConstraintModes:
-    """The modes with which a transaction begins."""
+async def read_others(connection: Connection) -> dict[Name, bool]:
+    """All that is DEFERRABLE on this shard and no foreign key, and whether it is INITIALLY DEFERRED."""
+    cursor = await connection.execute(_OTHERS)
+    return {(schema, name): deferred for schema, name, deferred in await cursor.fetchall()}
+
+
+def declared_modes(foreign_keys: Iterable[ForeignKey], others: Mapping[Name, bool], *, pinned: bool) -> ConstraintModes:
+    """The modes with which a transaction begins; `others` as `read_others` answers them."""
     named: defaultdict[Name, list[ForeignKey]] = defaultdict(list)
     for key in foreign_keys:
         named[key.table.schema, key.name].append(key)
+    deferred_keys = {name for name, keys in named.items() if all(key.initially_deferred for key in keys)}
+    deferred_others = {name for name, deferred in others.items() if deferred}
     return ConstraintModes(
         {name: all(key.deferrable for key in keys) for name, keys in named.items()},
-        frozenset(name for name, keys in named.items() if all(key.initially_deferred for key in keys)),
+        frozenset(others),
+        frozenset(deferred_keys | deferred_others),
         pinned,
     )
 
@@ -99,21 +117,20 @@ def declared_modes(foreign_keys: Iterable[ForeignKey], *, pinned: bool) -> Const
 async def set_modes(
     connection: Connection, modes: ConstraintModes, constraints: Sequence[str], *, deferred: bool
 ) -> ConstraintModes:
-    """Sets the modes of constraints, `name` or `schema.name`, or of all, and answers those of the foreign keys.
+    """Sets the modes of constraints, `name` or `schema.name`, or of all, and answers the new ones.
 
     What becomes due of foreign keys is left to the next check; PostgreSQL checks all others at once. Raises
     UnknownConstraint and NotDeferrable, in PostgreSQL's own words, and what a constraint says.
     """
     if constraints:
-        names = [_parsed(constraint) for constraint in constraints]
+        names = {_parsed(constraint) for constraint in constraints}
         changed = modes.changed(names, deferred=deferred)
-        others: Collection[Name] = [name for name in names if name not in modes.deferrable]
     else:
+        names = set(modes.others)
         changed = modes.all_changed(deferred=deferred)
-        others = await (await connection.execute(_OTHERS)).fetchall()
-    with _mode_errors():
-        text = _set_constraints(others, "DEFERRED" if deferred else "IMMEDIATE")
-        if text:
+    text = _set_constraints(names - modes.keys.keys(), "DEFERRED" if deferred else "IMMEDIATE")
+    if text:
+        with _mode_errors():
             await connection.execute(text, prepare=False)
     return changed
 

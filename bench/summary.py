@@ -1,0 +1,74 @@
+"""What the measured slices come to: medians, spreads, ratios. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Operations of one contender without a break: the seconds that each took, and that all took together."""
+
+    latencies: Sequence[float]
+    seconds: float
+    at_once: int
+    rows_per_operation: int
+
+    @property
+    def typical_seconds(self) -> float:
+        """What one operation costs: its median alone; with others at once, its share of the time they took together."""
+        return statistics.median(self.latencies) if self.at_once == 1 else self.seconds / len(self.latencies)
+
+    @property
+    def rows_per_second(self) -> float:
+        """The rate at which rows are written or read."""
+        return self.rows_per_operation / self.typical_seconds
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """The spread of one value or more. Raises ValueError if there is none."""
+    known = list(values)
+    if not known:
+        raise ValueError("nothing was measured")
+    if len(known) == 1:
+        return Spread(known[0], known[0], known[0])
+    low, median, high = statistics.quantiles(known, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+def latency_ms(slices: Iterable[Slice]) -> Spread:
+    """How long an operation took, over all slices."""
+    return spread(latency * 1000 for one in slices for latency in one.latencies)
+
+
+def rows_per_second(slices: Iterable[Slice]) -> Spread:
+    """The rate of rows, over the slices."""
+    return spread(one.rows_per_second for one in slices)
+
+
+def ratio(subject: Sequence[Slice], baseline: Sequence[Slice], measure: Literal["time", "rate"]) -> Spread:
+    """The subject over the baseline, round by round: what slows down a whole round does not count.
+
+    Raises ValueError if they do not have the same number of rounds.
+    """
+    pairs = zip(subject, baseline, strict=True)
+    if measure == "time":
+        return spread(one.typical_seconds / other.typical_seconds for one, other in pairs)
+    return spread(one.rows_per_second / other.rows_per_second for one, other in pairs)
+
+
+def meets(value: float, at_most: float | None, at_least: float | None) -> bool:
+    """Whether a ratio is within its bounds."""
+    return (at_most is None or value <= at_most) and (at_least is None or value >= at_least)

@@ -1,0 +1,140 @@
+"""From measured slices to the printed table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from bench.interleaving import ROUNDS, Case, Comparison, Contender, Operation, run_case
+from bench.measurements import Measurements, evaluated
+from bench.node_calls import NodeCalls, costs_one_call_as_explained
+from bench.summary import Slice, Spread, latency_ms, meets, ratio, spread
+from bench.tables import node_calls_table, results_table, spread_text
+
+
+async def nothing_to_prepare(_: int) -> Sequence[Operation]:
+    return []
+
+
+def alone(*latencies: float, rows: int = 1) -> Slice:
+    return Slice(latencies, sum(latencies), at_once=1, rows_per_operation=rows)
+
+
+def test_a_spread_is_the_median_between_its_quartiles() -> None:
+    assert spread([5, 1, 4, 2, 3]) == Spread(3, 2, 4)
+    assert spread([7]) == Spread(7, 7, 7)
+    with pytest.raises(ValueError, match="nothing was measured"):
+        spread([])
+
+
+def test_alone_an_operation_costs_its_median() -> None:
+    assert alone(0.001, 0.002, 0.9).typical_seconds == 0.002
+
+
+def test_at_once_an_operation_costs_its_share_of_the_time() -> None:
+    assert Slice([0.5, 0.5, 0.5, 0.5], 1.0, at_once=2, rows_per_operation=1).typical_seconds == 0.25
+
+
+def test_latencies_of_all_slices_count() -> None:
+    assert latency_ms([alone(0.001, 0.002), alone(0.003)]).median == 2
+
+
+def test_a_round_that_was_slow_for_both_does_not_change_the_ratio() -> None:
+    subject, baseline = [alone(0.002), alone(0.2)], [alone(0.001), alone(0.1)]
+    assert ratio(subject, baseline, "time") == Spread(2, 2, 2)
+
+
+def test_rates_are_compared_by_row() -> None:
+    assert ratio([alone(0.1, rows=1000)], [alone(0.01)], "rate").median == pytest.approx(100)
+
+
+def test_contenders_without_the_same_rounds_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="longer"):
+        ratio([alone(0.1)], [alone(0.1), alone(0.1)], "time")
+
+
+@pytest.mark.parametrize(
+    ("value", "at_most", "at_least", "met"),
+    [
+        (1.1, 1.1, None, True),
+        (1.2, 1.1, None, False),
+        (15, None, 15, True),
+        (14, None, 15, False),
+        (9, None, None, True),
+    ],
+)
+def test_bounds_include_their_ends(value: float, at_most: float | None, at_least: float | None, met: bool) -> None:
+    assert meets(value, at_most, at_least) is met
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(Spread(1234.5, 0.01234, 10), "1,234 (0.0123..10.0)"), (Spread(100, 99.96, 12.34), "100 (100..12.3)")],
+)
+def test_three_digits_are_shown(value: Spread, text: str) -> None:
+    assert spread_text(value) == text
+
+
+def test_the_table_names_contenders_ratios_and_aims() -> None:
+    case = Case(
+        "racing",
+        [Contender("hare", nothing_to_prepare), Contender("tortoise", nothing_to_prepare)],
+        [Comparison("hare", "tortoise", at_most=1.1), Comparison("tortoise", "hare", at_most=1.1)],
+    )
+    result = evaluated(case, {"hare": [alone(0.001)], "tortoise": [alone(0.004)]})
+    assert [one.met for one in result.comparisons] == [True, False]
+    text = shown(results_table(Measurements({"shards": "3"}, [result])))
+    for part in (
+        "racing",
+        "1.00 (1.00..1.00)",
+        "time, hare : tortoise",
+        "0.250 (0.250..0.250)",
+        "met",
+        "missed",
+        "shards 3",
+    ):
+        assert part in text
+
+
+def test_the_table_of_calls_shows_them_beside_the_explanation() -> None:
+    text = shown(node_calls_table([NodeCalls("Get", ["s1 ShardNode.Read"], ["s0 ShardNode.Read"])]))
+    assert "s1 Read" in text
+    assert "s0 Read" in text
+
+
+def test_one_call_as_explained_is_neither_another_nor_two() -> None:
+    assert costs_one_call_as_explained(NodeCalls("", ["s0 A"], ["s0 A"]))
+    assert not costs_one_call_as_explained(NodeCalls("", ["s0 A"], ["s1 A"]))
+    assert not costs_one_call_as_explained(NodeCalls("", ["s0 A", "s1 A"], ["s0 A", "s1 A"]))
+
+
+async def test_contenders_take_turns_and_each_begins_every_other_round() -> None:
+    turns: list[str] = []
+    prepared, performed = Counter[str](), Counter[str]()
+
+    def contender(name: str, at_once: int) -> Contender:
+        async def operation() -> None:
+            performed[name] += 1
+
+        async def prepare(count: int) -> Sequence[Operation]:
+            turns.append(name)
+            prepared[name] += count
+            return [operation] * count
+
+        return Contender(name, prepare, at_once)
+
+    slices = await run_case(Case("race", [contender("a", 1), contender("b", 4)], []), seconds=0.01)
+    assert "".join(turns).endswith("abba" * (ROUNDS // 2))
+    assert performed == prepared
+    assert [len(slices[name]) for name in "ab"] == [ROUNDS, ROUNDS]
+
+
+def shown(table: Table) -> str:
+    console = Console(width=140, record=True)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()

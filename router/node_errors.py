@@ -12,9 +12,13 @@ from crosskey import errors
 
 _STATUS_KEY = "grpc-status-details-bin"
 
-_IN_OUR_WORDS: dict[type[errors.CrosskeyError], str] = {
-    errors.ShardUnavailable: "shard {} does not answer",
-    errors.DeadlineExceeded: "the deadline passed before shard {} answered",
+_NO_ANSWER = "shard {} does not answer"
+_IN_OUR_WORDS: dict[type[errors.CrosskeyError], tuple[type[errors.CrosskeyError], str]] = {
+    errors.ShardUnavailable: (errors.ShardUnavailable, _NO_ANSWER),
+    # From a node that stops or dies in the middle of a call.
+    errors.Cancelled: (errors.ShardUnavailable, _NO_ANSWER),
+    errors.InternalError: (errors.ShardUnavailable, _NO_ANSWER),
+    errors.DeadlineExceeded: (errors.DeadlineExceeded, "the deadline passed before shard {} answered"),
 }
 """For what gRPC itself says, which may name addresses."""
 
@@ -47,9 +51,9 @@ def _translated(rpc_error: grpc.aio.AioRpcError, shard: int) -> errors.CrosskeyE
 
 
 def _reworded(error: errors.CrosskeyError, shard: int) -> errors.CrosskeyError:
-    wording = _IN_OUR_WORDS.get(type(error))
-    if wording is None:
+    if type(error) not in _IN_OUR_WORDS:
         return error
-    reworded = type(error)(wording.format(shard))
+    kind, wording = _IN_OUR_WORDS[type(error)]
+    reworded = kind(wording.format(shard))
     reworded.retryable, reworded.answered = error.retryable, error.answered
     return reworded

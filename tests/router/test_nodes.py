@@ -39,6 +39,8 @@ class ToyNode(shard_node_pb2_grpc.ShardNodeServicer):
         self.request_id = dict(context.invocation_metadata()).get(METADATA_KEY)
         if request.table == "missing":
             raise errors.UnknownTable("no such table", table="missing")
+        if request.table == "cancelled":
+            await context.abort(grpc.StatusCode.CANCELLED)
         if request.table == "slow":
             await asyncio.sleep(30)
         return proto.CountRowsResponse(count=7)
@@ -109,6 +111,12 @@ async def test_a_node_that_is_down(node: tuple[ToyNode, GrpcNodes]) -> None:
         await node[1].call(1, "CountRows", count_rows())
     assert caught.value.retryable
     assert caught.value.metadata == {"shard": "1"}
+
+
+async def test_a_node_that_cancels_a_call_because_it_stops(node: tuple[ToyNode, GrpcNodes]) -> None:
+    with pytest.raises(errors.ShardUnavailable, match=r"^shard 0 does not answer$") as caught:
+        await node[1].call(0, "CountRows", count_rows("cancelled"))
+    assert (caught.value.answered, caught.value.retryable) == (False, False)
 
 
 async def test_a_deadline_that_passes_at_a_node(node: tuple[ToyNode, GrpcNodes]) -> None:

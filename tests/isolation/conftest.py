@@ -17,8 +17,9 @@ from tests.oracle.plain import plain_postgres
 from tests.shard_sql import as_superuser
 
 DATABASE = "plain_isolation"
-# Longer than any script makes a session wait, but for one that ends in a deadlock that no single server sees.
-NODE_ENVIRONMENT = {"CROSSKEY_LOCK_TIMEOUT_MS": "3000"}
+# Longer than a script makes a session wait, but for one that ends in a deadlock that no single server sees.
+NODE_ENVIRONMENT = {"CROSSKEY_LOCK_TIMEOUT_MS": "2000"}
+DETECT_DEADLOCKS_SOON = "-c deadlock_timeout=200ms"
 CLIENT_SECONDS = 60.0
 
 
@@ -30,8 +31,9 @@ def stage(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFacto
         cluster = fresh_cluster(SCHEMA, shards=SHARDS, node_environment=NODE_ENVIRONMENT)
         plain = lifetime.enter_context(plain_postgres(postgres[0].dsn(), DATABASE, SCHEMA))
         client = lifetime.enter_context(Client(cluster.address, timeout=CLIENT_SECONDS))
+        plain_dsn = postgres[0].dsn(database=DATABASE)
         plain_connections = [
-            lifetime.enter_context(psycopg.connect(postgres[0].dsn(database=DATABASE), autocommit=True))
+            lifetime.enter_context(psycopg.connect(plain_dsn, autocommit=True, options=DETECT_DEADLOCKS_SOON))
             for _ in range(1 + SESSIONS)
         ]
         shards = [lifetime.enter_context(as_superuser(cluster, shard)) for shard in range(SHARDS)]
@@ -40,9 +42,3 @@ def stage(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFacto
         pair.insert("parents", {"id": DEFAULT_PARENT})
         yield Stage(pair, plain_connections, shards, executor)
         pair.check_health()
-
-
-@pytest.fixture(params=["together", "apart"])
-def child_shard(request: pytest.FixtureRequest) -> int:
-    """The shard of children whose parents live on shard 0: the same one, or another."""
-    return 0 if request.param == "together" else 1

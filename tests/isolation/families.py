@@ -25,6 +25,12 @@ CREATE TABLE {table} (
 COMMENT ON TABLE {table} IS '@shard_by id';
 """
 
+# Children whose key is checked at the commit.
+_DEFERRED = """
+CREATE TABLE deferred (id bigint PRIMARY KEY, parent bigint REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+COMMENT ON TABLE deferred IS '@shard_by id';
+"""
+
 # Children by a local key: they live with their parent and move with it.
 _COMPANIONS = """
 CREATE TABLE companions (id bigint PRIMARY KEY REFERENCES parents ON DELETE CASCADE ON UPDATE CASCADE);
@@ -39,6 +45,7 @@ SCHEMA = "".join(
             _CHILDREN.format(table=action, action=action.replace("_", " ").upper(), default=DEFAULT_PARENT)
             for action in ACTIONS
         ),
+        _DEFERRED,
         _COMPANIONS,
     ]
 )

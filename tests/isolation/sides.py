@@ -52,10 +52,10 @@ class Side(Protocol):
 class PlainSide:
     """One PostgreSQL, with a connection for each session."""
 
-    def __init__(self, connections: Iterable[psycopg.Connection[Any]], executor: Executor) -> None:
-        """Idle connections to the same database in autocommit mode, one for the gates and one for each session."""
-        self._keeper, *sessions = connections
-        self._idle = [PlainPostgres(connection, "") for connection in sessions]
+    def __init__(self, keeper: psycopg.Connection[Any], sessions: Sequence[PlainPostgres], executor: Executor) -> None:
+        """Connections to the same database: one that keeps the gates, and idle ones for the sessions."""
+        self._keeper = keeper
+        self._idle = list(sessions)
         self._executor = executor
         self._running: dict[str, tuple[Future[Outcome], int]] = {}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import psycopg
@@ -15,6 +15,7 @@ from tests.isolation.script import Gate, Session, Step
 from tests.isolation.sides import RUNS, UNFINISHED, WAITS, CrosskeySide, Observation, PlainSide, Side, State
 from tests.oracle.outcome import Refusal
 from tests.oracle.pair import DisagreementError, Pair
+from tests.oracle.plain import PlainPostgres
 
 SESSIONS = 3
 """How many sessions a script may have."""
@@ -25,8 +26,7 @@ POLL_SECONDS = 0.005
 STEADY_SECONDS = 0.02
 """How long a state must last to count: a session may wait for a moment for what means nothing."""
 
-DEADLOCK = "40P01"
-CONFLICTS = {DEADLOCK, "55P03", ""}
+CONFLICTS = {"55P03", ""}
 """The SQLSTATEs with which Crosskey gives up after retries of its own; conflicts that it finds itself have none."""
 
 _PREPARED = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
@@ -44,7 +44,8 @@ class Stage:
         shard.
         """
         self.pair = pair
-        self._plain = plain
+        self._keeper, *sessions = plain
+        self._sessions = [PlainPostgres(session, "") for session in sessions]
         self._shards = shards
         self._executor = executor
 
@@ -52,60 +53,60 @@ class Stage:
         """A new gate on that shard."""
         return Gate(self.pair.number(shard), shard)
 
-    def play(self, *steps: Step, waits_on_crosskey: Iterable[str] = ()) -> Observation:
+    def play(self, *steps: Step, waits_longer: Collection[str] = (), ends_sooner: Collection[str] = ()) -> Observation:
         """Starts sessions and opens gates, and answers what all came to.
 
         After each step but the last, every session must be in the same state on both sides; after the last, all must
-        end alike, with the same tables. Sessions in `waits_on_crosskey` end at once on PostgreSQL, but wait for the
-        last step on Crosskey. Raises DisagreementError.
-        """
-        expected = [*self._play_plain(steps)]
-        for place, observation in enumerate(expected[:-1]):
-            waiting = {name: WAITS for name in waits_on_crosskey if name in observation}
-            assert not UNFINISHED & {observation[name] for name in waiting}, "PostgreSQL makes it wait as well"
-            expected[place] = {**observation, **waiting}
-        self._play_crosskey(steps, expected)
-        self.pair.check_tables()
-        return expected[-1]
+        end alike, with the same tables. Raises DisagreementError.
 
-    def play_deadlock(self, *steps: Step) -> None:
-        """Plays a script that ends in a deadlock; the sessions that were given up are then run again.
-
-        The tables must then be the same, so the sessions must be such that it does not matter who was first. Raises
-        DisagreementError.
+        Known differences are named: sessions that PostgreSQL lets end before the last step and Crosskey does not, and
+        the other way round.
         """
-        observations = self._play_plain(steps)
-        victims = _victims(observations[-1], {DEADLOCK})
-        assert len(victims) == 1, f"PostgreSQL sees no deadlock: {observations[-1]}"
-        _run_again(self._plain_side(), steps, victims)
-        ended = self._play_crosskey(steps, observations[:-1])
-        _run_again(self._crosskey_side(), steps, _victims(ended, CONFLICTS))
+        *before, ended = self._play_plain(steps)
+        for place, observation in enumerate(before):
+            known: dict[str, State] = {name: WAITS for name in waits_longer if name in observation}
+            known |= {name: ended[name] for name in ends_sooner if name in observation}
+            assert all(observation[name] != state for name, state in known.items()), f"not different: {observation}"
+            before[place] = {**observation, **known}
+        self._play_crosskey(steps, [*before, ended])
         self.pair.check_tables()
+        return ended
+
+    def play_with_retry(self, *steps: Step, lost: Collection[str]) -> None:
+        """Plays a script that one session loses on PostgreSQL, with one of the SQLSTATEs in `lost`.
+
+        Whoever was refused so, on either side, or was given up by Crosskey, is then run again and must succeed, and the
+        tables must be the same. So the sessions must be such that it does not matter which of them loses. Before the
+        last step, all is compared as by `play`. Raises DisagreementError.
+        """
+        *before, ended = self._play_plain(steps)
+        losers = _refused(ended, lost)
+        assert len(losers) == 1, f"PostgreSQL does not refuse one of them: {ended}"
+        _run_again(self._plain_side(), steps, losers)
+        *_, ended = self._play_crosskey(steps, before)
+        _run_again(self._crosskey_side(), steps, _refused(ended, {*lost, *CONFLICTS}))
+        self.pair.check_tables()
+
+    def play_differently(self, *steps: Step) -> tuple[list[Observation], list[Observation]]:
+        """Plays a script that is known to end differently, and answers what was observed after each step.
+
+        First on PostgreSQL, then on Crosskey. The tables that it leaves different are then known to be so.
+        """
+        observed = self._play_plain(steps), self._play_crosskey(steps)
+        with suppress(DisagreementError):
+            self.pair.check_tables()
+        return observed
 
     def _play_plain(self, steps: Sequence[Step]) -> list[Observation]:
-        side = self._plain_side()
-        observations = []
-        with _closed_gates(side, steps):
-            for step in steps[:-1]:
-                _take(side, step)
-                observations.append(_steady(side))
-            _take(side, steps[-1])
-            observations.append(_ended(side))
-        return observations
+        return _play(self._plain_side(), steps, [])
 
-    def _play_crosskey(self, steps: Sequence[Step], expected: Sequence[Observation]) -> Observation:
+    def _play_crosskey(self, steps: Sequence[Step], expected: Sequence[Observation] = ()) -> list[Observation]:
         for shard in self._shards:
             _settle(shard)
-        side = self._crosskey_side()
-        with _closed_gates(side, steps):
-            for place, step in enumerate(steps):
-                _take(side, step)
-                if place < len(expected):
-                    _expect(side, expected[place], f"after step {place + 1} of {len(steps)}")
-            return _ended(side)
+        return _play(self._crosskey_side(), steps, expected)
 
     def _plain_side(self) -> PlainSide:
-        return PlainSide(self._plain, self._executor)
+        return PlainSide(self._keeper, self._sessions, self._executor)
 
     def _crosskey_side(self) -> CrosskeySide:
         return CrosskeySide(self.pair.client, self._shards, self._executor)
@@ -114,6 +115,21 @@ class Stage:
 def _settle(shard: psycopg.Connection[Any]) -> None:
     """Waits for what earlier requests finish after their answer: a session must not meet it."""
     eventually(lambda: shard.execute(_PREPARED).fetchone() == (0,), "nothing is prepared")
+
+
+def _play(side: Side, steps: Sequence[Step], expected: Sequence[Observation]) -> list[Observation]:
+    """Takes the steps and answers what is observed after each, in the end when all sessions have ended.
+
+    Raises DisagreementError if that is not what is expected, as far as something is.
+    """
+    observed = []
+    with _closed_gates(side, steps):
+        for place, step in enumerate(steps):
+            _take(side, step)
+            if place < len(expected):
+                _expect(side, expected[place], f"after step {place + 1} of {len(steps)}")
+            observed.append(_steady(side) if place < len(steps) - 1 else _ended(side))
+    return observed
 
 
 @contextmanager
@@ -138,37 +154,38 @@ def _take(side: Side, step: Step) -> None:
 
 def _steady(side: Side) -> Observation:
     """What all sessions do as soon as none runs."""
-    while True:
-        eventually(lambda: RUNS not in side.observe().values(), "no session runs", STEP_SECONDS)
-        observation = side.observe()
-        if RUNS not in observation.values() and _lasts(side, observation):
-            return observation
+    return _watch(side, lambda observation: RUNS not in observation.values() and _lasts(side, observation))
 
 
 def _ended(side: Side) -> Observation:
     """What all sessions came to."""
-    eventually(lambda: not UNFINISHED & set(side.observe().values()), "all sessions end", STEP_SECONDS)
-    return side.observe()
+    return _watch(side, lambda observation: not UNFINISHED & set(observation.values()))
+
+
+def _watch(side: Side, condition: Callable[[Observation], bool], seconds: float = STEP_SECONDS) -> Observation:
+    """What all sessions do as soon as it meets the condition, or when time is up."""
+    deadline = time.monotonic() + seconds
+    while not condition(observation := side.observe()) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return observation
 
 
 def _expect(side: Side, expected: Observation, when: str) -> None:
     """Returns as soon as all sessions do what is expected. Raises DisagreementError if they never do."""
-    deadline = time.monotonic() + AGREE_SECONDS
-    while not (side.observe() == expected and _lasts(side, expected)):
-        if time.monotonic() > deadline:
-            raise DisagreementError(f"{when}\nCrosskey:   {side.observe()}\nPostgreSQL: {expected}")
-        time.sleep(POLL_SECONDS)
+    observation = _watch(side, lambda seen: seen == expected and _lasts(side, seen), AGREE_SECONDS)
+    if observation != expected:
+        raise DisagreementError(f"{when}\nCrosskey:   {observation}\nPostgreSQL: {expected}")
 
 
 def _lasts(side: Side, observation: Observation) -> bool:
-    """Whether sessions still do the same a moment later; those that have ended will."""
-    if not UNFINISHED & set(observation.values()):
+    """Whether sessions that wait for each other still do so a moment later."""
+    if WAITS not in observation.values():
         return True
     time.sleep(STEADY_SECONDS)
     return side.observe() == observation
 
 
-def _victims(ended: Observation, sqlstates: set[str]) -> list[str]:
+def _refused(ended: Observation, sqlstates: Collection[str]) -> list[str]:
     return [name for name, state in ended.items() if _sqlstate(state) in sqlstates]
 
 

@@ -10,6 +10,7 @@ Statements are to be executed with parameters, if only an empty sequence of them
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from psycopg import sql
 
@@ -297,13 +298,20 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
     """Removes the pins of a parent's old key and notes old and new.
 
     The node pins the new keys afterwards, so that a shift of many keys in one statement meets no pin of its own
-    halfway.
+    halfway. Outside a coordinated transaction the pin itself refuses, but not a key that equals the old one and is only
+    spelt differently, as 1.0 and 1.00.
     """
     return sql.SQL(
-        "WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard})"
+        "IF {coordinated} THEN"
+        " WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard})"
         " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
         " SELECT {kind}, {id}, gone.{pin_shard}, {old}, {new} FROM gone;"
+        " ELSIF EXISTS (SELECT FROM {pin} p WHERE {same}) THEN"
+        " RAISE foreign_key_violation USING MESSAGE = 'other shards reference this row', HINT = {hint};"
+        " END IF;"
     ).format(
+        coordinated=sql.SQL(COORDINATED),
+        hint=literal("Write through the router."),
         pin=table_identifier(referenced.pin),
         same=columns_equal(referenced.columns, "p", "old"),
         kind=literal(_REKEYED),
@@ -337,17 +345,19 @@ def _statement_trigger(purpose: str, table: TableName, event: str, transition: s
 
 
 def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) -> sql.Composed:
-    # A row trigger, since transition tables do not tell which new row was which old one; it fires only where the key
-    # really changed.
+    # A row trigger, since transition tables do not tell which new row was which old one. It fires where the key is not
+    # the same byte by byte, for then PostgreSQL carries out ON UPDATE too.
     return sql.SQL(
-        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN ({coordinated} AND ({changed}))"
+        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN (record_image_ne(ROW({old}), ROW({new})))"
         " EXECUTE FUNCTION {function}()"
     ).format(
         name=identifier(f"crosskey_{purpose}"),
         table=table_identifier(table),
-        coordinated=sql.SQL(COORDINATED),
-        changed=sql.SQL(" OR ").join(
-            sql.SQL("OLD.{0} IS DISTINCT FROM NEW.{0}").format(identifier(column)) for column in referenced.columns
-        ),
+        old=_columns_of("OLD", referenced.columns),
+        new=_columns_of("NEW", referenced.columns),
         function=function_identifier(purpose, table),
     )
+
+
+def _columns_of(row: Literal["OLD", "NEW"], columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(row), identifier(column)) for column in columns)

@@ -42,6 +42,19 @@ CREATE TABLE fully (id bigint PRIMARY KEY, parent bigint, code text,
     FOREIGN KEY (parent, code) REFERENCES parents (id, code) MATCH FULL ON UPDATE CASCADE);
 COMMENT ON TABLE fully IS '@shard_by id';
 
+-- Values that are equal and spelt differently.
+CREATE TABLE amounts (owner bigint, amount numeric, code char(4), PRIMARY KEY (owner, amount, code));
+COMMENT ON TABLE amounts IS '@shard_by owner';
+CREATE TABLE payments (id bigint PRIMARY KEY, owner bigint, amount numeric, code char(4),
+    FOREIGN KEY (owner, amount, code) REFERENCES amounts ON UPDATE CASCADE ON DELETE CASCADE);
+COMMENT ON TABLE payments IS '@shard_by id';
+CREATE TABLE bills (id bigint PRIMARY KEY, owner bigint, amount numeric, code text,
+    FOREIGN KEY (owner, amount, code) REFERENCES amounts);
+COMMENT ON TABLE bills IS '@shard_by id';
+CREATE TABLE wholes (id bigint PRIMARY KEY, owner bigint, amount integer, code char(4) DEFAULT 'x',
+    FOREIGN KEY (owner, amount, code) REFERENCES amounts ON DELETE SET NULL (amount));
+COMMENT ON TABLE wholes IS '@shard_by id';
+
 -- Numbered things, whose numbers are shifted.
 CREATE TABLE items (list bigint, place integer, label text, PRIMARY KEY (list, place));
 COMMENT ON TABLE items IS '@shard_by list';
@@ -154,6 +167,39 @@ def test_a_referenced_key_becomes_null(pair: Pair, child_shard: int, parent: int
     pair.update("parents", {"code": "z"}, key={"id": parent})
     pair.delete("parents", key={"id": parent})
     assert len(pair.rows(children, {"id": child})) == 1
+
+
+def test_equal_values_that_are_spelt_differently(pair: Pair, child_shard: int) -> None:
+    owner = pair.number(PARENT_SHARD)
+    pair.insert("amounts", {"owner": owner, "amount": "1.0", "code": "x"})
+    payment, whole = pair.number(child_shard), pair.number(child_shard)
+    pair.insert("payments", {"id": payment, "owner": owner, "amount": "1.00", "code": "x  "})
+    pair.insert(
+        "payments",
+        *[
+            {"id": pair.number(child_shard), "owner": owner, "amount": "1" + end, "code": "x"}
+            for end in ("", ".000", "e0")
+        ],
+    )
+    pair.insert("wholes", {"id": whole, "owner": owner, "amount": 1})
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("payments", {"id": pair.number(child_shard), "owner": owner, "amount": "1.01", "code": "x"})
+    pair.delete("wholes", key={"id": whole})
+    pair.update("amounts", {"amount": "1.0000"}, where={"owner": owner})
+    assert pair.rows("payments", {"id": payment})[0]["amount"] == "1.0000"
+    pair.update("amounts", {"amount": "2.5"}, where={"owner": owner, "amount": 1})
+    pair.delete("amounts", key={"owner": owner, "amount": "2.50", "code": "x"})
+    assert pair.rows("payments", {"owner": owner}) == []
+
+
+def test_a_key_that_is_only_spelt_anew_restricts_nothing(pair: Pair, child_shard: int) -> None:
+    owner, bill = pair.number(PARENT_SHARD), pair.number(child_shard)
+    pair.insert("amounts", {"owner": owner, "amount": "1.0", "code": "x"})
+    pair.insert("bills", {"id": bill, "owner": owner, "amount": 1, "code": "x"})
+    pair.update("amounts", {"amount": "1.00"}, where={"owner": owner})
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("amounts", where={"owner": owner})
+    pair.update("bills", {"amount": "1.000"}, key={"id": bill})
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])

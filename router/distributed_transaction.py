@@ -40,6 +40,10 @@ class MissingParents(msgspec.Struct, frozen=True):
     keys_json: bytes
 
 
+class LateEffects(errors.NotSupported):
+    """A trigger that waited for the commit had effects on other shards, some of which may be prepared already."""
+
+
 class DistributedTransaction:
     """Used as an async context manager: rolled back at the end unless it was committed."""
 
@@ -304,9 +308,9 @@ def _missing(child_shard: int, effect: proto.Effect) -> MissingParents:
 
 
 def _refuse_late_effects(results: Mapping[int, Results]) -> None:
-    """Only a trigger that the user deferred to the commit can have effects there. Raises NotSupported."""
+    """Raises LateEffects if anything has effects that can no longer be carried out."""
     if any(answer.effects for answers in results.values() for answer in answers):
-        raise errors.NotSupported(
-            "a deferred trigger changed rows at the commit that other shards reference",
-            hint="Make the trigger immediate.",
+        raise LateEffects(
+            "a trigger that waited for the commit changed rows that other shards reference",
+            hint="Make the trigger INITIALLY IMMEDIATE.",
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from router.distributed_transaction import DistributedTransaction
 from router.reference_tables import run_on_all_shards
@@ -16,6 +17,8 @@ from router.statement_names import naming_statement
 from router.transact_planning import GroupPlan, ModeChange, Refused, Step
 from router.write_planning import WritePlan
 from router.write_results import WriteResult, collect
+
+_CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,22 @@ class StepRunner:
         self.carried_out: list[WritePlan] = []
         """The writes that were carried out; those of a group that failed are not."""
 
-    async def run_and_commit(self, steps: Sequence[Step]) -> list[StepResult]:
+    async def run_and_commit(self, steps: Sequence[Step], *, check_early: bool = False) -> list[StepResult]:
         """Runs all steps and commits. Raises what PostgreSQL says, with everything rolled back at the latest then.
 
-        What the last step leaves to be checked is checked along with the commit, which saves a round trip.
+        What is to be checked at the end is checked along with the commit, which saves a round trip. Raises LateEffects
+        if that comes too late for what a trigger does then; not if `check_early`.
         """
         *earlier, last = steps
         results = await self._run_and_check(earlier, "")
         last_place = str(len(earlier))
         with naming_statement(last_place):
             results.append(await self._run(last, last_place))
+            if check_early:
+                await self._transaction.check()
+        if check_early:
+            await self._transaction.set_constraints(_CHECK_ALL)
+            await self._transaction.check()
         await self._transaction.commit(last_place)
         return results
 

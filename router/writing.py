@@ -20,6 +20,7 @@ from router.call_context import current_call_context
 from router.cluster import Cluster
 from router.distributed_transaction import (
     DistributedTransaction,
+    LateEffects,
     MissingParents,
     pin_command,
     says_rolled_back,
@@ -206,10 +207,18 @@ class Writer:
 
     async def _distributed(self, view: SchemaView, steps: Sequence[Step]) -> list[StepResult]:
         """All shards that turn out to be involved, however many."""
+        try:
+            return await self._in_one_transaction(view, steps)
+        except LateEffects:
+            return await self._in_one_transaction(view, steps, check_early=True)
+
+    async def _in_one_transaction(
+        self, view: SchemaView, steps: Sequence[Step], *, check_early: bool = False
+    ) -> list[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
         async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
             runner = StepRunner(view, transaction)
-            results = await runner.run_and_commit(steps)
+            results = await runner.run_and_commit(steps, check_early=check_early)
         learn(view, self.hints, runner.carried_out)
         return results
 

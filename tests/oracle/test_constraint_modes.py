@@ -312,15 +312,18 @@ def test_a_trigger_that_waits(pair: Pair, child_shard: int, table: str, place: s
     transact(pair, DEFER_ALL, into_debt, out_of_debt, set_constraints("no_debt", deferred=False))
 
 
-def test_a_trigger_that_waited_may_write_a_child_of_another_shards_row(
-    pair: Pair, child_shard: int, parent: int
+@pytest.mark.parametrize("beside", ["alone", "with another shard"])
+@pytest.mark.parametrize("last", [[], [CHECK_ALL]])
+def test_a_trigger_that_waited_writes_a_child_of_another_row(
+    pair: Pair, child_shard: int, parent: int, last: list[Statement], beside: str
 ) -> None:
+    others = [] if beside == "alone" else [insert("parents", {"id": pair.number(2)})]
     order, lost = pair.number(child_shard), pair.number(child_shard)
-    transact(pair, insert("orders", {"id": order, "parent": parent}), CHECK_ALL)
-    assert len(pair.rows("notes", {"id": order})) == 1
     with pytest.raises(ForeignKeyViolation) as caught:
-        transact(pair, insert("orders", {"id": lost, "parent": pair.number(PARENT_SHARD)}), CHECK_ALL)
-    assert caught.value.metadata["statement"] == "1"
+        transact(pair, insert("orders", {"id": lost, "parent": pair.number(PARENT_SHARD)}), *others, *last)
+    assert caught.value.metadata.get("statement") == (str(1 + len(others)) if last else None)
+    transact(pair, insert("orders", {"id": order, "parent": parent}), *others, *last)
+    assert len(pair.rows("notes", {"id": order})) == 1
 
 
 @pytest.mark.parametrize("name", ["strict_parent_fkey", "parents_pkey", "public.strict_parent_fkey", "named"])

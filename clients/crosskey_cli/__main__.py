@@ -22,6 +22,7 @@ main = LazyGroup(
         "delete": ("crosskey_cli.data:delete", "Delete rows."),
         "list": ("crosskey_cli.data:list_rows", "List rows."),
         "count": ("crosskey_cli.data:count", "Count rows."),
+        "transact": ("crosskey_cli.transact:transact", "Run statements in one transaction."),
         "explain": ("crosskey_cli.data:explain", "Say what a request would do."),
     },
 )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import Message
 
 from crosskey import Client, CrosskeyError, ShardUnavailable
 from crosskey.client import DEFAULT_TIMEOUT
 from serving.address import ADDRESS
 from serving.commands import setting
+
+Parsed = TypeVar("Parsed", bound=Message)
 
 DEFAULT_ROUTER = "127.0.0.1:7400"
 
@@ -60,6 +62,14 @@ def connected(router: str, timeout: float) -> Iterator[Client]:
             raise click.ClickException(_nobody_at(router) if _is_unreachable(error) else _in_one_line(error)) from error
         except TypeError as error:
             raise click.ClickException(str(error)) from error
+
+
+def parse_message(value: Any, target: Parsed) -> Parsed:
+    """Fills a message with what JSON says. Raises click's UsageError if it is no such message."""
+    try:
+        return ParseDict(value, target)
+    except (ParseError, AttributeError) as error:
+        raise click.UsageError(f"not a {type(target).__name__}: {error}") from error
 
 
 def print_json(value: Any) -> None:

@@ -7,12 +7,19 @@ from itertools import islice
 from typing import Any
 
 import click
-from google.protobuf.json_format import ParseDict, ParseError
 
 import crosskey
 from crosskey.predicates import Where
 from crosskey.v1 import router_pb2, rows_pb2
-from crosskey_cli.connection import OBJECT, OBJECTS, connected, print_json, print_message, router_options
+from crosskey_cli.connection import (
+    OBJECT,
+    OBJECTS,
+    connected,
+    parse_message,
+    print_json,
+    print_message,
+    router_options,
+)
 
 key_option = click.option("--key", type=OBJECT, help="The row with this key, such as '{\"id\": 1}'.")
 where_option = click.option(
@@ -105,7 +112,7 @@ def explain(request_json: Any, router: str, timeout: float) -> None:
 
     REQUEST is what gRPC takes, such as '{"get": {"table": "users", "key": {"id": 1}}}'.
     """
-    request = _parse(request_json, router_pb2.ExplainRequest())
+    request = parse_message(request_json, router_pb2.ExplainRequest())
     kind = request.WhichOneof("request")
     if kind is None:
         raise click.UsageError("REQUEST names no request, such as insert, get or delete")
@@ -117,14 +124,7 @@ def _to_where(where: Any) -> Where | None:
     """A JSON object is a mapping of equalities; a JSON list has predicates as gRPC takes them."""
     if where is None or isinstance(where, Mapping):
         return where
-    return [_parse(predicate, rows_pb2.Predicate()) for predicate in where]
-
-
-def _parse(value: Any, target: Any) -> Any:
-    try:
-        return ParseDict(value, target)
-    except (ParseError, AttributeError) as error:
-        raise click.UsageError(f"not a {type(target).__name__}: {error}") from error
+    return [parse_message(predicate, rows_pb2.Predicate()) for predicate in where]
 
 
 def _print_rows(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -93,6 +93,23 @@ async def test_a_transaction_answers_each_statement(client: Any) -> None:
     ) == [USERS, [{"id": "cy", "age": 1}], 1]
 
 
+async def test_a_group_answers_as_a_transaction_or_with_its_error(client: Any) -> None:
+    taken = crosskey.insert("users", USERS[0])
+    modes, group, failed, count = await client.transact(
+        [
+            crosskey.set_constraints("users_fkey", deferred=True),
+            crosskey.group([taken, crosskey.group([crosskey.delete("users", key={"id": "ada"})]), taken]),
+            crosskey.group([crosskey.insert("users", USERS[1]), taken]),
+            crosskey.delete("users", where={}),
+        ]
+    )
+    assert modes is None
+    assert group == [USERS[:1], [1], USERS[:1]]
+    assert isinstance(failed, crosskey.UniqueViolation)
+    assert (failed.message, failed.metadata["constraint"]) == ("taken", "users_pkey")
+    assert count == 1
+
+
 async def test_a_request_is_explained(client: Any) -> None:
     explained = await client.explain(crosskey.delete("users", key={"id": 1}))
     assert list(explained.rpcs) == ["delete"]

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from crosskey_cli import administration, data
+from crosskey_cli import administration, data, transact
 from crosskey_cli.__main__ import main
 from tests.client.toy_router import RunningRouter
 
@@ -45,6 +45,33 @@ def test_rows_are_inserted_read_changed_counted_and_deleted(run: Runner) -> None
     assert run.lines(data.delete, "users", "--where", '[{"column": "age", "value": 6}]') == [1]
     assert run.lines(data.list_rows, "users") == [{"id": 1, "age": 5}, {"id": 3}]
     assert run.lines(data.list_rows, "users", "--order-by", "id", "--descending", "--limit", "1") == [{"id": 3}]
+
+
+def test_a_transaction_prints_one_answer_a_line(run: Runner) -> None:
+    insert = {"insert": {"table": "users", "rows": [{"id": 1}]}}
+    statements = [insert, {"set_constraints": {"deferred": True}}, {"group": {"statements": [insert]}}]
+    error = {"reason": "UNIQUE_VIOLATION", "message": "taken"}
+    metadata = {"constraint": "users_pkey", "table": "users"}
+    lines = [[{"id": 1}], None, {"error": error | {"metadata": metadata}}]
+    assert run.lines(transact.transact, "-", stdin=json.dumps(statements)) == lines
+    nested = {"group": {"statements": [{"group": {"statements": [{"delete": {"table": "users"}}]}}]}}
+    assert run.lines(transact.transact, json.dumps([nested])) == [[[1]]]
+
+
+@pytest.mark.parametrize(
+    ("statements", "complaint"),
+    [
+        ("[{}]", "statement 0 names no statement"),
+        ('[{"insert": {"tabel": "users"}}]', "not a TransactRequest"),
+        ('{"insert": {}}', "not a TransactRequest"),
+    ],
+)
+def test_what_are_no_statements_is_refused_before_anything_is_sent(
+    run: Runner, statements: str, complaint: str
+) -> None:
+    result = run(transact.transact, statements)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
 
 
 def test_an_error_is_one_line_with_its_reason_and_where_it_happened(run: Runner) -> None:

@@ -78,17 +78,28 @@ class ToyRouter(RouterServicer):
 
     async def Transact(self, request: router_pb2.TransactRequest, context: Any) -> router_pb2.TransactResponse:
         """Runs each statement."""
-        response = router_pb2.TransactResponse()
-        for statement in request.statements:
-            result = response.results.add()
-            match statement.WhichOneof("statement"):
-                case "insert":
-                    result.insert.CopyFrom(await self.Insert(statement.insert, context))
-                case "update":
-                    result.update.CopyFrom(await self.Update(statement.update, context))
-                case _:
-                    result.delete.CopyFrom(await self.Delete(statement.delete, context))
-        return response
+        return router_pb2.TransactResponse(results=[await self._run(one, context) for one in request.statements])
+
+    async def _run(self, statement: router_pb2.Statement, context: Any) -> router_pb2.StatementResult:
+        match statement.WhichOneof("statement"):
+            case "insert":
+                return router_pb2.StatementResult(insert=await self.Insert(statement.insert, context))
+            case "update":
+                return router_pb2.StatementResult(update=await self.Update(statement.update, context))
+            case "set_constraints":
+                return router_pb2.StatementResult(set_constraints=router_pb2.SetConstraintsResult())
+            case "group":
+                return router_pb2.StatementResult(group=await self._run_group(statement.group, context))
+            case _:
+                return router_pb2.StatementResult(delete=await self.Delete(statement.delete, context))
+
+    async def _run_group(self, group: router_pb2.Group, context: Any) -> router_pb2.GroupResult:
+        before = dict(self.rows)
+        try:
+            return router_pb2.GroupResult(results=[await self._run(one, context) for one in group.statements])
+        except errors.STATEMENT_ERRORS as error:
+            self.rows = before
+            return router_pb2.GroupResult(error=errors.to_failure(error))
 
     async def Explain(self, request: router_pb2.ExplainRequest, context: Any) -> router_pb2.ExplainResponse:
         """Says which kind of request it was."""

@@ -53,14 +53,19 @@ def test_an_absent_key_differs_from_an_empty_one() -> None:
     assert struct_to_dict(crosskey.update("t", {"a": 1}, key={"id": 7}).key) == {"id": 7}
 
 
-def test_a_transaction_keeps_its_order() -> None:
-    writes: list[requests.Write] = [
+def test_a_transaction_and_a_group_keep_their_order() -> None:
+    statements: list[requests.Statement] = [
         crosskey.delete("t", key={"id": 1}),
+        crosskey.set_constraints("a", "s.b", deferred=True),
         crosskey.insert("t", {"id": 1}),
         crosskey.update("t", {"a": 1}, key={"id": 1}),
+        crosskey.group([crosskey.insert("t", {"id": 2})]),
     ]
-    kinds = [statement.WhichOneof("statement") for statement in crosskey.transaction(writes).statements]
-    assert kinds == ["delete", "insert", "update"]
+    kinds = ["delete", "set_constraints", "insert", "update", "group"]
+    for request in (crosskey.transaction(statements), crosskey.group(statements)):
+        assert [statement.WhichOneof("statement") for statement in request.statements] == kinds
+    change = crosskey.group(statements).statements[1].set_constraints
+    assert (list(change.constraints), change.deferred) == (["a", "s.b"], True)
 
 
 def test_a_read_is_no_part_of_a_transaction() -> None:

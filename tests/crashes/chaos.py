@@ -11,8 +11,8 @@ from crosskey_cli.cluster import LocalCluster
 from tests.eventually import eventually
 from tests.shard_sql import query, query_all
 
-_BACKENDS = """
-SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'crosskey' ORDER BY pid
+_HELPERS = """
+SELECT pid FROM pg_stat_activity WHERE backend_type IN ('background writer', 'checkpointer', 'walwriter') ORDER BY pid
 """
 _BUSY = """
 SELECT pid FROM pg_stat_activity
@@ -37,11 +37,11 @@ def kill_router(cluster: LocalCluster, choices: random.Random) -> None:
     router.start_serving()
 
 
-def kill_backend(cluster: LocalCluster, choices: random.Random) -> None:
+def kill_part_of_postgres(cluster: LocalCluster, choices: random.Random) -> None:
     """Kills one process of a PostgreSQL server, which then throws everybody out and recovers from its log."""
     shard = choices.randrange(len(cluster.databases))
-    backends = [pid for (pid,) in query(cluster, shard, _BACKENDS)]
-    os.kill(choices.choice(backends), signal.SIGKILL)
+    helpers = [pid for (pid,) in query(cluster, shard, _HELPERS)]
+    os.kill(choices.choice(helpers), signal.SIGKILL)
     _wait_for_postgres(cluster, shard)
 
 

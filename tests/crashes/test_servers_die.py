@@ -14,7 +14,7 @@ import pytest
 from crosskey import AsyncClient
 from crosskey_cli.cluster import LocalCluster
 from crosskey_cli.postgres import PostgresServer, postgres_servers
-from tests.crashes.chaos import Kill, kill_backend, kill_node, kill_postgres, kill_router, wait_until_quiet
+from tests.crashes.chaos import Kill, kill_part_of_postgres, kill_node, kill_postgres, kill_router, wait_until_quiet
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.accounts import complaints
@@ -50,7 +50,7 @@ def fragile(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize(
     ("kill", "family"),
-    [(kill_node, CASCADE), (kill_router, SET_NULL), (kill_backend, RESTRICT), (kill_postgres, SET_DEFAULT)],
+    [(kill_node, CASCADE), (kill_router, SET_NULL), (kill_part_of_postgres, RESTRICT), (kill_postgres, SET_DEFAULT)],
 )
 async def test_clients_write_while_servers_die(fragile: LocalCluster, kill: Kill, family: Family) -> None:
     seed, seconds = run_seed(), run_seconds(SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -21,29 +21,45 @@ Failure: TypeAlias = tuple[Refusal, str]
 """A refusal and the place of the statement that it names; the place is empty for an error of the commit."""
 
 
-def transact(pair: Pair, *statements: Statement) -> list[Any]:
-    """Runs a transaction on both sides and answers what the client does; raises DisagreementError if they differ."""
+Outcome: TypeAlias = Sequence[Any] | Failure
+"""The answer of each statement, None of a change of modes and an Outcome of a group; or why all of it was refused."""
+
+Check: TypeAlias = Callable[[Sequence[Statement], Outcome, Outcome], None]
+"""Raises DisagreementError if Crosskey's outcome of statements is not that of PostgreSQL, which comes after it."""
+
+
+def check_sameness(statements: Sequence[Statement], found: Outcome, expected: Outcome) -> None:
+    """Both must say the same, in the same words."""
+    if not same(found, expected):
+        raise DisagreementError(f"{statements}\nCrosskey:   {found}\nPostgreSQL: {expected}")
+
+
+def transact(pair: Pair, *statements: Statement, check: Check = check_sameness) -> list[Any]:
+    """Runs a transaction on both sides and answers what the client does; raises what the check does."""
     expected = _on_postgres(pair, statements)
     try:
         answers = pair.client.transact(statements)
     except CrosskeyError as error:
-        _check(statements, _failure(error), expected)
+        check(statements, _failure(error), expected)
         raise
-    _check(statements, [_comparable(answer) for answer in answers], expected)
+    check(statements, [_comparable(answer) for answer in answers], expected)
     return answers
 
 
-def _on_postgres(pair: Pair, statements: Sequence[Statement]) -> list[Any] | Failure:
+def _on_postgres(pair: Pair, statements: Sequence[Statement]) -> Outcome:
     places: list[str] = []
     try:
         with pair.plain.connection.transaction():
-            return _run_all(pair, statements, places, "")
+            return run_all(pair, statements, places)
     except psycopg.Error as error:
         return refusal_by_postgres(error), "".join(places)
 
 
-def _run_all(pair: Pair, statements: Iterable[Statement], places: list[str], within: str) -> list[Any]:
-    """The place of a statement that fails is left in `places`."""
+def run_all(pair: Pair, statements: Iterable[Statement], places: list[str], within: str = "") -> list[Any]:
+    """Runs statements in the transaction that is open on the plain side. Raises psycopg.Error.
+
+    The place of the one that fails, after `within`, is left in `places`.
+    """
     return [_run(pair, statement, places, f"{within}{number}") for number, statement in enumerate(statements)]
 
 
@@ -56,12 +72,12 @@ def _run(pair: Pair, statement: Statement, places: list[str], place: str) -> Any
     return answer
 
 
-def _run_group(pair: Pair, group: router_pb2.Group, place: str) -> list[Any] | Failure:
+def _run_group(pair: Pair, group: router_pb2.Group, place: str) -> Outcome:
     places: list[str] = []
     statements = [getattr(each, each.WhichOneof("statement") or "") for each in group.statements]
     try:
         with pair.plain.connection.transaction():
-            return _run_all(pair, statements, places, f"{place}.")
+            return run_all(pair, statements, places, f"{place}.")
     except psycopg.Error as error:
         return refusal_by_postgres(error), "".join(places)
 
@@ -93,17 +109,13 @@ def _failure(error: CrosskeyError) -> Failure:
     return refusal_by_crosskey(error), error.metadata.get("statement", "")
 
 
-def _check(statements: Sequence[Statement], found: Any, expected: Any) -> None:
-    if not _same(found, expected):
-        raise DisagreementError(f"{statements}\nCrosskey:   {found}\nPostgreSQL: {expected}")
-
-
-def _same(found: Any, expected: Any) -> bool:
+def same(found: Any, expected: Any) -> bool:
+    """Whether two outcomes, or parts of them, are the same."""
     match found, expected:
         case (Refusal() as refusal, str(place)), (Refusal() as judged, str(judged_place)):
             # Crosskey names the table also where PostgreSQL does not.
             named = refusal if judged.table else replace(refusal, table="")
             return (named, place) == (judged, judged_place)
         case list(), list():
-            return len(found) == len(expected) and all(map(_same, found, expected))
+            return len(found) == len(expected) and all(map(same, found, expected))
     return bool(found == expected)

@@ -156,6 +156,22 @@ def test_reads_by_key_go_to_one_shard_and_others_to_all() -> None:
     assert list(explain(crosskey.count("users")).rpcs) == [f"s{shard} ShardNode.CountRows" for shard in range(3)]
 
 
+def test_groups_and_constraint_modes_are_coordinated_also_on_one_shard() -> None:
+    insert = crosskey.insert("users", {"id": user_on(1)})
+    explanation = explain(crosskey.transaction([crosskey.set_constraints(deferred=True), crosskey.group([insert])]))
+    assert list(explanation.shards) == [1]
+    assert list(explanation.rpcs) == ["s1 ShardNode.Participate"]
+    assert explaining.MODES_NOTE in explanation.notes
+    assert explaining.GROUPS_NOTE in explanation.notes
+
+
+def test_the_statement_that_would_be_refused_is_named() -> None:
+    wrong = crosskey.group([crosskey.insert("users", {"nmae": "x"})])
+    with pytest.raises(errors.UnknownColumn) as caught:
+        explain(crosskey.transaction([crosskey.insert("users", {"id": user_on(1)}), wrong]))
+    assert caught.value.metadata["statement"] == "1.0"
+
+
 def test_a_list_over_several_shards_is_sorted_by_postgresql_where_only_it_can() -> None:
     reads = [f"s{shard} ShardNode.Read" for shard in range(3)]
     assert list(explain(crosskey.list_rows("users")).rpcs) == reads

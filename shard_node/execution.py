@@ -49,4 +49,7 @@ async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
+        if not task.cancelled():
+            # Nobody is left to be told of an error.
+            task.exception()
         raise

@@ -14,7 +14,7 @@ import pytest
 from crosskey import AsyncClient
 from crosskey_cli.cluster import LocalCluster
 from crosskey_cli.postgres import PostgresServer, postgres_servers
-from tests.crashes.chaos import Kill, kill_part_of_postgres, kill_node, kill_postgres, kill_router, wait_until_quiet
+from tests.crashes.chaos import Kill, kill_node, kill_part_of_postgres, kill_postgres, kill_router, wait_until_quiet
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.accounts import complaints

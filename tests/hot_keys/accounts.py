@@ -7,9 +7,12 @@ only if it ended before that started, and may have come after it if it ended aft
 from collections.abc import Iterable, Iterator
 from math import inf
 
+from crosskey import errors
 from tests.hot_keys.families import DEFAULT_PARENT, HOT_KEYS, Family
 from tests.hot_keys.history import Attempt, Kind
 from tests.hot_keys.stored_rows import StoredRows
+
+_ALWAYS_LET_GO = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 _NEW_PARENT: dict[str, int | None] = {"SET NULL": None, "SET DEFAULT": DEFAULT_PARENT}
 """What a child gets in the place of a parent that was deleted; where it is not listed, it never gets another one."""
@@ -21,6 +24,8 @@ def complaints(family: Family, attempts: Iterable[Attempt], rows: StoredRows) ->
     for attempt in attempts:
         if attempt.unforeseen:
             yield f"an error that nobody should see: {attempt.error!r} of {attempt}"
+        elif family.action in _ALWAYS_LET_GO and attempt.kind != "insert children" and _missed(attempt):
+            yield f"{family.action} refuses nothing: {attempt}"
     inserted = {child for attempt in attempts for child in attempt.children}
     for child, parent in rows.children.items():
         if parent is not None and parent not in rows.parents:
@@ -71,8 +76,7 @@ class _Account:
         stored = self._stored(attempt)
         if stored:
             yield f"children {stored} were refused, and are there: {attempt}"
-        missed = attempt.error is not None and attempt.error.reason_name == "FOREIGN_KEY_VIOLATION"
-        if missed and not any(other.started < attempt.ended for other in self._departures):
+        if _missed(attempt) and not any(other.started < attempt.ended for other in self._departures):
             yield f"refused although its parent was never deleted: {attempt}"
 
     def _about_children(self, attempt: Attempt) -> Iterator[str]:
@@ -110,6 +114,11 @@ class _Account:
 
     def _stored(self, attempt: Attempt) -> list[int]:
         return [child for child in attempt.children if child in self._rows.children]
+
+
+def _missed(attempt: Attempt) -> bool:
+    """Whether a foreign key refused it."""
+    return isinstance(attempt.error, errors.ForeignKeyViolation)
 
 
 def _of_kinds(attempts: Iterable[Attempt], *kinds: Kind) -> list[Attempt]:

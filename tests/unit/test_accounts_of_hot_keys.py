@@ -85,6 +85,7 @@ def test_nothing_to_complain_about(
             {},
             "nobody",
         ),
+        (SET_NULL, [attempt("delete parent", 2, 3, outcome="refused", error=REFUSAL)], PARENTS, {}, "refuses nothing"),
     ],
 )
 def test_complaints(

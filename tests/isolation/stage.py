@@ -128,7 +128,9 @@ def _play(side: Side, steps: Sequence[Step], expected: Sequence[Observation]) ->
             _take(side, step)
             if place < len(expected):
                 _expect(side, expected[place], f"after step {place + 1} of {len(steps)}")
-            observed.append(_steady(side) if place < len(steps) - 1 else _ended(side))
+                observed.append(expected[place])
+            else:
+                observed.append(_steady(side) if place < len(steps) - 1 else _ended(side))
     return observed
 
 

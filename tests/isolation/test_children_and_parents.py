@@ -79,11 +79,13 @@ def test_a_parent_is_deleted_and_a_child_inserted(stage: Stage, children: str, c
 def test_a_child_is_inserted_and_its_parent_gets_another_key(
     stage: Stage, children: str, case: Case, parent: int
 ) -> None:
+    """A parent that lives apart moves to its child's shard."""
     gate = gate_of_child(stage, case)
     child = {"id": stage.pair.number(case.child_shard), "parent": parent}
+    new_key = stage.pair.number(case.child_shard)
     stage.play(
         Session("child", insert(children, child), gate, *ending(case)),
-        Session("parent", update("parents", {"id": stage.pair.number(0)}, key={"id": parent})),
+        Session("parent", update("parents", {"id": new_key}, key={"id": parent})),
         gate,
     )
 

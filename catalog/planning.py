@@ -52,8 +52,9 @@ def _refuse_ambiguous_names(keys: tuple[ForeignKey, ...]) -> Iterator[Refusal]:
     first: dict[tuple[str, str], ForeignKey] = {}
     for key in sorted(keys, key=_key_name):
         other = first.setdefault((key.table.schema, key.name), key)
-        if other.initially_deferred != key.initially_deferred:
-            why = f'a key of "{other.table}" has the same name, and one of them is INITIALLY DEFERRED'
+        if (other.deferrable, other.initially_deferred) != (key.deferrable, key.initially_deferred):
+            clause = "DEFERRABLE" if other.deferrable != key.deferrable else "INITIALLY DEFERRED"
+            why = f'a key of "{other.table}" has the same name, and one of them is {clause}'
             yield refuse_key(key, f"{why}; rename one of them")
 
 

@@ -159,4 +159,7 @@ def test_one_name_for_two_keys() -> None:
     second = foreign_key("follows", "follower", "users", name="same")
     plan_of(USERS, FOLLOWS, msgspec.structs.replace(first, table=FOLLOWS.name), second)
     deferred = msgspec.structs.replace(second, deferrable=True, initially_deferred=True)
-    assert "has the same name" in refusal_of(USERS, FOLLOWS, first, deferred)
+    assert "has the same name, and one of them is DEFERRABLE" in refusal_of(USERS, FOLLOWS, first, deferred)
+    deferrable = msgspec.structs.replace(first, deferrable=True)
+    message = refusal_of(USERS, FOLLOWS, deferrable, deferred)
+    assert "has the same name, and one of them is INITIALLY DEFERRED" in message

@@ -82,6 +82,27 @@ BEGIN
 END $$;
 CREATE TRIGGER "At once" AFTER DELETE ON phoenixes FOR EACH ROW EXECUTE FUNCTION rise();
 
+-- Triggers whose rows belong to other shards: one writes them, one changes where its own row belongs.
+CREATE TABLE followers (user_id bigint NOT NULL, follow bigint NOT NULL, who bigint REFERENCES users);
+COMMENT ON TABLE followers IS '@shard_by user_id';
+CREATE TABLE follows (id bigint PRIMARY KEY, user_id bigint REFERENCES users ON DELETE CASCADE, who bigint);
+COMMENT ON TABLE follows IS '@shard_by id';
+CREATE FUNCTION note_follower() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO followers VALUES (NEW.user_id, NEW.id, NEW.who);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER INSERT ON follows FOR EACH ROW EXECUTE FUNCTION note_follower();
+
+CREATE TABLE parcels (id bigint PRIMARY KEY, forwarded_to bigint, owner bigint REFERENCES users ON DELETE CASCADE);
+COMMENT ON TABLE parcels IS '@shard_by id';
+CREATE FUNCTION forward() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.forwarded_to IS NOT NULL THEN NEW.id := NEW.forwarded_to; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER forward BEFORE INSERT OR UPDATE ON parcels FOR EACH ROW EXECUTE FUNCTION forward();
+
 -- A trigger that drops rows silently.
 CREATE TABLE spam (id bigint PRIMARY KEY, author bigint REFERENCES users, body text);
 COMMENT ON TABLE spam IS '@shard_by id';
@@ -176,3 +197,26 @@ def test_a_trigger_that_drops_rows(pair: Pair, child_shard: int) -> None:
     rows = [{"id": pair.number(child_shard), "author": author, "body": body} for body in bodies]
     assert [row["body"] for row in pair.insert("spam", *rows)] == ["a", "b"]
     assert pair.insert("spam", {"id": pair.number(child_shard), "author": author, "body": "spam"}) == []
+
+
+def test_a_trigger_that_writes_rows_of_another_shard(pair: Pair, child_shard: int) -> None:
+    followed, follower = add_user(pair, PARENT_SHARD), add_user(pair, 2)
+    follow = pair.number(child_shard)
+    pair.insert("follows", {"id": follow, "user_id": followed, "who": follower})
+    assert pair.rows("followers", {"user_id": followed})[0]["follow"] == str(follow)
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("follows", {"id": pair.number(child_shard), "user_id": followed, "who": pair.number(1)})
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("users", key={"id": follower})
+
+
+def test_a_trigger_that_sends_its_row_to_another_shard(pair: Pair, child_shard: int) -> None:
+    owner, new = add_user(pair, 2), pair.number(PARENT_SHARD)
+    [stored] = pair.insert("parcels", {"id": pair.number(child_shard), "forwarded_to": new, "owner": owner})
+    assert stored["id"] == str(new)
+    assert pair.client.get("parcels", id=new) == stored
+    newer = pair.number(1)
+    pair.update("parcels", {"forwarded_to": newer}, key={"id": new})
+    assert pair.client.get("parcels", id=newer)["owner"] == str(owner)
+    pair.delete("users", key={"id": owner})
+    assert pair.rows("parcels", {"id": newer}) == []

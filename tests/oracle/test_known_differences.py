@@ -1,0 +1,168 @@
+"""What differs from one PostgreSQL on purpose, or cannot be the same: entries of docs/differences.md."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from crosskey import CrosskeyError, delete, insert, is_null, update
+from crosskey.requests import Write
+from tests.oracle.conftest import PARENT_SHARD
+from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
+from tests.oracle.pair import SHARDS, Pair
+
+SCHEMA = """
+CREATE TABLE parents (id bigint PRIMARY KEY);
+COMMENT ON TABLE parents IS '@shard_by id';
+
+-- A diamond whose checked side is older than the side that clears the bottom away.
+CREATE TABLE rights (id bigint PRIMARY KEY, parent bigint REFERENCES parents ON DELETE CASCADE);
+COMMENT ON TABLE rights IS '@shard_by id';
+CREATE TABLE lefts (id bigint PRIMARY KEY, parent bigint REFERENCES parents ON DELETE CASCADE);
+COMMENT ON TABLE lefts IS '@shard_by id';
+CREATE TABLE bottoms (
+    id bigint PRIMARY KEY,
+    l bigint REFERENCES lefts ON DELETE CASCADE,
+    r bigint REFERENCES rights
+);
+COMMENT ON TABLE bottoms IS '@shard_by id';
+
+CREATE TABLE numbered (id bigint PRIMARY KEY, number serial, label text DEFAULT 'none');
+COMMENT ON TABLE numbered IS '@shard_by id';
+
+-- A trigger that notes how many rows each statement inserted.
+CREATE TABLE logged (id bigint PRIMARY KEY, note text DEFAULT '');
+COMMENT ON TABLE logged IS '@shard_by id';
+CREATE TABLE log (first bigint NOT NULL, rows integer);
+COMMENT ON TABLE log IS '@shard_by first';
+CREATE FUNCTION log_statement() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO log SELECT min(id), count(*) FROM added;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER log AFTER INSERT ON logged REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION log_statement();
+
+-- A trigger that counts the rows that it sees.
+CREATE TABLE counted (id bigint PRIMARY KEY, others integer);
+COMMENT ON TABLE counted IS '@shard_by id';
+CREATE FUNCTION count_others() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.others := (SELECT count(*) FROM counted);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER count_others BEFORE INSERT ON counted FOR EACH ROW EXECUTE FUNCTION count_others();
+
+CREATE TABLE documents (id bigint PRIMARY KEY, plain json, body jsonb DEFAULT 'null');
+COMMENT ON TABLE documents IS '@shard_by id';
+
+CREATE TABLE orders (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), buyer bigint NOT NULL);
+COMMENT ON TABLE orders IS '@shard_by buyer';
+"""
+
+TABLES = ["bottoms", "lefts", "rights", "parents", "numbered", "logged", "log", "counted", "documents", "orders"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_tables(pair: Pair, _same_tables: None) -> Iterator[None]:
+    """Empties both sides, each by itself, before they are compared."""
+    yield
+    for name in TABLES:
+        first_column = next(iter(pair.plain.tables[name].types))
+        everything = delete(name, where=is_null(first_column, False))
+        pair.client.transact([everything])
+        pair.plain.run([everything])
+
+
+def outcomes(pair: Pair, *writes: Write) -> tuple[Any, Any]:
+    """What Crosskey and what PostgreSQL make of a transaction."""
+    try:
+        by_crosskey: Outcome = pair.client.transact(writes)
+    except CrosskeyError as error:
+        by_crosskey = refusal_by_crosskey(error)
+    return by_crosskey, pair.plain.run(writes)
+
+
+@pytest.mark.parametrize("shards", [(0, 0, 0), (1, 2, 0), (2, 1, 1)], ids=str)
+def test_no_action_looks_at_the_very_end_of_a_statement(pair: Pair, shards: tuple[int, int, int]) -> None:
+    parent, left, right, bottom = (pair.number(shard) for shard in (PARENT_SHARD, *shards))
+    pair.insert("parents", {"id": parent})
+    pair.insert("lefts", {"id": left, "parent": parent})
+    pair.insert("rights", {"id": right, "parent": parent})
+    pair.insert("bottoms", {"id": bottom, "l": left, "r": right})
+    by_crosskey, by_postgres = outcomes(pair, delete("parents", key={"id": parent}))
+    assert by_crosskey == [1]
+    assert isinstance(by_postgres, Refusal)
+
+
+def test_each_shard_has_its_own_sequence(pair: Pair) -> None:
+    rows = [{"id": pair.number(shard)} for shard in range(SHARDS)]
+    [by_crosskey], [by_postgres] = outcomes(pair, insert("numbered", rows))
+    assert [row["number"] for row in by_crosskey] == [1, 1, 1]
+    assert [row["number"] for row in by_postgres] == [1, 2, 3]
+
+
+def test_rows_that_leave_other_columns_to_their_defaults_are_inserted_apart(pair: Pair) -> None:
+    rows: list[dict[str, Any]] = [{"id": pair.number(1)} for _ in range(3)]
+    rows[1]["label"] = "given"
+    [by_crosskey], [by_postgres] = outcomes(pair, insert("numbered", rows))
+    assert by_crosskey[1]["number"] > by_crosskey[2]["number"]
+    assert by_postgres[1]["number"] < by_postgres[2]["number"]
+
+
+def test_statement_triggers_fire_on_each_shard(pair: Pair) -> None:
+    outcomes(pair, insert("logged", [{"id": pair.number(shard)} for shard in range(SHARDS)]))
+    assert [row["rows"] for row in pair.client.list("log")] == [1, 1, 1]
+    assert [row["rows"] for row in pair.plain.rows("log", [])] == [3]
+
+
+def test_triggers_see_the_rows_of_their_shard(pair: Pair) -> None:
+    rows = [{"id": pair.number(shard)} for shard in range(SHARDS)]
+    [by_crosskey], [by_postgres] = outcomes(pair, insert("counted", rows))
+    assert [row["others"] for row in by_crosskey] == [0, 0, 0]
+    assert [row["others"] for row in by_postgres] == [0, 1, 2]
+
+
+def test_json_objects_have_no_order(pair: Pair) -> None:
+    request = insert("documents", {"id": pair.number(1), "plain": {"longer": 1, "b": 2}})
+    [[by_crosskey]], [[by_postgres]] = outcomes(pair, request)
+    assert by_crosskey["plain"] == by_postgres["plain"]
+
+
+def test_a_json_null_is_shown_as_null(pair: Pair) -> None:
+    number = pair.number(1)
+    outcomes(pair, insert("documents", {"id": number}))
+    assert pair.client.get("documents", id=number)["body"] is None
+    assert pair.client.count("documents", {"id": number, "body": None}) == 0
+
+
+def test_numbers_that_a_double_cannot_hold_are_refused(pair: Pair) -> None:
+    by_crosskey, by_postgres = outcomes(pair, insert("documents", {"id": pair.number(1), "body": 2.0**60}))
+    assert "beyond 2^53" in by_crosskey.message
+    assert isinstance(by_postgres, list)
+
+
+def test_ids_that_carry_a_slot_are_minted(pair: Pair) -> None:
+    [[by_crosskey]], [[by_postgres]] = outcomes(pair, insert("orders", {"buyer": pair.number(1)}))
+    assert (UUID(by_crosskey["id"]).version, UUID(by_postgres["id"]).version) == (7, 4)
+
+
+def test_ids_that_carry_a_slot_keep_their_row_there(pair: Pair) -> None:
+    buyer, wrong = pair.number(1), pair.uuid(2)
+    by_crosskey, _ = outcomes(pair, insert("orders", {"id": wrong, "buyer": buyer}))
+    assert "carries slot" in by_crosskey.message
+    order = pair.uuid_beside(buyer)
+    pair.insert("orders", {"id": order, "buyer": buyer})
+    by_crosskey, by_postgres = outcomes(pair, update("orders", {"buyer": pair.number(2)}, key={"id": order}))
+    assert "carries another slot" in by_crosskey.message
+    assert len(by_postgres[0]) == 1
+
+
+def test_one_of_several_faults_is_named(pair: Pair) -> None:
+    numbers = [pair.number(shard) for shard in range(SHARDS)]
+    pair.insert("numbered", *[{"id": number, "number": 1} for number in numbers])
+    by_crosskey, by_postgres = outcomes(pair, insert("numbered", [{"id": number} for number in numbers]))
+    assert by_crosskey.message == by_postgres.message
+    assert by_crosskey.detail in [f"Key (id)=({number}) already exists." for number in numbers]
+    assert by_postgres.detail == f"Key (id)=({numbers[0]}) already exists."

@@ -59,7 +59,7 @@ class StreamParticipant:
         """Ends the stream: waits for the node's end of it, or cuts a command short that still runs."""
         try:
             # However the stream ends, the node rolls back once it is gone.
-            with suppress(TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            with suppress(TimeoutError, grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
                 if not self._is_running:
                     await self._finish()
         finally:

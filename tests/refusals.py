@@ -41,15 +41,21 @@ class RawCalls:
         self.router = RouterStub(self.channel)
         self.admin = AdminStub(self.channel)
 
-    def send(self, request: Message) -> Any:
-        """Calls the method that takes such a request."""
-        method = type(request).__name__.removesuffix("Request")
-        stub = self.router if hasattr(self.router, method) else self.admin
-        return getattr(stub, method)(request, timeout=CALL_SECONDS)
+    def send(self, request: Message, seconds: float = CALL_SECONDS) -> Any:
+        """Calls the method that takes such a request, and waits for its answer."""
+        return self._method(request)(request, timeout=seconds)
+
+    def start(self, request: Message, seconds: float | None = None) -> Any:
+        """Calls the method that takes such a request; what it returns can be waited for and cancelled."""
+        return self._method(request).future(request, timeout=seconds or CALL_SECONDS)
 
     def refusal(self, request: Message) -> Refusal:
         """The error of a request that must be refused."""
         return refusal_of(lambda: self.send(request))
+
+    def _method(self, request: Message) -> Any:
+        name = type(request).__name__.removesuffix("Request")
+        return getattr(self.router if hasattr(self.router, name) else self.admin, name)
 
     def close(self) -> None:
         """Closes the connection."""

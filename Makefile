@@ -11,10 +11,11 @@ SCHEMA ?= examples/messenger/schema.sql
 SHARDS ?= 3
 LISTEN ?= 127.0.0.1:7400
 DATA ?= .crosskey
+SECONDS ?= 60
 SOAK_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint test test-pg15 soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate format lint test test-pg15 soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -73,6 +74,9 @@ soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for
 
 soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py
+
+soak-differential: $(INSTALLED) ## Compare a cluster with one PostgreSQL, on random schemas, for SECONDS; SEED repeats a run.
+	$(BIN)/python -m tests.oracle.differential.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
 	$(BIN)/crosskey up --schema $(SCHEMA) --shards $(SHARDS) --listen $(LISTEN) --data $(DATA)

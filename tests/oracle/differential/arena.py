@@ -1,0 +1,114 @@
+"""Where examples are run: both sides, emptied between examples, and inspected at the end of each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from catalog.model import Database, TableName
+from catalog.plan import Plan, ReferencedKey
+from catalog.planning import plan_schema
+from shard_node.damage_checks import damage_checks
+from shard_node.guards import PIN_SHARD
+from tests.oracle.contents import differences, read_contents
+from tests.oracle.differential.family import Family
+from tests.oracle.differential.judge import Judge
+from tests.oracle.pair import POLL_SECONDS, SETTLE_SECONDS, SHARDS, DisagreementError, shard_of
+
+
+class Arena:
+    """Both sides with the schema of some families."""
+
+    def __init__(self, judge: Judge, families: Sequence[Family]) -> None:
+        self.judge = judge
+        self.families = families
+        [(description,)] = judge.shards[0].execute("SELECT description::text FROM crosskey.schema")
+        self._plan = plan_schema(Database.from_json(description.encode()))
+
+    def clear(self, family: Family) -> None:
+        """Empties the family's tables everywhere, with the pins and shadows of its rows."""
+        tables = [sql.Identifier(table.name) for table in family.tables]
+        shadows = [sql.Identifier(key.shadow.schema, key.shadow.name) for key in self._referenced_keys(family)]
+        _truncate(self.judge.plain.connection, tables)
+        for shard in self.judge.shards:
+            _truncate(shard, [*tables, *shadows])
+
+    def check_tables(self, family: Family) -> None:
+        """Raises DisagreementError if a table of the family is not the same on both sides."""
+        tables = [self.judge.plain.tables[table.name] for table in family.tables]
+        expected = read_contents(self.judge.plain.connection, tables)
+        found = differences(expected, [read_contents(shard, tables) for shard in self.judge.shards], tables)
+        if found:
+            raise DisagreementError("\n".join(found))
+
+    def check_guards(self, family: Family) -> None:
+        """Raises DisagreementError for what an audit would find in the family's tables: it takes too long itself."""
+        self._wait_until_settled()
+        part = self._part_of_plan(family)
+        found = [
+            f"shard {shard}: {check.message} ({keys})"
+            for shard, connection in enumerate(self.judge.shards)
+            for check in damage_checks(part, shard, SHARDS)
+            for count, keys in connection.execute(check.query, ())
+            if count
+        ]
+        found += [why for key in part.referenced_keys for why in self._guards_alone(key)]
+        if found:
+            raise DisagreementError("\n".join(found))
+
+    def _wait_until_settled(self) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while any(_prepared(shard) for shard in self.judge.shards):
+            if time.monotonic() > deadline:
+                raise DisagreementError("prepared transactions are left")
+            time.sleep(POLL_SECONDS)
+
+    def _guards_alone(self, key: ReferencedKey) -> Iterable[str]:
+        shadows, pins = Counter[str](), Counter[str]()
+        parent = self._plan.table(key.parent)
+        locator = None if parent is None else parent.table.column(key.locator)
+        assert locator is not None, f"{key.id} has no locator"
+        columns = sql.SQL(", ").join(map(sql.Identifier, key.columns))
+        place = key.columns.index(key.locator)
+        for shard, connection in enumerate(self.judge.shards):
+            for row in connection.execute(_select(columns, key.shadow)):
+                shadows[f"{row} of shard {shard_of(locator.base_type, row[place])} for shard {shard}"] += 1
+            pin_columns = sql.SQL("{}, {}").format(columns, sql.Identifier(PIN_SHARD))
+            for pin in connection.execute(_select(pin_columns, key.pin)):
+                pins[f"{pin[:-1]} of shard {shard} for shard {pin[-1]}"] += 1
+        yield from (f"{key.id}: a shadow without a pin: {one}" for one in (shadows - pins).elements())
+        yield from (f"{key.id}: a pin without a shadow: {one}" for one in (pins - shadows).elements())
+
+    def _part_of_plan(self, family: Family) -> Plan:
+        names = {table.name for table in family.tables}
+        return Plan(
+            tuple(table for table in self._plan.tables if table.table.name.name in names),
+            tuple(key for key in self._plan.keys if key.foreign_key.table.name in names),
+            self._referenced_keys(family),
+        )
+
+    def _referenced_keys(self, family: Family) -> tuple[ReferencedKey, ...]:
+        names = {table.name for table in family.tables}
+        return tuple(key for key in self._plan.referenced_keys if key.parent.name in names)
+
+
+def _truncate(connection: psycopg.Connection[Any], tables: Iterable[sql.Identifier]) -> None:
+    with connection.transaction():
+        # Else a guard of the shard's refuses it.
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(tables)))
+
+
+def _prepared(shard: psycopg.Connection[Any]) -> bool:
+    query = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
+    [(count,)] = shard.execute(query)
+    return bool(count)
+
+
+def _select(columns: sql.Composable, table: TableName) -> sql.Composed:
+    return sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(table.schema, table.name))

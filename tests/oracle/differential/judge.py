@@ -1,0 +1,113 @@
+"""The judge of a differential test: a pair that knows what PostgreSQL itself leaves open."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from crosskey import Client
+from crosskey.requests import Statement, Write
+from crosskey_cli.cluster import LocalCluster
+from tests.oracle import outcome as single
+from tests.oracle.nested import Outcome, run_all, transact
+from tests.oracle.outcome import Refusal, refusal_by_postgres
+from tests.oracle.pair import DisagreementError, Pair
+from tests.oracle.plain import PlainPostgres
+
+Path: TypeAlias = tuple[int, ...]
+"""Where in an outcome an answer or a failure is: the places from the outside to the inside."""
+
+
+class Judge(Pair):
+    """A pair that counts what it compared, and tolerates what docs/differences.md says.
+
+    `counts` has the number of requests by what came of them.
+    """
+
+    def __init__(self, cluster: LocalCluster, client: Client, plain: PlainPostgres, lifetime: ExitStack) -> None:
+        """As Pair."""
+        super().__init__(cluster, client, plain, lifetime)
+        self.counts: Counter[str] = Counter()
+
+    def run_transaction(self, statements: Sequence[Statement]) -> None:
+        """Runs a transaction on both sides. Raises CrosskeyError if both refuse it, and DisagreementError."""
+        transact(self, *statements, check=self._check)
+
+    def check_agreement(self, writes: Sequence[Write], outcome: single.Outcome, expected: single.Outcome) -> None:
+        """Raises DisagreementError if Crosskey's outcome is not one that PostgreSQL could have had."""
+        if isinstance(outcome, Refusal) and isinstance(expected, Refusal):
+            self._check(writes, (outcome, ""), (expected, ""))
+            return
+        super().check_agreement(writes, outcome, expected)
+        self.counts["done"] += 1
+
+    def _check(self, statements: Sequence[Statement], found: Outcome, expected: Outcome) -> None:
+        for path, one, other in _differing(found, expected):
+            if not self._could_be(statements, path, one, other):
+                raise DisagreementError(f"{statements}\nCrosskey:   {one}\nPostgreSQL: {other}")
+        self.counts["done" if isinstance(found, list) else "refused"] += 1
+
+    def _could_be(self, statements: Sequence[Statement], path: Path, found: Any, expected: Any) -> bool:
+        """Whether PostgreSQL could fail so at that place, were it not for what it met first there.
+
+        Which of several violated constraints is met first depends on the order of triggers and of rows on disk. So
+        those that PostgreSQL names are taken away, one after the other.
+        """
+        taken: list[Refusal] = []
+        while _is_failure(expected) and _is_failure(found) and expected[1] == found[1]:
+            refusal = expected[0]
+            if _any_row(refusal) == _any_row(found[0]):
+                self.counts["refused for another of several reasons"] += bool(taken)
+                return True
+            if not refusal.constraint or refusal in taken:
+                return False
+            taken.append(refusal)
+            expected = _at(path, self._outcome_without(taken, statements, found[1]))
+        return False
+
+    def _outcome_without(self, taken: Sequence[Refusal], statements: Sequence[Statement], place: str) -> Outcome:
+        """What PostgreSQL would say if the constraints of some refusals were gone; nothing is changed."""
+        connection = self.plain.connection
+        places: list[str] = []
+        try:
+            with connection.transaction(force_rollback=True):
+                for refusal in taken:
+                    table, constraint = sql.Identifier(refusal.table), sql.Identifier(refusal.constraint)
+                    connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, constraint))
+                outcome = run_all(self, statements, places)
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                return outcome
+        except psycopg.Error as error:
+            return refusal_by_postgres(error), "".join(places) if place else ""
+
+
+def _differing(found: Outcome, expected: Outcome, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+    """The innermost parts in which two outcomes differ."""
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
+            yield from _differing(one, other, (*path, place))
+    elif found != expected:
+        yield path, found, expected
+
+
+def _at(path: Path, outcome: Any) -> Any:
+    for place in path:
+        if not isinstance(outcome, list):
+            return None
+        outcome = outcome[place]
+    return outcome
+
+
+def _is_failure(outcome: Any) -> bool:
+    return isinstance(outcome, tuple)
+
+
+def _any_row(refusal: Refusal) -> Refusal:
+    """Of many rows that violate a constraint, each in its own way, any may be the one that the detail is about."""
+    return replace(refusal, detail="")

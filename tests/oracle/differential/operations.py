@@ -1,0 +1,138 @@
+"""What an example does: requests as values whose `repr` is Python, so that a failure can be written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import crosskey
+from crosskey import requests
+from crosskey.v1.rows_pb2 import Predicate
+from tests.oracle.differential.judge import Judge
+
+Value: TypeAlias = int | str | None
+
+
+@dataclass(frozen=True)
+class Plus:
+    """A new value: that of a column and a number more."""
+
+    column: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Where:
+    """A condition; `op` is the name of a function of crosskey that makes it."""
+
+    column: str
+    op: str
+    value: Any
+
+    def predicate(self) -> Predicate:
+        """The condition as requests take it."""
+        predicate: Predicate = getattr(crosskey, self.op)(self.column, self.value)
+        return predicate
+
+
+@dataclass(frozen=True)
+class Insert:
+    """Inserts rows."""
+
+    table: str
+    rows: Sequence[Mapping[str, Value]]
+
+    def request(self) -> requests.Write:
+        """As a client sends it."""
+        return requests.insert(self.table, self.rows)
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides. Raises CrosskeyError if both refuse it."""
+        judge.insert(self.table, *self.rows)
+
+
+@dataclass(frozen=True)
+class Update:
+    """Updates the row of a key, or the rows that meet conditions."""
+
+    table: str
+    set: Mapping[str, Value | Plus]
+    key: Mapping[str, Value] | None = None
+    where: Sequence[Where] | None = None
+
+    def request(self) -> requests.Write:
+        """As a client sends it."""
+        return requests.update(self.table, self._set(), **_selection(self))
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides. Raises CrosskeyError if both refuse it."""
+        judge.update(self.table, self._set(), **_selection(self))
+
+    def _set(self) -> dict[str, Any]:
+        return {
+            name: crosskey.column(value.column) + value.number if isinstance(value, Plus) else value
+            for name, value in self.set.items()
+        }
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Deletes the row of a key, or the rows that meet conditions."""
+
+    table: str
+    key: Mapping[str, Value] | None = None
+    where: Sequence[Where] | None = None
+
+    def request(self) -> requests.Write:
+        """As a client sends it."""
+        return requests.delete(self.table, **_selection(self))
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides. Raises CrosskeyError if both refuse it."""
+        judge.delete(self.table, **_selection(self))
+
+
+@dataclass(frozen=True)
+class SetConstraints:
+    """Changes when constraints are checked."""
+
+    names: Sequence[str]
+    deferred: bool
+
+    def request(self) -> requests.Statement:
+        """As a client sends it."""
+        return requests.set_constraints(*self.names, deferred=self.deferred)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs statements that may fail alone."""
+
+    statements: Sequence[Statement]
+
+    def request(self) -> requests.Statement:
+        """As a client sends it."""
+        return requests.group(statement.request() for statement in self.statements)
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Runs statements in order, all or none."""
+
+    statements: Sequence[Statement]
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides. Raises CrosskeyError if both refuse it."""
+        judge.run_transaction([statement.request() for statement in self.statements])
+
+
+SingleWrite: TypeAlias = Insert | Update | Delete
+Statement: TypeAlias = SingleWrite | SetConstraints | Group
+Operation: TypeAlias = SingleWrite | Transaction
+
+
+def _selection(statement: Update | Delete) -> dict[str, Any]:
+    if statement.where is None:
+        return {"key": statement.key}
+    return {"where": [condition.predicate() for condition in statement.where]}

@@ -1,0 +1,64 @@
+"""Generated schemas and operations: whatever is asked, a cluster and one plain PostgreSQL do the same.
+
+`make soak-differential SECONDS=..` does so for longer, with other schemas each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from crosskey import SchemaRefused
+from crosskey_cli.postgres import PostgresServer
+from tests.oracle.differential.arena import Arena
+from tests.oracle.differential.failure_script import SCRIPT
+from tests.oracle.differential.judge import Judge
+from tests.oracle.differential.machine import SHRINK_SECONDS, Run, run_examples
+from tests.oracle.differential.shapes import ACTIONS, SHAPES, TIMINGS, FamilyMaker
+from tests.oracle.differential.stage import Stage
+
+SEED = 1
+SECONDS = 20.0
+FAMILIES_OF_SCHEMA = 18
+
+_maker = FamilyMaker(Random(SEED))
+FAMILIES = [_maker.family() for _ in range(FAMILIES_OF_SCHEMA)]
+KEYS = [key for family in FAMILIES for key in family.foreign_keys]
+
+
+@pytest.fixture(scope="module")
+def pair(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    """Both sides with all families; at their end the cluster must be in perfect order."""
+    stage = Stage(postgres, tmp_path_factory.mktemp("differential"))
+    with stage.judge("\n".join(family.ddl for family in FAMILIES)) as judge:
+        yield judge
+        judge.check_health()
+
+
+@pytest.mark.timeout(SECONDS + SHRINK_SECONDS + 60)
+def test_both_sides_do_the_same(pair: Judge) -> None:
+    run = Run(Arena(pair, FAMILIES), SCRIPT, SECONDS)
+    run_examples(run, SEED)
+    assert pair.counts["done"]
+    assert pair.counts["refused"]
+
+
+def test_the_families_have_everything() -> None:
+    assert {family.shape for family in FAMILIES} == SHAPES.keys()
+    assert {(key.on_delete, key.on_update) for key in KEYS} == {(one, other) for one in ACTIONS for other in ACTIONS}
+    assert {key.timing for key in KEYS} == set(TIMINGS)
+    assert {key.match for key in KEYS} == {"SIMPLE", "FULL"}
+    assert any(key.on_delete_columns for key in KEYS)
+    assert any(table.shard_key is None for family in FAMILIES for table in family.tables)
+    assert {family.key_type for family in FAMILIES} == {"bigint", "integer", "text"}
+
+
+def test_families_that_were_left_out_are_refused_indeed(pair: Judge) -> None:
+    maker = FamilyMaker(Random(SEED))
+    while len(maker.refused) < 3:
+        maker.family()
+    for family in maker.refused:
+        with pytest.raises(SchemaRefused):
+            pair.client.apply_schema(family.ddl, dry_run=True)

@@ -1,6 +1,7 @@
 """What all tests share: PostgreSQL servers for the session, and fresh clusters on them."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,22 @@ from tests.fresh_cluster import FreshClusters
 
 POSTGRES_BIN_VARIABLE = "CROSSKEY_TEST_POSTGRES_BIN"
 SERVERS = 3
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a folder of its own.
+
+    Pytest's is the same for all runs of a user, and each that starts makes it private again: under the feet of the
+    others' PostgreSQL servers, which run as another user.
+    """
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="crosskey-tests-")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove the run's folder; logs in it are kept if a test failed."""
+    if exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

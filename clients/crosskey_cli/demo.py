@@ -14,8 +14,8 @@ from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.les_miserables import Characters, Row
 from crosskey_cli.postgres import postgres_servers
 from crosskey_cli.stage import opened_stage
-from crosskey_cli.stop_signals import stoppable
-from crosskey_cli.story import SHARDS, tell_story
+from crosskey_cli.stop_signals import Stopped, StopRequest, stoppable
+from crosskey_cli.story import SCENES, SHARDS
 from crosskey_cli.story_page import StoryPage
 
 SCHEMA = Path(__file__).parents[2] / "examples" / "messenger" / "schema.sql"
@@ -36,8 +36,7 @@ def demo() -> None:
     page = StoryPage()
     try:
         _run(page)
-    except KeyboardInterrupt:
-        click.echo("Stopped; nothing is left running.", err=True)
+    except Stopped:
         sys.exit(STOPPED_EXIT_CODE)
     except (ClusterError, CrosskeyError) as error:
         raise click.ClickException(str(error)) from None
@@ -48,12 +47,14 @@ def demo() -> None:
 def _run(page: StoryPage) -> None:
     schema_sql = _schema_sql()
     rows = Characters().rows()
-    with stoppable(), _cluster(page) as cluster:
+    with stoppable() as stop, _cluster(page, stop) as cluster:
         with Client(cluster.address, timeout=LOAD_SECONDS) as client:
             _apply_schema(client, schema_sql, page)
             _load(client, rows, page)
         with opened_stage(cluster.address, [node.address for node in cluster.nodes], page) as stage:
-            tell_story(stage)
+            for scene in SCENES:
+                stop.check()
+                scene(stage)
 
 
 def _schema_sql() -> str:
@@ -65,15 +66,17 @@ def _schema_sql() -> str:
 
 
 @contextmanager
-def _cluster(page: StoryPage) -> Iterator[LocalCluster]:
+def _cluster(page: StoryPage, stop: StopRequest) -> Iterator[LocalCluster]:
     """Run a cluster in a temporary folder. Raises ClusterError if it cannot be started."""
     page.tell(f"Starting {SHARDS} PostgreSQL servers, {SHARDS} shard nodes and a router.")
     with (
         tempfile.TemporaryDirectory(prefix="crosskey-demo-") as name,
         postgres_servers(Path(name), SHARDS, fast=True) as servers,
-        running_cluster(servers, Path(name) / "logs", ClusterOptions(name="demo")) as cluster,
     ):
-        yield cluster
+        stop.check()
+        with running_cluster(servers, Path(name) / "logs", ClusterOptions(name="demo")) as cluster:
+            stop.check()
+            yield cluster
 
 
 def _apply_schema(client: Client, schema_sql: str, page: StoryPage) -> None:

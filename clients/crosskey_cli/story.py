@@ -17,19 +17,6 @@ LATER_FOLLOWER = "Marius"
 NOBODY = "Nobody"
 
 
-def tell_story(stage: Stage) -> None:
-    """Tell it all. Raises StoryWentWrong where the cluster does something else."""
-    show_where_rows_are(stage)
-    insert_a_row(stage)
-    follow_across_shards(stage)
-    follow_once_more(stage)
-    follow_nobody(stage)
-    delete_a_sender(stage)
-    delete_with_everything(stage)
-    write_a_reference_table(stage)
-    audit(stage)
-
-
 def show_where_rows_are(stage: Stage) -> None:
     """Show how the rows that were loaded spread."""
     stage.page.scene("Where the rows are")
@@ -143,6 +130,20 @@ def audit(stage: Stage) -> None:
     stage.page.tell("It looks on every shard, and at shadows and pins between each two, for all that may be damaged.")
     expect(stage.audit() == [], "nothing is damaged")
     stage.page.note("nothing found: every child has its parent")
+
+
+SCENES = (
+    show_where_rows_are,
+    insert_a_row,
+    follow_across_shards,
+    follow_once_more,
+    follow_nobody,
+    delete_a_sender,
+    delete_with_everything,
+    write_a_reference_table,
+    audit,
+)
+"""In order. Each raises StoryWentWrong where the cluster does something else."""
 
 
 def _following(follower: str, followee: str) -> Json:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.data_folder import claimed
 from crosskey_cli.grpcurl import grpcurl_lines
 from crosskey_cli.postgres import PostgresServer, postgres_servers
-from crosskey_cli.stop_signals import stoppable
+from crosskey_cli.stop_signals import Stopped, StopRequest, stoppable
 from serving.address import ADDRESS
 
 POLL_SECONDS = 0.2
@@ -34,30 +33,31 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: 
     """Serve a cluster of several PostgreSQL servers until Ctrl-C or SIGTERM, keeping its data."""
     folder = data.resolve()
     options = ClusterOptions(listen=listen)
-    click.echo(f"Starting {shards} PostgreSQL servers, {shards} shard nodes and a router; their logs are in {folder}.")
+    click.echo(f"Starting {shards} PostgreSQL servers, {shards} shard nodes and a router.")
     try:
         with (
-            stoppable(),
+            stoppable() as stop,
             claimed(folder, shards),
             postgres_servers(folder, shards, binaries=postgres_bin) as servers,
             running_cluster(servers, folder / "logs", options) as cluster,
         ):
+            stop.check()
             tables = _tables_of(cluster.address, schema)
             _print_addresses(cluster, tables)
-            _serve_until_stopped(cluster, servers)
-            click.echo("Stopping.")
+            _serve_until_stopped(cluster, servers, stop)
+    except Stopped:
+        return
     except (ClusterError, CrosskeyError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer]) -> None:
+def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer], stop: StopRequest) -> None:
     """Watch the processes until a signal comes; ProcessDiedError if one of them ends."""
-    with suppress(KeyboardInterrupt):
-        while True:
-            cluster.check_running()
-            for server in servers:
-                server.process.check_running()
-            time.sleep(POLL_SECONDS)
+    while not stop.made:
+        cluster.check_running()
+        for server in servers:
+            server.process.check_running()
+        time.sleep(POLL_SECONDS)
 
 
 def _tables_of(address: str, schema: Path | None) -> list[str]:

@@ -122,8 +122,9 @@ def test_the_story_goes_as_told_and_leaves_nothing(folder: Path) -> None:
     assert demo.left_on_disk() == []
 
 
-@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("when", ["Starting", "A row lands on its shard"])
+@pytest.mark.parametrize(
+    ("with_signal", "when"), [(signal.SIGTERM, "Starting"), (signal.SIGINT, "A row lands on its shard")]
+)
 def test_a_signal_stops_it_with_a_code_of_its_own_and_leaves_nothing(
     folder: Path, with_signal: signal.Signals, when: str
 ) -> None:
@@ -131,7 +132,7 @@ def test_a_signal_stops_it_with_a_code_of_its_own_and_leaves_nothing(
         demo.wait_until_printed(when)
         demo.process.send_signal(with_signal)
         demo.process.send_signal(with_signal)
-        assert demo.wait() == 130
+        assert demo.wait() == 130, demo.printed
     assert "Traceback" not in demo.printed
     assert demo.left_running() == []
     assert demo.left_on_disk() == []
@@ -139,7 +140,7 @@ def test_a_signal_stops_it_with_a_code_of_its_own_and_leaves_nothing(
 
 def test_a_cluster_that_cannot_start_fails_it_and_leaves_nothing(folder: Path) -> None:
     with running_demo(folder, CROSSKEY_LOCK_TIMEOUT_MS="soon") as demo:
-        assert demo.wait() == 1
+        assert demo.wait() == 1, demo.printed
     assert "'soon' is not a valid integer" in demo.printed
     assert "Traceback" not in demo.printed
     assert demo.left_running() == []

@@ -115,8 +115,7 @@ def test_a_router_on_a_port_that_is_taken_does_not_start(cluster: LocalCluster, 
     [
         (
             {"CROSSKEY_SHARD": "1"},
-            "this database is shard 0 of 2 of cluster '{name}', not shard 1 of 2 of '{name}': check the node's --shard,"
-            " --shards, --cluster and --dsn",
+            "not shard 1 of 2 of '{name}': check the node's --shard, --shards, --cluster and --dsn",
         ),
         ({"CROSSKEY_LOG_LEVEL": "loud"}, "CROSSKEY_LOG_LEVEL is 'loud', which is none of debug, info, warning, error"),
     ],

@@ -123,6 +123,7 @@ async def test_the_cluster_is_administered(client: Any) -> None:
     assert (await client.describe_schema()).fingerprint == "CREATE .."
     assert (await client.describe_topology()).slots == 16384
     assert [each.gid for each in (await client.list_in_doubt()).transactions] == ["g"]
+    assert await client.drop_unused_shadows() == 2
 
 
 async def test_an_audit_answers_every_finding(client: Any, toy: RunningRouter) -> None:

@@ -146,6 +146,10 @@ class ToyAdmin(AdminServicer):
         for table in ("follows", "messages") if self.damaged else ():
             yield admin_pb2.AuditResponse(kind=admin_pb2.AuditResponse.KIND_CHILD_WITHOUT_SHADOW, table=table)
 
+    async def DropUnusedShadows(self, request: Any, context: Any) -> admin_pb2.DropUnusedShadowsResponse:
+        """Two shadows."""
+        return admin_pb2.DropUnusedShadowsResponse(count=2)
+
     async def ListInDoubt(self, request: Any, context: Any) -> admin_pb2.ListInDoubtResponse:
         """One transaction."""
         return admin_pb2.ListInDoubtResponse(transactions=[admin_pb2.InDoubtTransaction(gid="g")])

@@ -70,7 +70,7 @@ test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
-	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_races_of_moves.py
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py
 
 soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py

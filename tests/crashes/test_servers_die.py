@@ -24,7 +24,7 @@ from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.hot_keys.stored_rows import stored_rows
 from tests.shard_sql import prepared
 
-SECONDS = 2.5
+SECONDS = 2.0
 CALM_SECONDS = 0.5
 """Between two kills, and before the first and after the last."""
 AUDIT_SECONDS = 60.0

@@ -1,0 +1,310 @@
+"""A caller without any of our code: grpcurl, which learns everything from the servers' reflection."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crosskey.v1 import admin_pb2, router_pb2, shard_node_pb2
+from crosskey_cli.cluster import LocalCluster
+from router.gids import Gid
+from tests.fresh_cluster import FreshClusters
+from tests.numbers_on_shards import numbers_on
+
+GRPCURL = Path(sys.executable).with_name("grpcurl")
+INFRASTRUCTURE = ["grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
+
+SCHEMA = """
+CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
+COMMENT ON TABLE users IS '@shard_by id';
+
+CREATE TABLE follows (
+    follower bigint REFERENCES users ON DELETE CASCADE,
+    followee bigint REFERENCES users ON DELETE CASCADE,
+    PRIMARY KEY (follower, followee)
+);
+COMMENT ON TABLE follows IS '@shard_by follower';
+"""
+REFERENCED_KEY = "public.users(id)"
+ADA, BOB = (next(numbers_on(shard, 2)) for shard in (0, 1))
+"""A user on shard 0, and one on shard 1."""
+EVE = next(itertools.islice(numbers_on(0, 2), 1, None))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What grpcurl printed, and whether the call succeeded."""
+
+    ok: bool
+    printed: str
+
+    @property
+    def messages(self) -> list[Any]:
+        """The answered messages."""
+        assert self.ok, self.printed
+        decoder, text, found = json.JSONDecoder(), self.printed.strip(), []
+        while text:
+            message, end = decoder.raw_decode(text)
+            found.append(message)
+            text = text[end:].strip()
+        return found
+
+    @property
+    def message(self) -> Any:
+        """The only answered message."""
+        [message] = self.messages
+        return message
+
+
+def grpcurl(address: str, *words: str, data: str | None = None) -> Answer:
+    """Runs grpcurl without a proto file."""
+    body = [] if data is None else ["-d", data]
+    command = [str(GRPCURL), "-plaintext", "-max-time", "20", *body, address, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return Answer(done.returncode == 0, done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def cluster(fresh_cluster: FreshClusters) -> LocalCluster:
+    """Two shards without a schema, until `calls` applies one."""
+    return fresh_cluster(shards=2)
+
+
+class Calls:
+    """Calls with JSON to the router and to the nodes, remembering which methods were called."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._cluster = cluster
+        self.called: set[str] = set()
+
+    def router(self, method: str, **request: Any) -> Answer:
+        """Calls a method such as "Router.Insert"."""
+        self.called.add(method)
+        return grpcurl(self._cluster.address, f"crosskey.v1.{method}", data=json.dumps(request))
+
+    def node(self, number: int, method: str, **request: Any) -> Answer:
+        """Calls a method of ShardNode on a node, for its own shard if the request does not say otherwise."""
+        self.called.add(f"ShardNode.{method}")
+        address = self._cluster.nodes[number].address
+        return grpcurl(address, f"crosskey.v1.ShardNode/{method}", data=json.dumps({"shard": number, **request}))
+
+
+@pytest.fixture(scope="module")
+def calls(cluster: LocalCluster) -> Calls:
+    calls = Calls(cluster)
+    assert calls.router("Admin.ApplySchema", sql=SCHEMA).message["changed"] is True
+    return calls
+
+
+def as_bytes(value: object) -> str:
+    """JSON in a field of bytes, in the form that JSON has for bytes."""
+    return b64encode(json.dumps(value).encode()).decode()
+
+
+def from_bytes(text: str) -> Any:
+    """The JSON in a field of bytes."""
+    return json.loads(b64decode(text))
+
+
+# Reflection.
+
+
+def test_the_services_are_listed(cluster: LocalCluster) -> None:
+    assert grpcurl(cluster.address, "list").printed.split() == [
+        "crosskey.v1.Admin",
+        "crosskey.v1.Router",
+        *INFRASTRUCTURE,
+    ]
+    assert grpcurl(cluster.nodes[0].address, "list").printed.split() == ["crosskey.v1.ShardNode", *INFRASTRUCTURE]
+
+
+def test_everything_can_be_described(cluster: LocalCluster) -> None:
+    public = grpcurl(cluster.address, "describe").printed
+    internal = grpcurl(cluster.nodes[0].address, "describe").printed
+    for described, *services in (
+        (public, router_pb2.DESCRIPTOR.services_by_name["Router"], admin_pb2.DESCRIPTOR.services_by_name["Admin"]),
+        (internal, shard_node_pb2.DESCRIPTOR.services_by_name["ShardNode"]),
+    ):
+        for service in services:
+            assert f"{service.full_name} is a service" in described
+            for method in service.methods:
+                assert f"rpc {method.name} (" in described
+    assert "Struct rows = 2;" in grpcurl(cluster.address, "describe", "crosskey.v1.InsertRequest").printed
+    assert "ERROR_REASON_OVERLOADED = 19;" in grpcurl(cluster.address, "describe", "crosskey.v1.ErrorReason").printed
+
+
+def test_health_is_serving(cluster: LocalCluster) -> None:
+    for address, service in ((cluster.address, "crosskey.v1.Router"), (cluster.nodes[1].address, "")):
+        health = grpcurl(address, "grpc.health.v1.Health/Check", data=json.dumps({"service": service}))
+        assert health.message == {"status": "SERVING"}
+
+
+# The public services.
+
+
+def test_a_schema_is_applied_and_described(calls: Calls) -> None:
+    described = calls.router("Admin.DescribeSchema").message
+    assert [table["table"] for table in described["tables"]] == ["follows", "users"]
+    assert {key["constraint"]: key["kind"] for key in described["keys"]} == {
+        "follows_followee_fkey": "cross-shard",
+        "follows_follower_fkey": "local",
+    }
+
+
+def test_rows_go_in_and_come_out(calls: Calls) -> None:
+    users = [{"id": ADA, "name": "Ada"}, {"id": str(BOB), "name": "Bob"}]
+    stored = [{"id": str(ADA), "name": "Ada"}, {"id": str(BOB), "name": "Bob"}]
+    assert calls.router("Router.Insert", table="users", rows=users).message == {"rows": stored}
+    assert calls.router("Router.Get", table="users", key={"id": ADA}).message == {"row": stored[0]}
+    listed = calls.router("Router.List", table="users", order_by=[{"column": "name", "descending": True}], page_size=1)
+    assert listed.message["rows"] == stored[1:]
+    assert listed.message["next_page_token"]
+    where = [{"column": "name", "op": "IN", "value": ["Ada", "Eve"]}]
+    assert calls.router("Router.Count", table="users", where=where).message == {"count": "1"}
+    renamed = calls.router("Router.Update", table="users", key={"id": BOB}, set={"name": "Rob"})
+    assert renamed.message == {"rows": [{"id": str(BOB), "name": "Rob"}]}
+    statements = [
+        {"insert": {"table": "follows", "rows": [{"follower": ADA, "followee": BOB}]}},
+        {"update": {"table": "users", "key": {"id": BOB}, "set": {"name": "Bob"}}},
+        {"delete": {"table": "users", "where": [{"column": "name", "value": "Eve"}]}},
+    ]
+    assert calls.router("Router.Transact", statements=statements).message == {
+        "results": [
+            {"insert": {"rows": [{"follower": str(ADA), "followee": str(BOB)}]}},
+            {"update": {"rows": stored[1:]}},
+            {"delete": {}},
+        ]
+    }
+    explained = calls.router("Router.Explain", delete={"table": "users", "key": {"id": BOB}}).message
+    assert explained["rpcs"] == ["s1 ShardNode.Execute"]
+    assert calls.router("Router.Delete", table="users", key={"id": BOB}).message == {"count": "1"}
+    assert calls.router("Router.Count", table="follows").message == {}
+
+
+def test_the_cluster_is_described_and_audited(calls: Calls, cluster: LocalCluster) -> None:
+    topology = calls.router("Admin.DescribeTopology").message
+    assert [shard["address"] for shard in topology["shards"]] == [node.address for node in cluster.nodes]
+    assert calls.router("Admin.Audit").messages == []
+    assert calls.router("Admin.ListInDoubt").message == {}
+
+
+def test_shadows_that_nobody_references_are_dropped(calls: Calls) -> None:
+    follow = {"follower": ADA, "followee": BOB}
+    statements = [
+        {"insert": {"table": "users", "rows": [{"id": BOB, "name": "Bob"}]}},
+        {"insert": {"table": "follows", "rows": [follow]}},
+        {"delete": {"table": "follows", "key": follow}},
+    ]
+    assert len(calls.router("Router.Transact", statements=statements).message["results"]) == 3
+    assert calls.router("Admin.DropUnusedShadows").message == {"count": "1"}
+
+
+ERRORS = [
+    ("Router.Count", {"table": "nothing"}, "InvalidArgument", "UNKNOWN_TABLE", 'relation "nothing" does not exist'),
+    ("Router.Get", {"table": "users", "key": {"id": 0}}, "NotFound", "ROW_NOT_FOUND", "has no row with the key"),
+    (
+        "Router.Insert",
+        {"table": "follows", "rows": [{"follower": 10**9, "followee": 10**9}]},
+        "FailedPrecondition",
+        "FOREIGN_KEY_VIOLATION",
+        'insert or update on table "follows" violates foreign key constraint',
+    ),
+    (
+        "Router.Insert",
+        {"table": "users", "rows": [{"id": 2**53, "name": "x"}]},
+        "InvalidArgument",
+        "NUMBER_NOT_EXACT",
+        "is beyond 2^53 and may have been rounded",
+    ),
+    ("Admin.ApplySchema", {"sql": "CREATE"}, "InvalidArgument", "SCHEMA_REFUSED", "syntax error at end of input"),
+]
+
+
+@pytest.mark.parametrize(("method", "request_", "code", "reason", "message"), ERRORS, ids=[one[3] for one in ERRORS])
+def test_an_error_is_printed_with_its_details(
+    calls: Calls, method: str, request_: dict[str, Any], code: str, reason: str, message: str
+) -> None:
+    answer = calls.router(method, **request_)
+    assert not answer.ok
+    assert f"Code: {code}" in answer.printed
+    assert message in answer.printed
+    assert '"@type":"type.googleapis.com/google.rpc.ErrorInfo"' in answer.printed
+    assert f'"reason":"{reason}"' in answer.printed
+    assert '"domain":"crosskey"' in answer.printed
+
+
+# The internal service.
+
+
+def insert(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A command."""
+    rows = {"columns": list(row), "rows_json": as_bytes([row])}
+    return {"run": {"table": f"public.{table}", "insert": rows}}
+
+
+def test_rows_of_a_node_are_written_and_read_by_hand(calls: Calls) -> None:
+    where = [{"column": "id", "value_json": as_bytes(EVE)}]
+    order = [{"column": "id"}]
+    commands = [insert("users", {"id": EVE, "name": "Eve"}), {"commit": {}}]
+    executed = calls.node(0, "Execute", commands=commands).message
+    assert (executed["committed"], executed["results"][0]["count"]) == (True, "1")
+    read = calls.node(0, "Read", table="public.users", where=where, order_by=order, limit=5).message
+    assert from_bytes(read["rows_json"]) == [{"id": str(EVE), "name": "Eve"}]
+    sort = calls.node(0, "Sort", table="public.users", order_by=order, cursors_json=as_bytes([["2"], ["1"]])).message
+    assert sort == {"places": [1, 0]}
+    assert calls.node(0, "CountRows", table="public.users", where=where).message == {"count": "1"}
+
+
+def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: LocalCluster) -> None:
+    name = cluster.nodes[0].environment["CROSSKEY_CLUSTER"]
+    gid = Gid.new(name, home=1)
+    delete = {"run": {"table": "public.users", "delete": {"where": [{"column": "id", "value_json": as_bytes(EVE)}]}}}
+    prepare = {"prepare": {"gid": gid.participant(0)}}
+    participated = calls.node(0, "Participate", commands=[delete, prepare]).message
+    assert [result.get("count") for result in participated["results"]] == ["1", None]
+    [prepared] = calls.node(0, "ListPrepared").message["transactions"]
+    assert prepared["gid"] == gid.participant(0)
+    assert calls.node(1, "Decide", gids=[str(gid)], peek=True).message == {"outcomes": ["OUTCOME_UNDECIDED"]}
+    assert calls.node(1, "Decide", gids=[str(gid)]).message == {"outcomes": ["OUTCOME_ABORTED"]}
+    assert calls.node(0, "FinishPrepared", gids=[gid.participant(0)]).message == {}
+    assert calls.node(1, "ListDecisions").message == {}
+    assert calls.node(1, "ForgetDecisions", gids=[str(gid)]).message == {}
+    assert calls.node(0, "CountRows", table="public.users").message == {"count": "2"}
+
+
+def test_a_node_describes_and_audits_its_shard(calls: Calls) -> None:
+    described = calls.node(1, "DescribeShard").message
+    assert (described["shards"], len(from_bytes(described["description_json"])["tables"])) == (2, 2)
+    inspected = calls.node(1, "InspectSchema", sql="CREATE TABLE t (id int)").message
+    assert from_bytes(inspected["description_json"])["tables"][0]["name"]["name"] == "t"
+    assert all("digest" in finding for finding in calls.node(1, "AuditShard").messages)
+    key = {"referenced_key": REFERENCED_KEY, "other_shard": 1}
+    assert from_bytes(calls.node(0, "ListGuards", limit=9, **key).message["keys_json"]) == []
+    keys = as_bytes([{"id": BOB}])
+    unguarded = calls.node(0, "FindUnguarded", keys_json=keys, **key).message
+    assert from_bytes(unguarded["keys_json"]) == [{"id": BOB}]
+    unused = calls.node(0, "FindUnusedShadows", referenced_key=REFERENCED_KEY, keys_json=keys).message
+    assert from_bytes(unused["keys_json"]) == []
+
+
+def test_a_node_refuses_another_shards_call(calls: Calls) -> None:
+    answer = calls.node(1, "CountRows", shard=0, table="public.users")
+    assert "Code: FailedPrecondition" in answer.printed
+    assert '"reason":"WRONG_SHARD"' in answer.printed
+
+
+def test_every_method_was_called(calls: Calls) -> None:
+    services = [
+        *router_pb2.DESCRIPTOR.services_by_name.values(),
+        *admin_pb2.DESCRIPTOR.services_by_name.values(),
+        *shard_node_pb2.DESCRIPTOR.services_by_name.values(),
+    ]
+    assert calls.called == {f"{service.name}.{method.name}" for service in services for method in service.methods}

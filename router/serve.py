@@ -26,6 +26,7 @@ SECONDS = click.FloatRange(min=0)
     multiple=True,
     required=True,
     envvar="CROSSKEY_NODES",
+    show_envvar=True,
     help="A shard's node; once for each shard, in order. In the environment: separated by commas.",
 )
 @setting("listen", ADDRESS, "Where to serve.")

@@ -46,5 +46,10 @@ def setting(
     # Click takes a default of None for one, and would not ask for the flag.
     presence: dict[str, Any] = {"required": True} if default is None else {"default": default, "show_default": True}
     return click.option(
-        "--" + name.replace("_", "-"), type=type, envvar="CROSSKEY_" + name.upper(), help=help, **presence
+        "--" + name.replace("_", "-"),
+        type=type,
+        envvar="CROSSKEY_" + name.upper(),
+        show_envvar=True,
+        help=help,
+        **presence,
     )

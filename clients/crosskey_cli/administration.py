@@ -54,3 +54,11 @@ def in_doubt(router: str, timeout: float) -> None:
     """Print the transactions whose outcome has not been carried out everywhere yet."""
     with connected(router, timeout) as client:
         print_message(client.list_in_doubt())
+
+
+@click.command()
+@router_options
+def sweep(router: str, timeout: float) -> None:
+    """Drop the shadows that no child references any more, and print how many; routers do so now and then anyway."""
+    with connected(router, timeout) as client:
+        click.echo(client.drop_unused_shadows())

@@ -1,35 +1,32 @@
 """A pair of Crosskey and PostgreSQL for each module, with the schema that the module gives in SCHEMA."""
 
-import itertools
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
-from crosskey import Client
 from crosskey_cli.postgres import PostgresServer
-from tests.fresh_cluster import FreshClusters
-from tests.oracle.pair import SHARDS, Pair
-from tests.oracle.plain import plain_postgres
+from tests.oracle.pair import Pair
+from tests.oracle.shared_pairs import SharedPairs
 
 PARENT_SHARD = 0
 
-_numbers = itertools.count()
+
+@pytest.fixture(scope="session")
+def shared_pairs(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedPairs]:
+    """The pairs of the session; what is still open at its end is stopped."""
+    pairs = SharedPairs(postgres, tmp_path_factory.mktemp("pairs"))
+    yield pairs
+    pairs.close()
 
 
 @pytest.fixture(scope="module")
-def pair(
-    fresh_cluster: FreshClusters, postgres: list[PostgresServer], request: pytest.FixtureRequest
-) -> Iterator[Pair]:
-    """Both sides with the module's schema; at its end the cluster must be in perfect order."""
-    schema: str = request.module.SCHEMA
-    cluster = fresh_cluster(schema, shards=SHARDS)
-    with ExitStack() as lifetime:
-        plain = lifetime.enter_context(plain_postgres(postgres[0].dsn(), f"plain_{next(_numbers)}", schema))
-        client = lifetime.enter_context(Client(cluster.address))
-        pair = Pair(cluster, client, plain, lifetime)
-        yield pair
-        pair.check_health()
+def pair(shared_pairs: SharedPairs, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Both sides with the module's schema."""
+    module = _module(request.node)
+    yield shared_pairs.open(module)
+    modules = [_module(item) for item in request.session.items]
+    last = len(modules) - modules[::-1].index(module)
+    shared_pairs.close_unless_needed(module, modules[last:])
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +40,8 @@ def _same_tables(pair: Pair) -> Iterator[None]:
 def child_shard(request: pytest.FixtureRequest) -> int:
     """The shard of children whose parents live on PARENT_SHARD: the same one, or another."""
     return PARENT_SHARD if request.param == "together" else PARENT_SHARD + 1
+
+
+def _module(node: pytest.Item | pytest.Module) -> str:
+    """The name of a test's module in its folder."""
+    return node.path.stem

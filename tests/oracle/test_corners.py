@@ -9,7 +9,7 @@ from tests.oracle.pair import SHARDS, Pair, shard_of
 DEFAULT_PARENT = next(n for n in range(10**9, 10**9 + 100) if shard_of("int8", n) == 2)
 
 SCHEMA = f"""
-CREATE DOMAIN positive AS bigint CHECK (VALUE > 0);
+CREATE DOMAIN positive_id AS bigint CHECK (VALUE > 0);
 CREATE DOMAIN word AS text COLLATE "C";
 
 CREATE TABLE parents (id bigint PRIMARY KEY, code text, label text, UNIQUE (id, code), UNIQUE (code, id));
@@ -25,7 +25,11 @@ CREATE TABLE computed (
 );
 COMMENT ON TABLE computed IS '@shard_by id';
 
-CREATE TABLE with_domains (id positive PRIMARY KEY, up positive REFERENCES with_domains ON DELETE SET NULL, w word);
+CREATE TABLE with_domains (
+    id positive_id PRIMARY KEY,
+    up positive_id REFERENCES with_domains ON DELETE SET NULL,
+    w word
+);
 COMMENT ON TABLE with_domains IS '@shard_by id';
 
 -- Several referenced keys of one parent, one of them with a column that may be NULL.

@@ -47,14 +47,14 @@ COMMENT ON TABLE defaulting_to_nobody IS '@shard_by id';
 CREATE TABLE defaulting_to_null (id bigint PRIMARY KEY, parent bigint REFERENCES parents ON DELETE SET DEFAULT);
 COMMENT ON TABLE defaulting_to_null IS '@shard_by id';
 
-CREATE TABLE pairs (a bigint, b integer, PRIMARY KEY (a, b));
-COMMENT ON TABLE pairs IS '@shard_by a';
+CREATE TABLE couples (a bigint, b integer, PRIMARY KEY (a, b));
+COMMENT ON TABLE couples IS '@shard_by a';
 
 CREATE TABLE clearing_half (
     id bigint PRIMARY KEY,
     a bigint,
     b integer,
-    FOREIGN KEY (a, b) REFERENCES pairs ON DELETE SET NULL (b)
+    FOREIGN KEY (a, b) REFERENCES couples ON DELETE SET NULL (b)
 );
 COMMENT ON TABLE clearing_half IS '@shard_by id';
 
@@ -62,7 +62,7 @@ CREATE TABLE defaulting_half (
     id bigint PRIMARY KEY,
     a bigint,
     b integer DEFAULT 0,
-    FOREIGN KEY (a, b) REFERENCES pairs ON DELETE SET DEFAULT (b)
+    FOREIGN KEY (a, b) REFERENCES couples ON DELETE SET DEFAULT (b)
 );
 COMMENT ON TABLE defaulting_half IS '@shard_by id';
 
@@ -172,20 +172,20 @@ def test_set_default_without_a_default_is_set_null(pair: Pair, child_shard: int,
 
 def test_set_null_of_some_columns(pair: Pair, child_shard: int) -> None:
     a = pair.number(PARENT_SHARD)
-    pair.insert("pairs", {"a": a, "b": 1})
+    pair.insert("couples", {"a": a, "b": 1})
     child = add_child(pair, "clearing_half", child_shard, a=a, b=1)
-    pair.delete("pairs", key={"a": a, "b": 1})
+    pair.delete("couples", key={"a": a, "b": 1})
     assert pair.rows("clearing_half", {"id": child}) == [{"id": str(child), "a": str(a), "b": None}]
 
 
 def test_set_default_of_some_columns(pair: Pair, child_shard: int) -> None:
     a = pair.number(PARENT_SHARD)
-    pair.insert("pairs", {"a": a, "b": 1}, {"a": a, "b": 0})
+    pair.insert("couples", {"a": a, "b": 1}, {"a": a, "b": 0})
     child = add_child(pair, "defaulting_half", child_shard, a=a, b=1)
-    pair.delete("pairs", key={"a": a, "b": 1})
+    pair.delete("couples", key={"a": a, "b": 1})
     assert pair.rows("defaulting_half", {"id": child}) == [{"id": str(child), "a": str(a), "b": 0}]
     with pytest.raises(ForeignKeyViolation):
-        pair.delete("pairs", key={"a": a, "b": 0})
+        pair.delete("couples", key={"a": a, "b": 0})
 
 
 def test_all_actions_at_once_over_all_shards(pair: Pair, parent: int) -> None:

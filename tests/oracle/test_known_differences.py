@@ -13,13 +13,13 @@ from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
 from tests.oracle.pair import SHARDS, Pair
 
 SCHEMA = """
-CREATE TABLE parents (id bigint PRIMARY KEY);
-COMMENT ON TABLE parents IS '@shard_by id';
+CREATE TABLE tops (id bigint PRIMARY KEY);
+COMMENT ON TABLE tops IS '@shard_by id';
 
 -- A diamond whose checked side is older than the side that clears the bottom away.
-CREATE TABLE rights (id bigint PRIMARY KEY, parent bigint REFERENCES parents ON DELETE CASCADE);
+CREATE TABLE rights (id bigint PRIMARY KEY, parent bigint REFERENCES tops ON DELETE CASCADE);
 COMMENT ON TABLE rights IS '@shard_by id';
-CREATE TABLE lefts (id bigint PRIMARY KEY, parent bigint REFERENCES parents ON DELETE CASCADE);
+CREATE TABLE lefts (id bigint PRIMARY KEY, parent bigint REFERENCES tops ON DELETE CASCADE);
 COMMENT ON TABLE lefts IS '@shard_by id';
 CREATE TABLE bottoms (
     id bigint PRIMARY KEY,
@@ -61,7 +61,7 @@ CREATE TABLE orders (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), buyer bigint
 COMMENT ON TABLE orders IS '@shard_by buyer';
 """
 
-TABLES = ["bottoms", "lefts", "rights", "parents", "numbered", "logged", "log", "counted", "documents", "orders"]
+TABLES = ["bottoms", "lefts", "rights", "tops", "numbered", "logged", "log", "counted", "documents", "orders"]
 
 
 @pytest.fixture(autouse=True)
@@ -87,11 +87,11 @@ def outcomes(pair: Pair, *writes: Write) -> tuple[Any, Any]:
 @pytest.mark.parametrize("shards", [(0, 0, 0), (1, 2, 0), (2, 1, 1)], ids=str)
 def test_no_action_looks_at_the_very_end_of_a_statement(pair: Pair, shards: tuple[int, int, int]) -> None:
     parent, left, right, bottom = (pair.number(shard) for shard in (PARENT_SHARD, *shards))
-    pair.insert("parents", {"id": parent})
+    pair.insert("tops", {"id": parent})
     pair.insert("lefts", {"id": left, "parent": parent})
     pair.insert("rights", {"id": right, "parent": parent})
     pair.insert("bottoms", {"id": bottom, "l": left, "r": right})
-    by_crosskey, by_postgres = outcomes(pair, delete("parents", key={"id": parent}))
+    by_crosskey, by_postgres = outcomes(pair, delete("tops", key={"id": parent}))
     assert by_crosskey == [1]
     assert isinstance(by_postgres, Refusal)
 

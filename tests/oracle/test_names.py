@@ -67,7 +67,11 @@ COMMENT ON TABLE "ein Maß" IS '@shard_by größe';
 """
 
 
-@pytest.mark.parametrize("spell", [str, " {} ".format, "+{}".format, "00{}".format, "\n{}".format, float], ids=repr)
+@pytest.mark.parametrize(
+    "spell",
+    [str, " {} ".format, "+{}".format, "00{}".format, "\n{}".format, float],
+    ids=["text", "spaces", "plus", "zeros", "newline", "float"],
+)
 @pytest.mark.parametrize("table", ["by_smallint", "by_bigint"])
 def test_spellings_of_an_integer(pair: Pair, child_shard: int, table: str, spell: Any) -> None:
     parent, child = pair.number(PARENT_SHARD), pair.number(child_shard)
@@ -82,7 +86,7 @@ def test_spellings_of_an_integer(pair: Pair, child_shard: int, table: str, spell
     assert pair.rows(table, {"id": child}) == []
 
 
-@pytest.mark.parametrize("table", ["by_text", "by_varchar", "collated", "ein Maß"])
+@pytest.mark.parametrize("table", ["by_text", "by_varchar", "collated", "ein Maß"], ids=ascii)
 def test_texts_as_shard_keys(pair: Pair, child_shard: int, table: str) -> None:
     key, reference = ("größe", "👪") if table == "ein Maß" else ("id", "up")
     for beginning in ("a", " a", "Ä", "5", "'", '"', "\\", "%s", "a,b)", "null", "👪", "{", "e\u0301"):
@@ -109,7 +113,11 @@ def test_texts_that_are_too_long(pair: Pair) -> None:
     assert pair.delete("by_varchar", key={"id": fitting}) == 1
 
 
-@pytest.mark.parametrize("spell", [str, str.upper, "{{{}}}".format, lambda text: text.replace("-", "")])
+@pytest.mark.parametrize(
+    "spell",
+    [str, str.upper, "{{{}}}".format, lambda text: text.replace("-", "")],
+    ids=["plain", "upper case", "braces", "no hyphens"],
+)
 def test_spellings_of_a_uuid(pair: Pair, child_shard: int, spell: Any) -> None:
     parent, child = pair.uuid(PARENT_SHARD), pair.uuid(child_shard)
     pair.insert("by_uuid", {"id": spell(parent)}, {"id": child, "up": spell(parent)})

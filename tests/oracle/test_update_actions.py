@@ -40,7 +40,7 @@ COMMENT ON TABLE pairs IS '@shard_by a';
 {_children("clearing", "ON UPDATE SET NULL")}
 {_children("clearing_fully", "MATCH FULL ON UPDATE SET NULL")}
 {_children("defaulting", "ON UPDATE SET DEFAULT")}
-{_children("waiting", "DEFERRABLE INITIALLY DEFERRED")}
+{_children("deferring", "DEFERRABLE INITIALLY DEFERRED")}
 
 -- A chain: the key of the one above is part of the key.
 CREATE TABLE following_on (id bigint PRIMARY KEY, a bigint, b integer, UNIQUE (id, b),
@@ -50,18 +50,18 @@ CREATE TABLE following_last (id bigint PRIMARY KEY, above bigint, b integer NOT 
     FOREIGN KEY (above, b) REFERENCES following_on (id, b) ON UPDATE CASCADE);
 COMMENT ON TABLE following_last IS '@shard_by id';
 
-CREATE TABLE users (id bigint PRIMARY KEY, name text);
-COMMENT ON TABLE users IS '@shard_by id';
-CREATE TABLE posts (
+CREATE TABLE writers (id bigint PRIMARY KEY, name text);
+COMMENT ON TABLE writers IS '@shard_by id';
+CREATE TABLE articles (
     id bigint PRIMARY KEY,
-    author bigint NOT NULL REFERENCES users ON DELETE CASCADE,
-    editor bigint REFERENCES users,
+    author bigint NOT NULL REFERENCES writers ON DELETE CASCADE,
+    editor bigint REFERENCES writers,
     score integer NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE posts IS '@shard_by id';
+COMMENT ON TABLE articles IS '@shard_by id';
 """
 
-ALL_CHILDREN = ["pinning", "restricting", "following", "clearing", "clearing_fully", "defaulting", "waiting"]
+ALL_CHILDREN = ["pinning", "restricting", "following", "clearing", "clearing_fully", "defaulting", "deferring"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,37 +77,39 @@ def a(pair: Pair) -> int:
     return number
 
 
-def add_user(pair: Pair, shard: int) -> int:
+def add_writer(pair: Pair, shard: int) -> int:
     number = pair.number(shard)
-    pair.insert("users", {"id": number, "name": f"user {number}"})
+    pair.insert("writers", {"id": number, "name": f"writer {number}"})
     return number
 
 
 def test_a_child_gets_another_parent(pair: Pair, child_shard: int) -> None:
-    users = [add_user(pair, shard) for shard in range(SHARDS)]
-    post = pair.number(child_shard)
-    pair.insert("posts", {"id": post, "author": users[0], "editor": users[0]})
-    for author, editor in itertools.permutations(users, 2):
-        pair.update("posts", {"author": author, "editor": editor}, key={"id": post})
+    writers = [add_writer(pair, shard) for shard in range(SHARDS)]
+    article = pair.number(child_shard)
+    pair.insert("articles", {"id": article, "author": writers[0], "editor": writers[0]})
+    for author, editor in itertools.permutations(writers, 2):
+        pair.update("articles", {"author": author, "editor": editor}, key={"id": article})
     with pytest.raises(ForeignKeyViolation):
-        pair.update("posts", {"author": pair.number(2)}, key={"id": post})
+        pair.update("articles", {"author": pair.number(2)}, key={"id": article})
     with pytest.raises(NotNullViolation):
-        pair.update("posts", {"author": None}, key={"id": post})
-    pair.update("posts", {"author": users[1], "editor": None}, key={"id": post})
-    assert pair.delete("users", where=in_("id", users[::2])) == 2
+        pair.update("articles", {"author": None}, key={"id": article})
+    pair.update("articles", {"author": writers[1], "editor": None}, key={"id": article})
+    assert pair.delete("writers", where=in_("id", writers[::2])) == 2
 
 
 def test_many_children_get_another_parent(pair: Pair) -> None:
-    users = [add_user(pair, shard) for shard in range(SHARDS)]
-    posts = [pair.number(number % SHARDS) for number in range(12)]
-    pair.insert("posts", *[{"id": post, "author": users[0], "score": place} for place, post in enumerate(posts)])
-    assert len(pair.update("posts", {"author": users[1]}, where=[in_("id", posts), lt("score", 6)])) == 6
+    writers = [add_writer(pair, shard) for shard in range(SHARDS)]
+    articles = [pair.number(number % SHARDS) for number in range(12)]
+    pair.insert(
+        "articles", *[{"id": article, "author": writers[0], "score": place} for place, article in enumerate(articles)]
+    )
+    assert len(pair.update("articles", {"author": writers[1]}, where=[in_("id", articles), lt("score", 6)])) == 6
     with pytest.raises(ForeignKeyViolation):
-        pair.update("posts", {"editor": pair.number(1)}, where=in_("id", posts))
-    assert pair.update("posts", {"score": 1}, where=[in_("id", posts), is_null("editor", False)]) == []
-    assert pair.delete("posts", where=[in_("id", posts), ge("score", 3), ne("author", users[0])]) == 3
-    pair.delete("users", where=in_("id", users))
-    assert pair.rows("posts", in_("id", posts)) == []
+        pair.update("articles", {"editor": pair.number(1)}, where=in_("id", articles))
+    assert pair.update("articles", {"score": 1}, where=[in_("id", articles), is_null("editor", False)]) == []
+    assert pair.delete("articles", where=[in_("id", articles), ge("score", 3), ne("author", writers[0])]) == 3
+    pair.delete("writers", where=in_("id", writers))
+    assert pair.rows("articles", in_("id", articles)) == []
 
 
 def test_an_update_of_other_columns_checks_nothing(pair: Pair, child_shard: int, a: int) -> None:
@@ -115,7 +117,7 @@ def test_an_update_of_other_columns_checks_nothing(pair: Pair, child_shard: int,
     pair.update("pairs", {"label": "new", "b": 1}, key={"a": a, "b": 1})
 
 
-@pytest.mark.parametrize("children", ["pinning", "restricting", "waiting"])
+@pytest.mark.parametrize("children", ["pinning", "restricting", "deferring"])
 def test_no_action_and_restrict_keep_the_key(pair: Pair, child_shard: int, a: int, children: str) -> None:
     child = pair.number(child_shard)
     pair.insert(children, {"id": child, "a": a, "b": 1})
@@ -190,7 +192,7 @@ def test_a_key_moves_on_and_another_takes_its_place(pair: Pair, child_shard: int
 
 
 def test_a_key_goes_away_and_comes_back(pair: Pair, child_shard: int, a: int) -> None:
-    pair.insert("waiting", {"id": pair.number(child_shard), "a": a, "b": 1})
+    pair.insert("deferring", {"id": pair.number(child_shard), "a": a, "b": 1})
     pair.transact(
         update("pairs", {"b": 3}, key={"a": a, "b": 1}),
         update("pairs", {"b": 1}, key={"a": a, "b": 3}),

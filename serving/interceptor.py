@@ -140,12 +140,13 @@ def _outcome_of(abort: grpc.aio.AbortError) -> tuple[str, str | None]:
 
 
 def _guarded(behaviour: Behaviour, guard: Callable[[Context], Any]) -> Behaviour:
-    """The handler's function with a context manager around it; generators stay generators."""
+    """The handler's function with a context manager around it."""
 
-    async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
+    async def streamed(request: Any, context: Context) -> None:
+        # Not a generator: a cancelled call would leave one suspended, to be ended later and by another task.
         async with guard(context), aclosing(behaviour(_well_formed(request), context)) as responses:
             async for response in responses:
-                yield response
+                await context.write(response)
 
     async def awaited(request: Any, context: Context) -> Any:
         async with guard(context):

@@ -89,9 +89,10 @@ def comparing(column: str, op: int, value: Value | None = None) -> Message:
     return crosskey.count("owners", Predicate(column=column, op=Predicate.Op.ValueType(op), value=value))
 
 
-def no_table(request: Message, name: str) -> Bad:
+def no_table(request: Message, name: str, **metadata: str) -> Bad:
     named = {"table": name} if name else {}
-    return Bad(request, "UNKNOWN_TABLE", f'relation "{name}" does not exist', {"sqlstate": "42P01", **named})
+    message = f'relation "{name}" does not exist'
+    return Bad(request, "UNKNOWN_TABLE", message, {"sqlstate": "42P01", **named, **metadata})
 
 
 def no_column(request: Message, name: str) -> Bad:
@@ -129,7 +130,7 @@ UNKNOWN_TABLES = {
     "delete": no_table(crosskey.delete("nothing", key={"id": 1}), "nothing"),
     "list": no_table(crosskey.list_rows("nothing"), "nothing"),
     "count": no_table(crosskey.count("nothing"), "nothing"),
-    "transact": no_table(crosskey.transaction([crosskey.delete("nothing", key={"id": 1})]), "nothing"),
+    "transact": no_table(crosskey.transaction([crosskey.delete("nothing", key={"id": 1})]), "nothing", statement="0"),
     "without a name": no_table(crosskey.count(""), ""),
     "PostgreSQL's own": no_table(crosskey.count("pg_catalog.pg_authid"), "pg_catalog.pg_authid"),
     "Crosskey's own": no_table(crosskey.count("crosskey.decision"), "crosskey.decision"),
@@ -249,7 +250,8 @@ MALFORMED = {
     "transaction of no statements": malformed(TransactRequest(), "a transaction has no statements"),
     "statement of no kind": malformed(
         TransactRequest(statements=[Statement(delete=crosskey.delete("owners", key={"id": 1})), Statement()]),
-        "statement 2 is neither insert, update nor delete",
+        "statement 1 is empty",
+        statement="1",
     ),
 }
 
@@ -464,6 +466,7 @@ VIOLATIONS = {
         constraint="owners_pkey",
         key=str(OWNERS[2]),
         detail=f"Key (id)=({OWNERS[2]}) already exists.",
+        statement="2",
     ),
 }
 

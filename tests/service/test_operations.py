@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import crosskey
 from crosskey import Client
 from crosskey.errors import Cancelled, OutcomeUnknown, Overloaded, ShardUnavailable
+from crosskey.v1.admin_pb2 import AuditRequest
 from crosskey_cli.cluster import LocalCluster
 from crosskey_cli.postgres import PostgresServer
 from crosskey_cli.server_process import ServerProcess
@@ -276,7 +277,7 @@ def test_a_restart_of_postgresql_between_requests_goes_unnoticed(
 def test_while_postgresql_is_down_its_shard_is_unavailable(
     cluster: LocalCluster, client: Client, calls: RawCalls, threads: ThreadPoolExecutor
 ) -> None:
-    with suppress(psycopg.errors.AdminShutdown), locked_account(cluster, 2):
+    with account_locked_for_good(cluster, 2):
         in_flight = threads.submit(calls.refusal, rewrite(2))
         wait_for_waiters(cluster, 2)
         with stopped(cluster.databases[2].server):
@@ -290,6 +291,17 @@ def test_while_postgresql_is_down_its_shard_is_unavailable(
         assert refusal.metadata["shard"] == "2"
         assert "/" not in refusal.message
     assert texts(client) == ["new", "old", "old"]
+
+
+@contextmanager
+def account_locked_for_good(cluster: LocalCluster, shard: int) -> Iterator[None]:
+    """The shard's account stays locked, also over a restart of PostgreSQL."""
+    lock = f"BEGIN; SELECT FROM accounts WHERE id = {ACCOUNTS[shard]} FOR UPDATE; PREPARE TRANSACTION 'for good'"
+    query(cluster, shard, lock)
+    try:
+        yield
+    finally:
+        query(cluster, shard, "ROLLBACK PREPARED 'for good'")
 
 
 # Deadlines and cancelled calls.
@@ -439,6 +451,20 @@ def test_an_overloaded_node_loses_nothing(tiny_cluster: LocalCluster, threads: T
         assert 0 < stored.count(True) < len(numbers)
         found = {int(row["id"]) for row in client.list("accounts", crosskey.ge("id", 10**6))}
     assert found == {number for number, there in zip(numbers, stored, strict=True) if there}
+
+
+def test_a_cancelled_audit_leaves_nothing_behind(tiny_cluster: LocalCluster) -> None:
+    with as_superuser(tiny_cluster, 0) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("INSERT INTO follows SELECT -number, -number FROM generate_series(1, 50) number")
+    calls = RawCalls(tiny_cluster.address)
+    for _ in range(2):
+        findings = calls.admin.Audit(AuditRequest())
+        next(findings)
+        findings.cancel()
+    assert calls.send(crosskey.count("follows")).count == 50
+    calls.close()
+    assert '"exception"' not in tiny_cluster.routers[0].log.read_text()
 
 
 def is_stored(client: Client, row: dict[str, Any]) -> bool:

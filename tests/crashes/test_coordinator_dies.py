@@ -3,13 +3,14 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, islice
 from typing import NamedTuple
 
 import pytest
 
-from crosskey import Client
+from crosskey import Client, errors
 from crosskey_cli.cluster import LocalCluster
 from router.gids import Gid
 from router.nodes import GrpcNodes
@@ -29,13 +30,19 @@ from tests.hand_coordinator import HandCoordinator
 from tests.hot_keys.families import FAMILIES, Family, schema_of
 from tests.hot_keys.stored_rows import pinned_for, shadowed_on
 from tests.numbers_on_shards import numbers_on
-from tests.shard_sql import prepared, query, query_all
+from tests.shard_sql import as_superuser, prepared, query, query_all
 
 CASCADE = FAMILIES[0]
 
+PATIENT = {"CROSSKEY_LOCK_TIMEOUT_MS": "20000"}
 RESOLVING_SOON = {"CROSSKEY_RESOLVER_INTERVAL_MS": "50", "CROSSKEY_RESOLVER_MIN_AGE_MS": "100"}
 
 _OPEN = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()"
+
+_COMMITTING = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND query LIKE '%%INSERT INTO crosskey.decision%%COMMIT' AND wait_event_type = 'Lock'
+"""
 
 _ids = count(1)
 _parents = numbers_on(PARENT_SHARD)
@@ -119,7 +126,7 @@ class Crashing:
 
 @pytest.fixture(scope="module")
 def crashing(fresh_cluster: FreshClusters) -> Iterator[Crashing]:
-    cluster = fresh_cluster(schema_of([CASCADE]), router_environment=RESOLVING_SOON)
+    cluster = fresh_cluster(schema_of([CASCADE]), node_environment=PATIENT, router_environment=RESOLVING_SOON)
     hand = HandCoordinator(cluster)
     with Client(cluster.address) as client:
         yield Crashing(cluster, client, hand)
@@ -140,6 +147,27 @@ def test_all_or_nothing(crashing: Crashing, protocol: Protocol, step: int) -> No
     deleted = committed and protocol is DELETE
     assert crashing.client.count(CASCADE.parents, {"id": parent}) == (0 if deleted else 1)
     assert crashing.hand.decide(gid, peek=True) == protocol.decision_after(step)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_node_dies_while_home_commits(crashing: Crashing, committed: bool) -> None:
+    """Its PostgreSQL goes on by itself, commits or not, and tells nobody."""
+    parent = crashing.insert_parent()
+    child = crashing.new_child(CHILD_SHARD, parent)
+    home = crashing.cluster.nodes[CHILD_SHARD]
+    with ThreadPoolExecutor() as background, as_superuser(crashing.cluster, CHILD_SHARD) as holder:
+        with holder.transaction():
+            holder.execute("LOCK TABLE crosskey.decision IN SHARE MODE")
+            inserting = background.submit(crashing.client.insert, CASCADE.children, child)
+            eventually(lambda: query(crashing.cluster, CHILD_SHARD, _COMMITTING), "home is about to commit")
+            home.kill()
+            if not committed:
+                query(crashing.cluster, CHILD_SHARD, f"SELECT pg_terminate_backend(pid) FROM ({_COMMITTING}) AS them")
+        assert isinstance(inserting.exception(), errors.OutcomeUnknown)
+    home.start_serving()
+    crashing.wait_until_settled()
+    assert crashing.client.count(CASCADE.children, {"parent": parent}) == int(committed)
+    assert pinned_for(crashing.cluster, CASCADE, parent) == ({CHILD_SHARD} if committed else set())
 
 
 async def test_a_stale_decision_is_forgotten_when_nobody_needs_it(crashing: Crashing) -> None:

@@ -64,6 +64,7 @@ async def test_clients_write_while_servers_die(fragile: LocalCluster, kill: Kill
     eventually(lambda: not prepared(fragile), "every transaction in doubt is resolved")
     wait_until_quiet(fragile)
     async with AsyncClient(fragile.address, timeout=AUDIT_SECONDS) as client:
+        await client.wait_until_connected()
         assert list((await client.list_in_doubt()).transactions) == []
         assert await client.audit() == []
     assert list(complaints(family, history.attempts, stored_rows(fragile, family))) == []

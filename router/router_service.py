@@ -22,6 +22,9 @@ from router.writing import Writer
 CALLS_KEY = "crosskey-node-calls"
 """The trailer that says which RPCs to nodes a request took, in order."""
 
+MAX_CALLS_LENGTH = 4096
+"""gRPC loses an answer with more than 8 KB of trailers: the account of very many retries is cut."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -96,4 +99,7 @@ def _request(context: Context) -> Iterator[None]:
     """The deadline of a request, and an account of the calls that it took."""
     with call_context(context.time_remaining()) as call:
         yield
-        context.set_trailing_metadata(((CALLS_KEY, ", ".join(call.calls)),))
+        account = ", ".join(call.calls)
+        if len(account) > MAX_CALLS_LENGTH:
+            account = account[:MAX_CALLS_LENGTH] + "..."
+        context.set_trailing_metadata(((CALLS_KEY, account),))

@@ -56,6 +56,7 @@ class DistributedTransaction:
         self._orders = StandingOrders()
         self._unresolved: list[MissingParents] = []
         self._prepare_asked: set[int] = set()
+        self._prepare_answered: set[int] = set()
         self._ended = False
 
     async def __aenter__(self) -> DistributedTransaction:
@@ -139,6 +140,8 @@ class DistributedTransaction:
         """
         await self._retry_unresolved()
         others = [shard for shard in self._parts if shard != self._gid.home]
+        # Home joins before anything is prepared: where it cannot, nothing is left behind.
+        await self._part(self._gid.home)
         if others:
             await self._prepare(others, last_statement)
         # From here on the decision runs to its end, whatever happens to the client.
@@ -152,6 +155,7 @@ class DistributedTransaction:
         results = await fan_out_to_the_end(
             {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
         )
+        self._prepare_answered.update(shards)
         _refuse_late_effects(results)
 
     async def _decide(self, others: Sequence[int], last_statement: str | None) -> None:
@@ -249,14 +253,21 @@ class DistributedTransaction:
         await self._resolve(unresolved)
 
     async def _abandon(self) -> None:
-        """Rolls back: the streams' ends roll back what is not prepared, and what may be is rolled back by name.
+        """Rolls back, whatever happens to the client.
 
         Home has not been asked to commit, or has refused to, and its stream is closed: it never will commit.
         """
         self._ended = True
-        await asyncio.shield(self._leave_all())
+        leaving = self._finisher.in_background(self._leave_all())
         if self._prepare_asked:
-            self._finisher.in_background(self._finisher.roll_back(self._gid, sorted(self._prepare_asked)))
+            self._finisher.in_background(self._roll_back_prepared(leaving))
+        await asyncio.shield(leaving)
+
+    async def _roll_back_prepared(self, leaving: asyncio.Task[None]) -> None:
+        """The streams' ends roll back what is not prepared; what may be prepared is rolled back by name."""
+        await asyncio.wait({leaving})
+        unanswered = self._prepare_asked != self._prepare_answered
+        await self._finisher.roll_back(self._gid, sorted(self._prepare_asked), unanswered=unanswered)
 
     async def _leave_all(self) -> None:
         await asyncio.gather(*(part.leave() for part in self._parts.values()))

@@ -19,6 +19,9 @@ from router.nodes import Nodes
 FINISH_TIMEOUT_SECONDS = 5.0
 BUSY_PAUSE_SECONDS = 0.05
 FORGET_INTERVAL_SECONDS = 1.0
+LATE_PREPARE_DELAYS_SECONDS = (0.5, 2.0)
+# Well below the age at which a resolver may have a decision forgotten (STALE_DECISION_AGE_MS).
+MAX_SETTLE_AGE_SECONDS = 50.0
 
 _COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
 
@@ -43,15 +46,28 @@ class Finisher:
         if await self._finish(gid, participants, commit=True):
             self._done[gid.home].append(str(gid))
 
-    async def roll_back(self, gid: Gid, participants: Iterable[int]) -> None:
-        """Rolls back what is prepared on the participants. Only for a transaction that home is sure not to commit."""
-        await self._finish(gid, participants, commit=False)
+    async def roll_back(self, gid: Gid, participants: Iterable[int], *, unanswered: bool = False) -> None:
+        """Rolls back what is prepared on the participants. Only for a transaction that home is sure not to commit.
+
+        If `unanswered`, a PREPARE may still be on its way and come after the rollback: it is rolled back again a
+        little later, so that its locks are not held until the resolver comes.
+        """
+        shards = list(participants)
+        await self._finish(gid, shards, commit=False)
+        if unanswered:
+            for delay in LATE_PREPARE_DELAYS_SECONDS:
+                await asyncio.sleep(delay)
+                await self._finish(gid, shards, commit=False)
 
     async def settle(self, gid: Gid, participants: Iterable[int]) -> bool | None:
         """Finishes a transaction whose commit at home was asked for and not answered.
 
-        Answers whether it is committed; None if home cannot be asked: then the resolver finishes it.
+        Answers whether it is committed; None if home cannot be asked: then the resolver finishes it. None too if so
+        much time has passed that others may have finished it and had its decision forgotten: none would then look
+        like an abort.
         """
+        if gid.age_seconds() > MAX_SETTLE_AGE_SECONDS:
+            return None
         try:
             response = await self._call(gid.home, "Decide", proto.DecideRequest(shard=gid.home, gids=[str(gid)]))
         except errors.CrosskeyError as error:

@@ -7,6 +7,7 @@ is a UUIDv7, new for each attempt: a node refuses to commit one that is too old.
 from __future__ import annotations
 
 import secrets
+import time
 
 import msgspec
 
@@ -36,6 +37,10 @@ class Gid(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """As in decisions."""
         return f"crosskey:{self.cluster}:{self.home}:{self.identifier}"
+
+    def age_seconds(self) -> float:
+        """How long ago it was made: its id is a UUIDv7."""
+        return time.time() - int(self.identifier[:12], 16) / 1000
 
     def participant(self, shard: int) -> str:
         """As in the prepared transaction on that shard."""

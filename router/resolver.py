@@ -44,8 +44,8 @@ class Resolver:
         by_home: dict[int, dict[str, list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
         for shard, transactions in enumerate(prepared):
             for transaction in transactions or ():
-                if transaction.age_ms >= self._min_age_ms:
-                    gid = Gid.of_participant(transaction.gid)
+                gid = self._ours(transaction.gid)
+                if gid is not None and transaction.age_ms >= self._min_age_ms:
                     by_home[gid.home][str(gid)].append((shard, transaction.gid))
         await asyncio.gather(*(self._resolve_home(home, found) for home, found in by_home.items()))
 
@@ -61,10 +61,18 @@ class Resolver:
         prepared = await asyncio.gather(*(self._prepared(shard) for shard in range(self._nodes.shards)))
         if any(transactions is None for transactions in prepared):
             return
-        needed = {str(Gid.of_participant(found.gid)) for transactions in prepared for found in transactions or ()}
+        needed = {str(self._ours(found.gid)) for transactions in prepared for found in transactions or ()}
         for home, gids in enumerate(stale):
             if forgotten := [gid for gid in gids if gid not in needed]:
                 await self._call(home, "ForgetDecisions", proto.ForgetDecisionsRequest(shard=home, gids=forgotten))
+
+    def _ours(self, text: str) -> Gid | None:
+        """The transaction of a participant's gid; None for one that only looks like ours: nobody here finishes it."""
+        try:
+            gid = Gid.of_participant(text)
+        except ValueError:
+            return None
+        return gid if gid.home < self._nodes.shards else None
 
     async def _resolve_regularly(self) -> None:
         while True:

@@ -14,7 +14,7 @@ import structlog
 from catalog.plan import ReferencedKey
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from router.call_context import call_context
+from router.call_context import call_context_of_its_own
 from router.cluster import Cluster
 from router.distributed_transaction import DistributedTransaction
 from router.finishing import Finisher
@@ -23,6 +23,8 @@ from router.nodes import Nodes
 
 PAGE_KEYS = 1000
 """Shadows looked at and locked at once; who needs one of them meanwhile waits."""
+
+PAGE_TIMEOUT_SECONDS = 30.0
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +42,7 @@ class ShadowSweeper:
         while True:
             await asyncio.sleep(interval_seconds)
             try:
-                with call_context(None):
-                    await self.sweep()
+                await self.sweep()
             except errors.CrosskeyError as error:
                 _log.info("unused shadows not dropped; the next round tries again", error=error.message)
             except Exception:
@@ -55,7 +56,9 @@ class ShadowSweeper:
             for child_shard in view.all_shards:
                 for parent_shard in view.all_shards:
                     async for keys in self._unused(referenced, child_shard, parent_shard):
-                        dropped += await self._drop(referenced, child_shard, parent_shard, keys)
+                        # A deadline a page: a large cluster has many.
+                        with call_context_of_its_own(PAGE_TIMEOUT_SECONDS):
+                            dropped += await self._drop(referenced, child_shard, parent_shard, keys)
         return dropped
 
     async def _unused(self, referenced: ReferencedKey, child_shard: int, parent_shard: int) -> AsyncIterator[bytes]:

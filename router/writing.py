@@ -134,8 +134,9 @@ class Writer:
         try:
             with naming_statements():
                 shadows = await self._prepare_pins(gid, pins)
-        except BaseException:
-            self._roll_back_later(gid, pins)
+        except BaseException as error:
+            answered = isinstance(error, errors.CrosskeyError) and error.answered
+            self.finisher.in_background(self.finisher.roll_back(gid, pins, unanswered=not answered))
             raise
         commit = proto.Command(commit=proto.Commit(decision_gid=str(gid)))
         request = proto.ExecuteRequest(shard=shard, commands=[*shadows, *script(plans), commit])

@@ -32,6 +32,9 @@ async def run_for_participant(
         for place, command in enumerate(commands):
             with naming_command(place):
                 response.results.append(await transaction.run(command))
+            # What follows a check is a commit: never before the effects of the check are carried out elsewhere.
+            if response.results[-1].effects and command.WhichOneof("command") == "check":
+                break
     except errors.STATEMENT_ERRORS as error:
         if not transaction.can_go_back:
             raise

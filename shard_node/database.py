@@ -38,6 +38,14 @@ NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
 # The pool logs every failed attempt with the connection's parameters; the health check reports the state instead.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
+# A server that vanished without a word must not hold a connection for as long as TCP is patient: two hours.
+_DEAD_PEER_PARAMETERS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
 
 class Database:
     """One PostgreSQL database, reached through a pool for requests and another for finishing transactions.
@@ -56,7 +64,17 @@ class Database:
             " -c default_transaction_isolation=read\\ committed -c timezone=UTC -c datestyle=ISO"
             " -c extra_float_digits=1 -c bytea_output=hex -c intervalstyle=postgres"
         )
-        self._parameters: dict[str, Any] = {"autocommit": True, "options": options, "application_name": "crosskey"}
+        self._parameters: dict[str, Any] = {
+            "autocommit": True,
+            "options": options,
+            "application_name": "crosskey",
+            **_DEAD_PEER_PARAMETERS,
+        }
+            "autocommit": True,
+            "options": options,
+            "application_name": "crosskey",
+            **_DEAD_PEER_PARAMETERS,
+        }
         self._requests = self._pool(pool_size, pool_queue)
         self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
         self._probe: asyncio.Task[str] | None = None

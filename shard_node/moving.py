@@ -15,6 +15,7 @@ from psycopg import sql
 
 from catalog.model import Table
 from catalog.plan import TablePlan
+from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.database import Connection
 from shard_node.guards import shard_of
@@ -48,8 +49,21 @@ async def take_out(
     await connection.execute(b"SET LOCAL crosskey.relocating = 'on'", prepare=False)
     for table in _children_first(schema, keys):
         await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
+    for table, shard_keys in keys.items():
+        cursor = await connection.execute(_read_text(schema.placed_table(table), shards), (shard_keys,))
+        if await cursor.fetchall():
+            raise kept_from_moving(table, "DELETE")
     await connection.execute(b"SET LOCAL crosskey.relocating = 'off'", prepare=False)
     return moved
+
+
+def kept_from_moving(table: str, event: str) -> errors.NotSupported:
+    """What is raised where a trigger of the user's would double or lose a row that moves."""
+    return errors.NotSupported(
+        f'a BEFORE {event} trigger of "{table}" keeps a row from moving to another shard',
+        table=table,
+        hint="A row that moves is deleted on one shard and inserted on another; let the trigger pass it.",
+    )
 
 
 def placement(table: Table, rows_json: bytes) -> proto.InsertRows:

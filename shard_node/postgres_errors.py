@@ -44,6 +44,7 @@ _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "08": errors.ShardUnavailable,
     "57": errors.ShardUnavailable,
     "53": errors.Overloaded,
+    "45": errors.RaisedByDatabase,
     "P0": errors.RaisedByDatabase,
     "0A": errors.NotSupported,
 }
@@ -65,9 +66,16 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
     if sqlstate == "23505" and diagnosis.schema_name == "crosskey":
         return errors.Conflict("the transaction was given up by the resolver before it could commit")
     kind = _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
+    if kind is None and _is_users_own(sqlstate):
+        kind = errors.RaisedByDatabase
     if kind is None:
         return None
     return kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
+
+
+def _is_users_own(sqlstate: str) -> bool:
+    """Classes from I on are left to applications by the SQL standard; PostgreSQL itself uses P0 and XX."""
+    return "I" <= sqlstate[0] <= "Z" and not sqlstate.startswith("XX")
 
 
 def _metadata(sqlstate: str, diagnosis: postgres.Diagnostic) -> dict[str, str]:

@@ -137,7 +137,10 @@ class ShardTransaction:
     async def _place_rows(self, place: proto.PlaceRows) -> proto.CommandResult:
         """Rows that moved here; what they reference over shards is noted as for any other insert."""
         insert = moving.placement(self._schema.table(place.table), place.rows_json)
-        return await self._run_statement(proto.RunStatement(table=place.table, insert=insert))
+        placed = await self._run_statement(proto.RunStatement(table=place.table, insert=insert))
+        if placed.count != len(msgspec.json.decode(place.rows_json)):
+            raise moving.kept_from_moving(place.table, "INSERT")
+        return placed
 
     async def _restore_pins(self, restore: proto.RestorePins) -> proto.CommandResult:
         referenced = self._schema.referenced_key(restore.referenced_key)
@@ -227,7 +230,12 @@ class ShardTransaction:
         return await self._settle()
 
     async def _finish(self, text: bytes) -> None:
-        await self._connection.execute(text, prepare=False)
+        cursor = await self._connection.execute(text, prepare=False)
+        while cursor.nextset():
+            pass
+        # In a transaction that failed, PREPARE and COMMIT roll back and call it no error.
+        if cursor.statusmessage == "ROLLBACK":
+            raise errors.Conflict("the transaction had failed before its end")
         self.finished = True
 
     async def _settle(self) -> list[proto.Effect]:

@@ -70,11 +70,6 @@ class Database:
             "application_name": "crosskey",
             **_DEAD_PEER_PARAMETERS,
         }
-            "autocommit": True,
-            "options": options,
-            "application_name": "crosskey",
-            **_DEAD_PEER_PARAMETERS,
-        }
         self._requests = self._pool(pool_size, pool_queue)
         self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
         self._probe: asyncio.Task[str] | None = None

@@ -128,7 +128,10 @@ def naming_table(table: TableName) -> Iterator[None]:
     except errors.CrosskeyError as error:
         error.metadata.setdefault("table", str(table))
         raise
-    except (psycopg.DataError, psycopg.ProgrammingError) as error:
+    except (psycopg.IntegrityError, psycopg.OperationalError):
+        # The former name it themselves, the latter are not about it.
+        raise
+    except psycopg.Error as error:
         known = from_postgres(error)
         if known is None:
             raise

@@ -255,7 +255,7 @@ _TOOTHLESS = (
         ("ALTER TABLE users DROP CONSTRAINT crosskey_placement", "users", "crosskey_placement"),
         (_NOT_VALID, "follows", "follows_followee_fkey"),
         ("ALTER TABLE users DISABLE TRIGGER crosskey_departed_delete", "users", "crosskey_departed_delete"),
-        ("DROP TRIGGER crosskey_missing_insert ON follows", "follows", "crosskey_missing_insert"),
+        ("DROP TRIGGER crosskey_arrived_insert ON follows", "follows", "crosskey_arrived_insert"),
         ("ALTER TABLE follows DISABLE TRIGGER ALL", "follows", "follows_follower_fkey"),
         (_UNPINNED, "crosskey.pin_public_users_id", "crosskey_pinned"),
         (_TOOTHLESS, "", "crosskey.refuse_effect()"),

@@ -8,7 +8,7 @@ and which at the commit. All other constraints keep their modes in PostgreSQL.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,15 +61,14 @@ class ConstraintModes:
     @cached_property
     def check_others(self) -> bytes:
         """SQL that checks all but keys that wait for the commit; empty if there are none. Triggers may write rows."""
-        return _set_constraints(self.deferred & self.others, "IMMEDIATE")
+        return _set_constraints(sorted(self.deferred & self.others), "IMMEDIATE")
 
     @cached_property
     def check_keys(self) -> bytes:
         """SQL that checks all keys at last: what the last statement made due comes first, as in PostgreSQL."""
         immediate = self._with_pins(self.keys.keys() - self.deferred)
-        return _set_constraints(immediate, "IMMEDIATE") + _set_constraints(
-            self.deferred & self.keys.keys(), "IMMEDIATE"
-        )
+        deferred = sorted(self.deferred & self.keys.keys())
+        return _set_constraints(immediate, "IMMEDIATE") + _set_constraints(deferred, "IMMEDIATE")
 
     def changed(self, names: Iterable[Name], *, deferred: bool) -> ConstraintModes:
         """The modes after the user set some. Raises NotDeferrable for a foreign key."""
@@ -85,8 +84,8 @@ class ConstraintModes:
         keys = {name for name, deferrable in self.keys.items() if deferrable}
         return self.changed(keys | self.others, deferred=deferred)
 
-    def _with_pins(self, names: Iterable[Name]) -> set[Name]:
-        return {*names, (_OUR_SCHEMA, PIN_CONSTRAINT)} if self.pinned else {*names}
+    def _with_pins(self, names: Iterable[Name]) -> list[Name]:
+        return sorted({*names, (_OUR_SCHEMA, PIN_CONSTRAINT)} if self.pinned else {*names})
 
 
 NO_MODES = ConstraintModes({}, frozenset(), frozenset(), pinned=False)
@@ -123,12 +122,14 @@ async def set_modes(
     UnknownConstraint and NotDeferrable, in PostgreSQL's own words, and what a constraint says.
     """
     if constraints:
-        names = {_parsed(constraint) for constraint in constraints}
+        names = [_parsed(constraint) for constraint in constraints]
         changed = modes.changed(names, deferred=deferred)
     else:
-        names = set(modes.others)
+        names = sorted(modes.others)
         changed = modes.all_changed(deferred=deferred)
-    text = _set_constraints(names - modes.keys.keys(), "DEFERRED" if deferred else "IMMEDIATE")
+    # In the order of the request, so that of several faults PostgreSQL names the first.
+    others = [name for name in names if name not in modes.keys]
+    text = _set_constraints(others, "DEFERRED" if deferred else "IMMEDIATE")
     if text:
         with _mode_errors():
             await connection.execute(text, prepare=False)
@@ -156,8 +157,8 @@ def _mode_errors() -> Iterator[None]:
         raise errors.NotDeferrable(error.diag.message_primary or "", sqlstate=error.sqlstate) from error
 
 
-def _set_constraints(names: Collection[Name], mode: str) -> bytes:
+def _set_constraints(names: Sequence[Name], mode: str) -> bytes:
     if not names:
         return b""
-    constraints = sql.SQL(", ").join(sql.Identifier(*name) for name in sorted(names))
+    constraints = sql.SQL(", ").join(sql.Identifier(*name) for name in names)
     return sql.SQL("SET CONSTRAINTS {} {}; ").format(constraints, sql.SQL(mode)).as_bytes()

@@ -64,10 +64,10 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
 
 test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15.
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest --numprocesses=2 --dist=loadfile -m service
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py

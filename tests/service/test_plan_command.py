@@ -32,7 +32,7 @@ def test_tables_for_people(postgres: list[PostgresServer], tmp_path: Path) -> No
     assert "users sharded id" in words
     assert "[red]followee" in words
     assert "cross-shard" in words
-    assert "shard follows by followee" in words
+    assert "shard follows by" in words
 
 
 def test_json(postgres: list[PostgresServer], tmp_path: Path) -> None:

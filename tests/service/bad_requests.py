@@ -26,6 +26,17 @@ COMMENT ON TABLE places IS '@reference';
 CREATE TABLE owners (id bigint PRIMARY KEY, name text NOT NULL CHECK (name <> 'nobody'), place text REFERENCES places);
 COMMENT ON TABLE owners IS '@shard_by id';
 
+CREATE FUNCTION refuse_by_name() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    CASE NEW.name
+        WHEN 'Eve' THEN RAISE EXCEPTION 'no % here', NEW.name USING HINT = 'Ask Alice.';
+        WHEN 'Mallory' THEN RAISE EXCEPTION 'nor %', NEW.name USING ERRCODE = 'U0042', DETAIL = 'She knows why.';
+        ELSE RETURN NEW;
+    END CASE;
+END
+$$;
+CREATE TRIGGER refuse_by_name BEFORE INSERT ON owners FOR EACH ROW EXECUTE FUNCTION refuse_by_name();
+
 CREATE TABLE things (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     owner bigint NOT NULL REFERENCES owners ON DELETE CASCADE,
@@ -384,6 +395,10 @@ def on_all_shards(table: str, column: str, last: dict[str, Any]) -> InsertReques
     return crosskey.insert(table, [*good, last])
 
 
+def raised(request: Message, message: str, **metadata: str) -> Bad:
+    return Bad(request, "RAISED_BY_DATABASE", message, {"table": "owners", **metadata}, found_by_shard=True)
+
+
 NOT_IN_OWNERS = f'Key ({{}})=({NOBODY}) is not present in table "owners".'
 VIOLATIONS = {
     "no value": violation(
@@ -470,6 +485,16 @@ VIOLATIONS = {
     ),
 }
 
+RAISED = {
+    "exception": raised(crosskey.insert("owners", {"id": NOBODY, "name": "Eve"}), "no Eve here", sqlstate="P0001"),
+    "exception with a code": raised(
+        on_all_shards("owners", "id", {"id": NOBODY, "name": "Mallory"}),
+        "nor Mallory",
+        sqlstate="U0042",
+        detail="She knows why.",
+    ),
+}
+
 BAD_REQUESTS = {
     f"{kind}: {name}": bad
     for kind, many in {
@@ -480,6 +505,7 @@ BAD_REQUESTS = {
         "place": PLACES | SHARD_KEYS,
         "value": VALUES,
         "violation": VIOLATIONS,
+        "raised": RAISED,
     }.items()
     for name, bad in many.items()
 }

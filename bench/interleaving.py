@@ -13,6 +13,12 @@ from bench.summary import Slice
 ROUNDS = 24
 """Many short ones: the closer two slices are, the more of what disturbs them they share."""
 
+FEWEST_ROUNDS = 6
+"""However slow the machine is: with fewer, quartiles would say little."""
+
+PATIENCE = 2.0
+"""A case that takes so many times its seconds, preparations included, ends with fewer rounds."""
+
 WARM_UP_SECONDS = 0.3
 """At least so long, so that every connection has its statements prepared and planned for good."""
 
@@ -57,10 +63,13 @@ class Case:
 
 async def run_case(case: Case, seconds: float) -> dict[str, list[Slice]]:
     """The slices of each contender, by name and round; measured for about `seconds` altogether."""
+    deadline = perf_counter() + PATIENCE * seconds
     slice_seconds = seconds / (ROUNDS * len(case.contenders))
     counts = {contender.name: await _warm_up(contender, slice_seconds) for contender in case.contenders}
     slices: dict[str, list[Slice]] = {contender.name: [] for contender in case.contenders}
     for number in range(ROUNDS):
+        if number >= FEWEST_ROUNDS and perf_counter() > deadline:
+            break
         for contender in _rotated(case.contenders, number):
             slices[contender.name].append(await _slice(contender, counts[contender.name]))
     return slices

@@ -11,7 +11,7 @@ from bench.measurements import CaseResult, ComparisonResult, Measurements
 from bench.node_calls import NodeCalls
 from bench.summary import Spread
 
-WIDTH = 120
+WIDTH = 128
 """Of the tables, also where there is no terminal to ask."""
 
 

@@ -127,7 +127,7 @@ async def test_contenders_take_turns_and_each_begins_every_other_round() -> None
 
         return Contender(name, prepare, at_once)
 
-    slices = await run_case(Case("race", [contender("a", 1), contender("b", 4)], []), seconds=0.01)
+    slices = await run_case(Case("race", [contender("a", 1), contender("b", 4)], []), seconds=10)
     assert "".join(turns).endswith("abba" * (ROUNDS // 2))
     assert performed == prepared
     assert [len(slices[name]) for name in "ab"] == [ROUNDS, ROUNDS]

@@ -218,7 +218,7 @@ WRONG_NODE_SETTINGS = {
     "no shards": ({"CROSSKEY_SHARDS": "0"}, "Invalid value for '--shards'"),
     "cluster with a space": ({"CROSSKEY_CLUSTER": "my cluster"}, "'my cluster' is not 1 to 64 letters"),
     "cluster with a quote": ({"CROSSKEY_CLUSTER": "x'; --"}, "Invalid value for '--cluster'"),
-    "dsn of one word": ({"CROSSKEY_DSN": PASSWORD}, "Invalid value for '--dsn': it is neither like 'host=db"),
+    "dsn of one word": ({"CROSSKEY_DSN": PASSWORD}, "it is neither like 'host=db user=crosskey dbname=shard'"),
     "dsn with an unknown word": ({"CROSSKEY_DSN": f"password={PASSWORD} x=1"}, "Invalid value for '--dsn'"),
     "dsn with an unknown part": ({"CROSSKEY_DSN": f"postgresql://u:{PASSWORD}@h/d?x=1"}, "Invalid value for '--dsn'"),
     "listen without a port": ({"CROSSKEY_LISTEN": "localhost"}, "'localhost' is not HOST:PORT"),

@@ -63,11 +63,17 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 	$(call protoc,build/stubs)
 	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
 
+# These restart PostgreSQL under everyone who shares it, so they run by themselves.
+RESTARTING := tests/crashes/test_servers_die.py tests/service/test_operations.py
+IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile $(addprefix --ignore=,$(RESTARTING))
+
 test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/pytest $(IN_TWO_PROCESSES)
+	$(BIN)/pytest $(RESTARTING)
 
 test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15.
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest --numprocesses=2 --dist=loadfile -m service
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service $(RESTARTING)
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py

@@ -241,7 +241,7 @@ def test_reference_differs(audited: AuditedCluster, damage: str) -> None:
 
 _NOT_VALID = (
     "ALTER TABLE follows DROP CONSTRAINT follows_followee_fkey, ADD CONSTRAINT follows_followee_fkey"
-    " FOREIGN KEY (followee) REFERENCES crosskey_shadow_public.users ON DELETE CASCADE DEFERRABLE NOT VALID"
+    " FOREIGN KEY (followee) REFERENCES crosskey_shadow_public.users (id) ON DELETE CASCADE DEFERRABLE NOT VALID"
 )
 _UNPINNED = "ALTER TABLE crosskey.pin_public_users_id DROP CONSTRAINT crosskey_pinned"
 _TOOTHLESS = (

@@ -20,6 +20,7 @@ from router.finishing import Finisher
 from router.gids import Gid
 from router.nodes import Nodes
 from router.part import CHECK, Part, Results
+from router.rekeying import merge_rekeyed
 from router.standing_orders import Mark, StandingOrders
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
@@ -228,7 +229,7 @@ class DistributedTransaction:
 
     async def _send_effects(self, effects: Iterable[proto.Effect]) -> dict[int, Results]:
         commands: dict[int, list[proto.Command]] = defaultdict(list)
-        for effect in effects:
+        for effect in merge_rekeyed(effects):
             commands[effect.shard].append(_command_for(effect))
         return await self._send_all(commands)
 

@@ -13,6 +13,7 @@ from crosskey.v1 import shard_node_pb2 as proto
 from shard_node import statements
 from shard_node.database import Connection
 from shard_node.postgres_errors import naming_table
+from shard_node.reference_guards import written_everywhere
 from shard_node.shard_schema import ShardSchema
 from shard_node.sql_names import table_identifier
 
@@ -23,11 +24,17 @@ async def execute_statement(connection: Connection, schema: ShardSchema, run: pr
     """Runs a statement: how many rows it changed, and them as a JSON array."""
     table = schema.table(run.table)
     with naming_table(table.name):
-        if run.lock_table:
-            await _lock(connection, table)
-        text, parameters = statements.build(table, run)
-        cursor = await connection.execute(text, parameters)
-        row = await cursor.fetchone()
+        if not run.lock_table:
+            return await _execute(connection, table, run)
+        await _lock(connection, table)
+        async with written_everywhere(connection):
+            return await _execute(connection, table, run)
+
+
+async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> tuple[int, bytes]:
+    text, parameters = statements.build(table, run)
+    cursor = await connection.execute(text, parameters)
+    row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
     count, rows = row
     return count, b"[]" if rows is None else rows.encode()

@@ -14,10 +14,10 @@ from typing import Literal
 
 from psycopg import sql
 
-from catalog.model import Column, ForeignKey, TableName
+from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
-from shard_node import postgres_errors, rekeying
+from shard_node import postgres_errors, reference_guards, rekeying
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
 from shard_node.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
@@ -171,7 +171,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     incoming = [key for key in plan.referenced_keys if key.parent == name]
     arrivals = [_note_missing(plan, key, shards) for key in outgoing]
     if table.shard_key is not None:
-        arrivals.append(_note_misplaced(name, _column(table, table.shard_key), shard, shards))
+        arrivals.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
     if arrivals:
         yield _trigger_function("arrived", name, arrivals)
         for event in ("INSERT", "UPDATE"):
@@ -179,6 +179,8 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     if incoming:
         yield _trigger_function("departed", name, [_note_departed(table, key, shards) for key in incoming])
         yield _statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows")
+    if table.placement == "reference" and shards > 1:
+        yield reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
         yield _trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
@@ -253,20 +255,22 @@ def _can_have_parent(pairs: Sequence[ColumnPair], alias: str) -> sql.Composed:
     return sql.SQL(" AND ").join(conditions)
 
 
-def _note_misplaced(table: TableName, shard_key: Column, shard: int, shards: int) -> sql.Composed:
+def _note_misplaced(table: Table, shard_key: Column, shard: int, shards: int) -> sql.Composed:
     """Notes the shard keys of rows that belong to another shard: all rows here that have them are to move there."""
     belongs = shard_of(shard_key, identifier("k", shard_key.name), shards)
-    return sql.SQL(
-        "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
-        " SELECT {kind}, {table}, {belongs}, {key} FROM (SELECT DISTINCT n.{column} FROM new_rows n) k"
-        " WHERE {belongs} <> {shard};"
+    misplaced = sql.SQL(
+        "SELECT {kind}, {table}, {belongs}, {key} FROM (SELECT DISTINCT n.{column} FROM new_rows n) k"
+        " WHERE {belongs} <> {shard}"
     ).format(
         kind=literal(MISPLACED),
-        table=literal(table.qualified),
+        table=literal(table.name.qualified),
         belongs=belongs,
         key=json_object([shard_key.name], "k"),
         column=identifier(shard_key.name),
         shard=literal(shard),
+    )
+    return sql.SQL("{} INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(
+        reference_guards.refuse_stray_rows(table, misplaced), misplaced
     )
 
 

@@ -36,6 +36,7 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "57014": errors.DeadlineExceeded,
     "53300": errors.Overloaded,
     "XK001": errors.RaisedByDatabase,
+    "XK002": errors.NotSupported,
 }
 _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "22": errors.InvalidValue,

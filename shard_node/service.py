@@ -50,7 +50,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     async def _execute_coordinated(
         self, connection: Connection, schema: ShardSchema | None, request: proto.ExecuteRequest
     ) -> proto.ExecuteResponse:
-        transaction = self._transaction(connection, schema)
+        transaction = self._transaction(connection, schema, alone=True)
         results = await run_until_effects(transaction, request.commands)
         return proto.ExecuteResponse(results=results, committed=transaction.finished)
 
@@ -60,7 +60,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     ) -> None:
         # Not a generator: a cancelled call leaves a generator suspended, and its transaction and locks with it.
         async with self._database.connection() as connection:
-            transaction = self._transaction(connection, await self._schema_in_force(connection))
+            transaction = self._transaction(connection, await self._schema_in_force(connection), alone=False)
             while isinstance(request := await context.read(), proto.ParticipateRequest):
                 self._check_shard(request.shard)
                 await context.write(await run_for_participant(transaction, request.commands))
@@ -193,8 +193,8 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             with naming_table(table.name):
                 yield connection, table
 
-    def _transaction(self, connection: Connection, schema: ShardSchema | None) -> ShardTransaction:
-        return ShardTransaction(connection, schema, self._identity.shard, self._identity.shards)
+    def _transaction(self, connection: Connection, schema: ShardSchema | None, *, alone: bool) -> ShardTransaction:
+        return ShardTransaction(connection, schema, self._identity.shard, self._identity.shards, alone=alone)
 
     def _check_shard(self, shard: int) -> None:
         if shard != self._identity.shard:

@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
 from shard_node.postgres_errors import translated, unknown_if_lost
+from shard_node.reference_guards import has_copied_children, written_everywhere
 from shard_node.savepoints import Savepoints
 from shard_node.shard_schema import ShardSchema, no_schema
 
@@ -47,15 +49,20 @@ class _Memory(NamedTuple):
 class ShardTransaction:
     """A coordinated transaction on one connection.
 
-    Effects of its statements on this shard itself are carried out at once; those on other shards are answered. Unless
+    Effects of its statements on this shard itself are carried out at once; those on other shards are answered. If it is
+    one of several participants, new keys of parents are answered also where their shadows are on this shard: shadows
+    get theirs in an order that only the coordinator knows, since parents on other shards may have some too. Unless
     `finished`, its owner must roll it back (the connection pool does so when it gets the connection back).
     """
 
-    def __init__(self, connection: Connection, schema: ShardSchema | None, shard: int, shards: int) -> None:
+    def __init__(
+        self, connection: Connection, schema: ShardSchema | None, shard: int, shards: int, *, alone: bool
+    ) -> None:
         self._connection = connection
         self._schema_or_none = schema
         self._shard = shard
         self._shards = shards
+        self._alone = alone
         self._begun = False
         self._modes = NO_MODES if schema is None else schema.modes
         self._checked = True
@@ -128,10 +135,7 @@ class ShardTransaction:
         return proto.CommandResult()
 
     async def _change_shadows(self, change: proto.ChangeShadows) -> proto.CommandResult:
-        referenced = self._schema.referenced_key(change.referenced_key)
-        await guard_queries.change_shadows(
-            self._connection, referenced, change.old_keys_json.decode(), change.new_keys_json.decode()
-        )
+        await self._change(change.referenced_key, change.old_keys_json.decode(), change.new_keys_json.decode())
         return proto.CommandResult(effects=await self._settle())
 
     async def _place_rows(self, place: proto.PlaceRows) -> proto.CommandResult:
@@ -249,7 +253,7 @@ class ShardTransaction:
                 if effect.kind == _REKEYED:
                     referenced = self._schema.referenced_key(effect.referenced_key)
                     await guard_queries.repin(self._connection, referenced, effect.shard, effect.new_keys)
-                if effect.shard == self._shard:
+                if effect.shard == self._shard and (self._alone or effect.kind != _REKEYED):
                     await self._carry_out(effect)
                 else:
                     foreign.append(_to_proto(effect))
@@ -270,16 +274,23 @@ class ShardTransaction:
 
     async def _carry_out(self, effect: guard_queries.Effects) -> None:
         """Does on this shard what is asked of other shards through PinParents, AddShadows and ChangeShadows."""
-        referenced = self._schema.referenced_key(effect.referenced_key)
         if effect.kind == _MISSING:
+            referenced = self._schema.referenced_key(effect.referenced_key)
             keys, count = await guard_queries.pin_parents(self._connection, referenced, self._shard, effect.old_keys)
             if count:
                 await guard_queries.add_shadows(self._connection, referenced, keys)
             if count < len(msgspec.json.decode(effect.old_keys)):
                 self._unresolved.append(effect)
         else:
-            new_keys = effect.new_keys if effect.kind == _REKEYED else ""
-            await guard_queries.change_shadows(self._connection, referenced, effect.old_keys, new_keys)
+            await self._change(
+                effect.referenced_key, effect.old_keys, effect.new_keys if effect.kind == _REKEYED else ""
+            )
+
+    async def _change(self, referenced_key: str, old_keys: str, new_keys: str) -> None:
+        referenced = self._schema.referenced_key(referenced_key)
+        copied = has_copied_children(self._schema.plan, referenced)
+        async with written_everywhere(self._connection) if copied else nullcontext():
+            await guard_queries.change_shadows(self._connection, referenced, old_keys, new_keys)
 
     async def _retry_unresolved(self) -> None:
         """Looks again for parents that were absent.

@@ -62,6 +62,14 @@ BEGIN
 END
 $$;
 
+-- The copies of a reference table are alike only if all are written alike.
+CREATE OR REPLACE FUNCTION crosskey.refuse_one_copy() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'relation "%" is a reference table, and this would write the copy of one shard only', TG_TABLE_NAME
+        USING ERRCODE = 'XK002', HINT = 'Write it in a request of its own; a trigger of a sharded table cannot.';
+END
+$$;
+
 -- No foreign key is asked about a TRUNCATE .. CASCADE.
 CREATE OR REPLACE FUNCTION crosskey.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

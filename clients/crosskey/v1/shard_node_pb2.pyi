@@ -827,7 +827,9 @@ class CommandResult(_message.Message):
     """How many rows the statement inserted, changed or deleted."""
     @_builtins.property
     def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Effect]:
-        """Effects on other shards. Those on this shard itself are carried out already."""
+        """Effects on other shards. Those on this shard itself are carried out already; but a participant answers all of
+        KIND_PARENT_REKEYED, so that those of one statement can be carried out in order.
+        """
 
     def __init__(
         self,

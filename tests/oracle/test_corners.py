@@ -2,7 +2,7 @@
 
 import pytest
 
-from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, eq, ge, in_, insert, update
+from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, eq, ge, in_, insert, is_null, update
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair, shard_of
 
@@ -65,6 +65,8 @@ COMMENT ON TABLE items IS '@shard_by list';
 CREATE TABLE remarks (id bigint PRIMARY KEY, list bigint, place integer,
     FOREIGN KEY (list, place) REFERENCES items ON UPDATE CASCADE ON DELETE SET NULL (place));
 COMMENT ON TABLE remarks IS '@shard_by id';
+CREATE TABLE ladder (id bigint PRIMARY KEY, below bigint REFERENCES ladder ON UPDATE CASCADE, name text);
+COMMENT ON TABLE ladder IS '@shard_by id';
 CREATE TABLE anchors (id bigint PRIMARY KEY, list bigint, place integer, FOREIGN KEY (list, place) REFERENCES items);
 COMMENT ON TABLE anchors IS '@shard_by id';
 
@@ -215,6 +217,15 @@ def test_numbers_are_shifted(pair: Pair, child_shard: int, count: int) -> None:
     for _ in range(3):
         pair.update("items", {"place": column("place") - 1}, where={"list": owner})
     assert {row["place"] for row in pair.rows("remarks", {"list": owner})} == set(range(-2, count - 2))
+
+
+@pytest.mark.parametrize("step", [-1, -2, 1000])
+def test_shard_keys_are_shifted(pair: Pair, step: int) -> None:
+    rungs = range(10**6, 10**6 + 9)
+    pair.insert("ladder", *[{"id": rung, "below": (10**6 + rung) // 2, "name": str(rung)} for rung in rungs])
+    pair.update("ladder", {"id": column("id") + step}, where=is_null("name", False))
+    assert {int(row["id"]) for row in pair.rows("ladder")} == {rung + step for rung in rungs}
+    pair.delete("ladder", where=is_null("name", False))
 
 
 def test_numbers_are_shifted_past_one_that_is_kept(pair: Pair, child_shard: int) -> None:

@@ -54,6 +54,41 @@ BEGIN
 END $$;
 CREATE TRIGGER count_others BEFORE INSERT ON counted FOR EACH ROW EXECUTE FUNCTION count_others();
 
+-- Triggers between a reference table and sharded ones.
+CREATE TABLE nations (code text PRIMARY KEY, towns integer DEFAULT 0);
+COMMENT ON TABLE nations IS '@reference';
+CREATE TABLE towns (id bigint PRIMARY KEY, nation text);
+COMMENT ON TABLE towns IS '@shard_by id';
+CREATE FUNCTION count_towns() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE nations SET towns = towns + 1 WHERE code = NEW.nation;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_towns AFTER INSERT ON towns FOR EACH ROW EXECUTE FUNCTION count_towns();
+CREATE TABLE holidays (day date PRIMARY KEY);
+COMMENT ON TABLE holidays IS '@reference';
+CREATE TABLE reminders (day date, who bigint NOT NULL);
+COMMENT ON TABLE reminders IS '@shard_by who';
+CREATE FUNCTION remind() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO reminders VALUES (NEW.day, 1);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER remind AFTER INSERT ON holidays FOR EACH ROW EXECUTE FUNCTION remind();
+
+-- A trigger that notes what happens to rows.
+CREATE TABLE travellers (id bigint PRIMARY KEY, name text);
+COMMENT ON TABLE travellers IS '@shard_by id';
+CREATE TABLE diary (traveller bigint NOT NULL, what text);
+COMMENT ON TABLE diary IS '@shard_by traveller';
+CREATE FUNCTION keep_diary() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO diary VALUES (coalesce(NEW.id, OLD.id), TG_OP);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER keep_diary AFTER INSERT OR UPDATE OR DELETE ON travellers
+    FOR EACH ROW EXECUTE FUNCTION keep_diary();
+
 CREATE TABLE documents (id bigint PRIMARY KEY, plain json, body jsonb DEFAULT 'null');
 COMMENT ON TABLE documents IS '@shard_by id';
 
@@ -61,7 +96,10 @@ CREATE TABLE orders (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), buyer bigint
 COMMENT ON TABLE orders IS '@shard_by buyer';
 """
 
-TABLES = ["bottoms", "lefts", "rights", "tops", "numbered", "logged", "log", "counted", "documents", "orders"]
+TABLES = [
+    *("bottoms", "lefts", "rights", "tops", "numbered", "logged", "log", "counted"),
+    *("nations", "towns", "holidays", "reminders", "travellers", "diary", "documents", "orders"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +160,27 @@ def test_triggers_see_the_rows_of_their_shard(pair: Pair) -> None:
     [by_crosskey], [by_postgres] = outcomes(pair, insert("counted", rows))
     assert [row["others"] for row in by_crosskey] == [0, 0, 0]
     assert [row["others"] for row in by_postgres] == [0, 1, 2]
+
+
+def test_a_trigger_of_a_sharded_table_cannot_write_a_reference_table(pair: Pair) -> None:
+    pair.insert("nations", {"code": "x"})
+    by_crosskey, by_postgres = outcomes(pair, insert("towns", {"id": pair.number(1), "nation": "x"}))
+    assert "is a reference table" in by_crosskey.message
+    assert isinstance(by_postgres, list)
+
+
+def test_a_trigger_of_a_reference_table_cannot_insert_into_a_sharded_one(pair: Pair) -> None:
+    by_crosskey, by_postgres = outcomes(pair, insert("holidays", {"day": "2024-12-25"}))
+    assert "a trigger that fires on all shards" in by_crosskey.message
+    assert isinstance(by_postgres, list)
+
+
+def test_a_row_that_moves_fires_the_triggers_of_delete_and_insert_too(pair: Pair) -> None:
+    old, new = pair.number(1), pair.number(2)
+    pair.insert("travellers", {"id": old})
+    outcomes(pair, update("travellers", {"id": new}, key={"id": old}))
+    assert sorted(row["what"] for row in pair.client.list("diary")) == ["DELETE", "INSERT", "INSERT", "UPDATE"]
+    assert sorted(row["what"] for row in pair.plain.rows("diary", [])) == ["INSERT", "UPDATE"]
 
 
 def test_json_objects_have_no_order(pair: Pair) -> None:

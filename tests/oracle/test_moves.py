@@ -35,6 +35,17 @@ COMMENT ON TABLE parents IS '@shard_by id';
 {_children("defaulting", "ON UPDATE SET DEFAULT")}
 {_children("waiting", "DEFERRABLE INITIALLY DEFERRED")}
 
+-- Children that go to their default's parent, and what references them.
+CREATE TABLE staying (
+    parent bigint DEFAULT {DEFAULT_PARENT} REFERENCES parents ON DELETE SET DEFAULT,
+    place bigint,
+    PRIMARY KEY (parent, place)
+);
+COMMENT ON TABLE staying IS '@shard_by parent';
+CREATE TABLE staying_notes (id bigint PRIMARY KEY, parent bigint, place bigint,
+    FOREIGN KEY (parent, place) REFERENCES staying ON UPDATE CASCADE);
+COMMENT ON TABLE staying_notes IS '@shard_by id';
+
 -- References to rows that move along: from another shard, and from beside.
 CREATE TABLE notes (id bigint PRIMARY KEY, parent bigint, place integer,
     FOREIGN KEY (parent, place) REFERENCES following_beside ON UPDATE CASCADE ON DELETE CASCADE);
@@ -163,6 +174,16 @@ def test_a_move_to_a_key_that_is_taken(pair: Pair, child_shard: int, parent: int
     pair.insert("parents", {"id": taken})
     with pytest.raises(UniqueViolation):
         pair.update("parents", {"id": taken}, key={"id": parent})
+
+
+def test_delete_set_default_of_a_shard_key(pair: Pair) -> None:
+    parents = [pair.number(shard) for shard in range(SHARDS)]
+    pair.insert("parents", *[{"id": parent, "name": "leaving"} for parent in parents])
+    pair.insert("staying", *[{"parent": parent, "place": parent} for parent in parents])
+    pair.insert("staying_notes", *[{"id": pair.number(2), "parent": parent, "place": parent} for parent in parents])
+    pair.delete("parents", where={"name": "leaving"})
+    assert len(pair.rows("staying", {"parent": DEFAULT_PARENT})) == SHARDS
+    assert len(pair.rows("staying_notes", {"parent": DEFAULT_PARENT})) == SHARDS
 
 
 @SHARDS_AFTER

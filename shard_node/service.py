@@ -59,11 +59,14 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, request_iterator: AsyncIterator[proto.ParticipateRequest], context: Context
     ) -> None:
         # Not a generator: a cancelled call leaves a generator suspended, and its transaction and locks with it.
+        request = await context.read()
+        # Only now: a router that is still writing would not be told why the stream ends.
         async with self._database.connection() as connection:
             transaction = self._transaction(connection, await self._schema_in_force(connection), alone=False)
-            while isinstance(request := await context.read(), proto.ParticipateRequest):
+            while isinstance(request, proto.ParticipateRequest):
                 self._check_shard(request.shard)
                 await context.write(await run_for_participant(transaction, request.commands))
+                request = await context.read()
 
     @override
     async def FinishPrepared(

@@ -1,5 +1,7 @@
 """What happens on a shard below its node: connections for tests, and who waits for whom."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -11,6 +13,10 @@ from tests.eventually import eventually
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'crosskey' AND wait_event_type = 'Lock'
+"""
+_OPEN = """
+SELECT state, query FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'crosskey' AND state <> 'idle'
 """
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY gid"
 
@@ -52,3 +58,17 @@ def wait_for_waiters(cluster: LocalCluster, shard: int, count: int = 1) -> None:
             return int(found)
 
         eventually(lambda: waiters() >= count, f"{count} statements wait on shard {shard}")
+
+
+def wait_until_quiet(cluster: LocalCluster, shard: int, seconds: float = 5.0) -> None:
+    """Returns once the node has no transaction open on the shard."""
+    eventually(lambda: not query(cluster, shard, _OPEN), f"shard {shard} is quiet", seconds)
+
+
+@contextmanager
+def row_locked(cluster: LocalCluster, shard: int, table: str, number: int) -> Iterator[None]:
+    """Somebody else has the row of a table with that id locked."""
+    lock = sql.SQL("SELECT FROM {} WHERE id = %s FOR UPDATE").format(sql.Identifier(table))
+    with as_superuser(cluster, shard) as connection, connection.transaction():
+        connection.execute(lock, (number,))
+        yield

@@ -18,7 +18,7 @@ from shard_node.guards import PIN_CONSTRAINT, PIN_SHARD, shard_of, slot_of
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import column_pairs, of_child
 from shard_node.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
-from shard_node.sql_names import columns_equal, json_object, table_identifier
+from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 
 MAX_FINDINGS = 100
 """Of one check; the others are only counted."""
@@ -76,9 +76,8 @@ def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
 def _referencing(key: ForeignKey) -> sql.Composed:
     """Whether a child references anything: with MATCH SIMPLE if no column is NULL, with MATCH FULL if any is not."""
     # A MATCH FULL key with some NULLs finds no parent, as it should: PostgreSQL refuses such a row.
-    glue = " OR " if key.match == "FULL" else " AND "
-    given = [sql.SQL("{} IS NOT NULL").format(identifier("c", column)) for column in key.columns]
-    return sql.SQL("({})").format(sql.SQL(glue).join(given))
+    condition = "num_nonnulls({}) > 0" if key.match == "FULL" else "num_nulls({}) = 0"
+    return sql.SQL(condition).format(column_list(key.columns, alias="c"))
 
 
 def _parent_found(plan: Plan, key: ForeignKey, target: TableName) -> sql.Composed:

@@ -245,14 +245,10 @@ def has_children(plan: Plan, key: ForeignKey) -> sql.Composed:
 
 def _can_have_parent(pairs: Sequence[ColumnPair], alias: str) -> sql.Composed:
     """Whether a child's reference, under the parent's names, is complete and fits in the parent's columns."""
-    conditions: list[sql.Composable] = []
-    for pair in pairs:
-        value = identifier(alias, pair.parent.name)
-        conditions.append(sql.SQL("{} IS NOT NULL").format(value))
-        fits = could_be_parents(pair, value)
-        if fits is not None:
-            conditions.append(fits)
-    return sql.SQL(" AND ").join(conditions)
+    # IS NOT NULL would also look at the fields of composite values.
+    complete = sql.SQL("num_nulls({}) = 0").format(column_list([pair.parent.name for pair in pairs], alias=alias))
+    fits = [could_be_parents(pair, identifier(alias, pair.parent.name)) for pair in pairs]
+    return sql.SQL(" AND ").join([complete, *(condition for condition in fits if condition is not None)])
 
 
 def _note_misplaced(table: Table, shard_key: Column, shard: int, shards: int) -> sql.Composed:

@@ -58,6 +58,19 @@ CREATE TABLE "row" (
     s text
 );
 COMMENT ON TABLE "row" IS '@shard_by row';
+-- Key columns with the names that functions of ours use.
+CREATE TABLE "new" (
+    "k" bigint, "old" integer, "new" integer, found text,
+    PRIMARY KEY ("k", "new"),
+    UNIQUE ("old", "k", "new")
+);
+COMMENT ON TABLE "new" IS '@shard_by k';
+CREATE TABLE "old" (
+    s bigint PRIMARY KEY, "c" bigint, "n" integer, place integer,
+    FOREIGN KEY ("c", "n") REFERENCES "new" ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (place, "c", "n") REFERENCES "new" ("old", "k", "new") ON UPDATE CASCADE
+);
+COMMENT ON TABLE "old" IS '@shard_by s';
 CREATE TABLE {LONG} ({LONG} bigint PRIMARY KEY, up bigint CONSTRAINT {LONG} REFERENCES {LONG} ON DELETE CASCADE);
 COMMENT ON TABLE {LONG} IS '@shard_by {LONG}';
 CREATE TABLE {LONG[:-1]}y (id bigint PRIMARY KEY, up bigint REFERENCES {LONG} ON DELETE SET NULL);
@@ -197,6 +210,20 @@ def test_names_that_are_words_of_sql_and_of_crosskey(pair: Pair, child_shard: in
         pair.delete("Other %s.100%", key={'a"b': parent})
     pair.update("row", {"old": None, "select": None}, where={"new": 2, "select": parent})
     pair.delete("Other %s.100%", where={"%s": "%s"})
+
+
+def test_key_columns_with_names_of_crosskey(pair: Pair, child_shard: int) -> None:
+    parent, child = pair.number(PARENT_SHARD), pair.number(child_shard)
+    pair.insert("new", {"k": parent, "old": 1, "new": 2})
+    pair.insert("old", {"s": child, "c": parent, "n": 2})
+    pair.insert("old", {"s": pair.number(child_shard), "c": parent, "n": 2, "place": 1})
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("old", {"s": pair.number(1), "c": parent, "n": 2, "place": 3})
+    pair.update("new", {"new": 5}, where={"k": parent})
+    pair.update("new", {"old": 7}, where={"k": parent})
+    assert pair.rows("old", {"s": child}) == [{"s": str(child), "c": str(parent), "n": 5, "place": None}]
+    pair.delete("new", where={"k": parent})
+    assert pair.rows("old", {"c": parent}) == []
 
 
 def test_long_names_that_differ_at_the_end(pair: Pair, child_shard: int) -> None:

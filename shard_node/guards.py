@@ -37,6 +37,9 @@ _DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
 _REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
 _PINS_MOVED = shard_node_pb2.Effect.KIND_PINS_MOVED
 
+_ARRIVALS = {"INSERT": "NEW TABLE AS new_rows", "UPDATE": "NEW TABLE AS new_rows OLD TABLE AS old_rows"}
+"""How rows come, or come to reference others, and what a trigger sees of it."""
+
 _SLOT_ARGUMENT_TYPES = {"int2": "bigint", "int4": "bigint", "int8": "bigint", "uuid": "uuid"}
 
 
@@ -173,12 +176,12 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     if table.shard_key is not None:
         arrivals.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
     if arrivals:
-        yield _trigger_function("arrived", name, arrivals)
-        for event in ("INSERT", "UPDATE"):
-            yield _statement_trigger("arrived", name, event, "NEW TABLE AS new_rows")
+        for event, transition in _ARRIVALS.items():
+            holds = [_hold_shadows(plan, key, event) for key in outgoing]
+            yield from _statement_trigger("arrived", name, event, transition, [*holds, *arrivals])
     if incoming:
-        yield _trigger_function("departed", name, [_note_departed(table, key, shards) for key in incoming])
-        yield _statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows")
+        departures = [_note_departed(table, key, shards) for key in incoming]
+        yield from _statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
     if table.placement == "reference" and shards > 1:
         yield reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
@@ -186,16 +189,41 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
 
 
+def _hold_shadows(plan: Plan, key: KeyPlan, event: str) -> sql.Composed:
+    """Locks the shadows that new or changed children rely on, until their foreign key is checked and does so itself.
+
+    They may have had no child before, and be dropped as unused meanwhile. One that an updated row referenced already
+    cannot be, and is left alone.
+    """
+    referenced = plan.referenced_key(key.referenced_key or "")
+    pairs = column_pairs(plan, key.foreign_key)
+    references = _references(pairs, "new_rows")
+    if event == "UPDATE":
+        references = sql.SQL("{} EXCEPT {}").format(references, _references(pairs, "old_rows"))
+    return sql.SQL(
+        "PERFORM FROM {shadow} s JOIN ({references}) k ON {same} ORDER BY {columns} FOR KEY SHARE OF s;"
+    ).format(
+        shadow=table_identifier(referenced.shadow),
+        references=references,
+        same=columns_equal(referenced.columns, "s", "k"),
+        columns=column_list(referenced.columns, alias="s"),
+    )
+
+
 def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
     """Notes the parents of new or changed children that have no shadow here."""
-    foreign_key = key.foreign_key
     referenced = plan.referenced_key(key.referenced_key or "")
-    pairs = column_pairs(plan, foreign_key)
+    pairs = column_pairs(plan, key.foreign_key)
+    wanted = sql.SQL("({})").format(_references(pairs, "new_rows"))
+    return _note_unshadowed(plan, referenced, shards, wanted, _can_have_parent(pairs, "k"))
+
+
+def _references(pairs: Sequence[ColumnPair], rows: str) -> sql.Composed:
+    """What children reference, each once, under the parent's names."""
     values = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(of_child(pair, "n"), identifier(pair.parent.name)) for pair in pairs
     )
-    wanted = sql.SQL("(SELECT DISTINCT {values} FROM new_rows n)").format(values=values)
-    return _note_unshadowed(plan, referenced, shards, wanted, _can_have_parent(pairs, "k"))
+    return sql.SQL("SELECT DISTINCT {} FROM {} n").format(values, identifier(rows))
 
 
 def _note_unshadowed(
@@ -227,11 +255,9 @@ def _shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iter
         ("UPDATE", [key for key in keys if key.on_update == "NO ACTION"]),
     ):
         if waiting:
-            purpose = f"left_by_{event.lower()}"
             condition = sql.SQL(" OR ").join(has_children(plan, key) for key in waiting)
             note = _note_unshadowed(plan, referenced, shards, sql.SQL("old_rows"), condition)
-            yield _trigger_function(purpose, referenced.shadow, [note])
-            yield _statement_trigger(purpose, referenced.shadow, event, "OLD TABLE AS old_rows")
+            yield from _statement_trigger("left_by", referenced.shadow, event, "OLD TABLE AS old_rows", [note])
 
 
 def has_children(plan: Plan, key: ForeignKey) -> sql.Composed:
@@ -330,17 +356,22 @@ def _trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composa
     )
 
 
-def _statement_trigger(purpose: str, table: TableName, event: str, transition: str) -> sql.Composed:
-    return sql.SQL(
+def _statement_trigger(
+    purpose: str, table: TableName, event: str, transition: str, body: Sequence[sql.Composable]
+) -> Iterable[sql.Composed]:
+    """A trigger with a function of its own."""
+    name = f"{purpose}_{event.lower()}"
+    yield _trigger_function(name, table, body)
+    yield sql.SQL(
         "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition}"
         " FOR EACH STATEMENT WHEN ({coordinated}) EXECUTE FUNCTION {function}()"
     ).format(
-        name=identifier(f"crosskey_{purpose}_{event.lower()}"),
+        name=identifier(f"crosskey_{name}"),
         event=sql.SQL(event),
         table=table_identifier(table),
         transition=sql.SQL(transition),
         coordinated=sql.SQL(COORDINATED),
-        function=function_identifier(purpose, table),
+        function=function_identifier(name, table),
     )
 
 

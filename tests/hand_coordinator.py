@@ -113,11 +113,20 @@ def insert(table: str, *rows: Key) -> proto.Command:
     return proto.Command(run=proto.RunStatement(table=f"public.{table}", insert=statement))
 
 
+def update(table: str, values: Key, **key: object) -> proto.Command:
+    """Changes the rows with these values."""
+    statement = proto.UpdateRows(where=_where(key), columns=list(values), set_json=msgspec.json.encode(values))
+    return proto.Command(run=proto.RunStatement(table=f"public.{table}", update=statement))
+
+
 def delete(table: str, **key: object) -> proto.Command:
     """Deletes the rows with these values."""
-    where = [proto.Condition(column=name, value_json=msgspec.json.encode(value)) for name, value in key.items()]
-    statement = proto.DeleteRows(where=where)
+    statement = proto.DeleteRows(where=_where(key))
     return proto.Command(run=proto.RunStatement(table=f"public.{table}", delete=statement))
+
+
+def _where(key: Key) -> list[proto.Condition]:
+    return [proto.Condition(column=name, value_json=msgspec.json.encode(value)) for name, value in key.items()]
 
 
 def pin(referenced_key: str, for_shard: int, *keys: Key) -> proto.Command:

@@ -7,7 +7,7 @@ import pytest
 
 from crosskey import errors, requests
 from tests.eventually import eventually
-from tests.hand_coordinator import CHECK, add_shadows, commit, delete, effects_by_shard, insert, pin, prepare
+from tests.hand_coordinator import CHECK, add_shadows, commit, delete, effects_by_shard, insert, pin, prepare, update
 from tests.hot_keys.families import DEFAULT_PARENT, Family
 from tests.rules.setting import CASCADE, NO_ACTION, RESTRICT, SET_DEFAULT, SET_NULL, Setting
 from tests.shard_sql import as_node, as_superuser, query, wait_for_waiters
@@ -142,6 +142,25 @@ def test_a_delete_is_refused_where_the_default_parent_does_not_exist(setting: Se
     setting.client.insert(SET_DEFAULT.parents, {"id": DEFAULT_PARENT})
     stored = setting.client.get(SET_DEFAULT.children, place=child["place"], id=child["id"])
     assert stored["parent"] == str(parent)
+
+
+@pytest.mark.parametrize("updated", [False, True])
+def test_a_shadow_is_held_from_the_statement_that_relies_on_it_to_the_check(
+    setting: Setting, background: ThreadPoolExecutor, updated: bool
+) -> None:
+    parent = setting.parent_on(0)
+    child = setting.child_on(1, parent)
+    setting.client.update(CASCADE.children, {"parent": None}, key={"place": child["place"], "id": child["id"]})
+    assert setting.shadowed_on(parent) == {1}
+    change = update(CASCADE.children, {"parent": parent}, id=child["id"])
+    with setting.hand.participate(1) as participant:
+        participant.run(change if updated else insert(CASCADE.children, setting.child(1, parent)))
+        dropping = background.submit(setting.client.drop_unused_shadows)
+        wait_for_waiters(setting.cluster, 1)
+        participant.run(CHECK, commit())
+    dropping.result()
+    assert setting.shadowed_on(parent) == {1}
+    assert setting.children_of(parent) == 1
 
 
 def test_everybody_else_waits_for_a_prepared_pin(setting: Setting, background: ThreadPoolExecutor) -> None:

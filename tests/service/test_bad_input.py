@@ -468,7 +468,7 @@ REFUSED_SCHEMAS = {
 @pytest.fixture(scope="module")
 def empty_cluster(fresh_cluster: FreshClusters) -> LocalCluster:
     """A cluster that no schema is in force on."""
-    return fresh_cluster(shards=2)
+    return fresh_cluster(shards=1)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.interleaving import Case, Comparison
 from bench.node_calls import NodeCalls
-from bench.summary import Slice, Spread, latency_ms, meets, ratio, rows_per_second
+from bench.summary import Slice, Spread, Verdict, latency_ms, ratio, rows_per_second, verdict
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class ContenderResult:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """How many times the baseline's time or rate the subject took or gave. `met` is None if there is no aim."""
+    """How many times the baseline's time or rate the subject took or gave. `verdict` is None if there is no aim."""
 
     comparison: Comparison
     ratio: Spread
-    met: bool | None
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,4 @@ def evaluated(case: Case, slices: Mapping[str, Sequence[Slice]]) -> CaseResult:
 
 def _compared(comparison: Comparison, slices: Mapping[str, Sequence[Slice]]) -> ComparisonResult:
     times = ratio(slices[comparison.subject], slices[comparison.baseline], comparison.measure)
-    has_aim = comparison.at_most is not None or comparison.at_least is not None
-    met = meets(times.median, comparison.at_most, comparison.at_least) if has_aim else None
-    return ComparisonResult(comparison, times, met)
+    return ComparisonResult(comparison, times, verdict(times, comparison.at_most, comparison.at_least))

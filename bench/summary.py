@@ -74,8 +74,8 @@ def ratio(subject: Sequence[Slice], baseline: Sequence[Slice], measure: Literal[
 def verdict(ratio: Spread, at_most: float | None, at_least: float | None) -> Verdict | None:
     """Whether a ratio is within its bound, of which there may be one; None if there is none.
 
-    Unclear if the bound lies between the quartiles. Of some two dozen rounds, these are about as far apart as the limits
-    between which the true median lies with 95 % confidence.
+    Unclear if the bound lies between the quartiles. Of some two dozen rounds, these are about as far apart as the
+    limits between which the true median lies with 95 % confidence.
     """
     if at_most is not None:
         return _verdict(within=ratio.high <= at_most, beyond=ratio.low > at_most)

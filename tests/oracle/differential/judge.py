@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import psycopg
-from psycopg import sql
 
 from crosskey import Client
 from crosskey.requests import Statement, Write
 from crosskey_cli.cluster import LocalCluster
 from tests.oracle import outcome as single
+from tests.oracle.differential.obstacles import take_away
 from tests.oracle.nested import Outcome, run_all, transact
 from tests.oracle.outcome import Refusal, refusal_by_postgres
 from tests.oracle.pair import DisagreementError, Pair
@@ -72,14 +72,13 @@ class Judge(Pair):
         return False
 
     def _outcome_without(self, taken: Sequence[Refusal], statements: Sequence[Statement], place: str) -> Outcome:
-        """What PostgreSQL would say if the constraints of some refusals were gone; nothing is changed."""
+        """What PostgreSQL would say if it did not look for what it refused; nothing is changed."""
         connection = self.plain.connection
         places: list[str] = []
         try:
             with connection.transaction(force_rollback=True):
                 for refusal in taken:
-                    table, constraint = sql.Identifier(refusal.table), sql.Identifier(refusal.constraint)
-                    connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, constraint))
+                    take_away(connection, refusal)
                 outcome = run_all(self, statements, places)
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 return outcome

@@ -1,0 +1,34 @@
+"""Taking away what PostgreSQL met first, to see what it would have met next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tests.oracle.outcome import Refusal
+
+# A foreign key is looked at from two ends, by triggers on the child (RI_FKey_check_...) and on the parent.
+_CHECKING_TRIGGERS = """
+SELECT t.tgrelid::regclass::text, t.tgname
+FROM pg_trigger t
+JOIN pg_constraint c ON c.oid = t.tgconstraint
+JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE c.conname = %s AND p.proname LIKE ANY (%s)
+"""
+_ON_CHILD = ["RI_FKey_check_%"]
+_ON_PARENT = ["RI_FKey_noaction_%", "RI_FKey_restrict_%"]
+
+
+def take_away(connection: psycopg.Connection[Any], refusal: Refusal) -> None:
+    """Lets the constraint no longer refuse that, in the transaction that is open."""
+    if refusal.sqlstate not in ("23503", "23001"):
+        table, constraint = sql.Identifier(refusal.table), sql.Identifier(refusal.constraint)
+        connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, constraint))
+        return
+    functions = _ON_CHILD if refusal.message.startswith("insert or update") else _ON_PARENT
+    for table_name, trigger in connection.execute(_CHECKING_TRIGGERS, (refusal.constraint, functions)).fetchall():
+        connection.execute(
+            sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(sql.Identifier(table_name), sql.Identifier(trigger))
+        )

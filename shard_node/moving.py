@@ -7,6 +7,7 @@ action, and to put them in on their new shard.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -26,11 +27,12 @@ from shard_node.sql_names import column_list, table_identifier, typed_columns
 
 
 class MovedRows(msgspec.Struct, frozen=True):
-    """Rows taken out, as a JSON array, and the shard where they belong."""
+    """Rows taken out, as a JSON array, with their number and the shard where they belong."""
 
     table: str
     shard: int
     rows: str
+    count: int
 
 
 async def take_out(
@@ -38,23 +40,42 @@ async def take_out(
 ) -> list[MovedRows]:
     """Takes out all rows with the given shard keys: JSON arrays of them, by table as `schema.name`.
 
-    All are read before any is deleted, so it does not matter if a foreign key's action takes one along: whatever
-    references a row by a local key moves with it.
+    A table's rows are read when nothing references them any more, and deleted at once: neither a foreign key's action
+    nor a trigger can change them in between. What triggers write meanwhile is noted as misplaced in its turn. Parents
+    are answered before their children, so that triggers find them as they leave them: one that counts a parent's
+    children counts down here and up again there.
     """
-    moved = []
+    moved: list[MovedRows] = []
     keys = {table: f"[{','.join(array[1:-1] for array in arrays)}]" for table, arrays in misplaced.items()}
-    for table, shard_keys in keys.items():
-        cursor = await connection.execute(_read_text(schema.placed_table(table), shards), (shard_keys,))
-        moved += [MovedRows(table, *row) for row in await cursor.fetchall()]
     await connection.execute(b"SET LOCAL crosskey.relocating = 'on'", prepare=False)
-    for table in _children_first(schema, keys):
-        await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
-    for table, shard_keys in keys.items():
-        cursor = await connection.execute(_read_text(schema.placed_table(table), shards), (shard_keys,))
-        if await cursor.fetchall():
-            raise kept_from_moving(table, "DELETE")
+    for tables in _children_first(schema, keys):
+        moved[:0] = await _take_out_of(connection, schema, {table: keys[table] for table in tables}, shards)
     await connection.execute(b"SET LOCAL crosskey.relocating = 'off'", prepare=False)
     return moved
+
+
+async def _take_out_of(
+    connection: Connection, schema: ShardSchema, keys: Mapping[str, str], shards: int
+) -> list[MovedRows]:
+    """Takes rows out of one table, or of several that reference each other in a circle.
+
+    In a circle, the action of a foreign key may take rows along or change them; but all have been read by then.
+    """
+    moved = [row for table in keys for row in await _read(connection, schema, table, keys[table], shards)]
+    there: Counter[str] = Counter()
+    for rows in moved:
+        there[rows.table] += rows.count
+    for table in keys:
+        cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
+        taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
+        if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):
+            raise kept_from_moving(table, "DELETE")
+    return moved
+
+
+async def _read(connection: Connection, schema: ShardSchema, table: str, keys: str, shards: int) -> list[MovedRows]:
+    cursor = await connection.execute(_read_text(schema.placed_table(table), shards), (keys,))
+    return [MovedRows(table, *row) for row in await cursor.fetchall()]
 
 
 def kept_from_moving(table: str, event: str) -> errors.NotSupported:
@@ -72,19 +93,28 @@ def placement(table: Table, rows_json: bytes) -> proto.InsertRows:
     return proto.InsertRows(columns=columns, rows_json=rows_json, overriding_system_value=True)
 
 
-def _children_first(schema: ShardSchema, tables: Iterable[str]) -> list[str]:
-    """The tables so that one that references another comes first; RESTRICT would refuse otherwise."""
+def _children_first(schema: ShardSchema, tables: Iterable[str]) -> list[list[str]]:
+    """The tables so that one that references another comes first; those that do so in a circle come together.
+
+    In another order, ON DELETE actions would be carried out on children that are still there, or RESTRICT would refuse.
+    """
     remaining = list(tables)
-    ordered: list[str] = []
-    parents = schema.local_parents
+    ordered: list[list[str]] = []
     while remaining:
-        # In a cycle there is no such order; then any table will do.
-        unreferenced = [
-            table for table in remaining if not any(table in parents[other] for other in remaining if other != table)
-        ]
-        ordered += unreferenced or remaining[:1]
-        remaining = [table for table in remaining if table not in ordered]
+        # Of a table with the fewest descendants, each descendant has it as a descendant too.
+        descendants = [_descendants(schema, table, remaining) for table in remaining]
+        ordered.append(min(descendants, key=len))
+        remaining = [table for table in remaining if table not in ordered[-1]]
     return ordered
+
+
+def _descendants(schema: ShardSchema, table: str, among: Sequence[str]) -> list[str]:
+    """The table, those that reference it by local keys, those that reference these, and so on."""
+    found = [table]
+    # Grows while it is walked.
+    for parent in found:
+        found += [child for child in among if parent in schema.local_parents[child] and child not in found]
+    return found
 
 
 @lru_cache
@@ -92,7 +122,7 @@ def _read_text(plan: TablePlan, shards: int) -> bytes:
     table, shard_key = plan.table, plan.shard_key_column
     return (
         sql.SQL(
-            "SELECT {shard}, json_agg({row})::text FROM {table} moving"
+            "SELECT {shard}, json_agg({row})::text, count(*) FROM {table} moving"
             " WHERE {column} IN (SELECT {column} FROM json_to_recordset(%s) AS given({typed})) GROUP BY 1"
         )
         .format(

@@ -54,6 +54,22 @@ CREATE TABLE marks (parent bigint NOT NULL, place integer, mark text,
     FOREIGN KEY (parent, place) REFERENCES following_beside ON UPDATE CASCADE ON DELETE SET NULL (place));
 COMMENT ON TABLE marks IS '@shard_by parent';
 
+-- Rows that count those that live beside them.
+CREATE TABLE threads (id bigint PRIMARY KEY, replies integer NOT NULL DEFAULT 0);
+COMMENT ON TABLE threads IS '@shard_by id';
+CREATE TABLE replies (thread bigint REFERENCES threads ON UPDATE CASCADE, place integer, PRIMARY KEY (thread, place));
+COMMENT ON TABLE replies IS '@shard_by thread';
+CREATE FUNCTION count_replies() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        UPDATE threads SET replies = replies + 1 WHERE id = NEW.thread;
+    ELSE
+        UPDATE threads SET replies = replies - 1 WHERE id = OLD.thread;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_replies AFTER INSERT OR DELETE ON replies FOR EACH ROW EXECUTE FUNCTION count_replies();
+
 CREATE TABLE people (id bigint PRIMARY KEY, boss bigint REFERENCES people ON UPDATE CASCADE ON DELETE SET NULL);
 COMMENT ON TABLE people IS '@shard_by id';
 """
@@ -89,6 +105,15 @@ def test_a_row_without_children_moves(pair: Pair, parent: int, new_shard: int) -
     child_of(pair, "pinning", 1, new)
     with pytest.raises(ForeignKeyViolation):
         child_of(pair, "pinning", 1, parent)
+
+
+@SHARDS_AFTER
+def test_a_row_moves_with_what_its_triggers_count(pair: Pair, new_shard: int) -> None:
+    old, new = pair.number(PARENT_SHARD), pair.number(new_shard)
+    pair.insert("threads", {"id": old})
+    pair.insert("replies", *({"thread": old, "place": place} for place in range(3)))
+    pair.update("threads", {"id": new}, key={"id": old})
+    assert pair.rows("threads", {"id": new}) == [{"id": str(new), "replies": 3}]
 
 
 @SHARDS_AFTER

@@ -14,6 +14,9 @@ DATA ?= .crosskey
 SECONDS ?= 60
 SOAK_SECONDS ?= 60
 
+# Tests start many servers, which should not compile the same modules each time.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install lock generate format lint test test-pg15 soak-differential soak-races soak-crashes up demo bench clean
 
@@ -65,7 +68,7 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 
 # These restart PostgreSQL under everyone who shares it, so they run by themselves.
 RESTARTING := tests/crashes/test_servers_die.py tests/service/test_operations.py
-IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile $(addprefix --ignore=,$(RESTARTING))
+IN_TWO_PROCESSES := --numprocesses=2 --dist=loadgroup $(addprefix --ignore=,$(RESTARTING))
 
 test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
 	$(BIN)/pytest $(IN_TWO_PROCESSES)

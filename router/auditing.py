@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from functools import partial
+from typing import Any
 
+from catalog.plan import ReferencedKey
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from router.call_context import current_call_context
@@ -35,12 +39,21 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
     async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
         yield finding
     for referenced in view.plan.referenced_keys:
-        for child_shard in view.all_shards:
-            for parent_shard in view.all_shards:
-                async for finding in compare_guards(
-                    nodes, referenced, child_shard=child_shard, parent_shard=parent_shard
-                ):
-                    yield finding
+        for findings in await asyncio.gather(*_compare_all_guards(view, nodes, referenced)):
+            for finding in findings:
+                yield finding
+
+
+def _compare_all_guards(
+    view: SchemaView, nodes: Nodes, referenced: ReferencedKey
+) -> Iterator[Coroutine[Any, Any, list[AuditResponse]]]:
+    """The comparisons of all pairs of shards; what each finds is bounded."""
+    for child_shard, parent_shard in itertools.product(view.all_shards, repeat=2):
+        yield _collected(compare_guards(nodes, referenced, child_shard=child_shard, parent_shard=parent_shard))
+
+
+async def _collected(findings: AsyncIterator[AuditResponse]) -> list[AuditResponse]:
+    return [finding async for finding in findings]
 
 
 async def _look_at_references(view: SchemaView, nodes: Nodes) -> Digests:

@@ -74,9 +74,18 @@ class ChildProcess:
 
     def stop(self, grace_seconds: float, with_signal: signal.Signals = signal.SIGTERM) -> None:
         """Ask the process to end, and kill it if it still runs after `grace_seconds`."""
+        self.send_signal(with_signal)
+        self.wait_or_kill(grace_seconds)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def wait_or_kill(self, grace_seconds: float) -> None:
+        """Wait until the process has ended, and kill it if it still runs after `grace_seconds`."""
         if self._process is None:
             return
-        self._process.send_signal(with_signal)
         try:
             self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
@@ -95,9 +104,11 @@ class ChildProcess:
 
 
 def stop_processes(processes: Sequence[ChildProcess], grace_seconds: float) -> None:
-    """Stop processes side by side: ask all, then wait for each until the grace is over."""
+    """Stop processes side by side: ask all, then wait for each until the grace is over.
+
+    Each is asked once: a second signal would end one that has drained and is about to exit.
+    """
     for process in processes:
-        if process.running:
-            os.kill(process.pid, signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
     for process in processes:
-        process.stop(grace_seconds)
+        process.wait_or_kill(grace_seconds)

@@ -35,17 +35,17 @@ class SharedPairs:
 
     def open(self, module: str) -> Pair:
         """Return the pair for a module of tests.oracle, with the schemas of its family and perhaps rows of it."""
-        family = _family(module)
-        if family not in self._open:
+        modules = family(module)
+        if modules not in self._open:
             lifetime = ExitStack()
-            self._open[family] = (self._start(family, lifetime), lifetime)
-        return self._open[family][0]
+            self._open[modules] = (self._start(modules, lifetime), lifetime)
+        return self._open[modules][0]
 
     def close_unless_needed(self, module: str, later: Iterable[str]) -> None:
         """Stop the module's pair if no later module needs it; by then the cluster must be in perfect order."""
-        family = _family(module)
-        if set(family).isdisjoint(later):
-            pair, lifetime = self._open.pop(family)
+        modules = family(module)
+        if set(modules).isdisjoint(later):
+            pair, lifetime = self._open.pop(modules)
             with lifetime:
                 pair.check_health()
 
@@ -54,13 +54,14 @@ class SharedPairs:
         for _, lifetime in self._open.values():
             lifetime.close()
 
-    def _start(self, family: Sequence[str], lifetime: ExitStack) -> Pair:
-        schema = "\n".join(import_module(f"tests.oracle.{module}").SCHEMA for module in family)
+    def _start(self, modules: Sequence[str], lifetime: ExitStack) -> Pair:
+        schema = "\n".join(import_module(f"tests.oracle.{module}").SCHEMA for module in modules)
         name = f"plain_{next(_numbers)}"
         cluster = FreshClusters(self._servers, self._folder / name, lifetime)(schema, shards=SHARDS)
         plain = lifetime.enter_context(plain_postgres(self._servers[0].dsn(), name, schema))
         return Pair(cluster, lifetime.enter_context(Client(cluster.address)), plain, lifetime)
 
 
-def _family(module: str) -> Sequence[str]:
-    return next((family for family in FAMILIES if module in family), (module,))
+def family(module: str) -> Sequence[str]:
+    """Return the modules that share a pair with this one, itself included."""
+    return next((modules for modules in FAMILIES if module in modules), (module,))

@@ -20,7 +20,7 @@ from tests.oracle.differential.shapes import ACTIONS, SHAPES, TIMINGS, FamilyMak
 from tests.oracle.differential.stage import Stage
 
 SEED = 1
-SECONDS = 20.0
+SECONDS = 12.0
 FAMILIES_OF_SCHEMA = 18
 
 _maker = FamilyMaker(Random(SEED))

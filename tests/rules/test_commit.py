@@ -21,6 +21,7 @@ TOO_OLD_MS = 3_600_000
 _SYNCHRONOUS = """
 SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE 'COMMIT PREPARED%%'
 """
+_HELD_UP = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%%held_up'"
 _NOTE_DECISIONS = """
 CREATE TABLE decided_with (gid text, synchronous_commit text);
 CREATE FUNCTION note_decision() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -157,6 +158,8 @@ def test_a_finisher_is_told_when_another_one_is_at_work(
     with as_superuser(setting.cluster, 0) as server:
         _wait_for_standby(server, "nobody")
         try:
+            # Commits wait once the checkpointer has read the configuration, which nobody else can tell.
+            _commit_until_one_waits(setting, background)
             first = background.submit(reference.finish)
             eventually(lambda: query(setting.cluster, 0, _SYNCHRONOUS) == [(1,)], "the first finisher is at work")
             with pytest.raises(errors.Conflict, match="being finished by someone else"):
@@ -171,6 +174,20 @@ def _wait_for_standby(server: psycopg.Connection, standby: str) -> None:
     server.execute("SELECT pg_reload_conf()")
     setting_text = "SELECT current_setting('synchronous_standby_names')"
     eventually(lambda: server.execute(setting_text).fetchone() == (standby,), "the configuration is reloaded")
+
+
+def _commit_until_one_waits(setting: Setting, background: ThreadPoolExecutor) -> None:
+    def commit() -> None:
+        with as_superuser(setting.cluster, 0) as connection:
+            connection.execute("SELECT pg_logical_emit_message(true, 'probe', '') AS held_up")
+
+    def one_waits() -> bool:
+        if probes[-1].done():
+            probes.append(background.submit(commit))
+        return query(setting.cluster, 0, _HELD_UP) == [(1,)]
+
+    probes = [background.submit(commit)]
+    eventually(one_waits, "a commit is held up")
 
 
 def test_a_decision_is_flushed_even_if_the_user_commits_in_haste(setting: Setting) -> None:

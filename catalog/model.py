@@ -66,6 +66,7 @@ class UniqueKey(msgspec.Struct, frozen=True):
     plain: bool = True
     nulls_not_distinct: bool = False
     deferrable: bool = False
+    initially_deferred: bool = False
 
 
 class Exclusion(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Names of shadow and pin tables: deterministic, distinct, and short enough for PostgreSQL."""
+"""Names of shadow, pin and claim tables: deterministic, distinct, and short enough for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def name_tables(
     return names
 
 
+def name_claims(keys: Iterable[tuple[TableName, str]]) -> dict[tuple[TableName, str], TableName]:
+    """The table with the claims of each unique key (table and constraint), given in a stable order."""
+    taken: set[TableName] = set()
+    return {(table, constraint): _take_first_free(taken, partial(_claims, table)) for table, constraint in keys}
+
+
 def shorten(name: str) -> str:
     """The name itself if PostgreSQL takes it whole, else its start and a hash of all of it."""
     encoded = name.encode()
@@ -46,6 +52,11 @@ def _shadow(parent: TableName, number: int) -> TableName:
 
 def _pin(parent: TableName, columns: tuple[str, ...], number: int) -> TableName:
     return TableName("crosskey", shorten("_".join(("pin", parent.schema, parent.name, *columns)) + _suffix(number)))
+
+
+def _claims(table: TableName, number: int) -> TableName:
+    # As for shadows, so that PostgreSQL's messages name the user's table.
+    return TableName(shorten(f"crosskey_claim_{table.schema}{_suffix(number)}"), table.name)
 
 
 def _suffix(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from catalog.claim_rules import refuse_claims
 from catalog.model import Column, Table
 from catalog.plan import TablePlan
 from catalog.refusals import Refusal, refuse_table
@@ -75,7 +76,7 @@ def _place_sharded(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> Tab
         why = f'@shard_by takes one column of the table, and there is no column "{tag.argument}"'
         return (*refusals, refuse_table(table, why, column=tag.argument))
     plan = TablePlan(table, "sharded", column.name, _slot_column(table, column))
-    refusals += tuple(_refuse_shard_key(table, column)) + tuple(_refuse_unique_keys(plan))
+    refusals += tuple(_refuse_shard_key(table, column)) + tuple(refuse_claims(plan)) + tuple(_refuse_exclusions(plan))
     return refusals or plan
 
 
@@ -110,23 +111,11 @@ def _shard_key_faults(column: Column) -> Iterator[str]:
         )
 
 
-def _refuse_unique_keys(plan: TablePlan) -> Iterator[Refusal]:
+def _refuse_exclusions(plan: TablePlan) -> Iterator[Refusal]:
     table = plan.table
-    for key in table.unique_keys:
-        if not set(key.columns) & set(plan.locators):
-            kind = "PRIMARY KEY" if key.primary else "UNIQUE constraint" if key.constraint else "unique index"
-            yield refuse_table(table, _why_not_unique(plan, f'{kind} "{key.name}"'), constraint=key.name)
     for exclusion in table.exclusions:
         if not set(exclusion.equal_columns) & set(plan.locators):
             name = f'EXCLUDE constraint "{exclusion.name}"'
             advice = f"compare {plan.shard_key} with = in it"
             why = f"{name} could not see rows on other shards; {advice}, or make the table @reference"
             yield refuse_table(table, why, constraint=exclusion.name)
-
-
-def _why_not_unique(plan: TablePlan, name: str) -> str:
-    locators = " or ".join(f'"{locator}"' for locator in plan.locators)
-    return (
-        f"{name} holds no column that places a row ({locators}), so equal rows on two shards would go unseen; "
-        f'add "{plan.shard_key}" to it, or make the table @reference'
-    )

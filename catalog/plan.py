@@ -53,6 +53,24 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     pin: TableName
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """A unique key that holds no locator, made global by claims: one row a value, on the shard of the value's slot.
+
+    `id` names it in RPCs. The slot of a value is told by its `placing` columns, whose equal values have equal text.
+    `claims` is the table of claims on each shard: it has the user's own table's name, in a schema of its own, and in it
+    a constraint of the user's constraint's name, so that PostgreSQL's messages name these.
+    """
+
+    id: str
+    table: TableName
+    constraint: str
+    columns: tuple[str, ...]
+    placing: tuple[str, ...]
+    claims: TableName
+    nulls_not_distinct: bool = False
+    initially_deferred: bool = False
+
+
 class KeyPlan(msgspec.Struct, frozen=True):
     """How a foreign key is enforced; `referenced_key` is a ReferencedKey.id for a cross-shard key, else None.
 
@@ -73,6 +91,7 @@ class Plan(msgspec.Struct, frozen=True):
     tables: tuple[TablePlan, ...]
     keys: tuple[KeyPlan, ...]
     referenced_keys: tuple[ReferencedKey, ...]
+    claims: tuple[Claim, ...] = ()
 
     def table(self, name: TableName) -> TablePlan | None:
         """The plan of that table."""

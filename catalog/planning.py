@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from catalog.claim_rules import plan_claims
 from catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from catalog.model import Database, ForeignKey, TableName
 from catalog.naming import name_tables
@@ -29,7 +30,12 @@ def plan_schema(database: Database) -> Plan:
     refusals += key_refusals
     if refusals:
         raise SchemaRefused(tuple(refusals))
-    return Plan(tuple(sorted(tables.values(), key=_table_name)), keys, _referenced_keys(keys, tables))
+    return Plan(
+        tuple(sorted(tables.values(), key=_table_name)),
+        keys,
+        _referenced_keys(keys, tables),
+        plan_claims(tables.values()),
+    )
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:

@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -29,6 +30,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "text": "text",
     "varchar": "text",
 }
+
+_BETWEEN_VALUES: Final = "\x1f"
+"""What separates texts that are hashed together. That others then have the same hash does no harm."""
 
 _SLOT_MASK: Final = SLOTS - 1
 _INTEGER_TYPES: Final = {"int2": ("smallint", 16), "int4": ("integer", 32), "int8": ("bigint", 64)}
@@ -58,6 +62,18 @@ def slot_of_value(base_type: str, value: object, max_length: int | None = None) 
     """The slot of a JSON value for a column of that type. Raises ValueError as canonical_text does."""
     text = canonical_text(base_type, value, max_length)
     return slot_of_uuid(uuid.UUID(text)) if base_type == "uuid" else slot_of_text(text)
+
+
+def slot_of_values(values: Sequence[tuple[str, object, int | None]]) -> int:
+    """The slot of several values together, each with its type and maximal length; of a single one, its own.
+
+    A JSON null is as if it were not there. Raises ValueError as canonical_text does.
+    """
+    if len(values) == 1:
+        ((base_type, value, max_length),) = values
+        return 0 if value is None else slot_of_value(base_type, value, max_length)
+    given = [canonical_text(*one) for one in values if one[1] is not None]
+    return slot_of_text(_BETWEEN_VALUES.join(given))
 
 
 def shard_of_slot(slot: int, shards: int) -> int:

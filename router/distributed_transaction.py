@@ -25,6 +25,8 @@ from router.standing_orders import Mark, StandingOrders
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
+_CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
+_RELEASED = proto.Effect.KIND_VALUES_RELEASED
 _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
 
 # Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
@@ -217,7 +219,7 @@ class DistributedTransaction:
             effects = _effects_of(results)
             misplaced.update(effect.shard for _, effect in effects if effect.kind == _MISPLACED)
             await self._resolve([_missing(shard, effect) for shard, effect in effects if effect.kind == _MISSING])
-            others = [effect for _, effect in effects if effect.kind not in (_MISSING, _MISPLACED)]
+            others = [(shard, effect) for shard, effect in effects if effect.kind not in (_MISSING, _MISPLACED)]
             if others:
                 results = await self._send_effects(others)
             elif misplaced:
@@ -227,9 +229,12 @@ class DistributedTransaction:
                 return
         raise RuntimeError("the effects of a statement do not end")
 
-    async def _send_effects(self, effects: Iterable[proto.Effect]) -> dict[int, Results]:
+    async def _send_effects(self, effects: Sequence[tuple[int, proto.Effect]]) -> dict[int, Results]:
         commands: dict[int, list[proto.Command]] = defaultdict(list)
-        for effect in merge_rekeyed(effects):
+        for shard, effect in effects:
+            if effect.kind in (_CLAIMED, _RELEASED):
+                commands[effect.shard].append(_claim_command(shard, effect))
+        for effect in merge_rekeyed(effect for _, effect in effects if effect.kind not in (_CLAIMED, _RELEASED)):
             commands[effect.shard].append(_command_for(effect))
         return await self._send_all(commands)
 
@@ -286,6 +291,15 @@ def pin_command(parents: MissingParents) -> proto.Command:
 def shadow_command(referenced_key: str, keys_json: bytes) -> proto.Command:
     """Adds shadows, on the children's shard."""
     return proto.Command(add_shadows=proto.AddShadows(referenced_key=referenced_key, keys_json=keys_json))
+
+
+def _claim_command(for_shard: int, effect: proto.Effect) -> proto.Command:
+    """Claims values of rows on a shard, or releases them."""
+    if effect.kind == _RELEASED:
+        release = proto.ReleaseValues(claim=effect.referenced_key, for_shard=for_shard, keys_json=effect.keys_json)
+        return proto.Command(release_values=release)
+    claim = proto.ClaimValues(claim=effect.referenced_key, for_shard=for_shard, keys_json=effect.keys_json)
+    return proto.Command(claim_values=claim)
 
 
 def _command_for(effect: proto.Effect) -> proto.Command:

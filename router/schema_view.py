@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from catalog.model import Column
-from catalog.plan import Plan, TablePlan
+from catalog.model import Column, TableName
+from catalog.plan import Claim, Plan, TablePlan
 from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.v1 import rows_pb2
@@ -40,6 +40,17 @@ class SchemaView:
             message = f'relation "{name}" does not exist'
             raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
         return table
+
+    def claims_of(self, table: TableName) -> Sequence[Claim]:
+        """The claims for values of the table's rows."""
+        return self._claims_by_table.get(table, ())
+
+    @cached_property
+    def _claims_by_table(self) -> dict[TableName, list[Claim]]:
+        found: dict[TableName, list[Claim]] = {}
+        for claim in self.plan.claims:
+            found.setdefault(claim.table, []).append(claim)
+        return found
 
     def shards_for_where(
         self, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int = 0

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from crosskey import errors
@@ -21,22 +19,21 @@ from router.cluster import Cluster
 from router.distributed_transaction import (
     DistributedTransaction,
     LateEffects,
-    MissingParents,
-    pin_command,
     says_rolled_back,
-    shadow_command,
 )
 from router.fan_out import fan_out_to_the_end
 from router.finishing import Finisher
+from router.first_phase import FirstPhase
 from router.gids import Gid
 from router.node_errors import leaving_no_trace
 from router.nodes import Nodes
-from router.parent_references import UnknownParents, learn, unknown_parents
+from router.parent_references import learn, unknown_parents
 from router.schema_view import SchemaView
 from router.script import deal_out, naming_statements, script
 from router.shadow_hints import ShadowHints
 from router.step_running import StepResult, StepRunner
 from router.transact_planning import Step, home_of, only_writes
+from router.wanted_claims import surely_claims_elsewhere, wanted_claims
 from router.write_planning import WritePlan
 from router.write_results import WriteResult
 
@@ -101,9 +98,15 @@ class Writer:
         self, view: SchemaView, shard: int, plans: Sequence[WritePlan]
     ) -> Sequence[WriteResult] | None:
         """None, with everything rolled back, if other shards turn out to be involved."""
+        if surely_claims_elsewhere(view, plans):
+            return None
         unknown = unknown_parents(view, self.hints, plans)
         foreign = [parents for parents in unknown if parents.parent_shard != shard]
-        results = await (self._pin_first(shard, plans, foreign) if foreign else self._locally(shard, plans))
+        claims = [wanted for wanted in wanted_claims(view, plans) if wanted.claim_shard != shard]
+        if foreign or claims:
+            results = await self._in_two_phases(shard, plans, FirstPhase(foreign, claims))
+        else:
+            results = await self._locally(shard, plans)
         if results is not None and unknown:
             learn(view, self.hints, plans)
         return results
@@ -122,89 +125,73 @@ class Writer:
             raise errors.OutcomeUnknown("the connection to the shard that commits was lost", shard=shard) from error
         return deal_out(plans, shard, response.results) if response.committed else None
 
-    async def _pin_first(
-        self, shard: int, plans: Sequence[WritePlan], unknown: Sequence[UnknownParents]
+    async def _in_two_phases(
+        self, shard: int, plans: Sequence[WritePlan], first_phase: FirstPhase
     ) -> list[WriteResult] | None:
-        """The first reference to some parents: pins are prepared on their shards, then the rows' shard commits.
+        """First references and claims: they are prepared on their shards, then the rows' shard commits.
 
-        None, with everything rolled back, if yet other shards turn out to be involved.
+        None, with everything rolled back, if yet other shards turn out to be involved. So too if a value is claimed
+        already: on one PostgreSQL, a row may have other faults, which come first.
         """
         gid = Gid.new(self.cluster.name, shard)
-        pins = _by_shard(unknown)
+        others = first_phase.shards
         try:
             with naming_statements():
-                shadows = await self._prepare_pins(gid, pins)
+                first = await self._first_phase(gid, first_phase)
+        except errors.UniqueViolation:
+            await self.finisher.roll_back(gid, others)
+            return None
         except BaseException as error:
             answered = isinstance(error, errors.CrosskeyError) and error.answered
-            self.finisher.in_background(self.finisher.roll_back(gid, pins, unanswered=not answered))
+            self.finisher.in_background(self.finisher.roll_back(gid, others, unanswered=not answered))
             raise
         commit = proto.Command(commit=proto.Commit(decision_gid=str(gid)))
-        request = proto.ExecuteRequest(shard=shard, commands=[*shadows, *script(plans), commit])
-        with naming_statements(plans, first=len(shadows)):
-            response = await self._decide(gid, pins, request)
+        request = proto.ExecuteRequest(shard=shard, commands=[*first, *script(plans), commit])
+        with naming_statements(plans, first=len(first)):
+            response = await self._decide(gid, others, request)
         if response is None:
             return None
-        return deal_out(plans, shard, response.results[len(shadows) :])
+        return deal_out(plans, shard, response.results[len(first) :])
 
-    async def _prepare_pins(self, gid: Gid, pins: dict[int, list[MissingParents]]) -> list[proto.Command]:
-        """Pins parents on their shards; answers the commands that add the shadows of those that exist.
-
-        A parent that does not exist gets no shadow, so that PostgreSQL itself refuses the child, in its own words.
-        """
-        # To the end: a pin that is prepared after it was to be rolled back would stay until it is resolved.
-        responses = await fan_out_to_the_end(
-            {
-                shard: self.nodes.call(
-                    shard,
-                    "Execute",
-                    proto.ExecuteRequest(
-                        shard=shard,
-                        commands=[
-                            *(pin_command(parents) for parents in many),
-                            proto.Command(prepare=proto.Prepare(gid=gid.participant(shard))),
-                        ],
-                    ),
-                )
-                for shard, many in pins.items()
-            }
+    async def _first_phase(self, gid: Gid, first_phase: FirstPhase) -> list[proto.Command]:
+        """Prepares the other shards' part; answers the commands that home runs first."""
+        # To the end: what is prepared after it was to be rolled back would stay until it is resolved.
+        answers = await fan_out_to_the_end(
+            {shard: self.nodes.call(shard, "Execute", first_phase.request(shard, gid)) for shard in first_phase.shards}
         )
-        return [
-            shadow_command(parents.referenced_key, answer.rows_json)
-            for shard, many in pins.items()
-            for parents, answer in zip(many, responses[shard].results[:-1], strict=True)
-            if answer.count
-        ]
+        return first_phase.commands_at_home(answers)
 
     async def _decide(
-        self, gid: Gid, pins: dict[int, list[MissingParents]], request: proto.ExecuteRequest
+        self, gid: Gid, others: Sequence[int], request: proto.ExecuteRequest
     ) -> proto.ExecuteResponse | None:
         """The commit point: home writes the rows and the decision. None if it rolled back because of effects.
 
-        The pins' second phase runs after the answer: no client can read a pin, and whoever needs it waits for it.
+        The others' second phase runs after the answer: no client can read a pin, whoever follows a claim looks whether
+        the row is there, and whoever needs either waits for it.
         """
         try:
             response: proto.ExecuteResponse = await self.nodes.call(gid.home, "Execute", request)
         except errors.CrosskeyError as error:
             if says_rolled_back(error):
-                self._roll_back_later(gid, pins)
+                self._roll_back_later(gid, others)
                 raise
-            committed = await self.finisher.settle(gid, pins)
+            committed = await self.finisher.settle(gid, others)
             if committed is False:
                 raise
             raise errors.OutcomeUnknown(
                 "the connection to the shard that decides was lost at the commit point", shard=gid.home
             ) from error
         except asyncio.CancelledError:
-            self.finisher.in_background(self.finisher.settle(gid, pins))
+            self.finisher.in_background(self.finisher.settle(gid, others))
             raise
         if not response.committed:
-            await self.finisher.roll_back(gid, pins)
+            await self.finisher.roll_back(gid, others)
             return None
-        self.finisher.in_background(self.finisher.commit(gid, pins))
+        self.finisher.in_background(self.finisher.commit(gid, others))
         return response
 
-    def _roll_back_later(self, gid: Gid, pins: Iterable[int]) -> None:
-        self.finisher.in_background(self.finisher.roll_back(gid, pins))
+    def _roll_back_later(self, gid: Gid, others: Iterable[int]) -> None:
+        self.finisher.in_background(self.finisher.roll_back(gid, others))
 
     async def _distributed(self, view: SchemaView, steps: Sequence[Step]) -> list[StepResult]:
         """All shards that turn out to be involved, however many."""
@@ -222,16 +209,3 @@ class Writer:
             results = await runner.run_and_commit(steps, check_early=check_early)
         learn(view, self.hints, runner.carried_out)
         return results
-
-
-def _by_shard(unknown: Iterable[UnknownParents]) -> dict[int, list[MissingParents]]:
-    pins: dict[int, list[MissingParents]] = defaultdict(list)
-    for parents in unknown:
-        columns = parents.referenced_key.columns
-        keys = [dict(zip(columns, parent, strict=True)) for parent in parents.parents]
-        pins[parents.parent_shard].append(
-            MissingParents(
-                parents.referenced_key.id, parents.parent_shard, parents.child_shard, msgspec.json.encode(keys)
-            )
-        )
-    return dict(pins)

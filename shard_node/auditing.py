@@ -14,10 +14,11 @@ from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from shard_node.damage_checks import DamageCheck, damage_checks
 from shard_node.database import Connection
-from shard_node.guards import PIN_SHARD, shard_of
+from shard_node.guards import PIN_SHARD
 from shard_node.identifiers import identifier
 from shard_node.missing_guards import MissingGuard, find_missing_guards
 from shard_node.shard_schema import ShardSchema
+from shard_node.slot_expressions import shard_of
 from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 from shard_node.startup import ShardIdentity
 

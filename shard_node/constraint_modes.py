@@ -1,6 +1,6 @@
 """When constraints are checked in a coordinated transaction.
 
-PostgreSQL holds all foreign keys back there until the node says so, whatever the user declared: other shards may have
+PostgreSQL holds all foreign keys, and the unique keys of claims, back there until the node says so, whatever the user declared: other shards may have
 to do something first. So it is the node that knows which of them the user wants checked at the end of each statement
 and which at the commit. All other constraints keep their modes in PostgreSQL.
 """
@@ -8,7 +8,7 @@ and which at the commit. All other constraints keep their modes in PostgreSQL.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.model import ForeignKey
+from catalog.plan import Plan
 from crosskey import errors
 from shard_node.database import Connection
 from shard_node.guards import PIN_CONSTRAINT
@@ -29,7 +30,7 @@ _OUR_SCHEMA = "crosskey"
 _OTHERS = """
 SELECT DISTINCT n.nspname, c.conname, c.condeferred
 FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
-WHERE c.condeferrable AND c.contype <> 'f' AND n.nspname <> 'crosskey'
+WHERE c.condeferrable AND c.contype <> 'f' AND n.nspname !~ '^crosskey'
 """
 
 
@@ -39,23 +40,25 @@ class ConstraintModes:
 
     `keys` has all foreign keys, and whether the user declared them DEFERRABLE, `others` all else that was declared so:
     unique keys, exclusions, triggers. `deferred` are those of both that wait for the commit. If `pinned`, there are
-    pins too, which never do.
+    pins too, which never do. `claims` has the constraints of claims, which do if the unique key does whose name they
+    have.
     """
 
     keys: Mapping[Name, bool]
     others: frozenset[Name]
     deferred: frozenset[Name]
     pinned: bool
+    claims: Mapping[Name, Name]
 
     @cached_property
     def hold_back(self) -> bytes:
-        """SQL that makes all foreign keys wait for the other texts of this class."""
-        return _set_constraints(self._with_pins(self.keys), "DEFERRED")
+        """SQL that makes all foreign keys and claims wait for the other texts of this class."""
+        return _set_constraints([*sorted(self.claims.values()), *self._with_pins(self.keys)], "DEFERRED")
 
     @cached_property
     def check_statement(self) -> bytes:
         """SQL that checks the keys that the end of a statement makes due; empty if there are none."""
-        names = self._with_pins(self.keys.keys() - self.deferred)
+        names = [*self._immediate_claims, *self._with_pins(self.keys.keys() - self.deferred)]
         return _set_constraints(names, "IMMEDIATE") + _set_constraints(names, "DEFERRED")
 
     @cached_property
@@ -66,8 +69,8 @@ class ConstraintModes:
     @cached_property
     def check_keys(self) -> bytes:
         """SQL that checks all keys at last: what the last statement made due comes first, as in PostgreSQL."""
-        immediate = self._with_pins(self.keys.keys() - self.deferred)
-        deferred = sorted(self.deferred & self.keys.keys())
+        immediate = [*self._immediate_claims, *self._with_pins(self.keys.keys() - self.deferred)]
+        deferred = [*self._claims(self.deferred), *sorted(self.deferred & self.keys.keys())]
         return _set_constraints(immediate, "IMMEDIATE") + _set_constraints(deferred, "IMMEDIATE")
 
     def changed(self, names: Iterable[Name], *, deferred: bool) -> ConstraintModes:
@@ -84,11 +87,19 @@ class ConstraintModes:
         keys = {name for name, deferrable in self.keys.items() if deferrable}
         return self.changed(keys | self.others, deferred=deferred)
 
+    @property
+    def _immediate_claims(self) -> list[Name]:
+        return self._claims(self.claims.keys() - self.deferred)
+
+    def _claims(self, names: Set[Name]) -> list[Name]:
+        """The constraints of claims for unique keys. They come first: PostgreSQL checks unique keys before others."""
+        return [self.claims[name] for name in sorted(self.claims.keys() & names)]
+
     def _with_pins(self, names: Iterable[Name]) -> list[Name]:
         return sorted({*names, (_OUR_SCHEMA, PIN_CONSTRAINT)} if self.pinned else {*names})
 
 
-NO_MODES = ConstraintModes({}, frozenset(), frozenset(), pinned=False)
+NO_MODES = ConstraintModes({}, frozenset(), frozenset(), pinned=False, claims={})
 """Where there is no schema yet."""
 
 
@@ -98,18 +109,21 @@ async def read_others(connection: Connection) -> dict[Name, bool]:
     return {(schema, name): deferred for schema, name, deferred in await cursor.fetchall()}
 
 
-def declared_modes(foreign_keys: Iterable[ForeignKey], others: Mapping[Name, bool], *, pinned: bool) -> ConstraintModes:
+def declared_modes(plan: Plan, others: Mapping[Name, bool]) -> ConstraintModes:
     """The modes with which a transaction begins; `others` as `read_others` answers them."""
     named: defaultdict[Name, list[ForeignKey]] = defaultdict(list)
-    for key in foreign_keys:
-        named[key.table.schema, key.name].append(key)
+    for key in plan.keys:
+        named[key.foreign_key.table.schema, key.foreign_key.name].append(key.foreign_key)
     deferred_keys = {name for name, keys in named.items() if all(key.initially_deferred for key in keys)}
     deferred_others = {name for name, deferred in others.items() if deferred}
     return ConstraintModes(
         {name: all(key.deferrable for key in keys) for name, keys in named.items()},
         frozenset(others),
         frozenset(deferred_keys | deferred_others),
-        pinned,
+        pinned=bool(plan.referenced_keys),
+        claims={
+            (claim.table.schema, claim.constraint): (claim.claims.schema, claim.constraint) for claim in plan.claims
+        },
     )
 
 

@@ -14,10 +14,11 @@ from psycopg import sql
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1.admin_pb2 import AuditResponse
-from shard_node.guards import PIN_CONSTRAINT, PIN_SHARD, shard_of, slot_of
+from shard_node.guards import PIN_CONSTRAINT, PIN_SHARD
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import column_pairs, of_child
 from shard_node.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
+from shard_node.slot_expressions import shard_of, slot_of
 from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 
 MAX_FINDINGS = 100

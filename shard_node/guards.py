@@ -18,14 +18,15 @@ from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
 from shard_node import postgres_errors, reference_guards, rekeying
+from shard_node.claims import claim_statements
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
+from shard_node.slot_expressions import shard_of, slot_of
 from shard_node.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
+from shard_node.trigger_functions import COORDINATED, create_trigger_function
 
 PIN_SHARD = "crosskey_shard"
 PIN_CONSTRAINT = "crosskey_pinned"
-# Never NULL, which a CHECK would let pass.
-COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"
 RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
 """Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
 
@@ -39,19 +40,6 @@ _PINS_MOVED = shard_node_pb2.Effect.KIND_PINS_MOVED
 
 _ARRIVALS = {"INSERT": "NEW TABLE AS new_rows", "UPDATE": "NEW TABLE AS new_rows OLD TABLE AS old_rows"}
 """How rows come, or come to reference others, and what a trigger sees of it."""
-
-_SLOT_ARGUMENT_TYPES = {"int2": "bigint", "int4": "bigint", "int8": "bigint", "uuid": "uuid"}
-
-
-def shard_of(column: Column, value: sql.Composable, shards: int) -> sql.Composed:
-    """The shard of a locator's value, as an SQL expression."""
-    return sql.SQL("{} %% {}").format(slot_of(column, value), literal(shards))
-
-
-def slot_of(column: Column, value: sql.Composable) -> sql.Composed:
-    """The slot of a locator's value, as an SQL expression."""
-    argument_type = _SLOT_ARGUMENT_TYPES.get(column.base_type, "text")
-    return sql.SQL("crosskey.slot({}::{})").format(value, sql.SQL(argument_type))
 
 
 def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
@@ -68,6 +56,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for table in plan.tables:
         yield from _placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
+    yield from claim_statements(plan, shard, shards)
 
 
 def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
@@ -185,7 +174,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     if table.placement == "reference" and shards > 1:
         yield reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
-        yield _trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
+        yield create_trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
 
 
@@ -348,20 +337,12 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
     )
 
 
-def _trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composed:
-    source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()
-    # Its names are escaped for parameters already, so the source is quoted as it is.
-    return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
-        function_identifier(purpose, table), sql.Literal(source)
-    )
-
-
 def _statement_trigger(
     purpose: str, table: TableName, event: str, transition: str, body: Sequence[sql.Composable]
 ) -> Iterable[sql.Composed]:
     """A trigger with a function of its own."""
     name = f"{purpose}_{event.lower()}"
-    yield _trigger_function(name, table, body)
+    yield create_trigger_function(name, table, body)
     yield sql.SQL(
         "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition}"
         " FOR EACH STATEMENT WHEN ({coordinated}) EXECUTE FUNCTION {function}()"

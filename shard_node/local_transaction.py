@@ -8,6 +8,7 @@ import psycopg
 
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
+from shard_node.claims import ELSEWHERE
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
 from shard_node.postgres_errors import PLACEMENT_CHECK, translated, unknown_if_lost
@@ -20,8 +21,8 @@ async def run_locally(
     """Runs statements and a plain commit with PostgreSQL's foreign keys alone, none of them deferred.
 
     This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key or the check of
-    the shard refused: it may do so only because a shadow is missing, a pin is left, or a row must move to another
-    shard. So the commands must be run again as a ShardTransaction, which can tell.
+    the shard refused, or a trigger of claims: it may do so only because a shadow is missing, a pin is left, a row must
+    move to another shard, or a value is claimed elsewhere. So the commands must be run again as a ShardTransaction, which can tell.
     """
     runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
     results: list[proto.CommandResult] = []
@@ -47,8 +48,10 @@ async def _run_unless_refused(
                 await _run(connection, schema, runs[0], results)
         else:
             await _run_in_block(connection, schema, runs, results)
-    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation) as error:
-        if isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name != PLACEMENT_CHECK:
+    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation, psycopg.errors.AssertFailure) as error:
+        if error.diag.constraint_name not in (PLACEMENT_CHECK, ELSEWHERE) and not isinstance(
+            error, psycopg.errors.ForeignKeyViolation
+        ):
             raise
         await connection.rollback()
         return False

@@ -19,10 +19,10 @@ from catalog.plan import TablePlan
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.database import Connection
-from shard_node.guards import shard_of
 from shard_node.identifiers import identifier
 from shard_node.row_json import row_expression
 from shard_node.shard_schema import ShardSchema
+from shard_node.slot_expressions import shard_of
 from shard_node.sql_names import column_list, table_identifier, typed_columns
 
 

@@ -14,6 +14,7 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
 from shard_node import auditing, reading, recovery, sorting
+from shard_node.claim_queries import find_claims
 from shard_node.command_lists import run_for_participant, run_until_effects
 from shard_node.database import Connection, Database
 from shard_node.introspection import inspect_schema
@@ -169,6 +170,12 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             referenced = schema.referenced_key(request.referenced_key)
             keys, count = await find_unused(connection, schema, referenced, request.keys_json.decode())
             return proto.FindUnusedShadowsResponse(keys_json=keys.encode(), count=count)
+
+    @override
+    async def FindClaims(self, request: proto.FindClaimsRequest, context: Context) -> proto.FindClaimsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            claim = schema.claim(request.claim)
+            return proto.FindClaimsResponse(shards=await find_claims(connection, claim, request.keys_json.decode()))
 
     @override
     async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:

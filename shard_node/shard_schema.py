@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from catalog.model import Database, Table
-from catalog.plan import Plan, ReferencedKey, TablePlan
+from catalog.plan import Claim, Plan, ReferencedKey, TablePlan
 from catalog.planning import plan_schema
 from crosskey import errors
 from shard_node.constraint_modes import Name, declared_modes, read_others
@@ -34,7 +34,8 @@ class ShardSchema:
         self.plan: Plan = plan_schema(database)
         self._tables = {table.name.qualified: table for table in database.tables}
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
-        self.modes = declared_modes(database.foreign_keys, others, pinned=bool(self._referenced_keys))
+        self._claims = {claim.id: claim for claim in self.plan.claims}
+        self.modes = declared_modes(self.plan, others)
         self.begin = _BEGIN + self.modes.hold_back
 
     def table(self, qualified_name: str) -> Table:
@@ -66,6 +67,13 @@ class ShardSchema:
         if key is None:
             raise errors.InvalidRequest(f"there is no referenced key {identifier}")
         return key
+
+    def claim(self, identifier: str) -> Claim:
+        """The claim of that id. Raises InvalidRequest."""
+        claim = self._claims.get(identifier)
+        if claim is None:
+            raise errors.InvalidRequest(f"there is no claim {identifier}")
+        return claim
 
 
 async def read_schema(connection: Connection) -> ShardSchema | None:

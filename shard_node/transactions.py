@@ -16,10 +16,11 @@ from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node import guard_queries, guards, installation, moving, unused_shadows
+from shard_node import claim_queries, guard_queries, guards, installation, moving, unused_shadows
 from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
+from shard_node.expected_claims import ExpectedClaims
 from shard_node.postgres_errors import translated, unknown_if_lost
 from shard_node.reference_guards import has_copied_children, written_everywhere
 from shard_node.savepoints import Savepoints
@@ -28,6 +29,8 @@ from shard_node.shard_schema import ShardSchema, no_schema
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _REKEYED = proto.Effect.KIND_PARENT_REKEYED
 _PINS_MOVED = proto.Effect.KIND_PINS_MOVED
+_CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
+_RELEASED = proto.Effect.KIND_VALUES_RELEASED
 
 # A gid carries its time. A coordinator that was paused for longer than this finds its decision refused, and abort
 # decisions are kept for much longer than this, so that none is forgotten while a transaction could still commit.
@@ -69,6 +72,7 @@ class ShardTransaction:
         self._savepoints: Savepoints[_Memory] = Savepoints(connection)
         self._unresolved: list[guard_queries.Effects] = []
         self._misplaced: dict[str, list[str]] = defaultdict(list)
+        self._expected = ExpectedClaims()
         self._handlers: dict[str, Callable[[Any], Awaitable[proto.CommandResult]]] = {
             "run": self._run_statement,
             "pin": self._pin,
@@ -82,6 +86,9 @@ class ShardTransaction:
             "lock_pins": self._lock_pins,
             "drop_unused_shadows": self._drop_unused_shadows,
             "drop_pins": self._drop_pins,
+            "claim_values": self._claim_values,
+            "release_values": self._release_values,
+            "expect_claims": self._expect_claims,
             "set_constraints": self._set_constraints,
             "savepoint": self._savepoint,
             "prepare": self._prepare,
@@ -196,6 +203,20 @@ class ShardTransaction:
         await unused_shadows.drop_pins(self._connection, referenced, drop.for_shard, drop.keys_json.decode())
         return proto.CommandResult()
 
+    async def _claim_values(self, values: proto.ClaimValues) -> proto.CommandResult:
+        claim = self._schema.claim(values.claim)
+        await claim_queries.claim_values(self._connection, claim, values.for_shard, values.keys_json.decode())
+        return proto.CommandResult()
+
+    async def _release_values(self, values: proto.ReleaseValues) -> proto.CommandResult:
+        claim = self._schema.claim(values.claim)
+        await claim_queries.release_values(self._connection, claim, values.for_shard, values.keys_json.decode())
+        return proto.CommandResult()
+
+    async def _expect_claims(self, values: proto.ExpectClaims) -> proto.CommandResult:
+        self._expected.expect(values.claim, values.keys_json)
+        return proto.CommandResult()
+
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
         description = Database.from_json(install.description_json)
         await installation.install(self._connection, install.sql, description, shard=self._shard, shards=self._shards)
@@ -213,7 +234,7 @@ class ShardTransaction:
     async def _commit(self, commit: proto.Commit) -> proto.CommandResult:
         decision = _decision(commit.decision_gid) if commit.decision_gid else sql.SQL("")
         effects = await self._check_all()
-        if effects:
+        if effects or not self._expected.all_met:
             return proto.CommandResult(effects=effects)
         with unknown_if_lost():
             await uninterrupted(self._finish((decision + sql.SQL("COMMIT")).as_bytes()))
@@ -253,6 +274,8 @@ class ShardTransaction:
                 if effect.kind == _REKEYED:
                     referenced = self._schema.referenced_key(effect.referenced_key)
                     await guard_queries.repin(self._connection, referenced, effect.shard, effect.new_keys)
+                if effect.kind == _CLAIMED and self._expected.meet(effect.referenced_key, effect.old_keys):
+                    continue
                 if effect.shard == self._shard and (self._alone or effect.kind != _REKEYED):
                     await self._carry_out(effect)
                 else:
@@ -273,8 +296,12 @@ class ShardTransaction:
         return proto.CommandResult(effects=effects)
 
     async def _carry_out(self, effect: guard_queries.Effects) -> None:
-        """Does on this shard what is asked of other shards through PinParents, AddShadows and ChangeShadows."""
-        if effect.kind == _MISSING:
+        """Does on this shard what is asked of other shards through PinParents, AddShadows, ChangeShadows and claims."""
+        if effect.kind in (_CLAIMED, _RELEASED):
+            claim = self._schema.claim(effect.referenced_key)
+            carry_out = claim_queries.claim_values if effect.kind == _CLAIMED else claim_queries.release_values
+            await carry_out(self._connection, claim, self._shard, effect.old_keys)
+        elif effect.kind == _MISSING:
             referenced = self._schema.referenced_key(effect.referenced_key)
             keys, count = await guard_queries.pin_parents(self._connection, referenced, self._shard, effect.old_keys)
             if count:

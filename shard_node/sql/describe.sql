@@ -109,7 +109,8 @@ unique_list AS (
                 'constraint', con.oid IS NOT NULL,
                 'plain', k.plain AND i.indpred IS NULL,
                 'nulls_not_distinct', i.indnullsnotdistinct,
-                'deferrable', NOT i.indimmediate
+                'deferrable', NOT i.indimmediate,
+                'initially_deferred', coalesce(con.condeferred, false)
             )
             ORDER BY c.relname
         ) AS unique_keys

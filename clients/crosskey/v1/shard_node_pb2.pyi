@@ -476,6 +476,96 @@ class DropPins(_message.Message):
 Global___DropPins: _TypeAlias = DropPins  # noqa: Y015
 
 @_typing.final
+class ClaimValues(_message.Message):
+    """On the shard of the values' slots: claim values of a unique key for another shard, whose rows have them. Those that it
+    has claimed already stay so.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    FOR_SHARD_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """Which claim, as catalog.Claim.id."""
+    for_shard: _builtins.int
+    """The shard that claims."""
+    keys_json: _builtins.bytes
+    """A JSON array of values, each an object with the columns of the key."""
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        for_shard: _builtins.int = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "for_shard", b"for_shard", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimValues: _TypeAlias = ClaimValues  # noqa: Y015
+
+@_typing.final
+class ReleaseValues(_message.Message):
+    """On the shard of the values' slots: release values that another shard claimed and has no row with any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    FOR_SHARD_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """Which claim, as catalog.Claim.id."""
+    for_shard: _builtins.int
+    """The shard that claimed."""
+    keys_json: _builtins.bytes
+    """A JSON array of values, each an object with the columns of the key."""
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        for_shard: _builtins.int = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "for_shard", b"for_shard", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseValues: _TypeAlias = ReleaseValues  # noqa: Y015
+
+@_typing.final
+class ExpectClaims(_message.Message):
+    """Values that the coordinator has claimed for this shard in advance: the statements that follow are to need just these.
+    If they do not need all of them, the transaction is not committed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """Which claim, as catalog.Claim.id."""
+    keys_json: _builtins.bytes
+    """A JSON array of values, each an object with the columns of the key."""
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpectClaims: _TypeAlias = ExpectClaims  # noqa: Y015
+
+@_typing.final
 class CheckConstraints(_message.Message):
     """Check all constraints that wait for the end of the statement."""
 
@@ -637,6 +727,9 @@ class Command(_message.Message):
     LOCK_PINS_FIELD_NUMBER: _builtins.int
     DROP_UNUSED_SHADOWS_FIELD_NUMBER: _builtins.int
     DROP_PINS_FIELD_NUMBER: _builtins.int
+    CLAIM_VALUES_FIELD_NUMBER: _builtins.int
+    RELEASE_VALUES_FIELD_NUMBER: _builtins.int
+    EXPECT_CLAIMS_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -696,6 +789,18 @@ class Command(_message.Message):
         """Drop pins."""
 
     @_builtins.property
+    def claim_values(self) -> Global___ClaimValues:
+        """Claim values."""
+
+    @_builtins.property
+    def release_values(self) -> Global___ReleaseValues:
+        """Release values."""
+
+    @_builtins.property
+    def expect_claims(self) -> Global___ExpectClaims:
+        """Expect claims."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -720,14 +825,17 @@ class Command(_message.Message):
         lock_pins: Global___LockPins | None = ...,
         drop_unused_shadows: Global___DropUnusedShadows | None = ...,
         drop_pins: Global___DropPins | None = ...,
+        claim_values: Global___ClaimValues | None = ...,
+        release_values: Global___ReleaseValues | None = ...,
+        expect_claims: Global___ExpectClaims | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -759,6 +867,10 @@ class Effect(_message.Message):
         """Parents were taken out with their rows: pin them again on `shard`, where the rows go."""
         KIND_ROWS_MISPLACED: Effect._Kind.ValueType  # 6
         """Rows here belong to other shards: take them out of `shard`, this one, once nothing else is left to do."""
+        KIND_VALUES_CLAIMED: Effect._Kind.ValueType  # 7
+        """Rows here got values of a unique key: claim them on `shard` for this one."""
+        KIND_VALUES_RELEASED: Effect._Kind.ValueType  # 8
+        """No row here has these values of a unique key any more: release them on `shard`."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind."""
@@ -777,6 +889,10 @@ class Effect(_message.Message):
     """Parents were taken out with their rows: pin them again on `shard`, where the rows go."""
     KIND_ROWS_MISPLACED: Effect.Kind.ValueType  # 6
     """Rows here belong to other shards: take them out of `shard`, this one, once nothing else is left to do."""
+    KIND_VALUES_CLAIMED: Effect.Kind.ValueType  # 7
+    """Rows here got values of a unique key: claim them on `shard` for this one."""
+    KIND_VALUES_RELEASED: Effect.Kind.ValueType  # 8
+    """No row here has these values of a unique key any more: release them on `shard`."""
 
     KIND_FIELD_NUMBER: _builtins.int
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int
@@ -786,7 +902,7 @@ class Effect(_message.Message):
     kind: Global___Effect.Kind.ValueType
     """The kind."""
     referenced_key: _builtins.str
-    """Which referenced key; for KIND_ROWS_MOVED the table, as "schema.name"."""
+    """Which referenced key; for KIND_ROWS_MOVED the table, as "schema.name"; for values which claim."""
     shard: _builtins.int
     """The other shard."""
     keys_json: _builtins.bytes
@@ -1788,6 +1904,60 @@ class FindUnusedShadowsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindUnusedShadowsResponse: _TypeAlias = FindUnusedShadowsResponse  # noqa: Y015
+
+@_typing.final
+class FindClaimsRequest(_message.Message):
+    """Values to look up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    claim: _builtins.str
+    """Which claim, as catalog.Claim.id."""
+    keys_json: _builtins.bytes
+    """A JSON array of values, each an object with the columns of the key."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        claim: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "keys_json", b"keys_json", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindClaimsRequest: _TypeAlias = FindClaimsRequest  # noqa: Y015
+
+@_typing.final
+class FindClaimsResponse(_message.Message):
+    """Who has claimed them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The shards that have claimed any of the values, each once."""
+
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindClaimsResponse: _TypeAlias = FindClaimsResponse  # noqa: Y015
 
 @_typing.final
 class FindUnguardedRequest(_message.Message):

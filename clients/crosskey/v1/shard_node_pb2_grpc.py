@@ -109,6 +109,11 @@ class ShardNodeStub:
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsResponse.FromString,
                 _registered_method=True)
+        self.FindClaims = channel.unary_unary(
+                '/crosskey.v1.ShardNode/FindClaims',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.FindClaimsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.FindClaimsResponse.FromString,
+                _registered_method=True)
         self.FindUnusedShadows = channel.unary_unary(
                 '/crosskey.v1.ShardNode/FindUnusedShadows',
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.FindUnusedShadowsRequest.SerializeToString,
@@ -232,6 +237,13 @@ class ShardNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindClaims(self, request, context):
+        """Tells which shard has claimed each value of a unique key: a hint, for its row may be gone, or not be readable yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FindUnusedShadows(self, request, context):
         """Of some keys, answers those whose shadows here have no child. A hint: one may come at any moment.
         """
@@ -318,6 +330,11 @@ def add_ShardNodeServicer_to_server(servicer, server):
                     servicer.ListGuards,
                     request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_shard__node__pb2.ListGuardsResponse.SerializeToString,
+            ),
+            'FindClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindClaims,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.FindClaimsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.FindClaimsResponse.SerializeToString,
             ),
             'FindUnusedShadows': grpc.unary_unary_rpc_method_handler(
                     servicer.FindUnusedShadows,
@@ -713,6 +730,33 @@ class ShardNode:
             '/crosskey.v1.ShardNode/ListGuards',
             crosskey_dot_v1_dot_shard__node__pb2.ListGuardsRequest.SerializeToString,
             crosskey_dot_v1_dot_shard__node__pb2.ListGuardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/FindClaims',
+            crosskey_dot_v1_dot_shard__node__pb2.FindClaimsRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.FindClaimsResponse.FromString,
             options,
             channel_credentials,
             insecure,

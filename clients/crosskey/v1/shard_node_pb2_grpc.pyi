@@ -74,6 +74,8 @@ class ShardNodeStub:
     """Looks for damage that this shard can see alone."""
     ListGuards: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.ListGuardsRequest, _shard_node_pb2.ListGuardsResponse]
     """Lists the shadows or pins of one referenced key, a page at a time: the halves of the cross-shard audit."""
+    FindClaims: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.FindClaimsRequest, _shard_node_pb2.FindClaimsResponse]
+    """Tells which shard has claimed each value of a unique key: a hint, for its row may be gone, or not be readable yet."""
     FindUnusedShadows: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.FindUnusedShadowsRequest, _shard_node_pb2.FindUnusedShadowsResponse]
     """Of some keys, answers those whose shadows here have no child. A hint: one may come at any moment."""
     FindUnguarded: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.FindUnguardedRequest, _shard_node_pb2.FindUnguardedResponse]
@@ -125,6 +127,8 @@ class ShardNodeAsyncStub(ShardNodeStub):
     """Looks for damage that this shard can see alone."""
     ListGuards: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.ListGuardsRequest, _shard_node_pb2.ListGuardsResponse]  # type: ignore[assignment]
     """Lists the shadows or pins of one referenced key, a page at a time: the halves of the cross-shard audit."""
+    FindClaims: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.FindClaimsRequest, _shard_node_pb2.FindClaimsResponse]  # type: ignore[assignment]
+    """Tells which shard has claimed each value of a unique key: a hint, for its row may be gone, or not be readable yet."""
     FindUnusedShadows: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.FindUnusedShadowsRequest, _shard_node_pb2.FindUnusedShadowsResponse]  # type: ignore[assignment]
     """Of some keys, answers those whose shadows here have no child. A hint: one may come at any moment."""
     FindUnguarded: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.FindUnguardedRequest, _shard_node_pb2.FindUnguardedResponse]  # type: ignore[assignment]
@@ -257,6 +261,14 @@ class ShardNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_node_pb2.ListGuardsResponse, _abc.Awaitable[_shard_node_pb2.ListGuardsResponse]]:
         """Lists the shadows or pins of one referenced key, a page at a time: the halves of the cross-shard audit."""
+
+    @_abc_1.abstractmethod
+    def FindClaims(
+        self,
+        request: _shard_node_pb2.FindClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_node_pb2.FindClaimsResponse, _abc.Awaitable[_shard_node_pb2.FindClaimsResponse]]:
+        """Tells which shard has claimed each value of a unique key: a hint, for its row may be gone, or not be readable yet."""
 
     @_abc_1.abstractmethod
     def FindUnusedShadows(

@@ -1,0 +1,70 @@
+"""Which unique keys are made global by claims, and which cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from catalog.model import Column, Table, UniqueKey
+from catalog.naming import name_claims
+from catalog.plan import Claim, TablePlan
+from catalog.refusals import Refusal, refuse_table
+from catalog.slots import FAMILIES
+
+
+def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
+    """The unique keys that hold no locator: equal rows would not meet on one shard."""
+    if plan.placement == "sharded":
+        yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.locators))
+
+
+def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
+    """Why keys cannot be claimed."""
+    for key in claimed_keys(plan):
+        why = _why_not(plan.table, key)
+        if why is not None:
+            kind = "PRIMARY KEY" if key.primary else "UNIQUE constraint" if key.constraint else "unique index"
+            advice = f'add "{plan.shard_key}" to it, or make the table @reference'
+            locators = " or ".join(f'"{locator}"' for locator in plan.locators)
+            message = f'{kind} "{key.name}" holds no column that places a row ({locators}), and {why}; {advice}'
+            yield refuse_table(plan.table, message, constraint=key.name)
+
+
+def plan_claims(plans: Iterable[TablePlan]) -> tuple[Claim, ...]:
+    """The claims of all tables, which refuse_claims must have let through, by id."""
+    keys = sorted(((plan.table, key) for plan in plans for key in claimed_keys(plan)), key=_claim_id)
+    names = name_claims((table.name, key.name) for table, key in keys)
+    return tuple(
+        Claim(
+            id=_claim_id((table, key)),
+            table=table.name,
+            constraint=key.name,
+            columns=key.columns,
+            placing=_placing(table, key),
+            claims=names[table.name, key.name],
+            nulls_not_distinct=key.nulls_not_distinct,
+            initially_deferred=key.initially_deferred,
+        )
+        for table, key in keys
+    )
+
+
+def _claim_id(key: tuple[Table, UniqueKey]) -> str:
+    # The names of unique keys are those of their indexes, which a schema has only once.
+    return f"{key[0].name.schema}.{key[1].name}"
+
+
+def _why_not(table: Table, key: UniqueKey) -> str | None:
+    if not key.plain:
+        return "an index that is partial, over expressions or compares in a way of its own is not global"
+    if not _placing(table, key):
+        return "none of its columns is an integer, uuid or text, so no slot can be told for its values"
+    return None
+
+
+def _placing(table: Table, key: UniqueKey) -> tuple[str, ...]:
+    columns = {column.name: column for column in table.columns}
+    return tuple(name for name in key.columns if _has_slot(columns[name]))
+
+
+def _has_slot(column: Column) -> bool:
+    return column.base_type in FAMILIES and column.deterministic_collation

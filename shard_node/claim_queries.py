@@ -1,0 +1,72 @@
+"""Claiming, releasing and finding values: the DML beside the DDL of claims.py."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from psycopg import sql
+
+from catalog.plan import Claim
+from shard_node.claims import CLAIMING_SHARD, same_value
+from shard_node.database import Connection
+from shard_node.identifiers import identifier
+from shard_node.sql_names import column_list, table_identifier
+
+
+async def claim_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> None:
+    """Claims values, a JSON array, for a shard.
+
+    In order, so that two transactions wait for each other and never deadlock. That nobody else has claimed them is
+    checked when the constraint is.
+    """
+    await connection.execute(_claim_text(claim), (for_shard, values))
+
+
+async def release_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> None:
+    """Releases values, a JSON array, of a shard.
+
+    The row may be committed while its claim is still prepared, and no DELETE would see it. Claiming waits until it is
+    there.
+    """
+    await claim_values(connection, claim, for_shard, values)
+    await connection.execute(_release_text(claim), (values, for_shard))
+
+
+async def find_claims(connection: Connection, claim: Claim, values: str) -> list[int]:
+    """The shards that have claimed any of the values, a JSON array."""
+    cursor = await connection.execute(_find_text(claim), (values,))
+    return [shard for (shard,) in await cursor.fetchall()]
+
+
+@lru_cache
+def _claim_text(claim: Claim) -> bytes:
+    return _text(
+        claim,
+        "INSERT INTO {claims} ({columns}, {shard}) SELECT {columns}, %s FROM {given} ORDER BY {columns}"
+        " ON CONFLICT ON CONSTRAINT crosskey_once DO NOTHING",
+    )
+
+
+@lru_cache
+def _release_text(claim: Claim) -> bytes:
+    return _text(claim, "DELETE FROM {claims} c USING {given} WHERE {same} AND c.{shard} = %s")
+
+
+@lru_cache
+def _find_text(claim: Claim) -> bytes:
+    return _text(claim, "SELECT DISTINCT c.{shard} FROM {claims} c JOIN {given} ON {same}")
+
+
+def _text(claim: Claim, template: str) -> bytes:
+    claims = table_identifier(claim.claims)
+    return (
+        sql.SQL(template)
+        .format(
+            claims=claims,
+            columns=column_list(claim.columns),
+            shard=identifier(CLAIMING_SHARD),
+            given=sql.SQL("json_populate_recordset(NULL::{}, %s) k").format(claims),
+            same=same_value(claim, "c", "k"),
+        )
+        .as_bytes()
+    )

@@ -43,7 +43,7 @@ def _claim_text(claim: Claim) -> bytes:
     return _text(
         claim,
         "INSERT INTO {claims} ({columns}, {shard}) SELECT {columns}, %s FROM {given} ORDER BY {columns}"
-        " ON CONFLICT ON CONSTRAINT crosskey_once DO NOTHING",
+        " ON CONFLICT ({columns}, {shard}) DO NOTHING",
     )
 
 

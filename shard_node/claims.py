@@ -87,13 +87,14 @@ def _claims_table(claim: Claim) -> Iterable[sql.Composed]:
         "table": table_identifier(claim.table),
         "shard": identifier(CLAIMING_SHARD),
         "name": identifier(claim.constraint),
+        "once": identifier(shorten(f"crosskey_once_{claim.constraint}")),
         "nulls": sql.SQL("NULLS NOT DISTINCT" if claim.nulls_not_distinct else ""),
         "initially": sql.SQL("DEFERRED" if claim.initially_deferred else "IMMEDIATE"),
     }
     yield sql.SQL("CREATE TABLE {claims} AS SELECT {columns}, 0 AS {shard} FROM {table} WITH NO DATA").format(**names)
     yield sql.SQL(
         "ALTER TABLE {claims} ADD CONSTRAINT {name} UNIQUE {nulls} ({columns}) DEFERRABLE INITIALLY {initially},"
-        " ADD CONSTRAINT crosskey_once UNIQUE {nulls} ({columns}, {shard})"
+        " ADD CONSTRAINT {once} UNIQUE {nulls} ({columns}, {shard})"
     ).format(**names)
 
 
@@ -139,7 +140,7 @@ class _Notes(NamedTuple):
         """Claims values for this shard, or notes that others must."""
         here = sql.SQL(
             "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns}, {shard} FROM ({values}) k"
-            " ON CONFLICT ON CONSTRAINT crosskey_once DO NOTHING;"
+            " ON CONFLICT ({columns}, {claiming}) DO NOTHING;"
         )
         return self._note(_CLAIMED, values, here)
 

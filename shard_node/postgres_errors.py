@@ -129,8 +129,8 @@ def naming_table(table: TableName) -> Iterator[None]:
     except errors.CrosskeyError as error:
         error.metadata.setdefault("table", str(table))
         raise
-    except (psycopg.IntegrityError, psycopg.OperationalError):
-        # The former name it themselves, the latter are not about it.
+    except (psycopg.IntegrityError, psycopg.OperationalError, postgres.AssertFailure):
+        # The first name it themselves, the others are not about it.
         raise
     except psycopg.Error as error:
         known = from_postgres(error)

@@ -7,6 +7,12 @@ from catalog.plan import TablePlan
 
 LOCAL = "by PostgreSQL's own key; nothing more"
 
+COST_OF_CLAIM = (
+    "by PostgreSQL's own unique constraint on claims, one a value, on the shard of the value's slot; insert: one RPC"
+    " before the statement's and one after the answer, for each shard that holds claims of the request; delete, or"
+    " update of the value: a transaction with these shards; the row is found by the value on one shard"
+)
+
 
 def cost_of_local(key: ForeignKey, parent: TablePlan) -> str:
     """What a local key costs."""

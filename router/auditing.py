@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from catalog.plan import ReferencedKey
+from catalog.plan import Claim, ReferencedKey
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from router.call_context import current_call_context
@@ -38,18 +38,19 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
                 yield _finding(shard, response)
     async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
         yield finding
-    for referenced in view.plan.referenced_keys:
-        for findings in await asyncio.gather(*_compare_all_guards(view, nodes, referenced)):
+    guards: list[ReferencedKey | Claim] = [*view.plan.referenced_keys, *view.plan.claims]
+    for guarded in guards:
+        for findings in await asyncio.gather(*_compare_all_guards(view, nodes, guarded)):
             for finding in findings:
                 yield finding
 
 
 def _compare_all_guards(
-    view: SchemaView, nodes: Nodes, referenced: ReferencedKey
+    view: SchemaView, nodes: Nodes, guarded: ReferencedKey | Claim
 ) -> Iterator[Coroutine[Any, Any, list[AuditResponse]]]:
     """The comparisons of all pairs of shards; what each finds is bounded."""
     for child_shard, parent_shard in itertools.product(view.all_shards, repeat=2):
-        yield _collected(compare_guards(nodes, referenced, child_shard=child_shard, parent_shard=parent_shard))
+        yield _collected(compare_guards(nodes, guarded, child_shard=child_shard, parent_shard=parent_shard))
 
 
 async def _collected(findings: AsyncIterator[AuditResponse]) -> list[AuditResponse]:

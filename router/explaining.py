@@ -8,6 +8,7 @@ from catalog.plan import KeyPlan
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from router.acting_keys import ActingKey, Change, acting_keys
+from router.locating import claim_to_follow
 from router.merging import rank
 from router.parent_references import references, unknown_parents
 from router.read_planning import ReadPlan, plan_count, plan_get, plan_list
@@ -24,6 +25,7 @@ from router.transact_planning import (
     plan_transact,
     raise_refusals,
 )
+from router.wanted_claims import ClaimedValue, surely_claims_elsewhere, wanted_claims
 from router.write_planning import WritePlan, plan_delete, plan_insert, plan_update
 
 Explanation = router_pb2.ExplainResponse
@@ -40,7 +42,7 @@ MORE_PARTICIPANTS_NOTE = (
     "Shards of parents that have no shadow yet where the row lives, and shards that hold pins on a row that goes or"
     " changes its key, take part in the same transaction."
 )
-AFTER_ANSWER_NOTE = "ShardNode.FinishPrepared is called after the answer: it only makes pins visible."
+AFTER_ANSWER_NOTE = "ShardNode.FinishPrepared is called after the answer: it only makes pins and claims visible."
 FORGET_NOTE = "Later, in the background, s{home} forgets the decision by ShardNode.ForgetDecisions."
 MODES_NOTE = "Shards that join after a change of constraint modes are told of it with their first command."
 GROUPS_NOTE = (
@@ -49,6 +51,17 @@ GROUPS_NOTE = (
 )
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
+
+
+CLAIM_NOTE = (
+    "If a value turns out to be claimed, or another one than the request tells is to be claimed, all is rolled back and"
+    " run again as a distributed transaction, in which PostgreSQL says what is wrong."
+)
+RELEASE_NOTE = "Shards that hold claims on values that rows lose or get take part in the same transaction."
+FOLLOW_NOTE = (
+    "The claim on the value tells which shard has the row: it alone is asked then, and all shards only if the row is"
+    " not there."
+)
 
 
 def explain(view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainRequest) -> Explanation:
@@ -63,21 +76,32 @@ def explain(view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainReq
         case "transact":
             return _explain_transact(view, hints, plan_transact(view, request.transact))
         case "get":
-            return _explain_read(plan_get(view, request.get), "Read")
+            return _explain_read(view, plan_get(view, request.get), "Read")
         case "count":
-            return _explain_read(plan_count(view, request.count), "CountRows")
+            return _explain_read(view, plan_count(view, request.count), "CountRows")
         case "list":
             return _explain_list(view, request.list)
     raise errors.InvalidRequest("there is no request to explain")
 
 
-def _explain_read(plan: ReadPlan, method: str) -> Explanation:
+def _explain_read(view: SchemaView, plan: ReadPlan, method: str) -> Explanation:
+    claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
+    if claimed is not None:
+        return _following(claimed)
     notes = [COPIES_NOTE] if plan.table.placement == "reference" else []
     return Explanation(shards=plan.shards, rpcs=_rpcs(plan.shards, method), notes=notes)
 
 
+def _following(claimed: ClaimedValue) -> Explanation:
+    shards = [claimed.claim_shard]
+    return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[FOLLOW_NOTE])
+
+
 def _explain_list(view: SchemaView, request: router_pb2.ListRequest) -> Explanation:
     plan = plan_list(view, request)
+    claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
+    if claimed is not None:
+        return _following(claimed)
     explanation = Explanation(shards=plan.shards, rpcs=_rpcs(plan.shards, "Read"))
     if plan.table.placement == "reference":
         explanation.notes.append(COPIES_NOTE)
@@ -99,11 +123,18 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, steps: Sequence[Step
 def _explain_writes(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:
     plans = list(all_writes(steps))
     shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)} | {home_of(steps)})
-    alone = len(shards) == 1 and only_writes(steps) is not None and not any(plan.reference for plan in plans)
+    releases = surely_claims_elsewhere(view, plans)
+    alone = (
+        len(shards) == 1
+        and only_writes(steps) is not None
+        and not any(plan.reference for plan in plans)
+        and not releases
+    )
     explanation = _on_one_shard(view, hints, plans, shards[0]) if alone else _on_many_shards(home_of(steps), shards)
     keys = [key for plan in plans for key in _keys(view, hints, plan)]
     explanation.keys.extend(key for place, key in enumerate(keys) if key not in keys[:place])
     explanation.notes.extend(_notes_on_pins(view, plans, alone=alone))
+    explanation.notes.extend([RELEASE_NOTE] if releases else [CLAIM_NOTE] if _claims(view, plans) else [])
     return explanation
 
 
@@ -112,11 +143,17 @@ def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
 
 
 def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePlan], shard: int) -> Explanation:
-    unknown = unknown_parents(view, hints, plans)
-    pinning = sorted({one.parent_shard for one in unknown} - {shard})
-    rpcs = [*_rpcs(pinning, "Execute"), *_rpcs([shard], "Execute"), *_rpcs(pinning, "FinishPrepared")]
-    notes = [AFTER_ANSWER_NOTE, FORGET_NOTE.format(home=shard)] if pinning else []
-    return Explanation(shards=sorted({shard, *pinning}), rpcs=rpcs, notes=notes)
+    pinning = {one.parent_shard for one in unknown_parents(view, hints, plans)}
+    claiming = {one.claim_shard for one in wanted_claims(view, plans)}
+    first = sorted((pinning | claiming) - {shard})
+    rpcs = [*_rpcs(first, "Execute"), *_rpcs([shard], "Execute"), *_rpcs(first, "FinishPrepared")]
+    notes = [AFTER_ANSWER_NOTE, FORGET_NOTE.format(home=shard)] if first else []
+    return Explanation(shards=sorted({shard, *first}), rpcs=rpcs, notes=notes)
+
+
+def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
+    """Whether the plans insert rows with values that must be unique over all shards."""
+    return any(plan.kind == "insert" and view.claims_of(plan.table.table.name) for plan in plans)
 
 
 def _on_many_shards(home: int, shards: Sequence[int]) -> Explanation:

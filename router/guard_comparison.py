@@ -1,4 +1,4 @@
-"""The audit's look at two shards at once: shadows on one against pins on the other."""
+"""The audit's look at two shards at once: shadows on one against pins on the other, values against claims."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from catalog.plan import ReferencedKey
+from catalog.plan import Claim, ReferencedKey
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
@@ -26,23 +26,39 @@ CONFIRMING_PAUSE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Guards:
-    """The pins on `shard` for `other_shard`, or the shadows on `shard` whose parents live on `other_shard`."""
+    """The pins on `shard` for `other_shard`, or the shadows on `shard` whose parents live on `other_shard`.
 
-    referenced: ReferencedKey
+    Of a claim, the claims on `shard` of `other_shard`, as if they were pins, or the values of rows on `shard` that
+    are to be claimed on `other_shard`, as if they were shadows.
+    """
+
+    guarded: ReferencedKey | Claim
     pins: bool
     shard: int
     other_shard: int
 
+    def to_finding(self, message: str, key: str = "") -> AuditResponse:
+        """What an audit answers."""
+        if isinstance(self.guarded, Claim):
+            kind = AuditResponse.KIND_CLAIM_WITHOUT_VALUE if self.pins else AuditResponse.KIND_VALUE_WITHOUT_CLAIM
+            table, constraint = self.guarded.table, self.guarded.constraint
+        else:
+            kind = AuditResponse.KIND_PIN_WITHOUT_SHADOW if self.pins else AuditResponse.KIND_SHADOW_WITHOUT_PIN
+            table, constraint = self.guarded.parent, ""
+        return AuditResponse(
+            kind=kind, shard=self.shard, table=str(table), constraint=constraint, key=key, message=message
+        )
+
 
 async def compare_guards(
-    nodes: Nodes, referenced: ReferencedKey, *, child_shard: int, parent_shard: int
+    nodes: Nodes, guarded: ReferencedKey | Claim, *, child_shard: int, parent_shard: int
 ) -> AsyncIterator[AuditResponse]:
-    """Streams the shadows without a pin and the pins without a shadow.
+    """Streams the shadows without a pin and the pins without a shadow; of a claim, values and claims likewise.
 
     Raises what calls raise, and Conflict if transactions stay in doubt for too long.
     """
-    shadows = Guards(referenced, pins=False, shard=child_shard, other_shard=parent_shard)
-    pins = Guards(referenced, pins=True, shard=parent_shard, other_shard=child_shard)
+    shadows = Guards(guarded, pins=False, shard=child_shard, other_shard=parent_shard)
+    pins = Guards(guarded, pins=True, shard=parent_shard, other_shard=child_shard)
     async for finding in _alone(nodes, shadows, pins):
         yield finding
     async for finding in _alone(nodes, pins, shadows):
@@ -56,18 +72,18 @@ async def _alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIte
         async for key in _keys_alone(nodes, guards, counterparts):
             found += 1
             if found <= MAX_FINDINGS:
-                yield _finding(guards, _pin_alone(guards) if guards.pins else _shadow_alone(guards), key.decode())
+                yield guards.to_finding(_meaning(guards), key.decode())
     except errors.UnknownTable:
         # The shard itself has found its own guards missing already.
         return
     if found > MAX_FINDINGS:
-        yield _finding(guards, f"{found - MAX_FINDINGS} more like the {MAX_FINDINGS} before")
+        yield guards.to_finding(f"{found - MAX_FINDINGS} more like the {MAX_FINDINGS} before")
 
 
 async def _keys_alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIterator[bytes]:
     request = proto.ListGuardsRequest(
         shard=guards.shard,
-        referenced_key=guards.referenced.id,
+        referenced_key=guards.guarded.id,
         pins=guards.pins,
         other_shard=guards.other_shard,
         limit=PAGE_KEYS,
@@ -109,7 +125,7 @@ async def _missing(nodes: Nodes, guards: Guards, keys: list[bytes]) -> list[byte
         return []
     request = proto.FindUnguardedRequest(
         shard=guards.shard,
-        referenced_key=guards.referenced.id,
+        referenced_key=guards.guarded.id,
         pins=guards.pins,
         other_shard=guards.other_shard,
         keys_json=b"[" + b",".join(keys) + b"]",
@@ -121,6 +137,27 @@ async def _missing(nodes: Nodes, guards: Guards, keys: list[bytes]) -> list[byte
 def _keys(keys_json: bytes) -> list[bytes]:
     """The keys one by one, as PostgreSQL wrote them: equal keys have equal text."""
     return [bytes(key) for key in msgspec.json.decode(keys_json, type=list[msgspec.Raw])]
+
+
+def _meaning(guards: Guards) -> str:
+    """What it means that a guard is alone."""
+    if isinstance(guards.guarded, Claim):
+        return _claim_alone(guards) if guards.pins else _value_alone(guards)
+    return _pin_alone(guards) if guards.pins else _shadow_alone(guards)
+
+
+def _value_alone(values: Guards) -> str:
+    return (
+        f"a row on shard {values.shard} has this value, and no claim on shard {values.other_shard} keeps rows of other"
+        " shards from having it too: delete the row, and insert it again through a router"
+    )
+
+
+def _claim_alone(claims: Guards) -> str:
+    return (
+        f"says that a row on shard {claims.other_shard} has this value, which none has: no row can get it until this"
+        f" claim is deleted here, from {claims.guarded.claims.qualified if isinstance(claims.guarded, Claim) else ''}"
+    )
 
 
 def _shadow_alone(shadows: Guards) -> str:
@@ -136,8 +173,3 @@ def _pin_alone(pins: Guards) -> str:
         f"harmless: a leftover that says that shard {pins.other_shard} references this row, which it does not; a delete"
         " of the row visits that shard in vain"
     )
-
-
-def _finding(guards: Guards, message: str, key: str = "") -> AuditResponse:
-    kind = AuditResponse.KIND_PIN_WITHOUT_SHADOW if guards.pins else AuditResponse.KIND_SHADOW_WITHOUT_PIN
-    return AuditResponse(kind=kind, shard=guards.shard, table=str(guards.referenced.parent), key=key, message=message)

@@ -40,6 +40,7 @@ class ReadPlan:
 
     table: TablePlan
     shards: tuple[int, ...]
+    predicates: tuple[CheckedPredicate, ...]
     conditions: tuple[shard_node_pb2.Condition, ...]
 
 
@@ -48,6 +49,7 @@ class ListPlan:
     """A page to read: its total order, where it begins on each shard, and what its token must remember."""
 
     table: TablePlan
+    predicates: tuple[CheckedPredicate, ...]
     conditions: tuple[shard_node_pb2.Condition, ...]
     order: tuple[OrderColumn, ...]
     places: Places
@@ -88,7 +90,7 @@ def plan_list(view: SchemaView, request: router_pb2.ListRequest, copy: int = 0) 
     order = total_order(table.table, request.order_by)
     query = _query_of(view, where, order)
     places = page_token.decode(request.page_token, query) if request.page_token else dict.fromkeys(where.shards)
-    return ListPlan(table, where.conditions, order, places, _page_size(request.page_size), query)
+    return ListPlan(table, where.predicates, where.conditions, order, places, _page_size(request.page_size), query)
 
 
 def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[OrderColumn, ...]:
@@ -120,7 +122,7 @@ def _keys_without_nulls(table: Table) -> list[tuple[str, ...]]:
 
 def _read_plan(view: SchemaView, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int) -> ReadPlan:
     shards = view.shards_for_where(table, predicates, copy)
-    return ReadPlan(table, shards, tuple(to_conditions(predicates)))
+    return ReadPlan(table, shards, tuple(predicates), tuple(to_conditions(predicates)))
 
 
 def _page_size(asked: int) -> int:

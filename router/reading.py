@@ -15,11 +15,12 @@ from crosskey.rows import struct_to_dict
 from crosskey.v1 import router_pb2, shard_node_pb2
 from router import page_token
 from router.fan_out import fan_out
+from router.locating import claim_to_follow, follow_claim
 from router.merging import MergedPage, Ranking, ShardPage, merge, rank, shard_page
 from router.node_errors import leaving_no_trace
 from router.nodes import NodeCalls
 from router.page_token import Position
-from router.read_planning import ROW_PLACE, ListPlan, plan_count, plan_get, plan_list
+from router.read_planning import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
 from router.schema_view import SchemaView
 
 NO_ROWS = b"[]"
@@ -43,25 +44,37 @@ class Reader:
     async def get(self, view: SchemaView, request: router_pb2.GetRequest) -> bytes:
         """A JSON array of the one row. Raises RowNotFound and what plan_get and NodeCalls.call raise."""
         plan = plan_get(view, request, next(self._turns))
+        row = await self._one_row(plan, await self._claiming(view, plan)) or await self._one_row(plan, plan.shards)
+        if row is None:
+            raise _row_not_found(request)
+        return row
+
+    async def _claiming(self, view: SchemaView, plan: ReadPlan | ListPlan) -> Sequence[int]:
+        """The shard to ask first, if a claim tells it: it has the only row there can be, or none is there."""
+        claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
+        return () if claimed is None else await follow_claim(self._nodes, claimed)
+
+    async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> bytes | None:
         requests = {
             shard: shard_node_pb2.ReadRequest(
                 shard=shard, table=plan.table.table.name.qualified, where=plan.conditions, limit=1
             )
-            for shard in plan.shards
+            for shard in shards
         }
-        for answer in await self._ask("Read", requests):
-            if answer.rows_json != NO_ROWS:
-                return bytes(answer.rows_json)
-        raise _row_not_found(request)
+        answers = await self._ask("Read", requests)
+        return next((bytes(answer.rows_json) for answer in answers if answer.rows_json != NO_ROWS), None)
 
     async def count(self, view: SchemaView, request: router_pb2.CountRequest) -> int:
         """The number of rows, of each shard at its own moment. Raises what plan_count and NodeCalls.call raise."""
         plan = plan_count(view, request, next(self._turns))
+        return await self._count(plan, await self._claiming(view, plan)) or await self._count(plan, plan.shards)
+
+    async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:
         requests = {
             shard: shard_node_pb2.CountRowsRequest(
                 shard=shard, table=plan.table.table.name.qualified, where=plan.conditions
             )
-            for shard in plan.shards
+            for shard in shards
         }
         return sum(answer.count for answer in await self._ask("CountRows", requests))
 
@@ -71,6 +84,10 @@ class Reader:
         A row that is inserted or deleted meanwhile makes no other row come twice or not at all.
         """
         plan = plan_list(view, request, next(self._turns))
+        for shard in await self._claiming(view, plan):
+            answer = await self._read(plan, shard)
+            if answer.rows_json != NO_ROWS:
+                return Page(answer.rows_json, "")
         answers = await fan_out({shard: self._read(plan, shard) for shard in plan.shards})
         merged = await self._merged(plan, answers)
         return Page(merged.rows_json, page_token.encode(plan.query, merged.places))

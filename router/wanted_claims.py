@@ -6,17 +6,27 @@ see. What is left out (a default, a date) is found by the shard's node when the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from catalog.model import Column, Table
+from catalog.model import Table
 from catalog.plan import Claim
 from catalog.slots import FAMILIES, canonical_text, shard_of_slot, slot_of_values
 from router.schema_view import SchemaView
-from router.write_planning import Part, Row, WritePlan
+from router.write_planning import WritePlan
 
 Value = dict[str, str]
 """The columns of a unique key, each in canonical text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedValue:
+    """A value of a unique key, and the shard where it is claimed."""
+
+    claim: Claim
+    claim_shard: int
+    columns: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +41,27 @@ class WantedClaims:
 
 def wanted_claims(view: SchemaView, plans: Iterable[WritePlan]) -> list[WantedClaims]:
     """The values to claim before the plans run, those on the rows' own shards too."""
-    found: dict[tuple[str, int, int], dict[tuple[str, ...], Value]] = {}
-    claims = {claim.id: claim for claim in view.plan.claims}
+    found: dict[tuple[str, int, int], dict[tuple[str, ...], ClaimedValue]] = {}
     for plan in plans:
         if plan.kind == "insert":
-            for part in plan.parts:
-                for claim, claim_shard, value in _values(view, plan.table.table, part):
-                    group = found.setdefault((claim.id, claim_shard, part.shard), {})
-                    group[tuple(value.values())] = value
-    return [
-        WantedClaims(claims[identifier], claim_shard, shard, list(values.values()))
-        for (identifier, claim_shard, shard), values in found.items()
-    ]
+            for shard, value in _values(view, plan):
+                group = found.setdefault((value.claim.id, value.claim_shard, shard), {})
+                group[tuple(value.columns.values())] = value
+    return [_wanted(shard, list(values.values())) for (_, _, shard), values in found.items()]
+
+
+def _values(view: SchemaView, plan: WritePlan) -> Iterator[tuple[int, ClaimedValue]]:
+    """The values that can be told, each with the shard of its row."""
+    for claim in view.claims_of(plan.table.table.name):
+        for part in plan.parts:
+            for row in part.rows:
+                value = claimed_value(view, claim, plan.table.table, row)
+                if value is not None:
+                    yield part.shard, value
+
+
+def _wanted(shard: int, values: Sequence[ClaimedValue]) -> WantedClaims:
+    return WantedClaims(values[0].claim, values[0].claim_shard, shard, [value.columns for value in values])
 
 
 def surely_claims_elsewhere(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
@@ -57,31 +76,19 @@ def _releases(plan: WritePlan, claim: Claim) -> bool:
     return plan.kind == "delete" or any(not part.rows[0].keys().isdisjoint(claim.columns) for part in plan.parts)
 
 
-def _values(view: SchemaView, table: Table, part: Part) -> Iterator[tuple[Claim, int, Value]]:
-    by_name = {column.name: column for column in table.columns}
-    for claim in view.claims_of(table.name):
-        columns = [by_name[name] for name in claim.columns]
-        if all(column.base_type in FAMILIES and column.deterministic_collation for column in columns):
-            for row in part.rows:
-                value = _value(columns, row)
-                if value is not None:
-                    yield claim, claim_shard(view, claim, table, value), value
-
-
-def _value(columns: Sequence[Column], row: Row) -> Value | None:
-    """None if the row lacks a column, or has NULL or something that its type does not take."""
-    if any(row.get(column.name) is None for column in columns):
-        return None
-    try:
-        return {
-            column.name: canonical_text(column.base_type, row[column.name], column.max_length) for column in columns
-        }
-    except ValueError:
-        return None
-
-
-def claim_shard(view: SchemaView, claim: Claim, table: Table, value: Row) -> int:
-    """The shard where a value is claimed. Raises ValueError if a type takes no such value."""
-    columns = {column.name: column for column in table.columns}
-    placing = [(columns[name].base_type, value[name], columns[name].max_length) for name in claim.placing]
-    return shard_of_slot(slot_of_values(placing), view.shards)
+def claimed_value(view: SchemaView, claim: Claim, table: Table, row: Mapping[str, Any]) -> ClaimedValue | None:
+    """The value of a row or of equal predicates; None if a column is missing or NULL, or has no canonical text."""
+    text: Value = {}
+    placing = []
+    for name in claim.columns:
+        column = table.column(name)
+        assert column is not None, f"{claim.id} has a column that its table has not"
+        if row.get(name) is None or column.base_type not in FAMILIES or not column.deterministic_collation:
+            return None
+        try:
+            text[name] = canonical_text(column.base_type, row[name], column.max_length)
+        except ValueError:
+            return None
+        # Of a canonical text, the type alone tells how it is hashed.
+        placing.append((column.base_type, text[name], None))
+    return ClaimedValue(claim, shard_of_slot(slot_of_values(placing), view.shards), text)

@@ -6,7 +6,7 @@ A row of an insert is converted once, placed once and encoded once; everything e
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -54,6 +54,8 @@ class WritePlan:
     table: TablePlan
     kind: Literal["insert", "update", "delete"]
     parts: tuple[Part, ...]
+    predicates: tuple[CheckedPredicate, ...] = ()
+    """What selects the rows of an update or delete."""
 
     @property
     def reference(self) -> bool:
@@ -63,6 +65,10 @@ class WritePlan:
         that these answer must be inserted into all other shards.
         """
         return self.table.placement == "reference"
+
+    def on(self, shards: Collection[int]) -> WritePlan:
+        """The parts on some of the shards."""
+        return replace(self, parts=tuple(part for part in self.parts if part.shard in shards))
 
     @property
     def shards(self) -> list[int]:
@@ -107,7 +113,7 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     )
     statement = _statement(table, update=update)
     parts = tuple(Part(shard, statement, rows=(values,)) for shard in _shards_to_write(view, table, predicates))
-    return WritePlan(table, "update", parts)
+    return WritePlan(table, "update", parts, predicates)
 
 
 def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePlan:
@@ -120,7 +126,7 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
     predicates = _selection(table.table, request)
     statement = _statement(table, delete=shard_node_pb2.DeleteRows(where=to_conditions(predicates)))
     parts = tuple(Part(shard, statement) for shard in _shards_to_write(view, table, predicates))
-    return WritePlan(table, "delete", parts)
+    return WritePlan(table, "delete", parts, predicates)
 
 
 def _check_rows(table: Table, rows: Sequence[Row]) -> None:

@@ -25,6 +25,7 @@ from router.fan_out import fan_out_to_the_end
 from router.finishing import Finisher
 from router.first_phase import FirstPhase
 from router.gids import Gid
+from router.locating import claim_to_follow, follow_claim
 from router.node_errors import leaving_no_trace
 from router.nodes import Nodes
 from router.parent_references import learn, unknown_parents
@@ -54,7 +55,19 @@ class Writer:
     retries: int
 
     async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
-        """Carries out one write. Raises as `transact`, but names no statement."""
+        """Carries out one write. Raises as `transact`, but names no statement.
+
+        One that selects by a unique value goes to the shard that has claimed it, and to all if the row is not there.
+        """
+        claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
+        claiming = () if claimed is None else await follow_claim(self.nodes, claimed)
+        if claiming:
+            result = await self._write(view, plan.on(claiming))
+            if result.count:
+                return result
+        return await self._write(view, plan)
+
+    async def _write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
         try:
             (result,) = await self.transact(view, [plan])
         except errors.CrosskeyError as error:

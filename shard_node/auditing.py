@@ -9,16 +9,13 @@ from psycopg import errors as postgres
 from psycopg import sql
 
 from catalog.model import TableName
-from catalog.plan import ReferencedKey
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from shard_node.damage_checks import DamageCheck, damage_checks
 from shard_node.database import Connection
-from shard_node.guards import PIN_SHARD
-from shard_node.identifiers import identifier
+from shard_node.guard_pairs import GuardPair, guard_pair, owner_of_there
 from shard_node.missing_guards import MissingGuard, find_missing_guards
 from shard_node.shard_schema import ShardSchema
-from shard_node.slot_expressions import shard_of
 from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 from shard_node.startup import ShardIdentity
 
@@ -50,19 +47,19 @@ async def list_guards(
 
     Raises InvalidRequest and psycopg.Error.
     """
-    referenced = schema.referenced_key(request.referenced_key)
-    guards = referenced.pin if request.pins else referenced.shadow
-    owner = identifier("g", PIN_SHARD) if request.pins else _shard_of_parent(schema, referenced, identity.shards)
-    after, parameters = _after(referenced, request.after_json)
+    pair = guard_pair(schema, request.referenced_key, identity.shards)
+    after, parameters = _after(pair, request.after_json)
     statement = sql.SQL(
         "SELECT coalesce(json_agg(key), '[]')::text, count(*), coalesce((json_agg(key) -> -1)::text, '')"
-        " FROM (SELECT {key} AS key FROM {guards} g WHERE {owner} = %s AND {after} ORDER BY {columns} LIMIT %s) page"
+        " FROM (SELECT {key} AS key FROM {guards} g WHERE {owner} = %s AND {counted} AND {after}"
+        " ORDER BY {columns} LIMIT %s) page"
     ).format(
-        key=json_object(referenced.columns, "g"),
-        guards=table_identifier(guards),
-        owner=owner,
+        key=json_object(pair.columns, "g"),
+        guards=table_identifier(pair.there if request.pins else pair.here),
+        owner=owner_of_there() if request.pins else pair.counterpart,
+        counted=pair.counted,
         after=after,
-        columns=column_list(referenced.columns, alias="g"),
+        columns=column_list(pair.columns, alias="g"),
     )
     cursor = await connection.execute(statement, [request.other_shard, *parameters, request.limit])
     [(keys, count, last)] = await cursor.fetchall()
@@ -70,52 +67,36 @@ async def list_guards(
 
 
 async def find_unguarded(
-    connection: Connection, schema: ShardSchema, request: proto.FindUnguardedRequest
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity, request: proto.FindUnguardedRequest
 ) -> proto.FindUnguardedResponse:
     """Those of the keys that have no pin for the other shard here, or no shadow.
 
     Raises InvalidRequest and psycopg.Error.
     """
-    referenced = schema.referenced_key(request.referenced_key)
-    for_shard, parameters = _for_shard(request)
+    pair = guard_pair(schema, request.referenced_key, identity.shards)
     statement = sql.SQL(
-        "SELECT coalesce(json_agg({key}), '[]')::text FROM json_populate_recordset(NULL::{shadow}, %s) k"
-        " WHERE NOT EXISTS (SELECT FROM {guards} g WHERE {same} AND {for_shard})"
+        "SELECT coalesce(json_agg({key}), '[]')::text FROM json_populate_recordset(NULL::{given}, %s) k"
+        " WHERE NOT EXISTS (SELECT FROM {guards} g WHERE {same} AND {owner} = %s)"
     ).format(
-        key=json_object(referenced.columns, "k"),
-        shadow=table_identifier(referenced.shadow),
-        guards=table_identifier(referenced.pin if request.pins else referenced.shadow),
-        same=columns_equal(referenced.columns, "g", "k"),
-        for_shard=for_shard,
+        key=json_object(pair.columns, "k"),
+        given=table_identifier(pair.there),
+        guards=table_identifier(pair.there if request.pins else pair.here),
+        same=columns_equal(pair.columns, "g", "k"),
+        owner=owner_of_there() if request.pins else pair.counterpart,
     )
-    cursor = await connection.execute(statement, [request.keys_json.decode(), *parameters])
+    cursor = await connection.execute(statement, [request.keys_json.decode(), request.other_shard])
     [(keys,)] = await cursor.fetchall()
     return proto.FindUnguardedResponse(keys_json=keys.encode())
 
 
-def _for_shard(request: proto.FindUnguardedRequest) -> tuple[sql.Composable, list[int]]:
-    """The condition that a guard is one for the other shard; a shadow is always for the shard that has it."""
-    if not request.pins:
-        return sql.SQL("true"), []
-    return sql.SQL("g.{} = %s").format(identifier(PIN_SHARD)), [request.other_shard]
-
-
-def _shard_of_parent(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> sql.Composed:
-    locator = schema.table(referenced.parent.qualified).column(referenced.locator)
-    assert locator is not None, f"{referenced.id} is located by a column that its parent has not"
-    return shard_of(locator, identifier("g", locator.name), shards)
-
-
-def _after(referenced: ReferencedKey, after_json: bytes) -> tuple[sql.Composable, list[str]]:
-    """The condition that a key lies after another one, which the primary key's index serves."""
+def _after(pair: GuardPair, after_json: bytes) -> tuple[sql.Composable, list[str]]:
+    """The condition that a key lies after another one, which the key's index serves."""
     if not after_json:
         return sql.SQL("true"), []
-    condition = sql.SQL(
-        "({columns}) > (SELECT {columns_after} FROM json_populate_record(NULL::{shadow}, %s) k)"
-    ).format(
-        columns=column_list(referenced.columns, alias="g"),
-        columns_after=column_list(referenced.columns, alias="k"),
-        shadow=table_identifier(referenced.shadow),
+    condition = sql.SQL("({columns}) > (SELECT {columns_after} FROM json_populate_record(NULL::{given}, %s) k)").format(
+        columns=column_list(pair.columns, alias="g"),
+        columns_after=column_list(pair.columns, alias="k"),
+        given=table_identifier(pair.there),
     )
     return condition, [after_json.decode()]
 

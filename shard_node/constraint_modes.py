@@ -1,8 +1,8 @@
 """When constraints are checked in a coordinated transaction.
 
-PostgreSQL holds all foreign keys, and the unique keys of claims, back there until the node says so, whatever the user declared: other shards may have
-to do something first. So it is the node that knows which of them the user wants checked at the end of each statement
-and which at the commit. All other constraints keep their modes in PostgreSQL.
+PostgreSQL holds all foreign keys, and the unique keys of claims, back there until the node says so, whatever the user
+declared: other shards may have to do something first. So it is the node that knows which of them the user wants checked
+at the end of each statement and which at the commit. All other constraints keep their modes in PostgreSQL.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from shard_node.execution import execute_statement, uninterrupted
 from shard_node.postgres_errors import PLACEMENT_CHECK, translated, unknown_if_lost
 from shard_node.shard_schema import ShardSchema
 
+_MAY_NEED_OTHERS = (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation, psycopg.errors.AssertFailure)
+
 
 async def run_locally(
     connection: Connection, schema: ShardSchema, commands: Sequence[proto.Command]
@@ -22,7 +24,8 @@ async def run_locally(
 
     This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key or the check of
     the shard refused, or a trigger of claims: it may do so only because a shadow is missing, a pin is left, a row must
-    move to another shard, or a value is claimed elsewhere. So the commands must be run again as a ShardTransaction, which can tell.
+    move to another shard, or a value is claimed on one. So the commands must be run again as a ShardTransaction, which
+    can tell.
     """
     runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
     results: list[proto.CommandResult] = []
@@ -48,10 +51,9 @@ async def _run_unless_refused(
                 await _run(connection, schema, runs[0], results)
         else:
             await _run_in_block(connection, schema, runs, results)
-    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation, psycopg.errors.AssertFailure) as error:
-        if error.diag.constraint_name not in (PLACEMENT_CHECK, ELSEWHERE) and not isinstance(
-            error, psycopg.errors.ForeignKeyViolation
-        ):
+    except _MAY_NEED_OTHERS as error:
+        refused = isinstance(error, psycopg.errors.ForeignKeyViolation)
+        if not refused and error.diag.constraint_name not in (PLACEMENT_CHECK, ELSEWHERE):
             raise
         await connection.rollback()
         return False

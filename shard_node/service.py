@@ -180,7 +180,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     @override
     async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:
         async with self._reading(request.shard) as (connection, schema):
-            return await auditing.find_unguarded(connection, schema, request)
+            return await auditing.find_unguarded(connection, schema, self._identity, request)
 
     @asynccontextmanager
     async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:

@@ -7,17 +7,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from catalog.plan import KeyPlan, Plan, TablePlan
+from catalog.costs import COST_OF_CLAIM
+from catalog.plan import Claim, KeyPlan, Plan, TablePlan
 
 MIN_WIDTH = 120
 """Narrower, the sentences wrap after every other word; a pipe has no width of its own."""
 
 
 def print_plan(plan: Plan) -> None:
-    """Print where the tables live, then how each foreign key is enforced."""
+    """Print where the tables live, which unique keys take claims, then how each foreign key is enforced."""
     console = Console()
     console.width = max(console.width, MIN_WIDTH)
     console.print(_grid(("Table", "Placement", "Shard key", "Carries the slot"), [_table_row(t) for t in plan.tables]))
+    if plan.claims:
+        header = ("Unique over all shards", "Table", "Columns", "How, and what it costs")
+        console.print(_grid(header, [_claim_row(claim) for claim in plan.claims], leading=1))
     if plan.keys:
         header = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
         console.print(_grid(header, [_key_row(key) for key in plan.keys], leading=1))
@@ -25,6 +29,10 @@ def print_plan(plan: Plan) -> None:
 
 def _table_row(plan: TablePlan) -> tuple[str, ...]:
     return str(plan.table.name), plan.placement, plan.shard_key or "", plan.slot_column or ""
+
+
+def _claim_row(claim: Claim) -> tuple[str, ...]:
+    return claim.constraint, str(claim.table), ", ".join(claim.columns), COST_OF_CLAIM
 
 
 def _key_row(key: KeyPlan) -> tuple[str, ...]:

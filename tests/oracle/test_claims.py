@@ -9,6 +9,7 @@ from crosskey import (
     ForeignKeyViolation,
     UniqueViolation,
     delete,
+    group,
     insert,
     set_constraints,
     update,

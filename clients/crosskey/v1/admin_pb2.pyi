@@ -399,6 +399,10 @@ class AuditResponse(_message.Message):
         """A reference table whose rows differ between shards."""
         KIND_MISSING_GUARD: AuditResponse._Kind.ValueType  # 9
         """A constraint or trigger of Crosskey's that is missing, disabled or not validated."""
+        KIND_VALUE_WITHOUT_CLAIM: AuditResponse._Kind.ValueType  # 10
+        """A value of a unique key that is not claimed for the shard of its row."""
+        KIND_CLAIM_WITHOUT_VALUE: AuditResponse._Kind.ValueType  # 11
+        """A claim for a value that no row of the claiming shard has."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind of damage."""
@@ -423,6 +427,10 @@ class AuditResponse(_message.Message):
     """A reference table whose rows differ between shards."""
     KIND_MISSING_GUARD: AuditResponse.Kind.ValueType  # 9
     """A constraint or trigger of Crosskey's that is missing, disabled or not validated."""
+    KIND_VALUE_WITHOUT_CLAIM: AuditResponse.Kind.ValueType  # 10
+    """A value of a unique key that is not claimed for the shard of its row."""
+    KIND_CLAIM_WITHOUT_VALUE: AuditResponse.Kind.ValueType  # 11
+    """A claim for a value that no row of the claiming shard has."""
 
     KIND_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int

@@ -1792,7 +1792,7 @@ class ListGuardsRequest(_message.Message):
     shard: _builtins.int
     """The shard that this is for."""
     referenced_key: _builtins.str
-    """Which referenced key."""
+    """Which referenced key, or which claim: then values of rows here stand for shadows, and claims for pins."""
     pins: _builtins.bool
     """List the pins for `other_shard` here; else list the shadows here whose parents live on `other_shard`."""
     other_shard: _builtins.int
@@ -1973,7 +1973,7 @@ class FindUnguardedRequest(_message.Message):
     shard: _builtins.int
     """The shard that this is for."""
     referenced_key: _builtins.str
-    """Which referenced key."""
+    """Which referenced key or claim."""
     pins: _builtins.bool
     """Look for pins for `other_shard`; else for shadows."""
     other_shard: _builtins.int

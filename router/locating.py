@@ -1,0 +1,40 @@
+"""Finding the shard of a row by a value of a unique key, through the claim for it.
+
+A claim is a hint here: its row may have gone or moved, or the claim itself may not be readable yet although the row is.
+So whoever finds no row where the claim says looks on all shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from catalog.plan import TablePlan
+from crosskey.v1 import rows_pb2, shard_node_pb2
+from router.node_errors import leaving_no_trace
+from router.nodes import NodeCalls
+from router.predicates import CheckedPredicate
+from router.schema_view import SchemaView
+from router.wanted_claims import ClaimedValue, claimed_value
+
+
+def claim_to_follow(
+    view: SchemaView, table: TablePlan, shards: Sequence[int], predicates: Sequence[CheckedPredicate]
+) -> ClaimedValue | None:
+    """The claim that tells the shard: none if one shard has the rows anyway, or if no unique key is given whole."""
+    if len(shards) == 1:
+        return None
+    given = {one.column.name: one.value for one in predicates if one.op == rows_pb2.Predicate.EQ}
+    values = (claimed_value(view, claim, table.table, given) for claim in view.claims_of(table.table.name))
+    return next((value for value in values if value is not None), None)
+
+
+async def follow_claim(nodes: NodeCalls, value: ClaimedValue) -> Sequence[int]:
+    """The shards that have claimed a value: one, or none. Raises what NodeCalls.call raises."""
+    request = shard_node_pb2.FindClaimsRequest(
+        shard=value.claim_shard, claim=value.claim.id, keys_json=msgspec.json.encode([value.columns])
+    )
+    with leaving_no_trace():
+        response = await nodes.call(value.claim_shard, "FindClaims", request)
+    return tuple(response.shards)

@@ -68,7 +68,7 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 
 # These restart PostgreSQL under everyone who shares it, so they run by themselves.
 RESTARTING := tests/crashes/test_servers_die.py tests/service/test_operations.py
-IN_TWO_PROCESSES := --numprocesses=2 --dist=loadgroup $(addprefix --ignore=,$(RESTARTING))
+IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile $(addprefix --ignore=,$(RESTARTING))
 
 test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
 	$(BIN)/pytest $(IN_TWO_PROCESSES)

@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from crosskey_cli.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
+from tests.oracle.shared_pairs import family
 
 POSTGRES_BIN_VARIABLE = "CROSSKEY_TEST_POSTGRES_BIN"
 SERVERS = 3
@@ -32,14 +35,24 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs PostgreSQL as service-level; keep the tests of a module, and what they share, in one process."""
+    """Mark what needs PostgreSQL as service-level."""
     for item in items:
         if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
             item.add_marker(pytest.mark.service)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+class SharedPairScheduling(LoadFileScheduling):  # type: ignore[misc]  # published without types
+    """Keeps the tests of a module in one process, and modules that share a pair in one too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(super()._split_scope(nodeid))
+        return "-".join(family(file.stem)) if file.parent.name == "oracle" else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedPairScheduling:
+    """Choose how tests are dealt out to processes."""
+    return SharedPairScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,14 @@
 """A pair of Crosskey and PostgreSQL for each module, with the schema that the module gives in SCHEMA."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from crosskey_cli.postgres import PostgresServer
 from tests.oracle.pair import Pair
-from tests.oracle.shared_pairs import SharedPairs, family
+from tests.oracle.shared_pairs import SharedPairs
 
 PARENT_SHARD = 0
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the modules that share a pair in one process."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("-".join(family(_module(item)))))
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,9 @@ def _missing(unknown: UnknownParents) -> MissingParents:
 
 
 def _claim_command(wanted: WantedClaims) -> proto.Command:
-    claim = proto.ClaimValues(claim=wanted.claim.id, for_shard=wanted.shard, keys_json=_values_json(wanted.values))
+    claim = proto.ClaimValues(
+        claim=wanted.claim.id, for_shard=wanted.shard, keys_json=_values_json(wanted.values), in_advance=True
+    )
     return proto.Command(claim_values=claim)
 
 

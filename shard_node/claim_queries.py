@@ -13,22 +13,26 @@ from shard_node.identifiers import identifier
 from shard_node.sql_names import column_list, table_identifier
 
 
-async def claim_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> None:
-    """Claims values, a JSON array, for a shard.
+async def claim_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> int:
+    """Claims values, a JSON array, for a shard. Answers how many it had claimed already.
 
-    In order, so that two transactions wait for each other and never deadlock. That nobody else has claimed them is
-    checked when the constraint is.
+    In order, so that two transactions wait for each other and never deadlock. Claims that are there already are locked:
+    else they could be released before this transaction ends. That no other shard has claimed the values is checked when
+    the constraint is.
     """
-    await connection.execute(_claim_text(claim), (for_shard, values))
+    cursor = await connection.execute(_claim_text(claim), (for_shard, values))
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate answers one row"
+    (present,) = row
+    return int(present)
 
 
 async def release_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> None:
     """Releases values, a JSON array, of a shard.
 
-    The row may be committed while its claim is still prepared, and no DELETE would see it. Claiming waits until it is
-    there.
+    The row may be committed while its claim is still prepared, and no DELETE would see it. So this waits for it.
     """
-    await claim_values(connection, claim, for_shard, values)
+    await connection.execute(_wait_text(claim), (for_shard, values))
     await connection.execute(_release_text(claim), (values, for_shard))
 
 
@@ -40,11 +44,17 @@ async def find_claims(connection: Connection, claim: Claim, values: str) -> list
 
 @lru_cache
 def _claim_text(claim: Claim) -> bytes:
+    # A row that was there before has been updated by this transaction, which xmax then tells.
     return _text(
         claim,
-        "INSERT INTO {claims} ({columns}, {shard}) SELECT {columns}, %s FROM {given} ORDER BY {columns}"
-        " ON CONFLICT ({columns}, {shard}) DO NOTHING",
+        "WITH claimed AS ({insert} DO UPDATE SET {shard} = EXCLUDED.{shard} RETURNING xmax <> 0 AS present)"
+        " SELECT count(*) FILTER (WHERE present) FROM claimed",
     )
+
+
+@lru_cache
+def _wait_text(claim: Claim) -> bytes:
+    return _text(claim, "{insert} DO NOTHING")
 
 
 @lru_cache
@@ -59,14 +69,15 @@ def _find_text(claim: Claim) -> bytes:
 
 def _text(claim: Claim, template: str) -> bytes:
     claims = table_identifier(claim.claims)
-    return (
-        sql.SQL(template)
-        .format(
-            claims=claims,
-            columns=column_list(claim.columns),
-            shard=identifier(CLAIMING_SHARD),
-            given=sql.SQL("json_populate_recordset(NULL::{}, %s) k").format(claims),
-            same=same_value(claim, "c", "k"),
-        )
-        .as_bytes()
+    names = {
+        "claims": claims,
+        "columns": column_list(claim.columns),
+        "shard": identifier(CLAIMING_SHARD),
+        "given": sql.SQL("json_populate_recordset(NULL::{}, %s) k").format(claims),
+        "same": same_value(claim, "c", "k"),
+    }
+    insert = sql.SQL(
+        "INSERT INTO {claims} ({columns}, {shard}) SELECT DISTINCT {columns}, %s::integer FROM {given}"
+        " ORDER BY {columns} ON CONFLICT ({columns}, {shard})"
     )
+    return sql.SQL(template).format(insert=insert.format(**names), **names).as_bytes()

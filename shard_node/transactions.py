@@ -205,7 +205,11 @@ class ShardTransaction:
 
     async def _claim_values(self, values: proto.ClaimValues) -> proto.CommandResult:
         claim = self._schema.claim(values.claim)
-        await claim_queries.claim_values(self._connection, claim, values.for_shard, values.keys_json.decode())
+        present = await claim_queries.claim_values(self._connection, claim, values.for_shard, values.keys_json.decode())
+        if present and values.in_advance:
+            raise errors.UniqueViolation(
+                f"shard {values.for_shard} has claimed the value already", constraint=claim.constraint
+            )
         return proto.CommandResult()
 
     async def _release_values(self, values: proto.ReleaseValues) -> proto.CommandResult:
@@ -299,8 +303,10 @@ class ShardTransaction:
         """Does on this shard what is asked of other shards through PinParents, AddShadows, ChangeShadows and claims."""
         if effect.kind in (_CLAIMED, _RELEASED):
             claim = self._schema.claim(effect.referenced_key)
-            carry_out = claim_queries.claim_values if effect.kind == _CLAIMED else claim_queries.release_values
-            await carry_out(self._connection, claim, self._shard, effect.old_keys)
+            if effect.kind == _CLAIMED:
+                await claim_queries.claim_values(self._connection, claim, self._shard, effect.old_keys)
+            else:
+                await claim_queries.release_values(self._connection, claim, self._shard, effect.old_keys)
         elif effect.kind == _MISSING:
             referenced = self._schema.referenced_key(effect.referenced_key)
             keys, count = await guard_queries.pin_parents(self._connection, referenced, self._shard, effect.old_keys)

@@ -13,6 +13,9 @@ from catalog.plan import Claim, KeyPlan, Plan, TablePlan
 MIN_WIDTH = 120
 """Narrower, the sentences wrap after every other word; a pipe has no width of its own."""
 
+_CLAIM_HEADER = ("Unique over all shards", "Table", "Columns", "How, and what it costs")
+_KEY_HEADER = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
+
 
 def print_plan(plan: Plan) -> None:
     """Print where the tables live, which unique keys take claims, then how each foreign key is enforced."""
@@ -20,11 +23,9 @@ def print_plan(plan: Plan) -> None:
     console.width = max(console.width, MIN_WIDTH)
     console.print(_grid(("Table", "Placement", "Shard key", "Carries the slot"), [_table_row(t) for t in plan.tables]))
     if plan.claims:
-        header = ("Unique over all shards", "Table", "Columns", "How, and what it costs")
-        console.print(_grid(header, [_claim_row(claim) for claim in plan.claims], leading=1))
+        console.print(_grid(_CLAIM_HEADER, [_claim_row(claim) for claim in plan.claims], leading=1))
     if plan.keys:
-        header = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
-        console.print(_grid(header, [_key_row(key) for key in plan.keys], leading=1))
+        console.print(_grid(_KEY_HEADER, [_key_row(key) for key in plan.keys], leading=1))
 
 
 def _table_row(plan: TablePlan) -> tuple[str, ...]:

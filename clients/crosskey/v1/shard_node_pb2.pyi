@@ -486,22 +486,28 @@ class ClaimValues(_message.Message):
     CLAIM_FIELD_NUMBER: _builtins.int
     FOR_SHARD_FIELD_NUMBER: _builtins.int
     KEYS_JSON_FIELD_NUMBER: _builtins.int
+    IN_ADVANCE_FIELD_NUMBER: _builtins.int
     claim: _builtins.str
     """Which claim, as catalog.Claim.id."""
     for_shard: _builtins.int
     """The shard that claims."""
     keys_json: _builtins.bytes
     """A JSON array of values, each an object with the columns of the key."""
+    in_advance: _builtins.bool
+    """Before the rows are written. ALREADY_EXISTS then also if the shard itself has claimed one of them already: only it
+    can tell whether the row is still there.
+    """
     def __init__(
         self,
         *,
         claim: _builtins.str = ...,
         for_shard: _builtins.int = ...,
         keys_json: _builtins.bytes = ...,
+        in_advance: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "for_shard", b"for_shard", "keys_json", b"keys_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "for_shard", b"for_shard", "in_advance", b"in_advance", "keys_json", b"keys_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,8 +71,7 @@ async def _run_in_block(
 async def _run(
     connection: Connection, schema: ShardSchema, run: proto.RunStatement, results: list[proto.CommandResult]
 ) -> None:
-    count, rows = await execute_statement(connection, schema, run)
-    results.append(proto.CommandResult(count=count, rows_json=rows))
+    results.append(await execute_statement(connection, schema, run))
 
 
 def _place_of_failure(commands: Sequence[proto.Command], done: int) -> int:

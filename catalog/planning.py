@@ -29,7 +29,8 @@ def plan_schema(database: Database) -> Plan:
     refusals += key_refusals
     if refusals:
         raise SchemaRefused(tuple(refusals))
-    return Plan(tuple(sorted(tables.values(), key=_table_name)), keys, _referenced_keys(keys, tables))
+    placed_tables = tuple(sorted(tables.values(), key=_table_name))
+    return Plan(placed_tables, keys, _referenced_keys(keys, tables), database.catches_errors)
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:

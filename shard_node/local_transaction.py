@@ -10,7 +10,7 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
-from shard_node.postgres_errors import PLACEMENT_CHECK, translated, unknown_if_lost
+from shard_node.postgres_errors import only_others_can_tell, translated, unknown_if_lost
 from shard_node.shard_schema import ShardSchema
 
 
@@ -19,9 +19,9 @@ async def run_locally(
 ) -> list[proto.CommandResult] | None:
     """Runs statements and a plain commit with PostgreSQL's foreign keys alone, none of them deferred.
 
-    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key or the check of
-    the shard refused: it may do so only because a shadow is missing, a pin is left, or a row must move to another
-    shard. So the commands must be run again as a ShardTransaction, which can tell.
+    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key, the check of
+    the shard or an error guard refused: it may do so only because a shadow is missing, a pin is left, or a row must
+    move to another shard. So the commands must be run again as a ShardTransaction, which can tell.
     """
     runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
     results: list[proto.CommandResult] = []
@@ -47,8 +47,8 @@ async def _run_unless_refused(
                 await _run(connection, schema, runs[0], results)
         else:
             await _run_in_block(connection, schema, runs, results)
-    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation) as error:
-        if isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name != PLACEMENT_CHECK:
+    except psycopg.Error as error:
+        if not only_others_can_tell(error):
             raise
         await connection.rollback()
         return False

@@ -14,6 +14,8 @@ from crosskey import errors
 
 PLACEMENT_CHECK = "crosskey_placement"
 SLOT_CHECK = "crosskey_slot"
+ELSEWHERE = "crosskey_elsewhere"
+"""What a failed assertion names as its constraint if it only means that other shards must be asked."""
 
 _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "23503": errors.ForeignKeyViolation,
@@ -109,6 +111,18 @@ def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
     )
 
 
+def only_others_can_tell(error: psycopg.Error) -> bool:
+    """Whether an error outside of a coordinated transaction may mean no more than that other shards must be asked."""
+    match error:
+        case postgres.ForeignKeyViolation():
+            return True
+        case postgres.CheckViolation():
+            return error.diag.constraint_name == PLACEMENT_CHECK
+        case postgres.AssertFailure():
+            return error.diag.constraint_name == ELSEWHERE
+    return False
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns PostgreSQL's errors into the project's; lets through what nobody foresaw."""
@@ -133,6 +147,8 @@ def naming_table(table: TableName) -> Iterator[None]:
         # The former name it themselves, the latter are not about it.
         raise
     except psycopg.Error as error:
+        if only_others_can_tell(error):
+            raise
         known = from_postgres(error)
         if known is None:
             raise

@@ -356,3 +356,19 @@ async def test_what_is_new_in_postgresql_18(dsn: str, postgres: list[PostgresSer
     ]
     assert [(key.columns, key.primary) for key in rooms.unique_keys] == [(("room", "during"), True)]
     assert [(key.period, key.validated) for key in database.foreign_keys] == [(True, True), (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("source", "catches"),
+    [
+        ("BEGIN PERFORM 1; EXCEPTION WHEN others THEN NULL; END", True),
+        ("BEGIN PERFORM 1; Exception\n\twhen unique_violation THEN NULL; END", True),
+        ("BEGIN PERFORM 1; EXCEPTION -- any\n /* at all */ WHEN others THEN NULL; END", True),
+        ("BEGIN EXECUTE 'DO $x$ BEGIN PERFORM 1; EXCEPTION WHEN others THEN END $x$'; END", True),
+        ("BEGIN RAISE EXCEPTION 'when'; END", False),
+        ("BEGIN RAISE EXCEPTION USING MESSAGE = CASE WHEN true THEN 'a' ELSE 'b' END; END", False),
+    ],
+)
+async def test_functions_that_may_catch_errors(dsn: str, source: str, catches: bool) -> None:
+    database = await inspect_schema(dsn, f"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $f${source}$f$")
+    assert database.catches_errors == catches

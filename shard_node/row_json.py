@@ -68,9 +68,9 @@ def _shown(column: Column, alias: str) -> sql.Composed:
 
 def _verbatim(column: Column, alias: str) -> sql.Composed:
     """The column's text, under its own name."""
-    # Not a cast: that of char(n) drops spaces, and users make casts of their own. IS NULL would also be true of a
-    # composite value whose fields are all NULL.
-    return sql.SQL("CASE WHEN num_nulls({value}) = 0 THEN concat({value}) END AS {name}").format(
+    # Not a cast: that of char(n) drops spaces, and users make casts, and functions, of their own. IS NULL would also be
+    # true of a composite value whose fields are all NULL.
+    return sql.SQL("CASE WHEN num_nulls({value}) = 0 THEN pg_catalog.concat({value}) END AS {name}").format(
         value=identifier(alias, column.name), name=identifier(column.name)
     )
 

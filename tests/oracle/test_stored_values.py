@@ -43,6 +43,7 @@ CREATE FUNCTION mood_as_json(kept_mood) RETURNS json LANGUAGE sql IMMUTABLE RETU
 CREATE CAST (kept_mood AS json) WITH FUNCTION mood_as_json(kept_mood);
 CREATE FUNCTION mood_as_text(kept_mood) RETURNS text LANGUAGE sql IMMUTABLE RETURN 'a mood';
 CREATE CAST (kept_mood AS text) WITH FUNCTION mood_as_text(kept_mood);
+CREATE FUNCTION concat(kept_mood) RETURNS text LANGUAGE sql IMMUTABLE RETURN 'another mood';
 
 CREATE TABLE kept (id bigint PRIMARY KEY, {COLUMNS});
 COMMENT ON TABLE kept IS '@shard_by id';

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import psycopg
+import structlog
 
 from shard_node import sql as sql_files
 from shard_node.database import Connection
@@ -16,6 +17,9 @@ LOSING_LOCKS = ((170000, 170010), (180000, 180004))
 _BOOTSTRAP_LOCK = 4_853_921_077
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_INSUFFICIENT_RESOURCES = "53"
+
+_log = structlog.get_logger(__name__)
 
 
 class UnfitDatabase(Exception):
@@ -153,10 +157,19 @@ async def _release_canary(connection: Connection, cluster: str, shard: int) -> N
 
 
 async def _check_prepared_locks(connection: Connection, cluster: str, shard: int) -> None:
-    """Sees that a prepared transaction keeps its row lock, also when another one shares it."""
+    """Sees that a prepared transaction keeps its row lock, also when another one shares it.
+
+    Where nothing more can be prepared it is not seen: only a node that serves can finish what takes the room.
+    """
     gid = _canary_gid(cluster, shard)
     lock = b"BEGIN; SELECT id FROM crosskey.canary FOR KEY SHARE; "
-    await connection.execute(lock + f"PREPARE TRANSACTION '{gid}'".encode(), prepare=False)
+    try:
+        await connection.execute(lock + f"PREPARE TRANSACTION '{gid}'".encode(), prepare=False)
+    except psycopg.Error as error:
+        if (error.sqlstate or "")[:2] != _INSUFFICIENT_RESOURCES:
+            raise
+        _log.warning("the locks of prepared transactions were not tested", error=error.diag.message_primary)
+        return
     try:
         await connection.execute(lock + b"COMMIT", prepare=False)
         await connection.execute(b"SELECT id FROM crosskey.canary FOR UPDATE NOWAIT", prepare=False)

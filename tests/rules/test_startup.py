@@ -28,7 +28,7 @@ from tests.shard_sql import query
 _DISCONNECT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crosskey'"
 
 CLUSTER = "started"
-CANARY = f"crosskey-canary:{CLUSTER}:0"
+CANARY = "crosskey-canary:started_0"
 
 Answer = TypeVar("Answer")
 
@@ -143,11 +143,40 @@ def test_a_canary_that_a_killed_node_left_is_released(database: ShardDatabase) -
         assert connection.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", (CANARY,)).rowcount == 0
 
 
+def test_nodes_of_one_database_may_start_at_once(database: ShardDatabase) -> None:
+    async def start_together() -> list[ShardIdentity]:
+        return await asyncio.gather(*(start_once() for _ in range(4)))
+
+    async def start_once() -> ShardIdentity:
+        # As a node connects: a start may take longer than the lock time-out.
+        options = "-c lock_timeout=10"
+        async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True, options=options) as connection:
+            return await prepare_database(connection, CLUSTER, 0, 1)
+
+    for _ in range(5):
+        assert len(set(asyncio.run(start_together()))) == 1
+
+
+def test_a_canary_that_somebody_else_released_is_no_fault(database: ShardDatabase) -> None:
+    connected(database.dsn, lambda connection: startup._release_canary(connection, sql.Literal("crosskey-canary:gone")))
+
+
+def test_a_canary_of_another_database_is_left_alone(database: ShardDatabase) -> None:
+    with psycopg.connect(database.server.dsn(), autocommit=True) as elsewhere:
+        elsewhere.execute(
+            "BEGIN; LOCK TABLE pg_description IN ACCESS SHARE MODE; PREPARE TRANSACTION 'crosskey-canary:postgres'"
+        )
+        try:
+            start(database)
+        finally:
+            elsewhere.execute("ROLLBACK PREPARED 'crosskey-canary:postgres'")
+
+
 def test_a_canary_without_its_lock_is_noticed(database: ShardDatabase) -> None:
     """No PostgreSQL that loses locks is at hand: a canary that is not there is not locked either."""
     run(database, "DELETE FROM crosskey.canary")
     with pytest.raises(UnfitDatabase, match="loses the row locks of prepared transactions"):
-        connected(database.dsn, lambda connection: startup._check_prepared_locks(connection, CLUSTER, 0))
+        connected(database.dsn, startup._check_prepared_locks)
     start(database)
 
 

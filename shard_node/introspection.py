@@ -9,6 +9,7 @@ from psycopg.rows import TupleRow, tuple_row
 
 from catalog.model import Database, Table
 from crosskey import errors
+from shard_node.postgres_errors import is_passing
 from shard_node.scratch import scratch_database
 from shard_node.sql import load
 
@@ -34,7 +35,7 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
     The DDL runs verbatim, in a transaction of a scratch database beside the one that `dsn` names. Raises SchemaRefused
     with PostgreSQL's message and the line if it fails, and if it could not be installed in one distributed transaction:
     it ends the transaction, does what cannot be prepared, writes rows, or makes a schema with a name of Crosskey's own.
-    Raises psycopg.OperationalError if the server does not answer.
+    Raises psycopg.OperationalError if the server does not answer, or has no room.
     """
     if "\0" in schema_sql:
         raise errors.SchemaRefused("the schema contains a NUL character")
@@ -45,7 +46,7 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
         try:
             return await _load_and_describe(connection, schema_sql)
         except psycopg.Error as error:
-            if connection.broken:
+            if connection.broken or is_passing(error):
                 raise
             # Not left to the connection's own exit, which would try a rollback in the middle of a COPY.
             await connection.close()

@@ -88,6 +88,12 @@ def _kind(sqlstate: str, diagnosis: postgres.Diagnostic) -> type[errors.Crosskey
     return known
 
 
+def is_passing(error: psycopg.Error) -> bool:
+    """Whether it says nothing of the statement: a race, a time-out, a server that has no room or goes away."""
+    passing = (errors.Conflict, errors.ShardUnavailable, errors.Overloaded, errors.DeadlineExceeded)
+    return isinstance(from_postgres(error), passing)
+
+
 def _metadata(sqlstate: str, diagnosis: postgres.Diagnostic) -> dict[str, str]:
     detail = diagnosis.message_detail
     key = _KEY_IN_DETAIL.match(detail) if detail else None

@@ -16,6 +16,16 @@ from shard_node.sql import load
 Connection = psycopg.AsyncConnection[TupleRow]
 
 
+_SETTING_MODES = r"""
+SELECT p.oid::pg_catalog.regprocedure::text
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND p.prosrc ~* '\mset(\s|--[^\n]*|/\*.*?\*/)+constraints\M(?!\s*=)'
+ORDER BY 1
+"""
+
+
 async def describe(connection: psycopg.AsyncConnection[TupleRow]) -> Database:
     """Reads the user's tables and foreign keys; what is in a schema of PostgreSQL's or Crosskey's own is left out.
 
@@ -65,6 +75,7 @@ async def _load_and_describe(connection: Connection, schema_sql: str) -> Databas
         )
     database = await describe(connection)
     await _refuse_own_schemas(connection)
+    await _refuse_constraint_modes(connection)
     await _refuse_rows(connection, database.tables)
     await _refuse_unpreparable(connection)
     return database
@@ -78,6 +89,20 @@ async def _refuse_own_schemas(connection: Connection) -> None:
     cursor = await connection.execute("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname ^@ 'crosskey'")
     for (name,) in await cursor.fetchall():
         raise errors.SchemaRefused(f'schema "{name}": names that start with crosskey are Crosskey\'s own')
+
+
+async def _refuse_constraint_modes(connection: Connection) -> None:
+    """A coordinated transaction holds back every foreign key; what sets their modes behind its back undoes that.
+
+    White space and comments may stand between the two words. One that a function puts together is not found.
+    """
+    cursor = await connection.execute(_SETTING_MODES)
+    for (function,) in await cursor.fetchall():
+        raise errors.SchemaRefused(
+            f"function {function}: SET CONSTRAINTS in a function would undo what holds foreign keys back until other"
+            " shards have been asked",
+            hint="Say set_constraints in a Transact.",
+        )
 
 
 async def _refuse_rows(connection: Connection, tables: tuple[Table, ...]) -> None:

@@ -134,6 +134,8 @@ class Database(msgspec.Struct, frozen=True):
     tables: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
     other_comments: tuple[OtherComment, ...] = ()
+    catches_errors: bool = False
+    """Whether a function may catch an error of a statement in it, as `EXCEPTION WHEN` does."""
 
     def to_json(self) -> bytes:
         """The description as JSON."""

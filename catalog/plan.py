@@ -86,11 +86,12 @@ class KeyPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The plan of a schema, each list sorted by name."""
+    """The plan of a schema, each list sorted by name; `catches_errors` is that of the Database."""
 
     tables: tuple[TablePlan, ...]
     keys: tuple[KeyPlan, ...]
     referenced_keys: tuple[ReferencedKey, ...]
+    catches_errors: bool = False
     claims: tuple[Claim, ...] = ()
 
     def table(self, name: TableName) -> TablePlan | None:

@@ -30,11 +30,13 @@ def plan_schema(database: Database) -> Plan:
     refusals += key_refusals
     if refusals:
         raise SchemaRefused(tuple(refusals))
+    placed_tables = tuple(sorted(tables.values(), key=_table_name))
     return Plan(
-        tuple(sorted(tables.values(), key=_table_name)),
+        placed_tables,
         keys,
         _referenced_keys(keys, tables),
-        plan_claims(tables.values()),
+        database.catches_errors,
+        plan_claims(placed_tables),
     )
 
 

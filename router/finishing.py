@@ -15,7 +15,7 @@ from router.call_context import call_context_of_its_own
 from router.gids import Gid
 from router.nodes import Nodes
 
-# A participant that cannot be reached is left to the resolver rather than waited for.
+# A participant that restarts is back by then; one that is not is left to the resolver.
 FINISH_TIMEOUT_SECONDS = 5.0
 BUSY_PAUSE_SECONDS = 0.05
 FORGET_INTERVAL_SECONDS = 1.0
@@ -128,11 +128,14 @@ class Finisher:
         return True
 
     async def _insist(self, shard: int, request: proto.FinishPreparedRequest) -> None:
-        """Asks again while the node is too busy, or another finisher is at work."""
+        """Asks again while the node does not answer or is too busy, or another finisher is at work.
+
+        What an unanswered call finished is gone when it is asked for again, which is no error.
+        """
         while True:
             try:
                 await self._nodes.call(shard, "FinishPrepared", request)
-            except (errors.Overloaded, errors.Conflict):
+            except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
                 await asyncio.sleep(BUSY_PAUSE_SECONDS)
             else:
                 return

@@ -23,7 +23,7 @@ async def run_on_all_shards(transaction: DistributedTransaction, plan: WritePlan
     result = collect(_first_part_of(plan), {FIRST_SHARD: first})
     if not others:
         return result
-    statements = _copies(plan, result) if plan.kind == "insert" else on_first
+    statements = [_copy(plan, first)] if plan.kind == "insert" else on_first
     for shard, answers in (await transaction.run(dict.fromkeys(others, statements))).items():
         if _rows(answers) != _rows(first) or sum(answer.count for answer in answers) != result.count:
             raise _differs(plan, shard)
@@ -34,16 +34,28 @@ def _first_part_of(plan: WritePlan) -> WritePlan:
     return WritePlan(plan.table, plan.kind, tuple(part for part in plan.parts if part.shard == FIRST_SHARD))
 
 
-def _copies(plan: WritePlan, stored: WriteResult) -> list[proto.RunStatement]:
+def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.RunStatement:
     """Inserts rows as the first shard stored them, so that defaults and sequences give one value on all shards."""
-    columns = [column.name for column in plan.table.table.columns if not column.generated]
-    insert = proto.InsertRows(columns=columns, rows_json=stored.rows_json, overriding_system_value=True)
-    return [proto.RunStatement(table=plan.table.table.name.qualified, lock_table=True, insert=insert)]
+    verbatim = [proto.CommandResult(count=answer.count, rows_json=answer.verbatim_json) for answer in stored]
+    insert = proto.InsertRows(
+        columns=[column.name for column in plan.table.table.columns if not column.generated],
+        rows_json=collect(_first_part_of(plan), {FIRST_SHARD: verbatim}).rows_json,
+        overriding_system_value=True,
+        verbatim=True,
+    )
+    return proto.RunStatement(table=plan.table.table.name.qualified, lock_table=True, insert=insert)
 
 
-def _rows(answers: Sequence[proto.CommandResult]) -> list[bytes]:
-    """The rows in an order of their own: an update answers them in that of the table."""
-    return sorted(bytes(row) for answer in answers for row in split_rows(answer.rows_json))
+def _rows(answers: Sequence[proto.CommandResult]) -> list[tuple[bytes, bytes]]:
+    """The rows, as shown and verbatim, in an order of their own: an update answers them in that of the table.
+
+    Only the former have generated columns, and only the latter tell a jsonb `null` from NULL.
+    """
+    return sorted(
+        (bytes(shown), bytes(verbatim))
+        for answer in answers
+        for shown, verbatim in zip(split_rows(answer.rows_json), split_rows(answer.verbatim_json), strict=True)
+    )
 
 
 def _differs(plan: WritePlan, shard: int) -> errors.Conflict:

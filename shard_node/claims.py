@@ -22,15 +22,13 @@ from catalog.naming import shorten
 from catalog.plan import Claim, Plan
 from crosskey.v1 import shard_node_pb2
 from shard_node.identifiers import identifier, literal
+from shard_node.postgres_errors import ELSEWHERE
 from shard_node.slot_expressions import shard_of_slot, slot_of
 from shard_node.sql_names import column_list, function_identifier, json_object, table_identifier
-from shard_node.trigger_functions import COORDINATED, create_trigger_function
+from shard_node.triggers import COORDINATED, trigger_function
 
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
-
-ELSEWHERE = "crosskey_elsewhere"
-"""Named as the violated constraint by a trigger that would need other shards. No function of the user's catches it."""
 
 _CLAIMED = shard_node_pb2.Effect.KIND_VALUES_CLAIMED
 _RELEASED = shard_node_pb2.Effect.KIND_VALUES_RELEASED
@@ -183,7 +181,7 @@ def _trigger(
     claim: Claim, event: str, clauses: sql.Composable, body: Sequence[sql.Composable]
 ) -> Iterable[sql.Composed]:
     purpose = f"{event.lower()}_claims_{claim.constraint}"
-    yield create_trigger_function(purpose, claim.table, body)
+    yield trigger_function(purpose, claim.table, body)
     yield sql.SQL("CREATE TRIGGER {name} AFTER {event} ON {table} {clauses} EXECUTE FUNCTION {function}()").format(
         name=identifier(shorten(f"crosskey_{purpose}")),
         event=sql.SQL(event),

@@ -20,8 +20,10 @@ from shard_node.sql_names import table_identifier
 Answer = TypeVar("Answer")
 
 
-async def execute_statement(connection: Connection, schema: ShardSchema, run: proto.RunStatement) -> tuple[int, bytes]:
-    """Runs a statement: how many rows it changed, and them as a JSON array."""
+async def execute_statement(
+    connection: Connection, schema: ShardSchema, run: proto.RunStatement
+) -> proto.CommandResult:
+    """Runs a statement: how many rows it changed, and them as JSON arrays. Effects are left to the caller."""
     table = schema.table(run.table)
     with naming_table(table.name):
         if not run.lock_table:
@@ -31,13 +33,21 @@ async def execute_statement(connection: Connection, schema: ShardSchema, run: pr
             return await _execute(connection, table, run)
 
 
-async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> tuple[int, bytes]:
+async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> proto.CommandResult:
     text, parameters = statements.build(table, run)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
-    count, rows = row
-    return count, b"[]" if rows is None else rows.encode()
+    count, rows, verbatim = row
+    result = proto.CommandResult(count=count, rows_json=_json_array(rows))
+    if run.lock_table:
+        result.verbatim_json = _json_array(verbatim)
+    return result
+
+
+def _json_array(aggregated: str | None) -> bytes:
+    """What json_agg answered; of no rows that is NULL."""
+    return b"[]" if aggregated is None else aggregated.encode()
 
 
 async def _lock(connection: Connection, table: Table) -> None:

@@ -10,20 +10,19 @@ Statements are to be executed with parameters, if only an empty sequence of them
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from psycopg import sql
 
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
-from shard_node import postgres_errors, reference_guards, rekeying
+from shard_node import error_guards, postgres_errors, reference_guards, rekeying
 from shard_node.claims import claim_statements
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
 from shard_node.slot_expressions import shard_of, slot_of
 from shard_node.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
-from shard_node.trigger_functions import COORDINATED, create_trigger_function
+from shard_node.triggers import COORDINATED, changed, statement_trigger, trigger_function
 
 PIN_SHARD = "crosskey_shard"
 PIN_CONSTRAINT = "crosskey_pinned"
@@ -56,6 +55,8 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for table in plan.tables:
         yield from _placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
+        if plan.catches_errors:
+            yield from _error_guards(plan, table, shard, shards)
     yield from claim_statements(plan, shard, shards)
 
 
@@ -159,23 +160,32 @@ def _column(plan: TablePlan, name: str) -> Column:
 
 def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     name = table.table.name
-    outgoing = [key for key in plan.keys if key.kind == "cross-shard" and key.foreign_key.table == name]
-    incoming = [key for key in plan.referenced_keys if key.parent == name]
+    outgoing, incoming = _outgoing(plan, name), _incoming(plan, name)
     arrivals = [_note_missing(plan, key, shards) for key in outgoing]
     if table.shard_key is not None:
         arrivals.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
     if arrivals:
         for event, transition in _ARRIVALS.items():
             holds = [_hold_shadows(plan, key, event) for key in outgoing]
-            yield from _statement_trigger("arrived", name, event, transition, [*holds, *arrivals])
+            yield from statement_trigger("arrived", name, event, transition, [*holds, *arrivals])
     if incoming:
         departures = [_note_departed(table, key, shards) for key in incoming]
-        yield from _statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
+        yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
     if table.placement == "reference" and shards > 1:
         yield reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
-        yield create_trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
+        yield trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
+
+
+def _outgoing(plan: Plan, table: TableName) -> list[KeyPlan]:
+    """The cross-shard keys by which the table's rows reference others."""
+    return [key for key in plan.keys if key.kind == "cross-shard" and key.foreign_key.table == table]
+
+
+def _incoming(plan: Plan, table: TableName) -> list[ReferencedKey]:
+    """The table's keys by which rows on other shards reference its own."""
+    return [key for key in plan.referenced_keys if key.parent == table]
 
 
 def _hold_shadows(plan: Plan, key: KeyPlan, event: str) -> sql.Composed:
@@ -209,10 +219,14 @@ def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
 
 def _references(pairs: Sequence[ColumnPair], rows: str) -> sql.Composed:
     """What children reference, each once, under the parent's names."""
-    values = sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(of_child(pair, "n"), identifier(pair.parent.name)) for pair in pairs
+    return sql.SQL("SELECT DISTINCT {} FROM {} n").format(_reference(pairs, "n"), identifier(rows))
+
+
+def _reference(pairs: Sequence[ColumnPair], child: str) -> sql.Composed:
+    """What one child references, under the parent's names."""
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(of_child(pair, child), identifier(pair.parent.name)) for pair in pairs
     )
-    return sql.SQL("SELECT DISTINCT {} FROM {} n").format(values, identifier(rows))
 
 
 def _note_unshadowed(
@@ -246,7 +260,7 @@ def _shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iter
         if waiting:
             condition = sql.SQL(" OR ").join(has_children(plan, key) for key in waiting)
             note = _note_unshadowed(plan, referenced, shards, sql.SQL("old_rows"), condition)
-            yield from _statement_trigger("left_by", referenced.shadow, event, "OLD TABLE AS old_rows", [note])
+            yield from statement_trigger("left_by", referenced.shadow, event, "OLD TABLE AS old_rows", [note])
 
 
 def has_children(plan: Plan, key: ForeignKey) -> sql.Composed:
@@ -337,22 +351,43 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
     )
 
 
-def _statement_trigger(
-    purpose: str, table: TableName, event: str, transition: str, body: Sequence[sql.Composable]
-) -> Iterable[sql.Composed]:
-    """A trigger with a function of its own."""
-    name = f"{purpose}_{event.lower()}"
-    yield create_trigger_function(name, table, body)
-    yield sql.SQL(
-        "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition}"
-        " FOR EACH STATEMENT WHEN ({coordinated}) EXECUTE FUNCTION {function}()"
+def _error_guards(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
+    name = table.table.name
+    outgoing, incoming = _outgoing(plan, name), _incoming(plan, name)
+    if outgoing:
+        yield from error_guards.guard_children(name, [_unshadowed(plan, key) for key in outgoing])
+    if incoming:
+        yield from error_guards.guard_parents(name, [_pinned(key) for key in incoming])
+    if table.shard_key is not None:
+        shard_key = table.shard_key_column
+        belongs = shard_of(shard_key, identifier("new", shard_key.name), shards)
+        yield from error_guards.guard_place(name, sql.SQL("{} <> {}").format(belongs, literal(shard)))
+
+
+def _unshadowed(plan: Plan, key: KeyPlan) -> sql.Composed:
+    """Whether the new row can have a parent that has no shadow here.
+
+    A shadow that is found is locked, as the foreign key will do: one that is being dropped as unused is none.
+    """
+    referenced = plan.referenced_key(key.referenced_key or "")
+    pairs = column_pairs(plan, key.foreign_key)
+    return sql.SQL(
+        "EXISTS (SELECT FROM (SELECT {reference}) k WHERE {condition}"
+        " AND NOT EXISTS (SELECT FROM {shadow} s WHERE {same} FOR KEY SHARE))"
     ).format(
-        name=identifier(f"crosskey_{name}"),
-        event=sql.SQL(event),
-        table=table_identifier(table),
-        transition=sql.SQL(transition),
-        coordinated=sql.SQL(COORDINATED),
-        function=function_identifier(name, table),
+        reference=_reference(pairs, "new"),
+        condition=_can_have_parent(pairs, "k"),
+        shadow=table_identifier(referenced.shadow),
+        same=columns_equal(referenced.columns, "s", "k"),
+    )
+
+
+def _pinned(referenced: ReferencedKey) -> sql.Composed:
+    """Whether the old row is pinned by a key that the new one, if there is one, does not have."""
+    return sql.SQL("{changed} AND EXISTS (SELECT FROM {pin} p WHERE {same})").format(
+        changed=changed(referenced.columns),
+        pin=table_identifier(referenced.pin),
+        same=columns_equal(referenced.columns, "p", "old"),
     )
 
 
@@ -360,16 +395,10 @@ def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) ->
     # A row trigger, since transition tables do not tell which new row was which old one. It fires where the key is not
     # the same byte by byte, for then PostgreSQL carries out ON UPDATE too.
     return sql.SQL(
-        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN (record_image_ne(ROW({old}), ROW({new})))"
-        " EXECUTE FUNCTION {function}()"
+        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()"
     ).format(
         name=identifier(f"crosskey_{purpose}"),
         table=table_identifier(table),
-        old=_columns_of("OLD", referenced.columns),
-        new=_columns_of("NEW", referenced.columns),
+        changed=changed(referenced.columns),
         function=function_identifier(purpose, table),
     )
-
-
-def _columns_of(row: Literal["OLD", "NEW"], columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(row), identifier(column)) for column in columns)

@@ -12,6 +12,12 @@ from crosskey import errors
 from shard_node.database import Connection
 from shard_node.guards import guard_statements
 from shard_node.introspection import describe
+from shard_node.postgres_errors import is_passing
+
+# Any number, other than that of starting.
+_LOCK = 4_853_921_078
+# Longer than an installation takes; the lock time-out of requests is too short for it.
+_LOCK_TIMEOUT = "10s"
 
 # Names of ours are resolved with their schema; the user's DDL finds its own schema first, as on a plain PostgreSQL.
 _INSTALLED_STATEMENT = "INSERT INTO crosskey.schema (sql, fingerprint, description) VALUES (%s, %s, %s::json)"
@@ -25,9 +31,11 @@ def fingerprint(schema_sql: str) -> str:
 async def install(connection: Connection, schema_sql: str, description: Database, *, shard: int, shards: int) -> None:
     """Installs a schema in the transaction that is open on the connection.
 
-    Raises SchemaRefused if the DDL fails here, or means something else here than where it was inspected.
+    Raises SchemaRefused if the DDL fails here, or means something else here than where it was inspected; Conflict if
+    there is a schema already. Errors of psycopg that say nothing of the schema pass.
     """
     try:
+        await _wait_for_others(connection)
         await connection.execute(schema_sql.encode(), prepare=False)
         # A dump sets its own search path and the like; the connection goes on to serve others.
         await connection.execute("RESET ALL")
@@ -43,5 +51,16 @@ async def install(connection: Connection, schema_sql: str, description: Database
             _INSTALLED_STATEMENT, (schema_sql, fingerprint(schema_sql), description.to_json().decode())
         )
     except psycopg.Error as error:
+        if is_passing(error):
+            raise
         message = error.diag.message_primary or "the connection was lost"
         raise errors.SchemaRefused(f"the schema does not load on shard {shard}: {message}", shard=str(shard)) from error
+
+
+async def _wait_for_others(connection: Connection) -> None:
+    """Returns once nobody else installs a schema here, and keeps others waiting until the transaction ends."""
+    await connection.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    await connection.execute("RESET lock_timeout")
+    if (await connection.execute("SELECT FROM crosskey.schema")).rowcount:
+        raise errors.Conflict("another client has installed a schema meanwhile")

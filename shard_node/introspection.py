@@ -9,10 +9,21 @@ from psycopg.rows import TupleRow, tuple_row
 
 from catalog.model import Database, Table
 from crosskey import errors
+from shard_node.postgres_errors import is_passing
 from shard_node.scratch import scratch_database
 from shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
+
+
+_SETTING_MODES = r"""
+SELECT p.oid::pg_catalog.regprocedure::text
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND p.prosrc ~* '\mset(\s|--[^\n]*|/\*.*?\*/)+constraints\M(?!\s*=)'
+ORDER BY 1
+"""
 
 
 async def describe(connection: psycopg.AsyncConnection[TupleRow]) -> Database:
@@ -34,7 +45,7 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
     The DDL runs verbatim, in a transaction of a scratch database beside the one that `dsn` names. Raises SchemaRefused
     with PostgreSQL's message and the line if it fails, and if it could not be installed in one distributed transaction:
     it ends the transaction, does what cannot be prepared, writes rows, or makes a schema with a name of Crosskey's own.
-    Raises psycopg.OperationalError if the server does not answer.
+    Raises psycopg.OperationalError if the server does not answer, or has no room.
     """
     if "\0" in schema_sql:
         raise errors.SchemaRefused("the schema contains a NUL character")
@@ -45,7 +56,7 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
         try:
             return await _load_and_describe(connection, schema_sql)
         except psycopg.Error as error:
-            if connection.broken:
+            if connection.broken or is_passing(error):
                 raise
             # Not left to the connection's own exit, which would try a rollback in the middle of a COPY.
             await connection.close()
@@ -64,6 +75,7 @@ async def _load_and_describe(connection: Connection, schema_sql: str) -> Databas
         )
     database = await describe(connection)
     await _refuse_own_schemas(connection)
+    await _refuse_constraint_modes(connection)
     await _refuse_rows(connection, database.tables)
     await _refuse_unpreparable(connection)
     return database
@@ -77,6 +89,20 @@ async def _refuse_own_schemas(connection: Connection) -> None:
     cursor = await connection.execute("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname ^@ 'crosskey'")
     for (name,) in await cursor.fetchall():
         raise errors.SchemaRefused(f'schema "{name}": names that start with crosskey are Crosskey\'s own')
+
+
+async def _refuse_constraint_modes(connection: Connection) -> None:
+    """A coordinated transaction holds back every foreign key; what sets their modes behind its back undoes that.
+
+    White space and comments may stand between the two words. One that a function puts together is not found.
+    """
+    cursor = await connection.execute(_SETTING_MODES)
+    for (function,) in await cursor.fetchall():
+        raise errors.SchemaRefused(
+            f"function {function}: SET CONSTRAINTS in a function would undo what holds foreign keys back until other"
+            " shards have been asked",
+            hint="Say set_constraints in a Transact.",
+        )
 
 
 async def _refuse_rows(connection: Connection, tables: tuple[Table, ...]) -> None:

@@ -8,13 +8,10 @@ import psycopg
 
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node.claims import ELSEWHERE
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
-from shard_node.postgres_errors import PLACEMENT_CHECK, translated, unknown_if_lost
+from shard_node.postgres_errors import only_others_can_tell, translated, unknown_if_lost
 from shard_node.shard_schema import ShardSchema
-
-_MAY_NEED_OTHERS = (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation, psycopg.errors.AssertFailure)
 
 
 async def run_locally(
@@ -22,10 +19,10 @@ async def run_locally(
 ) -> list[proto.CommandResult] | None:
     """Runs statements and a plain commit with PostgreSQL's foreign keys alone, none of them deferred.
 
-    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key or the check of
-    the shard refused, or a trigger of claims: it may do so only because a shadow is missing, a pin is left, a row must
-    move to another shard, or a value is claimed on one. So the commands must be run again as a ShardTransaction, which
-    can tell.
+    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key, the check of
+    the shard, an error guard or a claim refused: it may do so only because a shadow is missing, a pin is left, a row
+    must move to another shard, or a value is claimed on one. So the commands must be run again as a ShardTransaction,
+    which can tell.
     """
     runs = [command.run for command in commands if command.WhichOneof("command") == "run"]
     results: list[proto.CommandResult] = []
@@ -51,9 +48,8 @@ async def _run_unless_refused(
                 await _run(connection, schema, runs[0], results)
         else:
             await _run_in_block(connection, schema, runs, results)
-    except _MAY_NEED_OTHERS as error:
-        refused = isinstance(error, psycopg.errors.ForeignKeyViolation)
-        if not refused and error.diag.constraint_name not in (PLACEMENT_CHECK, ELSEWHERE):
+    except psycopg.Error as error:
+        if not only_others_can_tell(error):
             raise
         await connection.rollback()
         return False
@@ -76,8 +72,7 @@ async def _run_in_block(
 async def _run(
     connection: Connection, schema: ShardSchema, run: proto.RunStatement, results: list[proto.CommandResult]
 ) -> None:
-    count, rows = await execute_statement(connection, schema, run)
-    results.append(proto.CommandResult(count=count, rows_json=rows))
+    results.append(await execute_statement(connection, schema, run))
 
 
 def _place_of_failure(commands: Sequence[proto.Command], done: int) -> int:

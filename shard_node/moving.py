@@ -20,14 +20,14 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.database import Connection
 from shard_node.identifiers import identifier
-from shard_node.row_json import row_expression
+from shard_node.row_json import verbatim_expression
 from shard_node.shard_schema import ShardSchema
 from shard_node.slot_expressions import shard_of
 from shard_node.sql_names import column_list, table_identifier, typed_columns
 
 
 class MovedRows(msgspec.Struct, frozen=True):
-    """Rows taken out, as a JSON array, with their number and the shard where they belong."""
+    """Rows taken out, as a JSON array of verbatim rows, with their number and the shard where they belong."""
 
     table: str
     shard: int
@@ -38,7 +38,7 @@ class MovedRows(msgspec.Struct, frozen=True):
 async def take_out(
     connection: Connection, schema: ShardSchema, misplaced: Mapping[str, Sequence[str]], shards: int
 ) -> list[MovedRows]:
-    """Takes out all rows with the given shard keys: JSON arrays of them, by table as `schema.name`.
+    """Takes out all rows with the given shard keys, which are JSON arrays by table as `schema.name`.
 
     A table's rows are read when nothing references them any more, and deleted at once: neither a foreign key's action
     nor a trigger can change them in between. What triggers write meanwhile is noted as misplaced in its turn. Parents
@@ -90,7 +90,7 @@ def kept_from_moving(table: str, event: str) -> errors.NotSupported:
 def placement(table: Table, rows_json: bytes) -> proto.InsertRows:
     """The insert that puts moved rows in exactly as they were."""
     columns = [column.name for column in table.columns if not column.generated]
-    return proto.InsertRows(columns=columns, rows_json=rows_json, overriding_system_value=True)
+    return proto.InsertRows(columns=columns, rows_json=rows_json, overriding_system_value=True, verbatim=True)
 
 
 def _children_first(schema: ShardSchema, tables: Iterable[str]) -> list[list[str]]:
@@ -127,7 +127,7 @@ def _read_text(plan: TablePlan, shards: int) -> bytes:
         )
         .format(
             shard=shard_of(shard_key, identifier("moving", shard_key.name), shards),
-            row=row_expression(table, "moving"),
+            row=verbatim_expression(table, "moving"),
             table=table_identifier(table.name),
             column=column_list([shard_key.name]),
             typed=typed_columns([shard_key]),

@@ -14,6 +14,8 @@ from crosskey import errors
 
 PLACEMENT_CHECK = "crosskey_placement"
 SLOT_CHECK = "crosskey_slot"
+ELSEWHERE = "crosskey_elsewhere"
+"""What a failed assertion names as its constraint if it only means that other shards must be asked."""
 
 _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "23503": errors.ForeignKeyViolation,
@@ -30,7 +32,6 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "42601": errors.InvalidRequest,
     "42883": errors.InvalidValue,
     "55P03": errors.Conflict,
-    "55000": errors.Conflict,
     "25P03": errors.Conflict,
     "25P04": errors.DeadlineExceeded,
     "57014": errors.DeadlineExceeded,
@@ -49,6 +50,14 @@ _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "P0": errors.RaisedByDatabase,
     "0A": errors.NotSupported,
 }
+_NOBODYS_FAULT = frozenset({"XX", "F0", "58"})
+"""Classes of a damaged or broken server."""
+
+# The function of PostgreSQL that carries out RAISE in PL/pgSQL.
+_RAISE = "exec_stmt_raise"
+_RAISED_BY_CROSSKEY = ("23", "XK")
+"""Classes that its own triggers raise; the first means the same when the user's do."""
+
 _KEY_IN_DETAIL = re.compile(r"^Key \(.*?\)=\((.*)\) (?:is |already |conflicts )", re.DOTALL)
 
 
@@ -66,17 +75,25 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         return _misplaced(diagnosis)
     if sqlstate == "23505" and diagnosis.schema_name == "crosskey":
         return errors.Conflict("the transaction was given up by the resolver before it could commit")
-    kind = _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
-    if kind is None and _is_users_own(sqlstate):
-        kind = errors.RaisedByDatabase
-    if kind is None:
-        return None
-    return kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
+    kind = _kind(sqlstate, diagnosis)
+    return None if kind is None else kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
 
 
-def _is_users_own(sqlstate: str) -> bool:
-    """Classes from I on are left to applications by the SQL standard; PostgreSQL itself uses P0 and XX."""
-    return "I" <= sqlstate[0] <= "Z" and not sqlstate.startswith("XX")
+def _kind(sqlstate: str, diagnosis: postgres.Diagnostic) -> type[errors.CrosskeyError] | None:
+    known = _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
+    if diagnosis.source_function == _RAISE and sqlstate[:2] not in _RAISED_BY_CROSSKEY:
+        # Whatever the code means where PostgreSQL itself gives it: the same request would raise it again.
+        return errors.RaisedByDatabase
+    if known is None and diagnosis.severity_nonlocalized == "ERROR" and sqlstate[:2] not in _NOBODYS_FAULT:
+        # Crosskey's own statements do not fail so: a function, a default or a trigger did.
+        return errors.RaisedByDatabase
+    return known
+
+
+def is_passing(error: psycopg.Error) -> bool:
+    """Whether it says nothing of the statement: a race, a time-out, a server that has no room or goes away."""
+    passing = (errors.Conflict, errors.ShardUnavailable, errors.Overloaded, errors.DeadlineExceeded)
+    return isinstance(from_postgres(error), passing)
 
 
 def _metadata(sqlstate: str, diagnosis: postgres.Diagnostic) -> dict[str, str]:
@@ -109,6 +126,18 @@ def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
     )
 
 
+def only_others_can_tell(error: psycopg.Error) -> bool:
+    """Whether an error outside of a coordinated transaction may mean no more than that other shards must be asked."""
+    match error:
+        case postgres.ForeignKeyViolation():
+            return True
+        case postgres.CheckViolation():
+            return error.diag.constraint_name == PLACEMENT_CHECK
+        case postgres.AssertFailure():
+            return error.diag.constraint_name == ELSEWHERE
+    return False
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns PostgreSQL's errors into the project's; lets through what nobody foresaw."""
@@ -129,12 +158,16 @@ def naming_table(table: TableName) -> Iterator[None]:
     except errors.CrosskeyError as error:
         error.metadata.setdefault("table", str(table))
         raise
-    except (psycopg.IntegrityError, psycopg.OperationalError, postgres.AssertFailure):
-        # The first name it themselves, the others are not about it.
+    except psycopg.IntegrityError:
+        # It names it itself.
         raise
     except psycopg.Error as error:
+        if only_others_can_tell(error):
+            raise
         known = from_postgres(error)
-        if known is None:
+        if known is None or (
+            isinstance(error, psycopg.OperationalError) and not isinstance(known, errors.STATEMENT_ERRORS)
+        ):
             raise
         known.metadata.setdefault("table", str(table))
         raise known from error

@@ -1,19 +1,35 @@
-"""Scratch databases: made for one schema, and always dropped again."""
+"""Scratch databases: made for one schema, and always dropped again; those of a node that died, by the next."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from shard_node.sql import load
 
 PREFIX = "crosskey_scratch_"
+
+# Their names say when they were made. Longer than the clocks of two nodes may differ: one that was only just made, and
+# that nobody has connected to yet, is not left over.
+LEFT_OVER_AGE_SECONDS = 900
+
+# Autovacuum, which has no user, makes way for a DROP DATABASE.
+_LEFT_OVER = """
+SELECT datname FROM pg_database AS d
+WHERE datname ~ ('^' || %(prefix)s || '[0-9]{10}_') AND pg_get_userbyid(datdba) = current_user
+AND split_part(datname, '_', 3)::bigint < extract(epoch FROM clock_timestamp()) - %(age)s
+AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL)
+"""
+
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -23,13 +39,30 @@ async def scratch_database(dsn: str) -> AsyncIterator[str]:
     Its name is also the gid that a transaction in it may be prepared under. Raises psycopg.Error if the role may not
     create databases or the server does not answer.
     """
-    name = PREFIX + uuid.uuid4().hex
+    await drop_left_over(dsn)
+    name = f"{PREFIX}{int(time.time())}_{uuid.uuid4().hex}"
     try:
         await _create(dsn, name)
         yield make_conninfo(dsn, dbname=name)
     finally:
         # Also when this task is cancelled, once or again and again.
         await asyncio.shield(_drop(dsn, name))
+
+
+async def drop_left_over(dsn: str) -> None:
+    """Drops the scratch databases of this role that a process left which was killed, with what is prepared in them.
+
+    One that cannot be dropped is logged. Raises psycopg.Error if the server does not answer.
+    """
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        cursor = await connection.execute(_LEFT_OVER, {"prefix": PREFIX, "age": LEFT_OVER_AGE_SECONDS})
+        names = [name for (name,) in await cursor.fetchall()]
+    for name in names:
+        try:
+            await _drop(dsn, name)
+        except psycopg.Error as error:
+            # Another node may be at it.
+            _log.warning("scratch database not dropped", database=name, error=str(error))
 
 
 async def _create(dsn: str, name: str) -> None:

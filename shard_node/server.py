@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import psycopg
 import structlog
 
 from crosskey import errors
@@ -12,6 +13,7 @@ from crosskey.v1 import shard_node_pb2_grpc
 from serving.logging import configure_logging
 from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
 from shard_node.database import Connection, Database
+from shard_node.scratch import drop_left_over
 from shard_node.service import ShardNode
 from shard_node.settings import Settings
 from shard_node.startup import ShardIdentity, UnfitDatabase, prepare_database
@@ -38,6 +40,7 @@ async def serve(settings: Settings) -> None:
         lock_timeout_ms=settings.lock_timeout_ms,
     )
     identity = await _prepare(database, settings)
+    await _clear_away(settings.dsn)
     await database.open()
     try:
         await _run(database, identity, settings)
@@ -49,6 +52,14 @@ async def _prepare(database: Database, settings: Settings) -> ShardIdentity:
     connection = await _connect_patiently(database)
     async with connection:
         return await prepare_database(connection, settings.cluster, settings.shard, settings.shards)
+
+
+async def _clear_away(dsn: str) -> None:
+    """Drops what a node left behind that was killed. If that fails, the next planning tries again."""
+    try:
+        await drop_left_over(dsn)
+    except psycopg.Error as error:
+        _log.warning("scratch databases not looked for", error=str(error))
 
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:

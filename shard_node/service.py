@@ -131,7 +131,8 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     @override
     async def InspectSchema(self, request: proto.InspectSchemaRequest, context: Context) -> proto.InspectSchemaResponse:
         self._check_shard(request.shard)
-        description = await inspect_schema(self._dsn, request.sql)
+        with translated():
+            description = await inspect_schema(self._dsn, request.sql)
         return proto.InspectSchemaResponse(description_json=description.to_json())
 
     @override

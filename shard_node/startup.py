@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import msgspec
 import psycopg
+import structlog
+from psycopg import sql
 
 from shard_node import sql as sql_files
 from shard_node.database import Connection
@@ -13,9 +18,17 @@ MIN_VERSION = 150000
 # PostgreSQL lost the row locks of prepared transactions in these releases (see their successors' release notes).
 LOSING_LOCKS = ((170000, 170010), (180000, 180004))
 # Any number: whoever starts a node of the same database meanwhile waits for the first.
-_BOOTSTRAP_LOCK = 4_853_921_077
+_STARTING_LOCK = 4_853_921_077
+# Longer than a start takes; the lock time-out of requests is too short for it.
+_STARTING_LOCK_TIMEOUT = "30s"
+# Not the form of a distributed transaction's gid: no resolver takes it up.
+_CANARY_PREFIX = "crosskey-canary:"
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_GONE = "42704"
+_INSUFFICIENT_RESOURCES = "53"
+
+_log = structlog.get_logger(__name__)
 
 
 class UnfitDatabase(Exception):
@@ -36,10 +49,11 @@ async def prepare_database(connection: Connection, cluster: str, shard: int, sha
     """Checks the database and makes the schema `crosskey` in it. Raises UnfitDatabase."""
     try:
         await _check_settings(connection)
-        await _bootstrap(connection, cluster, shard, shards)
-        identity = await _check_identity(connection, cluster, shard, shards)
-        await _release_canary(connection, cluster, shard)
-        await _check_prepared_locks(connection, cluster, shard)
+        async with _alone(connection):
+            await _bootstrap(connection, cluster, shard, shards)
+            identity = await _check_identity(connection, cluster, shard, shards)
+            await _release_canaries(connection)
+            await _check_prepared_locks(connection)
     except psycopg.Error as error:
         raise UnfitDatabase(f"the database cannot be set up: {error.diag.message_primary or error}") from error
     return identity
@@ -90,9 +104,20 @@ async def _check_settings(connection: Connection) -> None:
         )
 
 
+@asynccontextmanager
+async def _alone(connection: Connection) -> AsyncIterator[None]:
+    """No other node of the same database is at this point meanwhile: they would end each other's canaries."""
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('lock_timeout', %s, true)", (_STARTING_LOCK_TIMEOUT,))
+        await connection.execute("SELECT pg_advisory_lock(%s)", (_STARTING_LOCK,))
+    try:
+        yield
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", (_STARTING_LOCK,))
+
+
 async def _bootstrap(connection: Connection, cluster: str, shard: int, shards: int) -> None:
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_BOOTSTRAP_LOCK,))
         await connection.execute(b"SET LOCAL client_min_messages = warning", prepare=False)
         await connection.execute(sql_files.load("bootstrap").encode(), prepare=False)
         await connection.execute(sql_files.load("slots").encode(), prepare=False)
@@ -139,26 +164,42 @@ async def accept_server(connection: Connection) -> str:
     return str(incarnation)
 
 
-def _canary_gid(cluster: str, shard: int) -> str:
-    # Not the form of a distributed transaction's gid: no resolver takes it up.
-    return f"crosskey-canary:{cluster}:{shard}"
+async def _release_canaries(connection: Connection) -> None:
+    """Rolls back the canary of a node that was killed when it started."""
+    cursor = await connection.execute(
+        "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s)",
+        (_CANARY_PREFIX,),
+    )
+    for (gid,) in await cursor.fetchall():
+        await _release_canary(connection, sql.Literal(gid))
 
 
-async def _release_canary(connection: Connection, cluster: str, shard: int) -> None:
-    """Rolls back a canary that a node left that was killed at start-up."""
-    gid = _canary_gid(cluster, shard)
-    cursor = await connection.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", (gid,))
-    if cursor.rowcount:
-        await connection.execute(f"ROLLBACK PREPARED '{gid}'".encode(), prepare=False)
-
-
-async def _check_prepared_locks(connection: Connection, cluster: str, shard: int) -> None:
-    """Sees that a prepared transaction keeps its row lock, also when another one shares it."""
-    gid = _canary_gid(cluster, shard)
-    lock = b"BEGIN; SELECT id FROM crosskey.canary FOR KEY SHARE; "
-    await connection.execute(lock + f"PREPARE TRANSACTION '{gid}'".encode(), prepare=False)
+async def _release_canary(connection: Connection, gid: sql.Literal) -> None:
     try:
-        await connection.execute(lock + b"COMMIT", prepare=False)
+        await connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(gid), prepare=False)
+    except psycopg.Error as error:
+        # A node of an earlier version, or somebody by hand, was faster.
+        if error.sqlstate != _GONE:
+            raise
+
+
+async def _check_prepared_locks(connection: Connection) -> None:
+    """Sees that a prepared transaction keeps its row lock, also when another one shares it.
+
+    Where nothing more can be prepared it is not seen: only a node that serves can finish what takes the room.
+    """
+    # Gids are server-wide, and so are databases' names.
+    gid = sql.Literal(_CANARY_PREFIX + connection.info.dbname)
+    lock = sql.SQL("BEGIN; SELECT id FROM crosskey.canary FOR KEY SHARE; {}")
+    try:
+        await connection.execute(lock.format(sql.SQL("PREPARE TRANSACTION {}").format(gid)), prepare=False)
+    except psycopg.Error as error:
+        if (error.sqlstate or "")[:2] != _INSUFFICIENT_RESOURCES:
+            raise
+        _log.warning("the locks of prepared transactions were not tested", error=error.diag.message_primary)
+        return
+    try:
+        await connection.execute(lock.format(sql.SQL("COMMIT")), prepare=False)
         await connection.execute(b"SELECT id FROM crosskey.canary FOR UPDATE NOWAIT", prepare=False)
     except psycopg.Error as error:
         if error.sqlstate != _LOCK_NOT_AVAILABLE:
@@ -168,4 +209,4 @@ async def _check_prepared_locks(connection: Connection, cluster: str, shard: int
             "this PostgreSQL loses the row locks of prepared transactions: update it to its newest minor release"
         )
     finally:
-        await connection.execute(f"ROLLBACK PREPARED '{gid}'".encode(), prepare=False)
+        await _release_canary(connection, gid)

@@ -5,7 +5,7 @@ The text depends on the shape of the request alone, so that PostgreSQL plans it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -15,7 +15,7 @@ from catalog.model import Column, Table
 from crosskey import errors
 from crosskey.v1 import rows_pb2, shard_node_pb2
 from shard_node.conditions import operand, where_clause
-from shard_node.row_json import row_expression
+from shard_node.row_json import row_expression, verbatim_expression, verbatim_values
 from shard_node.sql_names import column_list, column_reference, table_identifier, typed_columns
 
 _CACHED_SHAPES = 1024
@@ -31,75 +31,99 @@ Changes = tuple[list[sql.Composed], list[object]]
 """Assignments of a SET clause, and their parameters."""
 
 Statement = tuple[sql.Composed | bytes, list[object]]
-"""A statement and its parameters. It answers one row: how many rows it changed, and them as JSON text or NULL."""
+"""A statement and its parameters.
+
+It answers one row: how many rows it changed, these as JSON text or NULL, and of a command with `lock_table` the same
+verbatim.
+"""
 
 
 def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
     """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     kind = command.WhichOneof("statement")
     if kind == "insert":
-        return _insert(table, command.insert)
+        return _insert(table, command.insert, verbatim=command.lock_table)
     if kind == "update":
-        return _update(table, command.update)
+        return _update(table, command.update, verbatim=command.lock_table)
     if kind == "delete":
         return _delete(table, command.delete)
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
 
 
-def _insert(table: Table, insert: shard_node_pb2.InsertRows) -> Statement:
+def _insert(table: Table, insert: shard_node_pb2.InsertRows, *, verbatim: bool) -> Statement:
+    """`verbatim` is about the answer; the rows say themselves whether they are."""
     if not insert.columns:
-        return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)))
-    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value)
+        return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), verbatim=verbatim)
+    values = verbatim_values if insert.verbatim else _values
+    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value, values, verbatim)
     return text, [insert.rows_json.decode()]
 
 
 @lru_cache(maxsize=_CACHED_SHAPES)
-def _insert_text(table: Table, columns: tuple[str, ...], overriding: bool) -> bytes:
+def _insert_text(
+    table: Table,
+    columns: tuple[str, ...],
+    overriding: bool,
+    values: Callable[[Sequence[Column]], sql.Composed],
+    verbatim: bool,
+) -> bytes:
     # Rows come out in the order in which they went in: PostgreSQL inserts a query's rows one by one and RETURNING
     # answers each at once.
     return (
         sql.SQL(
-            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding}"
-            " SELECT {columns} FROM json_to_recordset(%s) AS given({typed}) RETURNING *)"
-            " SELECT count(*), json_agg({row})::text FROM changed"
+            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {values} RETURNING *)"
+            " SELECT {answer} FROM changed"
         )
         .format(
             table=table_identifier(table.name),
             columns=column_list(columns),
             overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
-            typed=typed_columns(_columns(table, columns)),
-            row=row_expression(table, "changed"),
+            values=values(_columns(table, columns)),
+            answer=_answer(table, verbatim=verbatim),
         )
         .as_bytes()
     )
 
 
-def _insert_defaults(table: Table, rows: int) -> Statement:
+def _values(columns: Sequence[Column]) -> sql.Composed:
+    """A query with one parameter, a JSON array of rows, that answers them with each column of its own type."""
+    return sql.SQL("SELECT {columns} FROM json_to_recordset(%s) AS given({typed})").format(
+        columns=column_list([column.name for column in columns]), typed=typed_columns(columns)
+    )
+
+
+def _insert_defaults(table: Table, rows: int, *, verbatim: bool) -> Statement:
     """Rows without any column: all defaults."""
     statement = sql.SQL(
-        "WITH changed AS (INSERT INTO {table} ({first}) VALUES {defaults} RETURNING *)"
-        " SELECT count(*), json_agg({row})::text FROM changed"
+        "WITH changed AS (INSERT INTO {table} ({first}) VALUES {defaults} RETURNING *) SELECT {answer} FROM changed"
     ).format(
         table=table_identifier(table.name),
         first=column_list([table.columns[0].name]),
         defaults=sql.SQL(", ").join([sql.SQL("(DEFAULT)")] * rows),
-        row=row_expression(table, "changed"),
+        answer=_answer(table, verbatim=verbatim),
     )
     return statement, []
 
 
-def _update(table: Table, update: shard_node_pb2.UpdateRows) -> Statement:
+def _answer(table: Table, *, verbatim: bool) -> sql.Composed:
+    """What a statement answers of the rows `changed`."""
+    shown = sql.SQL("count(*), json_agg({})::text").format(row_expression(table, "changed"))
+    if not verbatim:
+        return sql.SQL("{}, NULL").format(shown)
+    return sql.SQL("{}, json_agg({})::text").format(shown, verbatim_expression(table, "changed"))
+
+
+def _update(table: Table, update: shard_node_pb2.UpdateRows, *, verbatim: bool) -> Statement:
     where, parameters = where_clause(table, update.where)
     given, given_parameters = _given_columns(table, update)
     computed, computed_parameters = _computed_columns(table, update.computed)
     statement = sql.SQL(
-        "WITH changed AS (UPDATE {table} SET {changes} WHERE {where} RETURNING *)"
-        " SELECT count(*), json_agg({row})::text FROM changed"
+        "WITH changed AS (UPDATE {table} SET {changes} WHERE {where} RETURNING *) SELECT {answer} FROM changed"
     ).format(
         table=table_identifier(table.name),
         changes=sql.SQL(", ").join([*given, *computed]),
         where=where,
-        row=row_expression(table, "changed"),
+        answer=_answer(table, verbatim=verbatim),
     )
     return statement, [*given_parameters, *computed_parameters, *parameters]
 
@@ -138,7 +162,7 @@ def _computed_columns(table: Table, computed: Sequence[shard_node_pb2.ComputedCo
 def _delete(table: Table, delete: shard_node_pb2.DeleteRows) -> Statement:
     where, parameters = where_clause(table, delete.where)
     statement = sql.SQL(
-        "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1) SELECT count(*), NULL::text FROM changed"
+        "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1) SELECT count(*), NULL, NULL FROM changed"
     ).format(table=table_identifier(table.name), where=where)
     return statement, parameters
 

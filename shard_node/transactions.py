@@ -126,8 +126,9 @@ class ShardTransaction:
             await self._connection.execute(begin, prepare=False)
 
     async def _run_statement(self, run: proto.RunStatement) -> proto.CommandResult:
-        count, rows = await execute_statement(self._connection, self._schema, run)
-        return proto.CommandResult(count=count, rows_json=rows, effects=await self._settle())
+        result = await execute_statement(self._connection, self._schema, run)
+        result.effects.extend(await self._settle())
+        return result
 
     async def _pin(self, pin: proto.PinParents) -> proto.CommandResult:
         referenced = self._schema.referenced_key(pin.referenced_key)

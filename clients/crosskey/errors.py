@@ -152,7 +152,7 @@ class CheckViolation(CrosskeyError):
 
 
 class RaisedByDatabase(CrosskeyError):
-    """A trigger or function of the user's own raised an exception."""
+    """A trigger or function of the user's own raised an exception, or failed in a way that has no class of its own."""
 
     reason = reasons.ERROR_REASON_RAISED_BY_DATABASE
     code = grpc.StatusCode.FAILED_PRECONDITION

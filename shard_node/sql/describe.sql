@@ -228,10 +228,28 @@ other_comment_list AS (
         json_build_object('object', object, 'comment', description) ORDER BY object, description
     ) AS other_comments
     FROM other_comment
+),
+-- Whether a function may catch errors: one that says EXCEPTION WHEN, whatever comment is between, and every one of a
+-- language that nobody looks into. What an extension brings does not write the user's tables.
+catching AS (
+    SELECT EXISTS (
+        SELECT FROM pg_proc p
+        JOIN user_schema n ON n.oid = p.pronamespace
+        JOIN pg_language l ON l.oid = p.prolang
+        WHERE (
+            l.lanname NOT IN ('internal', 'c', 'sql', 'plpgsql')
+            OR p.prosrc ~* '\mexception(\s|--[^\n]*\n|/\*.*\*/)+when\M'
+        )
+        AND NOT EXISTS (
+            SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.objsubid = 0 AND d.deptype = 'e'
+        )
+    ) AS catches_errors
 )
 SELECT json_build_object(
     'tables', coalesce(table_list.tables, '[]'),
     'foreign_keys', coalesce(foreign_key_list.foreign_keys, '[]'),
-    'other_comments', coalesce(other_comment_list.other_comments, '[]')
+    'other_comments', coalesce(other_comment_list.other_comments, '[]'),
+    'catches_errors', catching.catches_errors
 )::text
-FROM table_list, foreign_key_list, other_comment_list
+FROM table_list, foreign_key_list, other_comment_list, catching

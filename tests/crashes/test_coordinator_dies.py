@@ -1,5 +1,6 @@
 """A coordinator that dies after any step of a distributed transaction leaves all of it or nothing, once resolved."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,9 @@ import pytest
 
 from crosskey import Client, errors
 from crosskey_cli.cluster import LocalCluster
+from router import finishing
+from router.call_context import call_context
+from router.finishing import Finisher
 from router.gids import Gid
 from router.nodes import GrpcNodes
 from router.resolver import Resolver
@@ -167,6 +171,29 @@ def test_a_node_dies_while_home_commits(crashing: Crashing, committed: bool) -> 
     home.start_serving()
     crashing.wait_until_settled()
     assert crashing.client.count(CASCADE.children, {"parent": parent}) == int(committed)
+    assert pinned_for(crashing.cluster, CASCADE, parent) == ({CHILD_SHARD} if committed else set())
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_the_second_phase_waits_for_a_node_that_restarts(
+    crashing: Crashing, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    monkeypatch.setattr(finishing, "FINISH_TIMEOUT_SECONDS", 60.0)
+    parent = crashing.insert_parent()
+    node = crashing.cluster.nodes[PARENT_SHARD]
+    nodes = GrpcNodes([node.address for node in crashing.cluster.nodes])
+    finisher = Finisher(nodes)
+    with crashing.router_held_up(), call_context(None) as context:
+        step = FIRST_REFERENCE.committed_after if committed else FIRST_REFERENCE.prepared_after
+        gid = crashing.die_after(FIRST_REFERENCE, step, parent)
+        node.kill()
+        end = asyncio.create_task((finisher.commit if committed else finisher.roll_back)(gid, [PARENT_SHARD]))
+        await asyncio.to_thread(eventually, lambda: context.calls, "the second phase has begun")
+        await asyncio.to_thread(node.start_serving)
+        await end
+        assert prepared(crashing.cluster) == []
+        await finisher.drain()
+    await nodes.close()
     assert pinned_for(crashing.cluster, CASCADE, parent) == ({CHILD_SHARD} if committed else set())
 
 

@@ -17,7 +17,7 @@ from tests.oracle.plain import plain_postgres
 FAMILIES = (
     ("test_corners", "test_key_types", "test_known_differences", "test_names", "test_reference_tables", "test_types"),
     ("test_transactions", "test_triggers", "test_update_actions"),
-    ("test_delete_actions", "test_keys"),
+    ("test_delete_actions", "test_keys", "test_stored_values"),
 )
 """Modules on one cluster, whose schemas have no table in common. Every other module has a cluster of its own."""
 

@@ -89,6 +89,24 @@ END $$;
 CREATE TRIGGER keep_diary AFTER INSERT OR UPDATE OR DELETE ON travellers
     FOR EACH ROW EXECUTE FUNCTION keep_diary();
 
+-- Triggers that do what no transaction can that is prepared.
+CREATE TABLE calls (id bigint PRIMARY KEY);
+COMMENT ON TABLE calls IS '@shard_by id';
+CREATE FUNCTION call_out() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NOTIFY calls;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER call_out AFTER INSERT ON calls FOR EACH ROW EXECUTE FUNCTION call_out();
+CREATE TABLE sketches (id bigint PRIMARY KEY);
+COMMENT ON TABLE sketches IS '@shard_by id';
+CREATE FUNCTION sketch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TEMPORARY TABLE IF NOT EXISTS paper (line text) ON COMMIT DROP;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER sketch AFTER INSERT ON sketches FOR EACH ROW EXECUTE FUNCTION sketch();
+
 CREATE TABLE documents (id bigint PRIMARY KEY, plain json, body jsonb DEFAULT 'null');
 COMMENT ON TABLE documents IS '@shard_by id';
 
@@ -98,7 +116,8 @@ COMMENT ON TABLE orders IS '@shard_by buyer';
 
 TABLES = [
     *("bottoms", "lefts", "rights", "tops", "numbered", "logged", "log", "counted"),
-    *("nations", "towns", "holidays", "reminders", "travellers", "diary", "documents", "orders"),
+    *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
+    *("calls", "sketches", "documents", "orders"),
 ]
 
 
@@ -181,6 +200,15 @@ def test_a_row_that_moves_fires_the_triggers_of_delete_and_insert_too(pair: Pair
     outcomes(pair, update("travellers", {"id": new}, key={"id": old}))
     assert sorted(row["what"] for row in pair.client.list("diary")) == ["DELETE", "INSERT", "INSERT", "UPDATE"]
     assert sorted(row["what"] for row in pair.plain.rows("diary", [])) == ["INSERT", "UPDATE"]
+
+
+@pytest.mark.parametrize("table", ["calls", "sketches"])
+def test_a_trigger_may_do_what_cannot_be_prepared_on_one_shard_only(pair: Pair, table: str) -> None:
+    pair.insert(table, {"id": pair.number(1)}, {"id": pair.number(1)})
+    numbers = [pair.number(shard) for shard in range(SHARDS)]
+    by_crosskey, by_postgres = outcomes(pair, insert(table, [{"id": number} for number in numbers]))
+    assert (by_crosskey.sqlstate, by_crosskey.message[:29]) == ("0A000", "cannot PREPARE a transaction ")
+    assert isinstance(by_postgres, list)
 
 
 def test_json_objects_have_no_order(pair: Pair) -> None:

@@ -2,8 +2,18 @@
 
 import pytest
 
-from crosskey import ForeignKeyViolation, RaisedByDatabase, in_
+from crosskey import (
+    CheckViolation,
+    CrosskeyError,
+    ForeignKeyViolation,
+    RaisedByDatabase,
+    UniqueViolation,
+    group,
+    in_,
+    insert,
+)
 from tests.oracle.conftest import PARENT_SHARD
+from tests.oracle.nested import transact
 from tests.oracle.pair import SHARDS, Pair
 
 SCHEMA = """
@@ -112,7 +122,47 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER drop_it BEFORE INSERT ON spam FOR EACH ROW EXECUTE FUNCTION drop_spam();
+
+-- A trigger that raises what it is told to, at once or at the commit, and others that fail by themselves.
+CREATE TABLE complaints (id bigint PRIMARY KEY, code text, late boolean NOT NULL DEFAULT false);
+COMMENT ON TABLE complaints IS '@shard_by id';
+CREATE FUNCTION complain() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.code IS NOT NULL AND NEW.late = (TG_WHEN = 'AFTER') THEN
+        RAISE EXCEPTION 'complaint %', NEW.code USING ERRCODE = NEW.code, HINT = 'Calm down.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER complain BEFORE INSERT ON complaints FOR EACH ROW EXECUTE FUNCTION complain();
+CREATE CONSTRAINT TRIGGER complain_late AFTER INSERT ON complaints DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION complain();
+
+CREATE SEQUENCE untouched;
+CREATE TABLE mishaps (id bigint PRIMARY KEY, what text);
+COMMENT ON TABLE mishaps IS '@shard_by id';
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+BEGIN
+    CASE NEW.what
+        WHEN 'two rows' THEN number := (SELECT generate_series(1, 2));
+        WHEN 'no value yet' THEN number := currval('untouched');
+        WHEN 'no cursor' THEN EXECUTE 'FETCH FROM nowhere';
+        ELSE
+    END CASE;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER fail BEFORE INSERT ON mishaps FOR EACH ROW EXECUTE FUNCTION fail();
+CREATE FUNCTION change_in_passing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE mishaps SET what = 'changed' WHERE id = OLD.id;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER change BEFORE DELETE ON mishaps FOR EACH ROW EXECUTE FUNCTION change_in_passing();
 """
+
+# Where PostgreSQL itself gives them they mean a race, a lost connection, a time-out, or nothing that was foreseen.
+RAISED = ("55000", "55P03", "40001", "08000", "57014", "57P01", "53300", "25P04", "42501", "2F005", "XX000", "22012")
 
 
 def add_user(pair: Pair, shard: int) -> int:
@@ -220,3 +270,44 @@ def test_a_trigger_that_sends_its_row_to_another_shard(pair: Pair, child_shard: 
     assert pair.client.get("parcels", id=newer)["owner"] == str(owner)
     pair.delete("users", key={"id": owner})
     assert pair.rows("parcels", {"id": newer}) == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("code", RAISED)
+def test_a_trigger_may_raise_any_code(pair: Pair, child_shard: int, code: str, late: bool) -> None:
+    row = {"id": pair.number(child_shard), "code": code, "late": late}
+    with pytest.raises(RaisedByDatabase, match=f"^complaint {code}$") as caught:
+        pair.insert("complaints", {"id": pair.number(PARENT_SHARD)}, row)
+    assert not caught.value.retryable
+    assert caught.value.metadata["hint"] == "Calm down."
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_a_group_absorbs_what_a_trigger_raises(pair: Pair, child_shard: int, code: str) -> None:
+    before, row = {"id": pair.number(PARENT_SHARD)}, {"id": pair.number(child_shard), "code": code}
+    _, refused = transact(pair, insert("complaints", before), group([insert("complaints", row)]))
+    assert isinstance(refused, RaisedByDatabase)
+
+
+@pytest.mark.parametrize("code", ["23503", "23505", "23514"])
+def test_a_trigger_may_raise_what_a_constraint_would(pair: Pair, child_shard: int, code: str) -> None:
+    with pytest.raises(CrosskeyError, match=f"^complaint {code}$") as caught:
+        pair.insert("complaints", {"id": pair.number(child_shard), "code": code})
+    assert isinstance(caught.value, ForeignKeyViolation | UniqueViolation | CheckViolation)
+
+
+@pytest.mark.parametrize("what", ["two rows", "no value yet", "no cursor"])
+def test_a_trigger_that_fails(pair: Pair, child_shard: int, what: str) -> None:
+    row = {"id": pair.number(child_shard), "what": what}
+    with pytest.raises(RaisedByDatabase):
+        pair.insert("mishaps", row)
+    before = {"id": pair.number(PARENT_SHARD)}
+    _, refused = transact(pair, insert("mishaps", before), group([insert("mishaps", row)]))
+    assert isinstance(refused, RaisedByDatabase)
+
+
+def test_a_trigger_that_changes_the_row_that_is_being_deleted(pair: Pair, child_shard: int) -> None:
+    number = pair.number(child_shard)
+    pair.insert("mishaps", {"id": number}, {"id": pair.number(PARENT_SHARD)})
+    with pytest.raises(RaisedByDatabase, match="already modified by an operation triggered by the current command"):
+        pair.delete("mishaps", key={"id": number})

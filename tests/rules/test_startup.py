@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 from psycopg import sql
+from structlog.testing import capture_logs
 
 from crosskey import errors
 from crosskey_cli import postgres as embedded
@@ -27,7 +28,7 @@ from tests.shard_sql import query
 _DISCONNECT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crosskey'"
 
 CLUSTER = "started"
-CANARY = f"crosskey-canary:{CLUSTER}:0"
+CANARY = "crosskey-canary:started_0"
 
 Answer = TypeVar("Answer")
 
@@ -75,24 +76,46 @@ def test_a_version_that_keeps_prepared_locks_is_taken(version: int) -> None:
     check_version(version)
 
 
-def test_a_node_does_not_start_where_nothing_can_be_prepared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: list[PostgresServer]
-) -> None:
-    monkeypatch.setitem(embedded.SETTINGS, "max_prepared_transactions", "0")
+@pytest.fixture
+def database_of_its_own(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    postgres: list[PostgresServer],
+) -> Iterator[ShardDatabase]:
+    """A provisioned database on a server with max_prepared_transactions as the parameter says."""
+    monkeypatch.setitem(embedded.SETTINGS, "max_prepared_transactions", request.param)
     server = PostgresServer(tmp_path, postgres[0].binaries, fast=True)
     server.start()
     try:
-        database = ShardDatabase(server, "unprepared")
+        database = ShardDatabase(server, "of_its_own")
         database.provision()
-        command = [sys.executable, "-m", "shard_node", "serve", "--listen", "127.0.0.1:0"]
-        command += ["--shard", "0", "--shards", "1", "--cluster", CLUSTER, "--dsn", database.dsn]
-        node = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        yield database
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("database_of_its_own", ["0"], indirect=True)
+def test_a_node_does_not_start_where_nothing_can_be_prepared(database_of_its_own: ShardDatabase) -> None:
+    command = [sys.executable, "-m", "shard_node", "serve", "--listen", "127.0.0.1:0"]
+    command += ["--shard", "0", "--shards", "1", "--cluster", CLUSTER, "--dsn", database_of_its_own.dsn]
+    node = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert node.returncode == 1
     assert node.stderr == (
         "Error: max_prepared_transactions is 0: set it to 64 or more in postgresql.conf and restart PostgreSQL\n"
     )
+
+
+@pytest.mark.parametrize("database_of_its_own", ["1"], indirect=True)
+def test_a_node_starts_where_nothing_more_can_be_prepared(database_of_its_own: ShardDatabase) -> None:
+    """Nobody else can finish what takes the room."""
+    start(database_of_its_own)
+    run(database_of_its_own, "BEGIN; CREATE TABLE kept (id int); PREPARE TRANSACTION 'takes the room'")
+    with capture_logs() as logs:
+        start(database_of_its_own)
+    assert [(line["log_level"], line["error"]) for line in logs] == [
+        ("warning", "maximum number of prepared transactions reached")
+    ]
 
 
 def test_a_superuser_is_refused(database: ShardDatabase) -> None:
@@ -120,11 +143,40 @@ def test_a_canary_that_a_killed_node_left_is_released(database: ShardDatabase) -
         assert connection.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", (CANARY,)).rowcount == 0
 
 
+def test_nodes_of_one_database_may_start_at_once(database: ShardDatabase) -> None:
+    async def start_together() -> list[ShardIdentity]:
+        return await asyncio.gather(*(start_once() for _ in range(4)))
+
+    async def start_once() -> ShardIdentity:
+        # As a node connects: a start may take longer than the lock time-out.
+        options = "-c lock_timeout=10"
+        async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True, options=options) as connection:
+            return await prepare_database(connection, CLUSTER, 0, 1)
+
+    for _ in range(5):
+        assert len(set(asyncio.run(start_together()))) == 1
+
+
+def test_a_canary_that_somebody_else_released_is_no_fault(database: ShardDatabase) -> None:
+    connected(database.dsn, lambda connection: startup._release_canary(connection, sql.Literal("crosskey-canary:gone")))
+
+
+def test_a_canary_of_another_database_is_left_alone(database: ShardDatabase) -> None:
+    with psycopg.connect(database.server.dsn(), autocommit=True) as elsewhere:
+        elsewhere.execute(
+            "BEGIN; LOCK TABLE pg_description IN ACCESS SHARE MODE; PREPARE TRANSACTION 'crosskey-canary:postgres'"
+        )
+        try:
+            start(database)
+        finally:
+            elsewhere.execute("ROLLBACK PREPARED 'crosskey-canary:postgres'")
+
+
 def test_a_canary_without_its_lock_is_noticed(database: ShardDatabase) -> None:
     """No PostgreSQL that loses locks is at hand: a canary that is not there is not locked either."""
     run(database, "DELETE FROM crosskey.canary")
     with pytest.raises(UnfitDatabase, match="loses the row locks of prepared transactions"):
-        connected(database.dsn, lambda connection: startup._check_prepared_locks(connection, CLUSTER, 0))
+        connected(database.dsn, startup._check_prepared_locks)
     start(database)
 
 

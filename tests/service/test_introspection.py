@@ -274,6 +274,28 @@ async def test_what_is_refused(dsn: str, schema_sql: str, message: str) -> None:
     assert raised.value.message == message
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "SET CONSTRAINTS ALL IMMEDIATE",
+        "set\n  Constraints k deferred",
+        "SET -- so\n/* and so */ CONSTRAINTS a, b DEFERRED",
+    ],
+)
+async def test_a_function_must_not_set_the_modes_of_constraints(dsn: str, words: str) -> None:
+    function = (
+        f"CREATE FUNCTION public.hasten() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {words}; RETURN NULL; END $$"
+    )
+    with pytest.raises(errors.SchemaRefused, match=r"^function hasten\(\): SET CONSTRAINTS in a function") as raised:
+        await inspect_schema(dsn, function)
+    assert raised.value.metadata["hint"] == "Say set_constraints in a Transact."
+
+
+@pytest.mark.parametrize("words", ["UPDATE t SET constraints = 1", "RAISE 'offset constraints'"])
+async def test_a_function_may_have_the_words_that_set_modes_elsewhere(dsn: str, words: str) -> None:
+    await inspect_schema(dsn, f"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {words}; END $$")
+
+
 @pytest.mark.parametrize("schema_sql", ["COMMIT", "BEGIN; CREATE TABLE t (); COMMIT;", "COMMIT; BEGIN", "ROLLBACK"])
 async def test_a_schema_must_not_end_its_transaction(dsn: str, schema_sql: str) -> None:
     with pytest.raises(errors.SchemaRefused, match="the schema ends its transaction"):
@@ -356,3 +378,19 @@ async def test_what_is_new_in_postgresql_18(dsn: str, postgres: list[PostgresSer
     ]
     assert [(key.columns, key.primary) for key in rooms.unique_keys] == [(("room", "during"), True)]
     assert [(key.period, key.validated) for key in database.foreign_keys] == [(True, True), (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("source", "catches"),
+    [
+        ("BEGIN PERFORM 1; EXCEPTION WHEN others THEN NULL; END", True),
+        ("BEGIN PERFORM 1; Exception\n\twhen unique_violation THEN NULL; END", True),
+        ("BEGIN PERFORM 1; EXCEPTION -- any\n /* at all */ WHEN others THEN NULL; END", True),
+        ("BEGIN EXECUTE 'DO $x$ BEGIN PERFORM 1; EXCEPTION WHEN others THEN END $x$'; END", True),
+        ("BEGIN RAISE EXCEPTION 'when'; END", False),
+        ("BEGIN RAISE EXCEPTION USING MESSAGE = CASE WHEN true THEN 'a' ELSE 'b' END; END", False),
+    ],
+)
+async def test_functions_that_may_catch_errors(dsn: str, source: str, catches: bool) -> None:
+    database = await inspect_schema(dsn, f"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $f${source}$f$")
+    assert database.catches_errors == catches

@@ -1,4 +1,4 @@
-"""Rows as JSON: exact numbers as text, everything else as PostgreSQL's own to_json has it."""
+"""Rows as JSON: exact numbers as text, everything else as PostgreSQL's own to_json has it; and verbatim."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
-from shard_node.row_json import row_expression
-from shard_node.sql_names import table_identifier
+from shard_node.row_json import row_expression, verbatim_expression, verbatim_values
+from shard_node.sql_names import column_list, table_identifier
 from tests.shard_node.conftest import TestDatabase
 
 
@@ -73,3 +73,31 @@ async def test_many_columns(database: TestDatabase) -> None:
     await database.run(f"CREATE TABLE wide ({', '.join(f'{name} bigint DEFAULT 5' for name in names)})")
     await database.run("INSERT INTO wide DEFAULT VALUES")
     assert await shown(database, "wide") == [dict.fromkeys(names, "5")]
+
+
+async def test_a_verbatim_row_comes_back_byte_by_byte(database: TestDatabase) -> None:
+    await database.run(
+        'CREATE TYPE "inner %s" AS (doc jsonb, tags text[], code char(3))',
+        "CREATE DOMAIN document AS jsonb CHECK (VALUE IS NOT NULL)",
+        'CREATE DOMAIN pair AS "inner %s"',
+        """CREATE TABLE kept (
+            doc jsonb, "none %s" jsonb, plain json, checked document, docs jsonb[], numbers int[], one "inner %s",
+            hollow pair, many "inner %s"[], padded char(5), spaced bpchar, cut varchar(4), single real, double float8,
+            doubles float8[], took interval, flag boolean, letter "char", host inet, span int4range, vector int2vector,
+            exact numeric, raw bytea, tree tsvector, twice int GENERATED ALWAYS AS (cardinality(numbers)) STORED
+        )""",
+        r"""INSERT INTO kept VALUES (
+            'null', NULL, '{"b":  1, "b": 2}', 'null', '{"null",NULL,"\"x\""}', '[0:1]={1,NULL}', '(null,"[2:2]={a}",)',
+            '(,,)', ARRAY[('"x"', NULL, 'x')::"inner %s", NULL], 'a', 'b  ', 'c  ', 1e-40, 0.30000000000000004,
+            '{NaN,-0,-Infinity}', '1 year -1 day', true, '\', '10.0.0.1/8', '[1,3]', '1 2', 1.50, '\x00ff5c', 'a:1A'
+        )""",
+    )
+    table = await database.table("kept")
+    given = [column for column in table.columns if not column.generated]
+    read = sql.SQL("SELECT json_agg({})::text FROM kept").format(verbatim_expression(table, "kept"))
+    ((rows,),) = await (await database.connection.execute(read, ())).fetchall()
+    assert set(json.loads(rows)[0]) == {column.name for column in given}
+    compare = sql.SQL("SELECT record_image_eq(ROW({}), ROW(again.*)) FROM kept, ({}) AS again").format(
+        column_list([column.name for column in given], alias="kept"), verbatim_values(given)
+    )
+    assert await (await database.connection.execute(compare, (rows,))).fetchall() == [(True,)]

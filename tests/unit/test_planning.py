@@ -64,3 +64,14 @@ def test_an_empty_schema_has_an_empty_plan() -> None:
 def test_a_description_survives_json() -> None:
     database = Database((USERS, NOTES), (foreign_key("notes", "reply", "notes"),), (OtherComment("view v", "@x"),))
     assert Database.from_json(database.to_json()) == database
+
+
+def test_a_description_without_later_fields_is_read() -> None:
+    description = msgspec.json.decode(Database((USERS,), catches_errors=True).to_json())
+    del description["catches_errors"]
+    assert Database.from_json(msgspec.json.encode(description)) == Database((USERS,))
+
+
+@pytest.mark.parametrize("catches_errors", [False, True])
+def test_a_plan_says_whether_functions_catch_errors(catches_errors: bool) -> None:
+    assert plan_schema(Database((USERS,), catches_errors=catches_errors)).catches_errors == catches_errors

@@ -84,7 +84,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 27
     """INTERNAL. Anything unforeseen; the detail is in the log of the server, under the request id in the metadata."""
     ERROR_REASON_RAISED_BY_DATABASE: _ErrorReason.ValueType  # 28
-    """FAILED_PRECONDITION. An exception raised by a trigger or function of the user's own (SQLSTATE P0001 and the like)."""
+    """FAILED_PRECONDITION. An exception raised by a trigger or function of the user's own, whatever its SQLSTATE, or a
+    failure in one that has no reason of its own.
+    """
     ERROR_REASON_UNKNOWN_CONSTRAINT: _ErrorReason.ValueType  # 29
     """INVALID_ARGUMENT. No such constraint, or no such schema. Example: constraint "follows_fkey" does not exist."""
     ERROR_REASON_NOT_DEFERRABLE: _ErrorReason.ValueType  # 30
@@ -155,7 +157,9 @@ ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 26
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 27
 """INTERNAL. Anything unforeseen; the detail is in the log of the server, under the request id in the metadata."""
 ERROR_REASON_RAISED_BY_DATABASE: ErrorReason.ValueType  # 28
-"""FAILED_PRECONDITION. An exception raised by a trigger or function of the user's own (SQLSTATE P0001 and the like)."""
+"""FAILED_PRECONDITION. An exception raised by a trigger or function of the user's own, whatever its SQLSTATE, or a
+failure in one that has no reason of its own.
+"""
 ERROR_REASON_UNKNOWN_CONSTRAINT: ErrorReason.ValueType  # 29
 """INVALID_ARGUMENT. No such constraint, or no such schema. Example: constraint "follows_fkey" does not exist."""
 ERROR_REASON_NOT_DEFERRABLE: ErrorReason.ValueType  # 30

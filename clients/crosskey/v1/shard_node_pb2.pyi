@@ -31,11 +31,16 @@ class InsertRows(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     OVERRIDING_SYSTEM_VALUE_FIELD_NUMBER: _builtins.int
+    VERBATIM_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of objects."""
     overriding_system_value: _builtins.bool
     """Insert into an identity column GENERATED ALWAYS and other columns as given: how a reference table's rows are
     copied from the first shard to the others.
+    """
+    verbatim: _builtins.bool
+    """Each value is null or PostgreSQL's own text of it, as a JSON string, and is stored exactly as that text says: how
+    stored rows get from one shard to another. JSON itself knows no lower bounds of arrays and only one null.
     """
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -47,10 +52,11 @@ class InsertRows(_message.Message):
         columns: _abc.Iterable[_builtins.str] | None = ...,
         rows_json: _builtins.bytes = ...,
         overriding_system_value: _builtins.bool = ...,
+        verbatim: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "overriding_system_value", b"overriding_system_value", "rows_json", b"rows_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "overriding_system_value", b"overriding_system_value", "rows_json", b"rows_json", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -344,7 +350,7 @@ class PlaceRows(_message.Message):
     table: _builtins.str
     """The table as "schema.name"."""
     rows_json: _builtins.bytes
-    """A JSON array of rows."""
+    """A JSON array of rows, verbatim as in InsertRows."""
     def __init__(
         self,
         *,
@@ -912,7 +918,7 @@ class Effect(_message.Message):
     shard: _builtins.int
     """The other shard."""
     keys_json: _builtins.bytes
-    """A JSON array of keys; for KIND_ROWS_MOVED of rows."""
+    """A JSON array of keys; for KIND_ROWS_MOVED of rows, verbatim as in InsertRows."""
     new_keys_json: _builtins.bytes
     """For KIND_PARENT_REKEYED: a JSON array of the new keys, one for each old one. For KIND_PINS_MOVED: a JSON array of
     the shards that the pins are for, one for each key.
@@ -943,10 +949,13 @@ class CommandResult(_message.Message):
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     EFFECTS_FIELD_NUMBER: _builtins.int
+    VERBATIM_JSON_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """Of a statement: a JSON array of the rows as stored, in order. Of PinParents: the keys whose parents exist."""
     count: _builtins.int
     """How many rows the statement inserted, changed or deleted."""
+    verbatim_json: _builtins.bytes
+    """Of a statement that locked its table: the same rows verbatim as in InsertRows, without generated columns."""
     @_builtins.property
     def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Effect]:
         """Effects on other shards. Those on this shard itself are carried out already; but a participant answers all of
@@ -959,10 +968,11 @@ class CommandResult(_message.Message):
         rows_json: _builtins.bytes = ...,
         count: _builtins.int = ...,
         effects: _abc.Iterable[Global___Effect] | None = ...,
+        verbatim_json: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "effects", b"effects", "rows_json", b"rows_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "effects", b"effects", "rows_json", b"rows_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

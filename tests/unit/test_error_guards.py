@@ -1,0 +1,31 @@
+"""Triggers against caught errors are made for schemas that may catch some, and for no others."""
+
+import msgspec
+import pytest
+
+from shard_node.guards import guard_statements
+from tests.schema_builders import FOLLOWS, NOTES, REGIONS, USERS, foreign_key, plan_of
+
+PLAN = plan_of(USERS, REGIONS, FOLLOWS, NOTES, foreign_key("follows", "followee", "users"))
+
+
+def triggers(*, catches_errors: bool) -> set[str]:
+    """The names of the triggers that are made on tables of the user's, by table."""
+    plan = msgspec.structs.replace(PLAN, catches_errors=catches_errors)
+    statements = [statement.as_string().split() for statement in guard_statements(plan, 0, 3)]
+    return {f"{words[words.index('ON') + 1]} {words[2]}" for words in statements if words[:2] == ["CREATE", "TRIGGER"]}
+
+
+def test_a_schema_that_catches_errors_has_triggers_that_fire_first() -> None:
+    assert triggers(catches_errors=True) - triggers(catches_errors=False) == {
+        '"public"."users" "Crosskey_pinned"',
+        '"public"."users" "~crosskey_misplaced"',
+        '"public"."follows" "Crosskey_unshadowed"',
+        '"public"."follows" "~crosskey_misplaced"',
+        '"public"."notes" "~crosskey_misplaced"',
+    }
+
+
+@pytest.mark.parametrize("name", ["Crosskey_pinned", "Crosskey_unshadowed"])
+def test_their_names_come_before_those_of_foreign_keys(name: str) -> None:
+    assert name.encode() < b"RI_ConstraintTrigger_"

@@ -28,7 +28,7 @@ _WHY_UNFIT: Final = {
     "bytea": "its text depends on settings of the session",
 }
 _FIT: Final = "a shard key is smallint, integer, bigint, uuid, text or varchar"
-_PLACEMENT_TAGS: Final = ("shard_by", "reference")
+_PLACEMENT_TAGS: Final = ("shard_by", "shard_with", "reference")
 
 
 def place_table(table: Table) -> TablePlan | tuple[Refusal, ...]:
@@ -58,7 +58,7 @@ def _refuse_kind(table: Table) -> Iterator[Refusal]:
 def _refuse_tag_count(table: Table, tags: list[Tag]) -> Refusal:
     if tags:
         return refuse_table(table, f"two placements, {' and '.join('@' + tag.name for tag in tags)}; keep one")
-    advice = f"say COMMENT ON TABLE {table.name} IS '@shard_by column' or '@reference'"
+    advice = f"say COMMENT ON TABLE {table.name} IS '@shard_by column', '@shard_with fk_column' or '@reference'"
     return refuse_table(table, f"no placement; {advice}")
 
 
@@ -70,10 +70,10 @@ def _place_reference(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> T
 
 def _place_sharded(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
     if not tag.argument:
-        return (*refusals, refuse_table(table, "@shard_by names no column; write @shard_by column"))
+        return (*refusals, refuse_table(table, f"@{tag.name} names no column; write @{tag.name} column"))
     column = table.column(tag.argument)
     if column is None:
-        why = f'@shard_by takes one column of the table, and there is no column "{tag.argument}"'
+        why = f'@{tag.name} takes one column of the table, and there is no column "{tag.argument}"'
         return (*refusals, refuse_table(table, why, column=tag.argument))
     plan = TablePlan(table, "sharded", column.name, _slot_column(table, column))
     refusals += tuple(_refuse_shard_key(table, column)) + tuple(refuse_claims(plan)) + tuple(_refuse_exclusions(plan))

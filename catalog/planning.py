@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from catalog.claim_rules import plan_claims
+from catalog.company import refuse_lonely
 from catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from catalog.model import Database, ForeignKey, TableName
 from catalog.naming import name_tables
@@ -28,6 +29,8 @@ def plan_schema(database: Database) -> Plan:
             refusals += placed
     keys, key_refusals = _plan_keys(database, tables)
     refusals += key_refusals
+    planned = {key.foreign_key for key in keys}
+    refusals += refuse_lonely(tables.values(), keys, [key for key in database.foreign_keys if key not in planned])
     if refusals:
         raise SchemaRefused(tuple(refusals))
     placed_tables = tuple(sorted(tables.values(), key=_table_name))

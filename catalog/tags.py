@@ -18,7 +18,7 @@ TAGS: Final[dict[str, ObjectKind]] = {
 }
 """Every tag, and the kind of object that it belongs on."""
 
-SUPPORTED: Final = frozenset({"shard_by", "reference"})
+SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference"})
 
 
 class Tag(msgspec.Struct, frozen=True):

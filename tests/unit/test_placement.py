@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from catalog.model import TableName
-from tests.schema_builders import NOTES, USERS, column, placement_of, refusal_of, table
+from tests.schema_builders import NOTES, USERS, column, foreign_key, placement_of, plan_of, refusal_of, table
 
 
 def test_a_sharded_table() -> None:
@@ -95,3 +95,25 @@ def test_unfit_tables(attributes: dict[str, Any], why: str) -> None:
 def test_a_schema_of_our_own() -> None:
     ours = msgspec.structs.replace(USERS, name=TableName("crosskey_mine", "users"))
     assert "Crosskey's own" in refusal_of(ours)
+
+
+def test_rows_that_live_with_their_parent() -> None:
+    comments = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"))
+    likes = table("likes", "@shard_with comment", column("comment", "uuid"), column("who"), key=("comment", "who"))
+    plan = plan_of(
+        NOTES, comments, likes, foreign_key("comments", "note", "notes"), foreign_key("likes", "comment", "comments")
+    )
+    assert [(placed.shard_key, placed.slot_column) for placed in plan.tables] == [
+        ("note", "id"),
+        ("comment", None),
+        ("owner", "id"),
+    ]
+    assert {key.kind for key in plan.keys} == {"local"}
+
+
+@pytest.mark.parametrize("parent_column", [None, "reply"])
+def test_rows_that_would_live_with_nobody(parent_column: str | None) -> None:
+    alone = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"))
+    keys = [foreign_key("comments", "note", "notes", parent_column)] if parent_column else []
+    message = refusal_of(NOTES, alone, *keys)
+    assert ("@shard_with note: no foreign key leads" in message) == (parent_column is None)

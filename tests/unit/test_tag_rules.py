@@ -29,7 +29,7 @@ def test_arguments_of_tags(comment: str, why: str) -> None:
     assert why in refusal_of(table("users", comment))
 
 
-@pytest.mark.parametrize("tag", ["@shard_with x", "@events"])
+@pytest.mark.parametrize("tag", ["@events"])
 def test_table_tags_that_are_not_supported_yet(tag: str) -> None:
     message = refusal_of(table("users", f"@shard_by id\n{tag}"))
     assert message == f'table "users": {tag.split()[0]} is not supported yet'

@@ -461,7 +461,7 @@ REFUSED_SCHEMAS = {
     "tag for later": (f"{PLACED.replace('@', '@events @')}", 'table "t": @events is not supported yet'),
     "unknown column": (PLACED.replace("shard_by id", "shard_by nothing"), 'there is no column "nothing"'),
     "unfit shard key": (PLACED.replace("int", "numeric"), 'column "id" cannot be the shard key: it is numeric'),
-    "UNIQUE over shards": (PLACED.replace("KEY", "KEY, mail text UNIQUE"), 'UNIQUE constraint "t_mail_key"'),
+    "UNIQUE over shards": (PLACED.replace("KEY", "KEY, born date UNIQUE"), 'UNIQUE constraint "t_born_key"'),
 }
 
 

@@ -32,8 +32,12 @@ CREATE TABLE follows (
     PRIMARY KEY (follower, followee)
 );
 COMMENT ON TABLE follows IS '@shard_by follower';
+
+CREATE TABLE mailboxes (id bigint PRIMARY KEY, address text UNIQUE);
+COMMENT ON TABLE mailboxes IS '@shard_by id';
 """
 REFERENCED_KEY = "public.users(id)"
+CLAIM = "public.mailboxes_address_key"
 ADA, BOB = (next(numbers_on(shard, 2)) for shard in (0, 1))
 """A user on shard 0, and one on shard 1."""
 EVE = next(itertools.islice(numbers_on(0, 2), 1, None))
@@ -152,7 +156,7 @@ def test_health_is_serving(cluster: LocalCluster) -> None:
 
 def test_a_schema_is_applied_and_described(calls: Calls) -> None:
     described = calls.router("Admin.DescribeSchema").message
-    assert [table["table"] for table in described["tables"]] == ["follows", "users"]
+    assert [table["table"] for table in described["tables"]] == ["follows", "mailboxes", "users"]
     assert {key["constraint"]: key["kind"] for key in described["keys"]} == {
         "follows_followee_fkey": "cross-shard",
         "follows_follower_fkey": "local",
@@ -282,7 +286,7 @@ def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: Loca
 
 def test_a_node_describes_and_audits_its_shard(calls: Calls) -> None:
     described = calls.node(1, "DescribeShard").message
-    assert (described["shards"], len(from_bytes(described["description_json"])["tables"])) == (2, 2)
+    assert (described["shards"], len(from_bytes(described["description_json"])["tables"])) == (2, 3)
     inspected = calls.node(1, "InspectSchema", sql="CREATE TABLE t (id int)").message
     assert from_bytes(inspected["description_json"])["tables"][0]["name"]["name"] == "t"
     assert all("digest" in finding for finding in calls.node(1, "AuditShard").messages)
@@ -291,6 +295,10 @@ def test_a_node_describes_and_audits_its_shard(calls: Calls) -> None:
     keys = as_bytes([{"id": BOB}])
     unguarded = calls.node(0, "FindUnguarded", keys_json=keys, **key).message
     assert from_bytes(unguarded["keys_json"]) == [{"id": BOB}]
+    assert (
+        "shards"
+        not in calls.node(0, "FindClaims", claim=CLAIM, keys_json=as_bytes([{"address": "ada@example.org"}])).message
+    )
     unused = calls.node(0, "FindUnusedShadows", referenced_key=REFERENCED_KEY, keys_json=keys).message
     assert from_bytes(unused["keys_json"]) == []
 

@@ -11,8 +11,9 @@ import psycopg
 from psycopg import sql
 
 from catalog.model import Database, TableName
-from catalog.plan import Plan, ReferencedKey
+from catalog.plan import Claim, Plan, ReferencedKey
 from catalog.planning import plan_schema
+from shard_node.claims import CLAIMING_SHARD
 from shard_node.damage_checks import damage_checks
 from shard_node.guards import PIN_SHARD
 from tests.oracle.contents import differences, read_contents
@@ -30,13 +31,19 @@ class Arena:
         [(description,)] = judge.shards[0].execute("SELECT description::text FROM crosskey.schema")
         self._plan = plan_schema(Database.from_json(description.encode()))
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims of all families."""
+        return self._plan.claims
+
     def clear(self, family: Family) -> None:
         """Empties the family's tables everywhere, with the pins and shadows of its rows."""
         tables = [sql.Identifier(table.name) for table in family.tables]
         shadows = [sql.Identifier(key.shadow.schema, key.shadow.name) for key in self._referenced_keys(family)]
+        claims = [sql.Identifier(claim.claims.schema, claim.claims.name) for claim in self._claims(family)]
         _truncate(self.judge.plain.connection, tables)
         for shard in self.judge.shards:
-            _truncate(shard, [*tables, *shadows])
+            _truncate(shard, [*tables, *shadows, *claims])
 
     def check_tables(self, family: Family) -> None:
         """Raises DisagreementError if a table of the family is not the same on both sides."""
@@ -58,6 +65,7 @@ class Arena:
             if count
         ]
         found += [why for key in part.referenced_keys for why in self._guards_alone(key)]
+        found += [why for claim in part.claims for why in self._claims_alone(claim)]
         if found:
             raise DisagreementError("\n".join(found))
 
@@ -84,12 +92,29 @@ class Arena:
         yield from (f"{key.id}: a shadow without a pin: {one}" for one in (shadows - pins).elements())
         yield from (f"{key.id}: a pin without a shadow: {one}" for one in (pins - shadows).elements())
 
+    def _claims_alone(self, claim: Claim) -> Iterable[str]:
+        columns = sql.SQL(", ").join(map(sql.Identifier, claim.columns))
+        claim_columns = sql.SQL("{}, {}").format(columns, sql.Identifier(CLAIMING_SHARD))
+        values, claims = Counter[str](), Counter[str]()
+        for shard, connection in enumerate(self.judge.shards):
+            rows = connection.execute(_select(columns, claim.table))
+            values.update(f"{row} of shard {shard}" for row in rows if None not in row)
+            claimed = connection.execute(_select(claim_columns, claim.claims))
+            claims.update(f"{row[:-1]} of shard {row[-1]}" for row in claimed)
+        yield from (f"{claim.id}: a value without a claim: {one}" for one in (values - claims).elements())
+        yield from (f"{claim.id}: a claim without a value: {one}" for one in (claims - values).elements())
+
+    def _claims(self, family: Family) -> tuple[Claim, ...]:
+        names = {table.name for table in family.tables}
+        return tuple(claim for claim in self._plan.claims if claim.table.name in names)
+
     def _part_of_plan(self, family: Family) -> Plan:
         names = {table.name for table in family.tables}
         return Plan(
             tuple(table for table in self._plan.tables if table.table.name.name in names),
             tuple(key for key in self._plan.keys if key.foreign_key.table.name in names),
             self._referenced_keys(family),
+            claims=self._claims(family),
         )
 
     def _referenced_keys(self, family: Family) -> tuple[ReferencedKey, ...]:

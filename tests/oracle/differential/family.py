@@ -73,6 +73,8 @@ class Table:
     primary_key: tuple[str, ...]
     target: tuple[str, ...]
     foreign_keys: tuple[ForeignKey, ...]
+    unique_note: bool = False
+    """Whether `note`, which says nothing about where a row lives, is unique."""
 
     def column(self, name: str) -> Column:
         """The column of that name."""
@@ -89,6 +91,7 @@ class Table:
         for columns in self.unique_keys:
             kind = "PRIMARY KEY" if columns == self.primary_key else "UNIQUE"
             lines.append(f"{kind} ({', '.join(columns)})")
+        lines += ["UNIQUE (note)"] if self.unique_note else []
         yield f"CREATE TABLE {self.name} ({', '.join(lines)});"
         placement = "@reference" if self.shard_key is None else f"@shard_by {self.shard_key}"
         yield f"COMMENT ON TABLE {self.name} IS '{placement}';"

@@ -49,7 +49,7 @@ def _run_schema(servers: Stage, seed: int, seconds: float) -> Counter[str]:
         run = Run(Arena(judge, families), SCRIPT, seconds)
         run_examples(run, seed)
         judge.check_health()
-    return judge.counts + Counter({"examples": run.examples, "families that planning refuses": len(maker.refused)})
+    return judge.counts + Counter({"examples": run.examples})
 
 
 def _agreed(total: Counter[str]) -> str:

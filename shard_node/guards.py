@@ -172,7 +172,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
         departures = [_note_departed(table, key, shards) for key in incoming]
         yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
     if table.placement == "reference" and shards > 1:
-        yield reference_guards.guard_copy(table.table)
+        yield from reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
         yield trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)

@@ -1,11 +1,12 @@
-"""Copies of reference tables stay alike: they are written only by what is done on every shard.
+"""Copies of reference tables stay alike: they are written only by what is done on every shard, and is the same there.
 
-A trigger of the user's on a sharded table would write the copy of its own shard alone; it is refused.
+A trigger of the user's on a sharded table would write the copy of its own shard alone, one on a reference table each
+copy by itself, with the shard's own sequences and clock. Both are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from psycopg import sql
@@ -20,12 +21,17 @@ EVERYWHERE = "coalesce(current_setting('crosskey.everywhere', true), '') = 'on'"
 """Set while a statement runs that every shard runs."""
 
 
-def guard_copy(table: Table) -> sql.Composed:
-    """The trigger of a reference table that refuses what is not done everywhere."""
-    return sql.SQL(
-        "CREATE TRIGGER crosskey_everywhere BEFORE INSERT OR UPDATE OR DELETE ON {}"
-        " FOR EACH STATEMENT WHEN (NOT {}) EXECUTE FUNCTION crosskey.refuse_one_copy()"
-    ).format(table_identifier(table.name), sql.SQL(EVERYWHERE))
+def guard_copy(table: Table) -> Iterable[sql.Composed]:
+    """The triggers of a reference table that refuse what is not done everywhere, and what functions do there."""
+    trigger = sql.SQL(
+        "CREATE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE ON {}"
+        " FOR EACH STATEMENT WHEN ({}) EXECUTE FUNCTION crosskey.{}()"
+    )
+    name, everywhere = table_identifier(table.name), sql.SQL(EVERYWHERE)
+    yield trigger.format(
+        sql.SQL("crosskey_everywhere"), name, sql.SQL("NOT {}").format(everywhere), sql.SQL("refuse_one_copy")
+    )
+    yield trigger.format(sql.SQL("crosskey_no_function"), name, everywhere, sql.SQL("refuse_write_of_function"))
 
 
 def refuse_stray_rows(table: Table, misplaced: sql.Composable) -> sql.Composed:

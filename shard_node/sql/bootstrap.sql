@@ -70,6 +70,25 @@ BEGIN
 END
 $$;
 
+-- What a function of the user's writes on each shard may differ: each has its own sequences, clock and rows. A foreign
+-- key's action, which PostgreSQL runs without a function, does the same everywhere. In whatever language the lines of
+-- the context are: a function's names PL/.. or SQL, an action's has its statement, and Crosskey's own are in its schema.
+CREATE OR REPLACE FUNCTION crosskey.refuse_write_of_function() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    context text;
+BEGIN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF EXISTS (
+        SELECT FROM regexp_split_to_table(context, E'\n') AS line
+        WHERE line ~ 'PL/|SQL' AND line !~ 'crosskey[.]|DELETE FROM |UPDATE '
+    ) THEN
+        RAISE EXCEPTION 'relation "%" is a reference table, and a trigger or function would write each copy by itself',
+            TG_TABLE_NAME USING ERRCODE = 'XK002', HINT = 'Write both tables in one Transact.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 -- No foreign key is asked about a TRUNCATE .. CASCADE.
 CREATE OR REPLACE FUNCTION crosskey.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

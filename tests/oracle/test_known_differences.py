@@ -76,6 +76,34 @@ BEGIN
 END $$;
 CREATE TRIGGER remind AFTER INSERT ON holidays FOR EACH ROW EXECUTE FUNCTION remind();
 
+-- Triggers and a default of reference tables that write another one, also when a foreign key's action fires them.
+CREATE TABLE paints (code text PRIMARY KEY);
+COMMENT ON TABLE paints IS '@reference';
+CREATE TABLE paint_log (id serial PRIMARY KEY, code text);
+COMMENT ON TABLE paint_log IS '@reference';
+CREATE FUNCTION log_paint(code text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO paint_log (code) VALUES (log_paint.code);
+    RETURN code;
+END $$;
+CREATE FUNCTION log_it() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM log_paint(coalesce(NEW.code, OLD.code));
+    RETURN NULL;
+END $$;
+CREATE TABLE shades (code text PRIMARY KEY, paint text REFERENCES paints ON DELETE CASCADE ON UPDATE CASCADE);
+COMMENT ON TABLE shades IS '@reference';
+CREATE TRIGGER log AFTER INSERT OR DELETE ON shades FOR EACH ROW EXECUTE FUNCTION log_it();
+CREATE TABLE tints (code text PRIMARY KEY DEFAULT log_paint('some'), paint text REFERENCES paints ON DELETE CASCADE);
+COMMENT ON TABLE tints IS '@reference';
+CREATE FUNCTION log_in_sql(code text) RETURNS text LANGUAGE sql AS
+    'INSERT INTO paint_log (code) VALUES (code) RETURNING code';
+CREATE TABLE hues (code text PRIMARY KEY DEFAULT log_in_sql('some'));
+COMMENT ON TABLE hues IS '@reference';
+CREATE TABLE walls (id bigint PRIMARY KEY, code text REFERENCES paints ON DELETE CASCADE);
+COMMENT ON TABLE walls IS '@shard_by id';
+CREATE TRIGGER log AFTER DELETE ON walls FOR EACH ROW WHEN (pg_trigger_depth() > 0) EXECUTE FUNCTION log_it();
+
 -- A trigger that notes what happens to rows.
 CREATE TABLE travellers (id bigint PRIMARY KEY, name text);
 COMMENT ON TABLE travellers IS '@shard_by id';
@@ -117,6 +145,7 @@ COMMENT ON TABLE orders IS '@shard_by buyer';
 TABLES = [
     *("bottoms", "lefts", "rights", "tops", "numbered", "logged", "log", "counted"),
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
+    *("walls", "hues", "tints", "shades", "paints", "paint_log"),
     *("calls", "sketches", "documents", "orders"),
 ]
 
@@ -186,6 +215,21 @@ def test_a_trigger_of_a_sharded_table_cannot_write_a_reference_table(pair: Pair)
     by_crosskey, by_postgres = outcomes(pair, insert("towns", {"id": pair.number(1), "nation": "x"}))
     assert "is a reference table" in by_crosskey.message
     assert isinstance(by_postgres, list)
+
+
+@pytest.mark.parametrize(("table", "row"), [("shades", {"code": "x"}), ("tints", {"paint": None}), ("hues", {})])
+def test_a_trigger_or_function_cannot_write_a_reference_table(pair: Pair, table: str, row: dict[str, Any]) -> None:
+    by_crosskey, by_postgres = outcomes(pair, insert(table, row))
+    assert "a trigger or function would write each copy by itself" in by_crosskey.message
+    assert isinstance(by_postgres, list)
+
+
+def test_a_trigger_that_a_foreign_key_fires_cannot_write_a_reference_table(pair: Pair) -> None:
+    pair.insert("paints", {"code": "red"})
+    pair.insert("walls", {"id": pair.number(1), "code": "red"})
+    by_crosskey, by_postgres = outcomes(pair, delete("paints", key={"code": "red"}))
+    assert "a trigger or function would write each copy by itself" in by_crosskey.message
+    assert by_postgres == [1]
 
 
 def test_a_trigger_of_a_reference_table_cannot_insert_into_a_sharded_one(pair: Pair) -> None:

@@ -1,4 +1,4 @@
-"""Installing a schema on a shard: the user's DDL verbatim, then shadows, pins, checks and triggers."""
+"""Installing a schema on a shard: the user's DDL verbatim, then shadows, pins, checks, triggers, spaces of numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from crosskey import errors
 from shard_node.database import Connection
 from shard_node.guards import guard_statements
 from shard_node.introspection import describe
+from shard_node.sql import load
 
 # Names of ours are resolved with their schema; the user's DDL finds its own schema first, as on a plain PostgreSQL.
 _INSTALLED_STATEMENT = "INSERT INTO crosskey.schema (sql, fingerprint, description) VALUES (%s, %s, %s::json)"
@@ -39,9 +40,18 @@ async def install(connection: Connection, schema_sql: str, description: Database
             )
         for statement in guard_statements(plan_schema(description), shard, shards):
             await connection.execute(statement, (), prepare=False)
+        if shard != 0:
+            await _space_sequences(connection, shard, shards)
         await connection.execute(
             _INSTALLED_STATEMENT, (schema_sql, fingerprint(schema_sql), description.to_json().decode())
         )
     except psycopg.Error as error:
         message = error.diag.message_primary or "the connection was lost"
         raise errors.SchemaRefused(f"the schema does not load on shard {shard}: {message}", shard=str(shard)) from error
+
+
+async def _space_sequences(connection: Connection, shard: int, shards: int) -> None:
+    """Sees to it that what this shard draws from a sequence by itself is drawn nowhere else."""
+    cursor = await connection.execute(load("sequence_spaces").encode(), {"shard": shard, "shards": shards})
+    for (statement,) in await cursor.fetchall():
+        await connection.execute(statement.encode(), prepare=False)

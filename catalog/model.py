@@ -5,16 +5,20 @@ A node fills these from `pg_catalog` and sends them as JSON; everything else in 
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
 Action = Literal["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"]
 Match = Literal["SIMPLE", "FULL", "PARTIAL"]
 
+_NEXT_NUMBER: Final = re.compile(r"nextval\('(?:[^']|'')*'::regclass\)")
+_INTEGERS: Final = frozenset({"int2", "int4", "int8"})
+
 
 class TableName(msgspec.Struct, frozen=True, order=True):
-    """A table's name, exactly as PostgreSQL stores it (no quotes)."""
+    """A table's name, or a sequence's, exactly as PostgreSQL stores it (no quotes)."""
 
     schema: str
     name: str
@@ -50,6 +54,15 @@ class Column(msgspec.Struct, frozen=True):
     collation: str | None = None
     """The collation as SQL, where it is another than the database's."""
     comment: str | None = None
+    sequence: TableName | None = None
+    """The sequence that an identity column or the default draws from; of several, the first by name."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether an absent value is the next number of `sequence`, as it is: `serial`, identity, `nextval(..)`."""
+        if self.sequence is None or self.base_type not in _INTEGERS:
+            return False
+        return self.identity != "" or _NEXT_NUMBER.fullmatch(self.default or "") is not None
 
 
 class UniqueKey(msgspec.Struct, frozen=True):

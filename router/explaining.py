@@ -14,6 +14,7 @@ from router.parent_references import references, unknown_parents
 from router.read_planning import ReadPlan, plan_count, plan_get, plan_list
 from router.schema_view import SchemaView
 from router.shadow_hints import ShadowHints
+from router.supplied_values import NO_SUPPLIES, NOTHING, Supplies
 from router.transact_planning import (
     GroupPlan,
     ModeChange,
@@ -64,17 +65,22 @@ FOLLOW_NOTE = (
 )
 
 
-def explain(view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainRequest) -> Explanation:
-    """The explanation of a request. Raises InvalidRequest if there is none, and what planning it raises."""
+def explain(
+    view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainRequest, supplies: Supplies = NO_SUPPLIES
+) -> Explanation:
+    """The explanation of a request; the supply of an insert alone has the place "".
+
+    Raises InvalidRequest if there is none, and what planning it raises.
+    """
     match request.WhichOneof("request"):
         case "insert":
-            return _explain_writes(view, hints, [plan_insert(view, request.insert)])
+            return _explain_writes(view, hints, [plan_insert(view, request.insert, supplies.get("", NOTHING))])
         case "update":
             return _explain_writes(view, hints, [plan_update(view, request.update)])
         case "delete":
             return _explain_writes(view, hints, [plan_delete(view, request.delete)])
         case "transact":
-            return _explain_transact(view, hints, plan_transact(view, request.transact))
+            return _explain_transact(view, hints, plan_transact(view, request.transact, supplies))
         case "get":
             return _explain_read(view, plan_get(view, request.get), "Read")
         case "count":

@@ -15,7 +15,8 @@ from catalog.plan import KeyPlan, ReferencedKey
 from catalog.slots import FAMILIES, canonical_text
 from router.schema_view import SchemaView
 from router.shadow_hints import ParentKey, ShadowHints
-from router.write_planning import FIRST_SHARD, Row, WritePlan
+from router.supplied_values import Row
+from router.write_planning import FIRST_SHARD, WritePlan
 
 _SPELLED_TYPES = frozenset({str, int})
 """Types of JSON values whose text is a key's; no key of a row that has a NULL in it references anything."""

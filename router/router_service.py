@@ -14,9 +14,11 @@ from crosskey.v1 import router_pb2, router_pb2_grpc
 from router import explaining, transact_planning, write_planning
 from router.call_context import call_context
 from router.cluster import Cluster
+from router.foreseeing import foresee
 from router.reading import Reader
 from router.shadow_hints import ShadowHints
 from router.statement_results import statement_results
+from router.supplying import Supplier
 from router.writing import Writer
 
 CALLS_KEY = "crosskey-node-calls"
@@ -31,17 +33,21 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Router(router_pb2_grpc.RouterServicer):
     """Reads and writes rows, on whichever shards they live."""
 
-    def __init__(self, cluster: Cluster, reader: Reader, writer: Writer, hints: ShadowHints) -> None:
+    def __init__(
+        self, cluster: Cluster, reader: Reader, writer: Writer, hints: ShadowHints, supplier: Supplier
+    ) -> None:
         self._cluster = cluster
         self._reader = reader
         self._writer = writer
         self._hints = hints
+        self._supplier = supplier
 
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
         with _request(context):
             view = await self._cluster.view()
-            result = await self._writer.write(view, write_planning.plan_insert(view, request))
+            supply = await self._supplier.for_insert(view, request)
+            result = await self._writer.write(view, write_planning.plan_insert(view, request, supply))
             response = router_pb2.InsertResponse()
             add_json_rows(response.rows, result.rows_json)
             return response
@@ -66,7 +72,8 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
         with _request(context):
             view = await self._cluster.view()
-            results = await self._writer.transact(view, transact_planning.plan_transact(view, request))
+            supplies = await self._supplier.for_transaction(view, request)
+            results = await self._writer.transact(view, transact_planning.plan_transact(view, request, supplies))
             return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     @override
@@ -91,7 +98,11 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:
         with _request(context):
-            return explaining.explain(await self._cluster.view(), self._hints, request)
+            view = await self._cluster.view()
+            foresight = foresee(view, self._supplier.blocks, request)
+            explanation = explaining.explain(view, self._hints, request, foresight.supplies)
+            foresight.add_to(explanation)
+            return explanation
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from catalog.generated_keys import mints_shard_key
 from catalog.model import Column
 from catalog.plan import TablePlan
 from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
@@ -37,7 +38,7 @@ class RowPlacement:
         self._shards = shards
         self._shard_key = columns[plan.shard_key]
         self._slot_column = None if plan.slot_column is None else columns[plan.slot_column]
-        self._mints_shard_key = _is_uuid_with_default(self._shard_key) and plan.table.primary_key == (plan.shard_key,)
+        self._mints_shard_key = mints_shard_key(plan)
         self._slots: dict[str | int, int] = {}
 
     def place(self, row: dict[str, Any], number: int) -> int:
@@ -102,10 +103,6 @@ class RowPlacement:
             hint=f'Leave "{column}" out and it is made for you. Or make a uuid whose last two bytes, XOR the first two'
             f" of the SHA-256 of the fourteen before them, are {wanted} modulo {SLOTS}.",
         )
-
-
-def _is_uuid_with_default(column: Column) -> bool:
-    return column.base_type == "uuid" and column.default is not None
 
 
 def _sqlstate(message: str) -> str | None:

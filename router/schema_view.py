@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from catalog.generated_keys import supplied_columns
 from catalog.model import Column, TableName
 from catalog.plan import Claim, Plan, TablePlan
 from catalog.slots import shard_of_slot, slot_of_value
@@ -27,6 +28,10 @@ class SchemaView:
     def _by_name(self) -> dict[str, TablePlan]:
         public = {str(table.table.name): table for table in self.plan.tables}
         return {table.table.name.qualified: table for table in self.plan.tables} | public
+
+    @cached_property
+    def _supplied(self) -> dict[str, tuple[Column, ...]]:
+        return {table.table.name.qualified: supplied_columns(table) for table in self.plan.tables}
 
     @property
     def all_shards(self) -> tuple[int, ...]:
@@ -51,6 +56,10 @@ class SchemaView:
         for claim in self.plan.claims:
             found.setdefault(claim.table, []).append(claim)
         return found
+
+    def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
+        """The columns whose absent values come from one shard, as catalog.generated_keys says."""
+        return self._supplied[table.table.name.qualified]
 
     def shards_for_where(
         self, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int = 0

@@ -15,8 +15,10 @@ from router.nodes import GrpcNodes
 from router.reading import Reader
 from router.resolver import Resolver
 from router.router_service import Router
+from router.sequence_blocks import SequenceBlocks
 from router.settings import Settings
 from router.shadow_hints import ShadowHints
+from router.supplying import Supplier
 from router.unused_shadows import ShadowSweeper
 from router.writing import Writer
 from serving.logging import configure_logging
@@ -45,7 +47,8 @@ async def serve(settings: Settings) -> None:
 
     def register(server: grpc.aio.Server) -> None:
         writer = Writer(nodes, finisher, hints, cluster, settings.retries)
-        router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, Reader(nodes), writer, hints), server)
+        supplier = Supplier(nodes, SequenceBlocks(nodes))
+        router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, Reader(nodes), writer, hints, supplier), server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
     try:

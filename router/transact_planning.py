@@ -10,6 +10,7 @@ from crosskey import errors
 from crosskey.v1 import router_pb2, rows_pb2
 from router.schema_view import SchemaView
 from router.statement_names import naming_statement
+from router.supplied_values import NO_SUPPLIES, NOTHING, Supplies
 from router.write_planning import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 
 
@@ -37,14 +38,16 @@ class Refused:
 Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused
 
 
-def plan_transact(view: SchemaView, request: router_pb2.TransactRequest) -> list[Step]:
-    """The step of each statement, in order.
+def plan_transact(
+    view: SchemaView, request: router_pb2.TransactRequest, supplies: Supplies = NO_SUPPLIES
+) -> list[Step]:
+    """The step of each statement, in order; inserts take what they need from the supplies.
 
     Raises InvalidRequest for what is no transaction at all: no statement, an empty one, one that is not well formed.
     """
     if not request.statements:
         raise errors.InvalidRequest("a transaction has no statements")
-    return list(_plan_all(view, request.statements, ""))
+    return list(_plan_all(view, request.statements, "", supplies))
 
 
 def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
@@ -82,24 +85,26 @@ def raise_refusals(steps: Iterable[Step], within: str = "") -> None:
                 raise_refusals(step.steps, f"{within}{number}.")
 
 
-def _plan_all(view: SchemaView, statements: Iterable[router_pb2.Statement], within: str) -> Iterator[Step]:
+def _plan_all(
+    view: SchemaView, statements: Iterable[router_pb2.Statement], within: str, supplies: Supplies
+) -> Iterator[Step]:
     for number, statement in enumerate(statements):
         place = f"{within}{number}"
         with naming_statement(place):
-            yield _plan_unless_refused(view, statement, place)
+            yield _plan_unless_refused(view, statement, place, supplies)
 
 
-def _plan_unless_refused(view: SchemaView, statement: router_pb2.Statement, place: str) -> Step:
+def _plan_unless_refused(view: SchemaView, statement: router_pb2.Statement, place: str, supplies: Supplies) -> Step:
     try:
-        return _plan(view, statement, place)
+        return _plan(view, statement, place, supplies)
     except errors.STATEMENT_ERRORS as error:
         return Refused(error)
 
 
-def _plan(view: SchemaView, statement: router_pb2.Statement, place: str) -> Step:
+def _plan(view: SchemaView, statement: router_pb2.Statement, place: str, supplies: Supplies) -> Step:
     match statement.WhichOneof("statement"):
         case "insert":
-            return plan_insert(view, statement.insert)
+            return plan_insert(view, statement.insert, supplies.get(place, NOTHING))
         case "update":
             return plan_update(view, statement.update)
         case "delete":
@@ -107,11 +112,11 @@ def _plan(view: SchemaView, statement: router_pb2.Statement, place: str) -> Step
         case "set_constraints":
             return ModeChange(statement.set_constraints)
         case "group":
-            return _plan_group(view, statement.group, place)
+            return _plan_group(view, statement.group, place, supplies)
     raise errors.InvalidRequest(f"statement {place} is empty")
 
 
-def _plan_group(view: SchemaView, group: router_pb2.Group, place: str) -> GroupPlan:
+def _plan_group(view: SchemaView, group: router_pb2.Group, place: str, supplies: Supplies) -> GroupPlan:
     if not group.statements:
         raise errors.InvalidRequest(f"group {place} has no statements")
-    return GroupPlan(tuple(_plan_all(view, group.statements, f"{place}.")))
+    return GroupPlan(tuple(_plan_all(view, group.statements, f"{place}.", supplies)))

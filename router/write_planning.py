@@ -19,10 +19,8 @@ from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
 from router.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
 from router.row_placement import RowPlacement
 from router.schema_view import SchemaView
+from router.supplied_values import NOTHING, Row, Supply, override
 from router.values import checked_json
-
-Row = dict[str, Any]
-"""A row as sent: column names and JSON values."""
 
 FIRST_SHARD = 0
 """Where rows for a reference table are inserted first; from there they are copied to the other shards as stored."""
@@ -76,17 +74,19 @@ class WritePlan:
         return sorted({part.shard for part in self.parts})
 
 
-def plan_insert(view: SchemaView, request: router_pb2.InsertRequest) -> WritePlan:
-    """Places each row, and mints the ids that it lacks.
+def plan_insert(view: SchemaView, request: router_pb2.InsertRequest, supply: Supply = NOTHING) -> WritePlan:
+    """Places each row, with the values supplied for it, and mints the ids that it lacks.
 
-    Raises UnknownTable, InvalidRequest (no rows), UnknownColumn, NumberNotExact, ShardKeyMissing, InvalidValue and
-    SlotMismatch.
+    Raises UnknownTable, InvalidRequest (no rows, no such OVERRIDING clause), UnknownColumn, NumberNotExact,
+    ShardKeyMissing, InvalidValue, SlotMismatch, and the error of the supply.
     """
     table = view.table(request.table)
     if not request.rows:
         raise errors.InvalidRequest(f'an insert into "{request.table}" has no rows', table=request.table)
     rows = structs_to_dicts(request.rows)
     _check_rows(table.table, rows)
+    override(table.table, rows, request.overriding)
+    supply.fill(rows)
     shards = _place(view, table, rows)
     parts = tuple(_insert_part(table, shard, rows, places) for shard, places in _groups(table.table, rows, shards))
     return WritePlan(table, "insert", parts)
@@ -199,7 +199,14 @@ def _fills_itself(column: Column) -> bool:
 def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int]) -> Part:
     chosen = [rows[place] for place in places]
     columns = _in_table_order(table.table, set().union(*chosen))
-    insert = shard_node_pb2.InsertRows(columns=columns, rows_json=_encoder.encode(chosen))
+    insert = shard_node_pb2.InsertRows(
+        columns=columns,
+        rows_json=_encoder.encode(chosen),
+        # What is here by now was drawn, or may be given.
+        overriding_system_value=any(
+            column.identity == "ALWAYS" and column.name in columns for column in table.table.columns
+        ),
+    )
     return Part(shard, _statement(table, insert=insert), chosen, places)
 
 

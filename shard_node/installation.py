@@ -1,4 +1,4 @@
-"""Installing a schema on a shard: the user's DDL verbatim, then shadows, pins, checks and triggers."""
+"""Installing a schema on a shard: the user's DDL verbatim, then shadows, pins, checks, triggers, spaces of numbers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from shard_node.database import Connection
 from shard_node.guards import guard_statements
 from shard_node.introspection import describe
 from shard_node.postgres_errors import is_passing
+from shard_node.sql import load
 
 # Any number, other than that of starting.
 _LOCK = 4_853_921_078
@@ -47,6 +48,8 @@ async def install(connection: Connection, schema_sql: str, description: Database
             )
         for statement in guard_statements(plan_schema(description), shard, shards):
             await connection.execute(statement, (), prepare=False)
+        if shard != 0:
+            await _space_sequences(connection, shard, shards)
         await connection.execute(
             _INSTALLED_STATEMENT, (schema_sql, fingerprint(schema_sql), description.to_json().decode())
         )
@@ -64,3 +67,10 @@ async def _wait_for_others(connection: Connection) -> None:
     await connection.execute("RESET lock_timeout")
     if (await connection.execute("SELECT FROM crosskey.schema")).rowcount:
         raise errors.Conflict("another client has installed a schema meanwhile")
+
+
+async def _space_sequences(connection: Connection, shard: int, shards: int) -> None:
+    """Sees to it that what this shard draws from a sequence by itself is drawn nowhere else."""
+    cursor = await connection.execute(load("sequence_spaces").encode(), {"shard": shard, "shards": shards})
+    for (statement,) in await cursor.fetchall():
+        await connection.execute(statement.encode(), prepare=False)

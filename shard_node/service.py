@@ -13,7 +13,7 @@ from catalog.model import Table
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
-from shard_node import auditing, reading, recovery, sorting
+from shard_node import auditing, default_values, reading, recovery, sorting
 from shard_node.claim_queries import find_claims
 from shard_node.command_lists import run_for_participant, run_until_effects
 from shard_node.database import Connection, Database
@@ -146,6 +146,18 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             return await reading.count_rows(connection, table, request)
 
     @override
+    async def DrawNumbers(self, request: proto.DrawNumbersRequest, context: Context) -> proto.DrawNumbersResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await default_values.draw_numbers(connection, schema.sequence(request.sequence), request)
+
+    @override
+    async def ComputeDefaults(
+        self, request: proto.ComputeDefaultsRequest, context: Context
+    ) -> proto.ComputeDefaultsResponse:
+        async with self._reading_table(request) as (connection, table):
+            return await default_values.compute_defaults(connection, table, request)
+
+    @override
     async def Sort(self, request: proto.SortRequest, context: Context) -> proto.SortResponse:
         async with self._reading_table(request) as (connection, table):
             return await sorting.sort(connection, table, request)
@@ -196,7 +208,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
 
     @asynccontextmanager
     async def _reading_table(
-        self, request: proto.ReadRequest | proto.CountRowsRequest | proto.SortRequest
+        self, request: proto.ReadRequest | proto.CountRowsRequest | proto.SortRequest | proto.ComputeDefaultsRequest
     ) -> AsyncIterator[tuple[Connection, Table]]:
         """A connection and the table for a read of one table. Raises as `_reading`, and UnknownTable."""
         async with self._reading(request.shard) as (connection, schema):

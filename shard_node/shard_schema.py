@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from catalog.model import Database, Table
+from catalog.model import Database, Table, TableName
 from catalog.plan import Claim, Plan, ReferencedKey, TablePlan
 from catalog.planning import plan_schema
 from crosskey import errors
@@ -33,6 +33,12 @@ class ShardSchema:
         self.database = database
         self.plan: Plan = plan_schema(database)
         self._tables = {table.name.qualified: table for table in database.tables}
+        self._sequences = {
+            column.sequence.qualified: column.sequence
+            for table in database.tables
+            for column in table.columns
+            if column.sequence is not None
+        }
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
         self._claims = {claim.id: claim for claim in self.plan.claims}
         self.modes = declared_modes(self.plan, others)
@@ -44,6 +50,13 @@ class ShardSchema:
         if table is None:
             raise errors.UnknownTable(f'relation "{qualified_name}" does not exist', table=qualified_name)
         return table
+
+    def sequence(self, qualified_name: str) -> TableName:
+        """The sequence of that `schema.name`, which a column draws from. Raises InvalidRequest."""
+        sequence = self._sequences.get(qualified_name)
+        if sequence is None:
+            raise errors.InvalidRequest(f"no column draws from a sequence {qualified_name}")
+        return sequence
 
     def placed_table(self, qualified_name: str) -> TablePlan:
         """The plan of the table of that `schema.name`. Raises UnknownTable."""

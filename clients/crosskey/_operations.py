@@ -40,13 +40,16 @@ class Page:
     next_page_token: str
 
 
-def insert(table: str, rows: Row | Iterable[Row]) -> Call[Rows]:
+def insert(table: str, rows: Row | Iterable[Row], *, overriding: requests.Overriding | None = None) -> Call[Rows]:
     """Inserts one row or many, all or none. Returns them as stored, in order.
+
+    `overriding` is SQL's clause for identity columns: with "SYSTEM_VALUE" the rows' values are inserted, even if
+    GENERATED ALWAYS; with "USER_VALUE" they are ignored.
 
     Raises ForeignKeyViolation, UniqueViolation, NotNullViolation, CheckViolation, InvalidValue, UnknownTable,
     UnknownColumn, ShardKeyMissing or SlotMismatch; then nothing was inserted.
     """
-    return Call("Router", "Insert", requests.insert(table, rows), _read_rows)
+    return Call("Router", "Insert", requests.insert(table, rows, overriding=overriding), _read_rows)
 
 
 def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from crosskey.assignments import Computed
 from crosskey.predicates import Order, Where, to_orders, to_predicates
@@ -21,9 +21,23 @@ Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 """What `explain` takes."""
 
 
-def insert(table: str, rows: Row | Iterable[Row]) -> router_pb2.InsertRequest:
-    """Inserts one row or many into a table."""
-    request = router_pb2.InsertRequest(table=table)
+Overriding: TypeAlias = Literal["SYSTEM_VALUE", "USER_VALUE"]
+"""SQL's OVERRIDING clause: what becomes of values that rows give for identity columns."""
+
+_OVERRIDING: dict[Overriding | None, router_pb2.InsertRequest.Overriding.ValueType] = {
+    None: router_pb2.InsertRequest.OVERRIDING_UNSPECIFIED,
+    "SYSTEM_VALUE": router_pb2.InsertRequest.OVERRIDING_SYSTEM_VALUE,
+    "USER_VALUE": router_pb2.InsertRequest.OVERRIDING_USER_VALUE,
+}
+
+
+def insert(table: str, rows: Row | Iterable[Row], *, overriding: Overriding | None = None) -> router_pb2.InsertRequest:
+    """Inserts one row or many into a table.
+
+    Values for identity columns are inserted even if GENERATED ALWAYS with `overriding="SYSTEM_VALUE"`, and ignored with
+    "USER_VALUE". Raises KeyError for another clause.
+    """
+    request = router_pb2.InsertRequest(table=table, overriding=_OVERRIDING[overriding])
     add_rows(request.rows, [rows] if isinstance(rows, Mapping) else rows)
     return request
 

@@ -10,6 +10,7 @@ import click
 
 import crosskey
 from crosskey.predicates import Where
+from crosskey.requests import Overriding
 from crosskey.v1 import router_pb2, rows_pb2
 from crosskey_cli.connection import (
     OBJECT,
@@ -32,11 +33,16 @@ where_option = click.option(
 @click.command()
 @click.argument("table")
 @click.argument("rows", type=OBJECTS)
+@click.option(
+    "--overriding",
+    type=click.Choice(["SYSTEM_VALUE", "USER_VALUE"]),
+    help="SQL's clause for identity columns: insert the values given even if GENERATED ALWAYS, or ignore them.",
+)
 @router_options
-def insert(table: str, rows: Any, router: str, timeout: float) -> None:
+def insert(table: str, rows: Any, overriding: Overriding | None, router: str, timeout: float) -> None:
     """Insert ROWS, a JSON object or a list of them (- reads standard input), and print them as stored."""
     with connected(router, timeout) as client:
-        _print_rows(client.insert(table, rows))
+        _print_rows(client.insert(table, rows, overriding=overriding))
 
 
 @click.command()

@@ -62,6 +62,31 @@ BEGIN
 END
 $$;
 
+-- Numbers for a router: as many as it needs, and up to as many as it wants as long as the sequence has some. Those that
+-- are needed and not there are PostgreSQL's own error.
+CREATE OR REPLACE FUNCTION crosskey.draw_numbers(sequence regclass, needed integer, wanted integer)
+RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    numbers bigint[] := ARRAY(SELECT nextval(sequence) FROM generate_series(1, needed));
+BEGIN
+    BEGIN
+        FOR further IN needed + 1 .. wanted LOOP
+            numbers := numbers || nextval(sequence);
+        END LOOP;
+    EXCEPTION WHEN sequence_generator_limit_exceeded THEN
+        NULL;
+    END;
+    PERFORM crosskey.keep_numbers();
+    RETURN numbers;
+END
+$$;
+
+-- Numbers are used by transactions of other servers. So those drawn must survive a crash of this one: this makes the
+-- commit wait for the log, which otherwise it does only if this very transaction was the one to log a further 32.
+CREATE OR REPLACE FUNCTION crosskey.keep_numbers() RETURNS void LANGUAGE sql AS $$
+    SELECT pg_logical_emit_message(true, 'crosskey', '');
+$$;
+
 -- The copies of a reference table are alike only if all are written alike.
 CREATE OR REPLACE FUNCTION crosskey.refuse_one_copy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

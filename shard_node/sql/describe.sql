@@ -34,6 +34,28 @@ type_below AS (
     JOIN pg_type t ON t.oid = step.below AND t.typtype <> 'd'
     JOIN pg_namespace n ON n.oid = t.typnamespace
 ),
+-- The sequence behind each column: an identity's own depends on the column, a default depends on those that it names.
+drawing AS (
+    SELECT d.refobjid AS table_oid, d.refobjsubid AS attnum, d.objid AS sequence_oid
+    FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype = 'i'
+    UNION
+    SELECT a.adrelid, a.adnum, d.refobjid
+    FROM pg_attrdef a
+    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+    WHERE d.refclassid = 'pg_class'::regclass
+),
+column_sequence AS (
+    SELECT DISTINCT ON (d.table_oid, d.attnum)
+        d.table_oid,
+        d.attnum,
+        json_build_object('schema', n.nspname, 'name', s.relname) AS name
+    FROM drawing d
+    JOIN pg_class s ON s.oid = d.sequence_oid AND s.relkind = 'S'
+    JOIN pg_namespace n ON n.oid = s.relnamespace
+    ORDER BY d.table_oid, d.attnum, n.nspname, s.relname
+),
 column_list AS (
     SELECT
         a.attrelid,
@@ -54,7 +76,8 @@ column_list AS (
                 END,
                 'deterministic_collation', coalesce(l.collisdeterministic, true),
                 'collation', CASE WHEN l.collname <> 'default' THEN format('%I.%I', ln.nspname, l.collname) END,
-                'comment', col_description(a.attrelid, a.attnum)
+                'comment', col_description(a.attrelid, a.attnum),
+                'sequence', q.name
             )
             ORDER BY a.attnum
         ) AS columns
@@ -63,6 +86,7 @@ column_list AS (
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+    LEFT JOIN column_sequence q ON q.table_oid = a.attrelid AND q.attnum = a.attnum
     WHERE a.attrelid IN (SELECT oid FROM user_table) AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
 ),

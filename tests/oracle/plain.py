@@ -18,6 +18,7 @@ from psycopg import sql
 from crosskey.requests import Write
 from crosskey.rows import struct_to_dict, value_to_python
 from crosskey.v1 import router_pb2
+from crosskey.v1.router_pb2 import InsertRequest
 from crosskey.v1.rows_pb2 import Assignment, Predicate
 from tests.oracle.outcome import Answer, Outcome, refusal_by_postgres
 
@@ -35,6 +36,12 @@ _OPERATORS: dict[Assignment.Op.ValueType, LiteralString] = {
     Assignment.SUBTRACT: "-",
     Assignment.MULTIPLY: "*",
     Assignment.CONCATENATE: "||",
+}
+
+_OVERRIDING: dict[InsertRequest.Overriding.ValueType, LiteralString] = {
+    InsertRequest.OVERRIDING_UNSPECIFIED: "",
+    InsertRequest.OVERRIDING_SYSTEM_VALUE: "OVERRIDING SYSTEM VALUE",
+    InsertRequest.OVERRIDING_USER_VALUE: "OVERRIDING USER VALUE",
 }
 
 _COLUMNS = """
@@ -154,17 +161,20 @@ def _read_tables(connection: psycopg.Connection[Any]) -> list[PlainTable]:
 def _statement(table: PlainTable, write: Write) -> sql.Composed:
     match write:
         case router_pb2.InsertRequest():
-            return _insert(table, [struct_to_dict(row) for row in write.rows])
+            return _insert(table, [struct_to_dict(row) for row in write.rows], write.overriding)
         case router_pb2.UpdateRequest():
             return _update(table, write)
     return sql.SQL("DELETE FROM {} WHERE {}").format(table.identifier, _selection(table, write))
 
 
-def _insert(table: PlainTable, rows: Sequence[dict[str, Any]]) -> sql.Composed:
+def _insert(
+    table: PlainTable, rows: Sequence[dict[str, Any]], overriding: InsertRequest.Overriding.ValueType
+) -> sql.Composed:
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
-    return sql.SQL("INSERT INTO {} ({}) VALUES {} RETURNING {}").format(
+    return sql.SQL("INSERT INTO {} ({}) {} VALUES {} RETURNING {}").format(
         table.identifier,
         _comma(sql.Identifier(name) for name in names),
+        sql.SQL(_OVERRIDING[overriding]),
         _comma(_row_of_values(table, names, row) for row in rows),
         table.row(),
     )

@@ -73,8 +73,15 @@ async def test_columns(dsn: str) -> None:
         """,
     )
     assert table.columns == (
-        Column("id", "bigint", "int8", not_null=True, identity="ALWAYS"),
-        Column("other", "integer", "int4", not_null=True, identity="BY DEFAULT"),
+        Column("id", "bigint", "int8", not_null=True, identity="ALWAYS", sequence=TableName("public", "things_id_seq")),
+        Column(
+            "other",
+            "integer",
+            "int4",
+            not_null=True,
+            identity="BY DEFAULT",
+            sequence=TableName("public", "things_other_seq"),
+        ),
         Column(
             "label",
             "character varying(7)",
@@ -90,6 +97,35 @@ async def test_columns(dsn: str) -> None:
         Column("tags", "text[]", "_text", not_null=False),
         Column("twice", "integer", "int4", not_null=False, generated=True),
     )
+
+
+async def test_sequences(dsn: str) -> None:
+    table = await table_of(
+        dsn,
+        """
+        CREATE SCHEMA "odd ""one";
+        CREATE SEQUENCE "odd ""one"."It's a.sequence";
+        CREATE SEQUENCE later;
+        CREATE SEQUENCE earlier;
+        CREATE TABLE t (
+            a serial,
+            b bigint DEFAULT nextval('"odd ""one"."It''s a.sequence"'),
+            c text DEFAULT 'A' || nextval('later') || nextval('earlier'),
+            d smallint DEFAULT 7,
+            e integer
+        );
+        -- That it belongs to a column says nothing about defaults.
+        CREATE SEQUENCE owned OWNED BY t.e;
+        """,
+    )
+    odd = TableName('odd "one', "It's a.sequence")
+    assert [(column.sequence, column.counts) for column in table.columns] == [
+        (TableName("public", "t_a_seq"), True),
+        (odd, True),
+        (TableName("public", "earlier"), False),
+        (None, False),
+        (None, False),
+    ]
 
 
 async def test_unique_keys(dsn: str) -> None:

@@ -35,8 +35,8 @@ class InsertRows(_message.Message):
     rows_json: _builtins.bytes
     """A JSON array of objects."""
     overriding_system_value: _builtins.bool
-    """Insert into an identity column GENERATED ALWAYS and other columns as given: how a reference table's rows are
-    copied from the first shard to the others.
+    """Insert into an identity column GENERATED ALWAYS and other columns as given: what the router drew for it, what the
+    caller may give by OVERRIDING SYSTEM VALUE, and rows of a reference table on their way from the first shard.
     """
     verbatim: _builtins.bool
     """Each value is null or PostgreSQL's own text of it, as a JSON string, and is stored exactly as that text says: how
@@ -1552,6 +1552,122 @@ class CountRowsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountRowsResponse: _TypeAlias = CountRowsResponse  # noqa: Y015
+
+@_typing.final
+class DrawNumbersRequest(_message.Message):
+    """Numbers to draw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    sequence: _builtins.str
+    """The sequence as "schema.name"."""
+    needed: _builtins.int
+    """How many at least."""
+    wanted: _builtins.int
+    """How many if the sequence has them."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        sequence: _builtins.str = ...,
+        needed: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needed", b"needed", "sequence", b"sequence", "shard", b"shard", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrawNumbersRequest: _TypeAlias = DrawNumbersRequest  # noqa: Y015
+
+@_typing.final
+class DrawNumbersResponse(_message.Message):
+    """Numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers, in the order in which they were drawn."""
+
+    def __init__(
+        self,
+        *,
+        numbers: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrawNumbersResponse: _TypeAlias = DrawNumbersResponse  # noqa: Y015
+
+@_typing.final
+class ComputeDefaultsRequest(_message.Message):
+    """Defaults to work out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    table: _builtins.str
+    """The table as "schema.name"."""
+    count: _builtins.int
+    """For how many rows."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns, each with a default."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        table: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count", b"count", "shard", b"shard", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputeDefaultsRequest: _TypeAlias = ComputeDefaultsRequest  # noqa: Y015
+
+@_typing.final
+class ComputeDefaultsResponse(_message.Message):
+    """Defaults."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    rows_json: _builtins.bytes
+    """A JSON array of objects: the columns' values, row by row."""
+    def __init__(
+        self,
+        *,
+        rows_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputeDefaultsResponse: _TypeAlias = ComputeDefaultsResponse  # noqa: Y015
 
 @_typing.final
 class SortRequest(_message.Message):

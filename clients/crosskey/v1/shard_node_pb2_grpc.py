@@ -84,6 +84,16 @@ class ShardNodeStub:
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.CountRowsRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.CountRowsResponse.FromString,
                 _registered_method=True)
+        self.DrawNumbers = channel.unary_unary(
+                '/crosskey.v1.ShardNode/DrawNumbers',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.DrawNumbersRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.DrawNumbersResponse.FromString,
+                _registered_method=True)
+        self.ComputeDefaults = channel.unary_unary(
+                '/crosskey.v1.ShardNode/ComputeDefaults',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsResponse.FromString,
+                _registered_method=True)
         self.Sort = channel.unary_unary(
                 '/crosskey.v1.ShardNode/Sort',
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.SortRequest.SerializeToString,
@@ -202,6 +212,21 @@ class ShardNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrawNumbers(self, request, context):
+        """Draws numbers from a sequence of the user's. A number is answered once: whoever loses the answer leaves a gap.
+        INVALID_ARGUMENT: the sequence has fewer numbers left than are needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ComputeDefaults(self, request, context):
+        """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Sort(self, request, context):
         """Sorts values with PostgreSQL's own comparison: the merge step of a List over several shards.
         """
@@ -305,6 +330,16 @@ def add_ShardNodeServicer_to_server(servicer, server):
                     servicer.CountRows,
                     request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.CountRowsRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_shard__node__pb2.CountRowsResponse.SerializeToString,
+            ),
+            'DrawNumbers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrawNumbers,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.DrawNumbersRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.DrawNumbersResponse.SerializeToString,
+            ),
+            'ComputeDefaults': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComputeDefaults,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsResponse.SerializeToString,
             ),
             'Sort': grpc.unary_unary_rpc_method_handler(
                     servicer.Sort,
@@ -595,6 +630,60 @@ class ShardNode:
             '/crosskey.v1.ShardNode/CountRows',
             crosskey_dot_v1_dot_shard__node__pb2.CountRowsRequest.SerializeToString,
             crosskey_dot_v1_dot_shard__node__pb2.CountRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrawNumbers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/DrawNumbers',
+            crosskey_dot_v1_dot_shard__node__pb2.DrawNumbersRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.DrawNumbersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ComputeDefaults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/ComputeDefaults',
+            crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,12 @@ class ShardNodeStub:
     """Reads rows."""
     CountRows: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.CountRowsRequest, _shard_node_pb2.CountRowsResponse]
     """Counts rows."""
+    DrawNumbers: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.DrawNumbersRequest, _shard_node_pb2.DrawNumbersResponse]
+    """Draws numbers from a sequence of the user's. A number is answered once: whoever loses the answer leaves a gap.
+    INVALID_ARGUMENT: the sequence has fewer numbers left than are needed.
+    """
+    ComputeDefaults: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.ComputeDefaultsRequest, _shard_node_pb2.ComputeDefaultsResponse]
+    """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again."""
     Sort: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.SortRequest, _shard_node_pb2.SortResponse]
     """Sorts values with PostgreSQL's own comparison: the merge step of a List over several shards."""
     DescribeShard: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.DescribeShardRequest, _shard_node_pb2.DescribeShardResponse]
@@ -117,6 +123,12 @@ class ShardNodeAsyncStub(ShardNodeStub):
     """Reads rows."""
     CountRows: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.CountRowsRequest, _shard_node_pb2.CountRowsResponse]  # type: ignore[assignment]
     """Counts rows."""
+    DrawNumbers: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.DrawNumbersRequest, _shard_node_pb2.DrawNumbersResponse]  # type: ignore[assignment]
+    """Draws numbers from a sequence of the user's. A number is answered once: whoever loses the answer leaves a gap.
+    INVALID_ARGUMENT: the sequence has fewer numbers left than are needed.
+    """
+    ComputeDefaults: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.ComputeDefaultsRequest, _shard_node_pb2.ComputeDefaultsResponse]  # type: ignore[assignment]
+    """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again."""
     Sort: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.SortRequest, _shard_node_pb2.SortResponse]  # type: ignore[assignment]
     """Sorts values with PostgreSQL's own comparison: the merge step of a List over several shards."""
     DescribeShard: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.DescribeShardRequest, _shard_node_pb2.DescribeShardResponse]  # type: ignore[assignment]
@@ -221,6 +233,24 @@ class ShardNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_node_pb2.CountRowsResponse, _abc.Awaitable[_shard_node_pb2.CountRowsResponse]]:
         """Counts rows."""
+
+    @_abc_1.abstractmethod
+    def DrawNumbers(
+        self,
+        request: _shard_node_pb2.DrawNumbersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_node_pb2.DrawNumbersResponse, _abc.Awaitable[_shard_node_pb2.DrawNumbersResponse]]:
+        """Draws numbers from a sequence of the user's. A number is answered once: whoever loses the answer leaves a gap.
+        INVALID_ARGUMENT: the sequence has fewer numbers left than are needed.
+        """
+
+    @_abc_1.abstractmethod
+    def ComputeDefaults(
+        self,
+        request: _shard_node_pb2.ComputeDefaultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_node_pb2.ComputeDefaultsResponse, _abc.Awaitable[_shard_node_pb2.ComputeDefaultsResponse]]:
+        """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again."""
 
     @_abc_1.abstractmethod
     def Sort(

@@ -28,8 +28,25 @@ CREATE TABLE bottoms (
 );
 COMMENT ON TABLE bottoms IS '@shard_by id';
 
-CREATE TABLE numbered (id bigint PRIMARY KEY, number serial, label text DEFAULT 'none');
+CREATE TABLE numbered (
+    id bigint PRIMARY KEY,
+    number serial,
+    label text DEFAULT 'none',
+    moment timestamptz DEFAULT clock_timestamp()
+);
 COMMENT ON TABLE numbered IS '@shard_by id';
+
+-- A trigger that draws from a sequence.
+CREATE TABLE visitors (id bigint PRIMARY KEY);
+COMMENT ON TABLE visitors IS '@shard_by id';
+CREATE TABLE guest_book (entry bigserial, visitor bigint NOT NULL);
+COMMENT ON TABLE guest_book IS '@shard_by visitor';
+CREATE FUNCTION sign() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO guest_book (visitor) VALUES (NEW.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER sign AFTER INSERT ON visitors FOR EACH ROW EXECUTE FUNCTION sign();
 
 -- A trigger that notes how many rows each statement inserted.
 CREATE TABLE logged (id bigint PRIMARY KEY, note text DEFAULT '');
@@ -143,7 +160,8 @@ COMMENT ON TABLE orders IS '@shard_by buyer';
 """
 
 TABLES = [
-    *("bottoms", "lefts", "rights", "tops", "numbered", "logged", "log", "counted"),
+    *("bottoms", "lefts", "rights", "tops", "numbered", "visitors", "guest_book"),
+    *("logged", "log", "counted"),
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
     *("walls", "hues", "tints", "shades", "paints", "paint_log"),
     *("calls", "sketches", "documents", "orders"),
@@ -182,19 +200,30 @@ def test_no_action_looks_at_the_very_end_of_a_statement(pair: Pair, shards: tupl
     assert isinstance(by_postgres, Refusal)
 
 
-def test_each_shard_has_its_own_sequence(pair: Pair) -> None:
+def test_a_router_draws_numbers_ahead(pair: Pair) -> None:
     rows = [{"id": pair.number(shard)} for shard in range(SHARDS)]
     [by_crosskey], [by_postgres] = outcomes(pair, insert("numbered", rows))
-    assert [row["number"] for row in by_crosskey] == [1, 1, 1]
-    assert [row["number"] for row in by_postgres] == [1, 2, 3]
+    last, gap = by_crosskey[-1]["number"], "SELECT nextval('numbered_number_seq') - %s"
+    assert [row["number"] for row in by_crosskey] == [last - 2, last - 1, last]
+    [(ahead,)] = pair.shards[0].execute(gap, [last])
+    [(next_number,)] = pair.plain.connection.execute(gap, [by_postgres[-1]["number"]])
+    assert next_number == 1 < ahead
+
+
+def test_a_trigger_on_another_shard_than_the_first_draws_from_the_other_side_of_zero(pair: Pair) -> None:
+    rows = [{"id": pair.number(shard)} for shard in (0, 1, 2, 1, 2)]
+    outcomes(pair, insert("visitors", rows))
+    pair.client.insert("guest_book", {"visitor": pair.number(1)})
+    assert sorted(int(row["entry"]) for row in pair.client.list("guest_book")) == [-5, -4, -2, -1, 1, 2]
+    assert sorted(int(row["entry"]) for row in pair.plain.rows("guest_book", [])) == [1, 2, 3, 4, 5]
 
 
 def test_rows_that_leave_other_columns_to_their_defaults_are_inserted_apart(pair: Pair) -> None:
     rows: list[dict[str, Any]] = [{"id": pair.number(1)} for _ in range(3)]
     rows[1]["label"] = "given"
     [by_crosskey], [by_postgres] = outcomes(pair, insert("numbered", rows))
-    assert by_crosskey[1]["number"] > by_crosskey[2]["number"]
-    assert by_postgres[1]["number"] < by_postgres[2]["number"]
+    assert [row["moment"] > by_crosskey[2]["moment"] for row in by_crosskey] == [False, True, False]
+    assert by_postgres[1]["moment"] <= by_postgres[2]["moment"]
 
 
 def test_statement_triggers_fire_on_each_shard(pair: Pair) -> None:
@@ -292,7 +321,7 @@ def test_ids_that_carry_a_slot_keep_their_row_there(pair: Pair) -> None:
 
 def test_one_of_several_faults_is_named(pair: Pair) -> None:
     numbers = [pair.number(shard) for shard in range(SHARDS)]
-    pair.insert("numbered", *[{"id": number, "number": 1} for number in numbers])
+    pair.insert("numbered", *[{"id": number, "number": 1, "moment": "2024-12-25"} for number in numbers])
     by_crosskey, by_postgres = outcomes(pair, insert("numbered", [{"id": number} for number in numbers]))
     assert by_crosskey.message == by_postgres.message
     assert by_crosskey.detail in [f"Key (id)=({number}) already exists." for number in numbers]

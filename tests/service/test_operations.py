@@ -438,7 +438,8 @@ def test_a_node_that_is_stopped_ends_what_is_in_flight(cluster: LocalCluster, ca
 def test_what_was_acknowledged_before_a_stop_is_there(
     cluster: LocalCluster, client: Client, threads: ThreadPoolExecutor, tmp_path: Path, stopped_server: str
 ) -> None:
-    with extra_router(cluster, tmp_path) as router, Client(router.address, timeout=5) as writer:
+    # What was committed is acknowledged when the router has insisted on the node that is gone for five seconds.
+    with extra_router(cluster, tmp_path) as router, Client(router.address, timeout=20) as writer:
         router.wait_until_serving()
         process = router if stopped_server == "router" else cluster.nodes[1]
         writing = [threads.submit(write_until_refused, writer) for _ in range(8)]

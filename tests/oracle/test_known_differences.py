@@ -36,6 +36,15 @@ CREATE TABLE numbered (
 );
 COMMENT ON TABLE numbered IS '@shard_by id';
 
+CREATE SEQUENCE large START 40000;
+CREATE TABLE drawers (
+    id bigint PRIMARY KEY,
+    small smallint DEFAULT nextval('large'),
+    first integer DEFAULT nextval('large'),
+    second integer DEFAULT nextval('large')
+);
+COMMENT ON TABLE drawers IS '@shard_by id';
+
 -- A trigger that draws from a sequence.
 CREATE TABLE visitors (id bigint PRIMARY KEY);
 COMMENT ON TABLE visitors IS '@shard_by id';
@@ -160,7 +169,7 @@ COMMENT ON TABLE orders IS '@shard_by buyer';
 """
 
 TABLES = [
-    *("bottoms", "lefts", "rights", "tops", "numbered", "visitors", "guest_book"),
+    *("bottoms", "lefts", "rights", "tops", "numbered", "drawers", "visitors", "guest_book"),
     *("logged", "log", "counted"),
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
     *("walls", "hues", "tints", "shades", "paints", "paint_log"),
@@ -208,6 +217,20 @@ def test_a_router_draws_numbers_ahead(pair: Pair) -> None:
     [(ahead,)] = pair.shards[0].execute(gap, [last])
     [(next_number,)] = pair.plain.connection.execute(gap, [by_postgres[-1]["number"]])
     assert next_number == 1 < ahead
+
+
+def test_a_number_that_is_too_large_for_its_column(pair: Pair) -> None:
+    by_crosskey, by_postgres = outcomes(pair, insert("drawers", {"id": pair.number(0)}))
+    assert by_crosskey.sqlstate == by_postgres.sqlstate == "22003"
+    assert by_postgres.message == "smallint out of range"
+    assert "is out of range for type smallint" in by_crosskey.message
+
+
+def test_columns_that_draw_from_one_sequence(pair: Pair) -> None:
+    rows = [{"id": pair.number(shard), "small": 1} for shard in range(SHARDS)]
+    [by_crosskey], [by_postgres] = outcomes(pair, insert("drawers", rows))
+    assert {row["second"] - row["first"] for row in by_crosskey} == {SHARDS}
+    assert {row["second"] - row["first"] for row in by_postgres} == {1}
 
 
 def test_a_trigger_on_another_shard_than_the_first_draws_from_the_other_side_of_zero(pair: Pair) -> None:

@@ -42,7 +42,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CHECK_VIOLATION: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT. A CHECK constraint, of a table or a domain."""
     ERROR_REASON_INVALID_VALUE: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT. A value that the column's type does not take. Example: invalid input syntax for type uuid: "x"."""
+    """INVALID_ARGUMENT. A value that the column's type does not take, or one for a column that is GENERATED ALWAYS; a
+    sequence that is used up. Example: invalid input syntax for type uuid: "x".
+    """
     ERROR_REASON_UNKNOWN_TABLE: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. No such table."""
     ERROR_REASON_UNKNOWN_COLUMN: _ErrorReason.ValueType  # 9
@@ -52,7 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 11
     """INVALID_ARGUMENT. The request itself is not well formed: no rows, no key, both key and where."""
     ERROR_REASON_SHARD_KEY_MISSING: _ErrorReason.ValueType  # 12
-    """INVALID_ARGUMENT. A row without its shard key."""
+    """INVALID_ARGUMENT. A row without its shard key, which has no default, or with NULL for it."""
     ERROR_REASON_SLOT_MISMATCH: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT. An id that carries another slot than its row's shard key."""
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 15
@@ -115,7 +117,9 @@ ERROR_REASON_NOT_NULL_VIOLATION: ErrorReason.ValueType  # 5
 ERROR_REASON_CHECK_VIOLATION: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT. A CHECK constraint, of a table or a domain."""
 ERROR_REASON_INVALID_VALUE: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT. A value that the column's type does not take. Example: invalid input syntax for type uuid: "x"."""
+"""INVALID_ARGUMENT. A value that the column's type does not take, or one for a column that is GENERATED ALWAYS; a
+sequence that is used up. Example: invalid input syntax for type uuid: "x".
+"""
 ERROR_REASON_UNKNOWN_TABLE: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. No such table."""
 ERROR_REASON_UNKNOWN_COLUMN: ErrorReason.ValueType  # 9
@@ -125,7 +129,7 @@ ERROR_REASON_NUMBER_NOT_EXACT: ErrorReason.ValueType  # 10
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 11
 """INVALID_ARGUMENT. The request itself is not well formed: no rows, no key, both key and where."""
 ERROR_REASON_SHARD_KEY_MISSING: ErrorReason.ValueType  # 12
-"""INVALID_ARGUMENT. A row without its shard key."""
+"""INVALID_ARGUMENT. A row without its shard key, which has no default, or with NULL for it."""
 ERROR_REASON_SLOT_MISMATCH: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT. An id that carries another slot than its row's shard key."""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 15

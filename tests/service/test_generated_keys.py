@@ -11,7 +11,7 @@ from crosskey import Client, errors
 from crosskey.requests import Request
 from crosskey_cli.cluster import LocalCluster
 from router.router_service import CALLS_KEY
-from router.sequence_blocks import FIRST_BLOCK
+from router.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK
 from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters
 from tests.refusals import RawCalls
@@ -21,6 +21,8 @@ SHARDS = 3
 CLIENTS = 8
 REQUESTS = 15
 ROWS = 5
+
+MORE_THAN_A_BLOCK = LARGEST_BLOCK + 1
 
 SCHEMA = """
 CREATE TABLE people (id bigserial PRIMARY KEY, name text);
@@ -114,7 +116,7 @@ def test_other_defaults_of_a_shard_key_are_computed_at_once(cluster: LocalCluste
 
 def test_explain_says_what_comes_first_and_draws_nothing(cluster: LocalCluster, client: Client) -> None:
     [[before]] = query(cluster, 0, "SELECT last_value FROM people_id_seq")
-    explained = client.explain(crosskey.insert("people", [{}] * 2_000_000))
+    explained = client.explain(crosskey.insert("people", [{}] * MORE_THAN_A_BLOCK))
     assert any("s0 ShardNode.DrawNumbers may come first" in note for note in explained.notes)
     assert any("the shards named here are examples" in note for note in explained.notes)
     assert client.explain(crosskey.insert("tokens", {"place": 1})).rpcs[0] == "s0 ShardNode.ComputeDefaults"

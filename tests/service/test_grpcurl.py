@@ -33,7 +33,7 @@ CREATE TABLE follows (
 );
 COMMENT ON TABLE follows IS '@shard_by follower';
 
-CREATE TABLE mailboxes (id bigint PRIMARY KEY, address text UNIQUE);
+CREATE TABLE mailboxes (id bigserial PRIMARY KEY, address text UNIQUE);
 COMMENT ON TABLE mailboxes IS '@shard_by id';
 """
 REFERENCED_KEY = "public.users(id)"
@@ -299,6 +299,10 @@ def test_a_node_describes_and_audits_its_shard(calls: Calls) -> None:
         "shards"
         not in calls.node(0, "FindClaims", claim=CLAIM, keys_json=as_bytes([{"address": "ada@example.org"}])).message
     )
+    drawn = calls.node(0, "DrawNumbers", sequence="public.mailboxes_id_seq", needed=1, wanted=1).message
+    assert drawn["numbers"] == ["1"]
+    computed = calls.node(0, "ComputeDefaults", table="public.mailboxes", columns=["id"], count=1).message
+    assert from_bytes(computed["rows_json"]) == [{"id": "2"}]
     unused = calls.node(0, "FindUnusedShadows", referenced_key=REFERENCED_KEY, keys_json=keys).message
     assert from_bytes(unused["keys_json"]) == []
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -68,11 +69,14 @@ ACCOUNTS = [next(numbers_on(shard)) for shard in range(SHARDS)]
 """One account on each shard, always there."""
 
 _new_numbers = [itertools.islice(numbers_on(shard), 1, None) for shard in range(SHARDS)]
+_one_at_a_time = threading.Lock()
 
 
 def new_number(shard: int) -> int:
     """A number on the shard that nobody has used."""
-    return next(_new_numbers[shard])
+    # Two threads cannot run one generator at once.
+    with _one_at_a_time:
+        return next(_new_numbers[shard])
 
 
 @pytest.fixture(scope="module")

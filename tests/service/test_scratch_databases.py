@@ -7,9 +7,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crosskey import Client
+from crosskey import Client, ShardUnavailable
 from crosskey_cli.cluster import LocalCluster
 from shard_node.scratch import LEFT_OVER_AGE_SECONDS, PREFIX
+from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 
 SCHEMA = "CREATE TABLE things (id bigint PRIMARY KEY); COMMENT ON TABLE things IS '@shard_by id'"
@@ -80,8 +81,16 @@ def test_a_node_that_starts_drops_what_a_killed_one_left(cluster: LocalCluster, 
 def test_planning_drops_what_a_killed_node_left(cluster: LocalCluster, left_behind: LeftBehind) -> None:
     left_behind.make("old", age_seconds=LEFT_OVER_AGE_SECONDS + 1)
     with Client(cluster.address) as client:
-        client.apply_schema(SCHEMA, dry_run=True)
+        eventually(lambda: _planned(client), "the router reaches the node that was started again")
     assert left_behind.names() == set()
+
+
+def _planned(client: Client) -> bool:
+    try:
+        client.apply_schema(SCHEMA, dry_run=True)
+    except ShardUnavailable:
+        return False
+    return True
 
 
 def test_what_may_be_in_use_is_kept(cluster: LocalCluster, left_behind: LeftBehind) -> None:

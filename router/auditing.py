@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -40,17 +38,25 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
         yield finding
     guards: list[ReferencedKey | Claim] = [*view.plan.referenced_keys, *view.plan.claims]
     for guarded in guards:
-        for findings in await asyncio.gather(*_compare_all_guards(view, nodes, guarded)):
-            for finding in findings:
-                yield finding
+        for distance in range(len(view.all_shards)):
+            for findings in (await fan_out(_compare_guards(view, nodes, guarded, distance))).values():
+                for finding in findings:
+                    yield finding
 
 
-def _compare_all_guards(
-    view: SchemaView, nodes: Nodes, guarded: ReferencedKey | Claim
-) -> Iterator[Coroutine[Any, Any, list[AuditResponse]]]:
-    """The comparisons of all pairs of shards; what each finds is bounded."""
-    for child_shard, parent_shard in itertools.product(view.all_shards, repeat=2):
-        yield _collected(compare_guards(nodes, guarded, child_shard=child_shard, parent_shard=parent_shard))
+def _compare_guards(
+    view: SchemaView, nodes: Nodes, guarded: ReferencedKey | Claim, distance: int
+) -> dict[int, Coroutine[Any, Any, list[AuditResponse]]]:
+    """The comparisons of each shard with the one `distance` further on; what each finds is bounded.
+
+    So each shard takes part in two comparisons at a time, however many shards there are: an audit leaves room for
+    other work.
+    """
+    shards = view.all_shards
+    return {
+        child: _collected(compare_guards(nodes, guarded, child_shard=child, parent_shard=parent))
+        for child, parent in zip(shards, [*shards[distance:], *shards[:distance]], strict=True)
+    }
 
 
 async def _collected(findings: AsyncIterator[AuditResponse]) -> list[AuditResponse]:

@@ -67,11 +67,13 @@ def refusal_of(call: Callable[[], object]) -> Refusal:
     try:
         answer = call()
     except grpc.RpcError as error:
-        return _checked(cast("grpc.Call", error))
+        return refusal_of_error(error)
     raise AssertionError(f"the call should have been refused, and was answered with {answer}")
 
 
-def _checked(error: grpc.Call) -> Refusal:
+def refusal_of_error(raised: grpc.RpcError) -> Refusal:
+    """The error that gRPC raised; AssertionError if it is not fit for a stranger's eyes."""
+    error = cast("grpc.Call", raised)
     details = dict(error.trailing_metadata())[DETAILS_KEY]
     assert isinstance(details, bytes)
     assert len(details) < MAX_DETAILS_BYTES

@@ -241,7 +241,8 @@ def _has_object(value: Any) -> bool:
 def _text(value: Any) -> str:
     """The text of a value that is not NULL, as PostgreSQL's input functions take it."""
     if isinstance(value, list):
-        return "{" + ",".join(map(_element, value)) + "}"
+        # Before version 17, PostgreSQL did not read `{{}}`, which is the empty array too.
+        return "{}" if value == [[]] else "{" + ",".join(map(_element, value)) + "}"
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 

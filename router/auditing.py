@@ -12,7 +12,7 @@ from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from router.call_context import current_call_context
 from router.fan_out import fan_out
-from router.guard_comparison import compare_guards
+from router.guard_comparison import PresentGuards, compare_guards
 from router.node_errors import errors_of
 from router.nodes import Nodes
 from router.reference_comparison import Digests, compare_references
@@ -32,20 +32,21 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
     reports = await fan_out({shard: _report(nodes, shard) for shard in view.all_shards})
     for shard, report in reports.items():
         for response in report:
-            if not response.digest:
+            if _is_finding(response):
                 yield _finding(shard, response)
     async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
         yield finding
+    present = _present_guards(reports)
     guards: list[ReferencedKey | Claim] = [*view.plan.referenced_keys, *view.plan.claims]
     for guarded in guards:
         for distance in range(len(view.all_shards)):
-            for findings in (await fan_out(_compare_guards(view, nodes, guarded, distance))).values():
+            for findings in (await fan_out(_comparisons(view, nodes, guarded, distance, present))).values():
                 for finding in findings:
                     yield finding
 
 
-def _compare_guards(
-    view: SchemaView, nodes: Nodes, guarded: ReferencedKey | Claim, distance: int
+def _comparisons(
+    view: SchemaView, nodes: Nodes, guarded: ReferencedKey | Claim, distance: int, present: PresentGuards
 ) -> dict[int, Coroutine[Any, Any, list[AuditResponse]]]:
     """The comparisons of each shard with the one `distance` further on; what each finds is bounded.
 
@@ -54,7 +55,7 @@ def _compare_guards(
     """
     shards = view.all_shards
     return {
-        child: _collected(compare_guards(nodes, guarded, child_shard=child, parent_shard=parent))
+        child: _collected(compare_guards(nodes, guarded, present, child_shard=child, parent_shard=parent))
         for child, parent in zip(shards, [*shards[distance:], *shards[:distance]], strict=True)
     }
 
@@ -77,12 +78,25 @@ async def _report(nodes: Nodes, shard: int, *, digests_only: bool = False) -> li
     responses = []
     with errors_of(shard):
         async for response in call:
-            if digests_only and not response.digest:
-                # The digests come first.
+            if digests_only and _is_finding(response):
+                # The digests come before.
                 call.cancel()
                 break
             responses.append(response)
     return responses
+
+
+def _is_finding(response: proto.AuditShardResponse) -> bool:
+    return not response.digest and not response.guards_here
+
+
+def _present_guards(reports: Reports) -> PresentGuards:
+    return {
+        (shard, guards.referenced_key, guards.pins)
+        for shard, report in reports.items()
+        for response in report
+        for guards in response.guards_here
+    }
 
 
 def _digests(reports: Reports) -> Digests:

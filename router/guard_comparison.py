@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -50,8 +50,12 @@ class Guards:
         )
 
 
+PresentGuards = Set[tuple[int, str, bool]]
+"""Where there are any guards to look at: the shard, the referenced key or claim, and whether its pins are meant."""
+
+
 async def compare_guards(
-    nodes: Nodes, guarded: ReferencedKey | Claim, *, child_shard: int, parent_shard: int
+    nodes: Nodes, guarded: ReferencedKey | Claim, present: PresentGuards, *, child_shard: int, parent_shard: int
 ) -> AsyncIterator[AuditResponse]:
     """Streams the shadows without a pin and the pins without a shadow; of a claim, values and claims likewise.
 
@@ -59,10 +63,10 @@ async def compare_guards(
     """
     shadows = Guards(guarded, pins=False, shard=child_shard, other_shard=parent_shard)
     pins = Guards(guarded, pins=True, shard=parent_shard, other_shard=child_shard)
-    async for finding in _alone(nodes, shadows, pins):
-        yield finding
-    async for finding in _alone(nodes, pins, shadows):
-        yield finding
+    for guards, counterparts in ((shadows, pins), (pins, shadows)):
+        if (guards.shard, guarded.id, guards.pins) in present:
+            async for finding in _alone(nodes, guards, counterparts):
+                yield finding
 
 
 async def _alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIterator[AuditResponse]:

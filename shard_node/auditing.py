@@ -9,6 +9,7 @@ from psycopg import errors as postgres
 from psycopg import sql
 
 from catalog.model import TableName
+from catalog.plan import Claim, ReferencedKey
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from shard_node.damage_checks import DamageCheck, damage_checks
@@ -26,10 +27,12 @@ _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFu
 async def audit_shard(
     connection: Connection, schema: ShardSchema, identity: ShardIdentity
 ) -> AsyncIterator[proto.AuditShardResponse]:
-    """Streams the digest of every reference table, and then what is damaged. Raises psycopg.Error.
+    """Streams which guards there are, the digest of every reference table, and then what is damaged.
 
-    The digests come first: whoever wants only those can hang up after them.
+    The digests come before all findings: whoever wants only those can hang up after them. Raises psycopg.Error.
     """
+    if guards_here := await _guards_here(connection, schema, identity):
+        yield proto.AuditShardResponse(guards_here=guards_here)
     for table in schema.plan.tables:
         if table.placement == "reference":
             yield await _digest(connection, table.table.name)
@@ -87,6 +90,36 @@ async def find_unguarded(
     cursor = await connection.execute(statement, [request.keys_json.decode(), request.other_shard])
     [(keys,)] = await cursor.fetchall()
     return proto.FindUnguardedResponse(keys_json=keys.encode())
+
+
+async def _guards_here(connection: Connection, schema: ShardSchema, identity: ShardIdentity) -> list[proto.GuardsHere]:
+    """The guards of which there are any: most schemas have many that never come to be, and need no comparison.
+
+    All of them, if one cannot be looked at.
+    """
+    tables = dict(_guard_tables(schema, identity))
+    if not tables:
+        return []
+    each = sql.SQL(", ").join(
+        sql.SQL("EXISTS (SELECT FROM {})").format(table_identifier(table)) for table in tables.values()
+    )
+    there_are = [True] * len(tables)
+    with suppress(*_GONE):
+        [(there_are,)] = await (await connection.execute(sql.SQL("SELECT ARRAY[{}]").format(each), ())).fetchall()
+    return [
+        proto.GuardsHere(referenced_key=key, pins=pins)
+        for (key, pins), there_is in zip(tables, there_are, strict=True)
+        if there_is
+    ]
+
+
+def _guard_tables(schema: ShardSchema, identity: ShardIdentity) -> Iterator[tuple[tuple[str, bool], TableName]]:
+    """For each referenced key or claim, and for whether its pins are meant: the table."""
+    guards: list[ReferencedKey | Claim] = [*schema.plan.referenced_keys, *schema.plan.claims]
+    for guarded in guards:
+        pair = guard_pair(schema, guarded.id, identity.shards)
+        yield (guarded.id, False), pair.here
+        yield (guarded.id, True), pair.there
 
 
 def _after(pair: GuardPair, after_json: bytes) -> tuple[sql.Composable, list[str]]:

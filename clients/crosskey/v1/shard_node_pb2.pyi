@@ -1879,6 +1879,7 @@ class AuditShardResponse(_message.Message):
     KEY_JSON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    GUARDS_HERE_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     """As crosskey.v1.AuditResponse.Kind."""
     table: _builtins.str
@@ -1891,6 +1892,10 @@ class AuditShardResponse(_message.Message):
     """What it means."""
     digest: _builtins.str
     """For a digest of a reference table, which the router compares between shards: the digest; empty for a finding."""
+    @_builtins.property
+    def guards_here(self) -> _containers.RepeatedCompositeFieldContainer[Global___GuardsHere]:
+        """Only in a response that is no finding: the guards of which this shard has any."""
+
     def __init__(
         self,
         *,
@@ -1900,14 +1905,41 @@ class AuditShardResponse(_message.Message):
         key_json: _builtins.bytes = ...,
         message: _builtins.str = ...,
         digest: _builtins.str = ...,
+        guards_here: _abc.Iterable[Global___GuardsHere] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "digest", b"digest", "key_json", b"key_json", "kind", b"kind", "message", b"message", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "digest", b"digest", "guards_here", b"guards_here", "key_json", b"key_json", "kind", b"kind", "message", b"message", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditShardResponse: _TypeAlias = AuditShardResponse  # noqa: Y015
+
+@_typing.final
+class GuardsHere(_message.Message):
+    """Shadows, or pins, of one referenced key; of a claim, values or claims."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key, or which claim."""
+    pins: _builtins.bool
+    """Pins, not shadows; claims, not values."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        pins: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pins", b"pins", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuardsHere: _TypeAlias = GuardsHere  # noqa: Y015
 
 @_typing.final
 class ListGuardsRequest(_message.Message):

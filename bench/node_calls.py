@@ -8,6 +8,7 @@ import grpc.aio
 
 from bench.crosskey_side import ROWS_PER_REQUEST, TIMEOUT_SECONDS, Crosskey
 from bench.population import person_row
+from bench.unique_values import account_row
 from crosskey import requests
 from crosskey.requests import Request
 from crosskey.v1.router_pb2_grpc import RouterStub
@@ -43,13 +44,18 @@ async def _requests(crosskey: Crosskey) -> list[tuple[str, Request]]:
     fresh, followed, unwanted = population.new_people(3)
     await crosskey.insert_all("people", [person_row(person) for person in (fresh, followed, unwanted)])
     await crosskey.reference_everywhere([followed])
+    known_account, fresh_account, *accounts = map(account_row, population.new_people(2 + ROWS_PER_REQUEST))
+    await crosskey.insert_all("accounts", [known_account])
     rows = [population.new_follow(population.known_person()) for _ in range(ROWS_PER_REQUEST)]
     return [
         ("Insert into a table without a key", requests.insert("follows_without_key", rows[0])),
         ("Insert of a child across shards, first reference", requests.insert("follows", population.new_follow(fresh))),
         (LATER_REFERENCE, requests.insert("follows", population.new_follow(followed))),
         ("Insert of 1,000 children over all shards", requests.insert("follows", rows)),
+        ("Insert of a value unique over all shards", requests.insert("accounts", fresh_account)),
+        ("Insert of 1,000 such values over all shards", requests.insert("accounts", accounts)),
         ("Get by key", requests.get("people", {"id": followed})),
+        ("Get by a value unique over all shards", requests.get("accounts", {"username": known_account["username"]})),
         ("List of all", requests.list_rows("people")),
         ("Count of all", requests.count("people")),
         ("Update by key", requests.update("people", {"name": "Marius"}, key={"id": followed})),

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from bench.bulk import bulk_inserts
-from bench.crosskey_side import Crosskey, crosskey_side
+from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
 from bench.deletes import deletes_of_parents
 from bench.interleaving import Case, run_case
 from bench.measurements import Measurements, evaluated
@@ -25,6 +25,7 @@ from bench.population import Population
 from bench.reads import gets_by_key
 from bench.references import insert_first_references, insert_later_references
 from bench.shard_counts import later_references_by_shards
+from bench.unique_values import gets_by_unique_value, inserts_of_unique_values
 from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey_cli.postgres import PostgresServer, postgres_servers
 
@@ -68,11 +69,18 @@ def _deletes(sides: Sides) -> list[Case]:
     return [deletes_of_parents(sides.crosskey, sides.one_server, children) for children in CHILDREN]
 
 
+def _unique(sides: Sides) -> list[Case]:
+    inserts = [inserts_of_unique_values(sides.crosskey, at_once, 1) for at_once in AT_ONCE]
+    inserts.append(inserts_of_unique_values(sides.crosskey, 1, ROWS_PER_REQUEST))
+    return inserts + [gets_by_unique_value(sides.crosskey, at_once) for at_once in AT_ONCE]
+
+
 _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "references": _references,
     "bulk": _bulk,
     "get": _gets,
     "delete": _deletes,
+    "unique": _unique,
 }
 
 NAMES = (*_ON_ONE_CLUSTER, NODE_CALLS, SHARD_COUNTS)

@@ -24,3 +24,17 @@ CREATE TABLE follows_without_key (
 );
 CREATE INDEX ON follows_without_key (followee_id);
 COMMENT ON TABLE follows_without_key IS '@shard_by follower_id';
+
+-- The username is unique over all shards, and says nothing of its account's shard; in the twin it is not unique.
+CREATE TABLE accounts (
+    id uuid PRIMARY KEY,
+    username text NOT NULL UNIQUE
+);
+COMMENT ON TABLE accounts IS '@shard_by id';
+
+CREATE TABLE accounts_without_unique (
+    id uuid PRIMARY KEY,
+    username text NOT NULL
+);
+CREATE INDEX ON accounts_without_unique (username);
+COMMENT ON TABLE accounts_without_unique IS '@shard_by id';

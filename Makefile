@@ -72,11 +72,11 @@ IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile $(addprefix --ignore=,$(RES
 
 test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
 	$(BIN)/pytest $(IN_TWO_PROCESSES)
-	$(BIN)/pytest $(RESTARTING)
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(RESTARTING)
 
 test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15.
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service $(RESTARTING)
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service --numprocesses=2 --dist=loadfile $(RESTARTING)
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py

@@ -1,6 +1,7 @@
 """Clusters for tests: new databases, nodes and routers on PostgreSQL servers that run already."""
 
 import itertools
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,8 +10,9 @@ import psycopg
 from psycopg import sql
 
 from crosskey import Client
-from crosskey_cli.cluster import ClusterOptions, LocalCluster, ShardDatabase, running_cluster
+from crosskey_cli.cluster import ROLE, ClusterOptions, LocalCluster, ShardDatabase
 from crosskey_cli.postgres import PostgresServer
+from shard_node.provision import ensure_database, ensure_role
 
 APPLY_SECONDS = 60.0
 
@@ -59,11 +61,26 @@ class FreshClusters:
 def _throwaway_cluster(
     servers: Sequence[PostgresServer], folder: Path, options: ClusterOptions
 ) -> Iterator[LocalCluster]:
-    """Run a cluster, and drop its databases after it."""
-    with running_cluster(servers, folder, options) as cluster:
+    """Run a cluster, and drop its databases after it.
+
+    Its shards are provisioned here, as the command does in a process for each: starting those takes longer.
+    """
+    cluster = LocalCluster(servers, folder, options)
+    for database in cluster.databases:
+        _provision(database)
+    cluster.start_provisioned()
+    try:
         yield cluster
+    finally:
+        cluster.stop()
     for database in cluster.databases:
         _drop(database)
+
+
+def _provision(database: ShardDatabase) -> None:
+    with psycopg.connect(database.server.dsn(), autocommit=True) as connection:
+        ensure_role(connection, ROLE, secrets.token_hex())
+        ensure_database(connection, ROLE, database.name)
 
 
 def _drop(database: ShardDatabase) -> None:

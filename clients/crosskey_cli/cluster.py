@@ -92,10 +92,21 @@ class LocalCluster:
 
         Raises ProvisionError, ProcessDiedError or NotServingError.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             with ThreadPoolExecutor(max_workers=len(self.databases)) as pool:
                 list(pool.map(ShardDatabase.provision, self.databases))
+        except BaseException:
+            self.stop()
+            raise
+        self.start_provisioned()
+
+    def start_provisioned(self) -> None:
+        """Start everything on shards that are provisioned already, and wait until it serves; see `start`.
+
+        Raises ProcessDiedError or NotServingError.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
             self._start_servers()
         except BaseException:
             self.stop()

@@ -190,5 +190,9 @@ def test_constraints_of_a_table(pair: Pair) -> None:
 
 def test_large_rows(pair: Pair) -> None:
     rows = [{"id": pair.number(number % SHARDS), "words": "x" * 100_000} for number in range(30)]
+    kept = in_("id", [row["id"] for row in rows])
     pair.insert("everything", *rows)
-    assert len(list(itertools.islice(pair.client.list("everything", in_("id", [row["id"] for row in rows])), 40))) == 30
+    assert len(list(itertools.islice(pair.client.list("everything", kept), 40))) == 30
+    pair.check_tables()
+    # Every later check would read them again.
+    assert pair.delete("everything", where=kept) == 30

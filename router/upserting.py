@@ -66,6 +66,12 @@ async def send_to_conflicts(view: SchemaView, transaction: DistributedTransactio
     return replace(plan, parts=tuple(upsert_parts(plan.table, rows, shards, plan.on_conflict)))
 
 
+def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:
+    """The shards that are asked who has claimed the values of the plan's rows."""
+    rows, _ = _rows_in_order(plan)
+    return {shard for _, shard in _values_to_ask(view, plan, rows)}
+
+
 def lost_race(plan: WritePlan, violation: errors.UniqueViolation) -> LostRace | None:
     """The race that a violation means: only of a constraint on which rows may conflict, for that refuses none."""
     constraint = violation.metadata.get("constraint")

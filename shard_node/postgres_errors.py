@@ -53,7 +53,7 @@ _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "0A": errors.NotSupported,
 }
 _BY_FUNCTION: dict[tuple[str, str | None], type[errors.CrosskeyError]] = {
-    ("42704", "get_relation_constraint_oid"): errors.UnknownConstraint,
+    ("42704", "get_relation_constraint_attnos"): errors.UnknownConstraint,
     ("42809", "infer_arbiter_indexes"): errors.UnknownConstraint,
     ("55000", "ExecCheckIndexConstraints"): errors.NotSupported,
 }

@@ -101,7 +101,7 @@ def _comparable(answer: Any) -> Any:
     if not isinstance(answer, list):
         return answer
     if all(isinstance(row, dict) for row in answer):
-        news = news_of(answer) or [None] * len(answer)
+        news: list[bool | None] = [*news_of(answer)] or [None] * len(answer)
         return sorted(json.dumps([row, is_new], sort_keys=True) for row, is_new in zip(answer, news, strict=True))
     return [_comparable(each) for each in answer]
 

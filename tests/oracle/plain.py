@@ -185,7 +185,7 @@ def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
 
 
 def _on_conflict(on_conflict: OnConflict) -> sql.Composed:
-    target = sql.SQL("")
+    target: sql.Composable = sql.SQL("")
     if on_conflict.constraint:
         target = sql.SQL("ON CONSTRAINT {}").format(sql.Identifier(on_conflict.constraint))
     elif on_conflict.columns:

@@ -61,8 +61,8 @@ CLAIM_NOTE = (
 )
 RELEASE_NOTE = "Shards that hold claims on values that rows lose or get take part in the same transaction."
 LOOK_UP_NOTE = (
-    "Claims for {} are looked up first, on the shards named here that have no row: a row whose value is claimed goes to"
-    " the shard that has claimed it, which then takes part, to be updated or skipped there."
+    "Who has claimed a value of {} is looked up first. A row whose value is claimed goes to the shard that has claimed"
+    " it, which then takes part: the conflict is there. If others claim a value meanwhile, all is run again."
 )
 FOLLOW_NOTE = (
     "The claim on the value tells which shard has the row: it alone is asked then, and all shards only if the row is"
@@ -176,8 +176,10 @@ def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePla
 
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
-    """Whether the plans insert rows with values that must be unique over all shards."""
-    return any(plan.kind == "insert" and view.claims_of(plan.table.table.name) for plan in plans)
+    """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
+    return any(
+        plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans
+    )
 
 
 def _on_many_shards(home: int, shards: Sequence[int]) -> Explanation:

@@ -150,8 +150,7 @@ def _calls(calls: RawCalls, rows: int) -> Counter[str]:
         request = crosskey.insert("accounts", chosen, on_conflict=on_conflict)
         response, call = calls.router.Insert.with_call(request)
         assert len(response.outcomes) == len(chosen)
-        trailer: str = dict(call.trailing_metadata())[CALLS_KEY]
-        made.update(trailer.split(", "))
+        made.update(str(dict(call.trailing_metadata())[CALLS_KEY]).split(", "))
     return made
 
 

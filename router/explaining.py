@@ -177,9 +177,7 @@ def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePla
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
     """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
-    return any(
-        plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans
-    )
+    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans)
 
 
 def _on_many_shards(home: int, shards: Sequence[int]) -> Explanation:

@@ -124,6 +124,10 @@ class DistributedTransaction:
         for part in told:
             part.release(release)
 
+    async def commands(self, commands: Mapping[int, Sequence[proto.Command]]) -> dict[int, Results]:
+        """Runs commands without effects, by shard, all shards at once."""
+        return await self._send_all(commands)
+
     async def command(self, shard: int, command: proto.Command) -> proto.CommandResult:
         """Runs one command, without effects, on one shard."""
         results = await self._send_all({shard: [command]})
@@ -142,7 +146,8 @@ class DistributedTransaction:
         does not answer. Errors of the check at the end of the last statement name it.
         """
         await self._retry_unresolved()
-        others = [shard for shard in self._parts if shard != self._gid.home]
+        # Who only looked something up has nothing to commit.
+        others = [shard for shard, part in self._parts.items() if shard != self._gid.home and not part.only_reads]
         # Home joins before anything is prepared: where it cannot, nothing is left behind.
         await self._part(self._gid.home)
         if others:

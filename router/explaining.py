@@ -26,6 +26,7 @@ from router.transact_planning import (
     plan_transact,
     raise_refusals,
 )
+from router.upserting import look_up_shards
 from router.wanted_claims import ClaimedValue, surely_claims_elsewhere, wanted_claims
 from router.write_planning import WritePlan, plan_delete, plan_insert, plan_update
 
@@ -59,6 +60,10 @@ CLAIM_NOTE = (
     " run again as a distributed transaction, in which PostgreSQL says what is wrong."
 )
 RELEASE_NOTE = "Shards that hold claims on values that rows lose or get take part in the same transaction."
+LOOK_UP_NOTE = (
+    "Who has claimed a value of {} is looked up first. A row whose value is claimed goes to the shard that has claimed"
+    " it, which then takes part: the conflict is there. If others claim a value meanwhile, all is run again."
+)
 FOLLOW_NOTE = (
     "The claim on the value tells which shard has the row: it alone is asked then, and all shards only if the row is"
     " not there."
@@ -130,18 +135,31 @@ def _explain_writes(view: SchemaView, hints: ShadowHints, steps: Sequence[Step])
     plans = list(all_writes(steps))
     shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)} | {home_of(steps)})
     releases = surely_claims_elsewhere(view, plans)
+    seekers = [plan for plan in plans if plan.arbiters]
     alone = (
         len(shards) == 1
         and only_writes(steps) is not None
         and not any(plan.reference for plan in plans)
         and not releases
+        and not seekers
     )
     explanation = _on_one_shard(view, hints, plans, shards[0]) if alone else _on_many_shards(home_of(steps), shards)
+    _add_look_ups(view, explanation, seekers)
     keys = [key for plan in plans for key in _keys(view, hints, plan)]
     explanation.keys.extend(key for place, key in enumerate(keys) if key not in keys[:place])
     explanation.notes.extend(_notes_on_pins(view, plans, alone=alone))
     explanation.notes.extend([RELEASE_NOTE] if releases else [CLAIM_NOTE] if _claims(view, plans) else [])
     return explanation
+
+
+def _add_look_ups(view: SchemaView, explanation: Explanation, seekers: Sequence[WritePlan]) -> None:
+    """What comes first where rows may conflict with rows of any shard."""
+    asked = sorted({shard for plan in seekers for shard in look_up_shards(view, plan)})
+    rpcs = [rpc for rpc in _rpcs(asked, "Participate") if rpc not in explanation.rpcs]
+    explanation.rpcs[:] = [*rpcs, *explanation.rpcs]
+    explanation.shards[:] = sorted({*explanation.shards, *asked})
+    constraints = sorted({claim.constraint for plan in seekers for claim in plan.arbiters})
+    explanation.notes.extend([LOOK_UP_NOTE.format(", ".join(constraints))] if constraints else [])
 
 
 def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
@@ -158,8 +176,8 @@ def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePla
 
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
-    """Whether the plans insert rows with values that must be unique over all shards."""
-    return any(plan.kind == "insert" and view.claims_of(plan.table.table.name) for plan in plans)
+    """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
+    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans)
 
 
 def _on_many_shards(home: int, shards: Sequence[int]) -> Explanation:
@@ -192,13 +210,16 @@ def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
 
 
 def _acting_keys(view: SchemaView, plan: WritePlan) -> list[ActingKey]:
-    if plan.kind == "insert":
+    if plan.kind == "insert" and not _changed_columns(plan):
         return []
     columns = None if plan.kind == "delete" else _changed_columns(plan)
     return acting_keys(view.plan.keys, Change(plan.table.table.name, columns))
 
 
 def _changed_columns(plan: WritePlan) -> frozenset[str]:
+    """The columns of rows that are there already that an update, or an insert with on_conflict, sets."""
+    if plan.kind == "insert":
+        return frozenset(plan.on_conflict.update.columns if plan.on_conflict is not None else ())
     return frozenset().union(*(row for part in plan.parts for row in part.rows))
 
 

@@ -54,9 +54,12 @@ def references(view: SchemaView, plan: WritePlan) -> list[References]:
 
 
 def unknown_parents(view: SchemaView, hints: ShadowHints, plans: Iterable[WritePlan]) -> list[UnknownParents]:
-    """The parents to pin before the plans run, by referenced key, parent's shard and child's shard."""
+    """The parents to pin before the plans run, by referenced key, parent's shard and child's shard.
+
+    Not those of rows that may conflict with others: they may not be inserted at all.
+    """
     found: dict[tuple[str, int, int], dict[ParentKey, None]] = {}
-    for plan in plans:
+    for plan in (plan for plan in plans if plan.on_conflict is None):
         for one in references(view, plan):
             for parent_shard, parent in _unknown(view, hints, plan.table.table, one):
                 found.setdefault((one.key.referenced_key or "", parent_shard, one.shard), {})[parent] = None
@@ -67,8 +70,11 @@ def unknown_parents(view: SchemaView, hints: ShadowHints, plans: Iterable[WriteP
 
 
 def learn(view: SchemaView, hints: ShadowHints, plans: Iterable[WritePlan]) -> None:
-    """Remembers the parents of plans that were committed: by PostgreSQL's foreign keys, each has a shadow now."""
-    for plan in plans:
+    """Remembers the parents of plans that were committed: by PostgreSQL's foreign keys, each has a shadow now.
+
+    Of rows that may have conflicted with others nobody knows.
+    """
+    for plan in (plan for plan in plans if plan.on_conflict is None):
         for one in references(view, plan):
             hints.learn(one.key.referenced_key or "", one.shard, one.parents)
 

@@ -13,8 +13,9 @@ from router.standing_orders import Mark, StandingOrders
 CHECK = proto.Command(check=proto.CheckConstraints())
 
 # No client can see what these do: whoever follows a claim looks whether the row is there.
-_UNSEEN = frozenset({"pin", "claim_values", "release_values", "check", "savepoint", "set_constraints", "prepare"})
-_MAKE_NOTHING_DUE = frozenset({"check", "savepoint", "install_schema", "prepare", "commit"})
+_READS = frozenset({"look_up_claims", "check"})
+_UNSEEN = _READS | {"pin", "claim_values", "release_values", "savepoint", "set_constraints", "prepare"}
+_MAKE_NOTHING_DUE = frozenset({"look_up_claims", "check", "savepoint", "install_schema", "prepare", "commit"})
 
 Results = list[proto.CommandResult]
 
@@ -29,6 +30,8 @@ class Part:
         self._to_release: list[proto.Command] = []
         self.only_pins = True
         """Whether it has done nothing but pin parents: no client can read a pin, so nobody waits for its commit."""
+        self.only_reads = True
+        """Whether it has only looked things up."""
         self.check_is_due = False
         """Whether it did something since constraints were checked there."""
 
@@ -72,6 +75,7 @@ class Part:
         for command in commands:
             kind = command.WhichOneof("command")
             self.only_pins = self.only_pins and kind in _UNSEEN
+            self.only_reads = self.only_reads and kind in _READS
             self.check_is_due = kind != "check" and (self.check_is_due or _makes_due(command))
 
     def was_told(self) -> None:

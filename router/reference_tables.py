@@ -31,17 +31,24 @@ async def run_on_all_shards(transaction: DistributedTransaction, plan: WritePlan
 
 
 def _first_part_of(plan: WritePlan) -> WritePlan:
-    return WritePlan(plan.table, plan.kind, tuple(part for part in plan.parts if part.shard == FIRST_SHARD))
+    return plan.on({FIRST_SHARD})
 
 
 def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.RunStatement:
-    """Inserts rows as the first shard stored them, so that defaults and sequences give one value on all shards."""
-    verbatim = [proto.CommandResult(count=answer.count, rows_json=answer.verbatim_json) for answer in stored]
+    """Inserts rows as the first shard stored them, so that defaults and sequences give one value on all shards.
+
+    A row that was updated there conflicts here as well, and its columns are set to what they became there.
+    """
+    verbatim = [
+        proto.CommandResult(count=answer.count, rows_json=answer.verbatim_json, places=answer.places)
+        for answer in stored
+    ]
     insert = proto.InsertRows(
         columns=[column.name for column in plan.table.table.columns if not column.generated],
         rows_json=collect(_first_part_of(plan), {FIRST_SHARD: verbatim}).rows_json,
         overriding_system_value=True,
         verbatim=True,
+        on_conflict=plan.on_conflict,
     )
     return proto.RunStatement(table=plan.table.table.name.qualified, lock_table=True, insert=insert)
 

@@ -17,7 +17,7 @@ from router.cluster import Cluster
 from router.foreseeing import foresee
 from router.reading import Reader
 from router.shadow_hints import ShadowHints
-from router.statement_results import statement_results
+from router.statement_results import insert_response, statement_results
 from router.supplying import Supplier
 from router.writing import Writer
 
@@ -48,9 +48,7 @@ class Router(router_pb2_grpc.RouterServicer):
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
             result = await self._writer.write(view, write_planning.plan_insert(view, request, supply))
-            response = router_pb2.InsertResponse()
-            add_json_rows(response.rows, result.rows_json)
-            return response
+            return insert_response(result)
 
     @override
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:

@@ -1,4 +1,4 @@
-"""The answers of a Transact, from what its steps came to."""
+"""The answers of an insert, and of a Transact from what its steps came to."""
 
 from __future__ import annotations
 
@@ -33,10 +33,25 @@ def _write_answer(statement: router_pb2.Statement, result: WriteResult) -> route
     if statement.WhichOneof("statement") == "delete":
         answer.delete.count = result.count
         return answer
-    response = answer.insert if statement.WhichOneof("statement") == "insert" else answer.update
-    response.SetInParent()
-    add_json_rows(response.rows, result.rows_json)
+    if statement.WhichOneof("statement") == "insert":
+        _fill(answer.insert, result)
+        return answer
+    answer.update.SetInParent()
+    add_json_rows(answer.update.rows, result.rows_json)
     return answer
+
+
+def insert_response(result: WriteResult) -> router_pb2.InsertResponse:
+    """The answer of an insert."""
+    response = router_pb2.InsertResponse()
+    _fill(response, result)
+    return response
+
+
+def _fill(response: router_pb2.InsertResponse, result: WriteResult) -> None:
+    response.SetInParent()
+    response.outcomes.extend(result.outcomes)
+    add_json_rows(response.rows, result.rows_json)
 
 
 def _group_answer(group: router_pb2.Group, result: GroupResult) -> router_pb2.GroupResult:

@@ -15,6 +15,7 @@ from router.reference_tables import run_on_all_shards
 from router.schema_view import SchemaView
 from router.statement_names import naming_statement
 from router.transact_planning import GroupPlan, ModeChange, Refused, Step
+from router.upserting import lost_race, send_to_conflicts
 from router.write_planning import WritePlan
 from router.write_results import WriteResult, collect
 
@@ -90,10 +91,28 @@ class StepRunner:
         self.carried_out.append(plan)
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
+        if plan.arbiters:
+            return await self._upsert(plan)
+        return await self._run_parts(plan)
+
+    async def _run_parts(self, plan: WritePlan) -> WriteResult:
         statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
         for part in plan.parts:
             statements[part.shard].append(part.statement)
         return collect(plan, await self._transaction.run(statements))
+
+    async def _upsert(self, plan: WritePlan) -> WriteResult:
+        """An insert whose rows may conflict with rows of any shard. Raises LostRace too.
+
+        Whether the race was won is known once the claims have been checked, at the end of the statement.
+        """
+        plan = await send_to_conflicts(self._view, self._transaction, plan)
+        try:
+            result = await self._run_parts(plan)
+            await self._transaction.check()
+        except errors.UniqueViolation as violation:
+            raise lost_race(plan, violation) or violation from violation
+        return result
 
     async def _run_group(self, group: GroupPlan, within: str) -> GroupResult:
         before = len(self.carried_out)

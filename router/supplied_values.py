@@ -15,6 +15,7 @@ from catalog.model import Column, Table, TableName
 from catalog.plan import TablePlan
 from crosskey import errors
 from crosskey.v1 import router_pb2
+from router.conflict_targets import columns_to_supply
 from router.schema_view import SchemaView
 
 Row = dict[str, Any]
@@ -84,7 +85,8 @@ def need_of(view: SchemaView, request: router_pb2.InsertRequest) -> Need | None:
         table = view.table(request.table)
     except errors.UnknownTable:
         return None
-    counts = {column.name: _absent(column, request) for column in view.supplied_columns(table)}
+    columns = [*view.supplied_columns(table), *columns_to_supply(view, table, request)]
+    counts = {column.name: _absent(column, request) for column in columns}
     needed = {name: count for name, count in counts.items() if count}
     return Need(table, needed) if needed else None
 

@@ -40,10 +40,13 @@ class WantedClaims:
 
 
 def wanted_claims(view: SchemaView, plans: Iterable[WritePlan]) -> list[WantedClaims]:
-    """The values to claim before the plans run, those on the rows' own shards too."""
+    """The values to claim before the plans run, those on the rows' own shards too.
+
+    Rows that may conflict with others claim nothing in advance: they may not be inserted at all.
+    """
     found: dict[tuple[str, int, int], dict[tuple[str, ...], ClaimedValue]] = {}
     for plan in plans:
-        if plan.kind == "insert":
+        if plan.kind == "insert" and plan.on_conflict is None:
             for shard, value in _values(view, plan):
                 group = found.setdefault((value.claim.id, value.claim_shard, shard), {})
                 group[tuple(value.columns.values())] = value

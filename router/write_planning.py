@@ -12,10 +12,11 @@ from typing import Any, Literal
 import msgspec
 
 from catalog.model import Column, Table
-from catalog.plan import TablePlan
+from catalog.plan import Claim, TablePlan
 from crosskey import errors
 from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
 from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
+from router.conflict_targets import arbiters, check_on_conflict
 from router.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
 from router.row_placement import RowPlacement
 from router.schema_view import SchemaView
@@ -54,6 +55,10 @@ class WritePlan:
     parts: tuple[Part, ...]
     predicates: tuple[CheckedPredicate, ...] = ()
     """What selects the rows of an update or delete."""
+    on_conflict: rows_pb2.OnConflict | None = None
+    """What an insert does with rows that conflict with others. It then has one part a shard."""
+    arbiters: tuple[Claim, ...] = ()
+    """The keys on which they may conflict with rows of other shards."""
 
     @property
     def reference(self) -> bool:
@@ -78,7 +83,7 @@ def plan_insert(view: SchemaView, request: router_pb2.InsertRequest, supply: Sup
     """Places each row, with the values supplied for it, and mints the ids that it lacks.
 
     Raises UnknownTable, InvalidRequest (no rows, no such OVERRIDING clause), UnknownColumn, NumberNotExact,
-    ShardKeyMissing, InvalidValue, SlotMismatch, and the error of the supply.
+    ShardKeyMissing, InvalidValue, SlotMismatch, the error of the supply, and what check_on_conflict raises.
     """
     table = view.table(request.table)
     if not request.rows:
@@ -86,10 +91,33 @@ def plan_insert(view: SchemaView, request: router_pb2.InsertRequest, supply: Sup
     rows = structs_to_dicts(request.rows)
     _check_rows(table.table, rows)
     override(table.table, rows, request.overriding)
+    if request.HasField("on_conflict"):
+        check_on_conflict(view, table, request.on_conflict)
     supply.fill(rows)
     shards = _place(view, table, rows)
+    if request.HasField("on_conflict"):
+        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict))
+        keys = arbiters(view, table, request.on_conflict)
+        return WritePlan(table, "insert", parts, on_conflict=request.on_conflict, arbiters=keys)
     parts = tuple(_insert_part(table, shard, rows, places) for shard, places in _groups(table.table, rows, shards))
     return WritePlan(table, "insert", parts)
+
+
+def upsert_parts(
+    table: TablePlan, rows: Sequence[Row], shards: Sequence[int], on_conflict: rows_pb2.OnConflict
+) -> Iterable[Part]:
+    """One part for each shard, with its rows in order: they may conflict with each other."""
+    places_by_shard: dict[int, list[int]] = {}
+    for place, shard in enumerate(shards):
+        places_by_shard.setdefault(shard, []).append(place)
+    for shard, places in places_by_shard.items():
+        part = _insert_part(table, shard, rows, places)
+        insert = part.statement.insert
+        # An INSERT names a column at least.
+        insert.columns[:] = insert.columns or [_first_to_give(table.table)]
+        insert.on_conflict.CopyFrom(on_conflict)
+        insert.sometimes_absent[:] = [name for name in insert.columns if not all(name in row for row in part.rows)]
+        yield part
 
 
 def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePlan:
@@ -208,6 +236,11 @@ def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequ
         ),
     )
     return Part(shard, _statement(table, insert=insert), chosen, places)
+
+
+def _first_to_give(table: Table) -> str:
+    """The first column that a row can give at all."""
+    return next((column.name for column in table.columns if not column.generated), table.columns[0].name)
 
 
 def _in_table_order(table: Table, names: Collection[str]) -> list[str]:

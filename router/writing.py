@@ -34,6 +34,7 @@ from router.script import deal_out, naming_statements, script
 from router.shadow_hints import ShadowHints
 from router.step_running import StepResult, StepRunner
 from router.transact_planning import Step, home_of, only_writes
+from router.upserting import LostRace
 from router.wanted_claims import surely_claims_elsewhere, wanted_claims
 from router.write_planning import WritePlan
 from router.write_results import WriteResult
@@ -93,7 +94,10 @@ class Writer:
                 _log.debug("trying again", error=error.message, pause_seconds=pause)
                 await asyncio.sleep(pause)
                 delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
-        return await self._attempt(view, steps)
+        try:
+            return await self._attempt(view, steps)
+        except LostRace as lost:
+            raise lost.as_violation() from lost
 
     async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
         plans = only_writes(steps) or []
@@ -111,7 +115,7 @@ class Writer:
         self, view: SchemaView, shard: int, plans: Sequence[WritePlan]
     ) -> Sequence[WriteResult] | None:
         """None, with everything rolled back, if other shards turn out to be involved."""
-        if surely_claims_elsewhere(view, plans):
+        if surely_claims_elsewhere(view, plans) or any(plan.arbiters for plan in plans):
             return None
         unknown = unknown_parents(view, self.hints, plans)
         foreign = [parents for parents in unknown if parents.parent_shard != shard]

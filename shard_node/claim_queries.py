@@ -1,4 +1,4 @@
-"""Claiming, releasing and finding values: the DML beside the DDL of claims.py."""
+"""Claiming, releasing, looking up and finding values: the DML beside the DDL of claims.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from shard_node.claims import CLAIMING_SHARD, same_value
 from shard_node.database import Connection
 from shard_node.identifiers import identifier
 from shard_node.sql_names import column_list, table_identifier
+
+PLACE = "crosskey_place"
+"""The place of a value among those given: like the claiming shard, no column of the user's."""
 
 
 async def claim_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> int:
@@ -42,6 +45,12 @@ async def find_claims(connection: Connection, claim: Claim, values: str) -> list
     return [shard for (shard,) in await cursor.fetchall()]
 
 
+async def look_up_claims(connection: Connection, claim: Claim, values: str) -> list[tuple[int | None, int]]:
+    """For each of the values, a JSON array, the shard that has claimed it, and the place of the first equal value."""
+    cursor = await connection.execute(_look_up_text(claim), (values,))
+    return [(shard, first) for shard, first in await cursor.fetchall()]
+
+
 @lru_cache
 def _claim_text(claim: Claim) -> bytes:
     # A row that was there before has been updated by this transaction, which xmax then tells.
@@ -60,6 +69,29 @@ def _wait_text(claim: Claim) -> bytes:
 @lru_cache
 def _release_text(claim: Claim) -> bytes:
     return _text(claim, "DELETE FROM {claims} c USING {given} WHERE {same} AND c.{shard} = %s")
+
+
+@lru_cache
+def _look_up_text(claim: Claim) -> bytes:
+    # While the constraint waits, two shards may have claimed one value.
+    place = identifier(PLACE)
+    return (
+        sql.SQL(
+            "SELECT (SELECT min(c.{shard}) FROM {claims} c WHERE {same}),"
+            " (min(k.{place}) OVER (PARTITION BY {values}))::integer - 1"
+            " FROM json_populate_recordset(NULL::{claims}, %s) WITH ORDINALITY AS k({columns}, {shard}, {place})"
+            " ORDER BY k.{place}"
+        )
+        .format(
+            shard=identifier(CLAIMING_SHARD),
+            claims=table_identifier(claim.claims),
+            same=same_value(claim, "c", "k"),
+            place=place,
+            values=column_list(claim.columns, alias="k"),
+            columns=column_list(claim.columns),
+        )
+        .as_bytes()
+    )
 
 
 @lru_cache

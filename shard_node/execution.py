@@ -38,8 +38,10 @@ async def _execute(connection: Connection, table: Table, run: proto.RunStatement
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
-    count, rows, verbatim = row
+    count, rows, verbatim, *places = row
     result = proto.CommandResult(count=count, rows_json=_json_array(rows))
+    if places:
+        result.places.extend(places[0] or ())
     if run.lock_table:
         result.verbatim_json = _json_array(verbatim)
     return result

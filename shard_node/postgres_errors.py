@@ -31,6 +31,8 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "42846": errors.InvalidValue,
     "42601": errors.InvalidRequest,
     "42883": errors.InvalidValue,
+    "42P10": errors.UnknownConstraint,
+    "21000": errors.InvalidValue,
     "55P03": errors.Conflict,
     "25P03": errors.Conflict,
     "25P04": errors.DeadlineExceeded,
@@ -50,6 +52,13 @@ _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "P0": errors.RaisedByDatabase,
     "0A": errors.NotSupported,
 }
+_BY_FUNCTION: dict[tuple[str, str | None], type[errors.CrosskeyError]] = {
+    ("42704", "get_relation_constraint_attnos"): errors.UnknownConstraint,
+    ("42809", "infer_arbiter_indexes"): errors.UnknownConstraint,
+    ("55000", "ExecCheckIndexConstraints"): errors.NotSupported,
+}
+"""Codes that mean this only if that function of PostgreSQL's gives them: what it says of ON CONFLICT."""
+
 _NOBODYS_FAULT = frozenset({"XX", "F0", "58"})
 """Classes of a damaged or broken server."""
 
@@ -80,7 +89,11 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
 
 
 def _kind(sqlstate: str, diagnosis: postgres.Diagnostic) -> type[errors.CrosskeyError] | None:
-    known = _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
+    known = (
+        _BY_FUNCTION.get((sqlstate, diagnosis.source_function))
+        or _BY_SQLSTATE.get(sqlstate)
+        or _BY_CLASS.get(sqlstate[:2])
+    )
     if diagnosis.source_function == _RAISE and sqlstate[:2] not in _RAISED_BY_CROSSKEY:
         # Whatever the code means where PostgreSQL itself gives it: the same request would raise it again.
         return errors.RaisedByDatabase

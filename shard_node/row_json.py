@@ -42,17 +42,21 @@ def verbatim_expression(table: Table, alias: str) -> sql.Composed:
 
 def verbatim_values(columns: Sequence[Column]) -> sql.Composed:
     """A query with one parameter, a JSON array of verbatim rows, that answers them with each column of its own type."""
-    # A JSON string for an array or a composite is read as its text; only for a JSON value it is one itself.
-    given = [_as_text(column) if column.base_type in JSON_TYPES else column for column in columns]
     return sql.SQL("SELECT {values} FROM json_to_recordset(%s) AS given({given})").format(
-        values=sql.SQL(", ").join(map(_own_type, columns)), given=typed_columns(given)
+        values=sql.SQL(", ").join(map(own_type, columns)), given=typed_columns(read_verbatim(columns))
     )
+
+
+def read_verbatim(columns: Sequence[Column]) -> list[Column]:
+    """The columns as a verbatim row is to be read; `own_type` then gives each its own type."""
+    # A JSON string for an array or a composite is read as its text; only for a JSON value it is one itself.
+    return [_as_text(column) if column.base_type in JSON_TYPES else column for column in columns]
 
 
 def _object(table: Table, columns: Iterable[sql.Composable]) -> sql.Composed:
     # json_build_object takes 100 arguments at most, and copying each name into each row costs a third more.
     return sql.SQL("row_to_json((SELECT {row} FROM (SELECT {columns}) AS {row}))").format(
-        row=identifier(_name_of_no_column(table)), columns=sql.SQL(", ").join(columns)
+        row=identifier(name_of_no_column(table, "row")), columns=sql.SQL(", ").join(columns)
     )
 
 
@@ -75,7 +79,8 @@ def _verbatim(column: Column, alias: str) -> sql.Composed:
     )
 
 
-def _own_type(column: Column) -> sql.Composed:
+def own_type(column: Column) -> sql.Composed:
+    """The value of a row called given, which was read verbatim."""
     value = identifier("given", column.name)
     if column.base_type not in JSON_TYPES:
         return sql.SQL("{}").format(value)
@@ -86,9 +91,8 @@ def _as_text(column: Column) -> Column:
     return msgspec.structs.replace(column, type="text")
 
 
-def _name_of_no_column(table: Table) -> str:
-    """A name that means the whole row, and not a column of it."""
-    name = "row"
+def name_of_no_column(table: Table, name: str) -> str:
+    """The name, longer if need be, that no column of the table has."""
     while table.column(name) is not None:
         name += "_"
     return name

@@ -15,8 +15,16 @@ from catalog.model import Column, Table
 from crosskey import errors
 from crosskey.v1 import rows_pb2, shard_node_pb2
 from shard_node.conditions import operand, where_clause
-from shard_node.row_json import row_expression, verbatim_expression, verbatim_values
+from shard_node.row_json import (
+    name_of_no_column,
+    own_type,
+    read_verbatim,
+    row_expression,
+    verbatim_expression,
+    verbatim_values,
+)
 from shard_node.sql_names import column_list, column_reference, table_identifier, typed_columns
+from shard_node.upserts import PLACE, conflict_clause, proposed_rows
 
 _CACHED_SHAPES = 1024
 
@@ -33,8 +41,8 @@ Changes = tuple[list[sql.Composed], list[object]]
 Statement = tuple[sql.Composed | bytes, list[object]]
 """A statement and its parameters.
 
-It answers one row: how many rows it changed, these as JSON text or NULL, and of a command with `lock_table` the same
-verbatim.
+It answers one row: how many rows it changed, these as JSON text or NULL, of a command with `lock_table` the same
+verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tells them.
 """
 
 
@@ -52,6 +60,8 @@ def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
 
 def _insert(table: Table, insert: shard_node_pb2.InsertRows, *, verbatim: bool) -> Statement:
     """`verbatim` is about the answer; the rows say themselves whether they are."""
+    if insert.HasField("on_conflict"):
+        return _upsert(table, insert, verbatim=verbatim), [insert.rows_json.decode()]
     if not insert.columns:
         return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), verbatim=verbatim)
     values = verbatim_values if insert.verbatim else _values
@@ -89,6 +99,53 @@ def _values(columns: Sequence[Column]) -> sql.Composed:
     """A query with one parameter, a JSON array of rows, that answers them with each column of its own type."""
     return sql.SQL("SELECT {columns} FROM json_to_recordset(%s) AS given({typed})").format(
         columns=column_list([column.name for column in columns]), typed=typed_columns(columns)
+    )
+
+
+def _upsert(table: Table, insert: shard_node_pb2.InsertRows, *, verbatim: bool) -> bytes:
+    return _upsert_text(
+        table,
+        tuple(insert.columns),
+        tuple(insert.sometimes_absent),
+        insert.on_conflict.SerializeToString(deterministic=True),
+        insert.overriding_system_value,
+        insert.verbatim,
+        verbatim,
+    )
+
+
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _upsert_text(
+    table: Table,
+    names: tuple[str, ...],
+    absent: tuple[str, ...],
+    on_conflict: bytes,
+    overriding: bool,
+    given_verbatim: bool,
+    verbatim: bool,
+) -> bytes:
+    columns = _columns(table, names)
+    if given_verbatim:
+        rows = proposed_rows(list(map(own_type, columns)), columns, read_verbatim(columns), absent)
+    else:
+        rows = proposed_rows([column_reference(name, "given") for name in names], columns, columns, absent)
+    place = name_of_no_column(table, "place")
+    return (
+        sql.SQL(
+            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {rows} {conflict} RETURNING *, {place} AS"
+            " {name}) SELECT {answer}, array_agg({name}) FROM changed"
+        )
+        .format(
+            table=table_identifier(table.name),
+            columns=column_list(names),
+            overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
+            rows=rows,
+            conflict=conflict_clause(rows_pb2.OnConflict.FromString(on_conflict)),
+            place=PLACE,
+            name=column_reference(place),
+            answer=_answer(table, verbatim=verbatim),
+        )
+        .as_bytes()
     )
 
 

@@ -89,6 +89,7 @@ class ShardTransaction:
             "claim_values": self._claim_values,
             "release_values": self._release_values,
             "expect_claims": self._expect_claims,
+            "look_up_claims": self._look_up_claims,
             "set_constraints": self._set_constraints,
             "savepoint": self._savepoint,
             "prepare": self._prepare,
@@ -221,6 +222,12 @@ class ShardTransaction:
     async def _expect_claims(self, values: proto.ExpectClaims) -> proto.CommandResult:
         self._expected.expect(values.claim, values.keys_json)
         return proto.CommandResult()
+
+    async def _look_up_claims(self, values: proto.LookUpClaims) -> proto.CommandResult:
+        claim = self._schema.claim(values.claim)
+        found = await claim_queries.look_up_claims(self._connection, claim, values.keys_json.decode())
+        claims = [proto.FoundClaim(shard=shard, first_equal=first) for shard, first in found]
+        return proto.CommandResult(claims=claims)
 
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
         description = Database.from_json(install.description_json)

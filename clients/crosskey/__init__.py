@@ -9,7 +9,7 @@
 AsyncClient has the same methods, to be awaited. Errors are exceptions by reason, all in `crosskey.errors` and here.
 """
 
-from crosskey._operations import Page
+from crosskey._operations import InsertedRows, Page
 from crosskey.assignments import column
 from crosskey.client import AsyncClient, Client
 from crosskey.errors import (
@@ -46,7 +46,19 @@ from crosskey.errors import (
     WrongShard,
 )
 from crosskey.predicates import desc, eq, ge, gt, in_, is_null, le, lt, ne
-from crosskey.requests import count, delete, get, group, insert, list_rows, set_constraints, transaction, update
+from crosskey.requests import (
+    count,
+    delete,
+    do_nothing,
+    do_update,
+    get,
+    group,
+    insert,
+    list_rows,
+    set_constraints,
+    transaction,
+    update,
+)
 
 __all__ = [
     "AsyncClient",
@@ -58,6 +70,7 @@ __all__ = [
     "DeadlineExceeded",
     "ExclusionViolation",
     "ForeignKeyViolation",
+    "InsertedRows",
     "InternalError",
     "InvalidPageToken",
     "InvalidRequest",
@@ -87,6 +100,8 @@ __all__ = [
     "count",
     "delete",
     "desc",
+    "do_nothing",
+    "do_update",
     "eq",
     "ge",
     "get",

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from crosskey import errors, requests
 from crosskey.predicates import Order, Where
 from crosskey.rows import Row, struct_to_dict, structs_to_dicts
-from crosskey.v1 import admin_pb2, router_pb2
+from crosskey.v1 import admin_pb2, router_pb2, rows_pb2
 
 Answer = TypeVar("Answer")
 
@@ -32,6 +32,28 @@ class Call(Generic[Answer]):
     streaming: bool = False
 
 
+Outcome: TypeAlias = Literal["INSERTED", "UPDATED", "SKIPPED"]
+"""What became of a row that was to be inserted."""
+
+_OUTCOMES: dict[router_pb2.InsertResponse.Outcome.ValueType, Outcome] = {
+    router_pb2.InsertResponse.OUTCOME_INSERTED: "INSERTED",
+    router_pb2.InsertResponse.OUTCOME_UPDATED: "UPDATED",
+    router_pb2.InsertResponse.OUTCOME_SKIPPED: "SKIPPED",
+}
+
+
+class InsertedRows(list[dict[str, Any]]):
+    """The rows that an insert stored, in order.
+
+    With `on_conflict`, `outcomes` has what became of each row that was given, in order: the next of these rows belongs
+    to the next that was not skipped. Without, it is empty.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]], outcomes: Iterable[Outcome] = ()) -> None:
+        super().__init__(rows)
+        self.outcomes = list(outcomes)
+
+
 @dataclass(frozen=True)
 class Page:
     """A page of rows; `next_page_token` is empty on the last one."""
@@ -40,16 +62,26 @@ class Page:
     next_page_token: str
 
 
-def insert(table: str, rows: Row | Iterable[Row], *, overriding: requests.Overriding | None = None) -> Call[Rows]:
+def insert(
+    table: str,
+    rows: Row | Iterable[Row],
+    *,
+    overriding: requests.Overriding | None = None,
+    on_conflict: rows_pb2.OnConflict | None = None,
+) -> Call[InsertedRows]:
     """Inserts one row or many, all or none. Returns them as stored, in order.
 
     `overriding` is SQL's clause for identity columns: with "SYSTEM_VALUE" the rows' values are inserted, even if
     GENERATED ALWAYS; with "USER_VALUE" they are ignored.
 
+    `on_conflict` is `do_nothing(..)` or `do_update(..)`. Rows whose key is taken are then skipped, or the row that has
+    the key is updated and returned in their place; `outcomes` of what is returned tells which.
+
     Raises ForeignKeyViolation, UniqueViolation, NotNullViolation, CheckViolation, InvalidValue, UnknownTable,
     UnknownColumn, ShardKeyMissing or SlotMismatch; then nothing was inserted.
     """
-    return Call("Router", "Insert", requests.insert(table, rows, overriding=overriding), _read_rows)
+    request = requests.insert(table, rows, overriding=overriding, on_conflict=on_conflict)
+    return Call("Router", "Insert", request, _read_inserted)
 
 
 def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str, Any]]:
@@ -144,8 +176,12 @@ def _as_is(response: Any) -> Any:
     return response
 
 
-def _read_rows(response: router_pb2.InsertResponse | router_pb2.UpdateResponse) -> Rows:
+def _read_rows(response: router_pb2.UpdateResponse) -> Rows:
     return structs_to_dicts(response.rows)
+
+
+def _read_inserted(response: router_pb2.InsertResponse) -> InsertedRows:
+    return InsertedRows(structs_to_dicts(response.rows), [_OUTCOMES[outcome] for outcome in response.outcomes])
 
 
 def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse) -> int:
@@ -167,7 +203,7 @@ def _read_results(results: Iterable[router_pb2.StatementResult]) -> list[Any]:
 def _read_result(result: router_pb2.StatementResult) -> Any:
     match result.WhichOneof("result"):
         case "insert":
-            return _read_rows(result.insert)
+            return _read_inserted(result.insert)
         case "update":
             return _read_rows(result.update)
         case "group":

@@ -31,15 +31,39 @@ _OVERRIDING: dict[Overriding | None, router_pb2.InsertRequest.Overriding.ValueTy
 }
 
 
-def insert(table: str, rows: Row | Iterable[Row], *, overriding: Overriding | None = None) -> router_pb2.InsertRequest:
+def insert(
+    table: str,
+    rows: Row | Iterable[Row],
+    *,
+    overriding: Overriding | None = None,
+    on_conflict: rows_pb2.OnConflict | None = None,
+) -> router_pb2.InsertRequest:
     """Inserts one row or many into a table.
 
     Values for identity columns are inserted even if GENERATED ALWAYS with `overriding="SYSTEM_VALUE"`, and ignored with
-    "USER_VALUE". Raises KeyError for another clause.
+    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. Raises KeyError for another clause.
     """
-    request = router_pb2.InsertRequest(table=table, overriding=_OVERRIDING[overriding])
+    request = router_pb2.InsertRequest(table=table, overriding=_OVERRIDING[overriding], on_conflict=on_conflict)
     add_rows(request.rows, [rows] if isinstance(rows, Mapping) else rows)
     return request
+
+
+def do_nothing(on: str | Iterable[str] = (), *, constraint: str = "") -> rows_pb2.OnConflict:
+    """For `insert(.., on_conflict=..)`: rows that conflict with others are skipped.
+
+    `on` is the column or columns of a unique constraint, `constraint` its name; without both, any counts.
+    """
+    nothing = rows_pb2.OnConflict.Nothing()
+    return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, nothing=nothing)
+
+
+def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "") -> rows_pb2.OnConflict:
+    """For `insert(.., on_conflict=..)`: where a row conflicts with another, that one's `columns` get the new values.
+
+    `on` is the column or columns of the unique constraint, `constraint` its name: give one of them.
+    """
+    update = rows_pb2.OnConflict.Update(columns=columns)
+    return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, update=update)
 
 
 def get(table: str, key: Row) -> router_pb2.GetRequest:
@@ -126,6 +150,10 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
         case router_pb2.TransactRequest():
             return router_pb2.ExplainRequest(transact=request)
     raise TypeError(f"a {type(request).__name__} cannot be explained")
+
+
+def _columns(columns: str | Iterable[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else list(columns)
 
 
 def _statement(statement: Statement) -> router_pb2.Statement:

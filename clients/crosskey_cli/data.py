@@ -38,11 +38,21 @@ where_option = click.option(
     type=click.Choice(["SYSTEM_VALUE", "USER_VALUE"]),
     help="SQL's clause for identity columns: insert the values given even if GENERATED ALWAYS, or ignore them.",
 )
+@click.option(
+    "--on-conflict",
+    type=OBJECT,
+    help="What to do with rows whose unique key is taken, as gRPC takes it: '{\"nothing\": {}}' skips them,"
+    ' \'{"columns": ["id"], "update": {"columns": ["name"]}}\' updates the rows with their id.',
+)
 @router_options
-def insert(table: str, rows: Any, overriding: Overriding | None, router: str, timeout: float) -> None:
-    """Insert ROWS, a JSON object or a list of them (- reads standard input), and print them as stored."""
+def insert(table: str, rows: Any, overriding: Overriding | None, on_conflict: Any, router: str, timeout: float) -> None:
+    """Insert ROWS, a JSON object or a list of them (- reads standard input), and print them as stored.
+
+    With --on-conflict, those that were updated are among them, and those that were skipped are not.
+    """
+    conflict = None if on_conflict is None else parse_message(on_conflict, rows_pb2.OnConflict())
     with connected(router, timeout) as client:
-        _print_rows(client.insert(table, rows, overriding=overriding))
+        _print_rows(client.insert(table, rows, overriding=overriding, on_conflict=conflict))
 
 
 @click.command()

@@ -14,3 +14,8 @@ def test_those_of_the_readme(messenger: LocalCluster) -> None:
 def test_those_of_errors(members: LocalCluster) -> None:
     for example in examples(ROOT / "docs" / "errors.md"):
         assert masked(run(example, members.address)) == masked(example.answer), example.code
+
+
+def test_those_of_upserts(accounts: LocalCluster) -> None:
+    for example in examples(ROOT / "docs" / "upserts.md"):
+        assert masked(run(example, accounts.address)) == masked(example.answer), example.code

@@ -14,7 +14,7 @@ from crosskey import CrosskeyError
 from crosskey.requests import Statement
 from crosskey.v1 import router_pb2
 from crosskey.v1.rows_pb2 import SetConstraints
-from tests.oracle.outcome import Refusal, refusal_by_crosskey, refusal_by_postgres
+from tests.oracle.outcome import Refusal, news_of, refusal_by_crosskey, refusal_by_postgres
 from tests.oracle.pair import DisagreementError, Pair
 
 Failure: TypeAlias = tuple[Refusal, str]
@@ -101,7 +101,8 @@ def _comparable(answer: Any) -> Any:
     if not isinstance(answer, list):
         return answer
     if all(isinstance(row, dict) for row in answer):
-        return sorted(json.dumps(row, sort_keys=True) for row in answer)
+        news: list[bool | None] = [*news_of(answer)] or [None] * len(answer)
+        return sorted(json.dumps([row, is_new], sort_keys=True) for row, is_new in zip(answer, news, strict=True))
     return [_comparable(each) for each in answer]
 
 

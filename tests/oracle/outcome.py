@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import psycopg
 
-from crosskey import CrosskeyError
+from crosskey import CrosskeyError, InsertedRows
 
 Answer: TypeAlias = list[dict[str, Any]] | int
 """Of an insert or update its rows, of a delete its count."""
+
+
+class Upserted(list[dict[str, Any]]):
+    """What PostgreSQL answers to INSERT .. ON CONFLICT: the rows that it wrote, and of each whether it is new."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]], are_new: Iterable[bool]) -> None:
+        super().__init__(rows)
+        self.are_new = list(are_new)
+
+
+def news_of(rows: Sequence[dict[str, Any]]) -> list[bool]:
+    """Of each row that an upsert answered, whether it is new; nothing of other rows."""
+    match rows:
+        case Upserted():
+            return rows.are_new
+        case InsertedRows():
+            return [outcome == "INSERTED" for outcome in rows.outcomes if outcome != "SKIPPED"]
+    return []
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ import psycopg
 from google.protobuf.json_format import MessageToDict
 
 from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
-from crosskey import Client, CrosskeyError, requests
+from crosskey import Client, CrosskeyError, InsertedRows, requests
 from crosskey.predicates import Where, to_predicates
 from crosskey.requests import Write
 from crosskey.rows import Row
 from crosskey.v1 import router_pb2
+from crosskey.v1.rows_pb2 import OnConflict
 from crosskey_cli.cluster import LocalCluster
 from tests.oracle.contents import differences, read_contents
-from tests.oracle.outcome import Answer, Outcome, Refusal, refusal_by_crosskey
+from tests.oracle.outcome import Answer, Outcome, Refusal, news_of, refusal_by_crosskey
 from tests.oracle.plain import PlainPostgres
 
 SHARDS = 3
@@ -73,9 +74,12 @@ class Pair:
         """A new uuid that carries the slot of that shard key."""
         return str(mint_uuid(slot_of_value("int8", shard_key)))
 
-    def insert(self, table: str, *rows: Row) -> list[dict[str, Any]]:
+    def insert(self, table: str, *rows: Row, on_conflict: OnConflict | None = None) -> InsertedRows:
         """Inserts rows in one request; answers them as stored."""
-        return self._one(requests.insert(table, rows), lambda: self.client.insert(table, rows))
+        return self._one(
+            requests.insert(table, rows, on_conflict=on_conflict),
+            lambda: self.client.insert(table, rows, on_conflict=on_conflict),
+        )
 
     def update(self, table: str, set: Row, **selection: Any) -> list[dict[str, Any]]:
         """Updates the rows of `key=` or `where=`; answers them as stored."""
@@ -150,10 +154,13 @@ def _comparable(writes: Sequence[Write], outcome: Outcome) -> Any:
     """The outcome without what has no meaning: the order of updated rows."""
     if isinstance(outcome, Refusal):
         return outcome
-    return [
-        _in_order(answer) if isinstance(write, router_pb2.UpdateRequest) and isinstance(answer, list) else answer
-        for write, answer in zip(writes, outcome, strict=True)
-    ]
+    return [_comparable_answer(write, answer) for write, answer in zip(writes, outcome, strict=True)]
+
+
+def _comparable_answer(write: Write, answer: Answer) -> Any:
+    if isinstance(answer, int):
+        return answer
+    return _in_order(answer) if isinstance(write, router_pb2.UpdateRequest) else (list(answer), news_of(answer))
 
 
 def _in_order(rows: Iterable[dict[str, Any]]) -> list[str]:

@@ -19,8 +19,8 @@ from crosskey.requests import Write
 from crosskey.rows import struct_to_dict, value_to_python
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2 import InsertRequest
-from crosskey.v1.rows_pb2 import Assignment, Predicate
-from tests.oracle.outcome import Answer, Outcome, refusal_by_postgres
+from crosskey.v1.rows_pb2 import Assignment, OnConflict, Predicate
+from tests.oracle.outcome import Answer, Outcome, Upserted, refusal_by_postgres
 
 _COMPARISONS: dict[Predicate.Op.ValueType, LiteralString] = {
     Predicate.EQ: "=",
@@ -128,7 +128,11 @@ class PlainPostgres:
         cursor = self.connection.execute(_statement(table, write))
         if isinstance(write, router_pb2.DeleteRequest):
             return cursor.rowcount
-        return [row for (row,) in cursor]
+        answered = cursor.fetchall()
+        rows = [row for row, *_ in answered]
+        if isinstance(write, InsertRequest) and write.HasField("on_conflict"):
+            return Upserted(rows, [is_new for _, is_new in answered])
+        return rows
 
     def rows(self, table_name: str, where: Iterable[Predicate]) -> list[dict[str, Any]]:
         """The rows that meet the conditions, in no order."""
@@ -161,23 +165,35 @@ def _read_tables(connection: psycopg.Connection[Any]) -> list[PlainTable]:
 def _statement(table: PlainTable, write: Write) -> sql.Composed:
     match write:
         case router_pb2.InsertRequest():
-            return _insert(table, [struct_to_dict(row) for row in write.rows], write.overriding)
+            return _insert(table, write)
         case router_pb2.UpdateRequest():
             return _update(table, write)
     return sql.SQL("DELETE FROM {} WHERE {}").format(table.identifier, _selection(table, write))
 
 
-def _insert(
-    table: PlainTable, rows: Sequence[dict[str, Any]], overriding: InsertRequest.Overriding.ValueType
-) -> sql.Composed:
+def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
+    rows = [struct_to_dict(row) for row in insert.rows]
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
-    return sql.SQL("INSERT INTO {} ({}) {} VALUES {} RETURNING {}").format(
+    return sql.SQL("INSERT INTO {} ({}) {} VALUES {} {} RETURNING {}, xmax = 0").format(
         table.identifier,
         _comma(sql.Identifier(name) for name in names),
-        sql.SQL(_OVERRIDING[overriding]),
+        sql.SQL(_OVERRIDING[insert.overriding]),
         _comma(_row_of_values(table, names, row) for row in rows),
+        _on_conflict(insert.on_conflict) if insert.HasField("on_conflict") else sql.SQL(""),
         table.row(),
     )
+
+
+def _on_conflict(on_conflict: OnConflict) -> sql.Composed:
+    target: sql.Composable = sql.SQL("")
+    if on_conflict.constraint:
+        target = sql.SQL("ON CONSTRAINT {}").format(sql.Identifier(on_conflict.constraint))
+    elif on_conflict.columns:
+        target = sql.SQL("({})").format(_comma(map(sql.Identifier, on_conflict.columns)))
+    if on_conflict.HasField("nothing"):
+        return sql.SQL("ON CONFLICT {} DO NOTHING").format(target)
+    changes = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in on_conflict.update.columns]
+    return sql.SQL("ON CONFLICT {} DO UPDATE SET {}").format(target, _comma(changes))
 
 
 def _row_of_values(table: PlainTable, names: Iterable[str], row: Mapping[str, Any]) -> sql.Composed:

@@ -193,6 +193,23 @@ def test_rows_go_in_and_come_out(calls: Calls) -> None:
     assert calls.router("Router.Count", table="follows").message == {}
 
 
+def test_rows_that_conflict_are_updated_or_skipped(calls: Calls) -> None:
+    rows = [{"id": ADA, "name": "Countess"}, {"id": EVE, "name": "Eve"}]
+    update = {"columns": ["id"], "update": {"columns": ["name"]}}
+    calls.router("Router.Insert", table="users", rows=[{"id": ADA, "name": "Ada"}], on_conflict={"nothing": {}})
+    assert calls.router("Router.Insert", table="users", rows=rows, on_conflict=update).message == {
+        "rows": [{"id": str(ADA), "name": "Countess"}, {"id": str(EVE), "name": "Eve"}],
+        "outcomes": ["OUTCOME_UPDATED", "OUTCOME_INSERTED"],
+    }
+    skipped = calls.router("Router.Insert", table="users", rows=rows, on_conflict={"nothing": {}})
+    assert skipped.message == {"outcomes": ["OUTCOME_SKIPPED", "OUTCOME_SKIPPED"]}
+    refused = calls.router("Router.Insert", table="users", rows=rows, on_conflict={"columns": ["name"], "nothing": {}})
+    assert "there is no unique or exclusion constraint matching the ON CONFLICT specification" in refused.printed
+    undecided = calls.router("Router.Insert", table="users", rows=rows, on_conflict={"columns": ["id"]})
+    assert "it takes nothing or update" in undecided.printed
+    assert calls.router("Router.Delete", table="users", key={"id": EVE}).message == {"count": "1"}
+
+
 def test_the_cluster_is_described_and_audited(calls: Calls, cluster: LocalCluster) -> None:
     topology = calls.router("Admin.DescribeTopology").message
     assert [shard["address"] for shard in topology["shards"]] == [node.address for node in cluster.nodes]

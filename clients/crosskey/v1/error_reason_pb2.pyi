@@ -43,7 +43,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A CHECK constraint, of a table or a domain."""
     ERROR_REASON_INVALID_VALUE: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT. A value that the column's type does not take, or one for a column that is GENERATED ALWAYS; a
-    sequence that is used up. Example: invalid input syntax for type uuid: "x".
+    sequence that is used up; two rows with on_conflict that would update one row. Example: invalid input syntax for
+    type uuid: "x".
     """
     ERROR_REASON_UNKNOWN_TABLE: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. No such table."""
@@ -90,7 +91,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     failure in one that has no reason of its own.
     """
     ERROR_REASON_UNKNOWN_CONSTRAINT: _ErrorReason.ValueType  # 29
-    """INVALID_ARGUMENT. No such constraint, or no such schema. Example: constraint "follows_fkey" does not exist."""
+    """INVALID_ARGUMENT. No such constraint, or no such schema; of on_conflict, no unique key of those columns. Example:
+    constraint "follows_fkey" does not exist.
+    """
     ERROR_REASON_NOT_DEFERRABLE: _ErrorReason.ValueType  # 30
     """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
 
@@ -118,7 +121,8 @@ ERROR_REASON_CHECK_VIOLATION: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT. A CHECK constraint, of a table or a domain."""
 ERROR_REASON_INVALID_VALUE: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT. A value that the column's type does not take, or one for a column that is GENERATED ALWAYS; a
-sequence that is used up. Example: invalid input syntax for type uuid: "x".
+sequence that is used up; two rows with on_conflict that would update one row. Example: invalid input syntax for
+type uuid: "x".
 """
 ERROR_REASON_UNKNOWN_TABLE: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. No such table."""
@@ -165,7 +169,9 @@ ERROR_REASON_RAISED_BY_DATABASE: ErrorReason.ValueType  # 28
 failure in one that has no reason of its own.
 """
 ERROR_REASON_UNKNOWN_CONSTRAINT: ErrorReason.ValueType  # 29
-"""INVALID_ARGUMENT. No such constraint, or no such schema. Example: constraint "follows_fkey" does not exist."""
+"""INVALID_ARGUMENT. No such constraint, or no such schema; of on_conflict, no unique key of those columns. Example:
+constraint "follows_fkey" does not exist.
+"""
 ERROR_REASON_NOT_DEFERRABLE: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -55,6 +55,7 @@ class InsertRequest(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     OVERRIDING_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -65,6 +66,10 @@ class InsertRequest(_message.Message):
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows, at least one. Absent columns take their default."""
 
+    @_builtins.property
+    def on_conflict(self) -> _rows_pb2.OnConflict:
+        """What to do with rows that conflict with others; if absent, the request is refused."""
+
     def __init__(
         self,
         *,
@@ -72,10 +77,11 @@ class InsertRequest(_message.Message):
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
         request_id: _builtins.str = ...,
         overriding: Global___InsertRequest.Overriding.ValueType = ...,
+        on_conflict: _rows_pb2.OnConflict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["overriding", b"overriding", "request_id", b"request_id", "rows", b"rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "rows", b"rows", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -87,19 +93,56 @@ class InsertResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InsertResponse._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: InsertResponse._Outcome.ValueType  # 0
+        """Never sent."""
+        OUTCOME_INSERTED: InsertResponse._Outcome.ValueType  # 1
+        """It was inserted."""
+        OUTCOME_UPDATED: InsertResponse._Outcome.ValueType  # 2
+        """It conflicted with another row, which was updated."""
+        OUTCOME_SKIPPED: InsertResponse._Outcome.ValueType  # 3
+        """It conflicted with another row, which was left as it is; or a trigger dropped it."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """What became of a row of the request."""
+
+    OUTCOME_UNSPECIFIED: InsertResponse.Outcome.ValueType  # 0
+    """Never sent."""
+    OUTCOME_INSERTED: InsertResponse.Outcome.ValueType  # 1
+    """It was inserted."""
+    OUTCOME_UPDATED: InsertResponse.Outcome.ValueType  # 2
+    """It conflicted with another row, which was updated."""
+    OUTCOME_SKIPPED: InsertResponse.Outcome.ValueType  # 3
+    """It conflicted with another row, which was left as it is; or a trigger dropped it."""
+
     ROWS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
-        """The rows as stored, in the order of the request."""
+        """The rows as stored, in the order of the request. With `on_conflict`, those that were updated are among them, and
+        those that were skipped are not.
+        """
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedScalarFieldContainer[Global___InsertResponse.Outcome.ValueType]:
+        """With `on_conflict`: one outcome for each row of the request, in order. The next of `rows` belongs to the next that
+        is not skipped.
+        """
 
     def __init__(
         self,
         *,
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        outcomes: _abc.Iterable[Global___InsertResponse.Outcome.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,7 +94,8 @@ class RouterServicer:
     """
 
     def Insert(self, request, context):
-        """Inserts rows, all or none, and answers them as stored, in the order of the request.
+        """Inserts rows, all or none, and answers them as stored, in the order of the request. With `on_conflict`, rows whose
+        unique key is taken update the row that has it, or are skipped.
         FAILED_PRECONDITION: a foreign key names no row. ALREADY_EXISTS: a unique key is taken.
         INVALID_ARGUMENT: unknown table or column, a value of the wrong type, a NOT NULL or CHECK constraint, a row
         without its shard key, an id that carries another slot.

@@ -41,7 +41,8 @@ class RouterStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RouterAsyncStub: ...
     Insert: _grpc.UnaryUnaryMultiCallable[_router_pb2.InsertRequest, _router_pb2.InsertResponse]
-    """Inserts rows, all or none, and answers them as stored, in the order of the request.
+    """Inserts rows, all or none, and answers them as stored, in the order of the request. With `on_conflict`, rows whose
+    unique key is taken update the row that has it, or are skipped.
     FAILED_PRECONDITION: a foreign key names no row. ALREADY_EXISTS: a unique key is taken.
     INVALID_ARGUMENT: unknown table or column, a value of the wrong type, a NOT NULL or CHECK constraint, a row
     without its shard key, an id that carries another slot.
@@ -78,7 +79,8 @@ class RouterAsyncStub(RouterStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Insert: _aio.UnaryUnaryMultiCallable[_router_pb2.InsertRequest, _router_pb2.InsertResponse]  # type: ignore[assignment]
-    """Inserts rows, all or none, and answers them as stored, in the order of the request.
+    """Inserts rows, all or none, and answers them as stored, in the order of the request. With `on_conflict`, rows whose
+    unique key is taken update the row that has it, or are skipped.
     FAILED_PRECONDITION: a foreign key names no row. ALREADY_EXISTS: a unique key is taken.
     INVALID_ARGUMENT: unknown table or column, a value of the wrong type, a NOT NULL or CHECK constraint, a row
     without its shard key, an id that carries another slot.
@@ -118,7 +120,8 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.InsertRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.InsertResponse, _abc.Awaitable[_router_pb2.InsertResponse]]:
-        """Inserts rows, all or none, and answers them as stored, in the order of the request.
+        """Inserts rows, all or none, and answers them as stored, in the order of the request. With `on_conflict`, rows whose
+        unique key is taken update the row that has it, or are skipped.
         FAILED_PRECONDITION: a foreign key names no row. ALREADY_EXISTS: a unique key is taken.
         INVALID_ARGUMENT: unknown table or column, a value of the wrong type, a NOT NULL or CHECK constraint, a row
         without its shard key, an id that carries another slot.

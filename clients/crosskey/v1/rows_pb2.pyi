@@ -271,3 +271,84 @@ class SetConstraints(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetConstraints: _TypeAlias = SetConstraints  # noqa: Y015
+
+@_typing.final
+class OnConflict(_message.Message):
+    """What an insert does with a row that conflicts with another one, as SQL's ON CONFLICT says it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Nothing(_message.Message):
+        """Leave the row out."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Update(_message.Message):
+        """Set columns of the row that is there already."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        COLUMNS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """The columns, at least one; each gets the value that the row of the request has for it, be it by default."""
+
+        def __init__(
+            self,
+            *,
+            columns: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    NOTHING_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    constraint: _builtins.str
+    """Which unique constraint rows may conflict on, by its name."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which unique constraint or index rows may conflict on, by its columns in any order. Give `columns` or `constraint`;
+        with `nothing` both may be left out, and then rows may conflict on any.
+        """
+
+    @_builtins.property
+    def nothing(self) -> Global___OnConflict.Nothing:
+        """Leave the row out."""
+
+    @_builtins.property
+    def update(self) -> Global___OnConflict.Update:
+        """Update the other row."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        constraint: _builtins.str = ...,
+        nothing: Global___OnConflict.Nothing | None = ...,
+        update: Global___OnConflict.Update | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "nothing", b"nothing", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "columns", b"columns", "constraint", b"constraint", "nothing", b"nothing", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["nothing", "update"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___OnConflict: _TypeAlias = OnConflict  # noqa: Y015

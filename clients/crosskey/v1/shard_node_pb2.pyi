@@ -32,6 +32,8 @@ class InsertRows(_message.Message):
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     OVERRIDING_SYSTEM_VALUE_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
+    SOMETIMES_ABSENT_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of objects."""
     overriding_system_value: _builtins.bool
@@ -46,6 +48,14 @@ class InsertRows(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns that the rows have."""
 
+    @_builtins.property
+    def on_conflict(self) -> _rows_pb2.OnConflict:
+        """What to do with rows that conflict with others."""
+
+    @_builtins.property
+    def sometimes_absent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `on_conflict`: those of the columns that some rows leave to their default."""
+
     def __init__(
         self,
         *,
@@ -53,10 +63,12 @@ class InsertRows(_message.Message):
         rows_json: _builtins.bytes = ...,
         overriding_system_value: _builtins.bool = ...,
         verbatim: _builtins.bool = ...,
+        on_conflict: _rows_pb2.OnConflict | None = ...,
+        sometimes_absent: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "overriding_system_value", b"overriding_system_value", "rows_json", b"rows_json", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "on_conflict", b"on_conflict", "overriding_system_value", b"overriding_system_value", "rows_json", b"rows_json", "sometimes_absent", b"sometimes_absent", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -550,6 +562,32 @@ class ReleaseValues(_message.Message):
 Global___ReleaseValues: _TypeAlias = ReleaseValues  # noqa: Y015
 
 @_typing.final
+class LookUpClaims(_message.Message):
+    """On the shard of the values' slots: tell which shard has claimed each value, as far as this transaction sees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """Which claim, as catalog.Claim.id."""
+    keys_json: _builtins.bytes
+    """A JSON array of values, each an object with the columns of the key."""
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpClaims: _TypeAlias = LookUpClaims  # noqa: Y015
+
+@_typing.final
 class ExpectClaims(_message.Message):
     """Values that the coordinator has claimed for this shard in advance: the statements that follow are to need just these.
     If they do not need all of them, the transaction is not committed.
@@ -742,6 +780,7 @@ class Command(_message.Message):
     CLAIM_VALUES_FIELD_NUMBER: _builtins.int
     RELEASE_VALUES_FIELD_NUMBER: _builtins.int
     EXPECT_CLAIMS_FIELD_NUMBER: _builtins.int
+    LOOK_UP_CLAIMS_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -813,6 +852,10 @@ class Command(_message.Message):
         """Expect claims."""
 
     @_builtins.property
+    def look_up_claims(self) -> Global___LookUpClaims:
+        """Look up claims."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -840,14 +883,15 @@ class Command(_message.Message):
         claim_values: Global___ClaimValues | None = ...,
         release_values: Global___ReleaseValues | None = ...,
         expect_claims: Global___ExpectClaims | None = ...,
+        look_up_claims: Global___LookUpClaims | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -950,6 +994,8 @@ class CommandResult(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     EFFECTS_FIELD_NUMBER: _builtins.int
     VERBATIM_JSON_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """Of a statement: a JSON array of the rows as stored, in order. Of PinParents: the keys whose parents exist."""
     count: _builtins.int
@@ -962,6 +1008,16 @@ class CommandResult(_message.Message):
         KIND_PARENT_REKEYED, so that those of one statement can be carried out in order.
         """
 
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of an insert with on_conflict: for each of the rows, the place from 1 of the given row that it is; negative if
+        another row was updated for that one.
+        """
+
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundClaim]:
+        """Of LookUpClaims: one a value, in order."""
+
     def __init__(
         self,
         *,
@@ -969,14 +1025,44 @@ class CommandResult(_message.Message):
         count: _builtins.int = ...,
         effects: _abc.Iterable[Global___Effect] | None = ...,
         verbatim_json: _builtins.bytes = ...,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+        claims: _abc.Iterable[Global___FoundClaim] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "effects", b"effects", "rows_json", b"rows_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "places", b"places", "rows_json", b"rows_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommandResult: _TypeAlias = CommandResult  # noqa: Y015
+
+@_typing.final
+class FoundClaim(_message.Message):
+    """Who has claimed a value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    FIRST_EQUAL_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard; absent if none has."""
+    first_equal: _builtins.int
+    """The place, from 0, of the first of the values that equals this one: perhaps its own."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int | None = ...,
+        first_equal: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "shard", b"shard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "first_equal", b"first_equal", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shard: _TypeAlias = _typing.Literal["shard"]  # noqa: Y015
+    _WhichOneofArgType__shard: _TypeAlias = _typing.Literal["_shard", b"_shard"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shard) -> _WhichOneofReturnType__shard | None: ...
+
+Global___FoundClaim: _TypeAlias = FoundClaim  # noqa: Y015
 
 @_typing.final
 class ExecuteRequest(_message.Message):

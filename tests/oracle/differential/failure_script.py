@@ -22,7 +22,17 @@ import sys
 
 sys.path[:0] = [{root!r}, {clients!r}]
 
-from tests.oracle.differential.operations import Delete, Group, Insert, Plus, SetConstraints, Transaction, Update, Where
+from tests.oracle.differential.operations import (
+    Delete,
+    Group,
+    Insert,
+    OnConflict,
+    Plus,
+    SetConstraints,
+    Transaction,
+    Update,
+    Where,
+)
 from tests.oracle.differential.replay import replay
 
 SCHEMA = """

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import crosskey
 from crosskey import requests
+from crosskey.v1 import rows_pb2
 from crosskey.v1.rows_pb2 import Predicate
 from tests.oracle.differential.judge import Judge
 
@@ -37,19 +38,35 @@ class Where:
 
 
 @dataclass(frozen=True)
+class OnConflict:
+    """What to do with rows that conflict on the key of these columns, any if none: set columns, or nothing if none."""
+
+    on: Sequence[str]
+    set: Sequence[str] = ()
+
+    def request(self) -> rows_pb2.OnConflict:
+        """As a client sends it."""
+        return crosskey.do_update(*self.set, on=self.on) if self.set else crosskey.do_nothing(self.on)
+
+
+@dataclass(frozen=True)
 class Insert:
     """Inserts rows."""
 
     table: str
     rows: Sequence[Mapping[str, Value]]
+    on_conflict: OnConflict | None = None
 
     def request(self) -> requests.Write:
         """As a client sends it."""
-        return requests.insert(self.table, self.rows)
+        return requests.insert(self.table, self.rows, on_conflict=self._on_conflict())
 
     def run(self, judge: Judge) -> None:
         """Does it on both sides. Raises CrosskeyError if both refuse it."""
-        judge.insert(self.table, *self.rows)
+        judge.insert(self.table, *self.rows, on_conflict=self._on_conflict())
+
+    def _on_conflict(self) -> rows_pb2.OnConflict | None:
+        return None if self.on_conflict is None else self.on_conflict.request()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from tests.oracle.differential.operations import (
     Delete,
     Group,
     Insert,
+    OnConflict,
     Operation,
     Plus,
     SetConstraints,
@@ -43,9 +45,10 @@ class FamilyStrategies:
     def __init__(self, family: Family, keys: Sequence[Key]) -> None:
         self._keys = keys
         inserts = [self.insert(table) for table in family.tables]
+        upserts = [self._upsert(table) for table in family.tables]
         updates = [self._update(table) for table in family.tables]
         deletes = [self._delete(table) for table in family.tables]
-        writes = st.one_of(*inserts, *updates, *updates, *deletes)
+        writes = st.one_of(*inserts, *upserts, *updates, *updates, *deletes)
         self.operations: st.SearchStrategy[Operation] = st.one_of(writes, writes, self._transactions(family, writes))
 
     @staticmethod
@@ -63,6 +66,19 @@ class FamilyStrategies:
         row = st.fixed_dictionaries(always, optional=others)
         rows = st.lists(row, min_size=1, max_size=MAX_ROWS, unique_by=lambda row: _key_of(table, row))
         return rows.map(lambda rows: Insert(table.name, rows))
+
+    def _upsert(self, table: Table) -> st.SearchStrategy[Insert]:
+        """Inserts of rows that may conflict with others; now and then on what is no key."""
+        keys = [*table.unique_keys, *([("note",)] if table.unique_note else [])]
+        targets = st.sampled_from([*keys, *keys, (table.columns[-1].name,)])
+        names = st.sampled_from([column.name for column in table.columns])
+        updates = st.builds(OnConflict, targets, st.lists(names, min_size=1, max_size=2, unique=True))
+        nothing = st.builds(OnConflict, st.one_of(st.just(()), targets))
+        return st.builds(
+            lambda insert, on_conflict: replace(insert, on_conflict=on_conflict),
+            self.insert(table),
+            st.one_of(updates, updates, nothing),
+        )
 
     @staticmethod
     def _is_always_given(table: Table, column: Column) -> bool:

@@ -1,0 +1,134 @@
+"""Where the rows of an upsert go whose conflicts may be with rows of other shards.
+
+A unique key that holds no locator is global by its claims, and the row that has a value may live on any shard. So each
+row is sent to the shard that has claimed its value: there PostgreSQL itself finds the other row and updates it, or
+skips the given one. Rows with one value are sent to one shard, so that they meet. All others go where they belong.
+
+The look-up locks nothing and need not be right. A row that is inserted on the wrong shard, because the other one has
+gone meanwhile, is moved to its own, as one that gets another shard key is. If a value is claimed by somebody else
+meanwhile, the claim is refused: the race is lost, and all is run again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from catalog.model import Table
+from catalog.plan import Claim
+from catalog.slots import shard_of_slot, slot_of_values
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from router.distributed_transaction import DistributedTransaction
+from router.schema_view import SchemaView
+from router.supplied_values import Row
+from router.write_planning import WritePlan, upsert_parts
+
+
+class LostRace(errors.Conflict):
+    """A value was claimed by another transaction between look-up and insert."""
+
+    def __init__(self, violation: errors.UniqueViolation) -> None:
+        super().__init__(violation.message)
+        self.metadata.update(violation.metadata)
+
+    def as_violation(self) -> errors.UniqueViolation:
+        """What PostgreSQL said, of the statement that is named by now."""
+        return errors.UniqueViolation(self.message, **self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A value of the row at a place of the request."""
+
+    place: int
+    columns: Mapping[str, Any]
+
+
+async def send_to_conflicts(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+    """The plan with each row on the shard of the row that it conflicts with, or on its own. Raises what nodes do."""
+    rows, own = _rows_in_order(plan)
+    asked = _values_to_ask(view, plan, rows)
+    found = await _look_up(transaction, asked)
+    claimed: dict[int, int] = {}
+    equals: defaultdict[int, list[int]] = defaultdict(list)
+    for values, claims in zip(asked.values(), found, strict=True):
+        for value, claim in zip(values, claims, strict=True):
+            if claim.HasField("shard"):
+                claimed.setdefault(value.place, claim.shard)
+            equals[value.place].append(values[claim.first_equal].place)
+    assert plan.on_conflict is not None, "only what may conflict has arbiters"
+    shards = _shards(own, claimed, equals)
+    return replace(plan, parts=tuple(upsert_parts(plan.table, rows, shards, plan.on_conflict)))
+
+
+def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:
+    """The shards that are asked who has claimed the values of the plan's rows."""
+    rows, _ = _rows_in_order(plan)
+    return {shard for _, shard in _values_to_ask(view, plan, rows)}
+
+
+def lost_race(plan: WritePlan, violation: errors.UniqueViolation) -> LostRace | None:
+    """The race that a violation means: only of a constraint on which rows may conflict, for that refuses none."""
+    constraint = violation.metadata.get("constraint")
+    return LostRace(violation) if any(claim.constraint == constraint for claim in plan.arbiters) else None
+
+
+def _rows_in_order(plan: WritePlan) -> tuple[list[Row], list[int]]:
+    """The rows in the order of the request, and the shard of each."""
+    placed = sorted(
+        (position, part.shard, place, part) for part in plan.parts for place, position in enumerate(part.positions)
+    )
+    return [part.rows[place] for _, _, place, part in placed], [shard for _, shard, _, _ in placed]
+
+
+def _values_to_ask(view: SchemaView, plan: WritePlan, rows: Sequence[Row]) -> dict[tuple[str, int], list[_Asked]]:
+    """The values that may conflict, by claim and the shard where they are claimed."""
+    asked: defaultdict[tuple[str, int], list[_Asked]] = defaultdict(list)
+    for claim in plan.arbiters:
+        for place, row in enumerate(rows):
+            columns = {name: row.get(name) for name in claim.columns}
+            shard = _claim_shard(view, claim, plan.table.table, columns)
+            if shard is not None:
+                asked[claim.id, shard].append(_Asked(place, columns))
+    return dict(asked)
+
+
+def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[str, Any]) -> int | None:
+    """None for what conflicts with nothing: a NULL, unless they are alike, and what PostgreSQL will not take."""
+    if None in columns.values() and not claim.nulls_not_distinct:
+        return None
+    placing = []
+    for name in claim.placing:
+        column = table.column(name)
+        assert column is not None, f"{claim.id} has a column that its table has not"
+        placing.append((column.base_type, columns[name], column.max_length))
+    try:
+        return shard_of_slot(slot_of_values(placing), view.shards)
+    except ValueError:
+        return None
+
+
+async def _look_up(
+    transaction: DistributedTransaction, asked: Mapping[tuple[str, int], Sequence[_Asked]]
+) -> list[Sequence[proto.FoundClaim]]:
+    """What each group of values came to, all shards at once."""
+    commands: defaultdict[int, list[proto.Command]] = defaultdict(list)
+    for (claim, shard), values in asked.items():
+        keys_json = msgspec.json.encode([value.columns for value in values])
+        commands[shard].append(proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=keys_json)))
+    answers = {shard: iter(results) for shard, results in (await transaction.commands(commands)).items()}
+    return [next(answers[shard]).claims for _, shard in asked]
+
+
+def _shards(own: Sequence[int], claimed: Mapping[int, int], equals: Mapping[int, Iterable[int]]) -> list[int]:
+    """The shard of each row: where its value is claimed, else where an equal one goes, else its own."""
+    shards: list[int] = []
+    for place, shard in enumerate(own):
+        earlier = [other for other in equals.get(place, ()) if other < place]
+        shards.append(claimed.get(place, shards[min(earlier)] if earlier else shard))
+    return shards

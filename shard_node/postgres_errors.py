@@ -31,8 +31,6 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "42846": errors.InvalidValue,
     "42601": errors.InvalidRequest,
     "42883": errors.InvalidValue,
-    "42P10": errors.UnknownConstraint,
-    "21000": errors.InvalidValue,
     "55P03": errors.Conflict,
     "25P03": errors.Conflict,
     "25P04": errors.DeadlineExceeded,
@@ -53,8 +51,10 @@ _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "0A": errors.NotSupported,
 }
 _BY_FUNCTION: dict[tuple[str, str | None], type[errors.CrosskeyError]] = {
+    ("21000", "ExecOnConflictUpdate"): errors.InvalidValue,
     ("42704", "get_relation_constraint_attnos"): errors.UnknownConstraint,
     ("42809", "infer_arbiter_indexes"): errors.UnknownConstraint,
+    ("42P10", "infer_arbiter_indexes"): errors.UnknownConstraint,
     ("55000", "ExecCheckIndexConstraints"): errors.NotSupported,
 }
 """Codes that mean this only if that function of PostgreSQL's gives them: what it says of ON CONFLICT."""

@@ -99,3 +99,14 @@ def test_nothing_else_can_be_explained() -> None:
 def test_the_public_names_exist() -> None:
     for name in crosskey.__all__:
         assert hasattr(crosskey, name)
+
+
+def test_conflicts() -> None:
+    update = requests.insert("users", {"id": 1}, on_conflict=crosskey.do_update("a", "b", on="id")).on_conflict
+    assert (update.columns, update.update.columns) == (["id"], ["a", "b"])
+    named = crosskey.do_update("a", constraint="users_pkey")
+    assert (named.columns, named.constraint) == ([], "users_pkey")
+    nothing = crosskey.do_nothing(column for column in ("id", "part"))
+    assert nothing.columns == ["id", "part"]
+    assert nothing.HasField("nothing")
+    assert not requests.insert("users", {"id": 1}).HasField("on_conflict")

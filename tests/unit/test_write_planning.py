@@ -12,6 +12,7 @@ import crosskey
 from catalog.slots import mint_uuid, shard_of_slot, slot_of_text, slot_of_uuid, slot_of_value
 from crosskey import errors
 from crosskey.v1 import router_pb2
+from crosskey.v1.rows_pb2 import OnConflict
 from router.schema_view import SchemaView
 from router.write_planning import Part, plan_delete, plan_insert, plan_update
 from tests.messenger_view import SHARDS, VIEW, user_on
@@ -224,3 +225,28 @@ def test_both_key_and_where_are_refused() -> None:
 def test_an_update_of_an_unknown_column_gets_postgresqls_message() -> None:
     with pytest.raises(errors.UnknownColumn, match='column "nmae" of relation "users" does not exist'):
         plan_update(VIEW, crosskey.update("users", {"nmae": "x"}, key={"id": user_on(0)}))
+
+
+def test_rows_of_an_upsert_are_one_statement_a_shard() -> None:
+    users = [{"id": user_on(1), "name": "a"}, {"id": user_on(1, 1), "score": 2}, {"id": user_on(0)}]
+    request = crosskey.insert("users", users, on_conflict=crosskey.do_update("name", on="id"))
+    parts = plan_insert(VIEW, request).parts
+    assert [(part.shard, list(part.positions)) for part in parts] == [(1, [0, 1]), (0, [2])]
+    assert [list(part.statement.insert.sometimes_absent) for part in parts] == [["name", "score"], []]
+    assert all(part.statement.insert.on_conflict == request.on_conflict for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "error"),
+    [
+        (OnConflict(), errors.InvalidRequest),
+        (OnConflict(columns=["id"], constraint="users_pkey", nothing=OnConflict.Nothing()), errors.InvalidRequest),
+        (crosskey.do_update("name"), errors.InvalidRequest),
+        (crosskey.do_update(on="id"), errors.InvalidRequest),
+        (crosskey.do_update("nope", on="id"), errors.UnknownColumn),
+        (crosskey.do_nothing("nope"), errors.UnknownColumn),
+    ],
+)
+def test_an_upsert_must_say_on_what_and_what(on_conflict: OnConflict, error: type[errors.CrosskeyError]) -> None:
+    with pytest.raises(error):
+        plan_insert(VIEW, crosskey.insert("users", {"id": user_on(0)}, on_conflict=on_conflict))

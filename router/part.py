@@ -13,7 +13,9 @@ from router.standing_orders import Mark, StandingOrders
 CHECK = proto.Command(check=proto.CheckConstraints())
 
 # No client can see what these do: whoever follows a claim looks whether the row is there.
-_UNSEEN = frozenset({"pin", "claim_values", "release_values", "check", "savepoint", "set_constraints", "prepare"})
+_UNSEEN = frozenset(
+    {"pin", "claim_values", "release_values", "change_values", "check", "savepoint", "set_constraints", "prepare"}
+)
 _MAKE_NOTHING_DUE = frozenset({"check", "savepoint", "install_schema", "prepare", "commit"})
 
 Results = list[proto.CommandResult]

@@ -227,8 +227,9 @@ class ShardTransaction:
             await claimed_parents.adopt_pins(self._connection, referenced, for_shard, keys)
 
     async def _release_values(self, values: proto.ReleaseValues) -> proto.CommandResult:
+        """Answers also the effects on this shard: what becomes of children can be seen, and the release cannot."""
         await self._release(values.claim, values.for_shard, values.keys_json.decode(), keep_pins=values.keep_pins)
-        return proto.CommandResult(effects=await self._settle())
+        return proto.CommandResult(effects=map(_to_proto, await guard_queries.take_effects(self._connection)))
 
     async def _release(self, claim: str, for_shard: int, keys: str, *, keep_pins: bool) -> None:
         """Releases values, and unless `keep_pins` notes as effects that their rows are gone."""

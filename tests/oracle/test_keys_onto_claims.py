@@ -64,6 +64,30 @@ CREATE TABLE visits (
 );
 COMMENT ON TABLE visits IS '@shard_by id';
 
+-- Where NULLs are alike they are unique, but still no parents.
+CREATE TABLE seats (id bigint PRIMARY KEY, row integer, place integer, UNIQUE NULLS NOT DISTINCT (row, place));
+COMMENT ON TABLE seats IS '@shard_by id';
+CREATE TABLE tickets (
+    id bigint PRIMARY KEY,
+    row integer,
+    place integer,
+    FOREIGN KEY (row, place) REFERENCES seats (row, place) ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE tickets IS '@shard_by id';
+
+-- Placed by what references the parent, and so by the slot of the claim.
+CREATE TABLE settings (
+    username text PRIMARY KEY REFERENCES accounts (username) ON DELETE CASCADE ON UPDATE CASCADE,
+    theme text
+);
+COMMENT ON TABLE settings IS '@shard_by username';
+
+-- Ids of foreign make.
+CREATE TABLE documents (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), owner bigint NOT NULL, title text);
+COMMENT ON TABLE documents IS E'@shard_by owner\\n@claim';
+CREATE TABLE pages (id bigint PRIMARY KEY, document uuid REFERENCES documents ON DELETE CASCADE);
+COMMENT ON TABLE pages IS '@shard_by id';
+
 -- A tree by names.
 CREATE TABLE folders (
     id bigint PRIMARY KEY,
@@ -357,6 +381,43 @@ def test_rows_of_reference_tables_have_claimed_parents(pair: Pair, claim_shard: 
     assert len(pair.rows("moderators")) == 1
     pair.delete("accounts", key={"id": parent["id"]})
     assert pair.rows("moderators") == []
+
+
+def test_nulls_that_are_alike(pair: Pair, child_shard: int) -> None:
+    seat = pair.number(0)
+    pair.insert("seats", {"id": seat, "row": 1, "place": seat}, {"id": pair.number(1), "row": None, "place": seat})
+    child(pair, child_shard, "tickets", row=1, place=seat)
+    child(pair, child_shard, "tickets", row=None, place=seat)
+    pair.delete("seats", where={"place": seat})
+    assert len(pair.rows("tickets", {"place": seat})) == 1
+
+
+def test_children_that_are_placed_by_the_name(pair: Pair) -> None:
+    parent = account(pair)
+    pair.insert("settings", {"username": parent["username"], "theme": "dark"})
+    for shard in range(SHARDS):
+        pair.update("accounts", {"username": new_name(pair, shard)}, key={"id": parent["id"]})
+        pair.rows("settings")
+    pair.delete("accounts", key={"id": parent["id"]})
+    assert pair.rows("settings") == []
+
+
+@CLAIM_SHARDS
+def test_ids_of_foreign_make(pair: Pair, child_shard: int, claim_shard: int) -> None:
+    row = {"id": pair.uuid(claim_shard), "owner": pair.number(0)}
+    pair.insert("documents", row)
+    with pytest.raises(UniqueViolation):
+        pair.insert("documents", row | {"owner": pair.number(1)})
+    child(pair, child_shard, "pages", document=row["id"])
+    pair.update("documents", {"owner": pair.number(1)}, key={"id": row["id"]})
+    pair.delete("documents", key={"id": row["id"]})
+    assert pair.rows("pages") == []
+
+
+def test_an_id_of_foreign_make_that_is_left_out(pair: Pair) -> None:
+    [stored] = pair.client.insert("documents", {"owner": pair.number(0)})
+    assert pair.client.get("documents", id=stored["id"]) == stored
+    pair.client.delete("documents", key={"id": stored["id"]})
 
 
 def test_a_taken_name_is_refused_and_its_children_stay(pair: Pair, child_shard: int) -> None:

@@ -17,6 +17,12 @@ def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
         yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.locators))
 
 
+def claimed_key(plan: TablePlan, columns: Iterable[str]) -> UniqueKey | None:
+    """The claimed key of these columns, in whatever order, that a foreign key may reference."""
+    wanted = set(columns)
+    return next((key for key in claimed_keys(plan) if not key.deferrable and set(key.columns) == wanted), None)
+
+
 def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
     """Why keys cannot be claimed."""
     for key in claimed_keys(plan):
@@ -31,15 +37,15 @@ def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
 
 def plan_claims(plans: Iterable[TablePlan]) -> tuple[Claim, ...]:
     """The claims of all tables, which refuse_claims must have let through, by id."""
-    keys = sorted(((plan.table, key) for plan in plans for key in claimed_keys(plan)), key=_claim_id)
+    keys = sorted(((plan.table, key) for plan in plans for key in claimed_keys(plan)), key=lambda one: claim_id(*one))
     names = name_claims((table.name, key.name) for table, key in keys)
     return tuple(
         Claim(
-            id=_claim_id((table, key)),
+            id=claim_id(table, key),
             table=table.name,
             constraint=key.name,
             columns=key.columns,
-            placing=_placing(table, key),
+            placing=placing_columns(table, key),
             claims=names[table.name, key.name],
             nulls_not_distinct=key.nulls_not_distinct,
             initially_deferred=key.initially_deferred,
@@ -48,22 +54,24 @@ def plan_claims(plans: Iterable[TablePlan]) -> tuple[Claim, ...]:
     )
 
 
-def _claim_id(key: tuple[Table, UniqueKey]) -> str:
+def claim_id(table: Table, key: UniqueKey) -> str:
+    """The Claim.id of a claimed key."""
     # The names of unique keys are those of their indexes, which a schema has only once.
-    return f"{key[0].name.schema}.{key[1].name}"
+    return f"{table.name.schema}.{key.name}"
+
+
+def placing_columns(table: Table, key: UniqueKey) -> tuple[str, ...]:
+    """The columns of a key that tell the slot of its value."""
+    columns = {column.name: column for column in table.columns}
+    return tuple(name for name in key.columns if _has_slot(columns[name]))
 
 
 def _why_not(table: Table, key: UniqueKey) -> str | None:
     if not key.plain:
         return "an index that is partial, over expressions or compares in a way of its own is not global"
-    if not _placing(table, key):
+    if not placing_columns(table, key):
         return "none of its columns is an integer, uuid or text, so no slot can be told for its values"
     return None
-
-
-def _placing(table: Table, key: UniqueKey) -> tuple[str, ...]:
-    columns = {column.name: column for column in table.columns}
-    return tuple(name for name in key.columns if _has_slot(columns[name]))
 
 
 def _has_slot(column: Column) -> bool:

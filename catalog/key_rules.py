@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from catalog.claim_rules import claimed_key, placing_columns
 from catalog.costs import cost_of_crossing, cost_of_local
 from catalog.model import Column, ForeignKey
 from catalog.plan import KeyPlan, TablePlan
@@ -19,9 +20,9 @@ def referenced_key_id(key: ForeignKey) -> str:
     return f"{key.parent.qualified}({','.join(key.parent_columns)})"
 
 
-def parent_locator(key: ForeignKey, parent: TablePlan) -> str:
-    """The first of the referenced columns that tells the parent's slot. Raises StopIteration if there is none."""
-    return next(column for column in key.parent_columns if column in parent.locators)
+def parent_locator(key: ForeignKey, parent: TablePlan) -> str | None:
+    """The first of the referenced columns that tells the parent's slot; None if the parent is found by a claim."""
+    return next((column for column in key.parent_columns if column in parent.locators), None)
 
 
 def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | tuple[Refusal, ...]:
@@ -57,6 +58,9 @@ def _why_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str | No
 
 def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     locator = parent_locator(key, parent)
+    if locator is None:
+        named = " and ".join(key.parent_columns)
+        return f"rows of {key.parent} are placed by {parent.shard_key}, and found by {named} through the claim on it"
     named_by = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
     placed = f"rows of {key.parent} are placed by {parent.shard_key}"
     if child.placement == "reference":
@@ -72,6 +76,8 @@ def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     if child.placement == "reference":
         return reference
     locator = parent_locator(key, parent)
+    if locator is None:
+        return f"reference what places the row ({' or '.join(parent.locators)}), or {reference}"
     if key.table != key.parent:
         column = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
         return f"shard {key.table} by {column}, or {reference}"
@@ -119,17 +125,23 @@ def _refuse_move(key: ForeignKey, child: TablePlan, action: str, column: str) ->
 def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:
     if key.period:
         yield refuse_key(key, "a key with PERIOD cannot cross shards")
-    if not set(key.parent_columns) & set(parent.locators):
-        names = " or ".join(parent.locators)
-        yield refuse_key(
-            key, f"it references no column that places a row of {key.parent} ({names}), so no shard could check it"
-        )
         return
+    placing = _placing(key, parent)
+    for column, parent_column in _pairs(key):
+        if parent_column in placing and not _same_text(child.table.column(column), parent.table.column(parent_column)):
+            named = f"{key.parent}.{parent_column}"
+            why = f'"{column}" and {named} are of types whose equal values may hash to different slots'
+            yield refuse_key(key, f"{why}; give both the same type", column=column)
+
+
+def _placing(key: ForeignKey, parent: TablePlan) -> tuple[str, ...]:
+    """The referenced columns that tell the shard with the pins: the parent's locator, or what places the claim."""
     locator = parent_locator(key, parent)
-    column = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
-    if not _same_text(child.table.column(column), parent.table.column(locator)):
-        why = f'"{column}" and {key.parent}.{locator} are of types whose equal values may hash to different slots'
-        yield refuse_key(key, f"{why}; give both the same type", column=column)
+    if locator is not None:
+        return (locator,)
+    unique = claimed_key(parent, key.parent_columns)
+    assert unique is not None, f"PostgreSQL lets {key.name} reference a unique key only"
+    return placing_columns(parent.table, unique)
 
 
 def _same_text(child: Column | None, parent: Column | None) -> bool:

@@ -65,7 +65,7 @@ def _refuse_tag_count(table: Table, tags: list[Tag]) -> Refusal:
 def _place_reference(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
     if tag.argument:
         refusals = (*refusals, refuse_table(table, f"@reference takes nothing after it, not {tag.argument!r}"))
-    return refusals or TablePlan(table, "reference")
+    return (*refusals, *_refuse_claim_tag(table, None)) or TablePlan(table, "reference")
 
 
 def _place_sharded(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
@@ -77,10 +77,32 @@ def _place_sharded(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> Tab
         return (*refusals, refuse_table(table, why, column=tag.argument))
     plan = TablePlan(table, "sharded", column.name, _slot_column(table, column))
     refusals += tuple(_refuse_shard_key(table, column)) + tuple(refuse_claims(plan)) + tuple(_refuse_exclusions(plan))
-    return refusals or plan
+    return (*refusals, *_refuse_claim_tag(table, plan)) or plan
+
+
+def _refuse_claim_tag(table: Table, plan: TablePlan | None) -> Iterator[Refusal]:
+    """@claim says what becomes of an id that would carry the slot, so it must have one to speak of."""
+    tag = _claim_tag(table)
+    if tag is None:
+        return
+    if tag.argument:
+        yield refuse_table(table, f"@claim takes nothing after it, not {tag.argument!r}")
+    if plan is None or _uuid_of_its_own(table, plan.shard_key_column) is None:
+        yield refuse_table(
+            table, "@claim is for a uuid PRIMARY KEY beside the shard key, and there is none; leave it out"
+        )
+
+
+def _claim_tag(table: Table) -> Tag | None:
+    return next((tag for tag in parse_tags(table.comment) if tag.name == "claim"), None)
 
 
 def _slot_column(table: Table, shard_key: Column) -> str | None:
+    # Ids of foreign make carry no slot; they are claimed instead.
+    return None if _claim_tag(table) else _uuid_of_its_own(table, shard_key)
+
+
+def _uuid_of_its_own(table: Table, shard_key: Column) -> str | None:
     if len(table.primary_key) != 1 or table.primary_key[0] == shard_key.name:
         return None
     column = table.column(table.primary_key[0])

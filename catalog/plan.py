@@ -36,23 +36,6 @@ class TablePlan(msgspec.Struct, frozen=True):
         return tuple(column for column in (self.shard_key, self.slot_column) if column is not None)
 
 
-class ReferencedKey(msgspec.Struct, frozen=True):
-    """A unique key of a sharded parent that at least one cross-shard key references.
-
-    One shadow table on each shard and one pin table on each shard serve all foreign keys that reference it.
-    `id` names it in RPCs: `schema.table(column,column)`. The shadow table has the parent's own name, in a schema of its
-    own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
-    slot.
-    """
-
-    id: str
-    parent: TableName
-    columns: tuple[str, ...]
-    locator: str
-    shadow: TableName
-    pin: TableName
-
-
 class Claim(msgspec.Struct, frozen=True):
     """A unique key that holds no locator, made global by claims: one row a value, on the shard of the value's slot.
 
@@ -69,6 +52,29 @@ class Claim(msgspec.Struct, frozen=True):
     claims: TableName
     nulls_not_distinct: bool = False
     initially_deferred: bool = False
+
+
+class ReferencedKey(msgspec.Struct, frozen=True):
+    """A unique key of a sharded parent that at least one cross-shard key references.
+
+    One shadow table on each shard and one pin table on each shard serve all foreign keys that reference it.
+    `id` names it in RPCs: `schema.table(column,column)`. The shadow table has the parent's own name, in a schema of its
+    own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
+    slot; where none does, `claim` is the claim on the key, and stands for the parent: it is what pins hold.
+    """
+
+    id: str
+    parent: TableName
+    columns: tuple[str, ...]
+    locator: str | None
+    shadow: TableName
+    pin: TableName
+    claim: Claim | None = None
+
+    @property
+    def pinned(self) -> TableName:
+        """The table whose rows pins hold: the parent, or the claims on its key."""
+        return self.parent if self.claim is None else self.claim.claims
 
 
 class KeyPlan(msgspec.Struct, frozen=True):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.claim_rules import plan_claims
+from catalog.claim_rules import claim_id, claimed_key, plan_claims
 from catalog.company import refuse_lonely
 from catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from catalog.model import Database, ForeignKey, TableName
 from catalog.naming import name_tables
 from catalog.placement import place_table
-from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
 from catalog.refusals import Refusal, SchemaRefused, refuse_key
 from catalog.tag_rules import refuse_tags
 
@@ -34,13 +34,8 @@ def plan_schema(database: Database) -> Plan:
     if refusals:
         raise SchemaRefused(tuple(refusals))
     placed_tables = tuple(sorted(tables.values(), key=_table_name))
-    return Plan(
-        placed_tables,
-        keys,
-        _referenced_keys(keys, tables),
-        database.catches_errors,
-        plan_claims(placed_tables),
-    )
+    claims = plan_claims(placed_tables)
+    return Plan(placed_tables, keys, _referenced_keys(keys, tables, claims), database.catches_errors, claims)
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:
@@ -69,17 +64,31 @@ def _refuse_ambiguous_names(keys: tuple[ForeignKey, ...]) -> Iterator[Refusal]:
             yield refuse_key(key, f"{why}; rename one of them")
 
 
-def _referenced_keys(keys: tuple[KeyPlan, ...], tables: dict[TableName, TablePlan]) -> tuple[ReferencedKey, ...]:
+def _referenced_keys(
+    keys: tuple[KeyPlan, ...], tables: dict[TableName, TablePlan], claims: tuple[Claim, ...]
+) -> tuple[ReferencedKey, ...]:
     crossing = {key.referenced_key: key.foreign_key for key in keys if key.referenced_key is not None}
     ordered = [crossing[identifier] for identifier in sorted(crossing)]
     names = name_tables((key.parent, key.parent_columns) for key in ordered)
-    return tuple(_referenced_key(key, tables[key.parent], *names[key.parent, key.parent_columns]) for key in ordered)
-
-
-def _referenced_key(key: ForeignKey, parent: TablePlan, shadow: TableName, pin: TableName) -> ReferencedKey:
-    return ReferencedKey(
-        referenced_key_id(key), key.parent, key.parent_columns, parent_locator(key, parent), shadow, pin
+    return tuple(
+        ReferencedKey(
+            referenced_key_id(key),
+            key.parent,
+            key.parent_columns,
+            parent_locator(key, tables[key.parent]),
+            *names[key.parent, key.parent_columns],
+            _standing_for_parent(key, tables[key.parent], claims),
+        )
+        for key in ordered
     )
+
+
+def _standing_for_parent(key: ForeignKey, parent: TablePlan, claims: tuple[Claim, ...]) -> Claim | None:
+    """The claim on the referenced key, if that does not place the parent."""
+    unique = claimed_key(parent, key.parent_columns)
+    if unique is None:
+        return None
+    return next(claim for claim in claims if claim.id == claim_id(parent.table, unique))
 
 
 def _table_name(plan: TablePlan) -> TableName:

@@ -12,13 +12,14 @@ TAGS: Final[dict[str, ObjectKind]] = {
     "shard_by": "table",
     "shard_with": "table",
     "reference": "table",
+    "claim": "table",
     "events": "table",
     "enforce": "foreign key",
     "copy": "column",
 }
 """Every tag, and the kind of object that it belongs on."""
 
-SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference"})
+SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference", "claim"})
 
 
 class Tag(msgspec.Struct, frozen=True):

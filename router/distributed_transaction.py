@@ -27,6 +27,10 @@ _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
 _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
 _RELEASED = proto.Effect.KIND_VALUES_RELEASED
+_VALUES_LEFT = proto.Effect.KIND_VALUES_LEFT
+_VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
+# On one shard in this order: a value may go from row to row, and with it what references it must not.
+_OF_CLAIMS = (_VALUES_CHANGED, _RELEASED, _VALUES_LEFT, _CLAIMED)
 _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
 
 # Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
@@ -236,10 +240,10 @@ class DistributedTransaction:
 
     async def _send_effects(self, effects: Sequence[tuple[int, proto.Effect]]) -> dict[int, Results]:
         commands: dict[int, list[proto.Command]] = defaultdict(list)
-        for shard, effect in effects:
-            if effect.kind in (_CLAIMED, _RELEASED):
-                commands[effect.shard].append(_claim_command(shard, effect))
-        for effect in merge_rekeyed(effect for _, effect in effects if effect.kind not in (_CLAIMED, _RELEASED)):
+        of_claims = [(shard, effect) for shard, effect in effects if effect.kind in _OF_CLAIMS]
+        for shard, effect in sorted(of_claims, key=lambda one: _OF_CLAIMS.index(one[1].kind)):
+            commands[effect.shard].append(_claim_command(shard, effect))
+        for effect in merge_rekeyed(effect for _, effect in effects if effect.kind not in _OF_CLAIMS):
             commands[effect.shard].append(_command_for(effect))
         return await self._send_all(commands)
 
@@ -299,9 +303,22 @@ def shadow_command(referenced_key: str, keys_json: bytes) -> proto.Command:
 
 
 def _claim_command(for_shard: int, effect: proto.Effect) -> proto.Command:
-    """Claims values of rows on a shard, or releases them."""
-    if effect.kind == _RELEASED:
-        release = proto.ReleaseValues(claim=effect.referenced_key, for_shard=for_shard, keys_json=effect.keys_json)
+    """Claims values of rows on a shard, releases them, or changes what references rows by them."""
+    if effect.kind == _VALUES_CHANGED:
+        change = proto.ChangeValues(
+            referenced_key=effect.referenced_key,
+            for_shard=for_shard,
+            old_keys_json=effect.keys_json,
+            new_keys_json=effect.new_keys_json,
+        )
+        return proto.Command(change_values=change)
+    if effect.kind in (_RELEASED, _VALUES_LEFT):
+        release = proto.ReleaseValues(
+            claim=effect.referenced_key,
+            for_shard=for_shard,
+            keys_json=effect.keys_json,
+            keep_pins=effect.kind == _VALUES_LEFT,
+        )
         return proto.Command(release_values=release)
     claim = proto.ClaimValues(claim=effect.referenced_key, for_shard=for_shard, keys_json=effect.keys_json)
     return proto.Command(claim_values=claim)

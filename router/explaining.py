@@ -236,8 +236,13 @@ def _check_note(view: SchemaView, hints: ShadowHints, plan: WritePlan, key: KeyP
         return f"PostgreSQL checks it against shadows on {where}, all seen before: no other shard is asked."
     return (
         f"PostgreSQL checks it against shadows on {where}; of {parents} needed, {unknown} not seen before:"
-        " their parents are pinned on their own shards."
+        f" their parents are pinned on {_where_pinned(view, key.referenced_key)}."
     )
+
+
+def _where_pinned(view: SchemaView, referenced_key: str) -> str:
+    claimed = view.plan.referenced_key(referenced_key).claim is not None
+    return "the shards with the claims on them" if claimed else "their own shards"
 
 
 def _action_note(acting: ActingKey) -> str:

@@ -165,8 +165,10 @@ def _claim_alone(claims: Guards) -> str:
 
 
 def _shadow_alone(shadows: Guards) -> str:
+    claimed = isinstance(shadows.guarded, ReferencedKey) and shadows.guarded.claim is not None
+    there = "where it is claimed" if claimed else "where it lives"
     return (
-        f"rows on shard {shadows.shard} reference this row, and no pin on shard {shadows.other_shard}, where it lives,"
+        f"rows on shard {shadows.shard} reference this row, and no pin on shard {shadows.other_shard}, {there},"
         " keeps it from being deleted, if it still exists: delete this shadow and what references it, and insert those"
         " rows again through a router"
     )

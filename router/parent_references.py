@@ -106,9 +106,17 @@ def _unknown(view: SchemaView, hints: ShadowHints, child: Table, one: References
     referenced = view.plan.referenced_key(identifier)
     parent_columns = _columns(view.table(referenced.parent.qualified).table, referenced.columns)
     canonical = _canonical_parents(_columns(child, one.key.foreign_key.columns), parent_columns, unknown)
-    place = referenced.columns.index(referenced.locator)
-    locator = parent_columns[place]
-    return [(view.shard_of_value(locator, parent[place]), parent) for parent in canonical]
+    return [(_pinning_shard(view, referenced, parent_columns, parent), parent) for parent in canonical]
+
+
+def _pinning_shard(
+    view: SchemaView, referenced: ReferencedKey, columns: Sequence[Column], parent: Sequence[str]
+) -> int:
+    """The shard where a parent is to be pinned: its own, or that of the claim on its key."""
+    texts = {column.name: (column.base_type, text, None) for column, text in zip(columns, parent, strict=True)}
+    # All columns of a canonical key have slots, so all of them place the claim.
+    placing = [referenced.locator] if referenced.claim is None else referenced.claim.columns
+    return view.shard_of_values([texts[name or ""] for name in placing])
 
 
 def _canonical_parents(

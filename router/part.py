@@ -14,7 +14,7 @@ CHECK = proto.Command(check=proto.CheckConstraints())
 
 # No client can see what these do: whoever follows a claim looks whether the row is there.
 _READS = frozenset({"look_up_claims", "check"})
-_UNSEEN = _READS | {"pin", "claim_values", "release_values", "savepoint", "set_constraints", "prepare"}
+_UNSEEN = _READS | {"pin", "claim_values", "release_values", "change_values", "savepoint", "set_constraints", "prepare"}
 _MAKE_NOTHING_DUE = frozenset({"look_up_claims", "check", "savepoint", "install_schema", "prepare", "commit"})
 
 Results = list[proto.CommandResult]

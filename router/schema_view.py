@@ -10,7 +10,7 @@ from typing import Any
 from catalog.generated_keys import supplied_columns
 from catalog.model import Column, TableName
 from catalog.plan import Claim, Plan, TablePlan
-from catalog.slots import shard_of_slot, slot_of_value
+from catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from router.predicates import CheckedPredicate
@@ -80,6 +80,10 @@ class SchemaView:
     def shard_of_value(self, column: Column, value: Any) -> int:
         """The shard of the rows with that value in a locator. Raises ValueError if the type takes no such value."""
         return shard_of_slot(slot_of_value(column.base_type, value), self.shards)
+
+    def shard_of_values(self, values: Sequence[tuple[str, object, int | None]]) -> int:
+        """The shard of several values together, as slot_of_values takes them. Raises ValueError as that does."""
+        return shard_of_slot(slot_of_values(values), self.shards)
 
     def _shards_of(self, predicate: CheckedPredicate) -> set[int]:
         """The shards of a predicate on a locator; all of them if it does not tell."""

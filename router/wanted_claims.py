@@ -12,7 +12,7 @@ from typing import Any
 
 from catalog.model import Table
 from catalog.plan import Claim
-from catalog.slots import FAMILIES, canonical_text, shard_of_slot, slot_of_values
+from catalog.slots import FAMILIES, canonical_text
 from router.schema_view import SchemaView
 from router.write_planning import WritePlan
 
@@ -94,4 +94,4 @@ def claimed_value(view: SchemaView, claim: Claim, table: Table, row: Mapping[str
             return None
         # Of a canonical text, the type alone tells how it is hashed.
         placing.append((column.base_type, text[name], None))
-    return ClaimedValue(claim, shard_of_slot(slot_of_values(placing), view.shards), text)
+    return ClaimedValue(claim, view.shard_of_values(placing), text)

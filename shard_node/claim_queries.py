@@ -39,6 +39,16 @@ async def release_values(connection: Connection, claim: Claim, for_shard: int, v
     await connection.execute(_release_text(claim), (values, for_shard))
 
 
+async def wait_for_claims(connection: Connection, claim: Claim, values: str) -> None:
+    """Waits for every transaction that has claimed, for whatever shard, one of the values that nobody is seen to claim.
+
+    It claims them for all shards, which waits, and takes that back.
+    """
+    await connection.execute(b"SAVEPOINT crosskey_waiting", prepare=False)
+    await connection.execute(_wait_for_any_text(claim), (values,))
+    await connection.execute(b"ROLLBACK TO crosskey_waiting; RELEASE crosskey_waiting", prepare=False)
+
+
 async def find_claims(connection: Connection, claim: Claim, values: str) -> list[int]:
     """The shards that have claimed any of the values, a JSON array."""
     cursor = await connection.execute(_find_text(claim), (values,))
@@ -64,6 +74,17 @@ def _claim_text(claim: Claim) -> bytes:
 @lru_cache
 def _wait_text(claim: Claim) -> bytes:
     return _text(claim, "{insert} DO NOTHING")
+
+
+@lru_cache
+def _wait_for_any_text(claim: Claim) -> bytes:
+    return _text(
+        claim,
+        "INSERT INTO {claims} ({columns}, {shard}) SELECT DISTINCT {columns_of_k}, place FROM {given},"
+        " generate_series(0, (SELECT shards - 1 FROM crosskey.shard)) place"
+        " WHERE NOT EXISTS (SELECT FROM {claims} c WHERE {same})"
+        " ORDER BY {columns_of_k}, place ON CONFLICT ({columns}, {shard}) DO NOTHING",
+    )
 
 
 @lru_cache
@@ -104,6 +125,7 @@ def _text(claim: Claim, template: str) -> bytes:
     names = {
         "claims": claims,
         "columns": column_list(claim.columns),
+        "columns_of_k": column_list(claim.columns, alias="k"),
         "shard": identifier(CLAIMING_SHARD),
         "given": sql.SQL("json_populate_recordset(NULL::{}, %s) k").format(claims),
         "same": same_value(claim, "c", "k"),

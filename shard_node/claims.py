@@ -25,13 +25,14 @@ from shard_node.identifiers import identifier, literal
 from shard_node.postgres_errors import ELSEWHERE
 from shard_node.slot_expressions import shard_of_slot, slot_of
 from shard_node.sql_names import column_list, function_identifier, json_object, table_identifier
-from shard_node.triggers import COORDINATED, trigger_function
+from shard_node.triggers import COORDINATED, RELOCATING, trigger_function
 
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
 
 _CLAIMED = shard_node_pb2.Effect.KIND_VALUES_CLAIMED
 _RELEASED = shard_node_pb2.Effect.KIND_VALUES_RELEASED
+_LEFT = shard_node_pb2.Effect.KIND_VALUES_LEFT
 
 
 def claim_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
@@ -140,14 +141,18 @@ class _Notes(NamedTuple):
             "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns}, {shard} FROM ({values}) k"
             " ON CONFLICT ({columns}, {claiming}) DO NOTHING;"
         )
-        return self._note(_CLAIMED, values, here)
+        return self._note(literal(_CLAIMED), values, here)
 
     def release(self, values: sql.Composable) -> sql.Composed:
         """Releases values that this shard claimed, or notes that others must."""
         here = sql.SQL("DELETE FROM {claims} c USING ({values}) k WHERE {same} AND c.{claiming} = {shard};")
-        return self._note(_RELEASED, values, here)
+        # When a row is updated, another trigger notes what becomes of those that reference it.
+        kind = sql.SQL("CASE WHEN TG_OP = 'UPDATE' OR {} THEN {} ELSE {} END").format(
+            sql.SQL(RELOCATING), literal(_LEFT), literal(_RELEASED)
+        )
+        return self._note(kind, values, here)
 
-    def _note(self, kind: int, values: sql.Composable, here: sql.SQL) -> sql.Composed:
+    def _note(self, kind: sql.Composable, values: sql.Composable, here: sql.SQL) -> sql.Composed:
         names = {
             "values": values,
             "shard": literal(self.shard),
@@ -166,7 +171,7 @@ class _Notes(NamedTuple):
             " ELSE {here} END IF;"
         ).format(
             coordinated=sql.SQL(COORDINATED),
-            kind=literal(kind),
+            kind=kind,
             id=literal(self.constraint.id),
             place=claim_shard(self.constraint, self.table, "k", self.shards),
             key=json_object(self.constraint.columns, "k"),

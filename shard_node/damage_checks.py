@@ -14,12 +14,13 @@ from psycopg import sql
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1.admin_pb2 import AuditResponse
-from shard_node.guards import PIN_CONSTRAINT, PIN_SHARD
+from shard_node.guards import PIN_CONSTRAINT
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import column_pairs, of_child
+from shard_node.pin_places import PIN_SHARD, held_columns, target_columns
 from shard_node.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
 from shard_node.slot_expressions import shard_of, slot_of
-from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_names import column_list, json_object, table_identifier
 
 MAX_FINDINGS = 100
 """Of one check; the others are only counted."""
@@ -100,8 +101,8 @@ def _pin_without_parent(referenced: ReferencedKey) -> DamageCheck:
     damaged = sql.SQL("SELECT {key} AS key FROM {pin} p WHERE NOT EXISTS (SELECT FROM {parent} r WHERE {same})").format(
         key=json_object([*referenced.columns, PIN_SHARD], "p"),
         pin=table_identifier(referenced.pin),
-        parent=table_identifier(referenced.parent),
-        same=columns_equal(referenced.columns, "r", "p"),
+        parent=table_identifier(referenced.pinned),
+        same=_held(referenced),
     )
     message = (
         f"says that the shard {PIN_SHARD} references a row that does not exist: write that row again, or delete this"
@@ -109,6 +110,14 @@ def _pin_without_parent(referenced: ReferencedKey) -> DamageCheck:
     )
     return DamageCheck(
         AuditResponse.KIND_PIN_WITHOUT_PARENT, referenced.parent, PIN_CONSTRAINT, message, _bounded(damaged)
+    )
+
+
+def _held(referenced: ReferencedKey) -> sql.Composed:
+    """Whether the pin called p holds the row called r."""
+    columns = zip(target_columns(referenced), held_columns(referenced), strict=True)
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(identifier("r", target), identifier("p", held)) for target, held in columns
     )
 
 

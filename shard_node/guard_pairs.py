@@ -9,10 +9,9 @@ from psycopg import sql
 from catalog.model import TableName
 from catalog.plan import Claim, ReferencedKey
 from shard_node.claims import claim_shard, claimed_table
-from shard_node.guards import PIN_SHARD
 from shard_node.identifiers import identifier
+from shard_node.pin_places import PIN_SHARD, pinning_shard
 from shard_node.shard_schema import ShardSchema
-from shard_node.slot_expressions import shard_of
 from shard_node.sql_names import column_list
 
 
@@ -46,9 +45,7 @@ def _of_claim(schema: ShardSchema, claim: Claim, shards: int) -> GuardPair:
 
 
 def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> GuardPair:
-    locator = schema.table(referenced.parent.qualified).column(referenced.locator)
-    assert locator is not None, f"{referenced.id} is located by a column that its parent has not"
-    place = shard_of(locator, identifier("g", locator.name), shards)
+    place = pinning_shard(schema.plan, referenced, "g", shards)
     return GuardPair(referenced.shadow, referenced.pin, referenced.columns, place, sql.SQL("true"))
 
 

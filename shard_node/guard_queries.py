@@ -9,10 +9,11 @@ from psycopg import AsyncCursor, sql
 from psycopg.rows import TupleRow
 
 from catalog.plan import ReferencedKey
-from shard_node import rekeying
+from shard_node import claim_queries, rekeying
+from shard_node.claims import CLAIMING_SHARD
 from shard_node.database import Connection
-from shard_node.guards import PIN_SHARD
 from shard_node.identifiers import identifier
+from shard_node.pin_places import CLAIMANT, PIN_SHARD, held_columns
 from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
@@ -50,7 +51,18 @@ async def pin_parents(connection: Connection, referenced: ReferencedKey, for_sha
 
     The parents stay locked FOR KEY SHARE until the transaction ends: they can neither go nor get another key. A pin
     that was there already is locked too: ON CONFLICT alone waits for its other transaction but does not hold it.
+
+    A parent's row may be committed while the claim that stands for it is still prepared, so what is absent is waited
+    for before it is believed.
     """
+    present, count = await _pin_present(connection, referenced, for_shard, keys)
+    if referenced.claim is not None and count < len(msgspec.json.decode(keys)):
+        await claim_queries.wait_for_claims(connection, referenced.claim, keys)
+        return await _pin_present(connection, referenced, for_shard, keys)
+    return present, count
+
+
+async def _pin_present(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> tuple[str, int]:
     insert, lock = _pin_texts(referenced)
     for _ in range(_PIN_ROUNDS):
         cursor = await connection.execute(insert, (keys, for_shard))
@@ -64,9 +76,12 @@ async def pin_parents(connection: Connection, referenced: ReferencedKey, for_sha
 
 @lru_cache
 def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
+    claimant = sql.SQL("" if referenced.claim is None else ", p.{} AS {}")
     names = {
         "pin": table_identifier(referenced.pin),
-        "parent": table_identifier(referenced.parent),
+        "parent": table_identifier(referenced.pinned),
+        "claimant": claimant.format(identifier(CLAIMING_SHARD), identifier(CLAIMANT)),
+        "held": column_list(held_columns(referenced)),
         "shadow": table_identifier(referenced.shadow),
         "pin_shard": identifier(PIN_SHARD),
         "columns": column_list(referenced.columns),
@@ -75,10 +90,10 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
         "key": json_object(referenced.columns, "held"),
     }
     insert = sql.SQL(
-        "WITH parents AS (SELECT {parent_columns} FROM {parent} p"
+        "WITH parents AS (SELECT {parent_columns}{claimant} FROM {parent} p"
         " JOIN json_populate_recordset(NULL::{shadow}, %s) k ON {same}"
         " ORDER BY {parent_columns} FOR KEY SHARE OF p),"
-        " pinned AS (INSERT INTO {pin} ({columns}, {pin_shard}) SELECT {columns}, %s FROM parents"
+        " pinned AS (INSERT INTO {pin} ({held}, {pin_shard}) SELECT {held}, %s FROM parents"
         " ON CONFLICT DO NOTHING)"
         " SELECT count(*) FROM (SELECT DISTINCT {columns} FROM parents) distinct_parents"
     ).format(**names)
@@ -91,7 +106,10 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
 
 
 async def restore_pins(connection: Connection, referenced: ReferencedKey, keys: str, shards: str) -> None:
-    """Pins parents that moved here, each for the shard that stands at its place among `shards`."""
+    """Pins parents that moved here, each for the shard that stands at its place among `shards`, a JSON array.
+
+    Where claims stand for parents it stands there with the shard that claims, as an array of two.
+    """
     await connection.execute(_restore_text(referenced), (keys, shards))
 
 
@@ -99,14 +117,19 @@ async def restore_pins(connection: Connection, referenced: ReferencedKey, keys: 
 def _restore_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL(
-            "INSERT INTO {pin} ({columns}, {pin_shard}) SELECT {columns}, pinned_for::integer FROM ROWS FROM"
-            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements_text(%s)) AS k({columns}, pinned_for)"
+            "INSERT INTO {pin} ({columns}, {pinned_for}) SELECT {columns}, {shards} FROM ROWS FROM"
+            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements(%s)) AS k({columns}, pinned_for)"
         )
         .format(
             pin=table_identifier(referenced.pin),
+            pinned_for=column_list([PIN_SHARD] if referenced.claim is None else [PIN_SHARD, CLAIMANT]),
+            shards=sql.SQL(
+                "pinned_for::text::integer"
+                if referenced.claim is None
+                else "(pinned_for->>0)::integer, (pinned_for->>1)::integer"
+            ),
             shadow=table_identifier(referenced.shadow),
             columns=column_list(referenced.columns),
-            pin_shard=identifier(PIN_SHARD),
         )
         .as_bytes()
     )

@@ -17,17 +17,15 @@ from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
 from shard_node import error_guards, postgres_errors, reference_guards, rekeying
-from shard_node.claims import claim_statements
+from shard_node.claims import claim_shard, claim_statements
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
+from shard_node.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
 from shard_node.slot_expressions import shard_of, slot_of
 from shard_node.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
-from shard_node.triggers import COORDINATED, changed, statement_trigger, trigger_function
+from shard_node.triggers import COORDINATED, RELOCATING, changed, statement_trigger, trigger_function
 
-PIN_SHARD = "crosskey_shard"
 PIN_CONSTRAINT = "crosskey_pinned"
-RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
-"""Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
 
 MISPLACED = -1
 """The kind, in crosskey.effect, of rows that no longer belong here; the node turns it into Effect.KIND_ROWS_MOVED."""
@@ -36,6 +34,7 @@ _MISSING = shard_node_pb2.Effect.KIND_PARENT_MISSING
 _DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
 _REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
 _PINS_MOVED = shard_node_pb2.Effect.KIND_PINS_MOVED
+_VALUES_CHANGED = shard_node_pb2.Effect.KIND_VALUES_CHANGED
 
 _ARRIVALS = {"INSERT": "NEW TABLE AS new_rows", "UPDATE": "NEW TABLE AS new_rows OLD TABLE AS old_rows"}
 """How rows come, or come to reference others, and what a trigger sees of it."""
@@ -43,6 +42,8 @@ _ARRIVALS = {"INSERT": "NEW TABLE AS new_rows", "UPDATE": "NEW TABLE AS new_rows
 
 def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
     """All the DDL that turns the user's tables, just created, into those of a shard."""
+    # First, as pins may hold claims.
+    yield from claim_statements(plan, shard, shards)
     for schema in sorted({key.shadow.schema for key in plan.referenced_keys}):
         yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
     for referenced in plan.referenced_keys:
@@ -57,7 +58,6 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from _triggers(plan, table, shard, shards)
         if plan.catches_errors:
             yield from _error_guards(plan, table, shard, shards)
-    yield from claim_statements(plan, shard, shards)
 
 
 def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
@@ -67,16 +67,22 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
         "parent": table_identifier(referenced.parent),
         "columns": column_list(referenced.columns),
         "pin_shard": identifier(PIN_SHARD),
+        "claimant": sql.SQL("" if referenced.claim is None else ", 0 AS {}").format(identifier(CLAIMANT)),
         "pinned": identifier(PIN_CONSTRAINT),
+        "held": column_list(held_columns(referenced)),
+        "target": table_identifier(referenced.pinned),
+        "target_columns": column_list(target_columns(referenced)),
     }
     # CREATE TABLE AS keeps types, modifiers and collations, and none of the parent's constraints and defaults.
     yield sql.SQL("CREATE TABLE {shadow} AS SELECT {columns} FROM {parent} WITH NO DATA").format(**names)
     # No PRIMARY KEY: a shadow whose parent's key becomes NULL is re-keyed before it goes, as ON UPDATE wants it.
     yield sql.SQL("ALTER TABLE {shadow} ADD UNIQUE ({columns})").format(**names)
-    yield sql.SQL("CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard} FROM {parent} WITH NO DATA").format(**names)
     yield sql.SQL(
-        "ALTER TABLE {pin} ADD PRIMARY KEY ({columns}, {pin_shard}),"
-        " ADD CONSTRAINT {pinned} FOREIGN KEY ({columns}) REFERENCES {parent} ({columns})"
+        "CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard}{claimant} FROM {parent} WITH NO DATA"
+    ).format(**names)
+    yield sql.SQL(
+        "ALTER TABLE {pin} ADD PRIMARY KEY ({held}, {pin_shard}),"
+        " ADD CONSTRAINT {pinned} FOREIGN KEY ({held}) REFERENCES {target} ({target_columns})"
         " DEFERRABLE INITIALLY IMMEDIATE"
     ).format(**names)
     # TRUNCATE .. CASCADE of the parent would take its pins along.
@@ -160,7 +166,8 @@ def _column(plan: TablePlan, name: str) -> Column:
 
 def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     name = table.table.name
-    outgoing, incoming = _outgoing(plan, name), _incoming(plan, name)
+    outgoing = _outgoing(plan, name)
+    incoming = [key for key in _incoming(plan, name) if key.claim is None]
     arrivals = [_note_missing(plan, key, shards) for key in outgoing]
     if table.shard_key is not None:
         arrivals.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
@@ -169,13 +176,28 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
             holds = [_hold_shadows(plan, key, event) for key in outgoing]
             yield from statement_trigger("arrived", name, event, transition, [*holds, *arrivals])
     if incoming:
-        departures = [_note_departed(table, key, shards) for key in incoming]
+        departures = [_note_departed(plan, key, shards) for key in incoming]
         yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
     if table.placement == "reference" and shards > 1:
         yield from reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
         yield trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
         yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
+    yield from _triggers_of_claimed(plan, table, shard, shards)
+
+
+def _triggers_of_claimed(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
+    """For keys whose claims stand for the table's rows: what goes is told by the claims' own triggers."""
+    name = table.table.name
+    incoming = [key for key in _incoming(plan, name) if key.claim is not None]
+    for place, referenced in enumerate(incoming):
+        yield trigger_function(f"revalued_{place}", name, [_note_revalued(table.table, referenced, shard, shards)])
+        yield _rekey_trigger(f"revalued_{place}", name, referenced)
+    if incoming:
+        # No foreign key is on this table that would refuse it.
+        yield sql.SQL(
+            "CREATE TRIGGER crosskey_kept BEFORE TRUNCATE ON {} EXECUTE FUNCTION crosskey.refuse_truncate()"
+        ).format(table_identifier(name))
 
 
 def _outgoing(plan: Plan, table: TableName) -> list[KeyPlan]:
@@ -233,7 +255,6 @@ def _note_unshadowed(
     plan: Plan, referenced: ReferencedKey, shards: int, wanted: sql.Composable, condition: sql.Composable
 ) -> sql.Composed:
     """Notes as missing those of the keys `wanted` (a table called k) that meet the condition and have no shadow."""
-    parent = next(table for table in plan.tables if table.table.name == referenced.parent)
     return sql.SQL(
         "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
         " SELECT {kind}, {id}, {shard}, {key} FROM {wanted} k"
@@ -241,7 +262,7 @@ def _note_unshadowed(
     ).format(
         kind=literal(_MISSING),
         id=literal(referenced.id),
-        shard=shard_of(_column(parent, referenced.locator), identifier("k", referenced.locator), shards),
+        shard=pinning_shard(plan, referenced, "k", shards),
         key=json_object(referenced.columns, "k"),
         wanted=wanted,
         condition=condition,
@@ -299,7 +320,7 @@ def _note_misplaced(table: Table, shard_key: Column, shard: int, shards: int) ->
     )
 
 
-def _note_departed(parent: TablePlan, referenced: ReferencedKey, shards: int) -> sql.Composed:
+def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Composed:
     """Removes the pins of parents that went and notes them: deleted ones, or ones that move to another shard.
 
     A trigger function sees what was committed while its statement waited; a CTE of the statement itself would not.
@@ -317,7 +338,7 @@ def _note_departed(parent: TablePlan, referenced: ReferencedKey, shards: int) ->
         moved=literal(_PINS_MOVED),
         deleted=literal(_DELETED),
         id=literal(referenced.id),
-        new_shard=shard_of(_column(parent, referenced.locator), identifier("gone", referenced.locator), shards),
+        new_shard=pinning_shard(plan, referenced, "gone", shards),
         pin_shard=identifier(PIN_SHARD),
         key=json_object(referenced.columns, "gone"),
     )
@@ -348,6 +369,36 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
         pin_shard=identifier(PIN_SHARD),
         old=json_object(referenced.columns, "old"),
         new=json_object(referenced.columns, "new"),
+    )
+
+
+def _note_revalued(table: Table, referenced: ReferencedKey, shard: int, shards: int) -> sql.Composed:
+    """Notes old and new key of a row that is known by its claim, for the shard where the pins on that claim are.
+
+    Outside a coordinated transaction only a key without pins may change, and only that shard knows whether there are.
+    """
+    assert referenced.claim is not None, f"no claim stands for rows with {referenced.id}"
+    return sql.SQL(
+        "IF num_nulls({old_columns}) = 0 THEN IF {coordinated} THEN"
+        " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
+        " VALUES ({kind}, {id}, {place}, {old}, {new});"
+        " ELSIF {place} <> {shard} OR EXISTS (SELECT FROM {pin} p WHERE {same}) THEN"
+        " RAISE assert_failure USING MESSAGE = 'other shards may reference this row', CONSTRAINT = {elsewhere},"
+        " HINT = {hint};"
+        " END IF; END IF;"
+    ).format(
+        old_columns=column_list(referenced.columns, alias="old"),
+        coordinated=sql.SQL(COORDINATED),
+        kind=literal(_VALUES_CHANGED),
+        id=literal(referenced.id),
+        place=claim_shard(referenced.claim, table, "old", shards),
+        old=json_object(referenced.columns, "old"),
+        new=json_object(referenced.columns, "new"),
+        shard=literal(shard),
+        pin=table_identifier(referenced.pin),
+        same=columns_equal(referenced.columns, "p", "old"),
+        elsewhere=literal(postgres_errors.ELSEWHERE),
+        hint=literal("Write through the router."),
     )
 
 

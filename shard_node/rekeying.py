@@ -6,6 +6,7 @@ shadows as on the children that follow them. A function in the database does it,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from psycopg import sql
@@ -16,8 +17,7 @@ from shard_node.sql_names import column_list, function_identifier, table_identif
 
 _PURPOSE = "rekey"
 
-# A shadow whose key became NULL in part has had its ON UPDATE action by then, and nothing can reference it. What places
-# a parent is never NULL.
+# A shadow whose key became NULL in part has had its ON UPDATE action by then, and nothing can reference it.
 _SOURCE = """
 DECLARE
     k record;
@@ -31,7 +31,7 @@ BEGIN
     LOOP
         UPDATE {shadow} s SET ({columns}) = ROW({new_of_k}) WHERE ({columns_of_s}) = ({old_of_k});
         IF NOT ROW({new_of_k}) IS NOT NULL THEN
-            DELETE FROM {shadow} s WHERE s.{locator} = k.{new_locator} AND NOT ROW({columns_of_s}) IS NOT NULL;
+            DELETE FROM {shadow} s WHERE {unreferenced};
         END IF;
     END LOOP;
 END
@@ -63,6 +63,16 @@ def _source(referenced: ReferencedKey) -> sql.Composed:
         new=column_list(new),
         old_of_k=column_list(old, alias="k"),
         new_of_k=column_list(new, alias="k"),
-        locator=identifier(referenced.locator),
-        new_locator=identifier(new[referenced.columns.index(referenced.locator)]),
+        unreferenced=_unreferenced(referenced, new),
+    )
+
+
+def _unreferenced(referenced: ReferencedKey, new: Sequence[str]) -> sql.Composed:
+    """Whether the shadow called s is that of the key with a NULL; what places a parent is none, but a claim may be."""
+    if referenced.locator is None:
+        return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(identifier("s", one)) for one in referenced.columns)
+    return sql.SQL("{} = {} AND NOT ROW({}) IS NOT NULL").format(
+        identifier("s", referenced.locator),
+        identifier("k", new[referenced.columns.index(referenced.locator)]),
+        column_list(referenced.columns, alias="s"),
     )

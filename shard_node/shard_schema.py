@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from catalog.model import Database, Table, TableName
@@ -41,6 +42,10 @@ class ShardSchema:
         }
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
         self._claims = {claim.id: claim for claim in self.plan.claims}
+        self._referenced_by_claim: defaultdict[str, list[ReferencedKey]] = defaultdict(list)
+        for key in self.plan.referenced_keys:
+            if key.claim is not None:
+                self._referenced_by_claim[key.claim.id].append(key)
         self.modes = declared_modes(self.plan, others)
         self.begin = _BEGIN + self.modes.hold_back
 
@@ -80,6 +85,10 @@ class ShardSchema:
         if key is None:
             raise errors.InvalidRequest(f"there is no referenced key {identifier}")
         return key
+
+    def referenced_by_claim(self, identifier: str) -> Sequence[ReferencedKey]:
+        """The referenced keys for whose parents the claims of that id stand."""
+        return self._referenced_by_claim.get(identifier, ())
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises InvalidRequest."""

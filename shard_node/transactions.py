@@ -16,7 +16,7 @@ from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node import claim_queries, guard_queries, guards, installation, moving, unused_shadows
+from shard_node import claim_queries, claimed_parents, guard_queries, guards, installation, moving, unused_shadows
 from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
@@ -31,6 +31,12 @@ _REKEYED = proto.Effect.KIND_PARENT_REKEYED
 _PINS_MOVED = proto.Effect.KIND_PINS_MOVED
 _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
 _RELEASED = proto.Effect.KIND_VALUES_RELEASED
+_VALUES_LEFT = proto.Effect.KIND_VALUES_LEFT
+_VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
+_IN_ORDER = frozenset({_REKEYED, _VALUES_CHANGED})
+"""What the coordinator puts in order over all shards."""
+
+_WITH_NEW_KEYS = _IN_ORDER | {_PINS_MOVED}
 
 # A gid carries its time. A coordinator that was paused for longer than this finds its decision refused, and abort
 # decisions are kept for much longer than this, so that none is forgotten while a transaction could still commit.
@@ -88,6 +94,7 @@ class ShardTransaction:
             "drop_pins": self._drop_pins,
             "claim_values": self._claim_values,
             "release_values": self._release_values,
+            "change_values": self._change_values,
             "expect_claims": self._expect_claims,
             "look_up_claims": self._look_up_claims,
             "set_constraints": self._set_constraints,
@@ -212,12 +219,34 @@ class ShardTransaction:
             raise errors.UniqueViolation(
                 f"shard {values.for_shard} has claimed the value already", constraint=claim.constraint
             )
+        if not values.in_advance:
+            await self._adopt_pins(values.claim, values.for_shard, values.keys_json.decode())
         return proto.CommandResult()
 
+    async def _adopt_pins(self, claim: str, for_shard: int, keys: str) -> None:
+        for referenced in self._schema.referenced_by_claim(claim):
+            await claimed_parents.adopt_pins(self._connection, referenced, for_shard, keys)
+
     async def _release_values(self, values: proto.ReleaseValues) -> proto.CommandResult:
-        claim = self._schema.claim(values.claim)
-        await claim_queries.release_values(self._connection, claim, values.for_shard, values.keys_json.decode())
-        return proto.CommandResult()
+        """Answers also the effects on this shard: what becomes of children can be seen, and the release cannot."""
+        await self._release(values.claim, values.for_shard, values.keys_json.decode(), keep_pins=values.keep_pins)
+        return proto.CommandResult(effects=map(_to_proto, await guard_queries.take_effects(self._connection)))
+
+    async def _release(self, claim: str, for_shard: int, keys: str, *, keep_pins: bool) -> None:
+        """Releases values, and unless `keep_pins` notes as effects that their rows are gone."""
+        await claim_queries.release_values(self._connection, self._schema.claim(claim), for_shard, keys)
+        for referenced in () if keep_pins else self._schema.referenced_by_claim(claim):
+            await claimed_parents.take_pins(self._connection, referenced, for_shard, keys)
+
+    async def _change_values(self, change: proto.ChangeValues) -> proto.CommandResult:
+        keys = change.old_keys_json.decode(), change.new_keys_json.decode()
+        await self._change_pins(change.referenced_key, change.for_shard, keys)
+        return proto.CommandResult(effects=await self._settle())
+
+    async def _change_pins(self, referenced_key: str, for_shard: int, keys: tuple[str, str]) -> None:
+        referenced = self._schema.referenced_key(referenced_key)
+        table = self._schema.table(referenced.parent.qualified)
+        await claimed_parents.change_values(self._connection, referenced, table, for_shard, keys, self._shards)
 
     async def _expect_claims(self, values: proto.ExpectClaims) -> proto.CommandResult:
         self._expected.expect(values.claim, values.keys_json)
@@ -284,15 +313,20 @@ class ShardTransaction:
                     foreign += self._misplaced_more(effect)
                     continue
                 if effect.kind == _REKEYED:
-                    referenced = self._schema.referenced_key(effect.referenced_key)
-                    await guard_queries.repin(self._connection, referenced, effect.shard, effect.new_keys)
+                    await self._repin(effect)
                 if effect.kind == _CLAIMED and self._expected.meet(effect.referenced_key, effect.old_keys):
                     continue
-                if effect.shard == self._shard and (self._alone or effect.kind != _REKEYED):
+                if effect.shard == self._shard and (self._alone or effect.kind not in _IN_ORDER):
                     await self._carry_out(effect)
                 else:
                     foreign.append(_to_proto(effect))
         return foreign
+
+    async def _repin(self, effect: guard_queries.Effects) -> None:
+        """Pins the new keys of re-keyed parents that are here; pins on claims have effects of their own."""
+        referenced = self._schema.referenced_key(effect.referenced_key)
+        if referenced.claim is None:
+            await guard_queries.repin(self._connection, referenced, effect.shard, effect.new_keys)
 
     def _misplaced_more(self, effect: guard_queries.Effects) -> list[proto.Effect]:
         """Remembers rows that belong to other shards; the first time, the coordinator is told that there are some."""
@@ -309,12 +343,18 @@ class ShardTransaction:
 
     async def _carry_out(self, effect: guard_queries.Effects) -> None:
         """Does on this shard what is asked of other shards through PinParents, AddShadows, ChangeShadows and claims."""
-        if effect.kind in (_CLAIMED, _RELEASED):
+        if effect.kind == _CLAIMED:
             claim = self._schema.claim(effect.referenced_key)
-            if effect.kind == _CLAIMED:
-                await claim_queries.claim_values(self._connection, claim, self._shard, effect.old_keys)
-            else:
-                await claim_queries.release_values(self._connection, claim, self._shard, effect.old_keys)
+            await claim_queries.claim_values(self._connection, claim, self._shard, effect.old_keys)
+            await self._adopt_pins(effect.referenced_key, self._shard, effect.old_keys)
+        elif effect.kind in (_RELEASED, _VALUES_LEFT):
+            keep_pins = effect.kind == _VALUES_LEFT
+            await self._release(effect.referenced_key, self._shard, effect.old_keys, keep_pins=keep_pins)
+        elif effect.kind == _VALUES_CHANGED:
+            await self._change_pins(effect.referenced_key, self._shard, (effect.old_keys, effect.new_keys))
+        elif effect.kind == _PINS_MOVED:
+            referenced = self._schema.referenced_key(effect.referenced_key)
+            await guard_queries.restore_pins(self._connection, referenced, effect.old_keys, effect.new_keys)
         elif effect.kind == _MISSING:
             referenced = self._schema.referenced_key(effect.referenced_key)
             keys, count = await guard_queries.pin_parents(self._connection, referenced, self._shard, effect.old_keys)
@@ -349,7 +389,7 @@ def _to_proto(effect: guard_queries.Effects) -> proto.Effect:
         referenced_key=effect.referenced_key,
         shard=effect.shard,
         keys_json=effect.old_keys.encode(),
-        new_keys_json=effect.new_keys.encode() if effect.kind in (_REKEYED, _PINS_MOVED) else b"",
+        new_keys_json=effect.new_keys.encode() if effect.kind in _WITH_NEW_KEYS else b"",
     )
 
 

@@ -15,6 +15,10 @@ from shard_node.sql_names import function_identifier, table_identifier
 COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"
 
 
+RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
+"""Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
+
+
 def trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composed:
     """A function that runs the statements of `body` and answers NULL: for AFTER triggers."""
     source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()

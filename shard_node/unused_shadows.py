@@ -13,8 +13,9 @@ from psycopg import sql
 
 from catalog.plan import ReferencedKey
 from shard_node.database import Connection
-from shard_node.guards import PIN_SHARD, has_children
+from shard_node.guards import has_children
 from shard_node.identifiers import identifier
+from shard_node.pin_places import PIN_SHARD
 from shard_node.shard_schema import ShardSchema
 from shard_node.sql_names import column_list, columns_equal, json_object, table_identifier
 

@@ -27,6 +27,15 @@ COMMENT ON TABLE "100% new" IS '@shard_by a"%s';
 CREATE TABLE "row's" ("new" bigint PRIMARY KEY, "%(k)s" varchar(9) REFERENCES "100% new" ON DELETE CASCADE);
 COMMENT ON TABLE "row's" IS '@shard_by new';
 
+-- A key that is known by its claim.
+CREATE TABLE members (id bigint PRIMARY KEY, number bigint NOT NULL UNIQUE);
+COMMENT ON TABLE members IS '@shard_by id';
+CREATE TABLE visits (
+    id bigint PRIMARY KEY,
+    member bigint REFERENCES members (number) ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE visits IS '@shard_by id';
+
 -- A trigger that sends a row elsewhere, by its name the last but for Crosskey's own.
 CREATE FUNCTION forward() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -48,6 +57,9 @@ BEGIN
         WHEN 'move' THEN UPDATE posts SET id = NEW.other WHERE id = NEW.subject;
         WHEN 'delete' THEN DELETE FROM users WHERE id = NEW.subject;
         WHEN 'rename' THEN UPDATE users SET id = NEW.other WHERE id = NEW.subject;
+        WHEN 'visit' THEN INSERT INTO visits VALUES (NEW.subject, NEW.other);
+        WHEN 'leave' THEN DELETE FROM members WHERE id = NEW.subject;
+        WHEN 'renumber' THEN UPDATE members SET number = NEW.other WHERE id = NEW.subject;
         WHEN 'odd' THEN INSERT INTO "row's" VALUES (NEW.subject, NEW.other);
         WHEN 'odd delete' THEN DELETE FROM "100% new" WHERE "a""%s" = NEW.subject::text;
     END CASE;
@@ -175,6 +187,18 @@ def test_errors_that_every_shard_can_tell_are_caught(pair: Pair, child_shard: in
     assert not attempt(pair, child_shard, "post", post, user)
     assert not attempt(pair, child_shard, "post", pair.number(child_shard), user, words=None)
     assert not attempt(pair, child_shard, "nonsense", post)
+
+
+@pytest.mark.parametrize("claim_shard", range(SHARDS))
+def test_parents_that_are_known_by_their_claims(pair: Pair, child_shard: int, claim_shard: int) -> None:
+    member, number, new = pair.number(PARENT_SHARD), pair.number(claim_shard), pair.number(1)
+    pair.insert("members", {"id": member, "number": number})
+    visit = pair.number(child_shard)
+    assert attempt(pair, child_shard, "visit", visit, number)
+    assert attempt(pair, PARENT_SHARD, "renumber", member, new)
+    assert pair.rows("visits", {"id": visit}) == [{"id": str(visit), "member": str(new)}]
+    assert attempt(pair, PARENT_SHARD, "leave", member)
+    assert pair.rows("visits", {"id": visit}) == []
 
 
 def test_names_of_every_kind(pair: Pair, child_shard: int) -> None:

@@ -56,3 +56,7 @@ def test_the_families_have_everything() -> None:
 
 def test_some_unique_keys_are_claimed(pair: Judge) -> None:
     assert Arena(pair, FAMILIES).claims
+
+
+def test_some_foreign_keys_reference_claimed_keys(pair: Judge) -> None:
+    assert any(key.claim is not None for key in Arena(pair, FAMILIES).referenced_keys)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from catalog.model import UniqueKey
 from tests.schema_builders import (
     FOLLOWS,
     NOTES,
@@ -113,11 +114,40 @@ def test_a_child_column_whose_collation_is_not_deterministic() -> None:
     assert '"word" and words.id' in refusal_of(parent, child, foreign_key("child", "word", "words"))
 
 
-def test_a_referenced_key_without_a_locator() -> None:
-    parent = table("users", "@shard_by id", column("id"), column("name", "text"))
-    child = table("child", "@shard_by id", column("id"), column("name", "text"))
-    message = refusal_of(parent, child, foreign_key("child", "name", "users", "name"))
-    assert "it references no column that places a row of users (id)" in message
+NAMED = table(
+    "users",
+    "@shard_by id",
+    column("id"),
+    column("name", "text"),
+    column("day", "date"),
+    unique_keys=(UniqueKey("by_name", ("name",)), UniqueKey("by_both", ("name", "day")), UniqueKey("by_id", ("id",))),
+)
+NAMING = table("child", "@shard_by id", column("id"), column("name", "text"), column("day", "date"))
+
+
+def test_a_referenced_key_without_a_locator_is_known_by_its_claim() -> None:
+    parts = NAMED, NAMING, foreign_key("child", "name", "users", "name")
+    plan = key_plan(*parts)
+    assert (plan.kind, plan.referenced_key) == ("cross-shard", "public.users(name)")
+    assert plan.reason == "rows of users are placed by id, and found by name through the claim on it"
+    assert plan.advice.startswith("reference what places the row (id), or make users @reference")
+    [referenced] = plan_of(*parts).referenced_keys
+    assert (referenced.locator, referenced.claim) == (None, plan_of(*parts).claims[1])
+    assert referenced.claim is not None
+    assert referenced.pinned == referenced.claim.claims
+
+
+def test_the_claim_on_a_key_has_its_columns_in_whatever_order() -> None:
+    plan = plan_of(NAMED, NAMING, foreign_key("child", "day name", "users", "day name"))
+    [referenced] = plan.referenced_keys
+    assert referenced.claim is not None
+    assert (referenced.columns, referenced.claim.columns) == (("day", "name"), ("name", "day"))
+
+
+def test_a_child_whose_values_hash_to_other_slots_than_the_claims() -> None:
+    child = table("child", "@shard_by id", column("id"), column("name", "bpchar"), column("day", "timestamp"))
+    message = refusal_of(NAMED, child, foreign_key("child", "name day", "users", "name day"))
+    assert '"name" and users.name are of types whose equal values may hash to different slots' in message
 
 
 @pytest.mark.parametrize("action", ["SET NULL", "SET DEFAULT"])

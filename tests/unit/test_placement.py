@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from catalog.model import TableName
+from catalog.model import TableName, UniqueKey
 from tests.schema_builders import NOTES, USERS, column, foreign_key, placement_of, plan_of, refusal_of, table
 
 
@@ -115,6 +115,31 @@ def test_rows_that_live_with_their_parent() -> None:
 @pytest.mark.parametrize("parent_column", [None, "reply"])
 def test_rows_that_would_live_with_nobody(parent_column: str | None) -> None:
     alone = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"))
+    parent = msgspec.structs.replace(NOTES, unique_keys=(*NOTES.unique_keys, UniqueKey("by_reply", ("reply",))))
     keys = [foreign_key("comments", "note", "notes", parent_column)] if parent_column else []
-    message = refusal_of(NOTES, alone, *keys)
-    assert ("@shard_with note: no foreign key leads" in message) == (parent_column is None)
+    assert "@shard_with note: no foreign key leads" in refusal_of(parent, alone, *keys)
+
+
+def test_a_key_that_is_refused_says_why_rows_live_with_nobody() -> None:
+    alone = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"))
+    assert "no foreign key leads" not in refusal_of(
+        NOTES, alone, foreign_key("comments", "note", "notes", "reply", period=True)
+    )
+
+
+def test_a_uuid_that_is_claimed_instead_of_carrying_the_slot() -> None:
+    plan = plan_of(table("notes", "@shard_by owner\n@claim", column("owner"), column("id", "uuid")))
+    assert plan.tables[0].locators == ("owner",)
+    assert [claim.columns for claim in plan.claims] == [("id",)]
+
+
+@pytest.mark.parametrize(
+    ("comment", "message"),
+    [
+        ("@shard_by owner\n@claim id", "@claim takes nothing after it"),
+        ("@shard_by id\n@claim", "@claim is for a uuid PRIMARY KEY beside the shard key"),
+        ("@reference\n@claim", "@claim is for a uuid PRIMARY KEY beside the shard key"),
+    ],
+)
+def test_claim_tags_that_say_nothing(comment: str, message: str) -> None:
+    assert message in refusal_of(table("notes", comment, column("owner"), column("id", "uuid")))

@@ -379,7 +379,7 @@ Global___PlaceRows: _TypeAlias = PlaceRows  # noqa: Y015
 
 @_typing.final
 class RestorePins(_message.Message):
-    """On the new shard of moved parents: pin them again."""
+    """On the new shard of moved parents, or of the claims on the new values of parents: pin them again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -391,7 +391,9 @@ class RestorePins(_message.Message):
     keys_json: _builtins.bytes
     """A JSON array of keys."""
     shards_json: _builtins.bytes
-    """A JSON array of the shards that the pins are for, one for each key."""
+    """A JSON array of the shards that the pins are for, one for each key. Where claims stand for parents, each is an array
+    of that shard and of the shard that claims.
+    """
     def __init__(
         self,
         *,
@@ -540,26 +542,68 @@ class ReleaseValues(_message.Message):
     CLAIM_FIELD_NUMBER: _builtins.int
     FOR_SHARD_FIELD_NUMBER: _builtins.int
     KEYS_JSON_FIELD_NUMBER: _builtins.int
+    KEEP_PINS_FIELD_NUMBER: _builtins.int
     claim: _builtins.str
     """Which claim, as catalog.Claim.id."""
     for_shard: _builtins.int
     """The shard that claimed."""
     keys_json: _builtins.bytes
     """A JSON array of values, each an object with the columns of the key."""
+    keep_pins: _builtins.bool
+    """Leave alone what references rows by them. Else these rows are gone, and the effects are those on what references
+    them.
+    """
     def __init__(
         self,
         *,
         claim: _builtins.str = ...,
         for_shard: _builtins.int = ...,
         keys_json: _builtins.bytes = ...,
+        keep_pins: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "for_shard", b"for_shard", "keys_json", b"keys_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "for_shard", b"for_shard", "keep_pins", b"keep_pins", "keys_json", b"keys_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseValues: _TypeAlias = ReleaseValues  # noqa: Y015
+
+@_typing.final
+class ChangeValues(_message.Message):
+    """On the shard of the values' slots: take away the pins on claims of parents that got other values. The effects are the
+    changes of their shadows, and the pins on the claims of the new values.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    FOR_SHARD_FIELD_NUMBER: _builtins.int
+    OLD_KEYS_JSON_FIELD_NUMBER: _builtins.int
+    NEW_KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    for_shard: _builtins.int
+    """The shard of the parents."""
+    old_keys_json: _builtins.bytes
+    """A JSON array of old keys."""
+    new_keys_json: _builtins.bytes
+    """A JSON array of new keys, one for each old one."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        for_shard: _builtins.int = ...,
+        old_keys_json: _builtins.bytes = ...,
+        new_keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_shard", b"for_shard", "new_keys_json", b"new_keys_json", "old_keys_json", b"old_keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeValues: _TypeAlias = ChangeValues  # noqa: Y015
 
 @_typing.final
 class LookUpClaims(_message.Message):
@@ -781,6 +825,7 @@ class Command(_message.Message):
     RELEASE_VALUES_FIELD_NUMBER: _builtins.int
     EXPECT_CLAIMS_FIELD_NUMBER: _builtins.int
     LOOK_UP_CLAIMS_FIELD_NUMBER: _builtins.int
+    CHANGE_VALUES_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -856,6 +901,10 @@ class Command(_message.Message):
         """Look up claims."""
 
     @_builtins.property
+    def change_values(self) -> Global___ChangeValues:
+        """Change values that parents are referenced by."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -884,14 +933,15 @@ class Command(_message.Message):
         release_values: Global___ReleaseValues | None = ...,
         expect_claims: Global___ExpectClaims | None = ...,
         look_up_claims: Global___LookUpClaims | None = ...,
+        change_values: Global___ChangeValues | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -927,6 +977,12 @@ class Effect(_message.Message):
         """Rows here got values of a unique key: claim them on `shard` for this one."""
         KIND_VALUES_RELEASED: Effect._Kind.ValueType  # 8
         """No row here has these values of a unique key any more: release them on `shard`."""
+        KIND_VALUES_LEFT: Effect._Kind.ValueType  # 9
+        """The same, but leave alone what references rows by them: the rows move to another shard, or got other values,
+        which is an effect of its own.
+        """
+        KIND_VALUES_CHANGED: Effect._Kind.ValueType  # 10
+        """Rows here that are referenced by a claimed key got other values: change their pins on `shard`."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind."""
@@ -949,6 +1005,12 @@ class Effect(_message.Message):
     """Rows here got values of a unique key: claim them on `shard` for this one."""
     KIND_VALUES_RELEASED: Effect.Kind.ValueType  # 8
     """No row here has these values of a unique key any more: release them on `shard`."""
+    KIND_VALUES_LEFT: Effect.Kind.ValueType  # 9
+    """The same, but leave alone what references rows by them: the rows move to another shard, or got other values,
+    which is an effect of its own.
+    """
+    KIND_VALUES_CHANGED: Effect.Kind.ValueType  # 10
+    """Rows here that are referenced by a claimed key got other values: change their pins on `shard`."""
 
     KIND_FIELD_NUMBER: _builtins.int
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int
@@ -964,8 +1026,8 @@ class Effect(_message.Message):
     keys_json: _builtins.bytes
     """A JSON array of keys; for KIND_ROWS_MOVED of rows, verbatim as in InsertRows."""
     new_keys_json: _builtins.bytes
-    """For KIND_PARENT_REKEYED: a JSON array of the new keys, one for each old one. For KIND_PINS_MOVED: a JSON array of
-    the shards that the pins are for, one for each key.
+    """For KIND_PARENT_REKEYED and KIND_VALUES_CHANGED: a JSON array of the new keys, one for each old one. For
+    KIND_PINS_MOVED: a JSON array of the shards that the pins are for, as in RestorePins.
     """
     def __init__(
         self,

@@ -13,13 +13,14 @@ from psycopg import sql
 from catalog.model import Database, TableName
 from catalog.plan import Claim, Plan, ReferencedKey
 from catalog.planning import plan_schema
+from catalog.slots import shard_of_slot, slot_of_values
 from shard_node.claims import CLAIMING_SHARD
 from shard_node.damage_checks import damage_checks
-from shard_node.guards import PIN_SHARD
+from shard_node.pin_places import PIN_SHARD
 from tests.oracle.contents import differences, read_contents
 from tests.oracle.differential.family import Family
 from tests.oracle.differential.judge import Judge
-from tests.oracle.pair import POLL_SECONDS, SETTLE_SECONDS, SHARDS, DisagreementError, shard_of
+from tests.oracle.pair import POLL_SECONDS, SETTLE_SECONDS, SHARDS, DisagreementError
 
 
 class Arena:
@@ -35,6 +36,11 @@ class Arena:
     def claims(self) -> tuple[Claim, ...]:
         """The claims of all families."""
         return self._plan.claims
+
+    @property
+    def referenced_keys(self) -> tuple[ReferencedKey, ...]:
+        """The referenced keys of all families."""
+        return self._plan.referenced_keys
 
     def clear(self, family: Family) -> None:
         """Empties the family's tables everywhere, with the pins and shadows of its rows."""
@@ -79,13 +85,15 @@ class Arena:
     def _guards_alone(self, key: ReferencedKey) -> Iterable[str]:
         shadows, pins = Counter[str](), Counter[str]()
         parent = self._plan.table(key.parent)
-        locator = None if parent is None else parent.table.column(key.locator)
-        assert locator is not None, f"{key.id} has no locator"
+        placing = [key.locator] if key.claim is None else key.claim.columns
+        assert parent is not None, f"{key.id} has no parent"
+        types = {column.name: column.base_type for column in parent.table.columns}
         columns = sql.SQL(", ").join(map(sql.Identifier, key.columns))
-        place = key.columns.index(key.locator)
+        places = [(key.columns.index(name or ""), types[name or ""]) for name in placing]
         for shard, connection in enumerate(self.judge.shards):
             for row in connection.execute(_select(columns, key.shadow)):
-                shadows[f"{row} of shard {shard_of(locator.base_type, row[place])} for shard {shard}"] += 1
+                slot = slot_of_values([(base_type, row[place], None) for place, base_type in places])
+                shadows[f"{row} of shard {shard_of_slot(slot, SHARDS)} for shard {shard}"] += 1
             pin_columns = sql.SQL("{}, {}").format(columns, sql.Identifier(PIN_SHARD))
             for pin in connection.execute(_select(pin_columns, key.pin)):
                 pins[f"{pin[:-1]} of shard {shard} for shard {pin[-1]}"] += 1

@@ -142,7 +142,8 @@ class _Draft:
         table = self._tables[letter]
         is_parent = any(parent == letter for _, parent in SHAPES[self._shape])
         kind = self._random.choices(
-            ["own id", "a reference", "part", "everywhere", "no primary key"], [8, 5, 2, 2, 0 if is_parent else 2]
+            ["own id", "a reference", "part", "everywhere", "no primary key", "elsewhere"],
+            [8, 5, 2, 2, 0 if is_parent else 2, 5 if is_parent else 2],
         )[0]
         if kind == "everywhere":
             table = replace(table, shard_key=None)
@@ -150,6 +151,10 @@ class _Draft:
             table = replace(table, shard_key="part")
         elif kind == "a reference" and table.foreign_keys:
             table = self._placed_by_reference(table)
+        elif kind == "elsewhere":
+            # By what no key has: they are all claimed.
+            table = replace(table, columns=(*table.columns, Column("place", "integer", "part", not_null=True)))
+            table = replace(table, shard_key="place")
         elif kind == "no primary key":
             table = replace(table, primary_key=(), target=())
         self._tables[letter] = table

@@ -16,7 +16,7 @@ from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node import claim_queries, guard_queries, guards, installation, moving, unused_shadows
+from shard_node import claim_queries, guard_queries, guards, installation, loading, moving, unused_shadows
 from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
@@ -89,6 +89,7 @@ class ShardTransaction:
             "claim_values": self._claim_values,
             "release_values": self._release_values,
             "expect_claims": self._expect_claims,
+            "note_batch": self._note_batch,
             "set_constraints": self._set_constraints,
             "savepoint": self._savepoint,
             "prepare": self._prepare,
@@ -221,6 +222,9 @@ class ShardTransaction:
     async def _expect_claims(self, values: proto.ExpectClaims) -> proto.CommandResult:
         self._expected.expect(values.claim, values.keys_json)
         return proto.CommandResult()
+
+    async def _note_batch(self, note: proto.NoteBatch) -> proto.CommandResult:
+        return proto.CommandResult(count=int(await loading.note_batch(self._connection, note)))
 
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
         description = Database.from_json(install.description_json)

@@ -1,6 +1,6 @@
-"""PostgreSQL's text format of COPY, as far as a router must read and write it: pure.
+r"""PostgreSQL's text format of COPY, as far as a router must read and write it: pure.
 
-A row is a line, values are separated by tabs, a backslash escapes, and `\\N` is NULL.
+A row is a line, values are separated by tabs, a backslash escapes, and `\N` is NULL.
 """
 
 from __future__ import annotations

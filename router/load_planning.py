@@ -17,7 +17,7 @@ import msgspec
 from catalog.generated_keys import mints_shard_key
 from catalog.model import Table
 from catalog.plan import TablePlan
-from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
+from catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from crosskey.v1 import shard_node_pb2 as proto
@@ -25,9 +25,6 @@ from router.copy_text import field_of, field_reader, join_lines, split_lines, te
 from router.schema_view import SchemaView
 from router.supplied_values import Need, Row
 from router.write_planning import FIRST_SHARD, Part, WritePlan
-
-MOST_REMEMBERED = 100_000
-"""Slots of values that rows share, such as the owner of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ class _Placement:
         self._table = table
         self._key = table.shard_key_column
         self._columns = columns
-        self._slots: dict[bytes, int] = {}
+        self._quick_slot = quick_slot(self._key.base_type, self._key.max_length)
 
     def place(self, lines: Sequence[bytes], supplied: Sequence[Row]) -> tuple[list[int], list[Row]]:
         """The shard of each line, and the values that were made for it."""
@@ -158,12 +155,9 @@ class _Placement:
     def _slot(self, field: bytes | None, number: int) -> int:
         if field is None:
             raise self._missing(number)
-        slot = self._slots.get(field)
-        if slot is None:
-            slot = self._slot_of_value(field.decode(errors="replace"), number)
-            if len(self._slots) < MOST_REMEMBERED:
-                self._slots[field] = slot
-        return slot
+        slot = self._quick_slot(field)
+        # What is no UTF-8, PostgreSQL refuses wherever it goes.
+        return self._slot_of_value(field.decode(errors="replace"), number) if slot is None else slot
 
     def _slot_of_value(self, value: Any, number: int) -> int:
         try:

@@ -5,7 +5,9 @@ All rows of a stream are one statement as far as constraints go: what they check
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import msgspec
@@ -45,6 +47,8 @@ class Loader:
     finisher: Finisher
     cluster: Cluster
     supplier: Supplier
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the load that carries out its effects."""
     checked_early: set[str] = field(default_factory=set)
     """Tables with deferred triggers that have effects on other shards: what they do is to come before the commit."""
 
@@ -57,8 +61,11 @@ class Loader:
         view = await self.cluster.view()
         gid = Gid.new(self.cluster.name, HOME)
         with leaving_no_trace():
-            async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
-                return await _Stream(self, view, transaction).run(requests)
+            async with (
+                AsyncExitStack() as until_the_end,
+                DistributedTransaction(self.nodes, self.finisher, gid) as transaction,
+            ):
+                return await _Stream(self, view, transaction, until_the_end).run(requests)
 
     async def list_batches(self, load: str) -> list[proto.LoadedBatch]:
         """The committed batches of a load."""
@@ -115,10 +122,14 @@ class Loader:
 class _Stream:
     """One stream of rows, in one transaction."""
 
-    def __init__(self, loader: Loader, view: SchemaView, transaction: DistributedTransaction) -> None:
+    def __init__(
+        self, loader: Loader, view: SchemaView, transaction: DistributedTransaction, until_the_end: AsyncExitStack
+    ) -> None:
         self._loader = loader
         self._view = view
         self._transaction = transaction
+        self._until_the_end = until_the_end
+        self._in_turn = False
         self._count = 0
         self._rows = 0
         self._tables: set[str] = set()
@@ -157,13 +168,25 @@ class _Stream:
             self._count += (await run_on_all_shards(self._transaction, plan, self._view.shards)).count
             return
         supplied = await self._supply(table, columns, len(lines))
-        parts = plan_load(self._view, table, columns, lines, supplied)
+        parts = plan_load(self._view, table, [*columns], lines, supplied)
         try:
-            results = await self._transaction.run({part.shard: [part.statement] for part in parts})
+            results = await self._transaction.run(
+                {part.shard: [part.statement] for part in parts}, before_effects=self._take_turn
+            )
         except errors.CrosskeyError as error:
             _name_row(error, parts)
             raise
         self._count += sum(result.count for answers in results.values() for result in answers)
+
+    async def _take_turn(self) -> None:
+        """Waits until no other load of this router has effects to carry out, and then lets no other until the end.
+
+        Two that reference the same new parents would wait for each other's shadows on different shards, until one gives
+        up.
+        """
+        if not self._in_turn:
+            await self._until_the_end.enter_async_context(self._loader.turn)
+            self._in_turn = True
 
     async def _supply(self, table: TablePlan, columns: Sequence[str], count: int) -> Sequence[Row]:
         need = need_of_load(self._view, table, columns, count)

@@ -101,16 +101,14 @@ $$;
 CREATE OR REPLACE FUNCTION crosskey.advance_sequence(sequence regclass, past bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     settings pg_sequence := (SELECT s FROM pg_sequence AS s WHERE s.seqrelid = sequence);
-    last bigint;
+    last numeric;
     was_given boolean;
 BEGIN
     EXECUTE format('ALTER SEQUENCE %s INCREMENT BY %s', sequence, settings.seqincrement);
     EXECUTE format('SELECT last_value, is_called FROM %s', sequence) INTO last, was_given;
-    IF past NOT BETWEEN settings.seqmin AND settings.seqmax THEN
-        RETURN;
-    END IF;
-    IF CASE WHEN settings.seqincrement > 0 THEN past - last ELSE last - past END
-        > CASE WHEN was_given THEN 0 ELSE -1 END
+    -- How far ahead the number is, in the direction of the sequence.
+    IF past BETWEEN settings.seqmin AND settings.seqmax
+        AND ((past - last) * sign(settings.seqincrement) > 0 OR (past = last AND NOT was_given))
     THEN
         PERFORM setval(sequence, past);
     END IF;

@@ -19,9 +19,9 @@ from catalog.model import Table
 from catalog.plan import TablePlan
 from catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey import errors
+from crosskey.copy_text import field_of, field_reader, join_lines, split_lines, text_of
 from crosskey.v1 import router_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from router.copy_text import field_of, field_reader, join_lines, split_lines, text_of
 from router.schema_view import SchemaView
 from router.supplied_values import Need, Row
 from router.write_planning import FIRST_SHARD, Part, WritePlan

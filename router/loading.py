@@ -197,8 +197,9 @@ class _Stream:
         return rows
 
     async def _commit(self) -> None:
+        # All shards at once: home would check only after the others have prepared.
+        await self._transaction.check()
         if not self._tables.isdisjoint(self._loader.checked_early):
-            await self._transaction.check()
             await self._transaction.set_constraints(_CHECK_ALL)
             await self._transaction.check()
         try:

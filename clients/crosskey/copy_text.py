@@ -1,4 +1,4 @@
-r"""PostgreSQL's text format of COPY, as far as a router must read and write it: pure.
+r"""PostgreSQL's text format of COPY, as far as a router and those who load rows read and write it: pure.
 
 A row is a line, values are separated by tabs, a backslash escapes, and `\N` is NULL.
 """
@@ -75,5 +75,9 @@ def field_of(value: Any) -> bytes:
     """The field of a JSON value, as PostgreSQL's JSON functions would hand it to a column."""
     if value is None:
         return NULL
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return field_of_text(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+
+
+def field_of_text(text: str) -> bytes:
+    """The field of a value that is given as PostgreSQL's text of it."""
     return text.translate(_SPECIAL).encode()

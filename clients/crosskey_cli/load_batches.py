@@ -1,0 +1,125 @@
+"""Sending batches: several at once, each once, and those not at all that an interrupted load has loaded already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+
+from crosskey import CrosskeyError
+from crosskey.v1.router_pb2 import LoadRequest
+from crosskey_cli.load_target import Target
+
+Locate = Callable[[int], str]
+"""Says where a row of a batch, from 1, comes from."""
+
+
+class LoadFailedError(Exception):
+    """A batch was refused, or is not the one that was loaded before; the message says where and why."""
+
+
+@dataclass
+class Batch:
+    """Rows of one table that are loaded in one transaction. `name` is the same whenever the load is run."""
+
+    name: str
+    table: str
+    columns: Sequence[str]
+    lines: bytes
+    rows: int
+    locate: Locate
+
+
+@dataclass
+class Sender:
+    """Sends the batches of a load. `loaded` are those that it has loaded before, `done` is told of rows."""
+
+    target: Target
+    load: str
+    loaded: dict[str, bytes]
+    at_once: int
+    done: Callable[[str, int], None]
+    _sending: dict[Future[None], Batch] = field(default_factory=dict)
+
+    def send(self, batches: Iterator[Batch]) -> None:
+        """Sends batches and waits for them. Raises LoadFailedError for the first that fails."""
+        with ThreadPoolExecutor(self.at_once) as threads:
+            try:
+                for batch in batches:
+                    self._wait_while(lambda: len(self._sending) >= self.at_once)
+                    self._sending[threads.submit(self._send, batch)] = batch
+            finally:
+                self._wait_while(lambda: bool(self._sending))
+
+    def _wait_while(self, busy: Callable[[], bool]) -> None:
+        while busy():
+            finished, _ = wait(self._sending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                batch = self._sending.pop(future)
+                future.result()
+                self.done(batch.table, batch.rows)
+
+    def _send(self, batch: Batch) -> None:
+        digest = hashlib.sha256("\t".join(batch.columns).encode() + b"\n" + batch.lines).digest()
+        if batch.name in self.loaded:
+            if self.loaded[batch.name] != digest:
+                raise LoadFailedError(
+                    f"{batch.name} was loaded already, with other rows: the source has changed since. Empty the"
+                    " tables, remove the state file, and load again"
+                )
+            return
+        request = LoadRequest(
+            table=batch.table,
+            columns=batch.columns,
+            lines=batch.lines,
+            load=self.load,
+            batch=batch.name,
+            digest=digest,
+        )
+        try:
+            self.target.load(lambda: iter([request]))
+        except CrosskeyError as error:
+            raise refused(error, batch.locate) from error
+
+    def send_together(self, name: str, batches: Callable[[], Iterator[Batch]]) -> None:
+        """Sends batches in one transaction. They are read again if it must be repeated."""
+        if name in self.loaded:
+            for batch in batches():
+                self.done(batch.table, batch.rows)
+            return
+        sent: list[Batch] = []
+
+        def requests() -> Iterator[LoadRequest]:
+            # A list of its own: a stream that failed may still be about to send.
+            nonlocal sent
+            sending = sent = []
+            for batch in batches():
+                load, first = (self.load, name) if not sending else ("", "")
+                # The lines are not kept: these may be all rows of a table.
+                sending.append(replace(batch, lines=b""))
+                yield LoadRequest(table=batch.table, columns=batch.columns, lines=batch.lines, load=load, batch=first)
+
+        try:
+            self.target.load(requests)
+        except CrosskeyError as error:
+            raise refused(error, lambda row: _locate(sent, row)) from error
+        for batch in sent:
+            self.done(batch.table, batch.rows)
+
+
+def _locate(sent: Sequence[Batch], row: int) -> str:
+    for batch in sent:
+        if row <= batch.rows:
+            return batch.locate(row)
+        row -= batch.rows
+    return f"row {row}"
+
+
+def refused(error: CrosskeyError, locate: Locate) -> LoadFailedError:
+    """What a batch was refused for, and where in the source, as far as PostgreSQL tells."""
+    row = error.metadata.pop("row", None)
+    where = f"{locate(int(row))}: " if row is not None else ""
+    told = {name: value for name, value in error.metadata.items() if name not in ("statement", "command")}
+    details = ", ".join(f"{name}={value}" for name, value in told.items())
+    return LoadFailedError(" ".join(f"{where}{error.reason_name}: {error.message} ({details})".split()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -166,29 +168,32 @@ def _load_database(source: DatabaseSource, target: Target, chosen: Sequence[str]
 
     def batches(name: str) -> Iterator[Batch]:
         given = columns[name]
-        blocks = source.blocks(tables[name].name, given, rows=rows, size=BATCH_BYTES)
-        for number, block in enumerate(blocks):
-            first = number * rows
-            yield Batch(
-                f"{name} {number}",
-                name,
-                given,
-                block.lines,
-                block.count,
-                lambda row, first=first: f"{name}, about row {first + row}",  # type: ignore[misc]
-            )
+        first = 0
+        for number, block in enumerate(source.blocks(tables[name].name, given, rows=rows, size=BATCH_BYTES)):
+            locate = partial(_row_of_table, name, first)
+            yield Batch(f"{name} {number}", name, given, block.lines, block.count, locate)
+            first += block.count
 
     with run.sender({name: source.estimate(table.name) for name, table in tables.items()}) as sender:
         for group, together in load_order(tables, [(key.table, key.parent) for key in schema.keys]):
             if together:
-                sender.send_together(
-                    ", ".join(group),
-                    lambda group=group: (batch for name in group for batch in batches(name)),  # type: ignore[misc]
-                )
+                sender.send_together(", ".join(group), partial(_chained, batches, group))
             else:
                 for name in group:
                     sender.send(batches(name))
     run.finish()
+
+
+def _chained(batches: Callable[[str], Iterator[Batch]], tables: Sequence[str]) -> Iterator[Batch]:
+    return chain.from_iterable(map(batches, tables))
+
+
+def _row_of_table(table: str, first: int, row: int) -> str:
+    return f"{table}, row {first + row}"
+
+
+def _line_of_file(file: Path, line_numbers: Sequence[int], row: int) -> str:
+    return f"{file}, line {line_numbers[row - 1]}"
 
 
 def _by_name(schema: DescribeSchemaResponse, names: Mapping[str, Table]) -> dict[str, TableDescription]:
@@ -260,15 +265,8 @@ def _load_file(file: Path, file_format: str, delimiter: str, target: Target, tab
     def batches() -> Iterator[Batch]:
         records = read_records(file, file_format, delimiter, base_types(description.columns))
         for number, block in enumerate(file_blocks(records, rows=run.state.batch_rows, size=BATCH_BYTES)):
-            numbers = block.line_numbers
-            yield Batch(
-                f"{table} {number}",
-                table,
-                block.columns,
-                block.lines,
-                len(block.rows),
-                lambda row, numbers=numbers: f"{file}, line {numbers[row - 1]}",  # type: ignore[misc]
-            )
+            locate = partial(_line_of_file, file, block.line_numbers)
+            yield Batch(f"{table} {number}", table, block.columns, block.lines, len(block.rows), locate)
 
     with run.sender({}) as sender:
         if together:

@@ -50,7 +50,7 @@ class DatabaseSource:
     def blocks(
         self, table: TableName, columns: list[str], *, rows: int, size: int, limit: int | None = None
     ) -> Iterator[Block]:
-        """The rows of a table in blocks of so many rows, fewer if they are large. A new call gives up the one before."""
+        """The rows of a table in blocks of so many rows, fewer if large. A new call gives up the one before."""
         wanted: dict[str, Any] = {
             "table": table,
             "columns": columns,

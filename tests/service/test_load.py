@@ -102,12 +102,15 @@ class Source:
         self._connection = psycopg.connect(dsn, autocommit=True)
 
     def run(self, statement: str, *parameters: object) -> None:
+        """Runs a statement, or several without parameters."""
         self._connection.execute(statement.encode(), parameters or None)
 
     def rows(self, table: str) -> list[tuple[object, ...]]:
+        """The rows of a table, as text."""
         return self._connection.execute(_all_rows(table).encode()).fetchall()
 
     def close(self) -> None:
+        """Closes the connection."""
         self._connection.close()
 
 
@@ -130,6 +133,7 @@ class Loading:
         self._sources: list[tuple[str, Source]] = []
 
     def new_source(self) -> Source:
+        """An empty database with the schema."""
         name = f"source_{next(_numbers)}_{self.cluster.databases[0].name}"
         with psycopg.connect(self._server.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -151,6 +155,7 @@ class Loading:
         return ["--router", self.cluster.address, "--state", str(folder / "state.json"), *arguments]
 
     def drop_sources(self) -> None:
+        """Drops the databases."""
         for name, source in self._sources:
             source.close()
             with psycopg.connect(self._server.dsn(), autocommit=True) as connection:
@@ -219,10 +224,13 @@ def test_csv_arrives_as_postgresql_wrote_it(loading: Loading, tmp_path: Path) ->
     source.run(SAMPLES)
     source.run("UPDATE samples SET id = id + 100")
     file = tmp_path / "samples.csv"
-    with psycopg.connect(source.dsn) as connection, connection.cursor() as cursor, file.open("wb") as lines:
-        with cursor.copy("COPY samples TO STDOUT (FORMAT csv, HEADER)") as copy:
-            for data in copy:
-                lines.write(data)
+    with (
+        psycopg.connect(source.dsn) as connection,
+        connection.cursor() as cursor,
+        cursor.copy("COPY samples TO STDOUT (FORMAT csv, HEADER)") as copy,
+        file.open("wb") as lines,
+    ):
+        lines.writelines(copy)
     result = loading.run(tmp_path, str(file), "--table", "samples", "--batch-rows", "3")
     assert result.exit_code == 0, result.output
     assert set(source.rows("samples")) <= set(rows_of_cluster(loading.cluster, "samples"))

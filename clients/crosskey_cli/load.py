@@ -144,7 +144,7 @@ class _Run:
         self._progress.update(self._tasks[table], advance=rows)
 
     def finish(self) -> None:
-        """Moves sequences, compares numbers of rows and forgets the load. Raises LoadFailedError if they differ."""
+        """Moves sequences, compares numbers of rows and ends the load. Raises LoadFailedError if they differ."""
         self._target.finish("", [*self._rows])
         differing = []
         for table, rows in self._rows.items():
@@ -154,6 +154,12 @@ class _Run:
                 differing.append(f"{table} has {found} rows more than before, and the source has {rows}")
         if differing:
             raise LoadFailedError("; ".join(differing))
+        self.state.finished = True
+        write_state(self._options.state, self.state)
+        self.forget()
+
+    def forget(self) -> None:
+        """Has the cluster forget the batches of a load that is finished, and removes its state."""
         self._target.finish(self.state.load, [])
         self._options.state.unlink()
 
@@ -164,6 +170,9 @@ def _load_database(source: DatabaseSource, target: Target, chosen: Sequence[str]
     columns = {name: _columns(tables[name], description) for name, description in _by_name(schema, tables).items()}
     _check_ids(source, schema, tables, options)
     run = _Run(target, "a database", [*tables], options)
+    if run.state.finished:
+        run.forget()
+        return
     rows = run.state.batch_rows
 
     def batches(name: str) -> Iterator[Batch]:
@@ -261,6 +270,9 @@ def _load_file(file: Path, file_format: str, delimiter: str, target: Target, tab
         raise LoadFailedError(f'the cluster has no table "{table}"')
     together = any(key.table == key.parent == table for key in schema.keys)
     run = _Run(target, f"{file.resolve()} into {table}", [table], options)
+    if run.state.finished:
+        run.forget()
+        return
 
     def batches() -> Iterator[Batch]:
         records = read_records(file, file_format, delimiter, base_types(description.columns))

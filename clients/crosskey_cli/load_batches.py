@@ -11,6 +11,9 @@ from crosskey import CrosskeyError
 from crosskey.v1.router_pb2 import LoadRequest
 from crosskey_cli.load_target import Target
 
+MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
+"""What a router takes in one message, less what is not rows."""
+
 Locate = Callable[[int], str]
 """Says where a row of a batch, from 1, comes from."""
 
@@ -61,6 +64,7 @@ class Sender:
                 self.done(batch.table, batch.rows)
 
     def _send(self, batch: Batch) -> None:
+        check_size(batch)
         digest = hashlib.sha256("\t".join(batch.columns).encode() + b"\n" + batch.lines).digest()
         if batch.name in self.loaded:
             if self.loaded[batch.name] != digest:
@@ -95,6 +99,7 @@ class Sender:
             nonlocal sent
             sending = sent = []
             for batch in batches():
+                check_size(batch)
                 load, first = (self.load, name) if not sending else ("", "")
                 # The lines are not kept: these may be all rows of a table.
                 sending.append(replace(batch, lines=b""))
@@ -106,6 +111,16 @@ class Sender:
             raise refused(error, lambda row: _locate(sent, row)) from error
         for batch in sent:
             self.done(batch.table, batch.rows)
+
+
+def check_size(batch: Batch) -> None:
+    """Raises LoadFailedError if a batch is too large to be sent: its last row is then."""
+    if len(batch.lines) > MAX_BATCH_BYTES:
+        last = batch.lines.rstrip(b"\n").rpartition(b"\n")[2]
+        raise LoadFailedError(
+            f"{batch.locate(batch.rows)}: a row of {len(last):,} bytes as text cannot be sent: a batch may have"
+            f" {MAX_BATCH_BYTES:,} bytes"
+        )
 
 
 def _locate(sent: Sequence[Batch], row: int) -> str:

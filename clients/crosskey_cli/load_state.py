@@ -12,11 +12,15 @@ import msgspec
 
 
 class LoadState(msgspec.Struct):
-    """One load. `rows_before` has the tables' numbers of rows at its beginning."""
+    """One load. `rows_before` has the tables' numbers of rows at its beginning.
+
+    Once it is `finished` nothing is left but to forget it: the cluster may no longer know its batches.
+    """
 
     source: str
     batch_rows: int
     rows_before: dict[str, int]
+    finished: bool = False
     load: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
 
 

@@ -315,6 +315,24 @@ def test_a_load_that_was_stopped_at_its_end_does_nothing_twice(
     assert rows_of_cluster(loading.cluster, "notes") == sorted([*before, *source.rows("notes")])
 
 
+def test_a_load_that_was_stopped_while_it_is_forgotten_does_nothing_twice(
+    loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "notes.csv"
+    file.write_text(f"owner,note\n{ids(1)[0]},forgotten\n")
+    with monkeypatch.context() as patched:
+
+        def stop(run: load_module._Run) -> None:
+            run._target.finish(run.state.load, [])
+            raise KeyboardInterrupt
+
+        patched.setattr(load_module._Run, "forget", stop)
+        assert loading.run(tmp_path, str(file), "--table", "notes").exit_code == 1
+    assert loading.run(tmp_path, str(file), "--table", "notes").exit_code == 0
+    assert loading.client.count("notes", {"note": "forgotten"}) == 1
+    assert not (tmp_path / "state.json").exists()
+
+
 def test_a_source_that_changed_is_not_gone_on_with(
     loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +422,15 @@ def test_a_bad_file_is_refused_whole(loading: Loading, tmp_path: Path, content: 
     assert said in result.stderr
     if table != "nobody":
         assert loading.client.count(table) == before
+
+
+def test_a_row_that_is_too_large_is_named(loading: Loading, tmp_path: Path) -> None:
+    file = tmp_path / "notes.csv"
+    file.write_text(f"owner,note\n{ids(1)[0]},small\n{ids(1)[0]},{'x' * 5_000_000}\n")
+    result = loading.run(tmp_path, str(file), "--table", "notes")
+    assert result.exit_code == 1
+    assert "line 3: a row of 5,000,037 bytes as text cannot be sent" in result.stderr
+    assert loading.client.count("notes", {"note": "small"}) == 0
 
 
 def test_ids_that_carry_no_slot_are_told_of_before_anything_is_loaded(loading: Loading, tmp_path: Path) -> None:

@@ -92,25 +92,57 @@ class Sender:
             for batch in batches():
                 self.done(batch.table, batch.rows)
             return
-        sent: list[Batch] = []
-
-        def requests() -> Iterator[LoadRequest]:
-            # A list of its own: a stream that failed may still be about to send.
-            nonlocal sent
-            sending = sent = []
-            for batch in batches():
-                check_size(batch)
-                load, first = (self.load, name) if not sending else ("", "")
-                # The lines are not kept: these may be all rows of a table.
-                sending.append(replace(batch, lines=b""))
-                yield LoadRequest(table=batch.table, columns=batch.columns, lines=batch.lines, load=load, batch=first)
-
+        stream = _Stream(self.load, name, batches)
         try:
-            self.target.load(requests)
+            self.target.load(stream.requests)
         except CrosskeyError as error:
-            raise refused(error, lambda row: _locate(sent, row)) from error
-        for batch in sent:
+            if stream.failure is not None:
+                raise stream.failure from None
+            raise refused(error, stream.locate) from error
+        for batch in stream.sent:
             self.done(batch.table, batch.rows)
+
+
+class _Stream:
+    """Batches of one transaction, as often as they must be sent.
+
+    gRPC reads them on a thread of its own, and does not say what that raised; it cancels the call then.
+    """
+
+    def __init__(self, load: str, name: str, batches: Callable[[], Iterator[Batch]]) -> None:
+        self._load = load
+        self._name = name
+        self._batches = batches
+        self.sent: list[Batch] = []
+        self.failure: Exception | None = None
+
+    def requests(self) -> Iterator[LoadRequest]:
+        """The batches from the beginning. Raises what reading them has raised before."""
+        if self.failure is not None:
+            raise self.failure
+        # A list of its own: a stream that failed may still be about to send.
+        self.sent = []
+        return self._read(self.sent)
+
+    def _read(self, sent: list[Batch]) -> Iterator[LoadRequest]:
+        try:
+            for batch in self._batches():
+                check_size(batch)
+                load, name = (self._load, self._name) if not sent else ("", "")
+                # The lines are not kept: these may be all rows of a table.
+                sent.append(replace(batch, lines=b""))
+                yield LoadRequest(table=batch.table, columns=batch.columns, lines=batch.lines, load=load, batch=name)
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+    def locate(self, row: int) -> str:
+        """Where a row of the stream, from 1, comes from."""
+        for batch in self.sent:
+            if row <= batch.rows:
+                return batch.locate(row)
+            row -= batch.rows
+        return f"row {row}"
 
 
 def check_size(batch: Batch) -> None:
@@ -121,14 +153,6 @@ def check_size(batch: Batch) -> None:
             f"{batch.locate(batch.rows)}: a row of {len(last):,} bytes as text cannot be sent: a batch may have"
             f" {MAX_BATCH_BYTES:,} bytes"
         )
-
-
-def _locate(sent: Sequence[Batch], row: int) -> str:
-    for batch in sent:
-        if row <= batch.rows:
-            return batch.locate(row)
-        row -= batch.rows
-    return f"row {row}"
 
 
 def refused(error: CrosskeyError, locate: Locate) -> LoadFailedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from crosskey.v1.router_pb2_grpc import RouterStub
 MOST_TRIES = 12
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+
+# What the reading of a stream raises is told by those who read; gRPC would print its traceback.
+logging.getLogger("grpc._channel").setLevel(logging.CRITICAL)
 
 _OPEN_OUTCOMES = (errors.OutcomeUnknown, errors.ShardUnavailable, errors.Cancelled, errors.DeadlineExceeded)
 """Of these a batch may be loaded or not. It says so itself when it is sent again."""

@@ -398,6 +398,8 @@ def test_orphans_are_refused_in_postgresqls_words(loading: Loading, tmp_path: Pa
     ("content", "table", "said"),
     [
         ("owner,note\n{id},a\n{id},b\n{id},a,b\n", "notes", "line 4: 3 values for 2 columns"),
+        ("id,chief\n700,\n701,700,1\n", "people", "line 3: 3 values for 2 columns"),
+        ("id,chief\n700,701\n701,702\n", "people", "people_chief_fkey"),
         ('owner,note\n{id},"a\n', "notes", "line 2: a quoted value does not end"),
         ("owner,colour\n{id},a\n", "notes", 'column "colour" of relation "notes" does not exist'),
         ("owner,note\nno uuid,a\n", "notes", 'line 2: INVALID_VALUE: invalid input syntax for type uuid: "no uuid"'),

@@ -19,7 +19,7 @@ from catalog.model import Table
 from catalog.plan import TablePlan
 from catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey import errors
-from crosskey.copy_text import field_of, field_reader, join_lines, split_lines, text_of
+from crosskey.copy_text import field_of, join_lines, read_fields, split_lines, text_of
 from crosskey.v1 import router_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from router.schema_view import SchemaView
@@ -130,8 +130,7 @@ class _Placement:
     def _slots_of(self, lines: Sequence[bytes], supplied: Sequence[Row]) -> list[int]:
         name = self._key.name
         if name in self._columns:
-            read = field_reader(self._columns.index(name))
-            return [self._slot(read(line), number) for number, line in enumerate(lines, start=1)]
+            return self._slots_of_fields(read_fields(lines, self._columns.index(name)))
         if supplied and name in supplied[0]:
             return [self._slot_of_value(row[name], number) for number, row in enumerate(supplied, start=1)]
         if not mints_shard_key(self._table):
@@ -152,12 +151,19 @@ class _Placement:
             {**row, **{name: str(mint_uuid(slot)) for name in minted}} for row, slot in zip(rows, slots, strict=True)
         ]
 
-    def _slot(self, field: bytes | None, number: int) -> int:
+    def _slots_of_fields(self, fields: Sequence[bytes | None]) -> list[int]:
+        quick_slot = self._quick_slot
+        slots = [None if field is None else quick_slot(field) for field in fields]
+        return [
+            self._other_slot(fields[number - 1], number) if slot is None else slot
+            for number, slot in enumerate(slots, start=1)
+        ]
+
+    def _other_slot(self, field: bytes | None, number: int) -> int:
         if field is None:
             raise self._missing(number)
-        slot = self._quick_slot(field)
         # What is no UTF-8, PostgreSQL refuses wherever it goes.
-        return self._slot_of_value(field.decode(errors="replace"), number) if slot is None else slot
+        return self._slot_of_value(field.decode(errors="replace"), number)
 
     def _slot_of_value(self, value: Any, number: int) -> int:
         try:

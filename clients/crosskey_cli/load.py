@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from catalog.model import Table
 from catalog.slots import FAMILIES, slot_of_value
-from crosskey.copy_text import field_reader
+from crosskey.copy_text import read_fields
 from crosskey.v1.admin_pb2 import DescribeSchemaResponse, TableDescription
 from crosskey_cli.connection import errors_of_router, router_option
 from crosskey_cli.load_batches import Batch, LoadFailedError, Sender
@@ -251,7 +251,7 @@ def _check_ids(
 
 
 def _check_id(name: str, description: TableDescription, key_type: str, line: bytes) -> None:
-    given, key = (field_reader(place)(line) for place in (0, 1))
+    given, key = (read_fields([line], place)[0] for place in (0, 1))
     if given is None or key is None or key_type not in FAMILIES:
         return
     if slot_of_value("uuid", given.decode()) != slot_of_value(key_type, key.decode()):

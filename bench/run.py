@@ -17,6 +17,7 @@ import uvloop
 from bench.bulk import bulk_inserts
 from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
 from bench.deletes import deletes_of_parents
+from bench.imports import DEFAULT_ROWS, measure_import
 from bench.interleaving import Case, run_case
 from bench.measurements import Measurements, evaluated
 from bench.node_calls import count_node_calls
@@ -37,6 +38,7 @@ CHILDREN = (0, 1, 1000)
 LARGE_IN_TIMES_OF_SMALL = 2
 
 NODE_CALLS = "calls"
+IMPORT = "import"
 SHARD_COUNTS = "shards"
 
 
@@ -83,7 +85,7 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "unique": _unique,
 }
 
-NAMES = (*_ON_ONE_CLUSTER, NODE_CALLS, SHARD_COUNTS)
+NAMES = (*_ON_ONE_CLUSTER, IMPORT, NODE_CALLS, SHARD_COUNTS)
 """What can be asked for."""
 
 
@@ -94,6 +96,7 @@ class Options:
     shards: int
     seconds_per_case: float
     names: Collection[str] = NAMES
+    import_rows: int = DEFAULT_ROWS
 
 
 class Run:
@@ -111,7 +114,7 @@ class Run:
             _servers(Path(folder), self._options.shards) as servers,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            if not {*_ON_ONE_CLUSTER, NODE_CALLS}.isdisjoint(self._options.names):
+            if not {*_ON_ONE_CLUSTER, IMPORT, NODE_CALLS}.isdisjoint(self._options.names):
                 with self._clusters(servers, Path(folder), [self._options.shards]) as (cluster,):
                     runner.run(self._on_one_cluster(servers, cluster))
             if SHARD_COUNTS in self._options.names:
@@ -144,6 +147,9 @@ class Run:
             for name, cases in _ON_ONE_CLUSTER.items():
                 if name in self._options.names:
                     await self._measure(cases(Sides(crosskey, by_hand, plain)))
+            if IMPORT in self._options.names:
+                self._say(f"measuring: import of {self._options.import_rows:,} rows")
+                self.measurements.cases.append(await measure_import(crosskey, servers, self._options.import_rows))
 
     async def _on_two_clusters(self, small: LocalCluster, large: LocalCluster) -> None:
         self._say("loading people into both clusters")

@@ -11,7 +11,8 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from binascii import unhexlify
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -44,6 +45,8 @@ _INTEGER: Final = re.compile(
 _BASES: Final = (16, 8, 2, 10)
 _UUID_DIGITS: Final = r"[0-9a-fA-F]{4}(?:-?[0-9a-fA-F]{4}){7}"
 _UUID: Final = re.compile(rf"({_UUID_DIGITS})|\{{({_UUID_DIGITS})\}}")
+_UUID_BYTES: Final = 16
+_ZERO: Final = ord("0")
 _MAX_INTEGER_DIGITS: Final = 100
 """More than any number in range has in any base, so that what is cut off was out of range and still is."""
 
@@ -62,6 +65,45 @@ def slot_of_value(base_type: str, value: object, max_length: int | None = None) 
     """The slot of a JSON value for a column of that type. Raises ValueError as canonical_text does."""
     text = canonical_text(base_type, value, max_length)
     return slot_of_uuid(uuid.UUID(text)) if base_type == "uuid" else slot_of_text(text)
+
+
+def quick_slot(base_type: str, max_length: int | None = None) -> Callable[[bytes], int | None]:
+    """A function that answers the slot of a value's text in UTF-8, and None for a spelling that takes a closer look.
+
+    For very many values, of which nearly all are spelt as PostgreSQL itself does. What the type does not take at all
+    may get any slot.
+    """
+    family = FAMILIES[base_type]
+    if family == "uuid":
+        return _quick_uuid_slot
+    if family == "integer":
+        return _quick_integer_slot
+    return _quick_text_slot if max_length is None else _no_quick_slot
+
+
+def _quick_uuid_slot(text: bytes) -> int | None:
+    try:
+        value = unhexlify(text.replace(b"-", b""))
+    except ValueError:
+        return None
+    if len(value) != _UUID_BYTES:
+        return None
+    digest = hashlib.sha256(value[:14]).digest()
+    return ((value[14] ^ digest[0]) << 8 | value[15] ^ digest[1]) & _SLOT_MASK
+
+
+def _quick_integer_slot(text: bytes) -> int | None:
+    # A leading zero is a spelling of its own.
+    return _quick_text_slot(text) if text.isdigit() and (text[0] != _ZERO or text == b"0") else None
+
+
+def _quick_text_slot(text: bytes) -> int | None:
+    digest = hashlib.sha256(text).digest()
+    return (digest[0] << 8 | digest[1]) & _SLOT_MASK
+
+
+def _no_quick_slot(_: bytes) -> int | None:
+    return None
 
 
 def slot_of_values(values: Sequence[tuple[str, object, int | None]]) -> int:

@@ -35,7 +35,13 @@ def _table(plan: TablePlan) -> admin_pb2.TableDescription:
         shard_key=plan.shard_key or "",
         slot_column=plan.slot_column or "",
         columns=[
-            admin_pb2.ColumnDescription(name=column.name, type=column.type, not_null=column.not_null)
+            admin_pb2.ColumnDescription(
+                name=column.name,
+                type=column.type,
+                not_null=column.not_null,
+                base_type=column.base_type,
+                generated=column.generated,
+            )
             for column in plan.table.columns
         ],
         primary_key=plan.table.primary_key,

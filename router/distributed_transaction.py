@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -73,13 +73,20 @@ class DistributedTransaction:
         if not self._ended:
             await self._abandon()
 
-    async def run(self, statements: Mapping[int, Sequence[proto.RunStatement]]) -> dict[int, Results]:
+    async def run(
+        self,
+        statements: Mapping[int, Sequence[proto.RunStatement]],
+        before_effects: Callable[[], Awaitable[object]] | None = None,
+    ) -> dict[int, Results]:
         """Runs statements, by shard, and carries out their effects on all shards.
 
-        They are one statement of the user: what they check waits until `check` or `commit`.
+        They are one statement of the user: what they check waits until `check` or `commit`. `before_effects` is waited
+        for if there are any effects.
         """
         commands = {shard: [proto.Command(run=run) for run in runs] for shard, runs in statements.items()}
         results = await self._send_all(commands)
+        if before_effects is not None and _effects_of(results):
+            await before_effects()
         await self._carry_out(results)
         return results
 

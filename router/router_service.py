@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from router import explaining, transact_planning, write_planning
 from router.call_context import call_context
 from router.cluster import Cluster
 from router.foreseeing import foresee
+from router.loading import Loader
 from router.reading import Reader
 from router.shadow_hints import ShadowHints
 from router.statement_results import insert_response, statement_results
@@ -34,13 +35,20 @@ class Router(router_pb2_grpc.RouterServicer):
     """Reads and writes rows, on whichever shards they live."""
 
     def __init__(
-        self, cluster: Cluster, reader: Reader, writer: Writer, hints: ShadowHints, supplier: Supplier
+        self,
+        cluster: Cluster,
+        reader: Reader,
+        writer: Writer,
+        hints: ShadowHints,
+        supplier: Supplier,
+        loader: Loader,
     ) -> None:
         self._cluster = cluster
         self._reader = reader
         self._writer = writer
         self._hints = hints
         self._supplier = supplier
+        self._loader = loader
 
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
@@ -92,6 +100,33 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
         with _request(context):
             return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
+
+    @override
+    async def Load(
+        self, request_iterator: AsyncIterator[router_pb2.LoadRequest], context: Context
+    ) -> router_pb2.LoadResponse:
+        with _request(context):
+            return await self._loader.load(request_iterator)
+
+    @override
+    async def ListLoadedBatches(
+        self, request: router_pb2.ListLoadedBatchesRequest, context: Context
+    ) -> router_pb2.ListLoadedBatchesResponse:
+        with _request(context):
+            batches = await self._loader.list_batches(request.load)
+            return router_pb2.ListLoadedBatchesResponse(
+                batches=[
+                    router_pb2.ListLoadedBatchesResponse.Batch(batch=one.batch, digest=one.digest) for one in batches
+                ]
+            )
+
+    @override
+    async def FinishLoad(
+        self, request: router_pb2.FinishLoadRequest, context: Context
+    ) -> router_pb2.FinishLoadResponse:
+        with _request(context):
+            await self._loader.finish(request)
+            return router_pb2.FinishLoadResponse()
 
     @override
     async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:

@@ -75,6 +75,12 @@ class SequenceBlocks:
         finally:
             stock.wanted -= count
 
+    def forget(self, sequence: TableName) -> None:
+        """Gives up the numbers that are left: rows that were loaded may have them."""
+        stock = self._stocks.get(sequence)
+        if stock is not None:
+            stock.numbers.clear()
+
     async def _draw(self, sequence: TableName, stock: _Stock, count: int, soon: int) -> None:
         """Adds a block that is large enough for `count`, and if PostgreSQL has as many, for all who wait."""
         now = time.monotonic()

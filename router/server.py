@@ -11,6 +11,7 @@ from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
 from router.admin_service import Admin
 from router.cluster import Cluster
 from router.finishing import Finisher
+from router.loading import Loader
 from router.nodes import GrpcNodes
 from router.reading import Reader
 from router.resolver import Resolver
@@ -48,7 +49,9 @@ async def serve(settings: Settings) -> None:
     def register(server: grpc.aio.Server) -> None:
         writer = Writer(nodes, finisher, hints, cluster, settings.retries)
         supplier = Supplier(nodes, SequenceBlocks(nodes))
-        router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, Reader(nodes), writer, hints, supplier), server)
+        loader = Loader(nodes, finisher, cluster, supplier)
+        router = Router(cluster, Reader(nodes), writer, hints, supplier, loader)
+        router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
     try:

@@ -54,6 +54,10 @@ class Supplier:
         """What the inserts of a transaction need. Raises as `for_insert`."""
         return await self._make(needs_of(view, request.statements))
 
+    async def for_load(self, need: Need | None) -> Supply:
+        """What rows to load need. Raises as `for_insert`."""
+        return NOTHING if need is None else (await self._make({"": need}))[""]
+
     async def _make(self, needs: Mapping[str, Need]) -> Supplies:
         """Numbers are taken for one insert after another, so that the insert for which none are left is refused."""
         defaults = await self._compute(needs.values())

@@ -12,6 +12,7 @@ from catalog.model import Table
 from crosskey.v1 import shard_node_pb2 as proto
 from shard_node import statements
 from shard_node.database import Connection
+from shard_node.loading import copy_rows
 from shard_node.postgres_errors import naming_table
 from shard_node.reference_guards import written_everywhere
 from shard_node.shard_schema import ShardSchema
@@ -34,6 +35,8 @@ async def execute_statement(
 
 
 async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> proto.CommandResult:
+    if run.WhichOneof("statement") == "load":
+        return proto.CommandResult(count=await copy_rows(connection, table, run.load))
     text, parameters = statements.build(table, run)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()

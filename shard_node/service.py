@@ -13,7 +13,7 @@ from catalog.model import Table
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
-from shard_node import auditing, default_values, reading, recovery, sorting
+from shard_node import auditing, default_values, loading, reading, recovery, sorting
 from shard_node.claim_queries import find_claims
 from shard_node.command_lists import run_for_participant, run_until_effects
 from shard_node.database import Connection, Database
@@ -156,6 +156,25 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     ) -> proto.ComputeDefaultsResponse:
         async with self._reading_table(request) as (connection, table):
             return await default_values.compute_defaults(connection, table, request)
+
+    @override
+    async def AdvanceSequence(
+        self, request: proto.AdvanceSequenceRequest, context: Context
+    ) -> proto.AdvanceSequenceResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            await loading.advance_sequence(connection, schema.sequence(request.sequence), request.past)
+            return proto.AdvanceSequenceResponse()
+
+    @override
+    async def ListBatches(self, request: proto.ListBatchesRequest, context: Context) -> proto.ListBatchesResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.ListBatchesResponse(batches=await loading.list_batches(connection, request.load))
+
+    @override
+    async def ForgetBatches(self, request: proto.ForgetBatchesRequest, context: Context) -> proto.ForgetBatchesResponse:
+        async with self._reading(request.shard) as (connection, _):
+            await loading.forget_batches(connection, request.load)
+            return proto.ForgetBatchesResponse()
 
     @override
     async def Sort(self, request: proto.SortRequest, context: Context) -> proto.SortResponse:

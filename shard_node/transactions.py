@@ -16,7 +16,16 @@ from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node import claim_queries, claimed_parents, guard_queries, guards, installation, moving, unused_shadows
+from shard_node import (
+    claim_queries,
+    claimed_parents,
+    guard_queries,
+    guards,
+    installation,
+    loading,
+    moving,
+    unused_shadows,
+)
 from shard_node.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
@@ -97,6 +106,7 @@ class ShardTransaction:
             "change_values": self._change_values,
             "expect_claims": self._expect_claims,
             "look_up_claims": self._look_up_claims,
+            "note_batch": self._note_batch,
             "set_constraints": self._set_constraints,
             "savepoint": self._savepoint,
             "prepare": self._prepare,
@@ -257,6 +267,9 @@ class ShardTransaction:
         found = await claim_queries.look_up_claims(self._connection, claim, values.keys_json.decode())
         claims = [proto.FoundClaim(shard=shard, first_equal=first) for shard, first in found]
         return proto.CommandResult(claims=claims)
+
+    async def _note_batch(self, note: proto.NoteBatch) -> proto.CommandResult:
+        return proto.CommandResult(count=int(await loading.note_batch(self._connection, note)))
 
     async def _install(self, install: proto.InstallSchema) -> proto.CommandResult:
         description = Database.from_json(install.description_json)

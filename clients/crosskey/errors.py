@@ -70,7 +70,7 @@ class Metadata(TypedDict, total=False):
     """Where an error happened. None is the same as leaving it out.
 
     `statement` is the place of a statement in its transaction, from 0; inside a group it is such as "2.1". `command` is
-    between router and nodes alone.
+    between router and nodes alone, as is `line`. `row` is the place of a row among those to load, from 1.
     """
 
     table: str | None
@@ -81,6 +81,8 @@ class Metadata(TypedDict, total=False):
     shard: str | int | None
     statement: str | None
     command: str | int | None
+    line: str | int | None
+    row: str | int | None
     detail: str | None
     hint: str | None
     request_id: str | None

@@ -17,6 +17,7 @@ main = LazyGroup(
         "audit": ("crosskey_cli.administration:audit", "Look for damage on every shard."),
         "in-doubt": ("crosskey_cli.administration:in_doubt", "Print transactions that are not finished everywhere."),
         "sweep": ("crosskey_cli.administration:sweep", "Drop shadows that no child references any more."),
+        "load": ("crosskey_cli.load:load", "Load the rows of a database or a file."),
         "insert": ("crosskey_cli.data:insert", "Insert rows."),
         "get": ("crosskey_cli.data:get", "Read one row by its key."),
         "update": ("crosskey_cli.data:update", "Change rows."),

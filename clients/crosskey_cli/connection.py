@@ -49,19 +49,31 @@ OBJECTS = JsonType(dict[str, Any] | list[dict[str, Any]])
 def router_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --router and --timeout to a command."""
     command = setting("timeout", click.FLOAT, "Seconds that a call may take.", default=DEFAULT_TIMEOUT)(command)
+    return router_option(command)
+
+
+def router_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --router to a command."""
     return setting("router", ADDRESS, "The router to ask.", default=DEFAULT_ROUTER)(command)
 
 
 @contextmanager
 def connected(router: str, timeout: float) -> Iterator[Client]:
     """A client of the router; its errors, and values that cannot be sent, end the command with exit code 1."""
-    with Client(router, timeout=timeout) as client:
+    with Client(router, timeout=timeout) as client, errors_of_router(router):
         try:
             yield client
-        except CrosskeyError as error:
-            raise click.ClickException(_nobody_at(router) if _is_unreachable(error) else _in_one_line(error)) from error
         except TypeError as error:
             raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def errors_of_router(router: str) -> Iterator[None]:
+    """Errors of the router end the command with exit code 1."""
+    try:
+        yield
+    except CrosskeyError as error:
+        raise click.ClickException(_nobody_at(router) if _is_unreachable(error) else _in_one_line(error)) from error
 
 
 def parse_message(value: Any, target: Parsed) -> Parsed:

@@ -36,6 +36,15 @@ CREATE TABLE IF NOT EXISTS crosskey.decision (
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- The batches of loads that are committed, on the first shard. Each is noted in the transaction of its rows, so that a
+-- load that was interrupted knows which to send again.
+CREATE TABLE IF NOT EXISTS crosskey.loaded_batch (
+    load text,
+    batch text,
+    digest bytea NOT NULL,
+    PRIMARY KEY (load, batch)
+);
+
 -- What the statements of the running transaction mean for other shards. Filled by triggers, emptied by the node within
 -- the same transaction, so that no other transaction ever sees a row.
 CREATE TABLE IF NOT EXISTS crosskey.effect (
@@ -85,6 +94,26 @@ $$;
 -- commit wait for the log, which otherwise it does only if this very transaction was the one to log a further 32.
 CREATE OR REPLACE FUNCTION crosskey.keep_numbers() RETURNS void LANGUAGE sql AS $$
     SELECT pg_logical_emit_message(true, 'crosskey', '');
+$$;
+
+-- Moves a sequence past a number that rows have. ALTER SEQUENCE waits for whoever is drawing and keeps others from it
+-- until the end of the transaction; a bare setval could move the sequence back behind a number that was just drawn.
+CREATE OR REPLACE FUNCTION crosskey.advance_sequence(sequence regclass, past bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    settings pg_sequence := (SELECT s FROM pg_sequence AS s WHERE s.seqrelid = sequence);
+    last numeric;
+    was_given boolean;
+BEGIN
+    EXECUTE format('ALTER SEQUENCE %s INCREMENT BY %s', sequence, settings.seqincrement);
+    EXECUTE format('SELECT last_value, is_called FROM %s', sequence) INTO last, was_given;
+    -- How far ahead the number is, in the direction of the sequence.
+    IF past BETWEEN settings.seqmin AND settings.seqmax
+        AND ((past - last) * sign(settings.seqincrement) > 0 OR (past = last AND NOT was_given))
+    THEN
+        PERFORM setval(sequence, past);
+    END IF;
+    PERFORM crosskey.keep_numbers();
+END
 $$;
 
 -- The copies of a reference table are alike only if all are written alike.

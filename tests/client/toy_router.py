@@ -101,6 +101,22 @@ class ToyRouter(RouterServicer):
             self.rows = before
             return router_pb2.GroupResult(error=errors.to_failure(error))
 
+    async def Load(
+        self, request_iterator: AsyncIterator[router_pb2.LoadRequest], context: Any
+    ) -> router_pb2.LoadResponse:
+        """Counts lines, and keeps none."""
+        return router_pb2.LoadResponse(count=sum([one.lines.count(b"\n") async for one in request_iterator]))
+
+    async def ListLoadedBatches(
+        self, request: router_pb2.ListLoadedBatchesRequest, context: Any
+    ) -> router_pb2.ListLoadedBatchesResponse:
+        """None."""
+        return router_pb2.ListLoadedBatchesResponse()
+
+    async def FinishLoad(self, request: router_pb2.FinishLoadRequest, context: Any) -> router_pb2.FinishLoadResponse:
+        """Does nothing."""
+        return router_pb2.FinishLoadResponse()
+
     async def Explain(self, request: router_pb2.ExplainRequest, context: Any) -> router_pb2.ExplainResponse:
         """Says which kind of request it was."""
         return router_pb2.ExplainResponse(shards=[0], rpcs=[str(request.WhichOneof("request"))])

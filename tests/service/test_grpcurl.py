@@ -331,6 +331,22 @@ def test_a_node_refuses_another_shards_call(calls: Calls) -> None:
     assert '"reason":"WRONG_SHARD"' in answer.printed
 
 
+def test_rows_are_loaded_once(calls: Calls) -> None:
+    lines = b64encode(b"700\tloaded@example.org\n").decode()
+    batch = {"table": "mailboxes", "columns": ["id", "address"], "lines": lines, "load": "a load", "batch": "0"}
+    assert calls.router("Router.Load", **batch).message["count"] == "1"
+    assert calls.router("Router.Load", **batch).message["loaded_before"] is True
+    assert calls.router("Router.ListLoadedBatches", load="a load").message["batches"][0]["batch"] == "0"
+    assert calls.node(0, "ListBatches", load="a load").message["batches"][0]["batch"] == "0"
+    assert calls.router("Router.FinishLoad", load="a load", tables=["mailboxes"]).ok
+    assert calls.node(0, "AdvanceSequence", sequence="public.mailboxes_id_seq", past=650).ok
+    assert calls.node(0, "DrawNumbers", sequence="public.mailboxes_id_seq", needed=1, wanted=1).message["numbers"] == [
+        "701"
+    ]
+    assert calls.node(0, "ForgetBatches", load="a load").ok
+    assert "batches" not in calls.node(0, "ListBatches", load="a load").message
+
+
 def test_every_method_was_called(calls: Calls) -> None:
     services = [
         *router_pb2.DESCRIPTOR.services_by_name.values(),

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_text, slot_of_uuid, slot_of_value
+from catalog.slots import (
+    SLOTS,
+    canonical_text,
+    mint_uuid,
+    quick_slot,
+    shard_of_slot,
+    slot_of_text,
+    slot_of_uuid,
+    slot_of_value,
+)
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "slots.json").read_text(encoding="utf-8"))
 BASE_TYPES = {"text": "text", "integer": "int8", "uuid": "uuid"}
@@ -136,3 +145,27 @@ def test_every_spelling_of_a_uuid_has_one_slot(value: uuid.UUID) -> None:
 def test_an_integer_has_one_slot_in_every_width_and_form(value: int) -> None:
     slots = {slot_of_value("int8", value), slot_of_value("int4", value), slot_of_value("int8", f" {value:+d} ")}
     assert slots == {slot_of_text(str(value)), slot_of_value("int4", float(value))}
+
+
+@pytest.mark.parametrize(
+    ("base_type", "text"),
+    [
+        ("uuid", "018f4e3c-7b1a-7c3d-9e2f-0123456789ab"),
+        ("uuid", "018F4E3C7B1A7C3D9E2F0123456789AB"),
+        ("int8", "0"),
+        ("int8", "42"),
+        ("int2", "32767"),
+        ("text", "über"),
+        ("text", ""),
+    ],
+)
+def test_quick_slots_are_the_same(base_type: str, text: str) -> None:
+    assert quick_slot(base_type)(text.encode()) == slot_of_value(base_type, text)
+
+
+@pytest.mark.parametrize(
+    ("base_type", "text"),
+    [("uuid", "{018f4e3c-7b1a-7c3d-9e2f-0123456789ab}"), ("int8", "-7"), ("int8", "007"), ("int4", " 7")],
+)
+def test_other_spellings_have_no_quick_slot(base_type: str, text: str) -> None:
+    assert quick_slot(base_type)(text.encode()) is None

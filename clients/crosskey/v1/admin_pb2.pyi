@@ -158,22 +158,30 @@ class ColumnDescription(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     NOT_NULL_FIELD_NUMBER: _builtins.int
+    BASE_TYPE_FIELD_NUMBER: _builtins.int
+    GENERATED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The column's name."""
     type: _builtins.str
     """The type as PostgreSQL prints it."""
     not_null: _builtins.bool
     """Whether it refuses NULL."""
+    base_type: _builtins.str
+    """The type below all domains, without modifier, as PostgreSQL's catalog names it: "int4", "_text" for text[]."""
+    generated: _builtins.bool
+    """Whether it is computed from other columns, and cannot be given."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         type: _builtins.str = ...,
         not_null: _builtins.bool = ...,
+        base_type: _builtins.str = ...,
+        generated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "not_null", b"not_null", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_type", b"base_type", "generated", b"generated", "name", b"name", "not_null", b"not_null", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

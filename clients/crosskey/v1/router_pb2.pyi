@@ -149,6 +149,197 @@ class InsertResponse(_message.Message):
 Global___InsertResponse: _TypeAlias = InsertResponse  # noqa: Y015
 
 @_typing.final
+class LoadRequest(_message.Message):
+    """Rows to load into one table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table."""
+    lines: _builtins.bytes
+    """The rows as whole lines in the text format of PostgreSQL's COPY, in UTF-8: values are separated by tabs, and NULL is
+    \\N. Numbers for identity columns are loaded, as by OVERRIDING SYSTEM VALUE.
+    """
+    load: _builtins.str
+    """Which load this belongs to, a name that no other load has; only in the first message. Empty: a repetition of the
+    stream would load the rows once more.
+    """
+    batch: _builtins.str
+    """Which batch of the load the stream is; only in the first message."""
+    digest: _builtins.bytes
+    """What the batch consists of, such as a hash, at most 64 bytes; only in the first message. INVALID_ARGUMENT if
+    the batch was loaded with another one.
+    """
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that the rows have, in order. Others take their default; ids that carry a slot are minted."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        lines: _builtins.bytes = ...,
+        load: _builtins.str = ...,
+        batch: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "columns", b"columns", "digest", b"digest", "lines", b"lines", "load", b"load", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadRequest: _TypeAlias = LoadRequest  # noqa: Y015
+
+@_typing.final
+class LoadResponse(_message.Message):
+    """What was loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    LOADED_BEFORE_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many rows were inserted."""
+    loaded_before: _builtins.bool
+    """The batch was loaded before; nothing was done."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        loaded_before: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "loaded_before", b"loaded_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadResponse: _TypeAlias = LoadResponse  # noqa: Y015
+
+@_typing.final
+class ListLoadedBatchesRequest(_message.Message):
+    """Asks for the batches of a load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAD_FIELD_NUMBER: _builtins.int
+    load: _builtins.str
+    """Which load."""
+    def __init__(
+        self,
+        *,
+        load: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoadedBatchesRequest: _TypeAlias = ListLoadedBatchesRequest  # noqa: Y015
+
+@_typing.final
+class ListLoadedBatchesResponse(_message.Message):
+    """The batches of a load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Batch(_message.Message):
+        """A batch that is committed."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BATCH_FIELD_NUMBER: _builtins.int
+        DIGEST_FIELD_NUMBER: _builtins.int
+        batch: _builtins.str
+        """Which one."""
+        digest: _builtins.bytes
+        """Its digest as it was sent."""
+        def __init__(
+            self,
+            *,
+            batch: _builtins.str = ...,
+            digest: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "digest", b"digest"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListLoadedBatchesResponse.Batch]:
+        """The batches, in no order."""
+
+    def __init__(
+        self,
+        *,
+        batches: _abc.Iterable[Global___ListLoadedBatchesResponse.Batch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoadedBatchesResponse: _TypeAlias = ListLoadedBatchesResponse  # noqa: Y015
+
+@_typing.final
+class FinishLoadRequest(_message.Message):
+    """A load that has come to its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAD_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    load: _builtins.str
+    """Which load; may be empty."""
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tables that were loaded."""
+
+    def __init__(
+        self,
+        *,
+        load: _builtins.str = ...,
+        tables: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishLoadRequest: _TypeAlias = FinishLoadRequest  # noqa: Y015
+
+@_typing.final
+class FinishLoadResponse(_message.Message):
+    """It is finished."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishLoadResponse: _TypeAlias = FinishLoadResponse  # noqa: Y015
+
+@_typing.final
 class GetRequest(_message.Message):
     """The key of one row."""
 

@@ -76,6 +76,21 @@ class RouterStub:
                 request_serializer=crosskey_dot_v1_dot_router__pb2.TransactRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.TransactResponse.FromString,
                 _registered_method=True)
+        self.Load = channel.stream_unary(
+                '/crosskey.v1.Router/Load',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.LoadRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.LoadResponse.FromString,
+                _registered_method=True)
+        self.ListLoadedBatches = channel.unary_unary(
+                '/crosskey.v1.Router/ListLoadedBatches',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.ListLoadedBatchesRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.ListLoadedBatchesResponse.FromString,
+                _registered_method=True)
+        self.FinishLoad = channel.unary_unary(
+                '/crosskey.v1.Router/FinishLoad',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.FinishLoadRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.FinishLoadResponse.FromString,
+                _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/crosskey.v1.Router/Explain',
                 request_serializer=crosskey_dot_v1_dot_router__pb2.ExplainRequest.SerializeToString,
@@ -148,6 +163,31 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request_iterator, context):
+        """Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
+        Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.
+        Errors are those of Insert; their metadata has the row's place in the stream, from 1, as `row`, if PostgreSQL tells
+        it. ABORTED and UNAVAILABLE left no trace. A stream that names its batch is loaded once however often it is sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLoadedBatches(self, request, context):
+        """Lists the batches of a load that are committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishLoad(self, request, context):
+        """Ends a load: moves the sequences of the tables past the numbers that their rows have, and forgets which batches were
+        loaded. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Explain(self, request, context):
         """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
         """
@@ -192,6 +232,21 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.Transact,
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.TransactRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.TransactResponse.SerializeToString,
+            ),
+            'Load': grpc.stream_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.LoadRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.LoadResponse.SerializeToString,
+            ),
+            'ListLoadedBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLoadedBatches,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.ListLoadedBatchesRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.ListLoadedBatchesResponse.SerializeToString,
+            ),
+            'FinishLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishLoad,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.FinishLoadRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.FinishLoadResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -395,6 +450,87 @@ class Router:
             '/crosskey.v1.Router/Transact',
             crosskey_dot_v1_dot_router__pb2.TransactRequest.SerializeToString,
             crosskey_dot_v1_dot_router__pb2.TransactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/crosskey.v1.Router/Load',
+            crosskey_dot_v1_dot_router__pb2.LoadRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.LoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoadedBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Router/ListLoadedBatches',
+            crosskey_dot_v1_dot_router__pb2.ListLoadedBatchesRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.ListLoadedBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Router/FinishLoad',
+            crosskey_dot_v1_dot_router__pb2.FinishLoadRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.FinishLoadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,18 @@ class RouterStub:
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
     """
+    Load: _grpc.StreamUnaryMultiCallable[_router_pb2.LoadRequest, _router_pb2.LoadResponse]
+    """Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
+    Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.
+    Errors are those of Insert; their metadata has the row's place in the stream, from 1, as `row`, if PostgreSQL tells
+    it. ABORTED and UNAVAILABLE left no trace. A stream that names its batch is loaded once however often it is sent.
+    """
+    ListLoadedBatches: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListLoadedBatchesRequest, _router_pb2.ListLoadedBatchesResponse]
+    """Lists the batches of a load that are committed."""
+    FinishLoad: _grpc.UnaryUnaryMultiCallable[_router_pb2.FinishLoadRequest, _router_pb2.FinishLoadResponse]
+    """Ends a load: moves the sequences of the tables past the numbers that their rows have, and forgets which batches were
+    loaded. Idempotent.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
 
@@ -100,6 +112,18 @@ class RouterAsyncStub(RouterStub):
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+    """
+    Load: _aio.StreamUnaryMultiCallable[_router_pb2.LoadRequest, _router_pb2.LoadResponse]  # type: ignore[assignment]
+    """Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
+    Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.
+    Errors are those of Insert; their metadata has the row's place in the stream, from 1, as `row`, if PostgreSQL tells
+    it. ABORTED and UNAVAILABLE left no trace. A stream that names its batch is loaded once however often it is sent.
+    """
+    ListLoadedBatches: _aio.UnaryUnaryMultiCallable[_router_pb2.ListLoadedBatchesRequest, _router_pb2.ListLoadedBatchesResponse]  # type: ignore[assignment]
+    """Lists the batches of a load that are committed."""
+    FinishLoad: _aio.UnaryUnaryMultiCallable[_router_pb2.FinishLoadRequest, _router_pb2.FinishLoadResponse]  # type: ignore[assignment]
+    """Ends a load: moves the sequences of the tables past the numbers that their rows have, and forgets which batches were
+    loaded. Idempotent.
     """
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
@@ -177,6 +201,36 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.TransactResponse, _abc.Awaitable[_router_pb2.TransactResponse]]:
         """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
         for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+        """
+
+    @_abc_1.abstractmethod
+    def Load(
+        self,
+        request_iterator: _MaybeAsyncIterator[_router_pb2.LoadRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.LoadResponse, _abc.Awaitable[_router_pb2.LoadResponse]]:
+        """Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
+        Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.
+        Errors are those of Insert; their metadata has the row's place in the stream, from 1, as `row`, if PostgreSQL tells
+        it. ABORTED and UNAVAILABLE left no trace. A stream that names its batch is loaded once however often it is sent.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLoadedBatches(
+        self,
+        request: _router_pb2.ListLoadedBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ListLoadedBatchesResponse, _abc.Awaitable[_router_pb2.ListLoadedBatchesResponse]]:
+        """Lists the batches of a load that are committed."""
+
+    @_abc_1.abstractmethod
+    def FinishLoad(
+        self,
+        request: _router_pb2.FinishLoadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.FinishLoadResponse, _abc.Awaitable[_router_pb2.FinishLoadResponse]]:
+        """Ends a load: moves the sequences of the tables past the numbers that their rows have, and forgets which batches were
+        loaded. Idempotent.
         """
 
     @_abc_1.abstractmethod

@@ -75,6 +75,34 @@ class InsertRows(_message.Message):
 Global___InsertRows: _TypeAlias = InsertRows  # noqa: Y015
 
 @_typing.final
+class LoadRows(_message.Message):
+    """Many rows of one table with one set of columns, inserted by COPY."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    lines: _builtins.bytes
+    """Lines in the text format of PostgreSQL's COPY. An error names the line, from 1, in its metadata as `line`."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that the rows have, in order."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        lines: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadRows: _TypeAlias = LoadRows  # noqa: Y015
+
+@_typing.final
 class Condition(_message.Message):
     """One condition."""
 
@@ -213,6 +241,7 @@ class RunStatement(_message.Message):
     INSERT_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     lock_table: _builtins.bool
@@ -229,6 +258,10 @@ class RunStatement(_message.Message):
     def delete(self) -> Global___DeleteRows:
         """Delete."""
 
+    @_builtins.property
+    def load(self) -> Global___LoadRows:
+        """Load. It answers no rows, only how many."""
+
     def __init__(
         self,
         *,
@@ -237,12 +270,13 @@ class RunStatement(_message.Message):
         insert: Global___InsertRows | None = ...,
         update: Global___UpdateRows | None = ...,
         delete: Global___DeleteRows | None = ...,
+        load: Global___LoadRows | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete"]  # noqa: Y015
+    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "load"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_statement) -> _WhichOneofReturnType_statement | None: ...
 
@@ -660,6 +694,38 @@ class ExpectClaims(_message.Message):
 Global___ExpectClaims: _TypeAlias = ExpectClaims  # noqa: Y015
 
 @_typing.final
+class NoteBatch(_message.Message):
+    """Note, in the transaction of its rows, that a batch of a load is loaded. Answers a count of 0 and changes nothing if it
+    was already; a transaction that is just loading it is waited for. ABORTED: for too long.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAD_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    load: _builtins.str
+    """Which load."""
+    batch: _builtins.str
+    """Which batch of it."""
+    digest: _builtins.bytes
+    """What the batch consists of; empty if that is not known yet."""
+    def __init__(
+        self,
+        *,
+        load: _builtins.str = ...,
+        batch: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "digest", b"digest", "load", b"load"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteBatch: _TypeAlias = NoteBatch  # noqa: Y015
+
+@_typing.final
 class CheckConstraints(_message.Message):
     """Check all constraints that wait for the end of the statement."""
 
@@ -826,6 +892,7 @@ class Command(_message.Message):
     EXPECT_CLAIMS_FIELD_NUMBER: _builtins.int
     LOOK_UP_CLAIMS_FIELD_NUMBER: _builtins.int
     CHANGE_VALUES_FIELD_NUMBER: _builtins.int
+    NOTE_BATCH_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -905,6 +972,10 @@ class Command(_message.Message):
         """Change values that parents are referenced by."""
 
     @_builtins.property
+    def note_batch(self) -> Global___NoteBatch:
+        """Note a loaded batch."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -934,14 +1005,15 @@ class Command(_message.Message):
         expect_claims: Global___ExpectClaims | None = ...,
         look_up_claims: Global___LookUpClaims | None = ...,
         change_values: Global___ChangeValues | None = ...,
+        note_batch: Global___NoteBatch | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "note_batch", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -1816,6 +1888,172 @@ class ComputeDefaultsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ComputeDefaultsResponse: _TypeAlias = ComputeDefaultsResponse  # noqa: Y015
+
+@_typing.final
+class AdvanceSequenceRequest(_message.Message):
+    """A sequence to move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PAST_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    sequence: _builtins.str
+    """The sequence as "schema.name"."""
+    past: _builtins.int
+    """Rows have this number, and perhaps any that the sequence gives before it."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        sequence: _builtins.str = ...,
+        past: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["past", b"past", "sequence", b"sequence", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdvanceSequenceRequest: _TypeAlias = AdvanceSequenceRequest  # noqa: Y015
+
+@_typing.final
+class AdvanceSequenceResponse(_message.Message):
+    """It is past that number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdvanceSequenceResponse: _TypeAlias = AdvanceSequenceResponse  # noqa: Y015
+
+@_typing.final
+class ListBatchesRequest(_message.Message):
+    """Asks for the batches of a load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for: the home of loads."""
+    load: _builtins.str
+    """Which load."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        load: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBatchesRequest: _TypeAlias = ListBatchesRequest  # noqa: Y015
+
+@_typing.final
+class LoadedBatch(_message.Message):
+    """A batch that is committed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    batch: _builtins.str
+    """Which batch."""
+    digest: _builtins.bytes
+    """What it consists of; empty if that was not known."""
+    def __init__(
+        self,
+        *,
+        batch: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadedBatch: _TypeAlias = LoadedBatch  # noqa: Y015
+
+@_typing.final
+class ListBatchesResponse(_message.Message):
+    """The batches of a load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadedBatch]:
+        """The batches."""
+
+    def __init__(
+        self,
+        *,
+        batches: _abc.Iterable[Global___LoadedBatch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBatchesResponse: _TypeAlias = ListBatchesResponse  # noqa: Y015
+
+@_typing.final
+class ForgetBatchesRequest(_message.Message):
+    """A load that has come to its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for: the home of loads."""
+    load: _builtins.str
+    """Which load."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        load: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetBatchesRequest: _TypeAlias = ForgetBatchesRequest  # noqa: Y015
+
+@_typing.final
+class ForgetBatchesResponse(_message.Message):
+    """Its batches are forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetBatchesResponse: _TypeAlias = ForgetBatchesResponse  # noqa: Y015
 
 @_typing.final
 class SortRequest(_message.Message):

@@ -94,6 +94,21 @@ class ShardNodeStub:
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsResponse.FromString,
                 _registered_method=True)
+        self.AdvanceSequence = channel.unary_unary(
+                '/crosskey.v1.ShardNode/AdvanceSequence',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.AdvanceSequenceRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.AdvanceSequenceResponse.FromString,
+                _registered_method=True)
+        self.ListBatches = channel.unary_unary(
+                '/crosskey.v1.ShardNode/ListBatches',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.ListBatchesRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ListBatchesResponse.FromString,
+                _registered_method=True)
+        self.ForgetBatches = channel.unary_unary(
+                '/crosskey.v1.ShardNode/ForgetBatches',
+                request_serializer=crosskey_dot_v1_dot_shard__node__pb2.ForgetBatchesRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ForgetBatchesResponse.FromString,
+                _registered_method=True)
         self.Sort = channel.unary_unary(
                 '/crosskey.v1.ShardNode/Sort',
                 request_serializer=crosskey_dot_v1_dot_shard__node__pb2.SortRequest.SerializeToString,
@@ -227,6 +242,28 @@ class ShardNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdvanceSequence(self, request, context):
+        """Moves a sequence of the user's past a number that rows have, so that it is not given once more. Idempotent; a sequence
+        that is past it already stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBatches(self, request, context):
+        """Lists the batches of a load that are committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetBatches(self, request, context):
+        """Forgets which batches of a load are committed. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Sort(self, request, context):
         """Sorts values with PostgreSQL's own comparison: the merge step of a List over several shards.
         """
@@ -340,6 +377,21 @@ def add_ShardNodeServicer_to_server(servicer, server):
                     servicer.ComputeDefaults,
                     request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsResponse.SerializeToString,
+            ),
+            'AdvanceSequence': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceSequence,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.AdvanceSequenceRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.AdvanceSequenceResponse.SerializeToString,
+            ),
+            'ListBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBatches,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ListBatchesRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.ListBatchesResponse.SerializeToString,
+            ),
+            'ForgetBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetBatches,
+                    request_deserializer=crosskey_dot_v1_dot_shard__node__pb2.ForgetBatchesRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_shard__node__pb2.ForgetBatchesResponse.SerializeToString,
             ),
             'Sort': grpc.unary_unary_rpc_method_handler(
                     servicer.Sort,
@@ -684,6 +736,87 @@ class ShardNode:
             '/crosskey.v1.ShardNode/ComputeDefaults',
             crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsRequest.SerializeToString,
             crosskey_dot_v1_dot_shard__node__pb2.ComputeDefaultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceSequence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/AdvanceSequence',
+            crosskey_dot_v1_dot_shard__node__pb2.AdvanceSequenceRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.AdvanceSequenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/ListBatches',
+            crosskey_dot_v1_dot_shard__node__pb2.ListBatchesRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.ListBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.ShardNode/ForgetBatches',
+            crosskey_dot_v1_dot_shard__node__pb2.ForgetBatchesRequest.SerializeToString,
+            crosskey_dot_v1_dot_shard__node__pb2.ForgetBatchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

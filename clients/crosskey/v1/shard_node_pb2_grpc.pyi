@@ -70,6 +70,14 @@ class ShardNodeStub:
     """
     ComputeDefaults: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.ComputeDefaultsRequest, _shard_node_pb2.ComputeDefaultsResponse]
     """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again."""
+    AdvanceSequence: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.AdvanceSequenceRequest, _shard_node_pb2.AdvanceSequenceResponse]
+    """Moves a sequence of the user's past a number that rows have, so that it is not given once more. Idempotent; a sequence
+    that is past it already stays as it is.
+    """
+    ListBatches: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.ListBatchesRequest, _shard_node_pb2.ListBatchesResponse]
+    """Lists the batches of a load that are committed."""
+    ForgetBatches: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.ForgetBatchesRequest, _shard_node_pb2.ForgetBatchesResponse]
+    """Forgets which batches of a load are committed. Idempotent."""
     Sort: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.SortRequest, _shard_node_pb2.SortResponse]
     """Sorts values with PostgreSQL's own comparison: the merge step of a List over several shards."""
     DescribeShard: _grpc.UnaryUnaryMultiCallable[_shard_node_pb2.DescribeShardRequest, _shard_node_pb2.DescribeShardResponse]
@@ -129,6 +137,14 @@ class ShardNodeAsyncStub(ShardNodeStub):
     """
     ComputeDefaults: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.ComputeDefaultsRequest, _shard_node_pb2.ComputeDefaultsResponse]  # type: ignore[assignment]
     """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again."""
+    AdvanceSequence: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.AdvanceSequenceRequest, _shard_node_pb2.AdvanceSequenceResponse]  # type: ignore[assignment]
+    """Moves a sequence of the user's past a number that rows have, so that it is not given once more. Idempotent; a sequence
+    that is past it already stays as it is.
+    """
+    ListBatches: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.ListBatchesRequest, _shard_node_pb2.ListBatchesResponse]  # type: ignore[assignment]
+    """Lists the batches of a load that are committed."""
+    ForgetBatches: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.ForgetBatchesRequest, _shard_node_pb2.ForgetBatchesResponse]  # type: ignore[assignment]
+    """Forgets which batches of a load are committed. Idempotent."""
     Sort: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.SortRequest, _shard_node_pb2.SortResponse]  # type: ignore[assignment]
     """Sorts values with PostgreSQL's own comparison: the merge step of a List over several shards."""
     DescribeShard: _aio.UnaryUnaryMultiCallable[_shard_node_pb2.DescribeShardRequest, _shard_node_pb2.DescribeShardResponse]  # type: ignore[assignment]
@@ -251,6 +267,32 @@ class ShardNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_node_pb2.ComputeDefaultsResponse, _abc.Awaitable[_shard_node_pb2.ComputeDefaultsResponse]]:
         """Works out defaults of columns for rows that are yet to be placed. Numbers that are drawn for them are not given again."""
+
+    @_abc_1.abstractmethod
+    def AdvanceSequence(
+        self,
+        request: _shard_node_pb2.AdvanceSequenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_node_pb2.AdvanceSequenceResponse, _abc.Awaitable[_shard_node_pb2.AdvanceSequenceResponse]]:
+        """Moves a sequence of the user's past a number that rows have, so that it is not given once more. Idempotent; a sequence
+        that is past it already stays as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBatches(
+        self,
+        request: _shard_node_pb2.ListBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_node_pb2.ListBatchesResponse, _abc.Awaitable[_shard_node_pb2.ListBatchesResponse]]:
+        """Lists the batches of a load that are committed."""
+
+    @_abc_1.abstractmethod
+    def ForgetBatches(
+        self,
+        request: _shard_node_pb2.ForgetBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_node_pb2.ForgetBatchesResponse, _abc.Awaitable[_shard_node_pb2.ForgetBatchesResponse]]:
+        """Forgets which batches of a load are committed. Idempotent."""
 
     @_abc_1.abstractmethod
     def Sort(

@@ -9,6 +9,7 @@ main = LazyGroup(
         "serve": ("shard_node.serve:serve", "Serve one shard until SIGTERM."),
         "provision": ("shard_node.provision:provision", "Make the role and the database of a shard."),
         "inspect": ("shard_node.inspect:inspect", "Describe a schema as the planner sees it."),
+        "survey": ("shard_node.survey:survey", "Read what advice on placement is given from."),
         "accept": ("shard_node.accept:accept", "Accept a shard's database after a restore or a failover."),
     },
 )

@@ -18,6 +18,7 @@ from catalog.key_rules import plan_key
 from catalog.model import ForeignKey, Table, TableName
 from catalog.placement import place_table
 from catalog.plan import KeyPlan, TablePlan
+from catalog.tags import parse_tags
 
 REFUSED_KEY: Final = -100.0
 ALL_STATEMENTS: Final = 2.0
@@ -50,7 +51,9 @@ class Chooser:
         for key in survey.database.foreign_keys:
             for name in {key.table, key.parent}:
                 self._keys[name].append(key)
-        self._lookups = {name for name, table in self._tables.items() if why_lookup(table, survey)}
+        self._lookups = {
+            name for name, table in self._tables.items() if _is_reference(table) or why_lookup(table, survey)
+        }
         self._depths = {name: self._depth(name, frozenset()) for name in self._tables}
         self.options = {table.name: self._options(table) for table in self._tables.values() if not is_placed(table)}
         self._worths = {
@@ -145,3 +148,7 @@ class Chooser:
         passed = below | {name}
         parents = {key.parent for key in self._keys[name] if key.table == name} - passed - self._lookups
         return max((1 + self._depth(parent, passed) for parent in parents), default=0)
+
+
+def _is_reference(table: Table) -> bool:
+    return any(tag.name == "reference" for tag in parse_tags(table.comment))

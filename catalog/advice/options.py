@@ -39,8 +39,8 @@ def sharded_options(
 ) -> list[Option]:
     """A placement for each column that could be the shard key, in order of the columns.
 
-    These are columns that rows are found or referenced by; if none of them will do, any that will. What only names a row
-    of a lookup table has too few values.
+    These are columns that rows are found or referenced by; if none of them will do, any that will. What only names a
+    row of a lookup table has too few values.
     """
     keys = _key_columns(table, survey, statements, lookups)
     by_keys = [option for name in keys if (option := _option(table, name))]

@@ -85,12 +85,12 @@ def _advise_on(survey: Survey) -> Advice:
 
 def _write(schema: Path, copy: Path, advice: Advice, scratch_dsn: str) -> None:
     """Write the tagged copy, once planning has accepted its text. Raises SchemaRefused if it does not."""
-    text = tagged_copy(schema.read_text(encoding="utf-8"), advice.pastes)
+    text = tagged_copy(schema.read_bytes().decode(), advice.pastes)
     with tempfile.TemporaryDirectory(prefix="crosskey-advise-") as folder:
         draft = Path(folder) / "schema.sql"
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(text.encode())
         plan_schema(_survey_file(scratch_dsn, draft).database)
     try:
-        copy.write_text(text, encoding="utf-8")
+        copy.write_bytes(text.encode())
     except OSError as error:
         raise ClusterError(f"cannot write {copy}: {error.strerror}") from None

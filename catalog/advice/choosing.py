@@ -11,7 +11,7 @@ from typing import Final
 from catalog.advice.lookup_tables import why_lookup
 from catalog.advice.options import Option, is_placed, reference_option, sharded_options
 from catalog.advice.shard_key_faults import shard_key_faults
-from catalog.advice.statement_share import ReadStatements, names_locator
+from catalog.advice.statement_share import ReadStatements, names_claim, names_locator
 from catalog.advice.survey import Survey
 from catalog.claim_rules import claimed_keys
 from catalog.key_rules import plan_key
@@ -21,12 +21,17 @@ from catalog.plan import KeyPlan, TablePlan
 from catalog.tags import parse_tags
 
 REFUSED_KEY: Final = -100.0
+PLACED_IN_A_CIRCLE: Final = -10.0
+"""Rows that live with rows that live with them: all that hang together would be on one shard."""
 ALL_STATEMENTS: Final = 2.0
 """For a table all of whose statements name what places its rows."""
+BY_CLAIM: Final = 0.75
+"""Of that, for statements that name a unique value: one call more."""
 CLAIM: Final = -0.1
 CLAIMED_PRIMARY_KEY: Final = -0.25
 NO_KEY_COLUMN: Final = -0.3
-UNIQUE_BUT_NO_KEY: Final = -0.2
+UNIQUE_BUT_NO_ID: Final = -1.0
+"""A name or an address, which its owner may want to change: the row, and all that lives with it, would have to move."""
 FIRST_OF_KEY: Final = 0.2
 GOES_ALONG: Final = 0.15
 DEPTH: Final = 0.12
@@ -110,7 +115,22 @@ class Chooser:
 
     def _worth_of_keys(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
         worths = {"local": 1.0, "cross-shard": 0.0, "refused": REFUSED_KEY}
-        return sum(worths[kind] for kind in self.key_kinds(plan, placed))
+        worth = sum(worths[kind] for kind in self.key_kinds(plan, placed))
+        return worth + (PLACED_IN_A_CIRCLE if self._is_circle(plan, placed) else 0.0)
+
+    def _is_circle(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> bool:
+        """Whether the rows that a table's rows live with live, maybe further up, with that table's rows."""
+        around = {**placed, plan.table.name: plan}
+        above, seen = self._companions(plan), set[TableName]()
+        while above - seen:
+            seen |= above
+            above = {parent for name in above if name in around for parent in self._companions(around[name])}
+        return plan.table.name in seen
+
+    def _companions(self, plan: TablePlan) -> set[TableName]:
+        """The tables whose rows a table's shard key names."""
+        keys = self._keys[plan.table.name]
+        return {key.parent for key in keys if key.table == plan.table.name and plan.shard_key in key.columns}
 
     def _own_worth(self, plan: TablePlan) -> float:
         worth = sum(CLAIMED_PRIMARY_KEY if key.primary else CLAIM for key in claimed_keys(plan))
@@ -126,7 +146,9 @@ class Chooser:
         calls = sum(counted.calls for counted in naming)
         if not calls or plan.placement == "reference":
             return 0.0
-        return ALL_STATEMENTS * sum(c.calls for c in naming if names_locator(c.shape, plan)) / calls
+        placing = sum(counted.calls for counted in naming if names_locator(counted.shape, plan))
+        claiming = sum(counted.calls for counted in naming if names_claim(counted.shape, plan))
+        return ALL_STATEMENTS * (placing + BY_CLAIM * claiming) / calls
 
     def _worth_of_column(self, plan: TablePlan) -> float:
         column, primary_key = plan.shard_key, plan.table.primary_key
@@ -139,7 +161,7 @@ class Chooser:
         if column in primary_key:
             return 0.0
         unique = any(key.columns == (column,) for key in plan.table.unique_keys)
-        return UNIQUE_BUT_NO_KEY if unique else NO_KEY_COLUMN
+        return UNIQUE_BUT_NO_ID if unique else NO_KEY_COLUMN
 
     def _depth(self, name: TableName, below: frozenset[TableName]) -> int:
         """How many parents are above a table, one above the other; lookup tables and cycles do not count."""

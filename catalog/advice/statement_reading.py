@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Verb = Literal["select", "insert", "update", "delete"]
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
+_COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_WORD: Final = re.compile(r"\w+")
 _SYSTEM_SCHEMAS: Final = ("pg_catalog", "information_schema")
 
 
@@ -59,6 +61,9 @@ def read_statement(query: str, database: Database) -> StatementShape | None:
     from sqlglot import exp, parse
     from sqlglot.errors import SqlglotError
 
+    words = set(_WORD.findall(_COMMENT.sub(" ", query.lower())))
+    if not any(words >= set(_WORD.findall(table.name.name.lower())) for table in database.tables):
+        return None  # Also what cannot be parsed, such as questions to PostgreSQL's own catalogs.
     # It reports on standard error what it takes for a command of no known form.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     try:

@@ -9,6 +9,7 @@ import msgspec
 
 from catalog.advice.statement_reading import NotRead, Place, StatementShape, read_statement
 from catalog.advice.survey import Statement
+from catalog.claim_rules import claimed_keys
 from catalog.model import Database, TableName
 from catalog.plan import Claim, Plan, TablePlan
 
@@ -98,6 +99,14 @@ def names_locator(shape: StatementShape, plan: TablePlan) -> bool:
     """Whether a statement gives a value that places its row, for each use of the table in it."""
     used = {alias for alias, name in shape.tables.items() if name == plan.table.name}
     return used <= {place.alias for place, _ in shape.given if place.column in plan.locators}
+
+
+def names_claim(shape: StatementShape, plan: TablePlan) -> bool:
+    """Whether a statement on this table alone gives a claimed value, and no value that places its row."""
+    if len(shape.tables) > 1 or names_locator(shape, plan):
+        return False
+    given = {place.column for place, _ in shape.given}
+    return any(given >= set(key.columns) for key in claimed_keys(plan))
 
 
 def _reach(shape: StatementShape, tables: dict[TableName, TablePlan], claims: tuple[Claim, ...]) -> Reach:

@@ -34,7 +34,7 @@ def warn_of_shard_keys(
             continue
         for fault in shard_key_faults(plan, survey, statements):
             yield _warning(plan, fault)
-        yield from _warn_of_sequences(plan, survey)
+        yield from _warn_of_sequences(plan, placed, survey)
         yield from _warn_of_claimed_ids(plan)
         proposed = plan.table.comment != table.comment
         if proposed and plan.placement == "reference" and not why_lookup(table, survey):
@@ -57,12 +57,13 @@ def _warn_of_times(table: Table) -> Iterator[Warned]:
         yield Warned("time", str(table.name), why, _ADVICE["time"], column=leading.name)
 
 
-def _warn_of_sequences(plan: TablePlan, survey: Survey) -> Iterator[Warned]:
+def _warn_of_sequences(plan: TablePlan, placed: Mapping[TableName, TablePlan], survey: Survey) -> Iterator[Warned]:
     """Rows that a sequence spreads over all shards though they have a parent to live with."""
     if plan.shard_key is None or plan.shard_key_column.sequence is None:
         return
     own = [key for key in survey.database.foreign_keys if key.table == plan.table.name]
-    parents = sorted({str(key.parent) for key in own if key.parent != plan.table.name})
+    sharded = {name for name, other in placed.items() if other.placement == "sharded"} - {plan.table.name}
+    parents = sorted({str(key.parent) for key in own if key.parent in sharded})
     if parents:
         why = (
             f"{plan.shard_key} is a sequence's number: rows are spread one by one, away from their rows of"

@@ -110,6 +110,8 @@ def test_a_sequence_spreads_rows_away_from_their_parent() -> None:
     advice = advice_on(table("users", None), rows, foreign_key("rows", "user", "users"))
     assert [warning.column for warning in warned(advice, "sequence")] == ["id"]
     assert not warned(advice_on(placed_by("id", number)), "sequence")
+    looked_up = advice_on(table("users", "@reference"), rows, foreign_key("rows", "user", "users"))
+    assert not warned(looked_up, "sequence")
 
 
 def test_few_values_fill_shards_unevenly() -> None:

@@ -71,7 +71,9 @@ NOT_READ = [
     "SELECT * FROM users JOIN some_view USING (id)",
     "SELECT * FROM media m RIGHT JOIN users u ON u.id = m.owner WHERE m.id = $1",
 ]
+ABOUT_CATALOGS = "-- Comments of users.\nSELECT description FROM pg_description /* media */"
 NOTHING = [
+    ABOUT_CATALOGS,
     "BEGIN",
     "SET x = $1",
     "SELECT $1",

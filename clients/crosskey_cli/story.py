@@ -51,7 +51,7 @@ def take_a_username(stage: Stage) -> None:
     stage.page.scene("A username that is taken on another shard")
     stage.page.tell(
         f"Accounts live by their id too. That of {FIRST_ACCOUNT} is on shard {taken}. {AUTHOR} wants one on shard"
-        f" {wanted} with the same username. Who has it is claimed on the shard of its own slot, which is shard {claims}."
+        f" {wanted} with the same username. Who has it is claimed on the shard of its own slot: shard {claims}."
     )
     error = stage.refused_call("Insert", {"table": "accounts", "rows": [account(AUTHOR, username)]})
     expect(isinstance(error, UniqueViolation), "the username was refused")

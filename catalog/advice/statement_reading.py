@@ -71,7 +71,7 @@ def read_statement(query: str, database: Database) -> StatementShape | None:
         [tree] = parse(_PARAMETER.sub(r":p\1", query), dialect="postgres")
     except (SqlglotError, ValueError, RecursionError) as error:
         raise NotRead(query) from error
-    if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete):
+    if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete | exp.Merge):
         return None
     tables = _Tables(database)
     if not any(tables.find(named) for named in tree.find_all(exp.Table)):
@@ -113,7 +113,7 @@ class _Reader:
 
         if isinstance(self._tree, exp.Insert):
             return self._insert(self._tree)
-        if isinstance(self._tree, exp.SetOperation) or self._tree.args.get("with_") or self._has_subquery():
+        if isinstance(self._tree, exp.SetOperation | exp.Merge) or self._tree.args.get("with_") or self._has_subquery():
             raise NotRead(self._tree.sql())
         self._add_tables()
         for condition in self._conditions():
@@ -196,6 +196,11 @@ class _Reader:
             self._note_equality(condition.this, condition.expressions[0])
 
     def _note_equality(self, left: exp.Expr, right: exp.Expr) -> None:
+        from sqlglot import exp
+
+        if isinstance(left, exp.Tuple) and isinstance(right, exp.Tuple):
+            for one, other in zip(left.expressions, right.expressions, strict=False):
+                self._note_equality(one, other)
         places = [self._place(side) for side in (left, right)]
         values = [_value(side) for side in (left, right)]
         if places[0] is not None and places[1] is not None:
@@ -256,10 +261,11 @@ def _many(condition: exp.In) -> bool:
 
 
 def _value(side: exp.Expr) -> str | None:
-    """A name of a parameter or constant, the same for the same value; None for what is no value."""
+    """A name of one value, the same for the same value; None for what depends on a row, or is a list of values."""
     from sqlglot import exp
 
     side = side.unnest()
     if isinstance(side, exp.Cast):
         return _value(side.this)
-    return side.sql() if isinstance(side, exp.Placeholder | exp.Literal) else None
+    many = side.find(exp.Column, exp.Query, exp.Any, exp.All, exp.Tuple)
+    return side.sql() if many is None else None

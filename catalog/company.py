@@ -15,12 +15,18 @@ def refuse_lonely(
 ) -> Iterator[Refusal]:
     """Tables with `@shard_with` of whose column no local key leads to a sharded parent. Keys in `refused` say why."""
     placed = {plan.table.name: plan for plan in tables}
-    together = {_led_by(key.foreign_key, placed) for key in keys if key.kind == "local"}
+    together = companions(placed.values(), keys)
     excused = {(key.table, column) for key in refused for column in key.columns}
     for plan in placed.values():
         place = (plan.table.name, plan.shard_key or "")
         if _is_with(plan) and place not in together | excused:
             yield refuse_table(plan.table, _why(plan), column=plan.shard_key or "")
+
+
+def companions(tables: Iterable[TablePlan], keys: Iterable[KeyPlan]) -> frozenset[tuple[TableName, str]]:
+    """Which tables could say `@shard_with` of which column: a local key leads from it to a sharded parent."""
+    placed = {plan.table.name: plan for plan in tables}
+    return frozenset(_led_by(key.foreign_key, placed) for key in keys if key.kind == "local")
 
 
 def _is_with(plan: TablePlan) -> bool:

@@ -10,6 +10,7 @@ main = LazyGroup(
         "provision": ("shard_node.provision:provision", "Make the role and the database of a shard."),
         "inspect": ("shard_node.inspect:inspect", "Describe a schema as the planner sees it."),
         "unload": ("shard_node.unload:unload", "Answer the rows of a database, for a load."),
+        "survey": ("shard_node.survey:survey", "Read what advice on placement is given from."),
         "accept": ("shard_node.accept:accept", "Accept a shard's database after a restore or a failover."),
     },
 )

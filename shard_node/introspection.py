@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
@@ -15,6 +18,8 @@ from shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
+T = TypeVar("T")
+Read: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 _SETTING_MODES = r"""
 SELECT p.oid::pg_catalog.regprocedure::text
@@ -47,6 +52,12 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
     it ends the transaction, does what cannot be prepared, writes rows, or makes a schema with a name of Crosskey's own.
     Raises psycopg.OperationalError if the server does not answer, or has no room.
     """
+    database, _ = await inspect_schema_with(dsn, schema_sql, _nothing_more)
+    return database
+
+
+async def inspect_schema_with(dsn: str, schema_sql: str, read: Read[T]) -> tuple[Database, T]:
+    """As inspect_schema; and answers what `read` reads of the loaded schema as well."""
     if "\0" in schema_sql:
         raise errors.SchemaRefused("the schema contains a NUL character")
     async with (
@@ -54,7 +65,7 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
         await psycopg.AsyncConnection.connect(scratch_dsn, autocommit=True) as connection,
     ):
         try:
-            return await _load_and_describe(connection, schema_sql)
+            return await _load_and_describe(connection, schema_sql, read)
         except psycopg.Error as error:
             if connection.broken or is_passing(error):
                 raise
@@ -63,7 +74,11 @@ async def inspect_schema(dsn: str, schema_sql: str) -> Database:
             raise _refusal(error, schema_sql) from error
 
 
-async def _load_and_describe(connection: Connection, schema_sql: str) -> Database:
+async def _nothing_more(_connection: Connection) -> None:
+    pass
+
+
+async def _load_and_describe(connection: Connection, schema_sql: str, read: Read[T]) -> tuple[Database, T]:
     await connection.execute("BEGIN")
     transaction_id = await _transaction_id(connection)
     # Without parameters, PostgreSQL takes several statements at once.
@@ -74,11 +89,12 @@ async def _load_and_describe(connection: Connection, schema_sql: str) -> Databas
             "the schema ends its transaction: leave out BEGIN, COMMIT and ROLLBACK, it is installed whole or not at all"
         )
     database = await describe(connection)
+    more = await read(connection)
     await _refuse_own_schemas(connection)
     await _refuse_constraint_modes(connection)
     await _refuse_rows(connection, database.tables)
     await _refuse_unpreparable(connection)
-    return database
+    return database, more
 
 
 async def _transaction_id(connection: Connection) -> object:

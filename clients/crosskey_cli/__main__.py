@@ -11,6 +11,7 @@ main = LazyGroup(
         "up": ("crosskey_cli.up:up", "Serve a cluster on this machine until Ctrl-C."),
         "demo": ("crosskey_cli.demo:demo", "Start a cluster with real data, tell the story, stop it."),
         "plan": ("crosskey_cli.plan:plan", "Show where the tables of a schema would live."),
+        "advise": ("crosskey_cli.advise:advise", "Propose where the tables of a schema should live."),
         "apply": ("crosskey_cli.administration:apply", "Install a schema on every shard."),
         "schema": ("crosskey_cli.administration:schema", "Print the schema in force."),
         "topology": ("crosskey_cli.administration:topology", "Print the shards and their state."),

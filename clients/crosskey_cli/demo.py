@@ -83,7 +83,7 @@ def _apply_schema(client: Client, schema_sql: str, page: StoryPage) -> None:
     schema = client.apply_schema(schema_sql).schema
     page.tell("Applied examples/messenger/schema.sql. Its foreign keys:")
     for key in schema.keys:
-        page.note(f"{key.constraint:27}{key.kind:13} ON DELETE {key.on_delete}")
+        page.note(f"{key.constraint:32}{key.kind:13} ON DELETE {key.on_delete}")
 
 
 def _load(client: Client, rows_by_table: Mapping[str, Sequence[Row]], page: StoryPage) -> None:
@@ -92,4 +92,4 @@ def _load(client: Client, rows_by_table: Mapping[str, Sequence[Row]], page: Stor
         batches = [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
         for batch in batches:
             client.insert(table, batch)
-        page.note(f"{len(rows):3} {table:10} requests: {len(batches)}")
+        page.note(f"{len(rows):3} {table:15} requests: {len(batches)}")

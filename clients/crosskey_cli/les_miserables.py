@@ -1,7 +1,8 @@
 """The data of the demo: who appears with whom in the chapters of Les Misérables, as rows of the messenger schema.
 
-The graph is Donald Knuth's, from The Stanford GraphBase, as networkx ships it. Characters are users, co-appearances are
-follows in both directions, and each character has a message from the one whom they appear with most often.
+The graph is Donald Knuth's, from The Stanford GraphBase, as networkx ships it. Characters are users, each with
+an account and a profile, co-appearances are follows in both directions, and each character has a message from the one
+whom they appear with most often.
 """
 
 import uuid
@@ -33,6 +34,9 @@ class Characters:
         return {
             "languages": [{"code": "fr", "name": "French"}],
             "users": [user(name) for name in self._chapters],
+            "accounts": [account(name) for name in self._chapters],
+            "users_accounts": [{"user_id": user_id(name), "account_id": account_id(name)} for name in self._chapters],
+            "profiles": [self._profile(name) for name in self._chapters],
             "follows": [
                 follow(name, other, chapters)
                 for name, others in self._chapters.items()
@@ -40,6 +44,10 @@ class Characters:
             ],
             "messages": [self._message(name) for name in self._chapters],
         }
+
+    def _profile(self, name: str) -> Row:
+        others = len(self._chapters[name])
+        return {"user_id": user_id(name), "bio": f"I meet {others} of the other characters."}
 
     def _message(self, recipient: str) -> Row:
         others = self._chapters[recipient]
@@ -51,6 +59,17 @@ class Characters:
 def user_id(name: str) -> str:
     """Return the id of the user of that name: the same in every run, so that each run tells the same story."""
     return str(uuid.uuid5(_NAMESPACE, name))
+
+
+def account_id(name: str) -> str:
+    """Return the id of the account of the user of that name."""
+    return str(uuid.uuid5(_NAMESPACE, f"account of {name}"))
+
+
+def account(name: str, username: str | None = None) -> Row:
+    """Return the row of a user's account; the username is the name in small letters if no other is given."""
+    own = name.replace(" ", ".").lower()
+    return {"id": account_id(name), "username": username or own, "email": f"{own}@example.org"}
 
 
 def user(name: str) -> Row:

@@ -1,7 +1,5 @@
 """The subcommand that shows what Crosskey makes of a schema, before there is a cluster."""
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from catalog.planning import Refusal, SchemaRefused, plan_schema
 from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.plan_tables import print_plan
 from crosskey_cli.postgres import postgres_servers
+from crosskey_cli.schema_reading import read_schema
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -33,18 +32,18 @@ def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str) 
     Exits with 1, and prints each reason on a line, if the schema cannot be sharded.
     """
     try:
-        with _database(dsn, postgres_bin) as database_dsn:
-            planned = plan_schema(_inspect(database_dsn, schema))
+        with some_database(dsn, postgres_bin) as database_dsn:
+            planned = plan_schema(read_schema("inspect", database_dsn, Database.from_json, schema))
     except ClusterError as error:
         raise click.ClickException(str(error)) from None
     except SchemaRefused as refused:
-        _print_refusals(refused.refusals, output)
+        print_refusals(refused.refusals, output)
         sys.exit(1)
     _print_plan(planned, output)
 
 
 @contextmanager
-def _database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
+def some_database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
     """Give the DSN of a database: the one that the user named, or one of a temporary server."""
     if dsn is not None:
         yield dsn
@@ -56,22 +55,8 @@ def _database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
         yield server.dsn()
 
 
-def _inspect(dsn: str, schema: Path) -> Database:
-    """Describe the schema with the shard node's own command; SchemaRefused if it does not load."""
-    done = subprocess.run(
-        [sys.executable, "-m", "shard_node", "inspect", "--schema", str(schema.resolve())],
-        # Not on the command line, where every user of the machine could read a password.
-        env={**os.environ, "CROSSKEY_DSN": dsn},
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        message = done.stderr.decode(errors="replace").strip().removeprefix("Error: ")
-        raise SchemaRefused((Refusal(message),))
-    return Database.from_json(done.stdout)
-
-
-def _print_refusals(refusals: tuple[Refusal, ...], output: str) -> None:
+def print_refusals(refusals: tuple[Refusal, ...], output: str) -> None:
+    """Print each reason on a line, or all as JSON if `output` says so."""
     if output == "json":
         click.echo(msgspec.json.encode({"refusals": refusals}))
         return

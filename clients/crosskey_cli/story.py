@@ -2,9 +2,9 @@
 
 import uuid
 
-from catalog.slots import shard_of_slot, slot_of_uuid
-from crosskey import ForeignKeyViolation
-from crosskey_cli.les_miserables import follow, user, user_id
+from catalog.slots import shard_of_slot, slot_of_text, slot_of_uuid
+from crosskey import ForeignKeyViolation, UniqueViolation
+from crosskey_cli.les_miserables import account, account_id, follow, user, user_id
 from crosskey_cli.stage import Json, Stage, expect
 
 SHARDS = 3
@@ -15,6 +15,9 @@ AUTHOR = "Victor Hugo"
 FIRST_FOLLOWER = "Valjean"
 LATER_FOLLOWER = "Marius"
 NOBODY = "Nobody"
+
+# This account, the claim of its username and the author's account are on three shards.
+FIRST_ACCOUNT = "Thenardier"
 
 
 def show_where_rows_are(stage: Stage) -> None:
@@ -38,6 +41,26 @@ def insert_a_row(stage: Stage) -> None:
     after = stage.nodes.counts("users")
     expect(_grown(before, after) == {shard: 1}, f"the row is on shard {shard} alone")
     stage.call("Get", {"table": "users", "key": {"id": user_id(AUTHOR)}})
+
+
+def take_a_username(stage: Stage) -> None:
+    """A unique value over all shards."""
+    username = account(FIRST_ACCOUNT)["username"]
+    taken, wanted = _shard(account_id(FIRST_ACCOUNT)), _shard(account_id(AUTHOR))
+    claims = shard_of_slot(slot_of_text(username), SHARDS)
+    stage.page.scene("A username that is taken on another shard")
+    stage.page.tell(
+        f"Accounts live by their id too. That of {FIRST_ACCOUNT} is on shard {taken}. {AUTHOR} wants one on shard"
+        f" {wanted} with the same username. Who has it is claimed on the shard of its own slot: shard {claims}."
+    )
+    error = stage.refused_call("Insert", {"table": "accounts", "rows": [account(AUTHOR, username)]})
+    expect(isinstance(error, UniqueViolation), "the username was refused")
+    expect(error.metadata.get("constraint") == "accounts_username_key", "by the constraint on usernames")
+    stage.page.space()
+    stage.page.tell("By its claim, an account is found by its username, and no other shard is asked.")
+    answer, node_calls = stage.call("Get", {"table": "accounts", "key": {"username": username}})
+    expect(answer["row"]["id"] == account_id(FIRST_ACCOUNT), "the account was found")
+    expect([call[:2] for call in node_calls] == [f"s{claims}", f"s{taken}"], "the claim was asked, and then the row")
 
 
 def follow_across_shards(stage: Stage) -> None:
@@ -94,7 +117,7 @@ def delete_with_everything(stage: Stage) -> None:
     stage.page.scene("A delete that cascades over all shards")
     stage.page.tell(
         f"{leaving}, on shard {_shard_of(leaving)}, has written to nobody. The follows that name him are on all shards,"
-        " and both of their keys are ON DELETE CASCADE, as is the key of the messages in his inbox."
+        " and both of their keys are ON DELETE CASCADE, as are those of the messages in his inbox and of his profile."
     )
     before = {table: stage.nodes.counts(table) for table in TABLES}
     answer, _ = stage.call("Delete", {"table": "users", "key": {"id": user_id(leaving)}})
@@ -135,6 +158,7 @@ def audit(stage: Stage) -> None:
 SCENES = (
     show_where_rows_are,
     insert_a_row,
+    take_a_username,
     follow_across_shards,
     follow_once_more,
     follow_nobody,
@@ -151,7 +175,11 @@ def _following(follower: str, followee: str) -> Json:
 
 
 def _shard_of(name: str) -> int:
-    return shard_of_slot(slot_of_uuid(uuid.UUID(user_id(name))), SHARDS)
+    return _shard(user_id(name))
+
+
+def _shard(identifier: str) -> int:
+    return shard_of_slot(slot_of_uuid(uuid.UUID(identifier)), SHARDS)
 
 
 def _grown(before: list[int], after: list[int]) -> dict[int, int]:

@@ -13,6 +13,31 @@ CREATE TABLE users (
 );
 COMMENT ON TABLE users IS E'Whoever writes and reads.\n@shard_by id';
 
+-- What one logs in with. A username and an e-mail address are taken once, whichever shard the account lives on.
+CREATE TABLE accounts (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    username text NOT NULL UNIQUE CHECK (username <> ''),
+    email text NOT NULL UNIQUE,
+    password_hash text
+);
+COMMENT ON TABLE accounts IS E'@shard_by id';
+
+-- A user may have several accounts, and several users may share one. The row lives with its user.
+CREATE TABLE users_accounts (
+    user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    account_id uuid NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    PRIMARY KEY (user_id, account_id)
+);
+CREATE INDEX ON users_accounts (account_id);
+COMMENT ON TABLE users_accounts IS E'@shard_with user_id';
+
+-- One at most for each user, and on the user's shard.
+CREATE TABLE profiles (
+    user_id uuid PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    bio text NOT NULL DEFAULT ''
+);
+COMMENT ON TABLE profiles IS E'@shard_with user_id';
+
 -- Who follows whom. A follow lives with its follower; its followee may live on any shard.
 CREATE TABLE follows (
     follower_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,

@@ -1,7 +1,12 @@
 """The examples in the documentation do what it says."""
 
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from crosskey_cli.advise import advise
 from crosskey_cli.cluster import LocalCluster
-from tests.docs.examples import ROOT, examples, masked, run
+from tests.docs.examples import ROOT, examples, fences, masked, run
 
 
 def test_those_of_the_readme(messenger: LocalCluster) -> None:
@@ -19,3 +24,12 @@ def test_those_of_errors(members: LocalCluster) -> None:
 def test_those_of_upserts(accounts: LocalCluster) -> None:
     for example in examples(ROOT / "docs" / "upserts.md"):
         assert masked(run(example, accounts.address)) == masked(example.answer), example.code
+
+
+def test_that_of_advice(tmp_path: Path) -> None:
+    blocks = fences(ROOT / "docs" / "advise.md")
+    schema = tmp_path / "schema.sql"
+    schema.write_text(next(code for language, code in blocks if language == "sql"))
+    printed = CliRunner().invoke(advise, [str(schema)]).stdout
+    lines = [line.rstrip() for line in printed.splitlines()]
+    assert "\n".join(lines).strip("\n") == next(code for language, code in blocks if language == "text").strip("\n")

@@ -23,6 +23,9 @@ TOLD = [
     # The characters, on their shards.
     "77 users",
     "508 follows",
+    "77 users_accounts",
+    # A username that is taken on another shard.
+    'ALREADY_EXISTS: duplicate key value violates unique constraint "accounts_username_key"',
     # The first reference pins the parent on its shard; a later one is one call to one node.
     "calls to nodes: s1 Execute, s2 Execute\n",
     "calls to nodes: s2 Execute\n",

@@ -14,6 +14,9 @@ def test_the_graph_has_its_known_size() -> None:
     assert {table: len(found) for table, found in rows().items()} == {
         "languages": 1,
         "users": 77,
+        "accounts": 77,
+        "users_accounts": 77,
+        "profiles": 77,
         "follows": 2 * 254,
         "messages": 77,
     }
@@ -29,12 +32,17 @@ def test_every_row_names_users_that_exist() -> None:
     users = {row["id"] for row in rows()["users"]}
     named = {
         row[column]
-        for table in ("follows", "messages")
+        for table in ("users_accounts", "profiles", "follows", "messages")
         for row in rows()[table]
-        for column in ("follower_id", "followee_id", "recipient_id", "sender_id")
+        for column in ("user_id", "follower_id", "followee_id", "recipient_id", "sender_id")
         if column in row
     }
     assert named == users
+
+
+def test_no_two_accounts_share_a_username_or_address() -> None:
+    for column in ("id", "username", "email"):
+        assert len({row[column] for row in rows()["accounts"]}) == 77
 
 
 def test_users_spread_over_the_shards() -> None:

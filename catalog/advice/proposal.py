@@ -1,0 +1,139 @@
+"""From a survey to advice: a proposal, judged by planning itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from catalog.advice.choosing import Chooser
+from catalog.advice.index_warnings import warn_of_missing_indexes
+from catalog.advice.join_warnings import warn_of_lookups
+from catalog.advice.options import Option, is_placed, with_tag
+from catalog.advice.reasons import reason_of, tag_kept
+from catalog.advice.report import Advice, Candidate, TableAdvice
+from catalog.advice.shard_key_warnings import warn_of_shard_keys
+from catalog.advice.sql_text import comment_statement
+from catalog.advice.statement_reading import can_read_statements
+from catalog.advice.statement_share import ReadStatements, names_locator, read_statements, share_statements
+from catalog.advice.survey import Survey
+from catalog.company import companions
+from catalog.model import Database, Table, TableName
+from catalog.placement import place_table
+from catalog.plan import Plan, TablePlan
+from catalog.planning import plan_schema
+from catalog.refusals import Refusal, SchemaRefused
+
+NO_PARSER = "sqlglot is not installed: install crosskey[advice]"
+
+MAX_CANDIDATES = 5
+"""As many as one would weigh; the rest are columns that nothing leads to."""
+
+
+def advise(survey: Survey) -> Advice:
+    """Proposes a placement for every table that has none, and warns of what costs more than it must."""
+    statements, why_none = _read(survey)
+    chooser = Chooser(survey, statements)
+    chosen = chooser.choose()
+    tags = _with_company(survey.database, {name: option.tag for name, option in chosen.items()})
+    tagged = tag_tables(survey.database, tags)
+    plan, refusals = _plan(tagged)
+    placed = {table.table.name: table for table in plan.tables} if plan else _plans_of(tagged)
+    kinds = [key.kind for key in plan.keys] if plan else []
+    return Advice(
+        tables=tuple(
+            _table_advice(table, tags.get(table.name, ""), survey, chooser, placed, statements)
+            for table in survey.database.tables
+        ),
+        warnings=(
+            *warn_of_shard_keys(placed, survey, statements),
+            *warn_of_lookups(plan, survey),
+            *warn_of_missing_indexes(survey),
+        ),
+        plan=plan,
+        refusals=refusals,
+        local_keys=kinds.count("local"),
+        crossing_keys=kinds.count("cross-shard"),
+        statements=share_statements(statements, plan) if plan and not why_none else None,
+        why_no_statements=why_none,
+        has_statistics=survey.has_statistics,
+    )
+
+
+def tag_tables(database: Database, tags: Mapping[TableName, str]) -> Database:
+    """The schema with these placements said in the tables' comments."""
+    tables = tuple(with_tag(table, tags[table.name]) if table.name in tags else table for table in database.tables)
+    return msgspec.structs.replace(database, tables=tables)
+
+
+def _read(survey: Survey) -> tuple[ReadStatements, str]:
+    """The statements; or none, and why."""
+    if survey.statements is None:
+        return ReadStatements(), survey.why_no_statements
+    if not can_read_statements():
+        return ReadStatements(), NO_PARSER
+    return read_statements(survey.statements, survey.database), ""
+
+
+def _plan(tagged: Database) -> tuple[Plan | None, tuple[Refusal, ...]]:
+    try:
+        return plan_schema(tagged), ()
+    except SchemaRefused as refused:
+        return None, refused.refusals
+
+
+def _plans_of(tagged: Database) -> dict[TableName, TablePlan]:
+    """The tables that planning places, whatever it says of others and of keys."""
+    plans = (place_table(table) for table in tagged.tables)
+    return {plan.table.name: plan for plan in plans if isinstance(plan, TablePlan)}
+
+
+def _with_company(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
+    """The tags, with @shard_with where a foreign key keeps that promise: it says more, and planning checks it."""
+    plan, _ = _plan(tag_tables(database, tags))
+    together = companions(plan.tables, plan.keys) if plan else frozenset()
+    return {
+        name: f"@shard_with {column}" if (name, column := tag.partition(" ")[2]) in together else tag
+        for name, tag in tags.items()
+    }
+
+
+def _table_advice(
+    table: Table,
+    tag: str,
+    survey: Survey,
+    chooser: Chooser,
+    placed: Mapping[TableName, TablePlan],
+    statements: ReadStatements,
+) -> TableAdvice:
+    if is_placed(table):
+        return TableAdvice(str(table.name), tag_kept(table), True, "said in its comment, and kept")
+    if not tag:
+        return TableAdvice(str(table.name), "", False, "it cannot be placed at all; the reasons are below")
+    ranked = [option for option, _ in chooser.rank(table.name, placed)]
+    candidates = tuple(
+        _candidate(option, chooser, placed, statements, table.name) for option in ranked[:MAX_CANDIDATES]
+    )
+    reason = reason_of(table, placed[table.name], tag, survey)
+    paste = comment_statement(table, tag, survey.quoted)
+    return TableAdvice(str(table.name), tag, False, reason, paste, candidates)
+
+
+def _candidate(
+    option: Option,
+    chooser: Chooser,
+    placed: Mapping[TableName, TablePlan],
+    statements: ReadStatements,
+    name: TableName,
+) -> Candidate:
+    kinds = chooser.key_kinds(option.plan, placed)
+    naming = [counted for counted in statements.shapes if name in counted.shape.tables.values()]
+    calls = sum(counted.calls for counted in naming)
+    found = sum(counted.calls for counted in naming if names_locator(counted.shape, option.plan))
+    return Candidate(
+        option.tag,
+        kinds.count("local"),
+        kinds.count("cross-shard"),
+        kinds.count("refused"),
+        found / calls if calls and option.plan.placement == "sharded" else None,
+    )

@@ -1,0 +1,43 @@
+"""`python -m shard_node survey`: reads what advice on placement is given from, and prints it as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import psycopg
+
+from crosskey import errors
+from shard_node.setting_types import CONNECTION_STRING
+from shard_node.surveying import survey_database, survey_schema
+
+
+@click.command()
+@click.option(
+    "--dsn",
+    type=CONNECTION_STRING,
+    required=True,
+    envvar="CROSSKEY_DSN",
+    help="The database to read; with --schema, one whose role may create databases.",
+)
+@click.option(
+    "--schema",
+    "schema_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A schema as SQL, to be loaded into a scratch database and read there.",
+)
+def survey(dsn: str, schema_file: Path | None) -> None:
+    """Print the tables, keys, indexes and statistics of a live database, or of a schema, as JSON."""
+    try:
+        schema_sql = None if schema_file is None else schema_file.read_text(encoding="utf-8")
+        surveyed = asyncio.run(survey_database(dsn) if schema_sql is None else survey_schema(dsn, schema_sql))
+    except errors.SchemaRefused as error:
+        raise click.ClickException(error.message) from None
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{schema_file} is not UTF-8 text") from None
+    except psycopg.OperationalError as error:
+        raise click.ClickException(f"cannot reach PostgreSQL: {error}") from None
+    except psycopg.Error as error:
+        raise click.ClickException(f"PostgreSQL refused: {error}") from None
+    click.echo(surveyed.to_json())

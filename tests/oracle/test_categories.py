@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crosskey import ForeignKeyViolation, column, delete, group, in_, insert, is_null, update
+from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, group, in_, insert, is_null, update
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.nested import transact
 from tests.oracle.pair import SHARDS, Pair, shard_of
@@ -312,6 +312,18 @@ def test_a_single_column_in_full(pair: Pair, child_shard: int, person: int) -> N
     assert stored(pair, "single_full", child) == {"person": new}
     pair.delete("folk", key={"id": new})
     assert pair.rows("single_full", in_("id", [child, nobodys])) == [{"id": str(nobodys), "person": None}]
+
+
+@pytest.mark.parametrize("referenced", [True, False])
+def test_a_new_key_that_is_taken(pair: Pair, child_shard: int, person: int, referenced: bool) -> None:
+    """It may be met where the children are before it is met where the other parent is."""
+    other = add(pair, "folk", 2)
+    add(pair, "single_full", child_shard, person=person)
+    if referenced:
+        add(pair, "single_full", child_shard, person=other)
+    with pytest.raises(UniqueViolation) as refused:
+        pair.update("folk", {"id": other}, key={"id": person})
+    assert refused.value.metadata["constraint"] == "folk_pkey"
 
 
 # The order of actions.

@@ -47,7 +47,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for schema in sorted({key.shadow.schema for key in plan.referenced_keys}):
         yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
     for referenced in plan.referenced_keys:
-        yield from _shadow_and_pin(referenced)
+        yield from _shadow_and_pin(plan, referenced)
     for key in plan.keys:
         yield from _deferrable(key) if key.kind == "local" else _repointed(plan, key)
     for referenced in plan.referenced_keys:
@@ -60,7 +60,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
             yield from _error_guards(plan, table, shard, shards)
 
 
-def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
+def _shadow_and_pin(plan: Plan, referenced: ReferencedKey) -> Iterable[sql.Composed]:
     names = {
         "shadow": table_identifier(referenced.shadow),
         "pin": table_identifier(referenced.pin),
@@ -76,7 +76,9 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
     # CREATE TABLE AS keeps types, modifiers and collations, and none of the parent's constraints and defaults.
     yield sql.SQL("CREATE TABLE {shadow} AS SELECT {columns} FROM {parent} WITH NO DATA").format(**names)
     # No PRIMARY KEY: a shadow whose parent's key becomes NULL is re-keyed before it goes, as ON UPDATE wants it.
-    yield sql.SQL("ALTER TABLE {shadow} ADD UNIQUE ({columns})").format(**names)
+    yield sql.SQL("ALTER TABLE {shadow} ADD {name}UNIQUE ({columns})").format(
+        name=_unique_name(plan, referenced), **names
+    )
     yield sql.SQL(
         "CREATE TABLE {pin} AS SELECT {columns}, 0 AS {pin_shard}{claimant} FROM {parent} WITH NO DATA"
     ).format(**names)
@@ -89,6 +91,14 @@ def _shadow_and_pin(referenced: ReferencedKey) -> Iterable[sql.Composed]:
     yield sql.SQL(
         "CREATE TRIGGER crosskey_kept BEFORE TRUNCATE ON {pin} EXECUTE FUNCTION crosskey.refuse_truncate()"
     ).format(**names)
+
+
+def _unique_name(plan: Plan, referenced: ReferencedKey) -> sql.Composed:
+    """CONSTRAINT and the name of the parent's own unique key: a new key that is taken may be met on a shadow first."""
+    parent = plan.table(referenced.parent)
+    keys = () if parent is None else parent.table.unique_keys
+    names = [key.name for key in sorted(keys, key=lambda key: not key.primary) if key.columns == referenced.columns]
+    return sql.SQL("CONSTRAINT {} ").format(identifier(names[0])) if names else sql.SQL("").format()
 
 
 def _deferrable(key: KeyPlan) -> Iterable[sql.Composed]:

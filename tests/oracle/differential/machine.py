@@ -52,6 +52,7 @@ class Run:
         self.keys = KeyMaker()
         self.examples = 0
         self.disagreement: str | None = None
+        self._found_after = 0
         self._script = script
         self._ends_at = time.monotonic() + seconds
 
@@ -65,8 +66,10 @@ class Run:
         """Writes the failure down as a script; the last one written is the shortest one."""
         if self.disagreement is None:
             self._ends_at = time.monotonic() + SHRINK_SECONDS
+            self._found_after = self.arena.judge.counts.total()
         text = failure_script(family, operations, why)
-        self.disagreement = f"{why}\n\n{text}\nThis script is {self._script}"
+        found = f"It was found after {self._found_after} operations on this schema."
+        self.disagreement = f"{why}\n\n{text}\nThis script is {self._script}\n{found}"
         self._script.parent.mkdir(parents=True, exist_ok=True)
         self._script.write_text(text)
 
@@ -90,7 +93,7 @@ class Differential(RuleBasedStateMachine):
         self._may = FamilyStrategies(self._family, self.run.keys.keys(self._family.key_type, shards))
         self.run.arena.clear(self._family)
         for table in self._family.tables:
-            self._do(data.draw(self._may.insert(table)))
+            self._do(data.draw(self._may.first_rows(table)))
 
     @rule(data=st.data())
     def operate(self, data: st.DataObject) -> None:

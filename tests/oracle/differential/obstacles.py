@@ -17,7 +17,11 @@ JOIN pg_constraint c ON c.oid = t.tgconstraint
 JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE c.conname = %s AND p.proname LIKE ANY (%s)
 """
-_NO_LONGER_UNIQUE = "UPDATE pg_index SET indisunique = false WHERE indexrelid = %s::regclass"
+# Foreign keys hold on to the constraint, so it cannot be dropped; without this mark its index takes equal values.
+_NO_LONGER_UNIQUE = """
+UPDATE pg_index SET indisunique = false
+WHERE indexrelid = (SELECT conindid FROM pg_constraint WHERE conname = %s AND conrelid = %s::regclass)
+"""
 _ON_CHILD = ["RI_FKey_check_%"]
 _ON_PARENT = ["RI_FKey_noaction_%", "RI_FKey_restrict_%"]
 
@@ -25,8 +29,7 @@ _ON_PARENT = ["RI_FKey_noaction_%", "RI_FKey_restrict_%"]
 def take_away(connection: psycopg.Connection[Any], refusal: Refusal) -> None:
     """Lets the constraint no longer refuse that, in the transaction that is open."""
     if refusal.sqlstate == "23505":
-        # Foreign keys may depend on it, so it is not dropped.
-        connection.execute(_NO_LONGER_UNIQUE, (refusal.constraint,))
+        connection.execute(_NO_LONGER_UNIQUE, (refusal.constraint, refusal.table))
         return
     if refusal.sqlstate not in ("23503", "23001"):
         table, constraint = sql.Identifier(refusal.table), sql.Identifier(refusal.constraint)

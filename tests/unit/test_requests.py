@@ -103,9 +103,9 @@ def test_the_public_names_exist() -> None:
 
 def test_conflicts() -> None:
     update = requests.insert("users", {"id": 1}, on_conflict=crosskey.do_update("a", "b", on="id")).on_conflict
-    assert (update.columns, update.update.columns) == (["id"], ["a", "b"])
+    assert (list(update.columns), list(update.update.columns)) == (["id"], ["a", "b"])
     named = crosskey.do_update("a", constraint="users_pkey")
-    assert (named.columns, named.constraint) == ([], "users_pkey")
+    assert (list(named.columns), named.constraint) == ([], "users_pkey")
     nothing = crosskey.do_nothing(column for column in ("id", "part"))
     assert nothing.columns == ["id", "part"]
     assert nothing.HasField("nothing")

@@ -228,7 +228,11 @@ def test_an_update_of_an_unknown_column_gets_postgresqls_message() -> None:
 
 
 def test_rows_of_an_upsert_are_one_statement_a_shard() -> None:
-    users = [{"id": user_on(1), "name": "a"}, {"id": user_on(1, 1), "score": 2}, {"id": user_on(0)}]
+    users: list[dict[str, Any]] = [
+        {"id": user_on(1), "name": "a"},
+        {"id": user_on(1, 1), "score": 2},
+        {"id": user_on(0)},
+    ]
     request = crosskey.insert("users", users, on_conflict=crosskey.do_update("name", on="id"))
     parts = plan_insert(VIEW, request).parts
     assert [(part.shard, list(part.positions)) for part in parts] == [(1, [0, 1]), (0, [2])]

@@ -228,7 +228,7 @@ def test_an_update_of_an_unknown_column_gets_postgresqls_message() -> None:
 
 
 def test_rows_of_an_upsert_are_one_statement_a_shard() -> None:
-    users: list[dict[str, object]] = [
+    users: list[dict[str, Any]] = [
         {"id": user_on(1), "name": "a"},
         {"id": user_on(1, 1), "score": 2},
         {"id": user_on(0)},

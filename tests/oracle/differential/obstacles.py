@@ -22,12 +22,27 @@ _NO_LONGER_UNIQUE = """
 UPDATE pg_index SET indisunique = false
 WHERE indexrelid = (SELECT conindid FROM pg_constraint WHERE conname = %s AND conrelid = %s::regclass)
 """
+# Nor can the mark be taken off by ALTER TABLE from a column of a primary key.
+_NO_LONGER_NOT_NULL = """
+UPDATE pg_attribute SET attnotnull = false
+WHERE attrelid = %s::regclass AND %s = format('null value in column "%%s" of relation "%%s" violates not-null constraint',
+    attname, %s::text)
+"""
+_NOT_NULL = "23502"
 _ON_CHILD = ["RI_FKey_check_%"]
 _ON_PARENT = ["RI_FKey_noaction_%", "RI_FKey_restrict_%"]
 
 
+def can_be_taken_away(refusal: Refusal) -> bool:
+    """Whether a constraint refused that, and PostgreSQL says which."""
+    return bool(refusal.constraint) or refusal.sqlstate == _NOT_NULL
+
+
 def take_away(connection: psycopg.Connection[Any], refusal: Refusal) -> None:
     """Lets the constraint no longer refuse that, in the transaction that is open."""
+    if refusal.sqlstate == _NOT_NULL:
+        connection.execute(_NO_LONGER_NOT_NULL, (refusal.table, refusal.message, refusal.table))
+        return
     if refusal.sqlstate == "23505":
         connection.execute(_NO_LONGER_UNIQUE, (refusal.constraint, refusal.table))
         return

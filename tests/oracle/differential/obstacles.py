@@ -25,8 +25,7 @@ WHERE indexrelid = (SELECT conindid FROM pg_constraint WHERE conname = %s AND co
 # Nor can the mark be taken off by ALTER TABLE from a column of a primary key.
 _NO_LONGER_NOT_NULL = """
 UPDATE pg_attribute SET attnotnull = false
-WHERE attrelid = %s::regclass AND %s = format('null value in column "%%s" of relation "%%s" violates not-null constraint',
-    attname, %s::text)
+WHERE attrelid = %s::regclass AND starts_with(%s, format('null value in column "%%s" of relation ', attname))
 """
 _NOT_NULL = "23502"
 _ON_CHILD = ["RI_FKey_check_%"]
@@ -41,7 +40,7 @@ def can_be_taken_away(refusal: Refusal) -> bool:
 def take_away(connection: psycopg.Connection[Any], refusal: Refusal) -> None:
     """Lets the constraint no longer refuse that, in the transaction that is open."""
     if refusal.sqlstate == _NOT_NULL:
-        connection.execute(_NO_LONGER_NOT_NULL, (refusal.table, refusal.message, refusal.table))
+        connection.execute(_NO_LONGER_NOT_NULL, (refusal.table, refusal.message))
         return
     if refusal.sqlstate == "23505":
         connection.execute(_NO_LONGER_UNIQUE, (refusal.constraint, refusal.table))

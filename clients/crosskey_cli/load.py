@@ -258,8 +258,8 @@ def _check_id(name: str, description: TableDescription, key_type: str, line: byt
         raise LoadFailedError(
             f'table "{name}": "{description.slot_column}" {given.decode()} does not carry the slot of'
             f' "{description.shard_key}" {key.decode()}, as ids of rows that are placed by another column must.'
-            " Nothing was loaded. Tag the table @claim, give the rows new ids, or shard it by the id itself; docs/schema.md"
-            " says which uuids carry a slot"
+            " Nothing was loaded. Tag the table @claim, give the rows new ids, or shard it by the id itself;"
+            " docs/schema.md says which uuids carry a slot"
         )
 
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from catalog.advice import proposal
 from catalog.advice.proposal import advise
 from catalog.advice.report import Advice, Warned
 from catalog.advice.sql_text import comment_statement, tagged_copy
@@ -91,6 +92,13 @@ def test_without_statements_it_says_why() -> None:
     survey = Survey(Database((USERS,)), why_no_statements="nobody asked")
     advice = advise(survey)
     assert (advice.statements, advice.why_no_statements) == (None, "nobody asked")
+
+
+def test_without_the_parser_there_is_advice_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposal, "can_read_statements", lambda: False)
+    advice = advice_on(USERS, Statement("SELECT * FROM users WHERE id = $1", 1))
+    assert tag_of(advice, "users") == "@shard_by id"
+    assert (advice.statements, advice.why_no_statements) == (None, proposal.NO_PARSER)
 
 
 def placed_by(name: str, *columns: Column) -> Table:

@@ -263,7 +263,7 @@ _TOOTHLESS = (
         ("ALTER TABLE follows DISABLE TRIGGER ALL", "follows", "follows_follower_fkey"),
         (_UNPINNED, "crosskey.pin_public_users_id", "crosskey_pinned"),
         (_TOOTHLESS, "", "crosskey.refuse_effect()"),
-        ("DROP TABLE crosskey_shadow_public.users CASCADE", "crosskey_shadow_public.users", "users_id_key"),
+        ("DROP TABLE crosskey_shadow_public.users CASCADE", "crosskey_shadow_public.users", "users_pkey"),
     ],
 )
 def test_missing_guard(one_shard: AuditedCluster, damage: str, table: str, name: str) -> None:

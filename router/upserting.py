@@ -30,14 +30,26 @@ from router.write_planning import WritePlan, upsert_parts
 
 
 class LostRace(errors.Conflict):
-    """A value was claimed by another transaction between look-up and insert."""
+    """A value was claimed by another transaction between look-up and insert.
 
-    def __init__(self, violation: errors.UniqueViolation) -> None:
-        super().__init__(violation.message)
+    It was if it is a `given` one. Else it may be that a trigger changed it, so that it was not looked up, and that all
+    is lost again and again.
+    """
+
+    def __init__(self, violation: errors.UniqueViolation, *, given: bool) -> None:
+        self._given = given
+        super().__init__(
+            "other transactions took and gave up the value of a unique key again and again"
+            if given
+            else violation.message
+        )
         self.metadata.update(violation.metadata)
 
-    def as_violation(self) -> errors.UniqueViolation:
-        """What PostgreSQL said, of the statement that is named by now."""
+    def for_good(self) -> errors.CrosskeyError:
+        """The error if this was the last attempt, of the statement that is named by now."""
+        if self._given:
+            return self
+        # What PostgreSQL said.
         return errors.UniqueViolation(self.message, **self.metadata)
 
 
@@ -75,7 +87,11 @@ def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:
 def lost_race(plan: WritePlan, violation: errors.UniqueViolation) -> LostRace | None:
     """The race that a violation means: only of a constraint on which rows may conflict, for that refuses none."""
     constraint = violation.metadata.get("constraint")
-    return LostRace(violation) if any(claim.constraint == constraint for claim in plan.arbiters) else None
+    claim = next((claim for claim in plan.arbiters if claim.constraint == constraint), None)
+    if claim is None:
+        return None
+    given = {", ".join(str(row.get(name)) for name in claim.columns) for part in plan.parts for row in part.rows}
+    return LostRace(violation, given=violation.metadata.get("key") in given)
 
 
 def _rows_in_order(plan: WritePlan) -> tuple[list[Row], list[int]]:

@@ -97,7 +97,7 @@ class Writer:
         try:
             return await self._attempt(view, steps)
         except LostRace as lost:
-            raise lost.as_violation() from lost
+            raise lost.for_good() from None
 
     async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
         plans = only_writes(steps) or []

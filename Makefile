@@ -18,10 +18,10 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint test test-pg15 soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate format lint test test-processes test-pg15 soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: $(INSTALLED) ## Make .venv with everything pinned, and the command .venv/bin/crosskey.
 
@@ -66,17 +66,22 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 	$(call protoc,build/stubs)
 	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
 
-# These restart PostgreSQL under everyone who shares it, so they run by themselves.
+# These start, stop and kill whole clusters and servers, which takes long.
+PROCESSES := tests/crashes tests/deploy tests/local tests/serving
+# These restart PostgreSQL under everyone who shares it: they run by themselves.
 RESTARTING := tests/crashes/test_servers_die.py tests/service/test_operations.py
-IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile $(addprefix --ignore=,$(RESTARTING))
+IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile
 
-test: $(INSTALLED) ## Run all tests, on the embedded PostgreSQL.
-	$(BIN)/pytest $(IN_TWO_PROCESSES)
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(RESTARTING)
+test: $(INSTALLED) ## Run the main suite, on the embedded PostgreSQL.
+	$(BIN)/pytest $(IN_TWO_PROCESSES) $(addprefix --ignore=,$(PROCESSES) $(RESTARTING))
 
-test-pg15: $(INSTALLED) ## Run the service-level tests on Debian's PostgreSQL 15.
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -m service --numprocesses=2 --dist=loadfile $(RESTARTING)
+test-processes: $(INSTALLED) ## Run the tests of whole processes: the command, the demo, crashes, restarts.
+	$(BIN)/pytest $(IN_TWO_PROCESSES) $(addprefix --ignore=,$(RESTARTING)) $(PROCESSES)
+	$(BIN)/pytest $(IN_TWO_PROCESSES) $(RESTARTING)
+
+test-pg15: $(INSTALLED) ## Run the service-level tests of both on Debian's PostgreSQL 15.
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service $(addprefix --ignore=,$(RESTARTING))
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service $(RESTARTING)
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py

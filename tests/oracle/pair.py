@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 
 from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
 from crosskey import Client, CrosskeyError, InsertedRows, requests
-from crosskey.predicates import Where, to_predicates
+from crosskey.predicates import Where, is_null, to_predicates
 from crosskey.requests import Write
 from crosskey.rows import Row
 from crosskey.v1 import router_pb2
@@ -100,6 +100,16 @@ class Pair:
         if _in_order(listed) != _in_order(expected):
             raise DisagreementError(f"rows of {table}\nCrosskey:   {listed}\nPostgreSQL: {expected}")
         return listed
+
+    def empty(self, tables: Iterable[str]) -> None:
+        """Deletes all rows of those tables that have any, in order, on each side by itself: they need not agree."""
+        chosen = {name: self.plain.tables[name] for name in tables}
+        filled = [read_contents(connection, chosen.values()) for connection in (self.plain.connection, *self.shards)]
+        for name, table in chosen.items():
+            if any(contents[name] for contents in filled):
+                everything = requests.delete(name, where=is_null(next(iter(table.types)), False))
+                self.client.transact([everything])
+                self.plain.run([everything])
 
     def check_tables(self) -> None:
         """Raises DisagreementError if a table differs between the sides and did not yet at the last check."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, delete, errors, group, insert, is_null
+from crosskey import CrosskeyError, errors, group, insert
 from crosskey.requests import Overriding, Statement
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
 from tests.oracle.pair import SHARDS, Pair, shard_of
@@ -84,11 +84,7 @@ TABLES = [
 def _empty_tables(pair: Pair, _same_tables: None) -> Iterator[None]:
     """Empties both sides, each by itself, before they are compared."""
     yield
-    for name in TABLES:
-        first_column = next(iter(pair.plain.tables[name].types))
-        everything = delete(name, where=is_null(first_column, False))
-        pair.client.transact([everything])
-        pair.plain.run([everything])
+    pair.empty(TABLES)
 
 
 def outcomes(pair: Pair, request: Any) -> tuple[Any, Any]:

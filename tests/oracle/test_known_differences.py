@@ -6,10 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, delete, insert, is_null, update
+from crosskey import CrosskeyError, delete, insert, update
 from crosskey.requests import Write
 from tests.oracle.conftest import PARENT_SHARD
-from tests.oracle.contents import read_contents
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
 from tests.oracle.pair import SHARDS, Pair
 
@@ -182,15 +181,7 @@ TABLES = [
 def _empty_tables(pair: Pair, _same_tables: None) -> Iterator[None]:
     """Empties both sides, each by itself, before they are compared."""
     yield
-    tables = [pair.plain.tables[name] for name in TABLES]
-    filled = [read_contents(connection, tables) for connection in (pair.plain.connection, *pair.shards)]
-    for name in TABLES:
-        if not any(contents[name] for contents in filled):
-            continue
-        first_column = next(iter(pair.plain.tables[name].types))
-        everything = delete(name, where=is_null(first_column, False))
-        pair.client.transact([everything])
-        pair.plain.run([everything])
+    pair.empty(TABLES)
 
 
 def outcomes(pair: Pair, *writes: Write) -> tuple[Any, Any]:

@@ -92,12 +92,15 @@ async def test_one_client_inserts_a_value(cluster: LocalCluster, loser: str) -> 
 
 
 async def test_one_client_inserts_a_key_of_one_shard(cluster: LocalCluster) -> None:
-    """The same where the shard key is the target."""
+    """The same where the shard key is the target.
+
+    The other unique key has other values: PostgreSQL itself may refuse one that another client takes at that moment.
+    """
     number = next(_numbers[1])
     on_id = crosskey.do_update("writer", on="id")
 
     async def upsert(writer: int) -> str:
-        row = {"id": number, "username": f"the {number}", "writer": writer}
+        row = {"id": number, "username": f"the {number} of {writer}", "writer": writer}
         async with AsyncClient(cluster.routers[writer % 2].address, timeout=60.0) as client:
             [outcome] = (await client.insert("accounts", row, on_conflict=on_id)).outcomes
             return outcome

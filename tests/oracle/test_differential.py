@@ -51,6 +51,7 @@ def test_the_families_have_everything() -> None:
     assert {key.match for key in KEYS} == {"SIMPLE", "FULL"}
     assert any(key.on_delete_columns for key in KEYS)
     assert any(table.shard_key is None for family in FAMILIES for table in family.tables)
+    assert any(table.with_parent for family in FAMILIES for table in family.tables)
     assert {family.key_type for family in FAMILIES} == {"bigint", "integer", "text"}
 
 

@@ -75,6 +75,8 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...]
     unique_note: bool = False
     """Whether `note`, which says nothing about where a row lives, is unique."""
+    with_parent: bool = False
+    """Whether `@shard_with` says where rows live, not `@shard_by`."""
 
     def column(self, name: str) -> Column:
         """The column of that name."""
@@ -93,8 +95,13 @@ class Table:
             lines.append(f"{kind} ({', '.join(columns)})")
         lines += ["UNIQUE (note)"] if self.unique_note else []
         yield f"CREATE TABLE {self.name} ({', '.join(lines)});"
-        placement = "@reference" if self.shard_key is None else f"@shard_by {self.shard_key}"
-        yield f"COMMENT ON TABLE {self.name} IS '{placement}';"
+        yield f"COMMENT ON TABLE {self.name} IS '{self._placement}';"
+
+    @property
+    def _placement(self) -> str:
+        if self.shard_key is None:
+            return "@reference"
+        return f"{'@shard_with' if self.with_parent else '@shard_by'} {self.shard_key}"
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,15 @@ class _Draft:
             self._choose_placement(letter)
         for place, (child, parent) in later:
             self._add_key(place, child, parent)
-        return Family(self._name, self._shape, self._key_type, tuple(self._tables.values()))
+        tables = tuple(replace(table, with_parent=self._lives_with_parent(table)) for table in self._tables.values())
+        return Family(self._name, self._shape, self._key_type, tables)
 
     def _table(self, letter: str) -> Table:
         """The table without its foreign keys, placed by its own id."""
         columns = [Column("id", self._key_type, "key", not_null=True)]
         primary_key: tuple[str, ...] = ("id",)
         target = primary_key
-        if not self._shared_column and self._chance(0.35):
+        if not self._shared_column and self._chance(0.5):
             columns.append(Column("part", "integer", "part", not_null=True))
             primary_key, target = self._random.choice(
                 [(("id", "part"), ("id", "part")), (("id",), ("id", "part")), (("id", "part"), ("part", "id"))]
@@ -134,7 +135,7 @@ class _Draft:
         return Column(name, column_type, parent.kind, not_null=self._chance(0.15), default=default)
 
     def _listed(self, columns: tuple[str, ...], on_delete: str) -> tuple[str, ...]:
-        if on_delete not in ("SET NULL", "SET DEFAULT") or len(columns) == 1 or self._chance(0.5):
+        if on_delete not in ("SET NULL", "SET DEFAULT") or len(columns) == 1 or self._chance(0.3):
             return ()
         return (self._random.choice(columns),)
 
@@ -165,6 +166,17 @@ class _Draft:
         columns = tuple(replace(one, not_null=one.not_null or one.name == column) for one in table.columns)
         key = ("id",) if column == "id" else (column, "id")
         return replace(table, columns=columns, shard_key=column, primary_key=key, target=key)
+
+    def _lives_with_parent(self, table: Table) -> bool:
+        """Whether to say so, of a table whose shard key names what places a row of a parent."""
+        tables = {one.name: one for one in self._tables.values()}
+        named = {
+            (key.parent, parent_column)
+            for key in table.foreign_keys
+            for column, parent_column in zip(key.columns, key.parent_columns, strict=True)
+            if column == table.shard_key
+        }
+        return any(tables[parent].shard_key == column for parent, column in named) and self._chance(0.5)
 
     def _chance(self, probability: float) -> bool:
         return self._random.random() < probability

@@ -32,7 +32,7 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
     reports = await fan_out({shard: _report(nodes, shard) for shard in view.all_shards})
     for shard, report in reports.items():
         for response in report:
-            if _is_finding(response):
+            if not response.digest and not response.guards_here:
                 yield _finding(shard, response)
     async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
         yield finding
@@ -78,16 +78,12 @@ async def _report(nodes: Nodes, shard: int, *, digests_only: bool = False) -> li
     responses = []
     with errors_of(shard):
         async for response in call:
-            if digests_only and _is_finding(response):
-                # The digests come before.
+            if digests_only and not response.digest:
+                # The digests come first.
                 call.cancel()
                 break
             responses.append(response)
     return responses
-
-
-def _is_finding(response: proto.AuditShardResponse) -> bool:
-    return not response.digest and not response.guards_here
 
 
 def _present_guards(reports: Reports) -> PresentGuards:

@@ -27,15 +27,15 @@ _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFu
 async def audit_shard(
     connection: Connection, schema: ShardSchema, identity: ShardIdentity
 ) -> AsyncIterator[proto.AuditShardResponse]:
-    """Streams which guards there are, the digest of every reference table, and then what is damaged.
+    """Streams the digest of every reference table, which guards there are, and then what is damaged.
 
-    The digests come before all findings: whoever wants only those can hang up after them. Raises psycopg.Error.
+    The digests come first: whoever wants only those can hang up after them. Raises psycopg.Error.
     """
-    if guards_here := await _guards_here(connection, schema, identity):
-        yield proto.AuditShardResponse(guards_here=guards_here)
     for table in schema.plan.tables:
         if table.placement == "reference":
             yield await _digest(connection, table.table.name)
+    if guards_here := await _guards_here(connection, schema, identity):
+        yield proto.AuditShardResponse(guards_here=guards_here)
     for check in damage_checks(schema.plan, identity.shard, identity.shards):
         for finding in await _run_check(connection, check):
             yield finding

@@ -20,7 +20,6 @@ import msgspec
 
 from catalog.model import Table
 from catalog.plan import Claim
-from catalog.slots import shard_of_slot, slot_of_values
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from router.distributed_transaction import DistributedTransaction
@@ -124,7 +123,7 @@ def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[
         assert column is not None, f"{claim.id} has a column that its table has not"
         placing.append((column.base_type, columns[name], column.max_length))
     try:
-        return shard_of_slot(slot_of_values(placing), view.shards)
+        return view.shard_of_values(placing)
     except ValueError:
         return None
 

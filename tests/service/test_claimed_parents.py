@@ -5,7 +5,6 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -13,7 +12,6 @@ import msgspec
 import psycopg
 import pytest
 
-from catalog.slots import shard_of_slot, slot_of_text
 from crosskey import AsyncClient, Client, ForeignKeyViolation, UniqueViolation, errors, requests
 from crosskey.requests import explanation
 from crosskey.v1 import shard_node_pb2 as proto
@@ -25,7 +23,7 @@ from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, add_shadows, commit, insert, pin, prepare
 from tests.hot_keys.settings import run_seconds, run_seed
-from tests.numbers_on_shards import SHARDS, numbers_on
+from tests.numbers_on_shards import SHARDS, NewAccounts
 from tests.refusals import RawCalls
 from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
 
@@ -47,24 +45,13 @@ CLIENTS = 12
 SECONDS = 3.0
 PAUSE_SECONDS = 0.1
 
-_numbers = [numbers_on(shard) for shard in range(SHARDS)]
-_names = count(1)
-
-
-def new_name(shard: int = CLAIM_SHARD) -> str:
-    """A username that is claimed on the shard."""
-    names = (f"name{number}" for number in _names)
-    return next(name for name in names if shard_of_slot(slot_of_text(name), SHARDS) == shard)
-
-
-def new_account(shard: int, username: str) -> dict[str, Any]:
-    """An account for the shard, not inserted yet."""
-    return {"id": next(_numbers[shard]), "username": username}
+_new = NewAccounts(CLAIM_SHARD)
+new_name, new_account = _new.name, _new.account
 
 
 def new_mail(shard: int, **names: str) -> dict[str, Any]:
     """A mail for the shard, not inserted yet."""
-    return {"id": next(_numbers[shard])} | names
+    return {"id": next(_new.numbers[shard])} | names
 
 
 class Referencing:
@@ -215,7 +202,7 @@ def test_a_pin_of_a_transaction_that_never_ended_is_given_up(referencing: Refere
 def test_pins_of_a_parent_that_moved_hold_its_new_claim(referencing: Referencing) -> None:
     account = referencing.account(new_name())
     referencing.client.insert("mails", new_mail(CHILD_SHARD, sender=account["username"]))
-    referencing.client.update("accounts", {"id": next(_numbers[CHILD_SHARD])}, key={"id": account["id"]})
+    referencing.client.update("accounts", {"id": next(_new.numbers[CHILD_SHARD])}, key={"id": account["id"]})
     referencing.wait_until_settled()
     statement = (
         'SELECT crosskey_shard, crosskey_claimant FROM crosskey."pin_public_accounts_username" WHERE username = %s'
@@ -257,7 +244,7 @@ async def _race(address: str, values: list[str], choices: random.Random, deadlin
                     case 4:
                         await client.update("accounts", {"username": other}, key={"username": value})
                     case 5:
-                        await client.update("accounts", {"id": next(_numbers[shard])}, key={"username": value})
+                        await client.update("accounts", {"id": next(_new.numbers[shard])}, key={"username": value})
                     case 6:
                         await client.delete("accounts", key={"username": value})
                     case 7:

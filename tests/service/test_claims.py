@@ -5,14 +5,13 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import count, islice
+from itertools import islice
 from time import monotonic
 from typing import Any
 
 import msgspec
 import pytest
 
-from catalog.slots import shard_of_slot, slot_of_text
 from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, errors, requests
 from crosskey.requests import explanation
 from crosskey.v1 import shard_node_pb2 as proto
@@ -24,7 +23,7 @@ from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, commit, insert, prepare
 from tests.hot_keys.settings import run_seconds, run_seed
-from tests.numbers_on_shards import SHARDS, numbers_on
+from tests.numbers_on_shards import SHARDS, NewAccounts
 from tests.refusals import RawCalls
 from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
 
@@ -38,19 +37,8 @@ ROW_SHARD, CLAIM_SHARD, OTHER_SHARD = range(SHARDS)
 CLIENTS = 16
 SECONDS = 2.5
 
-_numbers = [numbers_on(shard) for shard in range(SHARDS)]
-_names = count(1)
-
-
-def new_name(shard: int = CLAIM_SHARD) -> str:
-    """A username that is claimed on the shard."""
-    names = (f"name{number}" for number in _names)
-    return next(name for name in names if shard_of_slot(slot_of_text(name), SHARDS) == shard)
-
-
-def new_account(shard: int, username: str) -> dict[str, Any]:
-    """An account for the shard, not inserted yet."""
-    return {"id": next(_numbers[shard]), "username": username}
+_new = NewAccounts(CLAIM_SHARD)
+new_name, new_account = _new.name, _new.account
 
 
 class Claiming:
@@ -266,7 +254,7 @@ def test_the_audit_finds_a_claim_without_value(claiming: Claiming) -> None:
 
 def test_no_sql_gets_past_a_claim(claiming: Claiming) -> None:
     """Not even psql: a value that another shard would have to claim is refused."""
-    number, username = next(_numbers[ROW_SHARD]), new_name()
+    number, username = next(_new.numbers[ROW_SHARD]), new_name()
     with pytest.raises(Exception, match="another shard holds the claim"):
         query(claiming.cluster, ROW_SHARD, "INSERT INTO accounts VALUES (%s, %s)", number, username)
     assert list(islice(query(claiming.cluster, ROW_SHARD, "SELECT FROM accounts WHERE id = %s", number), 1)) == []

@@ -3,11 +3,16 @@
 import json
 
 import crosskey
+from catalog.model import UniqueKey
+from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.router_pb2 import InsertResponse
-from router.write_planning import plan_insert
+from router.schema_view import SchemaView
+from router.upserting import lost_race
+from router.write_planning import WritePlan, plan_insert
 from router.write_results import collect
-from tests.messenger_view import VIEW, user_on
+from tests.messenger_view import SHARDS, VIEW, user_on
+from tests.schema_builders import column, plan_of, table
 
 
 def test_answers_are_put_in_the_order_of_the_request() -> None:
@@ -27,3 +32,53 @@ def test_answers_are_put_in_the_order_of_the_request() -> None:
         InsertResponse.OUTCOME_SKIPPED,
     )
     assert result.outcomes == (updated, skipped, skipped, inserted, inserted)
+
+
+CLAIMING = SchemaView(
+    plan_of(
+        table(
+            "accounts",
+            "@shard_by id",
+            column("id"),
+            column("username", "text"),
+            unique_keys=(
+                UniqueKey("accounts_pkey", ("id",), primary=True),
+                UniqueKey("accounts_username_key", ("username",)),
+            ),
+        )
+    ),
+    SHARDS,
+    "a fingerprint",
+)
+
+
+def upsert_of(username: str) -> WritePlan:
+    """An upsert of an account by its username."""
+    row = {"id": 1, "username": username}
+    return plan_insert(CLAIMING, crosskey.insert("accounts", row, on_conflict=crosskey.do_nothing("username")))
+
+
+def violation_of(constraint: str, key: str) -> errors.UniqueViolation:
+    """What a shard says of a value that is taken."""
+    return errors.UniqueViolation("duplicate key value", constraint=constraint, key=key)
+
+
+def test_a_given_value_that_others_take_again_and_again_is_a_conflict() -> None:
+    lost = lost_race(upsert_of("cosette"), violation_of("accounts_username_key", "cosette"))
+    assert lost is not None
+    assert lost.for_good() is lost
+    assert isinstance(lost, errors.Conflict)
+    assert lost.metadata["constraint"] == "accounts_username_key"
+
+
+def test_a_value_that_a_trigger_made_is_taken_for_good() -> None:
+    """It was never looked up, so that running again would not help."""
+    lost = lost_race(upsert_of("cosette"), violation_of("accounts_username_key", "COSETTE"))
+    assert lost is not None
+    refused = lost.for_good()
+    assert type(refused) is errors.UniqueViolation
+    assert (refused.message, refused.metadata["key"]) == ("duplicate key value", "COSETTE")
+
+
+def test_a_key_on_which_rows_may_not_conflict_is_no_race() -> None:
+    assert lost_race(upsert_of("cosette"), violation_of("accounts_pkey", "1")) is None

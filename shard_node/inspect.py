@@ -6,10 +6,9 @@ import asyncio
 from pathlib import Path
 
 import click
-import psycopg
 
-from crosskey import errors
 from shard_node.introspection import inspect_schema
+from shard_node.schema_command import failures_of_postgres, schema_text
 from shard_node.setting_types import CONNECTION_STRING
 
 
@@ -30,12 +29,7 @@ from shard_node.setting_types import CONNECTION_STRING
 )
 def inspect(dsn: str, schema_file: Path) -> None:
     """Print the tables and keys of a schema as JSON."""
-    try:
-        database = asyncio.run(inspect_schema(dsn, schema_file.read_text(encoding="utf-8")))
-    except errors.SchemaRefused as error:
-        raise click.ClickException(error.message) from None
-    except UnicodeDecodeError:
-        raise click.ClickException(f"{schema_file} is not UTF-8 text") from None
-    except psycopg.OperationalError as error:
-        raise click.ClickException(f"cannot reach PostgreSQL: {error}") from None
+    schema_sql = schema_text(schema_file)
+    with failures_of_postgres():
+        database = asyncio.run(inspect_schema(dsn, schema_sql))
     click.echo(database.to_json())

@@ -6,9 +6,8 @@ import asyncio
 from pathlib import Path
 
 import click
-import psycopg
 
-from crosskey import errors
+from shard_node.schema_command import failures_of_postgres, schema_text
 from shard_node.setting_types import CONNECTION_STRING
 from shard_node.surveying import survey_database, survey_schema
 
@@ -29,15 +28,7 @@ from shard_node.surveying import survey_database, survey_schema
 )
 def survey(dsn: str, schema_file: Path | None) -> None:
     """Print the tables, keys, indexes and statistics of a live database, or of a schema, as JSON."""
-    try:
-        schema_sql = None if schema_file is None else schema_file.read_text(encoding="utf-8")
+    schema_sql = None if schema_file is None else schema_text(schema_file)
+    with failures_of_postgres():
         surveyed = asyncio.run(survey_database(dsn) if schema_sql is None else survey_schema(dsn, schema_sql))
-    except errors.SchemaRefused as error:
-        raise click.ClickException(error.message) from None
-    except UnicodeDecodeError:
-        raise click.ClickException(f"{schema_file} is not UTF-8 text") from None
-    except psycopg.OperationalError as error:
-        raise click.ClickException(f"cannot reach PostgreSQL: {error}") from None
-    except psycopg.Error as error:
-        raise click.ClickException(f"PostgreSQL refused: {error}") from None
     click.echo(surveyed.to_json())

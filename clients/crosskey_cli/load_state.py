@@ -5,6 +5,7 @@ Which batches are loaded is not in the file: the cluster knows it, since it note
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 
@@ -45,7 +46,23 @@ def read_state(path: Path, source: str) -> LoadState | None:
 
 
 def write_state(path: Path, state: LoadState) -> None:
-    """Writes the state, whole or not at all."""
+    """Writes the state, whole or not at all, so that it is there after a crash of the machine as well.
+
+    A load whose id is lost after its first batch is committed would begin again, and load its rows twice.
+    """
     beside = path.with_name(path.name + ".new")
-    beside.write_bytes(msgspec.json.encode(state) + b"\n")
+    with beside.open("wb") as file:
+        file.write(msgspec.json.encode(state) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
     beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """What makes a new name in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

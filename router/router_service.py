@@ -18,7 +18,7 @@ from router.foreseeing import foresee
 from router.loading import Loader
 from router.reading import Reader
 from router.shadow_hints import ShadowHints
-from router.statement_results import insert_response, statement_results
+from router.statement_results import fill_insert_response, fill_update_response, statement_results
 from router.supplying import Supplier
 from router.writing import Writer
 
@@ -56,7 +56,9 @@ class Router(router_pb2_grpc.RouterServicer):
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
             result = await self._writer.write(view, write_planning.plan_insert(view, request, supply))
-            return insert_response(result)
+            response = router_pb2.InsertResponse()
+            fill_insert_response(response, request, result)
+            return response
 
     @override
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
@@ -64,7 +66,7 @@ class Router(router_pb2_grpc.RouterServicer):
             view = await self._cluster.view()
             result = await self._writer.write(view, write_planning.plan_update(view, request))
             response = router_pb2.UpdateResponse()
-            add_json_rows(response.rows, result.rows_json)
+            fill_update_response(response, request, result)
             return response
 
     @override

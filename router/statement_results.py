@@ -34,24 +34,36 @@ def _write_answer(statement: router_pb2.Statement, result: WriteResult) -> route
         answer.delete.count = result.count
         return answer
     if statement.WhichOneof("statement") == "insert":
-        _fill(answer.insert, result)
+        fill_insert_response(answer.insert, statement.insert, result)
         return answer
-    answer.update.SetInParent()
-    add_json_rows(answer.update.rows, result.rows_json)
+    fill_update_response(answer.update, statement.update, result)
     return answer
 
 
-def insert_response(result: WriteResult) -> router_pb2.InsertResponse:
-    """The answer of an insert."""
-    response = router_pb2.InsertResponse()
-    _fill(response, result)
-    return response
-
-
-def _fill(response: router_pb2.InsertResponse, result: WriteResult) -> None:
+def fill_insert_response(
+    response: router_pb2.InsertResponse, request: router_pb2.InsertRequest, result: WriteResult
+) -> None:
+    """Makes it the answer of an insert."""
     response.SetInParent()
     response.outcomes.extend(result.outcomes)
-    add_json_rows(response.rows, result.rows_json)
+    _add_rows(response, result, count_only=request.count_only)
+
+
+def fill_update_response(
+    response: router_pb2.UpdateResponse, request: router_pb2.UpdateRequest, result: WriteResult
+) -> None:
+    """Makes it the answer of an update."""
+    response.SetInParent()
+    _add_rows(response, result, count_only=request.count_only)
+
+
+def _add_rows(
+    response: router_pb2.InsertResponse | router_pb2.UpdateResponse, result: WriteResult, *, count_only: bool
+) -> None:
+    if count_only:
+        response.count = result.count
+    else:
+        add_json_rows(response.rows, result.rows_json)
 
 
 def _group_answer(group: router_pb2.Group, result: GroupResult) -> router_pb2.GroupResult:

@@ -18,6 +18,7 @@ from router.transact_planning import GroupPlan, ModeChange, Refused, Step
 from router.upserting import lost_race, send_to_conflicts
 from router.write_planning import WritePlan
 from router.write_results import WriteResult, collect
+from serving.answer_size import AnswerSize
 
 _CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
 
@@ -46,6 +47,7 @@ class StepRunner:
         self._transaction = transaction
         self.carried_out: list[WritePlan] = []
         """The writes that were carried out; those of a group that failed are not."""
+        self._answer_size = AnswerSize()
 
     async def run_and_commit(self, steps: Sequence[Step], *, check_early: bool = False) -> list[StepResult]:
         """Runs all steps and commits. Raises what PostgreSQL says, with everything rolled back at the latest then.
@@ -89,6 +91,11 @@ class StepRunner:
 
     async def _write(self, plan: WritePlan) -> WriteResult:
         self.carried_out.append(plan)
+        result = await self._carry_out(plan)
+        self._answer_size.add(result.rows_json, str(plan.table.table.name))
+        return result
+
+    async def _carry_out(self, plan: WritePlan) -> WriteResult:
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
         if plan.arbiters:

@@ -74,7 +74,8 @@ async def send_to_conflicts(view: SchemaView, transaction: DistributedTransactio
             equals[value.place].append(values[claim.first_equal].place)
     assert plan.on_conflict is not None, "only what may conflict has arbiters"
     shards = _shards(own, claimed, equals)
-    return replace(plan, parts=tuple(upsert_parts(plan.table, rows, shards, plan.on_conflict)))
+    parts = upsert_parts(plan.table, rows, shards, plan.on_conflict, count_only=plan.count_only)
+    return replace(plan, parts=tuple(parts))
 
 
 def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:

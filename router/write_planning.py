@@ -59,6 +59,8 @@ class WritePlan:
     """What an insert does with rows that conflict with others. It then has one part a shard."""
     arbiters: tuple[Claim, ...] = ()
     """The keys on which they may conflict with rows of other shards."""
+    count_only: bool = False
+    """Whether only the number of rows is answered. Of a reference table, shards answer the rows all the same."""
 
     @property
     def reference(self) -> bool:
@@ -96,22 +98,30 @@ def plan_insert(view: SchemaView, request: router_pb2.InsertRequest, supply: Sup
     supply.fill(rows)
     shards = _place(view, table, rows)
     if request.HasField("on_conflict"):
-        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict))
+        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict, count_only=request.count_only))
         keys = arbiters(view, table, request.on_conflict)
-        return WritePlan(table, "insert", parts, on_conflict=request.on_conflict, arbiters=keys)
-    parts = tuple(_insert_part(table, shard, rows, places) for shard, places in _groups(table.table, rows, shards))
-    return WritePlan(table, "insert", parts)
+        return WritePlan(table, "insert", parts, (), request.on_conflict, keys, request.count_only)
+    parts = tuple(
+        _insert_part(table, shard, rows, places, count_only=request.count_only)
+        for shard, places in _groups(table.table, rows, shards)
+    )
+    return WritePlan(table, "insert", parts, count_only=request.count_only)
 
 
 def upsert_parts(
-    table: TablePlan, rows: Sequence[Row], shards: Sequence[int], on_conflict: rows_pb2.OnConflict
+    table: TablePlan,
+    rows: Sequence[Row],
+    shards: Sequence[int],
+    on_conflict: rows_pb2.OnConflict,
+    *,
+    count_only: bool,
 ) -> Iterable[Part]:
     """One part for each shard, with its rows in order: they may conflict with each other."""
     places_by_shard: dict[int, list[int]] = {}
     for place, shard in enumerate(shards):
         places_by_shard.setdefault(shard, []).append(place)
     for shard, places in places_by_shard.items():
-        part = _insert_part(table, shard, rows, places)
+        part = _insert_part(table, shard, rows, places, count_only=count_only)
         insert = part.statement.insert
         # An INSERT names a column at least.
         insert.columns[:] = insert.columns or [_first_to_give(table.table)]
@@ -139,9 +149,9 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
         set_json=_encoder.encode(values),
         computed=[_computed(table.table, assignment) for assignment in request.assignments],
     )
-    statement = _statement(table, update=update)
+    statement = _statement(table, update=update, count_only=request.count_only)
     parts = tuple(Part(shard, statement, rows=(values,)) for shard in _shards_to_write(view, table, predicates))
-    return WritePlan(table, "update", parts, predicates)
+    return WritePlan(table, "update", parts, predicates, count_only=request.count_only)
 
 
 def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePlan:
@@ -224,7 +234,7 @@ def _fills_itself(column: Column) -> bool:
     return column.default is not None or column.identity != "" or column.generated
 
 
-def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int]) -> Part:
+def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int], *, count_only: bool) -> Part:
     chosen = [rows[place] for place in places]
     columns = _in_table_order(table.table, set().union(*chosen))
     insert = shard_node_pb2.InsertRows(
@@ -235,7 +245,7 @@ def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequ
             column.identity == "ALWAYS" and column.name in columns for column in table.table.columns
         ),
     )
-    return Part(shard, _statement(table, insert=insert), chosen, places)
+    return Part(shard, _statement(table, insert=insert, count_only=count_only), chosen, places)
 
 
 def _first_to_give(table: Table) -> str:
@@ -272,6 +282,7 @@ def _statement(
     insert: shard_node_pb2.InsertRows | None = None,
     update: shard_node_pb2.UpdateRows | None = None,
     delete: shard_node_pb2.DeleteRows | None = None,
+    count_only: bool = False,
 ) -> shard_node_pb2.RunStatement:
     return shard_node_pb2.RunStatement(
         table=table.table.name.qualified,
@@ -279,4 +290,6 @@ def _statement(
         insert=insert,
         update=update,
         delete=delete,
+        # The rows of a reference table are copied and compared.
+        count_only=count_only and table.placement != "reference",
     )

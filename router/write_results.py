@@ -52,10 +52,11 @@ def _upserted(plan: WritePlan, count: int, answers: Sequence[proto.CommandResult
     outcomes = [InsertResponse.OUTCOME_SKIPPED] * sum(len(part.positions) for part in plan.parts)
     rows: dict[int, msgspec.Raw] = {}
     for part, answer in zip(plan.parts, answers, strict=True):
-        for place, row in zip(answer.places, split_rows(answer.rows_json), strict=True):
-            position = part.positions[abs(place) - 1]
-            rows[position] = row
+        positions = [part.positions[abs(place) - 1] for place in answer.places]
+        for position, place in zip(positions, answer.places, strict=True):
             outcomes[position] = InsertResponse.OUTCOME_INSERTED if place > 0 else InsertResponse.OUTCOME_UPDATED
+        # There are none if only their number was asked for.
+        rows.update(zip(positions, split_rows(answer.rows_json), strict=False))
     return WriteResult(count, join_rows(rows[position] for position in sorted(rows)), tuple(outcomes))
 
 

@@ -8,6 +8,7 @@ import psycopg
 
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
+from serving.answer_size import AnswerSize
 from shard_node.database import Connection
 from shard_node.execution import execute_statement, uninterrupted
 from shard_node.postgres_errors import only_others_can_tell, translated, unknown_if_lost
@@ -62,9 +63,11 @@ async def _run_in_block(
     runs: Sequence[proto.RunStatement],
     results: list[proto.CommandResult],
 ) -> None:
+    answer_size = AnswerSize()
     await connection.execute(b"BEGIN")
     for run in runs:
         await _run(connection, schema, run, results)
+        answer_size.add(results[-1].rows_json, str(schema.table(run.table).name))
     with unknown_if_lost():
         await uninterrupted(connection.execute(b"COMMIT"))
 

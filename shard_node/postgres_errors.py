@@ -11,6 +11,7 @@ from psycopg import errors as postgres
 
 from catalog.model import TableName
 from crosskey import errors
+from serving.answer_size import answer_too_large
 
 PLACEMENT_CHECK = "crosskey_placement"
 SLOT_CHECK = "crosskey_slot"
@@ -84,6 +85,8 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         return _misplaced(diagnosis)
     if sqlstate == "23505" and diagnosis.schema_name == "crosskey":
         return errors.Conflict("the transaction was given up by the resolver before it could commit")
+    if sqlstate == "XK003":
+        return answer_too_large()
     kind = _kind(sqlstate, diagnosis)
     return None if kind is None else kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 from psycopg import sql
@@ -14,6 +15,7 @@ from psycopg import sql
 from catalog.model import Column, Table
 from crosskey import errors
 from crosskey.v1 import rows_pb2, shard_node_pb2
+from serving.answer_size import MAX_ROWS_BYTES
 from shard_node.conditions import operand, where_clause
 from shard_node.row_json import (
     name_of_no_column,
@@ -46,26 +48,44 @@ verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tell
 """
 
 
+class _Answer(NamedTuple):
+    """What of the changed rows is answered beside their number: as they are shown, and verbatim."""
+
+    rows: bool
+    verbatim: bool
+
+    def of(self, table: Table) -> sql.Composed:
+        """The columns that answer of the rows `changed`."""
+        return sql.SQL("count(*), {rows}, {verbatim}").format(
+            rows=_aggregated(row_expression(table, "changed")) if self.rows else sql.NULL,
+            verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
+        )
+
+
+def _aggregated(row: sql.Composable) -> sql.Composed:
+    return sql.SQL("crosskey.answer(json_agg({row})::text, {limit})").format(row=row, limit=sql.Literal(MAX_ROWS_BYTES))
+
+
 def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
     """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     kind = command.WhichOneof("statement")
+    answer = _Answer(rows=not command.count_only, verbatim=command.lock_table)
     if kind == "insert":
-        return _insert(table, command.insert, verbatim=command.lock_table)
+        return _insert(table, command.insert, answer)
     if kind == "update":
-        return _update(table, command.update, verbatim=command.lock_table)
+        return _update(table, command.update, answer)
     if kind == "delete":
         return _delete(table, command.delete)
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
 
 
-def _insert(table: Table, insert: shard_node_pb2.InsertRows, *, verbatim: bool) -> Statement:
-    """`verbatim` is about the answer; the rows say themselves whether they are."""
+def _insert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) -> Statement:
     if insert.HasField("on_conflict"):
-        return _upsert(table, insert, verbatim=verbatim), [insert.rows_json.decode()]
+        return _upsert(table, insert, answer), [insert.rows_json.decode()]
     if not insert.columns:
-        return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), verbatim=verbatim)
+        return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), answer)
     values = verbatim_values if insert.verbatim else _values
-    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value, values, verbatim)
+    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value, values, answer)
     return text, [insert.rows_json.decode()]
 
 
@@ -75,7 +95,7 @@ def _insert_text(
     columns: tuple[str, ...],
     overriding: bool,
     values: Callable[[Sequence[Column]], sql.Composed],
-    verbatim: bool,
+    answer: _Answer,
 ) -> bytes:
     # Rows come out in the order in which they went in: PostgreSQL inserts a query's rows one by one and RETURNING
     # answers each at once.
@@ -89,7 +109,7 @@ def _insert_text(
             columns=column_list(columns),
             overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
             values=values(_columns(table, columns)),
-            answer=_answer(table, verbatim=verbatim),
+            answer=answer.of(table),
         )
         .as_bytes()
     )
@@ -102,7 +122,7 @@ def _values(columns: Sequence[Column]) -> sql.Composed:
     )
 
 
-def _upsert(table: Table, insert: shard_node_pb2.InsertRows, *, verbatim: bool) -> bytes:
+def _upsert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) -> bytes:
     return _upsert_text(
         table,
         tuple(insert.columns),
@@ -110,7 +130,7 @@ def _upsert(table: Table, insert: shard_node_pb2.InsertRows, *, verbatim: bool) 
         insert.on_conflict.SerializeToString(deterministic=True),
         insert.overriding_system_value,
         insert.verbatim,
-        verbatim,
+        answer,
     )
 
 
@@ -122,7 +142,7 @@ def _upsert_text(
     on_conflict: bytes,
     overriding: bool,
     given_verbatim: bool,
-    verbatim: bool,
+    answer: _Answer,
 ) -> bytes:
     columns = _columns(table, names)
     if given_verbatim:
@@ -143,13 +163,13 @@ def _upsert_text(
             conflict=conflict_clause(rows_pb2.OnConflict.FromString(on_conflict)),
             place=PLACE,
             name=column_reference(place),
-            answer=_answer(table, verbatim=verbatim),
+            answer=answer.of(table),
         )
         .as_bytes()
     )
 
 
-def _insert_defaults(table: Table, rows: int, *, verbatim: bool) -> Statement:
+def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
     """Rows without any column: all defaults."""
     statement = sql.SQL(
         "WITH changed AS (INSERT INTO {table} ({first}) VALUES {defaults} RETURNING *) SELECT {answer} FROM changed"
@@ -157,20 +177,12 @@ def _insert_defaults(table: Table, rows: int, *, verbatim: bool) -> Statement:
         table=table_identifier(table.name),
         first=column_list([table.columns[0].name]),
         defaults=sql.SQL(", ").join([sql.SQL("(DEFAULT)")] * rows),
-        answer=_answer(table, verbatim=verbatim),
+        answer=answer.of(table),
     )
     return statement, []
 
 
-def _answer(table: Table, *, verbatim: bool) -> sql.Composed:
-    """What a statement answers of the rows `changed`."""
-    shown = sql.SQL("count(*), json_agg({})::text").format(row_expression(table, "changed"))
-    if not verbatim:
-        return sql.SQL("{}, NULL").format(shown)
-    return sql.SQL("{}, json_agg({})::text").format(shown, verbatim_expression(table, "changed"))
-
-
-def _update(table: Table, update: shard_node_pb2.UpdateRows, *, verbatim: bool) -> Statement:
+def _update(table: Table, update: shard_node_pb2.UpdateRows, answer: _Answer) -> Statement:
     where, parameters = where_clause(table, update.where)
     given, given_parameters = _given_columns(table, update)
     computed, computed_parameters = _computed_columns(table, update.computed)
@@ -180,7 +192,7 @@ def _update(table: Table, update: shard_node_pb2.UpdateRows, *, verbatim: bool) 
         table=table_identifier(table.name),
         changes=sql.SQL(", ").join([*given, *computed]),
         where=where,
-        answer=_answer(table, verbatim=verbatim),
+        answer=answer.of(table),
     )
     return statement, [*given_parameters, *computed_parameters, *parameters]
 

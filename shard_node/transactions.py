@@ -16,6 +16,7 @@ from catalog.model import Database
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
+from serving.answer_size import AnswerSize
 from shard_node import (
     claim_queries,
     claimed_parents,
@@ -88,6 +89,7 @@ class ShardTransaction:
         self._unresolved: list[guard_queries.Effects] = []
         self._misplaced: dict[str, list[str]] = defaultdict(list)
         self._expected = ExpectedClaims()
+        self._answer_size = AnswerSize()
         self._handlers: dict[str, Callable[[Any], Awaitable[proto.CommandResult]]] = {
             "run": self._run_statement,
             "pin": self._pin,
@@ -145,6 +147,7 @@ class ShardTransaction:
 
     async def _run_statement(self, run: proto.RunStatement) -> proto.CommandResult:
         result = await execute_statement(self._connection, self._schema, run)
+        self._answer_size.add(result.rows_json, str(self._schema.table(run.table).name))
         result.effects.extend(await self._settle())
         return result
 
@@ -167,7 +170,7 @@ class ShardTransaction:
     async def _place_rows(self, place: proto.PlaceRows) -> proto.CommandResult:
         """Rows that moved here; what they reference over shards is noted as for any other insert."""
         insert = moving.placement(self._schema.table(place.table), place.rows_json)
-        placed = await self._run_statement(proto.RunStatement(table=place.table, insert=insert))
+        placed = await self._run_statement(proto.RunStatement(table=place.table, insert=insert, count_only=True))
         if placed.count != len(msgspec.json.decode(place.rows_json)):
             raise moving.kept_from_moving(place.table, "INSERT")
         return placed

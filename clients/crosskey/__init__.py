@@ -9,10 +9,11 @@
 AsyncClient has the same methods, to be awaited. Errors are exceptions by reason, all in `crosskey.errors` and here.
 """
 
-from crosskey._operations import InsertedRows, Page
+from crosskey._operations import Page, WrittenRows
 from crosskey.assignments import column
 from crosskey.client import AsyncClient, Client
 from crosskey.errors import (
+    AnswerTooLarge,
     Cancelled,
     CheckViolation,
     Conflict,
@@ -61,6 +62,7 @@ from crosskey.requests import (
 )
 
 __all__ = [
+    "AnswerTooLarge",
     "AsyncClient",
     "Cancelled",
     "CheckViolation",
@@ -70,7 +72,6 @@ __all__ = [
     "DeadlineExceeded",
     "ExclusionViolation",
     "ForeignKeyViolation",
-    "InsertedRows",
     "InternalError",
     "InvalidPageToken",
     "InvalidRequest",
@@ -95,6 +96,7 @@ __all__ = [
     "UnknownColumn",
     "UnknownConstraint",
     "UnknownTable",
+    "WrittenRows",
     "WrongShard",
     "column",
     "count",

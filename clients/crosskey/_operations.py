@@ -42,15 +42,16 @@ _OUTCOMES: dict[router_pb2.InsertResponse.Outcome.ValueType, Outcome] = {
 }
 
 
-class InsertedRows(list[dict[str, Any]]):
-    """The rows that an insert stored, in order.
+class WrittenRows(list[dict[str, Any]]):
+    """The rows that an insert or update stored, and how many were `affected`. With `count_only` there are no rows.
 
-    With `on_conflict`, `outcomes` has what became of each row that was given, in order: the next of these rows belongs
-    to the next that was not skipped. Without, it is empty.
+    `outcomes` has what became of each row of an insert with `on_conflict`, in order: the next of these rows belongs to
+    the next that was not skipped. Of all else, it is empty.
     """
 
-    def __init__(self, rows: Iterable[dict[str, Any]], outcomes: Iterable[Outcome] = ()) -> None:
+    def __init__(self, rows: Iterable[dict[str, Any]], affected: int, outcomes: Iterable[Outcome] = ()) -> None:
         super().__init__(rows)
+        self.affected = affected
         self.outcomes = list(outcomes)
 
 
@@ -68,8 +69,9 @@ def insert(
     *,
     overriding: requests.Overriding | None = None,
     on_conflict: rows_pb2.OnConflict | None = None,
-) -> Call[InsertedRows]:
-    """Inserts one row or many, all or none. Returns them as stored, in order.
+    count_only: bool = False,
+) -> Call[WrittenRows]:
+    """Inserts one row or many, all or none. Returns them as stored, in order; with `count_only`, only how many.
 
     `overriding` is SQL's clause for identity columns: with "SYSTEM_VALUE" the rows' values are inserted, even if
     GENERATED ALWAYS; with "USER_VALUE" they are ignored.
@@ -78,9 +80,9 @@ def insert(
     the key is updated and returned in their place; `outcomes` of what is returned tells which.
 
     Raises ForeignKeyViolation, UniqueViolation, NotNullViolation, CheckViolation, InvalidValue, UnknownTable,
-    UnknownColumn, ShardKeyMissing or SlotMismatch; then nothing was inserted.
+    UnknownColumn, ShardKeyMissing, SlotMismatch or AnswerTooLarge; then nothing was inserted.
     """
-    request = requests.insert(table, rows, overriding=overriding, on_conflict=on_conflict)
+    request = requests.insert(table, rows, overriding=overriding, on_conflict=on_conflict, count_only=count_only)
     return Call("Router", "Insert", request, _read_inserted)
 
 
@@ -93,9 +95,15 @@ def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str,
     return Call("Router", "Get", request, lambda response: struct_to_dict(response.row))
 
 
-def update(table: str, set: Row, *, key: Row | None = None, where: Where | None = None) -> Call[Rows]:
-    """Sets columns of the row with that key, or of the rows that `where` selects. Returns them as stored."""
-    return Call("Router", "Update", requests.update(table, set, key=key, where=where), _read_rows)
+def update(
+    table: str, set: Row, *, key: Row | None = None, where: Where | None = None, count_only: bool = False
+) -> Call[WrittenRows]:
+    """Sets columns of the row with that key, or of the rows that `where` selects.
+
+    Returns them as stored; with `count_only`, only how many. Raises AnswerTooLarge if they are too many to answer.
+    """
+    request = requests.update(table, set, key=key, where=where, count_only=count_only)
+    return Call("Router", "Update", request, _read_updated)
 
 
 def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> Call[int]:
@@ -176,12 +184,13 @@ def _as_is(response: Any) -> Any:
     return response
 
 
-def _read_rows(response: router_pb2.UpdateResponse) -> Rows:
-    return structs_to_dicts(response.rows)
+def _read_updated(response: router_pb2.UpdateResponse) -> WrittenRows:
+    return WrittenRows(structs_to_dicts(response.rows), response.count or len(response.rows))
 
 
-def _read_inserted(response: router_pb2.InsertResponse) -> InsertedRows:
-    return InsertedRows(structs_to_dicts(response.rows), [_OUTCOMES[outcome] for outcome in response.outcomes])
+def _read_inserted(response: router_pb2.InsertResponse) -> WrittenRows:
+    outcomes = [_OUTCOMES[outcome] for outcome in response.outcomes]
+    return WrittenRows(structs_to_dicts(response.rows), response.count or len(response.rows), outcomes)
 
 
 def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse) -> int:
@@ -205,7 +214,7 @@ def _read_result(result: router_pb2.StatementResult) -> Any:
         case "insert":
             return _read_inserted(result.insert)
         case "update":
-            return _read_rows(result.update)
+            return _read_updated(result.update)
         case "group":
             return _read_group(result.group)
         case "set_constraints":

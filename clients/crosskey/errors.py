@@ -264,6 +264,13 @@ class Overloaded(CrosskeyError):
     retryable = True
 
 
+class AnswerTooLarge(CrosskeyError):
+    """A write whose rows are too many to answer; nothing was written."""
+
+    reason = reasons.ERROR_REASON_ANSWER_TOO_LARGE
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 class DeadlineExceeded(CrosskeyError):
     """The caller's deadline passed; a write is all done or not done at all."""
 

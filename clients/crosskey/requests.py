@@ -37,13 +37,17 @@ def insert(
     *,
     overriding: Overriding | None = None,
     on_conflict: rows_pb2.OnConflict | None = None,
+    count_only: bool = False,
 ) -> router_pb2.InsertRequest:
     """Inserts one row or many into a table.
 
     Values for identity columns are inserted even if GENERATED ALWAYS with `overriding="SYSTEM_VALUE"`, and ignored with
-    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. Raises KeyError for another clause.
+    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. With `count_only` the rows are not answered.
+    Raises KeyError for another clause.
     """
-    request = router_pb2.InsertRequest(table=table, overriding=_OVERRIDING[overriding], on_conflict=on_conflict)
+    request = router_pb2.InsertRequest(
+        table=table, overriding=_OVERRIDING[overriding], on_conflict=on_conflict, count_only=count_only
+    )
     add_rows(request.rows, [rows] if isinstance(rows, Mapping) else rows)
     return request
 
@@ -71,10 +75,13 @@ def get(table: str, key: Row) -> router_pb2.GetRequest:
     return router_pb2.GetRequest(table=table, key=dict_to_struct(key))
 
 
-def update(table: str, set: Row, *, key: Row | None = None, where: Where | None = None) -> router_pb2.UpdateRequest:
+def update(
+    table: str, set: Row, *, key: Row | None = None, where: Where | None = None, count_only: bool = False
+) -> router_pb2.UpdateRequest:
     """Sets columns of the row with that key, or of the rows that `where` selects.
 
-    A value may be computed from the row: `{"visits": column("visits") + 1}`.
+    A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
+    answered.
     """
     return router_pb2.UpdateRequest(
         table=table,
@@ -82,6 +89,7 @@ def update(table: str, set: Row, *, key: Row | None = None, where: Where | None 
         assignments=[value.assign_to(name) for name, value in set.items() if isinstance(value, Computed)],
         key=None if key is None else dict_to_struct(key),
         where=to_predicates(where),
+        count_only=count_only,
     )
 
 

@@ -23,6 +23,7 @@ from crosskey_cli.connection import (
 )
 
 key_option = click.option("--key", type=OBJECT, help="The row with this key, such as '{\"id\": 1}'.")
+count_only_option = click.option("--count-only", is_flag=True, help="Print how many rows, not the rows.")
 where_option = click.option(
     "--where",
     type=OBJECTS,
@@ -44,15 +45,25 @@ where_option = click.option(
     help="What to do with rows whose unique key is taken, as gRPC takes it: '{\"nothing\": {}}' skips them,"
     ' \'{"columns": ["id"], "update": {"columns": ["name"]}}\' updates the rows with their id.',
 )
+@count_only_option
 @router_options
-def insert(table: str, rows: Any, overriding: Overriding | None, on_conflict: Any, router: str, timeout: float) -> None:
+def insert(
+    table: str,
+    rows: Any,
+    overriding: Overriding | None,
+    on_conflict: Any,
+    count_only: bool,
+    router: str,
+    timeout: float,
+) -> None:
     """Insert ROWS, a JSON object or a list of them (- reads standard input), and print them as stored.
 
     With --on-conflict, those that were updated are among them, and those that were skipped are not.
     """
     conflict = None if on_conflict is None else parse_message(on_conflict, rows_pb2.OnConflict())
     with connected(router, timeout) as client:
-        _print_rows(client.insert(table, rows, overriding=overriding, on_conflict=conflict))
+        written = client.insert(table, rows, overriding=overriding, on_conflict=conflict, count_only=count_only)
+        _print_written(written, count_only=count_only)
 
 
 @click.command()
@@ -70,11 +81,13 @@ def get(table: str, key: Any, router: str, timeout: float) -> None:
 @click.option("--set", "values", type=OBJECT, required=True, help="The new values, a JSON object.")
 @key_option
 @where_option
+@count_only_option
 @router_options
-def update(table: str, values: Any, key: Any, where: Any, router: str, timeout: float) -> None:
+def update(table: str, values: Any, key: Any, where: Any, count_only: bool, router: str, timeout: float) -> None:
     """Change rows and print them as stored."""
     with connected(router, timeout) as client:
-        _print_rows(client.update(table, values, key=key, where=_to_where(where)))
+        written = client.update(table, values, key=key, where=_to_where(where), count_only=count_only)
+        _print_written(written, count_only=count_only)
 
 
 @click.command()
@@ -141,6 +154,13 @@ def _to_where(where: Any) -> Where | None:
     if where is None or isinstance(where, Mapping):
         return where
     return [parse_message(predicate, rows_pb2.Predicate()) for predicate in where]
+
+
+def _print_written(rows: crosskey.WrittenRows, *, count_only: bool) -> None:
+    if count_only:
+        print_json(rows.affected)
+    else:
+        _print_rows(rows)
 
 
 def _print_rows(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -143,6 +143,16 @@ BEGIN
 END
 $$;
 
+-- The rows that a statement answers, within a limit: a statement may be committed before anybody sees what it answers.
+CREATE OR REPLACE FUNCTION crosskey.answer(rows_json text, max_bytes integer) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    IF octet_length(rows_json) > max_bytes THEN
+        RAISE EXCEPTION 'too many rows to answer' USING ERRCODE = 'XK003';
+    END IF;
+    RETURN rows_json;
+END
+$$;
+
 -- No foreign key is asked about a TRUNCATE .. CASCADE.
 CREATE OR REPLACE FUNCTION crosskey.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

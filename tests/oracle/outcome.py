@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from crosskey import CrosskeyError, InsertedRows
+from crosskey import CrosskeyError, WrittenRows
 
 Answer: TypeAlias = list[dict[str, Any]] | int
 """Of an insert or update its rows, of a delete its count."""
@@ -27,7 +27,7 @@ def news_of(rows: Sequence[dict[str, Any]]) -> list[bool]:
     match rows:
         case Upserted():
             return rows.are_new
-        case InsertedRows():
+        case WrittenRows():
             return [outcome == "INSERTED" for outcome in rows.outcomes if outcome != "SKIPPED"]
     return []
 

@@ -15,7 +15,7 @@ import psycopg
 from google.protobuf.json_format import MessageToDict
 
 from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
-from crosskey import Client, CrosskeyError, InsertedRows, requests
+from crosskey import Client, CrosskeyError, WrittenRows, requests
 from crosskey.predicates import Where, is_null, to_predicates
 from crosskey.requests import Write
 from crosskey.rows import Row
@@ -74,7 +74,7 @@ class Pair:
         """A new uuid that carries the slot of that shard key."""
         return str(mint_uuid(slot_of_value("int8", shard_key)))
 
-    def insert(self, table: str, *rows: Row, on_conflict: OnConflict | None = None) -> InsertedRows:
+    def insert(self, table: str, *rows: Row, on_conflict: OnConflict | None = None) -> WrittenRows:
         """Inserts rows in one request; answers them as stored."""
         return self._one(
             requests.insert(table, rows, on_conflict=on_conflict),

@@ -96,6 +96,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_NOT_DEFERRABLE: _ErrorReason.ValueType  # 30
     """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
+    ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 31
+    """RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -174,6 +176,8 @@ constraint "follows_fkey" does not exist.
 """
 ERROR_REASON_NOT_DEFERRABLE: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
+ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 31
+"""RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

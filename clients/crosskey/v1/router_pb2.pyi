@@ -56,12 +56,15 @@ class InsertRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     OVERRIDING_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
+    COUNT_ONLY_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
     """Reserved: will make a retry safe. Not used yet."""
     overriding: Global___InsertRequest.Overriding.ValueType
     """The OVERRIDING clause."""
+    count_only: _builtins.bool
+    """Answer how many rows there were, without the rows."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows, at least one. Absent columns take their default."""
@@ -78,10 +81,11 @@ class InsertRequest(_message.Message):
         request_id: _builtins.str = ...,
         overriding: Global___InsertRequest.Overriding.ValueType = ...,
         on_conflict: _rows_pb2.OnConflict | None = ...,
+        count_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "rows", b"rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "rows", b"rows", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,6 +126,9 @@ class InsertResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """With `count_only`: how many rows were inserted or updated."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows as stored, in the order of the request. With `on_conflict`, those that were updated are among them, and
@@ -139,10 +146,11 @@ class InsertResponse(_message.Message):
         *,
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
         outcomes: _abc.Iterable[Global___InsertResponse.Outcome.ValueType] | None = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "outcomes", b"outcomes", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -403,10 +411,13 @@ class UpdateRequest(_message.Message):
     SET_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
+    COUNT_ONLY_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
     """Reserved: will make a retry safe. Not used yet."""
+    count_only: _builtins.bool
+    """Answer how many rows there were, without the rows."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A unique key: the one row to change. Give `key` or `where`, not both."""
@@ -432,10 +443,11 @@ class UpdateRequest(_message.Message):
         set: _struct_pb2.Struct | None = ...,
         request_id: _builtins.str = ...,
         assignments: _abc.Iterable[_rows_pb2.Assignment] | None = ...,
+        count_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "key", b"key", "request_id", b"request_id", "set", b"set", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "count_only", b"count_only", "key", b"key", "request_id", b"request_id", "set", b"set", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,6 +460,9 @@ class UpdateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROWS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """With `count_only`: how many rows were changed."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows as stored; empty if none was selected."""
@@ -456,10 +471,11 @@ class UpdateResponse(_message.Message):
         self,
         *,
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

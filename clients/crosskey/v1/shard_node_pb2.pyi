@@ -242,10 +242,13 @@ class RunStatement(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    COUNT_ONLY_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     lock_table: _builtins.bool
     """Lock the table against other writers first: statements on reference tables."""
+    count_only: _builtins.bool
+    """Answer how many rows there were, without the rows as shown."""
     @_builtins.property
     def insert(self) -> Global___InsertRows:
         """Insert."""
@@ -271,10 +274,11 @@ class RunStatement(_message.Message):
         update: Global___UpdateRows | None = ...,
         delete: Global___DeleteRows | None = ...,
         load: Global___LoadRows | None = ...,
+        count_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "load"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015

@@ -29,8 +29,9 @@ _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
 _RELEASED = proto.Effect.KIND_VALUES_RELEASED
 _VALUES_LEFT = proto.Effect.KIND_VALUES_LEFT
 _VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
-# On one shard in this order: a value may go from row to row, and with it what references it must not.
-_OF_CLAIMS = (_VALUES_CHANGED, _RELEASED, _VALUES_LEFT, _CLAIMED)
+# On one shard in this order: a value may go from row to row, and with it what references it must not. A claim that is
+# left waits for whoever is about to reference it, so that a change of the value then finds all who do.
+_OF_CLAIMS = (_VALUES_LEFT, _VALUES_CHANGED, _RELEASED, _CLAIMED)
 _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
 
 # Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what

@@ -22,6 +22,7 @@ from router.nodes import Nodes
 from router.part import CHECK, Part, Results
 from router.rekeying import merge_rekeyed
 from router.standing_orders import Mark, StandingOrders
+from router.statement_names import naming_statement
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
@@ -172,11 +173,23 @@ class DistributedTransaction:
         self._prepare_asked.update(shards)
         commands = {shard: proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard))) for shard in shards}
         # To the end: what is prepared after it was to be rolled back would hold its locks until it is resolved.
-        results = await fan_out_to_the_end(
-            {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
-        )
+        try:
+            results = await fan_out_to_the_end(
+                {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
+            )
+        except errors.STATEMENT_ERRORS as error:
+            if last_statement is not None and "statement" not in error.metadata:
+                await self._check_at_home(last_statement)
+            raise
         self._prepare_answered.update(shards)
         _refuse_late_effects(results)
+
+    async def _check_at_home(self, last_statement: str) -> None:
+        """What the last statement violates there is said rather than what only the commit elsewhere does."""
+        home = self._parts[self._gid.home]
+        if home.check_is_due:
+            with naming_statement(last_statement):
+                await home.send([CHECK])
 
     async def _decide(self, others: Sequence[int], last_statement: str | None) -> None:
         """The commit point."""

@@ -69,7 +69,8 @@ class UniqueKey(msgspec.Struct, frozen=True):
     """A PRIMARY KEY, a UNIQUE constraint, or a unique index.
 
     `columns` are the plain key columns; `plain` is False for an index that is partial or over expressions, which then
-    may have fewer columns than keys.
+    may have fewer columns than keys, and for one that compares as a type of an extension's does. Of these,
+    `by_equals` says that one row at most has given values for all columns.
     """
 
     name: str
@@ -77,9 +78,15 @@ class UniqueKey(msgspec.Struct, frozen=True):
     primary: bool = False
     constraint: bool = True
     plain: bool = True
+    by_equals: bool = False
     nulls_not_distinct: bool = False
     deferrable: bool = False
     initially_deferred: bool = False
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether a value for each of the columns selects one row at most."""
+        return self.plain or self.by_equals
 
 
 class Exclusion(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from router.nodes import Nodes
 from router.part import CHECK, Part, Results
 from router.rekeying import merge_rekeyed
 from router.standing_orders import Mark, StandingOrders
+from router.statement_names import naming_statement
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
@@ -29,8 +30,9 @@ _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
 _RELEASED = proto.Effect.KIND_VALUES_RELEASED
 _VALUES_LEFT = proto.Effect.KIND_VALUES_LEFT
 _VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
-# On one shard in this order: a value may go from row to row, and with it what references it must not.
-_OF_CLAIMS = (_VALUES_CHANGED, _RELEASED, _VALUES_LEFT, _CLAIMED)
+# On one shard in this order: a value may go from row to row, and with it what references it must not. A claim that is
+# left waits for whoever is about to reference it, so that a change of the value then finds all who do.
+_OF_CLAIMS = (_VALUES_LEFT, _VALUES_CHANGED, _RELEASED, _CLAIMED)
 _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
 
 # Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
@@ -171,11 +173,23 @@ class DistributedTransaction:
         self._prepare_asked.update(shards)
         commands = {shard: proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard))) for shard in shards}
         # To the end: what is prepared after it was to be rolled back would hold its locks until it is resolved.
-        results = await fan_out_to_the_end(
-            {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
-        )
+        try:
+            results = await fan_out_to_the_end(
+                {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
+            )
+        except errors.STATEMENT_ERRORS as error:
+            if last_statement is not None and "statement" not in error.metadata:
+                await self._check_at_home(last_statement)
+            raise
         self._prepare_answered.update(shards)
         _refuse_late_effects(results)
+
+    async def _check_at_home(self, last_statement: str) -> None:
+        """What the last statement violates there is said rather than what only the commit elsewhere does."""
+        home = self._parts[self._gid.home]
+        if home.check_is_due:
+            with naming_statement(last_statement):
+                await home.send([CHECK])
 
     async def _decide(self, others: Sequence[int], last_statement: str | None) -> None:
         """The commit point."""

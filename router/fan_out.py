@@ -30,7 +30,8 @@ async def fan_out(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -> dict[int,
 async def fan_out_to_the_end(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -> dict[int, Answer]:
     """As `fan_out`, but no call is ended by another's error, so that each shard is in a known state afterwards.
 
-    Of several errors, one that ends the transaction is raised, or else that of the first shard in the order of `calls`.
+    Of several errors, one that ends the transaction is raised; or else one that names its statement, as the others came
+    later; or else that of the first shard in the order of `calls`.
     """
     answers = await asyncio.gather(*calls.values(), return_exceptions=True)
     done = {
@@ -38,5 +39,11 @@ async def fan_out_to_the_end(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -
     }
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
     if failures:
-        raise min(failures, key=lambda failure: isinstance(failure, errors.STATEMENT_ERRORS))
+        raise min(failures, key=_rank)
     return done
+
+
+def _rank(failure: BaseException) -> int:
+    if not isinstance(failure, errors.STATEMENT_ERRORS):
+        return 0
+    return 1 if "statement" in failure.metadata else 2

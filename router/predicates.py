@@ -47,7 +47,7 @@ def check_key(table: Table, key: Struct) -> tuple[CheckedPredicate, ...]:
     """
     values = struct_to_dict(key)
     columns = {name: existing_column(table, name) for name in values}
-    keys = [unique.columns for unique in table.unique_keys if unique.plain]
+    keys = [unique.columns for unique in table.unique_keys if unique.names_rows]
     if not any(values.keys() == set(unique) for unique in keys):
         raise _not_a_key(table, sorted(values), keys)
     return tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from crosskey import errors
@@ -16,7 +16,7 @@ from router.schema_view import SchemaView
 from router.statement_names import naming_statement
 from router.transact_planning import GroupPlan, ModeChange, Refused, Step
 from router.upserting import lost_race, send_to_conflicts
-from router.write_planning import WritePlan
+from router.write_planning import Part, WritePlan
 from router.write_results import WriteResult, collect
 from serving.answer_size import AnswerSize
 
@@ -103,23 +103,27 @@ class StepRunner:
         return await self._run_parts(plan)
 
     async def _run_parts(self, plan: WritePlan) -> WriteResult:
-        statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
-        for part in plan.parts:
-            statements[part.shard].append(part.statement)
-        return collect(plan, await self._transaction.run(statements))
+        return collect(plan, await self._transaction.run(_statements(plan)))
 
     async def _upsert(self, plan: WritePlan) -> WriteResult:
         """An insert whose rows may conflict with rows of any shard. Raises LostRace too.
 
         Whether the race was won is known once the claims have been checked, at the end of the statement.
         """
-        plan = await send_to_conflicts(self._view, self._transaction, plan)
+        parts: list[Part] = []
+        results: dict[int, list[proto.CommandResult]] = defaultdict(list)
+        rest: WritePlan | None = plan
         try:
-            result = await self._run_parts(plan)
+            while rest is not None:
+                turn = await send_to_conflicts(self._view, self._transaction, rest)
+                parts += turn.now.parts
+                for shard, answers in (await self._transaction.run(_statements(turn.now))).items():
+                    results[shard] += answers
+                rest = turn.rest
             await self._transaction.check()
         except errors.UniqueViolation as violation:
             raise lost_race(plan, violation) or violation from violation
-        return result
+        return collect(replace(plan, parts=tuple(parts)), results)
 
     async def _run_group(self, group: GroupPlan, within: str) -> GroupResult:
         before = len(self.carried_out)
@@ -129,3 +133,11 @@ class StepRunner:
         except errors.STATEMENT_ERRORS as error:
             del self.carried_out[before:]
             return GroupResult((), error)
+
+
+def _statements(plan: WritePlan) -> dict[int, list[proto.RunStatement]]:
+    """What each shard is to run."""
+    statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
+    for part in plan.parts:
+        statements[part.shard].append(part.statement)
+    return statements

@@ -3,6 +3,8 @@
 A unique key that holds no locator is global by its claims, and the row that has a value may live on any shard. So each
 row is sent to the shard that has claimed its value: there PostgreSQL itself finds the other row and updates it, or
 skips the given one. Rows with one value are sent to one shard, so that they meet. All others go where they belong.
+Without a target a row may be skipped for any key, and then an equal value later in the request is free: such rows wait
+until the earlier ones are inserted, and are looked up again.
 
 The look-up locks nothing and need not be right. A row that is inserted on the wrong shard, because the other one has
 gone meanwhile, is moved to its own, as one that gets another shard key is. If a value is claimed by somebody else
@@ -12,7 +14,7 @@ meanwhile, the claim is refused: the race is lost, and all is run again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +23,7 @@ import msgspec
 from catalog.model import Table
 from catalog.plan import Claim
 from crosskey import errors
+from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from router.distributed_transaction import DistributedTransaction
 from router.schema_view import SchemaView
@@ -60,9 +63,17 @@ class _Asked:
     columns: Mapping[str, Any]
 
 
-async def send_to_conflicts(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The rows that can be inserted now, and those that must wait until they are."""
+
+    now: WritePlan
+    rest: WritePlan | None
+
+
+async def send_to_conflicts(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> Turn:
     """The plan with each row on the shard of the row that it conflicts with, or on its own. Raises what nodes do."""
-    rows, own = _rows_in_order(plan)
+    positions, rows, own = _rows_in_order(plan)
     asked = _values_to_ask(view, plan, rows)
     found = await _look_up(transaction, asked)
     claimed: dict[int, int] = {}
@@ -74,13 +85,33 @@ async def send_to_conflicts(view: SchemaView, transaction: DistributedTransactio
             equals[value.place].append(values[claim.first_equal].place)
     assert plan.on_conflict is not None, "only what may conflict has arbiters"
     shards = _shards(own, claimed, equals)
-    parts = upsert_parts(plan.table, rows, shards, plan.on_conflict, count_only=plan.count_only)
-    return replace(plan, parts=tuple(parts))
+    waiting = set() if _has_target(plan.on_conflict) else _waiting(own, shards, claimed, equals)
+    now = [place for place in range(len(rows)) if place not in waiting]
+    rest = _placed(plan, positions, rows, own, sorted(waiting)) if waiting else None
+    return Turn(_placed(plan, positions, rows, shards, now), rest)
+
+
+def _placed(
+    plan: WritePlan, positions: Sequence[int], rows: Sequence[Row], shards: Sequence[int], chosen: Sequence[int]
+) -> WritePlan:
+    """The plan of some of the rows only, each on its one of the shards."""
+    assert plan.on_conflict is not None, "only what may conflict has arbiters"
+    parts = upsert_parts(
+        plan.table,
+        [rows[place] for place in chosen],
+        [shards[place] for place in chosen],
+        plan.on_conflict,
+        count_only=plan.count_only,
+    )
+    in_request = [positions[place] for place in chosen]
+    return replace(
+        plan, parts=tuple(replace(part, positions=[in_request[place] for place in part.positions]) for part in parts)
+    )
 
 
 def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:
     """The shards that are asked who has claimed the values of the plan's rows."""
-    rows, _ = _rows_in_order(plan)
+    _, rows, _ = _rows_in_order(plan)
     return {shard for _, shard in _values_to_ask(view, plan, rows)}
 
 
@@ -94,12 +125,16 @@ def lost_race(plan: WritePlan, violation: errors.UniqueViolation) -> LostRace | 
     return LostRace(violation, given=violation.metadata.get("key") in given)
 
 
-def _rows_in_order(plan: WritePlan) -> tuple[list[Row], list[int]]:
-    """The rows in the order of the request, and the shard of each."""
+def _rows_in_order(plan: WritePlan) -> tuple[list[int], list[Row], list[int]]:
+    """The places in the request in order, and the row and the shard of each."""
     placed = sorted(
         (position, part.shard, place, part) for part in plan.parts for place, position in enumerate(part.positions)
     )
-    return [part.rows[place] for _, _, place, part in placed], [shard for _, shard, _, _ in placed]
+    return (
+        [position for position, *_ in placed],
+        [part.rows[place] for _, _, place, part in placed],
+        [shard for _, shard, _, _ in placed],
+    )
 
 
 def _values_to_ask(view: SchemaView, plan: WritePlan, rows: Sequence[Row]) -> dict[tuple[str, int], list[_Asked]]:
@@ -148,3 +183,27 @@ def _shards(own: Sequence[int], claimed: Mapping[int, int], equals: Mapping[int,
         earlier = [other for other in equals.get(place, ()) if other < place]
         shards.append(claimed.get(place, shards[min(earlier)] if earlier else shard))
     return shards
+
+
+def _has_target(on_conflict: rows_pb2.OnConflict) -> bool:
+    return bool(on_conflict.columns or on_conflict.constraint)
+
+
+def _waiting(
+    own: Sequence[int], shards: Sequence[int], claimed: Collection[int], equals: Mapping[int, Iterable[int]]
+) -> set[int]:
+    """The rows that must see first what becomes of an earlier row with an equal value.
+
+    If that is skipped for another of its keys, the row does not conflict with it, but may with one on its own shard;
+    and so may later rows that belong there or have an equal value.
+    """
+    waiting: set[int] = set()
+    waited_for: set[int] = set()
+    wanted: set[int] = set()
+    for place, (shard, sent_to) in enumerate(zip(own, shards, strict=True)):
+        leaves_for_another = sent_to != shard and place not in claimed
+        if leaves_for_another or shard in waited_for or not wanted.isdisjoint(equals.get(place, ())):
+            waiting.add(place)
+            waited_for.add(shard)
+            wanted.update(equals.get(place, ()))
+    return waiting

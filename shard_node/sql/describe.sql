@@ -91,7 +91,8 @@ column_list AS (
     GROUP BY a.attrelid
 ),
 -- The key columns of each unique or exclusion index that are compared just as the column itself is: not an expression,
--- not under a collation or operator class of the index's own that calls more values equal.
+-- not under a collation or operator class of the index's own that calls more values equal. A type of an extension's, such
+-- as citext, is compared by the operator class that is its default: so does `=`, where the search path shows it.
 index_column AS (
     SELECT
         i.indexrelid,
@@ -103,7 +104,9 @@ index_column AS (
             AND (o.oid < 16384 OR i.indisexclusion)
             AND (o.opcintype <> 'bpchar'::regtype OR b.base_oid = 'bpchar'::regtype),
             false
-        ) AS alike
+        ) AS alike,
+        coalesce(l.oid IS NOT DISTINCT FROM nullif(a.attcollation, 0) AND o.opcdefault AND o.opcintype = b.base_oid, false)
+            AS by_default
     FROM pg_index i
     CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indcollation::oid[], i.indclass::oid[])
         WITH ORDINALITY AS k(attnum, collation_oid, class_oid, place)
@@ -117,8 +120,9 @@ index_column AS (
 index_columns AS (
     SELECT
         indexrelid,
-        coalesce(json_agg(attname ORDER BY place) FILTER (WHERE alike), '[]') AS columns,
-        bool_and(alike) AS plain
+        coalesce(json_agg(attname ORDER BY place) FILTER (WHERE alike OR by_default), '[]') AS columns,
+        bool_and(alike) AS plain,
+        bool_and(alike OR by_default) AS by_equals
     FROM index_column
     GROUP BY indexrelid
 ),
@@ -132,6 +136,7 @@ unique_list AS (
                 'primary', i.indisprimary,
                 'constraint', con.oid IS NOT NULL,
                 'plain', k.plain AND i.indpred IS NULL,
+                'by_equals', NOT k.plain AND k.by_equals AND i.indpred IS NULL,
                 'nulls_not_distinct', i.indnullsnotdistinct,
                 'deferrable', NOT i.indimmediate,
                 'initially_deferred', coalesce(con.condeferred, false)

@@ -37,6 +37,46 @@ CREATE TABLE companions (id bigint PRIMARY KEY REFERENCES parents ON DELETE CASC
 COMMENT ON TABLE companions IS '@shard_by id';
 """
 
+SOME_ACTIONS = ("no_action", "cascade")
+"""Those of keys onto claimed values, onto reference tables and from reference tables."""
+
+# Rows with a unique value that does not say where they live.
+_MEMBERS = """
+CREATE TABLE members (id bigint PRIMARY KEY, email text UNIQUE, value bigint NOT NULL DEFAULT 0);
+COMMENT ON TABLE members IS '@shard_by id';
+"""
+
+_INVITATIONS = """
+CREATE TABLE invitations_{table} (
+    id bigint PRIMARY KEY,
+    guest text REFERENCES members (email) ON DELETE {action} ON UPDATE {action}
+);
+COMMENT ON TABLE invitations_{table} IS '@shard_by id';
+"""
+
+# Rows that every shard has, and sharded children of them.
+_CURRENCIES = """
+CREATE TABLE currencies (code bigint PRIMARY KEY, value bigint NOT NULL DEFAULT 0);
+COMMENT ON TABLE currencies IS '@reference';
+"""
+
+_ACCOUNTS = """
+CREATE TABLE accounts_{table} (
+    id bigint PRIMARY KEY,
+    currency bigint REFERENCES currencies ON DELETE {action} ON UPDATE {action}
+);
+COMMENT ON TABLE accounts_{table} IS '@shard_by id';
+"""
+
+# Rows that every shard has, which reference a row of one shard.
+_BANNERS = """
+CREATE TABLE banners_{table} (
+    id bigint PRIMARY KEY,
+    parent bigint REFERENCES parents ON DELETE {action} ON UPDATE {action}
+);
+COMMENT ON TABLE banners_{table} IS '@reference';
+"""
+
 SCHEMA = "".join(
     [
         GATES_SQL,
@@ -47,5 +87,12 @@ SCHEMA = "".join(
         ),
         _DEFERRED,
         _COMPANIONS,
+        _MEMBERS,
+        _CURRENCIES,
+        *(
+            table.format(table=action, action=action.replace("_", " ").upper())
+            for table in (_INVITATIONS, _ACCOUNTS, _BANNERS)
+            for action in SOME_ACTIONS
+        ),
     ]
 )

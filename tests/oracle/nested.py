@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -36,48 +37,53 @@ def check_sameness(statements: Sequence[Statement], found: Outcome, expected: Ou
 
 def transact(pair: Pair, *statements: Statement, check: Check = check_sameness) -> list[Any]:
     """Runs a transaction on both sides and answers what the client does; raises what the check does."""
-    expected = _on_postgres(pair, statements)
     try:
         answers = pair.client.transact(statements)
     except CrosskeyError as error:
-        check(statements, _failure(error), expected)
+        check(statements, _failure(error), _on_postgres(pair, statements, None))
         raise
+    expected = _on_postgres(pair, statements, answers)
     check(statements, [_comparable(answer) for answer in answers], expected)
     return answers
 
 
-def _on_postgres(pair: Pair, statements: Sequence[Statement]) -> Outcome:
+def _on_postgres(pair: Pair, statements: Sequence[Statement], answers: Sequence[Any] | None) -> Outcome:
     places: list[str] = []
     try:
         with pair.plain.connection.transaction():
-            return run_all(pair, statements, places)
+            return run_all(pair, statements, places, answers)
     except psycopg.Error as error:
         return refusal_by_postgres(error), "".join(places)
 
 
-def run_all(pair: Pair, statements: Iterable[Statement], places: list[str], within: str = "") -> list[Any]:
+def run_all(
+    pair: Pair, statements: Iterable[Statement], places: list[str], answers: Any = None, within: str = ""
+) -> list[Any]:
     """Runs statements in the transaction that is open on the plain side. Raises psycopg.Error.
 
-    The place of the one that fails, after `within`, is left in `places`.
+    The place of the one that fails, after `within`, is left in `places`. `answers` are Crosskey's, unless it failed.
     """
-    return [_run(pair, statement, places, f"{within}{number}") for number, statement in enumerate(statements)]
+    known = answers if isinstance(answers, list) else itertools.repeat(None)
+    each = enumerate(zip(statements, known, strict=False))
+    return [_run(pair, statement, places, answer, f"{within}{place}") for place, (statement, answer) in each]
 
 
-def _run(pair: Pair, statement: Statement, places: list[str], place: str) -> Any:
+def _run(pair: Pair, statement: Statement, places: list[str], answer: Any, place: str) -> Any:
     if isinstance(statement, router_pb2.Group):
-        return _run_group(pair, statement, place)
+        return _run_group(pair, statement, answer, place)
     places.append(place)
-    answer = _execute(pair, statement)
+    pair.before_postgres(statement, answer)
+    expected = _execute(pair, statement)
     places.pop()
-    return answer
+    return expected
 
 
-def _run_group(pair: Pair, group: router_pb2.Group, place: str) -> Outcome:
+def _run_group(pair: Pair, group: router_pb2.Group, answers: Any, place: str) -> Outcome:
     places: list[str] = []
     statements = [getattr(each, each.WhichOneof("statement") or "") for each in group.statements]
     try:
         with pair.plain.connection.transaction():
-            return run_all(pair, statements, places, f"{place}.")
+            return run_all(pair, statements, places, answers, f"{place}.")
     except psycopg.Error as error:
         return refusal_by_postgres(error), "".join(places)
 

@@ -74,11 +74,17 @@ class Pair:
         """A new uuid that carries the slot of that shard key."""
         return str(mint_uuid(slot_of_value("int8", shard_key)))
 
-    def insert(self, table: str, *rows: Row, on_conflict: OnConflict | None = None) -> WrittenRows:
+    def insert(
+        self,
+        table: str,
+        *rows: Row,
+        overriding: requests.Overriding | None = None,
+        on_conflict: OnConflict | None = None,
+    ) -> WrittenRows:
         """Inserts rows in one request; answers them as stored."""
         return self._one(
-            requests.insert(table, rows, on_conflict=on_conflict),
-            lambda: self.client.insert(table, rows, on_conflict=on_conflict),
+            requests.insert(table, rows, overriding=overriding, on_conflict=on_conflict),
+            lambda: self.client.insert(table, rows, overriding=overriding, on_conflict=on_conflict),
         )
 
     def update(self, table: str, set: Row, **selection: Any) -> list[dict[str, Any]]:
@@ -131,6 +137,9 @@ class Pair:
         if findings:
             raise DisagreementError(f"the audit finds {findings}")
 
+    def before_postgres(self, write: requests.Statement, answer: object) -> None:
+        """Is called before PostgreSQL runs a statement that Crosskey answered so."""
+
     def check_agreement(self, writes: Sequence[Write], outcome: Outcome, expected: Outcome) -> None:
         """Raises DisagreementError if Crosskey's outcome of a request is not that of PostgreSQL."""
         if isinstance(outcome, Refusal) and isinstance(expected, Refusal) and not expected.table:
@@ -145,13 +154,14 @@ class Pair:
         return self._run([write], lambda: [send()])[0]
 
     def _run(self, writes: Sequence[Write], send: Callable[[], list[Result]]) -> list[Result]:
-        expected = self.plain.run(writes)
         try:
             answers = send()
         except CrosskeyError as error:
-            self.check_agreement(writes, refusal_by_crosskey(error), expected)
+            self.check_agreement(writes, refusal_by_crosskey(error), self.plain.run(writes))
             raise
-        self.check_agreement(writes, answers, expected)
+        for write, answer in zip(writes, answers, strict=True):
+            self.before_postgres(write, answer)
+        self.check_agreement(writes, answers, self.plain.run(writes))
         return answers
 
 

@@ -159,6 +159,8 @@ $$;
 CREATE TRIGGER "A comes before foreign keys" AFTER INSERT ON finders FOR EACH ROW EXECUTE FUNCTION find_parent();
 
 CREATE EXTENSION citext;
+CREATE TABLE words (word citext PRIMARY KEY, place integer);
+COMMENT ON TABLE words IS '@reference';
 """ + "".join(_spelt_tables(number, spelt) for number, spelt in enumerate(TYPES))
 
 
@@ -502,3 +504,23 @@ def test_equal_keys_that_are_spelt_differently(pair: Pair, child_shard: int, spe
         pair.delete(parents, where={"id": parent})
     assert pair.delete(children, where={"parent": parent}) == len(both)
     assert pair.delete(parents, where={"id": parent, "v": one}) == 1
+
+
+@pytest.mark.parametrize("spelt", TYPES, ids=lambda name: name.replace(" ", "_"))
+def test_a_row_is_named_by_its_key_spelt_differently(pair: Pair, child_shard: int, spelt: str) -> None:
+    table, number = f"spelt_{TYPES.index(spelt)}", pair.number(child_shard)
+    one, other, wrong = SPELLINGS[spelt]
+    [stored] = pair.insert(table, {"id": number, "v": one})
+    assert pair.client.get(table, id=number, v=other) == stored
+    assert pair.delete(table, key={"id": number, "v": wrong}) == 0
+    assert len(pair.update(table, {"v": other}, key={"id": number, "v": other})) == 1
+    assert pair.delete(table, key={"id": number, "v": one}) == 1
+
+
+def test_a_row_of_a_reference_table_is_named_by_a_key_in_another_case(pair: Pair) -> None:
+    pair.insert("words", {"word": "abc", "place": 1})
+    assert pair.client.get("words", word="ABC") == {"word": "abc", "place": 1}
+    assert pair.update("words", {"place": 2}, key={"word": "Abc"}) == [{"word": "abc", "place": 2}]
+    with pytest.raises(UniqueViolation):
+        pair.insert("words", {"word": "aBC"})
+    assert pair.delete("words", key={"word": "ABC"}) == 1

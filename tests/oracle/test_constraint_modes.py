@@ -34,6 +34,13 @@ COMMENT ON TABLE may_wait IS '@shard_by id';
 CREATE TABLE waiting (id bigint PRIMARY KEY, parent bigint REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
 COMMENT ON TABLE waiting IS '@shard_by id';
 
+CREATE TABLE partly_waiting (
+    id bigint PRIMARY KEY,
+    parent bigint REFERENCES parents,
+    later bigint REFERENCES parents DEFERRABLE INITIALLY DEFERRED
+);
+COMMENT ON TABLE partly_waiting IS '@shard_by id';
+
 CREATE TABLE cascading (id bigint PRIMARY KEY, parent bigint REFERENCES parents ON DELETE CASCADE DEFERRABLE);
 COMMENT ON TABLE cascading IS '@shard_by id';
 
@@ -360,3 +367,18 @@ def test_a_value_that_is_wrong_waits_for_its_turn(pair: Pair, parent: int) -> No
     with pytest.raises(CheckViolation) as violation:
         transact(pair, insert("parents", {"id": pair.number(2)}), update("parents", {"name": ""}, key={"id": parent}))
     assert violation.value.metadata["statement"] == "1"
+
+
+@pytest.mark.parametrize("strict_shard", range(SHARDS))
+@pytest.mark.parametrize("waiting_shard", range(SHARDS))
+def test_what_the_last_statement_violates_goes_before_what_the_commit_does(
+    pair: Pair, waiting_shard: int, strict_shard: int
+) -> None:
+    parent = pair.number(PARENT_SHARD)
+    rows = [
+        {"id": pair.number(waiting_shard), "parent": parent, "later": pair.number(PARENT_SHARD)},
+        {"id": pair.number(strict_shard), "parent": pair.number(PARENT_SHARD)},
+    ]
+    with pytest.raises(ForeignKeyViolation, match="partly_waiting_parent_fkey") as refused:
+        transact(pair, insert("parents", {"id": parent}), insert("partly_waiting", rows))
+    assert refused.value.metadata["statement"] == "1"

@@ -15,7 +15,7 @@ from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
 from tests.oracle.differential.judge import Judge
 from tests.oracle.differential.machine import SHRINK_SECONDS, Run, run_examples
-from tests.oracle.differential.shapes import ACTIONS, SHAPES, TIMINGS, FamilyMaker
+from tests.oracle.differential.shapes import ACTIONS, GENERATED, SHAPES, TIMINGS, FamilyMaker
 from tests.oracle.differential.stage import Stage
 
 SEED = 1
@@ -24,6 +24,7 @@ FAMILIES_OF_SCHEMA = 18
 
 _maker = FamilyMaker(Random(SEED))
 FAMILIES = [_maker.family() for _ in range(FAMILIES_OF_SCHEMA)]
+TABLES = [table for family in FAMILIES for table in family.tables]
 KEYS = [key for family in FAMILIES for key in family.foreign_keys]
 
 
@@ -50,8 +51,10 @@ def test_the_families_have_everything() -> None:
     assert {key.timing for key in KEYS} == set(TIMINGS)
     assert {key.match for key in KEYS} == {"SIMPLE", "FULL"}
     assert any(key.on_delete_columns for key in KEYS)
-    assert any(table.shard_key is None for family in FAMILIES for table in family.tables)
-    assert any(table.with_parent for family in FAMILIES for table in family.tables)
+    assert any(table.shard_key is None for table in TABLES)
+    assert any(table.with_parent for table in TABLES)
+    assert {table.generated for table in TABLES} == {*GENERATED, None}
+    assert any(table.generated and table.shard_key == "id" for table in TABLES)
     assert {family.key_type for family in FAMILIES} == {"bigint", "integer", "text"}
 
 
@@ -60,4 +63,7 @@ def test_some_unique_keys_are_claimed(pair: Judge) -> None:
 
 
 def test_some_foreign_keys_reference_claimed_keys(pair: Judge) -> None:
-    assert any(key.claim is not None for key in Arena(pair, FAMILIES).referenced_keys)
+    generated = {table.name for table in TABLES if table.generated}
+    claimed = [key for key in Arena(pair, FAMILIES).referenced_keys if key.claim is not None]
+    assert any(key.parent.name in generated and "id" in key.columns for key in claimed)
+    assert any(key.parent.name not in generated for key in claimed)

@@ -161,6 +161,11 @@ BEGIN
 END $$;
 CREATE TRIGGER sketch AFTER INSERT ON sketches FOR EACH ROW EXECUTE FUNCTION sketch();
 
+CREATE TABLE circles (
+    a bigint, b integer, ra bigint, rb integer, PRIMARY KEY (a, b), FOREIGN KEY (ra, rb) REFERENCES circles
+);
+COMMENT ON TABLE circles IS '@shard_by a';
+
 CREATE TABLE documents (id bigint PRIMARY KEY, plain json, body jsonb DEFAULT 'null');
 COMMENT ON TABLE documents IS '@shard_by id';
 
@@ -173,7 +178,7 @@ TABLES = [
     *("logged", "log", "counted"),
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
     *("walls", "hues", "tints", "shades", "paints", "paint_log"),
-    *("calls", "sketches", "documents", "orders"),
+    *("calls", "sketches", "documents", "orders", "circles"),
 ]
 
 
@@ -345,3 +350,14 @@ def test_one_of_several_faults_is_named(pair: Pair) -> None:
     assert by_crosskey.message == by_postgres.message
     assert by_crosskey.detail in [f"Key (id)=({number}) already exists." for number in numbers]
     assert by_postgres.detail == f"Key (id)=({numbers[0]}) already exists."
+
+
+def test_a_row_that_moves_away_from_its_own_reference_may_be_named_for_that(pair: Pair) -> None:
+    one, two = pair.number(0), pair.number(0)
+    references = {(one, 1): (one, 1), (two, 1): (one, 1), (two, 2): (two, 1), (one, 3): (two, 2)}
+    for (a, b), (ra, rb) in references.items():
+        pair.insert("circles", {"a": a, "b": b, "ra": ra, "rb": rb})
+    by_crosskey, by_postgres = outcomes(pair, update("circles", {"a": pair.number(1)}, key={"a": one, "b": 1}))
+    assert (by_crosskey.sqlstate, by_crosskey.constraint) == (by_postgres.sqlstate, by_postgres.constraint)
+    assert by_crosskey.message.startswith('insert or update on table "circles"')
+    assert by_postgres.message.startswith('update or delete on table "circles"')

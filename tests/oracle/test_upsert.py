@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -486,3 +487,21 @@ def test_explained(pair: Pair) -> None:
     assert any("accounts_email_key" in note for note in explanation.notes)
     local = crosskey.insert("members", {"team": 1, "number": 1}, on_conflict=crosskey.do_nothing())
     assert [rpc.split(".")[1] for rpc in pair.client.explain(local).rpcs] == ["Execute"]
+
+
+@pytest.mark.parametrize("shards", list(permutations(range(SHARDS))), ids=str)
+def test_a_value_of_a_row_that_is_skipped_for_another_key_is_free(pair: Pair, shards: tuple[int, ...]) -> None:
+    first, second, third = (pair.number(shard) for shard in shards)
+    pair.insert("accounts", {"id": first}, {"id": second})
+    email, other = pair.text(0), pair.text(1)
+    rows = pair.insert(
+        "accounts",
+        {"id": first, "email": email},
+        {"id": second, "email": email},
+        {"id": third, "email": email},
+        {"id": third, "email": other},
+        {"id": pair.number(shards[0]), "email": email},
+        {"id": pair.number(shards[1]), "email": other},
+        on_conflict=crosskey.do_nothing(),
+    )
+    assert rows.outcomes == ["SKIPPED", "SKIPPED", "INSERTED", "SKIPPED", "SKIPPED", "INSERTED"]

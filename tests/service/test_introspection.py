@@ -132,7 +132,10 @@ async def test_unique_keys(dsn: str) -> None:
     table = await table_of(
         dsn,
         """
-        CREATE TABLE t (a integer, b text, c integer, PRIMARY KEY (a, b) INCLUDE (c), UNIQUE (c) DEFERRABLE);
+        CREATE EXTENSION citext;
+        CREATE TABLE t (
+            a integer, b text, c integer, d citext, PRIMARY KEY (a, b) INCLUDE (c), UNIQUE (c) DEFERRABLE, UNIQUE (a, d)
+        );
         CREATE UNIQUE INDEX partial_key ON t (a) WHERE c > 0;
         CREATE UNIQUE INDEX lower_key ON t (a, lower(b));
         CREATE UNIQUE INDEX expression_key ON t ((a + 1));
@@ -148,6 +151,8 @@ async def test_unique_keys(dsn: str) -> None:
         UniqueKey("same_null_key", ("b", "c"), constraint=False, nulls_not_distinct=True),
         # Its operator class calls texts equal that differ in trailing spaces.
         UniqueKey("spaces_key", ("a",), constraint=False, plain=False),
+        # Its operator class is of an extension's type, and equal values need not have equal text.
+        UniqueKey("t_a_d_key", ("a", "d"), plain=False, by_equals=True),
         UniqueKey("t_c_key", ("c",), deferrable=True),
         UniqueKey("t_pkey", ("a", "b"), primary=True),
     )

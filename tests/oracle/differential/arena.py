@@ -44,6 +44,7 @@ class Arena:
 
     def clear(self, family: Family) -> None:
         """Empties the family's tables everywhere, with the pins and shadows of its rows."""
+        self.judge.numbers.begin_example()
         tables = [sql.Identifier(table.name) for table in family.tables]
         shadows = [sql.Identifier(key.shadow.schema, key.shadow.name) for key in self._referenced_keys(family)]
         claims = [sql.Identifier(claim.claims.schema, claim.claims.name) for claim in self._claims(family)]

@@ -24,6 +24,7 @@ sys.path[:0] = [{root!r}, {clients!r}]
 
 from tests.oracle.differential.operations import (
     Delete,
+    Drawn,
     Group,
     Insert,
     OnConflict,

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from crosskey import Client
+from crosskey import Client, WrittenRows
 from crosskey.requests import Statement, Write
+from crosskey.v1.router_pb2 import InsertRequest
 from crosskey_cli.cluster import LocalCluster
 from tests.oracle import outcome as single
+from tests.oracle.differential.numbers import Numbers
 from tests.oracle.differential.obstacles import can_be_taken_away, take_away
 from tests.oracle.nested import Outcome, run_all, transact
 from tests.oracle.outcome import Refusal, refusal_by_postgres
@@ -27,13 +29,19 @@ Path: TypeAlias = tuple[int, ...]
 class Judge(Pair):
     """A pair that counts what it compared, and tolerates what docs/differences.md says.
 
-    `counts` has the number of requests by what came of them.
+    `counts` has the number of requests by what came of them, `numbers` those that sequences gave.
     """
 
     def __init__(self, cluster: LocalCluster, client: Client, plain: PlainPostgres, lifetime: ExitStack) -> None:
         """As Pair."""
         super().__init__(cluster, client, plain, lifetime)
         self.counts: Counter[str] = Counter()
+        self.numbers = Numbers(plain.connection)
+
+    def before_postgres(self, write: Statement, answer: object) -> None:
+        """Has PostgreSQL draw the numbers that Crosskey drew. Raises DisagreementError if one was drawn before."""
+        if isinstance(write, InsertRequest) and isinstance(answer, WrittenRows):
+            self.numbers.draw_alike(write, answer)
 
     def run_transaction(self, statements: Sequence[Statement]) -> None:
         """Runs a transaction on both sides. Raises CrosskeyError if both refuse it, and DisagreementError."""

@@ -12,7 +12,15 @@ from crosskey.v1 import rows_pb2
 from crosskey.v1.rows_pb2 import Predicate
 from tests.oracle.differential.judge import Judge
 
-Value: TypeAlias = int | str | None
+
+@dataclass(frozen=True)
+class Drawn:
+    """The number that PostgreSQL drew so many draws ago for a row that left its key out."""
+
+    ago: int
+
+
+Value: TypeAlias = int | str | Drawn | None
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,9 @@ class Where:
     op: str
     value: Any
 
-    def predicate(self) -> Predicate:
+    def predicate(self, judge: Judge) -> Predicate:
         """The condition as requests take it."""
-        predicate: Predicate = getattr(crosskey, self.op)(self.column, self.value)
+        predicate: Predicate = getattr(crosskey, self.op)(self.column, _sent(self.value, judge))
         return predicate
 
 
@@ -56,14 +64,17 @@ class Insert:
     table: str
     rows: Sequence[Mapping[str, Value]]
     on_conflict: OnConflict | None = None
+    overriding: requests.Overriding | None = None
 
-    def request(self) -> requests.Write:
+    def request(self, judge: Judge) -> requests.Write:
         """As a client sends it."""
-        return requests.insert(self.table, self.rows, on_conflict=self._on_conflict())
+        rows = [_sent_row(row, judge) for row in self.rows]
+        return requests.insert(self.table, rows, overriding=self.overriding, on_conflict=self._on_conflict())
 
     def run(self, judge: Judge) -> None:
         """Does it on both sides. Raises CrosskeyError if both refuse it."""
-        judge.insert(self.table, *self.rows, on_conflict=self._on_conflict())
+        rows = [_sent_row(row, judge) for row in self.rows]
+        judge.insert(self.table, *rows, overriding=self.overriding, on_conflict=self._on_conflict())
 
     def _on_conflict(self) -> rows_pb2.OnConflict | None:
         return None if self.on_conflict is None else self.on_conflict.request()
@@ -78,19 +89,13 @@ class Update:
     key: Mapping[str, Value] | None = None
     where: Sequence[Where] | None = None
 
-    def request(self) -> requests.Write:
+    def request(self, judge: Judge) -> requests.Write:
         """As a client sends it."""
-        return requests.update(self.table, self._set(), **_selection(self))
+        return requests.update(self.table, _sent_row(self.set, judge), **_selection(self, judge))
 
     def run(self, judge: Judge) -> None:
         """Does it on both sides. Raises CrosskeyError if both refuse it."""
-        judge.update(self.table, self._set(), **_selection(self))
-
-    def _set(self) -> dict[str, Any]:
-        return {
-            name: crosskey.column(value.column) + value.number if isinstance(value, Plus) else value
-            for name, value in self.set.items()
-        }
+        judge.update(self.table, _sent_row(self.set, judge), **_selection(self, judge))
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,13 @@ class Delete:
     key: Mapping[str, Value] | None = None
     where: Sequence[Where] | None = None
 
-    def request(self) -> requests.Write:
+    def request(self, judge: Judge) -> requests.Write:
         """As a client sends it."""
-        return requests.delete(self.table, **_selection(self))
+        return requests.delete(self.table, **_selection(self, judge))
 
     def run(self, judge: Judge) -> None:
         """Does it on both sides. Raises CrosskeyError if both refuse it."""
-        judge.delete(self.table, **_selection(self))
+        judge.delete(self.table, **_selection(self, judge))
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,9 @@ class SetConstraints:
     names: Sequence[str]
     deferred: bool
 
-    def request(self) -> requests.Statement:
+    def request(self, judge: Judge) -> requests.Statement:
         """As a client sends it."""
+        del judge
         return requests.set_constraints(*self.names, deferred=self.deferred)
 
 
@@ -128,9 +134,9 @@ class Group:
 
     statements: Sequence[Statement]
 
-    def request(self) -> requests.Statement:
+    def request(self, judge: Judge) -> requests.Statement:
         """As a client sends it."""
-        return requests.group(statement.request() for statement in self.statements)
+        return requests.group(statement.request(judge) for statement in self.statements)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class Transaction:
 
     def run(self, judge: Judge) -> None:
         """Does it on both sides. Raises CrosskeyError if both refuse it."""
-        judge.run_transaction([statement.request() for statement in self.statements])
+        judge.run_transaction([statement.request(judge) for statement in self.statements])
 
 
 SingleWrite: TypeAlias = Insert | Update | Delete
@@ -149,7 +155,22 @@ Statement: TypeAlias = SingleWrite | SetConstraints | Group
 Operation: TypeAlias = SingleWrite | Transaction
 
 
-def _selection(statement: Update | Delete) -> dict[str, Any]:
+def _selection(statement: Update | Delete, judge: Judge) -> dict[str, Any]:
     if statement.where is None:
-        return {"key": statement.key}
-    return {"where": [condition.predicate() for condition in statement.where]}
+        return {"key": _sent_row(statement.key or {}, judge)}
+    return {"where": [condition.predicate(judge) for condition in statement.where]}
+
+
+def _sent_row(row: Mapping[str, Value | Plus], judge: Judge) -> dict[str, Any]:
+    return {name: _sent(value, judge) for name, value in row.items()}
+
+
+def _sent(value: Any, judge: Judge) -> Any:
+    match value:
+        case Plus():
+            return crosskey.column(value.column) + value.number
+        case Drawn():
+            return judge.numbers.drawn(value.ago)
+        case list():
+            return [_sent(each, judge) for each in value]
+    return value

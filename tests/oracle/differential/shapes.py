@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, get_args
 
-from tests.oracle.differential.family import Column, Family, ForeignKey, Table
+from tests.oracle.differential.family import Column, Family, ForeignKey, Generated, Table
 from tests.oracle.differential.keys import default_key
 
 Edge = tuple[str, str]
@@ -26,6 +26,7 @@ SHAPES: dict[str, tuple[Edge, ...]] = {
 }
 ACTIONS = ("NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT")
 TIMINGS = ("NOT DEFERRABLE", "DEFERRABLE INITIALLY IMMEDIATE", "DEFERRABLE INITIALLY DEFERRED")
+GENERATED: tuple[Generated, ...] = get_args(Generated)
 KEY_TYPES = ("bigint", "bigint", "integer", "text")
 
 Choice = TypeVar("Choice")
@@ -81,7 +82,7 @@ class _Draft:
 
     def _table(self, letter: str) -> Table:
         """The table without its foreign keys, placed by its own id."""
-        columns = [Column("id", self._key_type, "key", not_null=True)]
+        columns = [Column("id", self._key_type, "key", not_null=True, generated=self._generated())]
         primary_key: tuple[str, ...] = ("id",)
         target = primary_key
         if not self._shared_column and self._chance(0.5):
@@ -93,6 +94,9 @@ class _Draft:
         unique_note = self._chance(0.25)
         return Table(f"{self._name}_{letter}", tuple(columns), "id", primary_key, target, (), unique_note)
 
+    def _generated(self) -> Generated | None:
+        return self._random.choice(GENERATED) if self._key_type != "text" and self._chance(0.4) else None
+
     def _add_key(self, place: int, child_letter: str, parent_letter: str) -> None:
         child, parent = self._tables[child_letter], self._tables[parent_letter]
         prefix = "both" if self._shared_column else parent_letter + ("2" if place and self._has(child, parent) else "")
@@ -102,7 +106,8 @@ class _Draft:
             for name in parent.target
         }
         columns = tuple(new)
-        if len(columns) == 1 and child.primary_key == ("id",) and self._chance(0.1) and child != parent:
+        may_be_id = len(columns) == 1 and child.primary_key == ("id",) and child.generated is None
+        if may_be_id and self._chance(0.1) and child != parent:
             columns, new = ("id",), {}
         known = {column.name for column in child.columns}
         key = ForeignKey(

@@ -149,11 +149,12 @@ def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.
         return
     shard_key = _column(plan, plan.shard_key)
     checks = [
-        sql.SQL("ADD CONSTRAINT {} CHECK ({} = {} OR {})").format(
+        # What is cheaper comes first: a hash costs several times as much, and a coordinated transaction needs none.
+        sql.SQL("ADD CONSTRAINT {} CHECK ({} OR {} = {})").format(
             identifier(postgres_errors.PLACEMENT_CHECK),
+            sql.SQL(COORDINATED),
             shard_of(shard_key, identifier(shard_key.name), shards),
             literal(shard),
-            sql.SQL(COORDINATED),
         )
     ]
     if plan.slot_column is not None:
@@ -178,13 +179,19 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     name = table.table.name
     outgoing = _outgoing(plan, name)
     incoming = [key for key in _incoming(plan, name) if key.claim is None]
-    arrivals = [_note_missing(plan, key, shards) for key in outgoing]
+    references = {
+        "INSERT": [_hold_or_note_missing(plan, key, shards) for key in outgoing],
+        "UPDATE": [
+            *(_hold_new_shadows(plan, key) for key in outgoing),
+            *(_note_missing(plan, key, shards) for key in outgoing),
+        ],
+    }
+    places = []
     if table.shard_key is not None:
-        arrivals.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
-    if arrivals:
+        places.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
+    if outgoing or places:
         for event, transition in _ARRIVALS.items():
-            holds = [_hold_shadows(plan, key, event) for key in outgoing]
-            yield from statement_trigger("arrived", name, event, transition, [*holds, *arrivals])
+            yield from statement_trigger("arrived", name, event, transition, [*references[event], *places])
     if incoming:
         departures = [_note_departed(plan, key, shards) for key in incoming]
         yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
@@ -220,29 +227,48 @@ def _incoming(plan: Plan, table: TableName) -> list[ReferencedKey]:
     return [key for key in plan.referenced_keys if key.parent == table]
 
 
-def _hold_shadows(plan: Plan, key: KeyPlan, event: str) -> sql.Composed:
-    """Locks the shadows that new or changed children rely on, until their foreign key is checked and does so itself.
+def _hold_or_note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
+    """Locks the shadows that new children rely on, and notes the parents that have none here.
 
-    They may have had no child before, and be dropped as unused meanwhile. One that an updated row referenced already
-    cannot be, and is left alone.
+    A shadow is locked until the foreign key is checked and does so itself: it may have had no child before, and be
+    dropped as unused meanwhile. One that went while it was waited for is missing. Whatever way PostgreSQL takes, a
+    parent that is not noted was found among those held, so its shadow was locked.
     """
     referenced = plan.referenced_key(key.referenced_key or "")
     pairs = column_pairs(plan, key.foreign_key)
-    references = _references(pairs, "new_rows")
-    if event == "UPDATE":
-        references = sql.SQL("{} EXCEPT {}").format(references, _references(pairs, "old_rows"))
+    held = sql.SQL(
+        "WITH k AS MATERIALIZED ({references}), held AS MATERIALIZED"
+        " (SELECT {shadow_columns} FROM {shadow} s JOIN k ON {same} ORDER BY {shadow_columns} FOR KEY SHARE OF s)"
+    ).format(
+        references=_references(pairs, "new_rows"),
+        shadow=table_identifier(referenced.shadow),
+        same=columns_equal(referenced.columns, "s", "k"),
+        shadow_columns=column_list(referenced.columns, alias="s"),
+    )
+    note = _note_absent(plan, referenced, shards, sql.SQL("k"), _can_have_parent(pairs, "k"), sql.SQL("held"))
+    return sql.SQL("{} {}").format(held, note)
+
+
+def _hold_new_shadows(plan: Plan, key: KeyPlan) -> sql.Composed:
+    """Locks the shadows that updated children newly rely on, as those of new children are.
+
+    One that an updated row referenced already cannot be dropped, and is left alone.
+    """
+    referenced = plan.referenced_key(key.referenced_key or "")
+    pairs = column_pairs(plan, key.foreign_key)
     return sql.SQL(
-        "PERFORM FROM {shadow} s JOIN ({references}) k ON {same} ORDER BY {columns} FOR KEY SHARE OF s;"
+        "PERFORM FROM {shadow} s JOIN ({references} EXCEPT {old}) k ON {same} ORDER BY {columns} FOR KEY SHARE OF s;"
     ).format(
         shadow=table_identifier(referenced.shadow),
-        references=references,
+        references=_references(pairs, "new_rows"),
+        old=_references(pairs, "old_rows"),
         same=columns_equal(referenced.columns, "s", "k"),
         columns=column_list(referenced.columns, alias="s"),
     )
 
 
 def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
-    """Notes the parents of new or changed children that have no shadow here."""
+    """Notes the parents of changed children that have no shadow here."""
     referenced = plan.referenced_key(key.referenced_key or "")
     pairs = column_pairs(plan, key.foreign_key)
     wanted = sql.SQL("({})").format(_references(pairs, "new_rows"))
@@ -265,10 +291,23 @@ def _note_unshadowed(
     plan: Plan, referenced: ReferencedKey, shards: int, wanted: sql.Composable, condition: sql.Composable
 ) -> sql.Composed:
     """Notes as missing those of the keys `wanted` (a table called k) that meet the condition and have no shadow."""
+    wanted = sql.SQL("{} k").format(wanted)
+    return _note_absent(plan, referenced, shards, wanted, condition, table_identifier(referenced.shadow))
+
+
+def _note_absent(
+    plan: Plan,
+    referenced: ReferencedKey,
+    shards: int,
+    wanted: sql.Composable,
+    condition: sql.Composable,
+    present: sql.Composable,
+) -> sql.Composed:
+    """Notes as missing those of the keys `wanted`, called k, that meet the condition and are not among `present`."""
     return sql.SQL(
         "INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
-        " SELECT {kind}, {id}, {shard}, {key} FROM {wanted} k"
-        " WHERE ({condition}) AND NOT EXISTS (SELECT FROM {shadow} s WHERE {same});"
+        " SELECT {kind}, {id}, {shard}, {key} FROM {wanted}"
+        " WHERE ({condition}) AND NOT EXISTS (SELECT FROM {present} s WHERE {same});"
     ).format(
         kind=literal(_MISSING),
         id=literal(referenced.id),
@@ -276,7 +315,7 @@ def _note_unshadowed(
         key=json_object(referenced.columns, "k"),
         wanted=wanted,
         condition=condition,
-        shadow=table_identifier(referenced.shadow),
+        present=present,
         same=columns_equal(referenced.columns, "s", "k"),
     )
 

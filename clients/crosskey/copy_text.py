@@ -36,15 +36,21 @@ def join_lines(lines: list[bytes]) -> bytes:
 
 def read_fields(lines: Sequence[bytes], place: int) -> list[bytes | None]:
     """The value at a place of each line: None for NULL, and for a line that is too short."""
-    cuts = place + 1
-    split = [line.split(b"\t", cuts) for line in lines]
-    return [_value(fields[place]) if len(fields) > place else None for fields in split]
+    fields = _first_fields(lines) if place == 0 else _later_fields(lines, place)
+    return [field if field is None or b"\\" not in field else _value(field) for field in fields]
 
 
-def _value(field: bytes) -> bytes | None:
-    if b"\\" not in field:
-        return field
-    return None if field == NULL else unescaped(field)
+def _first_fields(lines: Sequence[bytes]) -> Sequence[bytes | None]:
+    return [line.partition(b"\t")[0] for line in lines]
+
+
+def _later_fields(lines: Sequence[bytes], place: int) -> Sequence[bytes | None]:
+    split = [line.split(b"\t", place + 1) for line in lines]
+    return [fields[place] if len(fields) > place else None for fields in split]
+
+
+def _value(escaped: bytes) -> bytes | None:
+    return None if escaped == NULL else unescaped(escaped)
 
 
 def text_of(field: bytes) -> str | None:

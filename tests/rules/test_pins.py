@@ -1,16 +1,37 @@
 """Pins and shadows under chosen interleavings: what is locked when, and who sees what."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
+import grpc
+import msgspec
 import psycopg
 import pytest
 
 from crosskey import errors, requests
+from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.v1.router_pb2 import LoadRequest
+from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.eventually import eventually
-from tests.hand_coordinator import CHECK, add_shadows, commit, delete, effects_by_shard, insert, pin, prepare, update
+from tests.hand_coordinator import (
+    CHECK,
+    add_shadows,
+    change_shadows,
+    commit,
+    delete,
+    effects_by_shard,
+    insert,
+    load,
+    pin,
+    prepare,
+    update,
+)
 from tests.hot_keys.families import DEFAULT_PARENT, Family
-from tests.rules.setting import CASCADE, NO_ACTION, RESTRICT, SET_DEFAULT, SET_NULL, Setting
+from tests.rules.setting import CASCADE, NO_ACTION, RESTRICT, SET_DEFAULT, SET_NULL, Child, Setting
 from tests.shard_sql import as_node, as_superuser, query, wait_for_waiters
+
+Bring: TypeAlias = Callable[..., proto.Command]
 
 DEFERRAL = "SELECT condeferrable, condeferred FROM pg_constraint WHERE conname = 'crosskey_pinned'"
 
@@ -144,23 +165,80 @@ def test_a_delete_is_refused_where_the_default_parent_does_not_exist(setting: Se
     assert stored["parent"] == str(parent)
 
 
-@pytest.mark.parametrize("updated", [False, True])
+@pytest.mark.parametrize("way", ["insert", "load", "update"])
 def test_a_shadow_is_held_from_the_statement_that_relies_on_it_to_the_check(
-    setting: Setting, background: ThreadPoolExecutor, updated: bool
+    setting: Setting, background: ThreadPoolExecutor, way: str
 ) -> None:
     parent = setting.parent_on(0)
-    child = setting.child_on(1, parent)
-    setting.client.update(CASCADE.children, {"parent": None}, key={"place": child["place"], "id": child["id"]})
-    assert setting.shadowed_on(parent) == {1}
-    change = update(CASCADE.children, {"parent": parent}, id=child["id"])
+    child = _leave_unused_shadow(setting, parent)
+    new_child = setting.child(1, parent)
+    change = {
+        "insert": insert(CASCADE.children, new_child),
+        "load": load(CASCADE.children, new_child),
+        "update": update(CASCADE.children, {"parent": parent}, id=child["id"]),
+    }
     with setting.hand.participate(1) as participant:
-        participant.run(change if updated else insert(CASCADE.children, setting.child(1, parent)))
+        participant.run(change[way])
         dropping = background.submit(setting.client.drop_unused_shadows)
         wait_for_waiters(setting.cluster, 1)
         participant.run(CHECK, commit())
     dropping.result()
     assert setting.shadowed_on(parent) == {1}
     assert setting.children_of(parent) == 1
+
+
+def _leave_unused_shadow(setting: Setting, parent: int) -> Child:
+    """A child on shard 1 that referenced the parent and does no longer."""
+    child = setting.child_on(1, parent)
+    setting.client.update(CASCADE.children, {"parent": None}, key={"place": child["place"], "id": child["id"]})
+    assert setting.shadowed_on(parent) == {1}
+    return child
+
+
+@pytest.mark.parametrize("bring", [insert, load])
+def test_a_shadow_that_goes_while_new_children_wait_for_it_is_missing(
+    setting: Setting, background: ThreadPoolExecutor, bring: Bring
+) -> None:
+    """Beside one that stays and one that never was."""
+    gone, kept, new = (setting.parent_on(0) for _ in range(3))
+    for parent in (gone, kept):
+        _leave_unused_shadow(setting, parent)
+    children = [setting.child(1, parent) for parent in (gone, kept, new)]
+    with setting.hand.participate(1) as participant, as_superuser(setting.cluster, 1) as holder:
+        with holder.transaction():
+            holder.execute(f"DELETE FROM {CASCADE.shadows} WHERE id = {gone}")
+            bringing = background.submit(participant.run, bring(CASCADE.children, *children))
+            wait_for_waiters(setting.cluster, 1)
+        [effect] = effects_by_shard(bringing.result())[0]
+    assert effect.kind == proto.Effect.KIND_PARENT_MISSING
+    assert {key["id"] for key in msgspec.json.decode(effect.keys_json)} == {gone, new}
+
+
+def test_a_parent_deleted_while_its_children_are_loaded_leaves_no_orphan(
+    setting: Setting, background: ThreadPoolExecutor
+) -> None:
+    parent = setting.parent_on(0)
+    setting.child_on(1, parent)
+    hand, gid, line = setting.hand, setting.hand.gid(home=0), "{place}\t{id}\t{parent}\n"
+    rows = LoadRequest(
+        table=CASCADE.children,
+        columns=["place", "id", "parent"],
+        lines=line.format(**setting.child(1, parent)).encode(),
+    )
+    with grpc.insecure_channel(setting.cluster.address) as channel:
+        with hand.participate(0) as of_parent, hand.participate(1) as of_children:
+            [deletion] = effects_by_shard(of_parent.run(delete(CASCADE.parents, id=parent)))[1]
+            of_children.run(change_shadows(deletion))
+            loading = background.submit(RouterStub(channel).Load, iter([rows]))
+            wait_for_waiters(setting.cluster, 1)
+            of_children.run(CHECK, prepare(gid, 1))
+            of_parent.run(CHECK, commit(gid))
+        hand.finish(gid, 1, commit=True)
+        refused = loading.exception()
+    assert isinstance(refused, grpc.RpcError)
+    assert isinstance(errors.from_rpc_error(refused), errors.ForeignKeyViolation)
+    assert setting.children_of(parent) == 0
+    assert setting.shadowed_on(parent) == setting.pinned_for(parent) == set()
 
 
 def test_everybody_else_waits_for_a_prepared_pin(setting: Setting, background: ThreadPoolExecutor) -> None:

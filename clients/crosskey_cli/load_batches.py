@@ -14,6 +14,9 @@ from crosskey_cli.load_target import Target
 MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
 """What a router takes in one message, less what is not rows."""
 
+BATCH_BYTES = 2 * 1024 * 1024
+"""When a batch is full. With the row that goes past this it must stay below MAX_BATCH_BYTES."""
+
 Locate = Callable[[int], str]
 """Says where a row of a batch, from 1, comes from."""
 

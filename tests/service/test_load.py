@@ -19,9 +19,9 @@ from catalog.slots import mint_uuid, shard_of_slot, slot_of_value
 from crosskey import Client, errors
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
-from crosskey_cli import load as load_module
 from crosskey_cli.cluster import LocalCluster
 from crosskey_cli.load import load
+from crosskey_cli.load_run import LoadRun
 from crosskey_cli.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import as_superuser, prepared, query_all, wait_for_waiters
@@ -308,7 +308,7 @@ def test_a_load_that_was_stopped_at_its_end_does_nothing_twice(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(load_module._Run, "finish", stop)
+        patched.setattr(LoadRun, "finish", stop)
         assert loading.run(tmp_path, "--from", source.dsn, "--table", "notes", "--batch-rows", "7").exit_code == 1
     assert len(rows_of_cluster(loading.cluster, "notes")) == len(before) + 20
     assert loading.run(tmp_path, "--from", source.dsn, "--table", "notes").exit_code == 0
@@ -322,11 +322,11 @@ def test_a_load_that_was_stopped_while_it_is_forgotten_does_nothing_twice(
     file.write_text(f"owner,note\n{ids(1)[0]},forgotten\n")
     with monkeypatch.context() as patched:
 
-        def stop(run: load_module._Run) -> None:
+        def stop(run: LoadRun) -> None:
             run._target.finish(run.state.load, [])
             raise KeyboardInterrupt
 
-        patched.setattr(load_module._Run, "forget", stop)
+        patched.setattr(LoadRun, "forget", stop)
         assert loading.run(tmp_path, str(file), "--table", "notes").exit_code == 1
     assert loading.run(tmp_path, str(file), "--table", "notes").exit_code == 0
     assert loading.client.count("notes", {"note": "forgotten"}) == 1
@@ -343,7 +343,7 @@ def test_a_source_that_changed_is_not_gone_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(load_module._Run, "finish", stop)
+        patched.setattr(LoadRun, "finish", stop)
         loading.run(tmp_path, str(file), "--table", "notes")
     text = file.read_text()
     file.write_text(text.replace("one", "two"))

@@ -1,0 +1,42 @@
+"""Loading a file into one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from crosskey_cli.load_batches import BATCH_BYTES, Batch, LoadFailedError
+from crosskey_cli.load_files import base_types, file_blocks, read_records
+from crosskey_cli.load_run import LoadOptions, LoadRun
+from crosskey_cli.load_target import Target
+
+
+def _line_of_file(file: Path, line_numbers: Sequence[int], row: int) -> str:
+    return f"{file}, line {line_numbers[row - 1]}"
+
+
+def load_file(file: Path, file_format: str, delimiter: str, target: Target, table: str, options: LoadOptions) -> None:
+    """Loads a CSV or JSON lines file into a table. Raises LoadFailedError, BadFileError and BadStateError."""
+    schema = target.describe()
+    description = next((one for one in schema.tables if one.table == table), None)
+    if description is None:
+        raise LoadFailedError(f'the cluster has no table "{table}"')
+    together = any(key.table == key.parent == table for key in schema.keys)
+    run = LoadRun(target, f"{file.resolve()} into {table}", [table], options)
+    if run.state.finished:
+        run.forget()
+        return
+
+    def batches() -> Iterator[Batch]:
+        records = read_records(file, file_format, delimiter, base_types(description.columns))
+        for number, block in enumerate(file_blocks(records, rows=run.state.batch_rows, size=BATCH_BYTES)):
+            locate = partial(_line_of_file, file, block.line_numbers)
+            yield Batch(f"{table} {number}", table, block.columns, block.lines, len(block.rows), locate)
+
+    with run.sender({}) as sender:
+        if together:
+            sender.send_together(table, batches)
+        else:
+            sender.send(batches())
+    run.finish()

@@ -16,8 +16,6 @@ from crosskey.v1.router_pb2 import InsertRequest
 from tests.oracle.differential.family import INCREMENT, sequence_of
 from tests.oracle.pair import DisagreementError
 
-NEVER_DRAWN = 0
-
 _IDS = """
 SELECT c.relname, a.attidentity <> ''
 FROM pg_class c
@@ -45,8 +43,8 @@ class Numbers:
         self._of_example.clear()
 
     def drawn(self, ago: int) -> int:
-        """The number of the example that was drawn so many draws before the last; NEVER_DRAWN if there is none."""
-        return self._of_example[-1 - ago] if ago < len(self._of_example) else NEVER_DRAWN
+        """The number of the example that was drawn so many draws before the last; if there is none, one below zero."""
+        return self._of_example[-1 - ago] if ago < len(self._of_example) else -1 - ago
 
     def draw_alike(self, insert: InsertRequest, answer: WrittenRows) -> None:
         """Moves PostgreSQL's sequence to where Crosskey's was, as far as the answer shows it.

@@ -12,7 +12,7 @@ import psycopg
 
 from crosskey import Client, WrittenRows
 from crosskey.requests import Statement, Write
-from crosskey.v1.router_pb2 import InsertRequest
+from crosskey.v1.router_pb2 import Group, InsertRequest, UpdateRequest
 from crosskey_cli.cluster import LocalCluster
 from tests.oracle import outcome as single
 from tests.oracle.differential.numbers import Numbers
@@ -22,8 +22,17 @@ from tests.oracle.outcome import Refusal, refusal_by_postgres
 from tests.oracle.pair import DisagreementError, Pair
 from tests.oracle.plain import PlainPostgres
 
+_TAKEN = "23505"
+
 Path: TypeAlias = tuple[int, ...]
 """Where in an outcome an answer or a failure is: the places from the outside to the inside."""
+
+
+class OrderDecidesError(Exception):
+    """One side refused what the other did, for a key that rows take from each other: the order of rows decides.
+
+    Both sides may be right, and their tables differ from here on.
+    """
 
 
 class Judge(Pair):
@@ -48,7 +57,8 @@ class Judge(Pair):
         transact(self, *statements, check=self._check)
 
     def check_agreement(self, writes: Sequence[Write], outcome: single.Outcome, expected: single.Outcome) -> None:
-        """Raises DisagreementError if Crosskey's outcome is not one that PostgreSQL could have had."""
+        """Raises DisagreementError if PostgreSQL could not have had Crosskey's outcome, and OrderDecidesError."""
+        self._end_if_order_decides(writes, outcome, expected)
         if isinstance(outcome, Refusal) and isinstance(expected, Refusal):
             self._check(writes, (outcome, ""), (expected, ""))
             return
@@ -57,9 +67,16 @@ class Judge(Pair):
 
     def _check(self, statements: Sequence[Statement], found: Outcome, expected: Outcome) -> None:
         for path, one, other in _differing(found, expected):
+            self._end_if_order_decides(statements, one, other)
             if not self._could_be(statements, path, one, other):
                 raise DisagreementError(f"{statements}\nCrosskey:   {one}\nPostgreSQL: {other}")
         self.counts["done" if isinstance(found, list) else "refused"] += 1
+
+    def _end_if_order_decides(self, statements: Sequence[Statement], found: Any, expected: Any) -> None:
+        refusals = [one for one in map(_refusal_of, (found, expected)) if one is not None]
+        if len(refusals) == 1 and refusals[0].sqlstate == _TAKEN and any(map(_shifts, statements)):
+            self.counts["left to the order of rows on disk"] += 1
+            raise OrderDecidesError
 
     def _could_be(self, statements: Sequence[Statement], path: Path, found: Any, expected: Any) -> bool:
         """Whether PostgreSQL could fail so at that place, were it not for what it met first there.
@@ -109,6 +126,18 @@ def _at(path: Path, outcome: Any) -> Any:
             return None
         outcome = outcome[place]
     return outcome
+
+
+def _refusal_of(outcome: Any) -> Refusal | None:
+    refusal = outcome[0] if _is_failure(outcome) else outcome
+    return refusal if isinstance(refusal, Refusal) else None
+
+
+def _shifts(statement: Statement) -> bool:
+    """Whether it, or a statement of the group that it is, computes values from those that rows have."""
+    if isinstance(statement, Group):
+        return any(_shifts(one.group if one.HasField("group") else one.update) for one in statement.statements)
+    return isinstance(statement, UpdateRequest) and bool(statement.assignments)
 
 
 def _is_failure(outcome: Any) -> bool:

@@ -18,6 +18,7 @@ from crosskey import CrosskeyError
 from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import failure_script
 from tests.oracle.differential.family import Family
+from tests.oracle.differential.judge import OrderDecidesError
 from tests.oracle.differential.keys import KeyMaker
 from tests.oracle.differential.operations import Operation
 from tests.oracle.differential.strategies import FamilyStrategies, shard_patterns
@@ -83,6 +84,7 @@ class Differential(RuleBasedStateMachine):
         super().__init__()
         self._done: list[Operation] = []
         self._family: Family | None = None
+        self._over = False
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
@@ -108,11 +110,20 @@ class Differential(RuleBasedStateMachine):
 
     def _do(self, operation: Operation) -> None:
         assert self._family is not None, "an example begins with its family"
+        if self._over:
+            return
         self._done.append(operation)
-        with self._noting_failure(self._family):
+        with self._noting_failure(self._family), self._ending_where_order_decides():
             with suppress(CrosskeyError):
                 operation.run(self.run.arena.judge)
             self.run.arena.check_tables(self._family)
+
+    @contextmanager
+    def _ending_where_order_decides(self) -> Iterator[None]:
+        try:
+            yield
+        except OrderDecidesError:
+            self._over = True
 
     @contextmanager
     def _noting_failure(self, family: Family) -> Iterator[None]:

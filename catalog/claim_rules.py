@@ -67,6 +67,8 @@ def placing_columns(table: Table, key: UniqueKey) -> tuple[str, ...]:
 
 
 def _why_not(table: Table, key: UniqueKey) -> str | None:
+    if key.without_overlaps:
+        return "WITHOUT OVERLAPS cannot see rows on other shards"
     if not key.plain:
         return "an index that is partial, over expressions or compares in a way of its own is not global"
     if not placing_columns(table, key):

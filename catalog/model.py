@@ -80,6 +80,8 @@ class UniqueKey(msgspec.Struct, frozen=True):
     plain: bool = True
     by_equals: bool = False
     nulls_not_distinct: bool = False
+    without_overlaps: bool = False
+    """Whether rows conflict that overlap in its last column, a range."""
     deferrable: bool = False
     initially_deferred: bool = False
 

@@ -138,6 +138,7 @@ unique_list AS (
                 'plain', k.plain AND i.indpred IS NULL,
                 'by_equals', NOT k.plain AND k.by_equals AND i.indpred IS NULL,
                 'nulls_not_distinct', i.indnullsnotdistinct,
+                'without_overlaps', coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false),
                 'deferrable', NOT i.indimmediate,
                 'initially_deferred', coalesce(con.condeferred, false)
             )

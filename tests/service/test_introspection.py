@@ -417,7 +417,8 @@ async def test_what_is_new_in_postgresql_18(dsn: str, postgres: list[PostgresSer
         (True, False),
         (False, True),
     ]
-    assert [(key.columns, key.primary) for key in rooms.unique_keys] == [(("room", "during"), True)]
+    [key] = rooms.unique_keys
+    assert (key.columns, key.primary, key.without_overlaps) == (("room", "during"), True, True)
     assert [(key.period, key.validated) for key in database.foreign_keys] == [(True, True), (True, False)]
 
 

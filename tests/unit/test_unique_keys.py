@@ -23,6 +23,15 @@ def test_unique_keys_without_a_locator(columns: tuple[str, ...]) -> None:
     assert 'add "owner" to it' in message
 
 
+def test_a_key_without_overlaps_needs_a_locator() -> None:
+    """Claims compare for equality."""
+    keys = [UniqueKey("notes_key", (first, "during"), without_overlaps=True) for first in ("title", "owner")]
+    notes = msgspec.structs.replace(TITLED_NOTES, columns=(*TITLED_NOTES.columns, column("during", "daterange")))
+    message = refusal_of(msgspec.structs.replace(notes, unique_keys=(*NOTES.unique_keys, keys[0])))
+    assert "WITHOUT OVERLAPS cannot see rows on other shards" in message
+    plan_of(msgspec.structs.replace(notes, unique_keys=(*NOTES.unique_keys, keys[1])))
+
+
 def test_a_primary_key_without_the_shard_key_is_claimed() -> None:
     [claim] = plan_of(table("notes", "@shard_by owner", column("owner"), column("id"))).claims
     assert claim.id == "public.notes_pkey"

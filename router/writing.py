@@ -147,15 +147,16 @@ class Writer:
     ) -> list[WriteResult] | None:
         """First references and claims: they are prepared on their shards, then the rows' shard commits.
 
-        None, with everything rolled back, if yet other shards turn out to be involved. So too if a value is claimed
-        already: on one PostgreSQL, a row may have other faults, which come first.
+        None, with everything rolled back, if yet other shards turn out to be involved. So too if another shard refuses a
+        value, which may be claimed already or break the rules of its domain: on one PostgreSQL, a row, or an earlier
+        one, may have other faults, which come first.
         """
         gid = Gid.new(self.cluster.name, shard)
         others = first_phase.shards
         try:
             with naming_statements():
                 first = await self._first_phase(gid, first_phase)
-        except errors.UniqueViolation:
+        except errors.STATEMENT_ERRORS:
             await self.finisher.roll_back(gid, others)
             return None
         except BaseException as error:

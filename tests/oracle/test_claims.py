@@ -6,6 +6,7 @@ import pytest
 
 from crosskey import (
     CheckViolation,
+    CrosskeyError,
     ForeignKeyViolation,
     UniqueViolation,
     delete,
@@ -49,6 +50,12 @@ COMMENT ON TABLE ranks IS '@shard_by id';
 CREATE TABLE nicknames (id bigint PRIMARY KEY, name text DEFAULT 'nobody');
 CREATE UNIQUE INDEX "nicknames are unique" ON nicknames (name);
 COMMENT ON TABLE nicknames IS '@shard_by id';
+
+CREATE DOMAIN address AS text CHECK (VALUE LIKE '%@%');
+CREATE TABLE mailboxes (id bigint PRIMARY KEY, address address UNIQUE, size smallint CHECK (size > 0));
+COMMENT ON TABLE mailboxes IS '@shard_by id';
+CREATE TABLE aliases (id bigint PRIMARY KEY, mailbox address REFERENCES mailboxes (address));
+COMMENT ON TABLE aliases IS '@shard_by id';
 """
 
 APART = pytest.mark.parametrize("other_shard", [0, 1])
@@ -101,6 +108,27 @@ def test_other_faults_of_a_row_come_first(pair: Pair, other_shard: int) -> None:
         account(pair, other_shard, username="", email=email)
     with pytest.raises(UniqueViolation):
         pair.insert("accounts", {"id": pair.number(other_shard), "username": name_of(pair, 1), "email": email})
+
+
+@APART
+@pytest.mark.parametrize("size", [1, 0])
+def test_what_a_domain_does_not_take_is_said_in_turn(pair: Pair, other_shard: int, size: int) -> None:
+    """A value is claimed, and a parent is pinned, before the row is looked at."""
+    good, bad = f"{name_of(pair, 1)}@", name_of(pair, 2)
+    with pytest.raises(CrosskeyError):
+        pair.insert("mailboxes", {"id": pair.number(0), "address": bad, "size": size})
+    with pytest.raises(CrosskeyError):
+        transact(
+            pair,
+            insert("mailboxes", {"id": pair.number(0), "address": good, "size": size}),
+            insert("mailboxes", {"id": pair.number(other_shard), "address": bad}),
+        )
+    with pytest.raises(CrosskeyError):
+        transact(
+            pair,
+            insert("aliases", {"id": pair.number(0), "mailbox": good}),
+            insert("aliases", {"id": pair.number(other_shard), "mailbox": bad}),
+        )
 
 
 @APART

@@ -147,8 +147,8 @@ class Writer:
     ) -> list[WriteResult] | None:
         """First references and claims: they are prepared on their shards, then the rows' shard commits.
 
-        None, with everything rolled back, if yet other shards turn out to be involved. So too if another shard refuses a
-        value, which may be claimed already or break the rules of its domain: on one PostgreSQL, a row, or an earlier
+        None, with everything rolled back, if yet other shards turn out to be involved. So too if another shard refuses
+        a value, which may be claimed already or break the rules of its domain: on one PostgreSQL, a row, or an earlier
         one, may have other faults, which come first.
         """
         gid = Gid.new(self.cluster.name, shard)

@@ -46,9 +46,16 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN
 """
 
 
-class Description(msgspec.Struct):
-    """The tables, and about how many rows each has, by its quoted name."""
+# A standby has that of its primary, and the rows in the same places.
+_IDENTITY = b"""
+SELECT format('database %I of the server %s', current_database(), system_identifier) FROM pg_control_system()
+"""
 
+
+class Description(msgspec.Struct):
+    """Which database it is, its tables, and about how many rows each has, by its quoted name."""
+
+    identity: str
     database: Database
     estimates: dict[str, int]
 
@@ -89,13 +96,18 @@ def unload(dsn: str) -> None:
 async def _answer(dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="crosskey") as connection:
         await connection.execute(_BEGIN, prepare=False)
-        cursor = await connection.execute(_ESTIMATES)
-        _write(Description(await describe(connection), dict(await cursor.fetchall())))
+        _write(await _description(connection))
         decoder = msgspec.json.Decoder(Unload)
         for line in sys.stdin.buffer:
             async for rows in _batches(connection, decoder.decode(line)):
                 _write(rows)
             _write(Rows(0, b""))
+
+
+async def _description(connection: psycopg.AsyncConnection[Any]) -> Description:
+    [(identity,)] = await (await connection.execute(_IDENTITY)).fetchall()
+    estimates = await (await connection.execute(_ESTIMATES)).fetchall()
+    return Description(identity, await describe(connection), dict(estimates))
 
 
 async def _batches(connection: psycopg.AsyncConnection[Any], wanted: Unload) -> AsyncIterator[Rows]:

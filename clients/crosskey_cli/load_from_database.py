@@ -28,7 +28,7 @@ def load_database(source: DatabaseSource, target: Target, chosen: Sequence[str],
     tables = _matched(source, schema, chosen)
     columns = {name: _columns(tables[name], description) for name, description in _by_name(schema, tables).items()}
     _check_ids(source, schema, tables, options)
-    run = LoadRun(target, "a database", [*tables], options)
+    run = LoadRun(target, source.identity, [*tables], options)
     if run.state.finished:
         run.forget()
         return

@@ -29,7 +29,7 @@ class LoadRun:
     """One run of a load: its state, what is loaded already, and how far it is."""
 
     def __init__(self, target: Target, source: str, tables: Sequence[str], options: LoadOptions) -> None:
-        state = read_state(options.state, source)
+        state = read_state(options.state, source, tables)
         if state is None:
             state = LoadState(source, options.batch_rows, {table: target.count(table) for table in tables})
             write_state(options.state, state)

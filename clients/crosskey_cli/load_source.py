@@ -26,6 +26,7 @@ class Block(msgspec.Struct):
 
 
 class _Description(msgspec.Struct):
+    identity: str
     database: Database
     estimates: dict[str, int]
 
@@ -40,6 +41,7 @@ class DatabaseSource:
         self._requests = 0
         self._unread = False
         description = msgspec.msgpack.decode(self._read(), type=_Description)
+        self.identity = description.identity
         self.database = description.database
         self._estimates = description.estimates
 

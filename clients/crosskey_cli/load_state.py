@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -29,18 +30,18 @@ class BadStateError(Exception):
     """The state file is none, or of another load."""
 
 
-def read_state(path: Path, source: str) -> LoadState | None:
-    """The state of a load that was interrupted; None if there is no file. Raises BadStateError."""
+def read_state(path: Path, source: str, tables: Iterable[str]) -> LoadState | None:
+    """The state of a load of these tables that was interrupted; None if there is no file. Raises BadStateError."""
     if not path.exists():
         return None
     try:
         state = msgspec.json.decode(path.read_bytes(), type=LoadState)
     except msgspec.MsgspecError:
         raise BadStateError(f"{path} is not the state of a load") from None
-    if state.source != source:
+    if state.source != source or set(state.rows_before) != set(tables):
         raise BadStateError(
-            f"{path} is the state of another load, of {state.source}: go on with that one, name another file with"
-            " --state, or remove it to give that load up"
+            f"{path} is the state of another load, of {state.source} ({', '.join(state.rows_before)}): go on with that"
+            " one, name another file with --state, or remove it to give that load up"
         )
     return state
 

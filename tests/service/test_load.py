@@ -297,6 +297,31 @@ def test_a_load_that_was_killed_goes_on(loading: Loading, tmp_path: Path, place:
         assert rows_of_cluster(loading.cluster, table) == sorted([*rows, *source.rows(table)])
 
 
+def test_what_another_load_left_is_not_gone_on_with(
+    loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, other = loading.new_source(), loading.new_source()
+    fill_with_users(source, 20)
+    before = rows_of_cluster(loading.cluster, "notes")
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LoadRun, "finish", stop)
+        loading.run(tmp_path, "--from", source.dsn, "--table", "notes")
+    for arguments in (
+        ["--from", source.dsn, "--table", "notes", "--table", "users"],
+        ["--from", source.dsn, "--table", "users"],
+        ["--from", other.dsn, "--table", "notes"],
+    ):
+        refused = loading.run(tmp_path, *arguments)
+        assert (refused.exit_code, "is the state of another load" in refused.stderr) == (1, True)
+        assert "(notes): go on with that one" in refused.stderr
+    assert loading.run(tmp_path, "--from", source.dsn, "--table", "notes").exit_code == 0
+    assert rows_of_cluster(loading.cluster, "notes") == sorted([*before, *source.rows("notes")])
+
+
 def test_a_load_that_was_stopped_at_its_end_does_nothing_twice(
     loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

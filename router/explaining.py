@@ -8,6 +8,7 @@ from catalog.plan import KeyPlan
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from router.acting_keys import ActingKey, Change, acting_keys
+from router.claimed_values import ClaimedValue
 from router.locating import claim_to_follow
 from router.merging import rank
 from router.parent_references import references, unknown_parents
@@ -27,7 +28,7 @@ from router.transact_planning import (
     raise_refusals,
 )
 from router.upserting import look_up_shards
-from router.wanted_claims import ClaimedValue, surely_claims_elsewhere, wanted_claims
+from router.wanted_claims import surely_claims_elsewhere, wanted_claims
 from router.write_planning import WritePlan, plan_delete, plan_insert, plan_update
 
 Explanation = router_pb2.ExplainResponse

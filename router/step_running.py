@@ -15,7 +15,7 @@ from router.reference_tables import run_on_all_shards
 from router.schema_view import SchemaView
 from router.statement_names import naming_statement
 from router.transact_planning import GroupPlan, ModeChange, Refused, Step
-from router.upserting import lost_race, send_to_conflicts
+from router.upserting import lost_race, send_to_conflicts, send_to_parents
 from router.write_planning import WritePlan
 from router.write_results import WriteResult, collect
 
@@ -91,6 +91,8 @@ class StepRunner:
         self.carried_out.append(plan)
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
+        if plan.on_conflict is not None and plan.table.leader is not None:
+            plan = await send_to_parents(self._view, self._transaction, plan)
         if plan.arbiters:
             return await self._upsert(plan)
         return await self._run_parts(plan)

@@ -122,7 +122,7 @@ def _held(referenced: ReferencedKey) -> sql.Composed:
 
 
 def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:
-    if plan.shard_key is None:
+    if plan.shard_key is None or plan.leader is not None:
         return
     shard_key = _column(plan, plan.shard_key)
     where = sql.SQL("{} IS DISTINCT FROM {}").format(

@@ -16,7 +16,7 @@ from psycopg import sql
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
-from shard_node import error_guards, postgres_errors, reference_guards, rekeying
+from shard_node import error_guards, led_rows, postgres_errors, reference_guards, rekeying
 from shard_node.claims import claim_shard, claim_statements
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
@@ -145,8 +145,8 @@ def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.
 
     In a coordinated transaction it may stand there until the end of the statement: then it is moved.
     """
-    if plan.shard_key is None:
-        return
+    if plan.shard_key is None or plan.leader is not None:
+        return  # Where a row is led, its foreign key does it.
     shard_key = _column(plan, plan.shard_key)
     checks = [
         sql.SQL("ADD CONSTRAINT {} CHECK ({} = {} OR {})").format(
@@ -179,12 +179,17 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     outgoing = _outgoing(plan, name)
     incoming = [key for key in _incoming(plan, name) if key.claim is None]
     arrivals = [_note_missing(plan, key, shards) for key in outgoing]
-    if table.shard_key is not None:
+    led = led_rows.led_table(plan, name)
+    if led is None and table.shard_key is not None:
         arrivals.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
-    if arrivals:
+    if arrivals or led is not None:
         for event, transition in _ARRIVALS.items():
             holds = [_hold_shadows(plan, key, event) for key in outgoing]
-            yield from statement_trigger("arrived", name, event, transition, [*holds, *arrivals])
+            strays = []
+            if led is not None:
+                strays = [led_rows.hold_parents(led, event), led_rows.note_strays(plan, led, event, shards)]
+            yield from statement_trigger("arrived", name, event, transition, [*holds, *arrivals, *strays])
+    yield from led_rows.departure_triggers(plan, name, shards)
     if incoming:
         departures = [_note_departed(plan, key, shards) for key in incoming]
         yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
@@ -415,11 +420,13 @@ def _note_revalued(table: Table, referenced: ReferencedKey, shard: int, shards: 
 def _error_guards(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     name = table.table.name
     outgoing, incoming = _outgoing(plan, name), _incoming(plan, name)
-    if outgoing:
-        yield from error_guards.guard_children(name, [_unshadowed(plan, key) for key in outgoing])
+    led = led_rows.led_table(plan, name)
+    unmet = [*(_unshadowed(plan, key) for key in outgoing), *([] if led is None else [led_rows.is_stray(led)])]
+    if unmet:
+        yield from error_guards.guard_children(name, unmet)
     if incoming:
         yield from error_guards.guard_parents(name, [_pinned(key) for key in incoming])
-    if table.shard_key is not None:
+    if led is None and table.shard_key is not None:
         shard_key = table.shard_key_column
         belongs = shard_of(shard_key, identifier("new", shard_key.name), shards)
         yield from error_guards.guard_place(name, sql.SQL("{} <> {}").format(belongs, literal(shard)))

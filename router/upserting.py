@@ -22,11 +22,11 @@ from catalog.model import Table
 from catalog.plan import Claim
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from router.claimed_values import ClaimedValue
 from router.distributed_transaction import DistributedTransaction
 from router.led_parents import key_of, parent_of
 from router.schema_view import SchemaView
 from router.supplied_values import Row
+from router.whereabouts import find_within
 from router.write_planning import WritePlan, upsert_parts
 
 
@@ -86,40 +86,13 @@ async def send_to_parents(view: SchemaView, transaction: DistributedTransaction,
     """
     rows, own = _rows_in_order(plan)
     parents = [parent_of(view, plan.table, row.get(plan.table.shard_key or "")) for row in rows]
-    places = await _look_up_parents(transaction, [parent for parent in parents if parent is not None])
+    places = await find_within(transaction, [parent for parent in parents if parent is not None], hold=True)
     shards = [
         shard if parent is None else places.get(key_of(parent), shard)
         for parent, shard in zip(parents, own, strict=True)
     ]
     assert plan.on_conflict is not None, "only what may conflict must be sent to its parents at once"
     return replace(plan, parts=tuple(upsert_parts(plan.table, rows, shards, plan.on_conflict)))
-
-
-async def _look_up_parents(
-    transaction: DistributedTransaction, parents: Iterable[ClaimedValue]
-) -> dict[tuple[str, str], int]:
-    by_shard: defaultdict[int, dict[tuple[str, str], ClaimedValue]] = defaultdict(dict)
-    for parent in parents:
-        by_shard[parent.claim_shard][key_of(parent)] = parent
-    commands = {
-        shard: [
-            proto.Command(
-                look_up_claims=proto.LookUpClaims(
-                    claim=next(iter(asked.values())).claim.id,
-                    keys_json=msgspec.json.encode([parent.columns for parent in asked.values()]),
-                    hold=True,
-                )
-            )
-        ]
-        for shard, asked in by_shard.items()
-    }
-    answers = await transaction.commands(commands)
-    return {
-        key: found.shard
-        for shard, asked in by_shard.items()
-        for key, found in zip(asked, answers[shard][0].claims, strict=True)
-        if found.HasField("shard")
-    }
 
 
 def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:

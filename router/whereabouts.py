@@ -7,17 +7,45 @@ distributed transaction, which takes it to its parent.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 
 from crosskey.v1 import shard_node_pb2 as proto
 from router.claimed_values import ClaimedValue
+from router.distributed_transaction import DistributedTransaction
 from router.fan_out import fan_out
 from router.led_parents import NOWHERE, Whereabouts, key_of
 from router.node_errors import leaving_no_trace
 from router.nodes import NodeCalls
+
+Asked: TypeAlias = Mapping[int, Mapping[str, Sequence[ClaimedValue]]]
+"""Parents by the shard of their claims, and by claim."""
+
+
+async def find_within(
+    transaction: DistributedTransaction, parents: Iterable[ClaimedValue], *, hold: bool
+) -> Whereabouts:
+    """Where the parents are as a transaction sees it, each found once; if `hold`, they stay there until it ends.
+
+    Raises what nodes do.
+    """
+    asked = _by_shard({key_of(parent): parent for parent in parents}.values())
+    commands = {
+        shard: [
+            proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=_keys_json(values), hold=hold))
+            for claim, values in claims.items()
+        ]
+        for shard, claims in asked.items()
+    }
+    answers = await transaction.commands(commands)
+    places: dict[tuple[str, str], int] = {}
+    for shard, claims in asked.items():
+        for values, answer in zip(claims.values(), answers[shard], strict=True):
+            places |= _places(values, answer.claims)
+    return places
 
 
 @dataclass(frozen=True)
@@ -28,22 +56,34 @@ class Finder:
 
     async def find(self, parents: Sequence[ClaimedValue]) -> Whereabouts:
         """Where the parents are; those that nobody is seen to claim are left out. Raises what NodeCalls.call raises."""
-        groups: defaultdict[int, defaultdict[str, list[ClaimedValue]]] = defaultdict(lambda: defaultdict(list))
-        for parent in parents:
-            groups[parent.claim_shard][parent.claim.id].append(parent)
-        if not groups:
+        asked = _by_shard(parents)
+        if not asked:
             return NOWHERE
         with leaving_no_trace():
-            found = await fan_out({shard: self._find_on(shard, claims) for shard, claims in groups.items()})
+            found = await fan_out({shard: self._find_on(shard, claims) for shard, claims in asked.items()})
         return {key: place for places in found.values() for key, place in places.items()}
 
-    async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> dict[tuple[str, str], int]:
+    async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> Whereabouts:
         places: dict[tuple[str, str], int] = {}
         for claim, parents in claims.items():
-            keys_json = msgspec.json.encode([parent.columns for parent in parents])
-            request = proto.FindClaimsRequest(shard=shard, claim=claim, keys_json=keys_json)
+            request = proto.FindClaimsRequest(shard=shard, claim=claim, keys_json=_keys_json(parents))
             response: proto.FindClaimsResponse = await self.nodes.call(shard, "FindClaims", request)
-            for parent, found in zip(parents, response.claims, strict=True):
-                if found.HasField("shard"):
-                    places[key_of(parent)] = found.shard
+            places |= _places(parents, response.claims)
         return places
+
+
+def _by_shard(parents: Iterable[ClaimedValue]) -> Asked:
+    groups: defaultdict[int, defaultdict[str, list[ClaimedValue]]] = defaultdict(lambda: defaultdict(list))
+    for parent in parents:
+        groups[parent.claim_shard][parent.claim.id].append(parent)
+    return groups
+
+
+def _keys_json(parents: Iterable[ClaimedValue]) -> bytes:
+    return msgspec.json.encode([parent.columns for parent in parents])
+
+
+def _places(parents: Iterable[ClaimedValue], claims: Iterable[proto.FoundClaim]) -> dict[tuple[str, str], int]:
+    return {
+        key_of(parent): found.shard for parent, found in zip(parents, claims, strict=True) if found.HasField("shard")
+    }

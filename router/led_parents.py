@@ -55,6 +55,13 @@ def parents_of_transaction(
     )
 
 
+def leading_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The keys by which others may name rows of a table to live with them."""
+    claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.leading_claims]
+    values = (claimed_value(view, claim, table.table, row) for claim in claims for row in rows)
+    return [key_of(value) for value in values if value is not None]
+
+
 def key_of(parent: ClaimedValue) -> tuple[str, str]:
     """The parent's key in Whereabouts."""
     (text,) = parent.columns.values()

@@ -60,7 +60,9 @@ class Router(router_pb2_grpc.RouterServicer):
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
             whereabouts = await self._finder.find(parents_of_insert(view, request, supply))
-            result = await self._writer.write(view, write_planning.plan_insert(view, request, supply, whereabouts))
+            plan = write_planning.plan_insert(view, request, supply, whereabouts)
+            result = await self._writer.write(view, plan)
+            self._finder.learn(view, [plan])
             return insert_response(result)
 
     @override
@@ -87,6 +89,7 @@ class Router(router_pb2_grpc.RouterServicer):
             whereabouts = await self._finder.find(parents_of_transaction(view, request.statements, supplies))
             steps = transact_planning.plan_transact(view, request, supplies, whereabouts)
             results = await self._writer.transact(view, steps)
+            self._finder.learn(view, transact_planning.all_writes(steps))
             return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     @override

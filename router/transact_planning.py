@@ -8,8 +8,7 @@ from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.v1 import router_pb2, rows_pb2
-from router.claimed_values import claimed_value
-from router.led_parents import NOWHERE, Whereabouts, key_of
+from router.led_parents import NOWHERE, Whereabouts, leading_keys
 from router.schema_view import SchemaView
 from router.statement_names import naming_statement
 from router.supplied_values import NO_SUPPLIES, NOTHING, Supplies
@@ -130,15 +129,9 @@ class _Planning:
 
     def _learn(self, plan: WritePlan) -> None:
         """Where the rows of an insert go that later ones may live with."""
-        table = plan.table.table
-        for claim in self.view.claims_of(table.name):
-            if claim.id not in self.view.leading_claims:
-                continue
-            for part in plan.parts:
-                for row in part.rows:
-                    value = claimed_value(self.view, claim, table, row)
-                    if value is not None:
-                        self.whereabouts.setdefault(key_of(value), part.shard)
+        for part in plan.parts:
+            for key in leading_keys(self.view, plan.table, part.rows):
+                self.whereabouts.setdefault(key, part.shard)
 
     def _plan_group(self, group: router_pb2.Group, place: str) -> GroupPlan:
         if not group.statements:

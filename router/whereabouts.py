@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 import msgspec
@@ -17,9 +18,14 @@ from crosskey.v1 import shard_node_pb2 as proto
 from router.claimed_values import ClaimedValue
 from router.distributed_transaction import DistributedTransaction
 from router.fan_out import fan_out
-from router.led_parents import NOWHERE, Whereabouts, key_of
+from router.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
 from router.node_errors import leaving_no_trace
 from router.nodes import NodeCalls
+from router.schema_view import SchemaView
+from router.write_planning import WritePlan
+
+MAX_REMEMBERED = 10_000
+"""Parents that were inserted last: those whose claims cannot be read yet are the last of a few seconds."""
 
 Asked: TypeAlias = Mapping[int, Mapping[str, Sequence[ClaimedValue]]]
 """Parents by the shard of their claims, and by claim."""
@@ -50,18 +56,33 @@ async def find_within(
 
 @dataclass(frozen=True)
 class Finder:
-    """Asks claims where parents are: one call for each claim and shard that has some, none if there is no parent."""
+    """Asks claims where parents are: one call for each claim and shard that has some, none if there is no parent.
+
+    An insert is answered before its claims can be read. So it remembers where its own router has put the last parents,
+    for those whose claims it does not find.
+    """
 
     nodes: NodeCalls
+    _recent: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def learn(self, view: SchemaView, plans: Iterable[WritePlan]) -> None:
+        """Remembers where committed plans have put parents that others may live with."""
+        for plan in plans:
+            if plan.kind == "insert" and plan.on_conflict is None:
+                for part in plan.parts:
+                    self._recent.update(dict.fromkeys(leading_keys(view, plan.table, part.rows), part.shard))
+        for key in list(islice(self._recent, max(0, len(self._recent) - MAX_REMEMBERED))):
+            del self._recent[key]
 
     async def find(self, parents: Sequence[ClaimedValue]) -> Whereabouts:
-        """Where the parents are; those that nobody is seen to claim are left out. Raises what NodeCalls.call raises."""
+        """Where the parents are; those of whom nothing is known are left out. Raises what NodeCalls.call raises."""
         asked = _by_shard(parents)
         if not asked:
             return NOWHERE
         with leaving_no_trace():
             found = await fan_out({shard: self._find_on(shard, claims) for shard, claims in asked.items()})
-        return {key: place for places in found.values() for key, place in places.items()}
+        remembered = {key: self._recent[key] for parent in parents if (key := key_of(parent)) in self._recent}
+        return remembered | {key: place for places in found.values() for key, place in places.items()}
 
     async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> Whereabouts:
         places: dict[tuple[str, str], int] = {}

@@ -88,6 +88,13 @@ def test_an_insert_asks_for_its_parents_once_and_goes_to_them(leading: Leading) 
     ]
 
 
+def test_a_parent_is_found_before_its_claim_can_be_read(leading: Leading) -> None:
+    media, owner = next(_numbers[CLAIM_SHARD]), next(_numbers[OTHER_SHARD])
+    leading.calls.router.Insert(requests.insert("media", {"id": media, "owner_id": owner}))
+    calls = leading.node_calls(requests.insert("comments", {"id": next(_numbers[OTHER_SHARD]), "media_id": media}))
+    assert calls == [f"s{CLAIM_SHARD} ShardNode.FindClaims", f"s{OTHER_SHARD} ShardNode.Execute"]
+
+
 def test_many_parents_are_asked_for_by_shard_and_not_by_row(leading: Leading) -> None:
     media = [leading.media(shard) for shard in (0, 1, 2, 0)]
     rows = [{"id": next(_numbers[MEDIA_SHARD]), "media_id": media[n % 4]} for n in range(20)]

@@ -64,8 +64,7 @@ def leading_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str,
 
 def key_of(parent: ClaimedValue) -> tuple[str, str]:
     """The parent's key in Whereabouts."""
-    (text,) = parent.columns.values()
-    return parent.claim.id, text
+    return parent.claim.id, "\x1f".join(parent.columns.values())
 
 
 def _distinct(parents: Iterable[ClaimedValue | None]) -> list[ClaimedValue]:

@@ -19,9 +19,11 @@ from router.claimed_values import ClaimedValue
 from router.distributed_transaction import DistributedTransaction
 from router.fan_out import fan_out
 from router.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
+from router.locating import claim_to_follow
 from router.node_errors import leaving_no_trace
 from router.nodes import NodeCalls
 from router.schema_view import SchemaView
+from router.strays import DESTINATION
 from router.write_planning import WritePlan
 
 MAX_REMEMBERED = 10_000
@@ -52,6 +54,25 @@ async def find_within(
         for values, answer in zip(claims.values(), answers[shard], strict=True):
             places |= _places(values, answer.claims)
     return places
+
+
+async def settle_selection(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+    """An update or delete on the one shard that has its rows, where they live with a parent and a claim tells it.
+
+    They may move at any moment, though nothing in them changes. So the claim is locked, and is believed only where what
+    it stands for is seen. Raises Conflict if it is on its way, and what nodes do.
+    """
+    if plan.table.leader is None or plan.kind == "insert":
+        return plan
+    claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
+    places = NOWHERE if claimed is None else await find_within(transaction, [claimed], hold=True)
+    if claimed is None or places.get(key_of(claimed)) not in plan.shards:
+        return plan
+    shard = places[key_of(claimed)]
+    keys_json = msgspec.json.encode([{**claimed.columns, DESTINATION: shard}])
+    seen = proto.Command(take_out_strays=proto.TakeOutStrays(claim=claimed.claim.id, keys_json=keys_json))
+    await transaction.command(shard, seen)
+    return plan.on([shard])
 
 
 @dataclass(frozen=True)

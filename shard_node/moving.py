@@ -27,7 +27,7 @@ from shard_node.led_rows import Led
 from shard_node.row_json import verbatim_expression
 from shard_node.shard_schema import ShardSchema
 from shard_node.slot_expressions import shard_of
-from shard_node.sql_names import column_list, table_identifier, typed_columns
+from shard_node.sql_names import column_list, columns_equal, table_identifier, typed_columns
 
 DESTINATION = "crosskey_destination"
 """Beside the shard key of rows that are led, the shard where they go: no column of the user's."""
@@ -71,8 +71,9 @@ async def settle_strays(
     `keys` are values that are claimed, each with DESTINATION. Those that a row here has by now are left out. Raises
     Conflict if one is claimed for this shard and not seen here: its row is prepared, and not committed yet.
     """
-    (root,) = (column for column in schema.table(claim.table.qualified).columns if column.name in claim.columns)
-    cursor = await connection.execute(_settle_text(claim, root), (keys,))
+    table = schema.table(claim.table.qualified)
+    columns = tuple(column for column in table.columns if column.name in claim.columns)
+    cursor = await connection.execute(_settle_text(claim, columns), (keys,))
     going = [(value, place) for value, place in await cursor.fetchall()]
     if any(place == shard for _, place in going):
         raise errors.Conflict(f'a row of "{claim.table}" is on its way to another shard', table=str(claim.table))
@@ -172,12 +173,18 @@ def _descendants(schema: ShardSchema, table: str, among: Sequence[str]) -> list[
 
 @lru_cache
 def _read_text(plan: TablePlan, shards: int) -> bytes:
+    # Rows of which nothing has changed may be changed by others: they are waited for, and read as these leave them.
+    lock = sql.SQL("FOR UPDATE OF moving" if plan.leader is not None else "")
     return (
-        sql.SQL("SELECT {shard}, json_agg({row})::text, count(*) FROM {moving} GROUP BY 1")
+        sql.SQL(
+            "SELECT shard, json_agg(row_json)::text, count(*) FROM"
+            " (SELECT {shard} AS shard, {row} AS row_json FROM {moving} {lock}) going GROUP BY 1"
+        )
         .format(
             shard=_destination(plan, shards),
             row=verbatim_expression(plan.table, "moving"),
             moving=_moving(plan),
+            lock=lock,
         )
         .as_bytes()
     )
@@ -203,17 +210,19 @@ def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
 
 
 @lru_cache
-def _settle_text(claim: Claim, root: Column) -> bytes:
+def _settle_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
+    # What leads others has one column.
     return (
         sql.SQL(
-            "SELECT to_json(k.{column}), k.{place} FROM json_to_recordset(%s) AS k({typed}, {place} integer)"
-            " WHERE NOT EXISTS (SELECT FROM {root} r WHERE r.{column} = k.{column})"
+            "SELECT to_json(k.{first}), k.{place} FROM json_to_recordset(%s) AS k({typed}, {place} integer)"
+            " WHERE NOT EXISTS (SELECT FROM {table} r WHERE {same})"
         )
         .format(
-            column=identifier(root.name),
+            first=identifier(columns[0].name),
             place=identifier(DESTINATION),
-            typed=typed_columns([root]),
-            root=table_identifier(claim.table),
+            typed=typed_columns(columns),
+            table=table_identifier(claim.table),
+            same=columns_equal(claim.columns, "r", "k"),
         )
         .as_bytes()
     )

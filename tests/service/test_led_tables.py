@@ -35,6 +35,7 @@ COMMENT ON TABLE comments IS '@shard_with media_id';
 CREATE TABLE likes (
     comment_id bigint REFERENCES comments ON DELETE CASCADE,
     user_id bigint,
+    note integer,
     PRIMARY KEY (comment_id, user_id)
 );
 COMMENT ON TABLE likes IS '@shard_with comment_id';
@@ -155,11 +156,14 @@ async def test_no_child_is_lost_or_refused_while_its_parent_moves(leading: Leadi
     runs = [_Run(media, random.Random(seed + number), deletes=False) for number in range(CLIENTS)]
     await _run_all(leading.cluster, runs, deadline)
     comments = {comment for run in runs for comment in run.comments}
-    likes = {like for run in runs for like in run.likes}
+    likes = {(*like, note) for run in runs for like, note in run.likes.items()}
     say(f"{sum((run.done for run in runs), Counter())}")
     assert [error for run in runs for error in run.refused] == []
     assert {row[0] for row in query_all(leading.cluster, "SELECT id FROM comments")} >= comments
-    assert {tuple(row) for row in query_all(leading.cluster, "SELECT comment_id, user_id FROM likes")} >= likes
+    everybody = min((like[1] for like in likes), default=0)
+    statement = "SELECT comment_id, user_id, note FROM likes WHERE user_id >= %s AND comment_id >= %s"
+    first = min((like[0] for like in likes), default=0)
+    assert set(query_all(leading.cluster, statement, everybody, first)) == likes
     await _check(leading.cluster)
 
 
@@ -188,13 +192,14 @@ class _Run:
         self._choices = choices
         self._deletes = deletes
         self.comments: list[int] = []
-        self.likes: list[tuple[int, int]] = []
+        self.likes: dict[tuple[int, int], int] = {}
         self.refused: list[str] = []
         self.done: Counter[str] = Counter()
 
     async def until(self, address: str, deadline: float) -> None:
         """Does one thing after another."""
         acts = [self._comment, self._comment, self._comments, self._like, self._like, self._move, self._change]
+        acts += [self._note, self._note, self._unlike]
         acts += [self._delete, self._insert] if self._deletes else []
         async with AsyncClient(address) as client:
             while monotonic() < deadline:
@@ -224,8 +229,27 @@ class _Run:
     async def _like(self, client: AsyncClient) -> None:
         if self.comments:
             like = self._choices.choice(self.comments), next(_everybody)
-            await client.insert("likes", {"comment_id": like[0], "user_id": like[1]})
-            self.likes.append(like)
+            await client.insert("likes", {"comment_id": like[0], "user_id": like[1], "note": 0})
+            self.likes[like] = 0
+
+    async def _note(self, client: AsyncClient) -> None:
+        if self.likes:
+            like = self._choices.choice([*self.likes])
+            note = self.likes[like] + 1
+            found = await client.update("likes", {"note": note}, key={"comment_id": like[0], "user_id": like[1]})
+            self.likes[like] = note if found else self._gone(like)
+
+    async def _unlike(self, client: AsyncClient) -> None:
+        if self.likes:
+            like = self._choices.choice([*self.likes])
+            if not await client.delete("likes", key={"comment_id": like[0], "user_id": like[1]}):
+                self._gone(like)
+            del self.likes[like]
+
+    def _gone(self, like: tuple[int, int]) -> int:
+        if not self._deletes:
+            self.refused.append(f"the like {like} is gone")
+        return -1
 
     async def _move(self, client: AsyncClient) -> None:
         with suppress(RowNotFound):
@@ -233,7 +257,10 @@ class _Run:
 
     async def _change(self, client: AsyncClient) -> None:
         if self.comments:
-            await client.update("comments", {"media_id": self._one()}, key={"id": self._choices.choice(self.comments)})
+            comment = self._choices.choice(self.comments)
+            found = await client.update("comments", {"media_id": self._one()}, key={"id": comment})
+            if not found and not self._deletes:
+                self.refused.append(f"the comment {comment} is gone")
 
     async def _delete(self, client: AsyncClient) -> None:
         await client.delete("media", key={"id": self._one()})

@@ -388,7 +388,7 @@ Global___TakeOutMisplaced: _TypeAlias = TakeOutMisplaced  # noqa: Y015
 @_typing.final
 class TakeOutStrays(_message.Message):
     """Take out all rows that live with parents on other shards, and what lives with them. Where the parent is here by now,
-    they stay.
+    they stay. Fails with CONFLICT where a value is claimed for this shard and no such row is seen.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

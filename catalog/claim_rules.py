@@ -12,9 +12,9 @@ from catalog.slots import FAMILIES
 
 
 def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
-    """The unique keys that hold no locator: equal rows would not meet on one shard."""
+    """The unique keys that hold no gathering column: equal rows would not meet on one shard."""
     if plan.placement == "sharded":
-        yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.locators))
+        yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.gathering))
 
 
 def claimed_key(plan: TablePlan, columns: Iterable[str]) -> UniqueKey | None:
@@ -30,8 +30,8 @@ def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
         if why is not None:
             kind = "PRIMARY KEY" if key.primary else "UNIQUE constraint" if key.constraint else "unique index"
             advice = f'add "{plan.shard_key}" to it, or make the table @reference'
-            locators = " or ".join(f'"{locator}"' for locator in plan.locators)
-            message = f'{kind} "{key.name}" holds no column that places a row ({locators}), and {why}; {advice}'
+            gathering = " or ".join(f'"{column}"' for column in plan.gathering)
+            message = f'{kind} "{key.name}" holds no column that places a row ({gathering}), and {why}; {advice}'
             yield refuse_table(plan.table, message, constraint=key.name)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from catalog.leading import is_with
 from catalog.model import ForeignKey, TableName
 from catalog.plan import KeyPlan, TablePlan
 from catalog.refusals import Refusal, refuse_table
-from catalog.tags import parse_tags
 
 
 def refuse_lonely(
@@ -19,7 +19,7 @@ def refuse_lonely(
     excused = {(key.table, column) for key in refused for column in key.columns}
     for plan in placed.values():
         place = (plan.table.name, plan.shard_key or "")
-        if _is_with(plan) and place not in together | excused:
+        if is_with(plan.table) and place not in together | excused:
             yield refuse_table(plan.table, _why(plan), column=plan.shard_key or "")
 
 
@@ -29,20 +29,22 @@ def companions(tables: Iterable[TablePlan], keys: Iterable[KeyPlan]) -> frozense
     return frozenset(_led_by(key.foreign_key, placed) for key in keys if key.kind == "local")
 
 
-def _is_with(plan: TablePlan) -> bool:
-    return any(tag.name == "shard_with" for tag in parse_tags(plan.table.comment))
-
-
 def _led_by(key: ForeignKey, placed: dict[TableName, TablePlan]) -> tuple[TableName, str]:
     """The child and that of its columns which leads to where the parent lives; an empty name if none does."""
     child, parent = placed[key.table], placed[key.parent]
     pairs = zip(key.columns, key.parent_columns, strict=True)
-    leads = (column for column, named in pairs if column == child.shard_key and named in parent.locators)
+    leads = (
+        column
+        for column, named in pairs
+        if column == child.shard_key
+        and (named in parent.locators or child.origin(column) == parent.origin_or_self(named))
+    )
     return key.table, next(leads, "")
 
 
 def _why(plan: TablePlan) -> str:
     return (
-        f'@shard_with {plan.shard_key}: no foreign key leads from "{plan.shard_key}" to what places the row that it'
-        " names; let it reference the parent's shard key, or a uuid PRIMARY KEY of the parent, which carries its slot"
+        f'@shard_with {plan.shard_key}: no foreign key leads from "{plan.shard_key}" to what places or finds the row'
+        " that it names; let it alone reference a PRIMARY KEY or UNIQUE column of another sharded table, not in a"
+        " circle"
     )

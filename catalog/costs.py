@@ -14,8 +14,13 @@ COST_OF_CLAIM = (
 )
 
 
-def cost_of_local(key: ForeignKey, parent: TablePlan) -> str:
+def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     """What a local key costs."""
+    if child.leader is not None and child.leader.constraint == key.name:
+        return (
+            f"{LOCAL}; insert: one RPC before the statement's, for each shard that holds claims on the parents; a row"
+            f" of {key.parent} that moves takes its rows of {key.table} along"
+        )
     if parent.placement == "reference":
         return f"{LOCAL}, but writing {key.parent} takes a transaction over all shards"
     return LOCAL

@@ -9,9 +9,8 @@ from catalog.plan import TablePlan
 def mints_shard_key(plan: TablePlan) -> bool:
     """Whether an absent shard key is a uuid that the router mints, in the place of its default."""
     shard_key = plan.shard_key_column
-    return (
-        shard_key.base_type == "uuid" and shard_key.default is not None and plan.table.primary_key == (shard_key.name,)
-    )
+    is_key = plan.table.primary_key == (shard_key.name,)
+    return is_key and shard_key.base_type == "uuid" and shard_key.default is not None and plan.leader is None
 
 
 def supplied_columns(plan: TablePlan) -> tuple[Column, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from catalog.claim_rules import claimed_key, placing_columns
 from catalog.costs import cost_of_crossing, cost_of_local
-from catalog.model import Column, ForeignKey
+from catalog.model import Column, ForeignKey, TableName
 from catalog.plan import KeyPlan, TablePlan
 from catalog.refusals import Refusal, refuse_key
 from catalog.slots import FAMILIES
@@ -34,7 +34,7 @@ def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | 
     if refusals:
         return refusals
     if local is not None:
-        return KeyPlan(key, "local", local, cost=cost_of_local(key, parent))
+        return KeyPlan(key, "local", local, cost=cost_of_local(key, child, parent))
     return KeyPlan(
         key,
         "cross-shard",
@@ -50,10 +50,18 @@ def _why_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str | No
         return f"{key.parent} is a reference table: every shard has all of it"
     for column, parent_column in _pairs(key):
         both_locate = column in child.locators and parent_column in parent.locators
-        if both_locate and _same_text(child.table.column(column), parent.table.column(parent_column)):
+        if both_locate and same_text(child.table.column(column), parent.table.column(parent_column)):
             both = f"{key.table}.{column} and {key.parent}.{parent_column}"
             return f"{both} both tell their row's slot, so the rows are on one shard"
+        leads_both = child.origin(column) is not None and child.origin(column) == parent.origin_or_self(parent_column)
+        if leads_both and same_text(child.table.column(column), parent.table.column(parent_column)):
+            return f"rows of {key.table} live with the row of {_origin(child)} that {column} names"
     return None
+
+
+def _origin(child: TablePlan) -> TableName:
+    assert child.leader is not None, f"{child.table.name} is not led"
+    return child.leader.root_table
 
 
 def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
@@ -77,13 +85,22 @@ def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
         return reference
     locator = parent_locator(key, parent)
     if locator is None:
-        return f"reference what places the row ({' or '.join(parent.locators)}), or {reference}"
+        alternatives = [
+            *([f"let rows of {key.table} live with it (@shard_with {key.columns[0]})"] if _can_be_led(key) else []),
+            *([f"reference what places the row ({' or '.join(parent.locators)})"] if parent.locators else []),
+            reference,
+        ]
+        return ", or ".join(alternatives)
     if key.table != key.parent:
         column = next(pair[0] for pair in _pairs(key) if pair[1] == locator)
         return f"shard {key.table} by {column}, or {reference}"
     if locator != parent.shard_key:
         return f"add {parent.shard_key} to both sides of the key if the two rows always share it, or {reference}"
     return reference
+
+
+def _can_be_led(key: ForeignKey) -> bool:
+    return len(key.columns) == 1 and key.table != key.parent
 
 
 def _refuse_form(key: ForeignKey) -> Iterator[Refusal]:
@@ -126,12 +143,24 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
     if key.period:
         yield refuse_key(key, "a key with PERIOD cannot cross shards")
         return
+    if not parent.locators and not set(key.parent_columns).isdisjoint(parent.gathering):
+        yield refuse_key(key, _why_unfound(key, child, parent))
+        return
     placing = _placing(key, parent)
     for column, parent_column in _pairs(key):
-        if parent_column in placing and not _same_text(child.table.column(column), parent.table.column(parent_column)):
+        if parent_column in placing and not same_text(child.table.column(column), parent.table.column(parent_column)):
             named = f"{key.parent}.{parent_column}"
             why = f'"{column}" and {named} are of types whose equal values may hash to different slots'
             yield refuse_key(key, f"{why}; give both the same type", column=column)
+
+
+def _why_unfound(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+    gathering = parent.gathering[0]
+    return (
+        f"equal values of {key.parent}.{gathering} are on one shard, but they do not tell which, so the row that a row"
+        f' of {child.table.name} names cannot be found; reference a unique key of {key.parent} without "{gathering}",'
+        f" or let rows of {child.table.name} live with it by @shard_with"
+    )
 
 
 def _placing(key: ForeignKey, parent: TablePlan) -> tuple[str, ...]:
@@ -144,7 +173,7 @@ def _placing(key: ForeignKey, parent: TablePlan) -> tuple[str, ...]:
     return placing_columns(parent.table, unique)
 
 
-def _same_text(child: Column | None, parent: Column | None) -> bool:
+def same_text(child: Column | None, parent: Column | None) -> bool:
     """Whether equal values of the two columns always have the same canonical text."""
     if child is None or parent is None or not child.deterministic_collation:
         return False

@@ -7,7 +7,7 @@ from typing import Final
 
 from catalog.claim_rules import refuse_claims
 from catalog.model import Column, Table
-from catalog.plan import TablePlan
+from catalog.plan import Leader, TablePlan
 from catalog.refusals import Refusal, refuse_table
 from catalog.slots import FAMILIES
 from catalog.tags import Tag, parse_tags
@@ -31,15 +31,26 @@ _FIT: Final = "a shard key is smallint, integer, bigint, uuid, text or varchar"
 _PLACEMENT_TAGS: Final = ("shard_by", "shard_with", "reference")
 
 
-def place_table(table: Table) -> TablePlan | tuple[Refusal, ...]:
-    """Where the table's rows live, or every reason why that cannot be said."""
+def sketch_table(table: Table) -> TablePlan | None:
+    """Where rows live if they have no leader and nothing is wrong; None if no column is said to place them."""
+    tags = _placement_tags(table)
+    column = None if len(tags) != 1 or tags[0].name == "reference" else table.column(tags[0].argument)
+    return None if column is None else TablePlan(table, "sharded", column.name, _slot_column(table, column))
+
+
+def place_table(table: Table, leader: Leader | None = None) -> TablePlan | tuple[Refusal, ...]:
+    """Where the table's rows live, or every reason why that cannot be said; `leader` as find_leaders found it."""
     refusals = tuple(_refuse_kind(table))
-    tags = [tag for tag in parse_tags(table.comment) if tag.name in _PLACEMENT_TAGS]
+    tags = _placement_tags(table)
     if len(tags) != 1:
         return (*refusals, _refuse_tag_count(table, tags))
     if tags[0].name == "reference":
         return _place_reference(table, tags[0], refusals)
-    return _place_sharded(table, tags[0], refusals)
+    return _place_sharded(table, tags[0], leader, refusals)
+
+
+def _placement_tags(table: Table) -> list[Tag]:
+    return [tag for tag in parse_tags(table.comment) if tag.name in _PLACEMENT_TAGS]
 
 
 def _refuse_kind(table: Table) -> Iterator[Refusal]:
@@ -68,14 +79,17 @@ def _place_reference(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> T
     return (*refusals, *_refuse_claim_tag(table, None)) or TablePlan(table, "reference")
 
 
-def _place_sharded(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
+def _place_sharded(
+    table: Table, tag: Tag, leader: Leader | None, refusals: tuple[Refusal, ...]
+) -> TablePlan | tuple[Refusal, ...]:
     if not tag.argument:
         return (*refusals, refuse_table(table, f"@{tag.name} names no column; write @{tag.name} column"))
     column = table.column(tag.argument)
     if column is None:
         why = f'@{tag.name} takes one column of the table, and there is no column "{tag.argument}"'
         return (*refusals, refuse_table(table, why, column=tag.argument))
-    plan = TablePlan(table, "sharded", column.name, _slot_column(table, column))
+    slot_column = None if leader is not None else _slot_column(table, column)
+    plan = TablePlan(table, "sharded", column.name, slot_column, leader)
     refusals += tuple(_refuse_shard_key(table, column)) + tuple(refuse_claims(plan)) + tuple(_refuse_exclusions(plan))
     return (*refusals, *_refuse_claim_tag(table, plan)) or plan
 
@@ -131,7 +145,7 @@ def _shard_key_faults(column: Column) -> Iterator[str]:
 def _refuse_exclusions(plan: TablePlan) -> Iterator[Refusal]:
     table = plan.table
     for exclusion in table.exclusions:
-        if not set(exclusion.equal_columns) & set(plan.locators):
+        if not set(exclusion.equal_columns) & set(plan.gathering):
             name = f'EXCLUDE constraint "{exclusion.name}"'
             advice = f"compare {plan.shard_key} with = in it"
             why = f"{name} could not see rows on other shards; {advice}, or make the table @reference"

@@ -11,17 +11,35 @@ from catalog.model import Column, ForeignKey, Table, TableName
 Placement = Literal["sharded", "reference"]
 
 
+class Leader(msgspec.Struct, frozen=True):
+    """The parent with whose row a row lives, where only a claim tells the shard of that.
+
+    `table` and `column` are what the shard key references, by the foreign key called `constraint`. `root_table` and
+    `root_column` are the claimed key where the values of `column` come from in the end: the same, unless the parent is
+    led by it too. `claim` is the Claim.id of that key.
+    """
+
+    constraint: str
+    table: TableName
+    column: str
+    root_table: TableName
+    root_column: str
+    claim: str
+
+
 class TablePlan(msgspec.Struct, frozen=True):
     """Where a table's rows live.
 
-    `shard_key` is the column that places a row, None for a reference table. `slot_column` is the uuid PRIMARY KEY
-    that carries its row's slot, None if there is none (or if it is the shard key itself).
+    `shard_key` is the column that places a row, None for a reference table. It does so by its slot, unless there is a
+    `leader`. `slot_column` is the uuid PRIMARY KEY that carries its row's slot, None if there is none (or if it is the
+    shard key itself).
     """
 
     table: Table
     placement: Placement
     shard_key: str | None = None
     slot_column: str | None = None
+    leader: Leader | None = None
 
     @property
     def shard_key_column(self) -> Column:
@@ -33,7 +51,24 @@ class TablePlan(msgspec.Struct, frozen=True):
     @property
     def locators(self) -> tuple[str, ...]:
         """The columns whose value alone tells a row's slot."""
+        if self.leader is not None:
+            return ()
         return tuple(column for column in (self.shard_key, self.slot_column) if column is not None)
+
+    @property
+    def gathering(self) -> tuple[str, ...]:
+        """The columns of which rows with equal values are on one shard, whether or not the value tells which."""
+        return self.locators if self.leader is None or self.shard_key is None else (self.shard_key,)
+
+    def origin(self, column: str) -> tuple[TableName, str] | None:
+        """Of the column that a leader places, the claimed key whose values it has: they share a shard with that."""
+        if self.leader is None or column != self.shard_key:
+            return None
+        return self.leader.root_table, self.leader.root_column
+
+    def origin_or_self(self, column: str) -> tuple[TableName, str]:
+        """The same; any other column is its own."""
+        return self.origin(column) or (self.table.name, column)
 
 
 class Claim(msgspec.Struct, frozen=True):

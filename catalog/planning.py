@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from catalog.claim_rules import claim_id, claimed_key, plan_claims
 from catalog.company import refuse_lonely
 from catalog.key_rules import parent_locator, plan_key, referenced_key_id
+from catalog.leading import find_leaders
 from catalog.model import Database, ForeignKey, TableName
 from catalog.naming import name_tables
 from catalog.placement import place_table
@@ -20,9 +21,10 @@ __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 def plan_schema(database: Database) -> Plan:
     """Places every table and classes every foreign key. Raises SchemaRefused with every reason why it cannot."""
     refusals = list(refuse_tags(database))
+    leaders = find_leaders(database)
     tables: dict[TableName, TablePlan] = {}
     for table in database.tables:
-        placed = place_table(table)
+        placed = place_table(table, leaders.get(table.name))
         if isinstance(placed, TablePlan):
             tables[table.name] = placed
         else:

@@ -45,6 +45,7 @@ def _table(plan: TablePlan) -> admin_pb2.TableDescription:
             for column in plan.table.columns
         ],
         primary_key=plan.table.primary_key,
+        leader="" if plan.leader is None else str(plan.leader.table),
     )
 
 

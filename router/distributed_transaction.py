@@ -23,9 +23,13 @@ from router.part import CHECK, Part, Results
 from router.rekeying import merge_rekeyed
 from router.standing_orders import Mark, StandingOrders
 from router.statement_names import naming_statement
+from router.strays import Strays, look_ups, take_outs
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
+_STRAY = proto.Effect.KIND_ROWS_STRAY
+_LATE = (_MISSING, _MISPLACED, _STRAY)
+"""What is not carried out by a command on another shard alone."""
 _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
 _RELEASED = proto.Effect.KIND_VALUES_RELEASED
 _VALUES_LEFT = proto.Effect.KIND_VALUES_LEFT
@@ -64,6 +68,7 @@ class DistributedTransaction:
         self._parts: dict[int, Part] = {}
         self._orders = StandingOrders()
         self._unresolved: list[MissingParents] = []
+        self._lost: list[Strays] = []
         self._prepare_asked: set[int] = set()
         self._prepare_answered: set[int] = set()
         self._ended = False
@@ -114,12 +119,12 @@ class DistributedTransaction:
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What is done inside is undone on every shard if it raises one of STATEMENT_ERRORS, which is raised on."""
-        unresolved = list(self._unresolved)
+        unresolved, lost = list(self._unresolved), list(self._lost)
         mark = self._orders.set_savepoint()
         try:
             yield
         except errors.STATEMENT_ERRORS:
-            self._unresolved = unresolved
+            self._unresolved, self._lost = unresolved, lost
             await self._go_back(mark)
             raise
         self._release(mark)
@@ -242,19 +247,25 @@ class DistributedTransaction:
     async def _carry_out(self, results: Mapping[int, Results]) -> None:
         """Carries out effects on other shards, and the effects of these, until there are none.
 
-        Rows that belong to another shard are taken out last, when they are as they are to be.
+        Rows that belong to another shard are taken out last, when they are as they are to be; those that live with a
+        parent elsewhere when all parents are where they are to be.
         """
         misplaced: set[int] = set()
+        strays: list[Strays] = []
         for _ in range(MAX_EFFECT_ROUNDS):
             effects = _effects_of(results)
             misplaced.update(effect.shard for _, effect in effects if effect.kind == _MISPLACED)
             await self._resolve([_missing(shard, effect) for shard, effect in effects if effect.kind == _MISSING])
-            others = [(shard, effect) for shard, effect in effects if effect.kind not in (_MISSING, _MISPLACED)]
+            strays += [Strays.of(shard, effect) for shard, effect in effects if effect.kind == _STRAY]
+            others = [(shard, effect) for shard, effect in effects if effect.kind not in _LATE]
             if others:
                 results = await self._send_effects(others)
             elif misplaced:
                 results = await self._send_all({shard: [_TAKE_OUT] for shard in misplaced})
                 misplaced.clear()
+            elif strays:
+                results = await self._take_home(strays)
+                strays = []
             else:
                 return
         raise RuntimeError("the effects of a statement do not end")
@@ -283,10 +294,20 @@ class DistributedTransaction:
                     self._unresolved.append(parents)
         await self._send_all(shadows)
 
+    async def _take_home(self, strays: Sequence[Strays]) -> dict[int, Results]:
+        """Takes rows out of shards where their parents are not; what they come to are the effects of that."""
+        answers = await self._send_all(look_ups(strays))
+        commands, lost = take_outs(strays, answers)
+        self._lost += lost
+        return await self._send_all(commands)
+
     async def _retry_unresolved(self) -> None:
         """A parent that was absent may have been inserted since, on another shard."""
         unresolved, self._unresolved = self._unresolved, []
         await self._resolve(unresolved)
+        lost, self._lost = self._lost, []
+        if lost:
+            await self._carry_out(await self._take_home(lost))
 
     async def _abandon(self) -> None:
         """Rolls back, whatever happens to the client.

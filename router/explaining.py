@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.plan import KeyPlan
+from catalog.plan import KeyPlan, TablePlan
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from router.acting_keys import ActingKey, Change, acting_keys
+from router.claimed_values import ClaimedValue
 from router.locating import claim_to_follow
 from router.merging import rank
 from router.parent_references import references, unknown_parents
@@ -27,7 +28,7 @@ from router.transact_planning import (
     raise_refusals,
 )
 from router.upserting import look_up_shards
-from router.wanted_claims import ClaimedValue, surely_claims_elsewhere, wanted_claims
+from router.wanted_claims import surely_claims_elsewhere, wanted_claims
 from router.write_planning import WritePlan, plan_delete, plan_insert, plan_update
 
 Explanation = router_pb2.ExplainResponse
@@ -64,6 +65,10 @@ LOOK_UP_NOTE = (
     "Who has claimed a value of {} is looked up first. A row whose value is claimed goes to the shard that has claimed"
     " it, which then takes part: the conflict is there. If others claim a value meanwhile, all is run again."
 )
+FOLLOW_PARENT_NOTE = (
+    "The claim on the parent tells which shard has the rows that live with it: it alone is asked then, and all shards"
+    " only if none is there."
+)
 FOLLOW_NOTE = (
     "The claim on the value tells which shard has the row: it alone is asked then, and all shards only if the row is"
     " not there."
@@ -98,21 +103,22 @@ def explain(
 def _explain_read(view: SchemaView, plan: ReadPlan, method: str) -> Explanation:
     claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
     if claimed is not None:
-        return _following(claimed)
+        return _following(plan.table, claimed)
     notes = [COPIES_NOTE] if plan.table.placement == "reference" else []
     return Explanation(shards=plan.shards, rpcs=_rpcs(plan.shards, method), notes=notes)
 
 
-def _following(claimed: ClaimedValue) -> Explanation:
+def _following(table: TablePlan, claimed: ClaimedValue) -> Explanation:
     shards = [claimed.claim_shard]
-    return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[FOLLOW_NOTE])
+    note = FOLLOW_NOTE if claimed.claim.table == table.table.name else FOLLOW_PARENT_NOTE
+    return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[note])
 
 
 def _explain_list(view: SchemaView, request: router_pb2.ListRequest) -> Explanation:
     plan = plan_list(view, request)
     claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
     if claimed is not None:
-        return _following(claimed)
+        return _following(plan.table, claimed)
     explanation = Explanation(shards=plan.shards, rpcs=_rpcs(plan.shards, "Read"))
     if plan.table.placement == "reference":
         explanation.notes.append(COPIES_NOTE)

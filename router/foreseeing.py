@@ -1,4 +1,7 @@
-"""What the values that stand in the place of defaults mean for an explanation: none are made for it."""
+"""What the values that stand in the place of defaults, and parents to be found, mean for an explanation.
+
+None are made, and none is looked up for it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from crosskey.v1 import router_pb2
+from router.claimed_values import ClaimedValue
+from router.led_parents import parents_of_insert, parents_of_transaction
 from router.schema_view import SchemaView
 from router.sequence_blocks import SequenceBlocks
-from router.supplied_values import Need, Supplies, Supply, need_of, needs_of, stand_ins
+from router.supplied_values import NOTHING, Need, Supplies, Supply, need_of, needs_of, stand_ins
 from router.write_planning import FIRST_SHARD
 
 Explanation = router_pb2.ExplainResponse
@@ -19,6 +24,11 @@ DRAW_NOTE = (
     " has {left} left."
 )
 COMPUTE_RPC = "s{shard} ShardNode.ComputeDefaults"
+FIND_RPC = "s{shard} ShardNode.FindClaims"
+FIND_NOTE = (
+    "The claims on the rows of {table} that rows live with tell their shards, and so where the rows go; those that are"
+    " named here are examples."
+)
 UNKNOWN_NOTE = "Rows of {table} are placed by what is made for them; the shards named here are examples."
 
 
@@ -48,6 +58,9 @@ def foresee(view: SchemaView, blocks: SequenceBlocks, request: router_pb2.Explai
             notes.append(DRAW_NOTE.format(shard=FIRST_SHARD, sequence=sequence, needed=count, left=left))
         notes += [UNKNOWN_NOTE.format(table=need.table.table.name)] if _places_rows(need, blocks) else []
     supplies = {place: Supply(_values(need, blocks)) for place, need in needs.items()}
+    parents = _parents(view, request, supplies)
+    rpcs += [FIND_RPC.format(shard=shard) for shard in sorted({parent.claim_shard for parent in parents})]
+    notes += [FIND_NOTE.format(table=parent.claim.table) for parent in parents]
     return Foresight(supplies, [*dict.fromkeys(rpcs)], [*dict.fromkeys(notes)])
 
 
@@ -59,6 +72,15 @@ def _needs(view: SchemaView, request: router_pb2.ExplainRequest) -> Mapping[str,
         case "transact":
             return needs_of(view, request.transact.statements)
     return {}
+
+
+def _parents(view: SchemaView, request: router_pb2.ExplainRequest, supplies: Supplies) -> list[ClaimedValue]:
+    match request.WhichOneof("request"):
+        case "insert":
+            return parents_of_insert(view, request.insert, supplies.get("", NOTHING))
+        case "transact":
+            return parents_of_transaction(view, request.transact.statements, supplies)
+    return []
 
 
 def _places_rows(need: Need, blocks: SequenceBlocks) -> bool:

@@ -22,6 +22,8 @@ from crosskey import errors
 from crosskey.copy_text import field_of, join_lines, read_fields, split_lines, text_of
 from crosskey.v1 import router_pb2
 from crosskey.v1 import shard_node_pb2 as proto
+from router.claimed_values import ClaimedValue
+from router.led_parents import NOWHERE, Whereabouts, key_of, parent_of
 from router.schema_view import SchemaView
 from router.supplied_values import Need, Row
 from router.write_planning import FIRST_SHARD, Part, WritePlan
@@ -62,14 +64,25 @@ def need_of_load(view: SchemaView, table: TablePlan, columns: Collection[str], r
 
 
 def plan_load(
-    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], supplied: Sequence[Row]
+    view: SchemaView,
+    table: TablePlan,
+    columns: Sequence[str],
+    lines: Sequence[bytes],
+    supplied: Sequence[Row],
+    whereabouts: Whereabouts = NOWHERE,
 ) -> list[LoadPart]:
     """One part for each shard with rows of a sharded table.
 
-    `supplied` has what was made for each row, if anything was. Raises ShardKeyMissing and InvalidValue, which name the
-    row, from 1.
+    `supplied` has what was made for each row, if anything was; `whereabouts` are those of parents_of_lines. Raises
+    ShardKeyMissing and InvalidValue, which name the row, from 1.
     """
     shards, made = _Placement(view, table, columns).place(lines, supplied)
+    if whereabouts:
+        parents = _parents(view, table, columns, lines, supplied)
+        shards = [
+            shard if parent is None else whereabouts.get(key_of(parent), shard)
+            for parent, shard in zip(parents, shards, strict=True)
+        ]
     names = [*columns, *(made[0] if made else ())]
     if made:
         lines = [_with_values(line, values) for line, values in zip(lines, made, strict=True)]
@@ -80,6 +93,32 @@ def plan_load(
         LoadPart(shard, _statement(table.table, names, [lines[place] for place in chosen]), chosen)
         for shard, chosen in sorted(places.items())
     ]
+
+
+def parents_of_lines(
+    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], supplied: Sequence[Row]
+) -> list[ClaimedValue]:
+    """The parents that rows to load live with, where only claims find these."""
+    if table.leader is None:
+        return []
+    return [parent for parent in _parents(view, table, columns, lines, supplied) if parent is not None]
+
+
+def _parents(
+    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], supplied: Sequence[Row]
+) -> list[ClaimedValue | None]:
+    """The parent of each row; None where there can be none. Of equal values it is told once."""
+    name = table.shard_key_column.name
+    if name in columns:
+        fields = read_fields(lines, columns.index(name))
+    else:
+        fields = [None if row.get(name) is None else str(row[name]).encode() for row in supplied]
+    told = {field: _parent(view, table, field) for field in dict.fromkeys(fields)}
+    return [told[field] for field in fields]
+
+
+def _parent(view: SchemaView, table: TablePlan, field: bytes | None) -> ClaimedValue | None:
+    return None if field is None else parent_of(view, table, field.decode(errors="replace"))
 
 
 def plan_reference_load(table: TablePlan, columns: Sequence[str], lines: Sequence[bytes]) -> WritePlan:

@@ -22,13 +22,22 @@ from router.distributed_transaction import DistributedTransaction, LateEffects
 from router.fan_out import fan_out
 from router.finishing import Finisher
 from router.gids import Gid
-from router.load_planning import LoadPart, check_load, need_of_load, plan_load, plan_reference_load
+from router.led_parents import NOWHERE
+from router.load_planning import (
+    LoadPart,
+    check_load,
+    need_of_load,
+    parents_of_lines,
+    plan_load,
+    plan_reference_load,
+)
 from router.node_errors import leaving_no_trace
 from router.nodes import Nodes
 from router.reference_tables import run_on_all_shards
 from router.schema_view import SchemaView
 from router.supplied_values import Row
 from router.supplying import Supplier
+from router.whereabouts import find_within
 from router.write_planning import FIRST_SHARD
 
 HOME = FIRST_SHARD
@@ -168,7 +177,9 @@ class _Stream:
             self._count += (await run_on_all_shards(self._transaction, plan, self._view.shards)).count
             return
         supplied = await self._supply(table, columns, len(lines))
-        parts = plan_load(self._view, table, [*columns], lines, supplied)
+        parents = parents_of_lines(self._view, table, [*columns], lines, supplied)
+        whereabouts = await find_within(self._transaction, parents, hold=False) if parents else NOWHERE
+        parts = plan_load(self._view, table, [*columns], lines, supplied, whereabouts)
         try:
             results = await self._transaction.run(
                 {part.shard: [part.statement] for part in parts}, before_effects=self._take_turn

@@ -61,6 +61,15 @@ class ListPlan:
         """The shards to ask, in order."""
         return tuple(sorted(self.places))
 
+    @property
+    def can_follow(self) -> bool:
+        """Whether one shard may be asked for all shards: the page begins at the same place everywhere.
+
+        So it does not where rows lie only in a place of their shard.
+        """
+        first, *others = self.places.values()
+        return all(place == first for place in others) and self.order[-1].name != ROW_PLACE
+
 
 def plan_get(view: SchemaView, request: router_pb2.GetRequest, copy: int = 0) -> ReadPlan:
     """Where the row of a key is. `copy` as in SchemaView.shards_for_where.

@@ -54,6 +54,12 @@ class Reader:
         claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
         return () if claimed is None else await follow_claim(self._nodes, claimed)
 
+    async def _claiming_page(self, view: SchemaView, plan: ListPlan) -> Sequence[int]:
+        """The same for a page, if all of it can be there."""
+        if not plan.can_follow and plan.table.leader is not None:
+            return ()
+        return [shard for shard in await self._claiming(view, plan) if shard in plan.places]
+
     async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> bytes | None:
         requests = {
             shard: shard_node_pb2.ReadRequest(
@@ -84,10 +90,10 @@ class Reader:
         A row that is inserted or deleted meanwhile makes no other row come twice or not at all.
         """
         plan = plan_list(view, request, next(self._turns))
-        for shard in await self._claiming(view, plan):
+        for shard in await self._claiming_page(view, plan):
             answer = await self._read(plan, shard)
             if answer.rows_json != NO_ROWS:
-                return Page(answer.rows_json, "")
+                return _page_of_claimed(plan, answer)
         answers = await fan_out({shard: self._read(plan, shard) for shard in plan.shards})
         merged = await self._merged(plan, answers)
         return Page(merged.rows_json, page_token.encode(plan.query, merged.places))
@@ -138,6 +144,14 @@ class Reader:
         )
         response: shard_node_pb2.SortResponse = await self._call(shard, "Sort", request)
         return response.places
+
+
+def _page_of_claimed(plan: ListPlan, answer: shard_node_pb2.ReadResponse) -> Page:
+    """A page of the shard that has claimed. The next one begins behind it wherever the rows are by then."""
+    if not answer.more:
+        return Page(answer.rows_json, "")
+    last = msgspec.json.decode(answer.cursors_json, type=list[Position])[-1]
+    return Page(answer.rows_json, page_token.encode(plan.query, dict.fromkeys(plan.shards, last)))
 
 
 def _page_of_one_shard(answers: Mapping[int, shard_node_pb2.ReadResponse]) -> MergedPage:

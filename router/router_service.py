@@ -15,11 +15,13 @@ from router import explaining, transact_planning, write_planning
 from router.call_context import call_context
 from router.cluster import Cluster
 from router.foreseeing import foresee
+from router.led_parents import parents_of_insert, parents_of_transaction
 from router.loading import Loader
 from router.reading import Reader
 from router.shadow_hints import ShadowHints
 from router.statement_results import fill_insert_response, fill_update_response, statement_results
 from router.supplying import Supplier
+from router.whereabouts import Finder
 from router.writing import Writer
 
 CALLS_KEY = "crosskey-node-calls"
@@ -42,6 +44,7 @@ class Router(router_pb2_grpc.RouterServicer):
         hints: ShadowHints,
         supplier: Supplier,
         loader: Loader,
+        finder: Finder,
     ) -> None:
         self._cluster = cluster
         self._reader = reader
@@ -49,13 +52,17 @@ class Router(router_pb2_grpc.RouterServicer):
         self._hints = hints
         self._supplier = supplier
         self._loader = loader
+        self._finder = finder
 
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
         with _request(context):
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
-            result = await self._writer.write(view, write_planning.plan_insert(view, request, supply))
+            whereabouts = await self._finder.find(parents_of_insert(view, request, supply))
+            plan = write_planning.plan_insert(view, request, supply, whereabouts)
+            result = await self._writer.write(view, plan)
+            self._finder.learn(view, [plan])
             response = router_pb2.InsertResponse()
             fill_insert_response(response, request, result)
             return response
@@ -81,7 +88,10 @@ class Router(router_pb2_grpc.RouterServicer):
         with _request(context):
             view = await self._cluster.view()
             supplies = await self._supplier.for_transaction(view, request)
-            results = await self._writer.transact(view, transact_planning.plan_transact(view, request, supplies))
+            whereabouts = await self._finder.find(parents_of_transaction(view, request.statements, supplies))
+            steps = transact_planning.plan_transact(view, request, supplies, whereabouts)
+            results = await self._writer.transact(view, steps)
+            self._finder.learn(view, transact_planning.all_writes(steps))
             return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     @override

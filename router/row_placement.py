@@ -11,8 +11,9 @@ from typing import Any
 from catalog.generated_keys import mints_shard_key
 from catalog.model import Column
 from catalog.plan import TablePlan
-from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
+from catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_value
 from crosskey import errors
+from router.led_parents import NOWHERE, Whereabouts
 
 _REMEMBERED_TYPES = frozenset({str, int})
 """Of these types, values that Python calls equal are one value; it also calls 1, 1.0 and True equal."""
@@ -29,8 +30,11 @@ _SQLSTATES = {
 class RowPlacement:
     """Places the rows of one request for one sharded table."""
 
-    def __init__(self, plan: TablePlan, shards: int) -> None:
-        """`shards` is how many shards there are. Raises ValueError if the table is not sharded."""
+    def __init__(self, plan: TablePlan, shards: int, whereabouts: Whereabouts = NOWHERE) -> None:
+        """`shards` is how many shards there are; `whereabouts` are of the parents that rows live with.
+
+        Raises ValueError if the table is not sharded.
+        """
         if plan.shard_key is None:
             raise ValueError(f"{plan.table.name} is not sharded")
         columns = {column.name: column for column in plan.table.columns}
@@ -40,18 +44,25 @@ class RowPlacement:
         self._slot_column = None if plan.slot_column is None else columns[plan.slot_column]
         self._mints_shard_key = mints_shard_key(plan)
         self._slots: dict[str | int, int] = {}
+        self._leader = plan.leader
+        self._whereabouts = whereabouts
 
     def place(self, row: dict[str, Any], number: int) -> int:
         """The shard of a row, to which the ids that it lacks are added.
 
         `number` is the row's place in the request, from 1. Raises ShardKeyMissing, InvalidValue (a value that cannot
-        be a shard key or an id) and SlotMismatch (an id that carries another slot than the row's).
+        be a shard key or an id) and SlotMismatch (an id that carries another slot than the row's). A row whose parent
+        nobody is seen to have goes to the shard where that would be claimed.
         """
         value = row.get(self._shard_key.name)
         slot = self._mint_shard_key(row, number) if value is None else self._shard_key_slot(value)
         if self._slot_column is not None:
             self._carry_slot(row, self._slot_column, slot)
-        return shard_of_slot(slot, self._shards)
+        shard = shard_of_slot(slot, self._shards)
+        if self._leader is None or not self._whereabouts:
+            return shard
+        text = canonical_text(self._shard_key.base_type, value, self._shard_key.max_length)
+        return self._whereabouts.get((self._leader.claim, text), shard)
 
     def _shard_key_slot(self, value: Any) -> int:
         if type(value) not in _REMEMBERED_TYPES:

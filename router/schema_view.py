@@ -46,6 +46,23 @@ class SchemaView:
             raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
         return table
 
+    def find_table(self, name: str) -> TablePlan | None:
+        """The same, or None."""
+        return self._by_name.get(name)
+
+    def claim(self, identifier: str) -> Claim:
+        """The claim of that id. Raises KeyError."""
+        return self._claims_by_id[identifier]
+
+    @cached_property
+    def _claims_by_id(self) -> dict[str, Claim]:
+        return {claim.id: claim for claim in self.plan.claims}
+
+    @cached_property
+    def leading_claims(self) -> frozenset[str]:
+        """The ids of the claims by which parents are found that rows live with."""
+        return frozenset(table.leader.claim for table in self.plan.tables if table.leader is not None)
+
     def claims_of(self, table: TableName) -> Sequence[Claim]:
         """The claims for values of the table's rows."""
         return self._claims_by_table.get(table, ())

@@ -21,6 +21,7 @@ from router.settings import Settings
 from router.shadow_hints import ShadowHints
 from router.supplying import Supplier
 from router.unused_shadows import ShadowSweeper
+from router.whereabouts import Finder
 from router.writing import Writer
 from serving.logging import configure_logging
 from serving.server import ServerSettings, run_server
@@ -50,7 +51,7 @@ async def serve(settings: Settings) -> None:
         writer = Writer(nodes, finisher, hints, cluster, settings.retries)
         supplier = Supplier(nodes, SequenceBlocks(nodes))
         loader = Loader(nodes, finisher, cluster, supplier)
-        router = Router(cluster, Reader(nodes), writer, hints, supplier, loader)
+        router = Router(cluster, Reader(nodes), writer, hints, supplier, loader, Finder(nodes))
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 

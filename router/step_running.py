@@ -15,7 +15,8 @@ from router.reference_tables import run_on_all_shards
 from router.schema_view import SchemaView
 from router.statement_names import naming_statement
 from router.transact_planning import GroupPlan, ModeChange, Refused, Step
-from router.upserting import lost_race, send_to_conflicts
+from router.upserting import lost_race, send_to_conflicts, send_to_parents
+from router.whereabouts import settle_selection
 from router.write_planning import Part, WritePlan
 from router.write_results import WriteResult, collect
 from serving.answer_size import AnswerSize
@@ -98,6 +99,9 @@ class StepRunner:
     async def _carry_out(self, plan: WritePlan) -> WriteResult:
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
+        if plan.on_conflict is not None and plan.table.leader is not None:
+            plan = await send_to_parents(self._view, self._transaction, plan)
+        plan = await settle_selection(self._view, self._transaction, plan)
         if plan.arbiters:
             return await self._upsert(plan)
         return await self._run_parts(plan)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.v1 import router_pb2, rows_pb2
+from router.led_parents import NOWHERE, Whereabouts, leading_keys
 from router.schema_view import SchemaView
 from router.statement_names import naming_statement
 from router.supplied_values import NO_SUPPLIES, NOTHING, Supplies
@@ -39,15 +40,19 @@ Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused
 
 
 def plan_transact(
-    view: SchemaView, request: router_pb2.TransactRequest, supplies: Supplies = NO_SUPPLIES
+    view: SchemaView,
+    request: router_pb2.TransactRequest,
+    supplies: Supplies = NO_SUPPLIES,
+    whereabouts: Whereabouts = NOWHERE,
 ) -> list[Step]:
     """The step of each statement, in order; inserts take what they need from the supplies.
 
-    Raises InvalidRequest for what is no transaction at all: no statement, an empty one, one that is not well formed.
+    Rows live with parents whose whereabouts are given, or that statements before insert. Raises InvalidRequest for what
+    is no transaction at all: no statement, an empty one, one that is not well formed.
     """
     if not request.statements:
         raise errors.InvalidRequest("a transaction has no statements")
-    return list(_plan_all(view, request.statements, "", supplies))
+    return list(_Planning(view, supplies, {**whereabouts}).plan_all(request.statements, ""))
 
 
 def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
@@ -85,38 +90,50 @@ def raise_refusals(steps: Iterable[Step], within: str = "") -> None:
                 raise_refusals(step.steps, f"{within}{number}.")
 
 
-def _plan_all(
-    view: SchemaView, statements: Iterable[router_pb2.Statement], within: str, supplies: Supplies
-) -> Iterator[Step]:
-    for number, statement in enumerate(statements):
-        place = f"{within}{number}"
-        with naming_statement(place):
-            yield _plan_unless_refused(view, statement, place, supplies)
+@dataclass(frozen=True)
+class _Planning:
+    """Plans one transaction; learns where parents are to be."""
 
+    view: SchemaView
+    supplies: Supplies
+    whereabouts: dict[tuple[str, str], int]
 
-def _plan_unless_refused(view: SchemaView, statement: router_pb2.Statement, place: str, supplies: Supplies) -> Step:
-    try:
-        return _plan(view, statement, place, supplies)
-    except errors.STATEMENT_ERRORS as error:
-        return Refused(error)
+    def plan_all(self, statements: Iterable[router_pb2.Statement], within: str) -> Iterator[Step]:
+        for number, statement in enumerate(statements):
+            place = f"{within}{number}"
+            with naming_statement(place):
+                yield self._plan_unless_refused(statement, place)
 
+    def _plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
+        try:
+            return self._plan(statement, place)
+        except errors.STATEMENT_ERRORS as error:
+            return Refused(error)
 
-def _plan(view: SchemaView, statement: router_pb2.Statement, place: str, supplies: Supplies) -> Step:
-    match statement.WhichOneof("statement"):
-        case "insert":
-            return plan_insert(view, statement.insert, supplies.get(place, NOTHING))
-        case "update":
-            return plan_update(view, statement.update)
-        case "delete":
-            return plan_delete(view, statement.delete)
-        case "set_constraints":
-            return ModeChange(statement.set_constraints)
-        case "group":
-            return _plan_group(view, statement.group, place, supplies)
-    raise errors.InvalidRequest(f"statement {place} is empty")
+    def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
+        match statement.WhichOneof("statement"):
+            case "insert":
+                supply = self.supplies.get(place, NOTHING)
+                plan = plan_insert(self.view, statement.insert, supply, self.whereabouts)
+                self._learn(plan)
+                return plan
+            case "update":
+                return plan_update(self.view, statement.update)
+            case "delete":
+                return plan_delete(self.view, statement.delete)
+            case "set_constraints":
+                return ModeChange(statement.set_constraints)
+            case "group":
+                return self._plan_group(statement.group, place)
+        raise errors.InvalidRequest(f"statement {place} is empty")
 
+    def _learn(self, plan: WritePlan) -> None:
+        """Where the rows of an insert go that later ones may live with."""
+        for part in plan.parts:
+            for key in leading_keys(self.view, plan.table, part.rows):
+                self.whereabouts.setdefault(key, part.shard)
 
-def _plan_group(view: SchemaView, group: router_pb2.Group, place: str, supplies: Supplies) -> GroupPlan:
-    if not group.statements:
-        raise errors.InvalidRequest(f"group {place} has no statements")
-    return GroupPlan(tuple(_plan_all(view, group.statements, f"{place}.", supplies)))
+    def _plan_group(self, group: router_pb2.Group, place: str) -> GroupPlan:
+        if not group.statements:
+            raise errors.InvalidRequest(f"group {place} has no statements")
+        return GroupPlan(tuple(self.plan_all(group.statements, f"{place}.")))

@@ -26,8 +26,10 @@ from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from router.distributed_transaction import DistributedTransaction
+from router.led_parents import key_of, parent_of
 from router.schema_view import SchemaView
 from router.supplied_values import Row
+from router.whereabouts import find_within
 from router.write_planning import WritePlan, upsert_parts
 
 
@@ -107,6 +109,21 @@ def _placed(
     return replace(
         plan, parts=tuple(replace(part, positions=[in_request[place] for place in part.positions]) for part in parts)
     )
+
+
+async def send_to_parents(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+    """The plan with each row on the shard of the parent that it lives with: what it may conflict with is there.
+
+    The claims on the parents are locked, so that these stay where they are. Raises what nodes do.
+    """
+    positions, rows, own = _rows_in_order(plan)
+    parents = [parent_of(view, plan.table, row.get(plan.table.shard_key or "")) for row in rows]
+    places = await find_within(transaction, [parent for parent in parents if parent is not None], hold=True)
+    shards = [
+        shard if parent is None else places.get(key_of(parent), shard)
+        for parent, shard in zip(parents, own, strict=True)
+    ]
+    return _placed(plan, positions, rows, shards, range(len(rows)))
 
 
 def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:

@@ -6,27 +6,13 @@ see. What is left out (a default, a date) is found by the shard's node when the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from catalog.model import Table
 from catalog.plan import Claim
-from catalog.slots import FAMILIES, canonical_text
+from router.claimed_values import ClaimedValue, Value, claimed_value
 from router.schema_view import SchemaView
 from router.write_planning import WritePlan
-
-Value = dict[str, str]
-"""The columns of a unique key, each in canonical text."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedValue:
-    """A value of a unique key, and the shard where it is claimed."""
-
-    claim: Claim
-    claim_shard: int
-    columns: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +63,3 @@ def surely_claims_elsewhere(view: SchemaView, plans: Iterable[WritePlan]) -> boo
 
 def _releases(plan: WritePlan, claim: Claim) -> bool:
     return plan.kind == "delete" or any(not part.rows[0].keys().isdisjoint(claim.columns) for part in plan.parts)
-
-
-def claimed_value(view: SchemaView, claim: Claim, table: Table, row: Mapping[str, Any]) -> ClaimedValue | None:
-    """The value of a row or of equal predicates; None if a column is missing or NULL, or has no canonical text."""
-    text: Value = {}
-    placing = []
-    for name in claim.columns:
-        column = table.column(name)
-        assert column is not None, f"{claim.id} has a column that its table has not"
-        if row.get(name) is None or column.base_type not in FAMILIES or not column.deterministic_collation:
-            return None
-        try:
-            text[name] = canonical_text(column.base_type, row[name], column.max_length)
-        except ValueError:
-            return None
-        # Of a canonical text, the type alone tells how it is hashed.
-        placing.append((column.base_type, text[name], None))
-    return ClaimedValue(claim, view.shard_of_values(placing), text)

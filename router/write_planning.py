@@ -17,6 +17,7 @@ from crosskey import errors
 from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
 from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
 from router.conflict_targets import arbiters, check_on_conflict
+from router.led_parents import NOWHERE, Whereabouts
 from router.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
 from router.row_placement import RowPlacement
 from router.schema_view import SchemaView
@@ -81,8 +82,13 @@ class WritePlan:
         return sorted({part.shard for part in self.parts})
 
 
-def plan_insert(view: SchemaView, request: router_pb2.InsertRequest, supply: Supply = NOTHING) -> WritePlan:
-    """Places each row, with the values supplied for it, and mints the ids that it lacks.
+def plan_insert(
+    view: SchemaView,
+    request: router_pb2.InsertRequest,
+    supply: Supply = NOTHING,
+    whereabouts: Whereabouts = NOWHERE,
+) -> WritePlan:
+    """Places each row, with the values supplied for it and its parent's whereabouts, and mints the ids that it lacks.
 
     Raises UnknownTable, InvalidRequest (no rows, no such OVERRIDING clause), UnknownColumn, NumberNotExact,
     ShardKeyMissing, InvalidValue, SlotMismatch, the error of the supply, and what check_on_conflict raises.
@@ -96,7 +102,7 @@ def plan_insert(view: SchemaView, request: router_pb2.InsertRequest, supply: Sup
     if request.HasField("on_conflict"):
         check_on_conflict(view, table, request.on_conflict)
     supply.fill(rows)
-    shards = _place(view, table, rows)
+    shards = _place(view, table, rows, whereabouts)
     if request.HasField("on_conflict"):
         parts = tuple(upsert_parts(table, rows, shards, request.on_conflict, count_only=request.count_only))
         keys = arbiters(view, table, request.on_conflict)
@@ -202,11 +208,11 @@ def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:
     return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
 
 
-def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row]) -> list[int]:
+def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], whereabouts: Whereabouts) -> list[int]:
     """The shard of each row, to which minted ids are added."""
     if table.placement == "reference":
         return [FIRST_SHARD] * len(rows)
-    place = RowPlacement(table, view.shards).place
+    place = RowPlacement(table, view.shards, whereabouts).place
     return [place(row, number) for number, row in enumerate(rows, start=1)]
 
 

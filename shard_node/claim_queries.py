@@ -49,16 +49,31 @@ async def wait_for_claims(connection: Connection, claim: Claim, values: str) -> 
     await connection.execute(b"ROLLBACK TO crosskey_waiting; RELEASE crosskey_waiting", prepare=False)
 
 
-async def find_claims(connection: Connection, claim: Claim, values: str) -> list[int]:
-    """The shards that have claimed any of the values, a JSON array."""
-    cursor = await connection.execute(_find_text(claim), (values,))
-    return [shard for (shard,) in await cursor.fetchall()]
-
-
 async def look_up_claims(connection: Connection, claim: Claim, values: str) -> list[tuple[int | None, int]]:
     """For each of the values, a JSON array, the shard that has claimed it, and the place of the first equal value."""
     cursor = await connection.execute(_look_up_text(claim), (values,))
     return [(shard, first) for shard, first in await cursor.fetchall()]
+
+
+async def look_up_and_hold(connection: Connection, claim: Claim, values: str) -> list[tuple[int | None, int]]:
+    """The same, for good: claims stay locked FOR KEY SHARE, and what nobody is seen to claim is waited for.
+
+    A claim may be prepared although its row is committed; so may a release, which this waits for too.
+    """
+    await connection.execute(_hold_text(claim), (values,))
+    found = await look_up_claims(connection, claim, values)
+    if all(shard is not None for shard, _ in found):
+        return found
+    await wait_for_claims(connection, claim, values)
+    await connection.execute(_hold_text(claim), (values,))
+    return await look_up_claims(connection, claim, values)
+
+
+@lru_cache
+def _hold_text(claim: Claim) -> bytes:
+    return _text(
+        claim, "SELECT FROM {claims} c JOIN {given} ON {same} ORDER BY {columns_of_k}, c.{shard} FOR KEY SHARE OF c"
+    )
 
 
 @lru_cache
@@ -113,11 +128,6 @@ def _look_up_text(claim: Claim) -> bytes:
         )
         .as_bytes()
     )
-
-
-@lru_cache
-def _find_text(claim: Claim) -> bytes:
-    return _text(claim, "SELECT DISTINCT c.{shard} FROM {claims} c JOIN {given} ON {same}")
 
 
 def _text(claim: Claim, template: str) -> bytes:

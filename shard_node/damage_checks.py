@@ -53,10 +53,17 @@ def damage_checks(plan: Plan, shard: int, shards: int) -> Iterator[DamageCheck]:
 def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
     """Children that reference what is not on this shard: the parent of a local key, the shadow of another one."""
     foreign_key = key.foreign_key
+    child = plan.table(foreign_key.table)
+    assert child is not None, f"the plan has a key of {foreign_key.table}, and not the table"
     if key.referenced_key is None:
         kind: int = AuditResponse.KIND_CHILD_WITHOUT_PARENT
         target = foreign_key.parent
         message = f"references a row of {foreign_key.parent} that does not exist: write that row, or delete this one"
+        if child.leader is not None and child.leader.constraint == foreign_key.name:
+            message = (
+                f"lives with a row of {foreign_key.parent} that is not on its shard: delete it here, and if that row"
+                " exists, insert it again through a router"
+            )
     else:
         kind = AuditResponse.KIND_CHILD_WITHOUT_SHADOW
         target = plan.referenced_key(key.referenced_key).shadow
@@ -64,8 +71,6 @@ def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
             f"has no shadow of the row of {foreign_key.parent} that it references, which nothing keeps from being"
             " deleted, if it exists at all: delete this row, and insert it again through a router"
         )
-    child = plan.table(foreign_key.table)
-    assert child is not None, f"the plan has a key of {foreign_key.table}, and not the table"
     damaged = sql.SQL("SELECT {key} AS key FROM {table} c WHERE {referencing} AND NOT {found}").format(
         key=json_object(_row_key(child.table, foreign_key.columns), "c"),
         table=table_identifier(foreign_key.table),
@@ -122,7 +127,7 @@ def _held(referenced: ReferencedKey) -> sql.Composed:
 
 
 def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:
-    if plan.shard_key is None:
+    if plan.shard_key is None or plan.leader is not None:
         return
     shard_key = _column(plan, plan.shard_key)
     where = sql.SQL("{} IS DISTINCT FROM {}").format(

@@ -45,7 +45,7 @@ def guard_place(table: TableName, misplaced: sql.Composable) -> Iterable[sql.Com
 
 
 def guard_children(table: TableName, unshadowed: Sequence[sql.Composable]) -> Iterable[sql.Composed]:
-    """Guards against children whose parent has no shadow; `unshadowed` are conditions on NEW."""
+    """Guards against children whose parent has no shadow, or is not here; `unshadowed` are conditions on NEW."""
     yield from _guard("unshadowed", table, "INSERT OR UPDATE", unshadowed)
 
 

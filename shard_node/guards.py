@@ -16,7 +16,7 @@ from psycopg import sql
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
-from shard_node import error_guards, postgres_errors, reference_guards, rekeying
+from shard_node import error_guards, led_rows, postgres_errors, reference_guards, rekeying
 from shard_node.claims import claim_shard, claim_statements
 from shard_node.identifiers import identifier, literal
 from shard_node.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
@@ -145,8 +145,8 @@ def _placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.
 
     In a coordinated transaction it may stand there until the end of the statement: then it is moved.
     """
-    if plan.shard_key is None:
-        return
+    if plan.shard_key is None or plan.leader is not None:
+        return  # Where a row is led, its foreign key does it.
     shard_key = _column(plan, plan.shard_key)
     checks = [
         # What is cheaper comes first: a hash costs several times as much, and a coordinated transaction needs none.
@@ -179,19 +179,16 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     name = table.table.name
     outgoing = _outgoing(plan, name)
     incoming = [key for key in _incoming(plan, name) if key.claim is None]
-    references = {
-        "INSERT": [_hold_or_note_missing(plan, key, shards) for key in outgoing],
-        "UPDATE": [
-            *(_hold_new_shadows(plan, key) for key in outgoing),
-            *(_note_missing(plan, key, shards) for key in outgoing),
-        ],
-    }
-    places = []
-    if table.shard_key is not None:
-        places.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
-    if outgoing or places:
-        for event, transition in _ARRIVALS.items():
-            yield from statement_trigger("arrived", name, event, transition, [*references[event], *places])
+    led = led_rows.led_table(plan, name)
+    for event, transition in _ARRIVALS.items():
+        notes = _notes_on_parents(plan, outgoing, event, shards)
+        if led is not None:
+            notes += [led_rows.hold_parents(led, event), led_rows.note_strays(plan, led, event, shards)]
+        elif table.shard_key is not None:
+            notes.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
+        if notes:
+            yield from statement_trigger("arrived", name, event, transition, notes)
+    yield from led_rows.departure_triggers(plan, name, shards)
     if incoming:
         departures = [_note_departed(plan, key, shards) for key in incoming]
         yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)
@@ -225,6 +222,14 @@ def _outgoing(plan: Plan, table: TableName) -> list[KeyPlan]:
 def _incoming(plan: Plan, table: TableName) -> list[ReferencedKey]:
     """The table's keys by which rows on other shards reference its own."""
     return [key for key in plan.referenced_keys if key.parent == table]
+
+
+def _notes_on_parents(plan: Plan, keys: Sequence[KeyPlan], event: str, shards: int) -> list[sql.Composed]:
+    """What new or changed children do about their parents on other shards."""
+    if event == "INSERT":
+        return [_hold_or_note_missing(plan, key, shards) for key in keys]
+    holds = [_hold_new_shadows(plan, key) for key in keys]
+    return holds + [_note_missing(plan, key, shards) for key in keys]
 
 
 def _hold_or_note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
@@ -454,11 +459,13 @@ def _note_revalued(table: Table, referenced: ReferencedKey, shard: int, shards: 
 def _error_guards(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     name = table.table.name
     outgoing, incoming = _outgoing(plan, name), _incoming(plan, name)
-    if outgoing:
-        yield from error_guards.guard_children(name, [_unshadowed(plan, key) for key in outgoing])
+    led = led_rows.led_table(plan, name)
+    unmet = [*(_unshadowed(plan, key) for key in outgoing), *([] if led is None else [led_rows.is_stray(led)])]
+    if unmet:
+        yield from error_guards.guard_children(name, unmet)
     if incoming:
         yield from error_guards.guard_parents(name, [_pinned(key) for key in incoming])
-    if table.shard_key is not None:
+    if led is None and table.shard_key is not None:
         shard_key = table.shard_key_column
         belongs = shard_of(shard_key, identifier("new", shard_key.name), shards)
         yield from error_guards.guard_place(name, sql.SQL("{} <> {}").format(belongs, literal(shard)))

@@ -14,7 +14,7 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
 from shard_node import auditing, default_values, loading, reading, recovery, sorting
-from shard_node.claim_queries import find_claims
+from shard_node.claim_queries import look_up_claims
 from shard_node.command_lists import run_for_participant, run_until_effects
 from shard_node.database import Connection, Database
 from shard_node.introspection import inspect_schema
@@ -22,7 +22,7 @@ from shard_node.local_transaction import run_locally
 from shard_node.postgres_errors import naming_table, translated
 from shard_node.shard_schema import ShardSchema, no_schema, read_schema
 from shard_node.startup import ShardIdentity
-from shard_node.transactions import ShardTransaction
+from shard_node.transactions import ShardTransaction, to_found_claim
 from shard_node.unused_shadows import find_unused
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -207,7 +207,9 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     async def FindClaims(self, request: proto.FindClaimsRequest, context: Context) -> proto.FindClaimsResponse:
         async with self._reading(request.shard) as (connection, schema):
             claim = schema.claim(request.claim)
-            return proto.FindClaimsResponse(shards=await find_claims(connection, claim, request.keys_json.decode()))
+            found = await look_up_claims(connection, claim, request.keys_json.decode())
+            shards = sorted({shard for shard, _ in found if shard is not None})
+            return proto.FindClaimsResponse(shards=shards, claims=map(to_found_claim, found))
 
     @override
     async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:

@@ -12,6 +12,7 @@ from catalog.planning import plan_schema
 from crosskey import errors
 from shard_node.constraint_modes import Name, declared_modes, read_others
 from shard_node.database import Connection
+from shard_node.led_rows import Led, led_tables
 
 _BEGIN = b"""
 BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on';
@@ -78,6 +79,19 @@ class ShardSchema:
             if key.kind == "local" and child != parent:
                 parents[child].add(parent)
         return {child: frozenset(names) for child, names in parents.items()}
+
+    @cached_property
+    def followers(self) -> Mapping[str, Sequence[Led]]:
+        """For each table, those whose rows live with its own and are found by a claim, their followers' too."""
+        followers: dict[str, list[Led]] = {name: [] for name in self._tables}
+        for led in led_tables(self.plan):
+            for name in {led.leader.table.qualified, led.leader.root_table.qualified}:
+                followers[name].append(led)
+        return followers
+
+    def led_by_claim(self, identifier: str) -> Sequence[Led]:
+        """The tables whose rows live with rows that the claim of that id finds."""
+        return [led for led in led_tables(self.plan) if led.claim.id == identifier]
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises InvalidRequest."""

@@ -43,6 +43,7 @@ _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
 _RELEASED = proto.Effect.KIND_VALUES_RELEASED
 _VALUES_LEFT = proto.Effect.KIND_VALUES_LEFT
 _VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
+_STRAY = proto.Effect.KIND_ROWS_STRAY
 _IN_ORDER = frozenset({_REKEYED, _VALUES_CHANGED})
 """What the coordinator puts in order over all shards."""
 
@@ -100,6 +101,7 @@ class ShardTransaction:
             "place_rows": self._place_rows,
             "restore_pins": self._restore_pins,
             "take_out_misplaced": self._take_out_misplaced,
+            "take_out_strays": self._take_out_strays,
             "lock_pins": self._lock_pins,
             "drop_unused_shadows": self._drop_unused_shadows,
             "drop_pins": self._drop_pins,
@@ -267,9 +269,9 @@ class ShardTransaction:
 
     async def _look_up_claims(self, values: proto.LookUpClaims) -> proto.CommandResult:
         claim = self._schema.claim(values.claim)
-        found = await claim_queries.look_up_claims(self._connection, claim, values.keys_json.decode())
-        claims = [proto.FoundClaim(shard=shard, first_equal=first) for shard, first in found]
-        return proto.CommandResult(claims=claims)
+        look_up = claim_queries.look_up_and_hold if values.hold else claim_queries.look_up_claims
+        found = await look_up(self._connection, claim, values.keys_json.decode())
+        return proto.CommandResult(claims=map(to_found_claim, found))
 
     async def _note_batch(self, note: proto.NoteBatch) -> proto.CommandResult:
         return proto.CommandResult(count=int(await loading.note_batch(self._connection, note)))
@@ -332,11 +334,16 @@ class ShardTransaction:
                     await self._repin(effect)
                 if effect.kind == _CLAIMED and self._expected.meet(effect.referenced_key, effect.old_keys):
                     continue
-                if effect.shard == self._shard and (self._alone or effect.kind not in _IN_ORDER):
+                if self._is_mine(effect):
                     await self._carry_out(effect)
                 else:
                     foreign.append(_to_proto(effect))
         return foreign
+
+    def _is_mine(self, effect: guard_queries.Effects) -> bool:
+        """Whether the effect is carried out here and now; where a parent is, a coordinator must find out."""
+        here = effect.shard == self._shard and effect.kind != _STRAY
+        return here and (self._alone or effect.kind not in _IN_ORDER)
 
     async def _repin(self, effect: guard_queries.Effects) -> None:
         """Pins the new keys of re-keyed parents that are here; pins on claims have effects of their own."""
@@ -354,6 +361,14 @@ class ShardTransaction:
         """Asked for when the statement has had all its effects on all shards, so that the rows go as they are to be."""
         misplaced, self._misplaced = self._misplaced, defaultdict(list)
         moved = await moving.take_out(self._connection, self._schema, misplaced, self._shards)
+        effects = [_rows_moved(rows) for rows in moved] + await self._settle()
+        return proto.CommandResult(effects=effects)
+
+    async def _take_out_strays(self, strays: proto.TakeOutStrays) -> proto.CommandResult:
+        """Asked for when all parents are where they are to be."""
+        claim = self._schema.claim(strays.claim)
+        keys = await moving.settle_strays(self._connection, self._schema, claim, strays.keys_json.decode(), self._shard)
+        moved = await moving.take_out(self._connection, self._schema, keys, self._shards)
         effects = [_rows_moved(rows) for rows in moved] + await self._settle()
         return proto.CommandResult(effects=effects)
 
@@ -397,6 +412,12 @@ class ShardTransaction:
         unresolved, self._unresolved = self._unresolved, []
         for effect in unresolved:
             await self._carry_out(effect)
+
+
+def to_found_claim(found: tuple[int | None, int]) -> proto.FoundClaim:
+    """What a look-up found for a value: the shard, and the place of the first equal value."""
+    shard, first_equal = found
+    return proto.FoundClaim(shard=shard, first_equal=first_equal)
 
 
 def _to_proto(effect: guard_queries.Effects) -> proto.Effect:

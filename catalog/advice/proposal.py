@@ -18,6 +18,7 @@ from catalog.advice.statement_reading import can_read_statements
 from catalog.advice.statement_share import ReadStatements, names_locator, read_statements, share_statements
 from catalog.advice.survey import Survey
 from catalog.company import companions
+from catalog.leading import find_leaders
 from catalog.model import Database, Table, TableName
 from catalog.placement import place_table
 from catalog.plan import Plan, TablePlan
@@ -90,12 +91,26 @@ def _plans_of(tagged: Database) -> dict[TableName, TablePlan]:
 
 def _with_company(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
     """The tags, with @shard_with where a foreign key keeps that promise: it says more, and planning checks it."""
+    tags = _with_leaders(database, tags)
     plan, _ = _plan(tag_tables(database, tags))
     together = companions(plan.tables, plan.keys) if plan else frozenset()
     return {
         name: f"@shard_with {column}" if (name, column := tag.partition(" ")[2]) in together else tag
         for name, tag in tags.items()
     }
+
+
+def _with_leaders(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
+    """The tags, with @shard_with where a claim finds the parent that rows can live with: then their key is local."""
+    naming = {(key.table, key.columns) for key in database.foreign_keys if key.parent != key.table}
+    hopeful = {
+        name: tag.replace("@shard_by", "@shard_with") if (name, (tag.partition(" ")[2],)) in naming else tag
+        for name, tag in tags.items()
+    }
+    led = find_leaders(tag_tables(database, hopeful))
+    company = {name: hopeful[name] if name in led else tag for name, tag in tags.items()}
+    plan, _ = _plan(tag_tables(database, company))
+    return company if plan else tags
 
 
 def _table_advice(

@@ -98,7 +98,7 @@ def share_statements(statements: ReadStatements, plan: Plan) -> StatementShare:
 def names_locator(shape: StatementShape, plan: TablePlan) -> bool:
     """Whether a statement gives a value that places its row, for each use of the table in it."""
     used = {alias for alias, name in shape.tables.items() if name == plan.table.name}
-    return used <= {place.alias for place, _ in shape.given if place.column in plan.locators}
+    return used <= {place.alias for place, _ in shape.given if place.column in plan.gathering}
 
 
 def names_claim(shape: StatementShape, plan: TablePlan) -> bool:
@@ -130,11 +130,11 @@ def _on_one_shard(shape: StatementShape, sharded: dict[str, TablePlan]) -> bool:
         groups.join(left, right)
     for place, value in shape.given:
         groups.join(place, value)
-    locators = [Place(alias, column) for alias, plan in sharded.items() for column in plan.locators]
+    locators = [Place(alias, column) for alias, plan in sharded.items() for column in plan.gathering]
     for alias, plan in sharded.items():
-        for column in plan.locators:
+        for column in plan.gathering:
             # All locators of one row lead to one shard.
-            groups.join(Place(alias, column), Place(alias, plan.locators[0]))
+            groups.join(Place(alias, column), Place(alias, plan.gathering[0]))
     placed = {groups.of(place) for place in locators}
     return len(placed) == 1 and any(groups.of(value) in placed for _, value in shape.given)
 

@@ -36,6 +36,13 @@ CREATE TABLE visits (
 );
 COMMENT ON TABLE visits IS '@shard_by id';
 
+-- Lives with a parent that only the claim finds.
+CREATE TABLE badges (
+    id bigint PRIMARY KEY,
+    member bigint NOT NULL REFERENCES members (number) ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE badges IS '@shard_with member';
+
 -- A trigger that sends a row elsewhere, by its name the last but for Crosskey's own.
 CREATE FUNCTION forward() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -58,6 +65,8 @@ BEGIN
         WHEN 'delete' THEN DELETE FROM users WHERE id = NEW.subject;
         WHEN 'rename' THEN UPDATE users SET id = NEW.other WHERE id = NEW.subject;
         WHEN 'visit' THEN INSERT INTO visits VALUES (NEW.subject, NEW.other);
+        WHEN 'badge' THEN INSERT INTO badges VALUES (NEW.subject, NEW.other);
+        WHEN 'pass on' THEN UPDATE badges SET member = NEW.other WHERE id = NEW.subject;
         WHEN 'leave' THEN DELETE FROM members WHERE id = NEW.subject;
         WHEN 'renumber' THEN UPDATE members SET number = NEW.other WHERE id = NEW.subject;
         WHEN 'odd' THEN INSERT INTO "row's" VALUES (NEW.subject, NEW.other);
@@ -219,3 +228,13 @@ def test_a_parent_that_is_truly_missing_is_no_error_to_catch(pair: Pair, child_s
     with pytest.raises(ForeignKeyViolation):
         pair.client.insert("attempts", row)
     assert list(pair.client.list("posts", {"id": post})) == []
+
+
+@pytest.mark.parametrize("member_shard", range(SHARDS))
+def test_a_row_that_lives_with_a_parent_elsewhere(pair: Pair, child_shard: int, member_shard: int) -> None:
+    first, second, badge = pair.number(1), pair.number(2), pair.number(0)
+    pair.insert("members", {"id": pair.number(member_shard), "number": first})
+    pair.insert("members", {"id": pair.number(PARENT_SHARD), "number": second})
+    assert attempt(pair, child_shard, "badge", badge, first)
+    assert attempt(pair, member_shard, "pass on", badge, second)
+    assert attempt(pair, PARENT_SHARD, "pass on", badge, first)

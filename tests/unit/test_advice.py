@@ -76,6 +76,19 @@ def test_rows_that_go_with_their_parent_do_not_look_it_up() -> None:
     assert (tag_of(advice, "tenants"), tag_of(advice, "users")) == ("@shard_by id", "@shard_with tenant")
 
 
+def test_rows_that_can_live_with_a_parent_that_a_claim_finds() -> None:
+    media = table("media", None, column("id"), column("owner"))
+    comments = table("comments", None, column("id"), column("media"))
+    keys = foreign_key("media", "owner", "users"), foreign_key("comments", "media", "media")
+    read = [
+        Statement("SELECT * FROM comments WHERE media = $1", 20),
+        Statement("SELECT * FROM media WHERE owner = $1", 9),
+    ]
+    advice = advice_on(table("users", None), media, comments, *keys, *read)
+    assert (tag_of(advice, "media"), tag_of(advice, "comments")) == ("@shard_with owner", "@shard_with media")
+    assert advice.local_keys == 2
+
+
 def test_statements_decide_between_equals() -> None:
     keys = foreign_key("messages", "sender", "users"), foreign_key("messages", "recipient", "users")
     messages = table("messages", None, column("id", "uuid"), column("sender"), column("recipient"))

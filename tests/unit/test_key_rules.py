@@ -130,7 +130,8 @@ def test_a_referenced_key_without_a_locator_is_known_by_its_claim() -> None:
     plan = key_plan(*parts)
     assert (plan.kind, plan.referenced_key) == ("cross-shard", "public.users(name)")
     assert plan.reason == "rows of users are placed by id, and found by name through the claim on it"
-    assert plan.advice.startswith("reference what places the row (id), or make users @reference")
+    alternatives = "let rows of child live with it (@shard_with name)", "reference what places the row (id)"
+    assert plan.advice.startswith(", or ".join((*alternatives, "make users @reference")))
     [referenced] = plan_of(*parts).referenced_keys
     assert (referenced.locator, referenced.claim) == (None, plan_of(*parts).claims[1])
     assert referenced.claim is not None

@@ -114,9 +114,12 @@ def test_rows_that_live_with_their_parent() -> None:
 
 @pytest.mark.parametrize("parent_column", [None, "reply"])
 def test_rows_that_would_live_with_nobody(parent_column: str | None) -> None:
-    alone = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"))
-    parent = msgspec.structs.replace(NOTES, unique_keys=(*NOTES.unique_keys, UniqueKey("by_reply", ("reply",))))
-    keys = [foreign_key("comments", "note", "notes", parent_column)] if parent_column else []
+    alone = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"), column("text", "text"))
+    by_reply = UniqueKey("by_reply", ("reply", "text"))
+    parent = msgspec.structs.replace(
+        NOTES, columns=(*NOTES.columns, column("text", "text")), unique_keys=(*NOTES.unique_keys, by_reply)
+    )
+    keys = [foreign_key("comments", "note text", "notes", f"{parent_column} text")] if parent_column else []
     assert "@shard_with note: no foreign key leads" in refusal_of(parent, alone, *keys)
 
 

@@ -115,6 +115,7 @@ class TableDescription(_message.Message):
     SLOT_COLUMN_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     PRIMARY_KEY_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table's name."""
     placement: _builtins.str
@@ -123,6 +124,8 @@ class TableDescription(_message.Message):
     """The shard key's column; empty for a reference table."""
     slot_column: _builtins.str
     """The uuid column that carries its row's slot; empty if there is none."""
+    leader: _builtins.str
+    """The table with whose rows they live, where a claim tells the shard of these; empty if the shard key's slot does."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]:
         """The columns, in order."""
@@ -140,10 +143,11 @@ class TableDescription(_message.Message):
         slot_column: _builtins.str = ...,
         columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
         primary_key: _abc.Iterable[_builtins.str] | None = ...,
+        leader: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "placement", b"placement", "primary_key", b"primary_key", "shard_key", b"shard_key", "slot_column", b"slot_column", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "leader", b"leader", "placement", b"placement", "primary_key", b"primary_key", "shard_key", b"shard_key", "slot_column", b"slot_column", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

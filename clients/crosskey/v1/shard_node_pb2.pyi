@@ -390,6 +390,36 @@ class TakeOutMisplaced(_message.Message):
 Global___TakeOutMisplaced: _TypeAlias = TakeOutMisplaced  # noqa: Y015
 
 @_typing.final
+class TakeOutStrays(_message.Message):
+    """Take out all rows that live with parents on other shards, and what lives with them. Where the parent is here by now,
+    they stay. Fails with CONFLICT where a value is claimed for this shard and no such row is seen.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """The claim on the parents, as catalog.Claim.id."""
+    keys_json: _builtins.bytes
+    """A JSON array of their values, each an object with the column of the key and, as "crosskey_destination", the shard
+    that has claimed it.
+    """
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeOutStrays: _TypeAlias = TakeOutStrays  # noqa: Y015
+
+@_typing.final
 class PlaceRows(_message.Message):
     """On the new shard of moved rows: insert them exactly as they were."""
 
@@ -651,19 +681,25 @@ class LookUpClaims(_message.Message):
 
     CLAIM_FIELD_NUMBER: _builtins.int
     KEYS_JSON_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     claim: _builtins.str
     """Which claim, as catalog.Claim.id."""
     keys_json: _builtins.bytes
     """A JSON array of values, each an object with the columns of the key."""
+    hold: _builtins.bool
+    """Lock the claims until the transaction ends, and believe that a value is not claimed only when nobody is about to
+    claim it.
+    """
     def __init__(
         self,
         *,
         claim: _builtins.str = ...,
         keys_json: _builtins.bytes = ...,
+        hold: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "keys_json", b"keys_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "hold", b"hold", "keys_json", b"keys_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -897,6 +933,7 @@ class Command(_message.Message):
     LOOK_UP_CLAIMS_FIELD_NUMBER: _builtins.int
     CHANGE_VALUES_FIELD_NUMBER: _builtins.int
     NOTE_BATCH_FIELD_NUMBER: _builtins.int
+    TAKE_OUT_STRAYS_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -980,6 +1017,10 @@ class Command(_message.Message):
         """Note a loaded batch."""
 
     @_builtins.property
+    def take_out_strays(self) -> Global___TakeOutStrays:
+        """Take out rows whose parents are elsewhere."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -1010,14 +1051,15 @@ class Command(_message.Message):
         look_up_claims: Global___LookUpClaims | None = ...,
         change_values: Global___ChangeValues | None = ...,
         note_batch: Global___NoteBatch | None = ...,
+        take_out_strays: Global___TakeOutStrays | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced", "take_out_strays", b"take_out_strays"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced", "take_out_strays", b"take_out_strays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "note_batch", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "note_batch", "take_out_strays", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -1059,6 +1101,8 @@ class Effect(_message.Message):
         """
         KIND_VALUES_CHANGED: Effect._Kind.ValueType  # 10
         """Rows here that are referenced by a claimed key got other values: change their pins on `shard`."""
+        KIND_ROWS_STRAY: Effect._Kind.ValueType  # 11
+        """Rows here live with parents that are not here: look up on `shard` who has claimed them, and take the rows out."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind."""
@@ -1087,6 +1131,8 @@ class Effect(_message.Message):
     """
     KIND_VALUES_CHANGED: Effect.Kind.ValueType  # 10
     """Rows here that are referenced by a claimed key got other values: change their pins on `shard`."""
+    KIND_ROWS_STRAY: Effect.Kind.ValueType  # 11
+    """Rows here live with parents that are not here: look up on `shard` who has claimed them, and take the rows out."""
 
     KIND_FIELD_NUMBER: _builtins.int
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int
@@ -1096,7 +1142,7 @@ class Effect(_message.Message):
     kind: Global___Effect.Kind.ValueType
     """The kind."""
     referenced_key: _builtins.str
-    """Which referenced key; for KIND_ROWS_MOVED the table, as "schema.name"; for values which claim."""
+    """Which referenced key; for KIND_ROWS_MOVED the table, as "schema.name"; for values and KIND_ROWS_STRAY which claim."""
     shard: _builtins.int
     """The other shard."""
     keys_json: _builtins.bytes
@@ -2496,18 +2542,24 @@ class FindClaimsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARDS_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The shards that have claimed any of the values, each once."""
+
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundClaim]:
+        """One a value, in order."""
 
     def __init__(
         self,
         *,
         shards: _abc.Iterable[_builtins.int] | None = ...,
+        claims: _abc.Iterable[Global___FoundClaim] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

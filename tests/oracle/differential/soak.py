@@ -10,12 +10,14 @@ import click
 
 from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
+from tests.oracle.differential.led_families import led_families
 from tests.oracle.differential.machine import Run, run_examples
 from tests.oracle.differential.shapes import FamilyMaker
 from tests.oracle.differential.stage import Stage, stage
 from tests.oracle.pair import DisagreementError
 
 FAMILIES = 12
+LED_FAMILIES = 4
 SECONDS_A_SCHEMA = 120.0
 
 
@@ -44,7 +46,7 @@ def main(seconds: float, seed: int | None) -> None:
 def _run_schema(servers: Stage, seed: int, seconds: float) -> Counter[str]:
     """Runs examples on one schema. Raises DisagreementError."""
     maker = FamilyMaker(Random(seed))
-    families = [maker.family() for _ in range(FAMILIES)]
+    families = [*(maker.family() for _ in range(FAMILIES)), *led_families(Random(seed), LED_FAMILIES)]
     with servers.judge("\n".join(family.ddl for family in families)) as judge:
         run = Run(Arena(judge, families), SCRIPT, seconds)
         run_examples(run, seed)

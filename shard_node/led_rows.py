@@ -1,0 +1,175 @@
+"""Rows that live with a parent which only a claim finds: the SQL by which they notice that it is not here.
+
+Such a row references its parent by a real foreign key of its own shard. In a coordinated transaction one whose value
+nobody has here is a *stray*: triggers note the value, and the coordinator has it looked up among the claims and the
+rows taken to where the parent is. What nobody claims has no parent, and the foreign key says so when it is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from psycopg import sql
+
+from catalog.model import Column, ForeignKey, TableName
+from catalog.plan import Claim, Leader, Plan, TablePlan
+from crosskey.v1 import shard_node_pb2
+from shard_node import reference_guards
+from shard_node.claims import claim_shard, claimed_table
+from shard_node.identifiers import identifier, literal
+from shard_node.key_columns import ColumnPair, could_be_parents, of_child
+from shard_node.sql_names import function_identifier, json_object, table_identifier
+from shard_node.triggers import COORDINATED, changed, statement_trigger, trigger_function
+
+_STRAY = shard_node_pb2.Effect.KIND_ROWS_STRAY
+
+
+class Led(NamedTuple):
+    """A led table, with what its plan only names: the claim, and the claimed column."""
+
+    table: TablePlan
+    leader: Leader
+    claim: Claim
+    root: Column
+    foreign_key: ForeignKey
+
+    @property
+    def key(self) -> Column:
+        """The column that names the parent."""
+        return self.table.shard_key_column
+
+    @property
+    def name(self) -> TableName:
+        """The table's name."""
+        return self.table.table.name
+
+    def named_column(self, parent: TableName) -> str:
+        """The column whose values the rows name of the table that they reference, or of the one with the claim."""
+        return self.leader.column if parent == self.leader.table else self.leader.root_column
+
+    @property
+    def value(self) -> Column:
+        """That column under the name of what is claimed."""
+        return msgspec.structs.replace(self.key, name=self.root.name)
+
+
+def led_tables(plan: Plan) -> list[Led]:
+    """All tables that are led."""
+    return [_led(plan, table, table.leader) for table in plan.tables if table.leader is not None]
+
+
+def led_table(plan: Plan, name: TableName) -> Led | None:
+    """The table if it is led, else None."""
+    table = plan.table(name)
+    return None if table is None or table.leader is None else _led(plan, table, table.leader)
+
+
+def hold_parents(led: Led, event: str) -> sql.Composed:
+    """Locks the claimed rows that new or changed rows are to live with, until the transaction ends.
+
+    They could move meanwhile. That of an updated row which keeps its value cannot, as it would take the row along.
+    """
+    return sql.SQL("PERFORM FROM {root} r JOIN ({values}) k ON {same} ORDER BY r.{column} FOR KEY SHARE OF r;").format(
+        root=table_identifier(led.leader.root_table),
+        values=_values(led, event),
+        same=_is_root(led, "k", led.value),
+        column=identifier(led.root.name),
+    )
+
+
+def note_strays(plan: Plan, led: Led, event: str, shards: int) -> sql.Composed:
+    """Notes what new or changed rows are to live with and is not here."""
+    strays = _strays(plan, led, sql.SQL("({})").format(_values(led, event)), shards)
+    return sql.SQL("{} {}").format(reference_guards.refuse_stray_rows(led.table.table, strays), _note(strays))
+
+
+def departure_triggers(plan: Plan, table: TableName, shards: int) -> Iterable[sql.Composed]:
+    """A NO ACTION key lets a parent go if another row has its key by the time of the check: perhaps on another shard.
+
+    So its children ask where that is.
+    """
+    followers = [led for led in led_tables(plan) if led.leader.root_table == led.leader.table == table]
+    deleted = [led for led in followers if led.foreign_key.on_delete == "NO ACTION"]
+    rekeyed = [led for led in followers if led.foreign_key.on_update == "NO ACTION"]
+    if deleted:
+        notes = [_note_left(plan, led, sql.SQL("old_rows"), shards) for led in deleted]
+        yield from statement_trigger("left", table, "DELETE", "OLD TABLE AS old_rows", notes)
+    if rekeyed:
+        old_row = sql.SQL("(SELECT old.*)")
+        yield trigger_function("left_update", table, [_note_left(plan, led, old_row, shards) for led in rekeyed])
+        yield sql.SQL(
+            "CREATE TRIGGER crosskey_left_update AFTER UPDATE ON {table} FOR EACH ROW"
+            " WHEN ({coordinated} AND {changed}) EXECUTE FUNCTION {function}()"
+        ).format(
+            table=table_identifier(table),
+            coordinated=sql.SQL(COORDINATED),
+            changed=changed(sorted({led.root.name for led in rekeyed})),
+            function=function_identifier("left_update", table),
+        )
+
+
+def is_stray(led: Led) -> sql.Composed:
+    """Whether nobody here has the new row's value; who has it is locked, as by hold_parents."""
+    return sql.SQL("NOT EXISTS (SELECT FROM {root} r WHERE {same} FOR KEY SHARE)").format(
+        root=table_identifier(led.leader.root_table), same=_is_root(led, "new", led.key)
+    )
+
+
+def _led(plan: Plan, table: TablePlan, leader: Leader) -> Led:
+    claim = next(claim for claim in plan.claims if claim.id == leader.claim)
+    root = claimed_table(plan, claim).column(leader.root_column)
+    assert root is not None, f"{table.table.name} is led by a column that {leader.root_table} has not"
+    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.table.name)
+    return Led(table, leader, claim, root, next(key for key in keys if key.name == leader.constraint))
+
+
+def _values(led: Led, event: str) -> sql.Composed:
+    """The values of new or changed rows, each once, under the claimed column's name."""
+    new, old = (
+        sql.SQL("SELECT DISTINCT n.{} AS {} FROM {} n").format(
+            identifier(led.key.name), identifier(led.value.name), identifier(rows)
+        )
+        for rows in ("new_rows", "old_rows")
+    )
+    return sql.SQL("{} EXCEPT {}").format(new, old) if event == "UPDATE" else new
+
+
+def _strays(plan: Plan, led: Led, values: sql.Composable, shards: int) -> sql.Composed:
+    """The effects of those of the values, a table called k, that nobody here has and somebody elsewhere may."""
+    fits = could_be_parents(ColumnPair(led.key, led.root), identifier("k", led.value.name))
+    return sql.SQL(
+        "SELECT {kind}, {claim}, {place}, {key} FROM {values} k"
+        " WHERE NOT EXISTS (SELECT FROM {root} r WHERE {same}) AND {fits}"
+    ).format(
+        kind=literal(_STRAY),
+        claim=literal(led.claim.id),
+        place=claim_shard(led.claim, claimed_table(plan, led.claim), "k", shards),
+        key=json_object([led.value.name], "k"),
+        values=values,
+        root=table_identifier(led.leader.root_table),
+        same=_is_root(led, "k", led.value),
+        fits=fits or sql.SQL("true"),
+    )
+
+
+def _note(strays: sql.Composable) -> sql.Composed:
+    return sql.SQL("INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(strays)
+
+
+def _note_left(plan: Plan, led: Led, parents: sql.Composable, shards: int) -> sql.Composed:
+    """Notes the old keys of `parents` that have children here and no parent any more."""
+    left = sql.SQL("(SELECT DISTINCT c.{key} AS {value} FROM {parents} r JOIN {child} c ON {same})").format(
+        key=identifier(led.key.name),
+        value=identifier(led.value.name),
+        parents=parents,
+        child=table_identifier(led.name),
+        same=_is_root(led, "c", led.key),
+    )
+    return _note(_strays(plan, led, left, shards))
+
+
+def _is_root(led: Led, alias: str, column: Column) -> sql.Composed:
+    """Whether the row called r has the value of a column that is of the type of the led table's own."""
+    return sql.SQL("r.{} = {}").format(identifier(led.root.name), of_child(ColumnPair(column, led.root), alias))

@@ -1,0 +1,112 @@
+"""Rows whose shard only the claims of their parents tell: what is asked, and where rows go."""
+
+import pytest
+
+import crosskey
+from catalog.slots import shard_of_slot, slot_of_value
+from crosskey import errors
+from crosskey.v1 import router_pb2
+from crosskey.v1 import shard_node_pb2 as proto
+from router.led_parents import key_of, leading_keys, parents_of_insert, parents_of_transaction
+from router.load_planning import parents_of_lines, plan_load
+from router.schema_view import SchemaView
+from router.strays import DESTINATION, Strays, look_ups, take_outs
+from router.supplied_values import Supply
+from router.transact_planning import all_writes, plan_transact
+from router.write_planning import plan_insert
+from tests.schema_builders import USERS, column, foreign_key, plan_of, table
+
+SHARDS = 3
+CLAIM = "public.media_pkey"
+VIEW = SchemaView(
+    plan_of(
+        USERS,
+        table("media", "@shard_by owner", column("id"), column("owner")),
+        table("comments", "@shard_with media", column("id"), column("media", "integer")),
+        foreign_key("comments", "media", "media"),
+    ),
+    SHARDS,
+    "fingerprint",
+)
+COMMENTS = VIEW.table("comments")
+
+
+def shard_of(number: int) -> int:
+    """The shard of an integer's slot."""
+    return shard_of_slot(slot_of_value("int8", number), SHARDS)
+
+
+def elsewhere(number: int) -> int:
+    """Another one."""
+    return (shard_of(number) + 1) % SHARDS
+
+
+def test_each_parent_is_asked_for_once_in_canonical_text() -> None:
+    rows: list[dict[str, object]] = [
+        {"id": 1, "media": 7},
+        {"id": 2, "media": "07"},
+        {"id": 3, "media": 8},
+        {"id": 4},
+        {"id": 5, "media": None},
+    ]
+    parents = parents_of_insert(VIEW, crosskey.insert("comments", rows), Supply({"media": [9]}))
+    assert [(parent.claim.id, parent.columns, parent.claim_shard) for parent in parents] == [
+        (CLAIM, {"id": f"{number}"}, shard_of(number)) for number in (7, 8, 9)
+    ]
+
+
+@pytest.mark.parametrize("value", ["seven", 2**40, [7]])
+def test_what_names_no_parent_is_not_asked_for(value: object) -> None:
+    assert parents_of_insert(VIEW, crosskey.insert("comments", {"id": 1, "media": value})) == []
+
+
+@pytest.mark.parametrize("name", ["users", "media", "nothing"])
+def test_other_tables_ask_for_nothing(name: str) -> None:
+    assert parents_of_insert(VIEW, crosskey.insert(name, {"id": 1, "owner": 2, "media": 3})) == []
+
+
+def test_a_row_goes_to_its_parent_or_to_where_that_would_be_claimed() -> None:
+    rows = [{"id": n, "media": media} for n, media in enumerate([7, 8, "7"])]
+    plan = plan_insert(VIEW, crosskey.insert("comments", rows), whereabouts={(CLAIM, "7"): elsewhere(7)})
+    shards = {position: part.shard for part in plan.parts for position in part.positions}
+    assert shards == {0: elsewhere(7), 1: shard_of(8), 2: elsewhere(7)}
+
+
+def test_a_row_without_a_parent() -> None:
+    with pytest.raises(errors.ShardKeyMissing):
+        plan_insert(VIEW, crosskey.insert("comments", {"id": 1}), whereabouts={(CLAIM, "7"): 1})
+
+
+def test_a_parent_of_the_same_transaction() -> None:
+    owner = next(number for number in range(100) if shard_of(number) != shard_of(7))
+    media = router_pb2.Statement(insert=crosskey.insert("media", {"id": 7, "owner": owner}))
+    comment = router_pb2.Statement(insert=crosskey.insert("comments", {"id": 1, "media": 7}))
+    group = router_pb2.Statement(group=router_pb2.Group(statements=[comment]))
+    request = router_pb2.TransactRequest(statements=[media, group])
+    assert [key_of(parent) for parent in parents_of_transaction(VIEW, request.statements, {})] == [(CLAIM, "7")]
+    first, second = all_writes(plan_transact(VIEW, request))
+    assert first.shards == second.shards == [shard_of(owner)]
+    assert leading_keys(VIEW, first.table, first.parts[0].rows) == [(CLAIM, "7")]
+
+
+def test_lines_to_load() -> None:
+    lines = [b"1\t7", b"2\t8", b"3\t\\N", b"4\tx"]
+    parents = parents_of_lines(VIEW, COMMENTS, ["id", "media"], lines, ())
+    assert [key_of(parent) for parent in parents] == [(CLAIM, "7"), (CLAIM, "8")]
+    whereabouts = {(CLAIM, "7"): elsewhere(7)}
+    parts = plan_load(VIEW, COMMENTS, ["id", "media"], lines[:2], (), whereabouts)
+    assert {place: part.shard for part in parts for place in part.places} == {0: elsewhere(7), 1: shard_of(8)}
+
+
+def test_strays_are_taken_to_where_their_parents_are_claimed() -> None:
+    here = Strays(0, CLAIM, 2, [{"id": 7}, {"id": 8}])
+    there = Strays(1, CLAIM, 2, [{"id": 9}])
+    assert [command.look_up_claims.hold for command in look_ups([here, there])[2]] == [True, True]
+    found, nobody = proto.FoundClaim(shard=1), proto.FoundClaim()
+    answers = {2: [proto.CommandResult(claims=[found, nobody]), proto.CommandResult(claims=[nobody])]}
+    commands, lost = take_outs([here, there], answers)
+    assert commands.keys() == {0}
+    [command] = commands[0]
+    assert command.take_out_strays.claim == CLAIM
+    assert command.take_out_strays.keys_json == b'[{"id":7,"%s":1}]' % DESTINATION.encode()
+    assert lost == [Strays(0, CLAIM, 2, [{"id": 8}]), there]

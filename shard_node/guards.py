@@ -185,9 +185,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     if arrivals or led is not None:
         for event, transition in _ARRIVALS.items():
             holds = [_hold_shadows(plan, key, event) for key in outgoing]
-            strays = []
-            if led is not None:
-                strays = [led_rows.hold_parents(led, event), led_rows.note_strays(plan, led, event, shards)]
+            strays = [] if led is None else [led_rows.note_strays(plan, led, event, shards)]
             yield from statement_trigger("arrived", name, event, transition, [*holds, *arrivals, *strays])
     yield from led_rows.departure_triggers(plan, name, shards)
     if incoming:

@@ -210,7 +210,7 @@ class _Run:
                 except (errors.Conflict, errors.UniqueViolation) as error:
                     self.done[type(error).__name__] += 1
                 except ForeignKeyViolation as error:
-                    self.refused.append(error.message)
+                    self.refused.append(f"{act.__name__}: {error.message} {error.metadata}")
                     self.done["refused"] += 1
 
     def _one(self) -> int:

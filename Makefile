@@ -83,8 +83,8 @@ test-pg15: $(INSTALLED) ## Run the service-level tests of both on Debian's Postg
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service $(addprefix --ignore=,$(RESTARTING))
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service $(RESTARTING)
 
-soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action.
-	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py
+soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action, and for moving parents.
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_led_tables.py
 
 soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py

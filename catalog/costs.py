@@ -18,8 +18,8 @@ def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     """What a local key costs."""
     if child.leader is not None and child.leader.constraint == key.name:
         return (
-            f"{LOCAL}; insert: one RPC before the statement's, for each shard that holds claims on the parents; a row"
-            f" of {key.parent} that moves takes its rows of {key.table} along"
+            "by PostgreSQL's own key; insert: one RPC before the statement's, for each shard that holds claims on the"
+            f" parents; a row of {key.parent} that moves takes its rows of {key.table} along"
         )
     if parent.placement == "reference":
         return f"{LOCAL}, but writing {key.parent} takes a transaction over all shards"

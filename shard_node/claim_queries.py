@@ -7,6 +7,7 @@ from functools import lru_cache
 from psycopg import sql
 
 from catalog.plan import Claim
+from crosskey import errors
 from shard_node.claims import CLAIMING_SHARD, same_value
 from shard_node.database import Connection
 from shard_node.identifiers import identifier
@@ -14,6 +15,10 @@ from shard_node.sql_names import column_list, table_identifier
 
 PLACE = "crosskey_place"
 """The place of a value among those given: like the claiming shard, no column of the user's."""
+
+
+# Each round waits for a transaction that claims the value for another shard; more than these are a hot row.
+_HOLD_ROUNDS = 8
 
 
 async def claim_values(connection: Connection, claim: Claim, for_shard: int, values: str) -> int:
@@ -56,23 +61,43 @@ async def look_up_claims(connection: Connection, claim: Claim, values: str) -> l
 
 
 async def look_up_and_hold(connection: Connection, claim: Claim, values: str) -> list[tuple[int | None, int]]:
-    """The same, for good: claims stay locked FOR KEY SHARE, and what nobody is seen to claim is waited for.
+    """The same, for good: the claims stay locked FOR KEY SHARE, and what nobody is seen to claim is waited for.
 
-    A claim may be prepared although its row is committed; so may a release, which this waits for too.
+    A claim may be prepared although its row is committed; so may a release, which the lock waits for. What is claimed
+    anew by then must be locked in its turn. Raises Conflict if that goes on and on.
     """
-    await connection.execute(_hold_text(claim), (values,))
-    found = await look_up_claims(connection, claim, values)
-    if all(shard is not None for shard, _ in found):
-        return found
-    await wait_for_claims(connection, claim, values)
-    await connection.execute(_hold_text(claim), (values,))
-    return await look_up_claims(connection, claim, values)
+    waited = False
+    for _ in range(_HOLD_ROUNDS):
+        cursor = await connection.execute(_hold_text(claim), (values,))
+        held = {(place, shard) for place, shard in await cursor.fetchall()}
+        found = await look_up_claims(connection, claim, values)
+        claimed = {(place, shard) for place, (shard, _) in enumerate(found) if shard is not None}
+        if not claimed <= held:
+            continue
+        if waited or len(claimed) == len(found):
+            return found
+        await wait_for_claims(connection, claim, values)
+        waited = True
+    raise errors.Conflict(f'rows of "{claim.table}" move again and again', table=str(claim.table))
 
 
 @lru_cache
 def _hold_text(claim: Claim) -> bytes:
-    return _text(
-        claim, "SELECT FROM {claims} c JOIN {given} ON {same} ORDER BY {columns_of_k}, c.{shard} FOR KEY SHARE OF c"
+    return (
+        sql.SQL(
+            "SELECT k.{place}::integer - 1, c.{shard}"
+            " FROM json_populate_recordset(NULL::{claims}, %s) WITH ORDINALITY AS k({columns}, {shard}, {place})"
+            " JOIN {claims} c ON {same} ORDER BY {columns_of_k}, c.{shard} FOR KEY SHARE OF c"
+        )
+        .format(
+            place=identifier(PLACE),
+            shard=identifier(CLAIMING_SHARD),
+            claims=table_identifier(claim.claims),
+            columns=column_list(claim.columns),
+            same=same_value(claim, "c", "k"),
+            columns_of_k=column_list(claim.columns, alias="k"),
+        )
+        .as_bytes()
     )
 
 

@@ -183,7 +183,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     for event, transition in _ARRIVALS.items():
         notes = _notes_on_parents(plan, outgoing, event, shards)
         if led is not None:
-            notes += [led_rows.hold_parents(led, event), led_rows.note_strays(plan, led, event, shards)]
+            notes.append(led_rows.note_strays(plan, led, event, shards))
         elif table.shard_key is not None:
             notes.append(_note_misplaced(table.table, _column(table, table.shard_key), shard, shards))
         if notes:

@@ -66,23 +66,27 @@ def led_table(plan: Plan, name: TableName) -> Led | None:
     return None if table is None or table.leader is None else _led(plan, table, table.leader)
 
 
-def hold_parents(led: Led, event: str) -> sql.Composed:
-    """Locks the claimed rows that new or changed rows are to live with, until the transaction ends.
-
-    They could move meanwhile. That of an updated row which keeps its value cannot, as it would take the row along.
-    """
-    return sql.SQL("PERFORM FROM {root} r JOIN ({values}) k ON {same} ORDER BY r.{column} FOR KEY SHARE OF r;").format(
-        root=table_identifier(led.leader.root_table),
-        values=_values(led, event),
-        same=_is_root(led, "k", led.value),
-        column=identifier(led.root.name),
-    )
-
-
 def note_strays(plan: Plan, led: Led, event: str, shards: int) -> sql.Composed:
-    """Notes what new or changed rows are to live with and is not here."""
-    strays = _strays(plan, led, sql.SQL("({})").format(_values(led, event)), shards)
-    return sql.SQL("{} {}").format(reference_guards.refuse_stray_rows(led.table.table, strays), _note(strays))
+    """Notes what new or changed rows are to live with and is not here, and locks what is until the transaction ends.
+
+    It could move meanwhile. What an updated row with the same value lives with cannot, as it would take the row along.
+    What is locked is what is here: who looked twice might lock nothing, and then find what has just come and may go.
+    """
+    values = sql.SQL("({})").format(_values(led, event))
+    held = sql.SQL(
+        "SELECT r.{column} FROM {root} r JOIN {values} k ON {same} ORDER BY r.{column} FOR KEY SHARE OF r"
+    ).format(
+        column=identifier(led.root.name),
+        root=table_identifier(led.leader.root_table),
+        values=values,
+        same=_is_root(led, "k", led.value),
+    )
+    root = table_identifier(led.leader.root_table)
+    return sql.SQL("{refuse} WITH held AS ({held}) {note}").format(
+        refuse=reference_guards.refuse_stray_rows(led.table.table, _strays(plan, led, values, root, shards)),
+        held=held,
+        note=_note(_strays(plan, led, values, sql.SQL("held"), shards)),
+    )
 
 
 def departure_triggers(plan: Plan, table: TableName, shards: int) -> Iterable[sql.Composed]:
@@ -111,7 +115,7 @@ def departure_triggers(plan: Plan, table: TableName, shards: int) -> Iterable[sq
 
 
 def is_stray(led: Led) -> sql.Composed:
-    """Whether nobody here has the new row's value; who has it is locked, as by hold_parents."""
+    """Whether nobody here has the new row's value; who has it is locked, as by note_strays."""
     return sql.SQL("NOT EXISTS (SELECT FROM {root} r WHERE {same} FOR KEY SHARE)").format(
         root=table_identifier(led.leader.root_table), same=_is_root(led, "new", led.key)
     )
@@ -136,19 +140,19 @@ def _values(led: Led, event: str) -> sql.Composed:
     return sql.SQL("{} EXCEPT {}").format(new, old) if event == "UPDATE" else new
 
 
-def _strays(plan: Plan, led: Led, values: sql.Composable, shards: int) -> sql.Composed:
-    """The effects of those of the values, a table called k, that nobody here has and somebody elsewhere may."""
+def _strays(plan: Plan, led: Led, values: sql.Composable, present: sql.Composable, shards: int) -> sql.Composed:
+    """The effects of those of the values, a table called k, that none of `present` has and somebody elsewhere may."""
     fits = could_be_parents(ColumnPair(led.key, led.root), identifier("k", led.value.name))
     return sql.SQL(
         "SELECT {kind}, {claim}, {place}, {key} FROM {values} k"
-        " WHERE NOT EXISTS (SELECT FROM {root} r WHERE {same}) AND {fits}"
+        " WHERE NOT EXISTS (SELECT FROM {present} r WHERE {same}) AND {fits}"
     ).format(
         kind=literal(_STRAY),
         claim=literal(led.claim.id),
         place=claim_shard(led.claim, claimed_table(plan, led.claim), "k", shards),
         key=json_object([led.value.name], "k"),
         values=values,
-        root=table_identifier(led.leader.root_table),
+        present=present,
         same=_is_root(led, "k", led.value),
         fits=fits or sql.SQL("true"),
     )
@@ -167,7 +171,7 @@ def _note_left(plan: Plan, led: Led, parents: sql.Composable, shards: int) -> sq
         child=table_identifier(led.name),
         same=_is_root(led, "c", led.key),
     )
-    return _note(_strays(plan, led, left, shards))
+    return _note(_strays(plan, led, left, table_identifier(led.leader.root_table), shards))
 
 
 def _is_root(led: Led, alias: str, column: Column) -> sql.Composed:

@@ -68,12 +68,13 @@ async def settle_strays(
 ) -> dict[str, list[str]]:
     """The keys of all rows that live with parents elsewhere, as `take_out` takes them.
 
-    `keys` are values that are claimed, each with DESTINATION. Those that a row here has by now are left out. Raises
-    Conflict if one is claimed for this shard and not seen here: its row is prepared, and not committed yet.
+    `keys` are values that are claimed, each with DESTINATION. Those that a row here has by now are left out, and that
+    row is locked, so that it stays. Raises Conflict if one is claimed for this shard and not seen here: its row is
+    prepared, and not committed yet.
     """
     table = schema.table(claim.table.qualified)
     columns = tuple(column for column in table.columns if column.name in claim.columns)
-    cursor = await connection.execute(_settle_text(claim, columns), (keys,))
+    cursor = await connection.execute(_settle_text(claim, columns), (keys, keys))
     going = [(value, place) for value, place in await cursor.fetchall()]
     if any(place == shard for _, place in going):
         raise errors.Conflict(f'a row of "{claim.table}" is on its way to another shard', table=str(claim.table))
@@ -214,15 +215,18 @@ def _settle_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
     # What leads others has one column.
     return (
         sql.SQL(
-            "SELECT to_json(k.{first}), k.{place} FROM json_to_recordset(%s) AS k({typed}, {place} integer)"
-            " WHERE NOT EXISTS (SELECT FROM {table} r WHERE {same})"
+            "WITH here AS (SELECT {columns} FROM {table} r JOIN json_to_recordset(%s) AS k({typed}) ON {same}"
+            " ORDER BY {columns} FOR KEY SHARE OF r)"
+            " SELECT to_json(k.{first}), k.{place} FROM json_to_recordset(%s) AS k({typed}, {place} integer)"
+            " WHERE NOT EXISTS (SELECT FROM here r WHERE {same})"
         )
         .format(
+            columns=column_list(claim.columns, alias="r"),
+            table=table_identifier(claim.table),
+            typed=typed_columns(columns),
+            same=columns_equal(claim.columns, "r", "k"),
             first=identifier(columns[0].name),
             place=identifier(DESTINATION),
-            typed=typed_columns(columns),
-            table=table_identifier(claim.table),
-            same=columns_equal(claim.columns, "r", "k"),
         )
         .as_bytes()
     )

@@ -5,8 +5,10 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from time import monotonic
 
 import pytest
@@ -20,6 +22,7 @@ from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.accounts import complaints
 from tests.hot_keys.clients import run_clients
 from tests.hot_keys.families import FAMILIES, Family, schema_of
+from tests.hot_keys.led_rows import LED_SCHEMA, lost_rows, rows_apart, run_led_clients
 from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.hot_keys.stored_rows import stored_rows
 from tests.shard_sql import prepared
@@ -31,6 +34,8 @@ AUDIT_SECONDS = 60.0
 
 NODE_ENVIRONMENT = {"CROSSKEY_LOCK_TIMEOUT_MS": "500"}
 ROUTER_ENVIRONMENT = {"CROSSKEY_RESOLVER_INTERVAL_MS": "100", "CROSSKEY_RESOLVER_MIN_AGE_MS": "1000"}
+
+_media = count(1)
 
 CASCADE, RESTRICT, NO_ACTION, SET_NULL, SET_DEFAULT = FAMILIES
 
@@ -44,7 +49,10 @@ def fragile(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFac
         ExitStack() as lifetime,
     ):
         yield FreshClusters(servers, folder, lifetime)(
-            schema_of(FAMILIES), routers=2, node_environment=NODE_ENVIRONMENT, router_environment=ROUTER_ENVIRONMENT
+            schema_of(FAMILIES) + LED_SCHEMA,
+            routers=2,
+            node_environment=NODE_ENVIRONMENT,
+            router_environment=ROUTER_ENVIRONMENT,
         )
 
 
@@ -68,6 +76,29 @@ async def test_clients_write_while_servers_die(fragile: LocalCluster, kill: Kill
         assert list((await client.list_in_doubt()).transactions) == []
         assert await client.audit() == []
     assert list(complaints(family, history.attempts, stored_rows(fragile, family))) == []
+
+
+@pytest.mark.parametrize("kill", [kill_node, kill_router, kill_part_of_postgres])
+async def test_parents_move_while_servers_die(fragile: LocalCluster, kill: Kill) -> None:
+    seed, seconds = run_seed(), run_seconds(SECONDS)
+    media = [next(_media) for _ in range(4)]
+    async with AsyncClient(fragile.address, timeout=AUDIT_SECONDS) as client:
+        await client.wait_until_connected()
+        await client.insert("media", [{"id": one, "owner_id": one} for one in media])
+    runs, kills = await asyncio.gather(
+        run_led_clients(fragile, media, monotonic() + seconds, seed),
+        _kill_again_and_again(fragile, kill, seconds, random.Random(seed)),
+    )
+    say(f"{kills} times {kill.__name__}\n{sum((run.done for run in runs), Counter())}")
+    fragile.check_running()
+    eventually(lambda: not prepared(fragile), "every transaction in doubt is resolved")
+    wait_until_quiet(fragile)
+    async with AsyncClient(fragile.address, timeout=AUDIT_SECONDS) as client:
+        await client.wait_until_connected()
+        assert await client.audit() == []
+    assert [error for run in runs for error in run.refused] == []
+    assert lost_rows(fragile, runs) == []
+    assert rows_apart(fragile) == 0
 
 
 async def _kill_again_and_again(cluster: LocalCluster, kill: Kill, seconds: float, choices: random.Random) -> int:

@@ -18,6 +18,7 @@ COMMENT ON TABLE owners IS '@shard_by id';
 CREATE TABLE media (
     id bigserial PRIMARY KEY,
     owner_id bigint NOT NULL REFERENCES owners ON DELETE CASCADE ON UPDATE CASCADE,
+    total integer NOT NULL DEFAULT 0,
     note text
 );
 COMMENT ON TABLE media IS '@shard_with owner_id';
@@ -31,6 +32,14 @@ CREATE TABLE comments (
     UNIQUE (media_id, id)
 );
 COMMENT ON TABLE comments IS '@shard_with media_id';
+CREATE FUNCTION count_comments() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN UPDATE media SET total = total - 1 WHERE id = OLD.media_id; END IF;
+    IF TG_OP <> 'DELETE' THEN UPDATE media SET total = total + 1 WHERE id = NEW.media_id; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_comments AFTER INSERT OR DELETE OR UPDATE OF media_id ON comments
+    FOR EACH ROW EXECUTE FUNCTION count_comments();
 
 CREATE TABLE likes (
     comment_id bigint REFERENCES comments ON DELETE CASCADE ON UPDATE CASCADE,

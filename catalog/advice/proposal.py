@@ -92,8 +92,9 @@ def _with_company(database: Database, tags: dict[TableName, str]) -> dict[TableN
     """The tags, with @shard_with where a foreign key keeps that promise: it says more, and planning checks it."""
     plan, _ = _plan(tag_tables(database, tags))
     together = companions(plan.tables, plan.keys) if plan else frozenset()
+    # A key onto a reference table is local too, and leads nowhere: its column is the empty one.
     return {
-        name: f"@shard_with {column}" if (name, column := tag.partition(" ")[2]) in together else tag
+        name: f"@shard_with {column}" if (column := tag.partition(" ")[2]) and (name, column) in together else tag
         for name, tag in tags.items()
     }
 

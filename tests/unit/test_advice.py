@@ -166,6 +166,13 @@ def test_a_table_without_a_column_for_it_is_a_reference_table_with_a_warning() -
     assert [warning.table for warning in warned(advice, "no-shard-key")] == ["prices"]
 
 
+def test_a_reference_table_that_names_another_lives_with_none() -> None:
+    prices = table("prices", None, column("amount", "numeric"), key=("amount",))
+    days = table("days", None, column("day", "date"), column("price", "numeric"), key=("day",))
+    advice = advice_on(prices, days, foreign_key("days", "price", "prices", "amount"))
+    assert (tag_of(advice, "days"), tag_of(advice, "prices")) == ("@reference", "@reference")
+
+
 def test_a_unique_name_is_no_shard_key_because_it_may_change() -> None:
     keys = UniqueKey("users_pkey", ("id",), primary=True), UniqueKey("users_name_key", ("name",))
     users = table("users", None, column("id", "uuid"), column("name", "text"), unique_keys=keys)

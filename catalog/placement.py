@@ -21,6 +21,9 @@ def place_table(table: Table) -> TablePlan | tuple[Refusal, ...]:
     """Where the table's rows live, or every reason why that cannot be said."""
     refusals = tuple(_refuse_kind(table))
     tags = [tag for tag in parse_tags(table.comment) if tag.name in _PLACEMENT_TAGS]
+    if refusals and not tags:
+        # No tag would help.
+        return refusals
     if len(tags) != 1:
         return (*refusals, _refuse_tag_count(table, tags))
     if tags[0].name == "reference":

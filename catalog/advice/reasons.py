@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.advice.lookup_tables import may_be_lookup, why_lookup
+from catalog.advice.lookup_tables import may_be_lookup, why_lookup, why_unknown
 from catalog.advice.options import PLACEMENT_TAGS, Barred
 from catalog.advice.survey import Survey
 from catalog.model import Table
@@ -38,7 +38,7 @@ def _why_proposed(table: Table, plan: TablePlan, tag: str, survey: Survey) -> st
     if naming:
         reason += f", which {', '.join(naming)} can name"
     if may_be_lookup(table, survey):
-        reason += "; a file alone cannot tell a list such as countries from tenants: if it is one, make it @reference"
+        reason += f"; {why_unknown(survey)}: if it is one, make it @reference"
     return reason
 
 

@@ -50,6 +50,17 @@ def test_a_file_cannot_tell_a_list_from_tenants_and_says_so() -> None:
     assert "a file alone cannot tell" in tenants.reason
 
 
+def test_an_empty_database_cannot_tell_either_and_is_not_called_a_file() -> None:
+    languages = table("languages", None, column("code", "text"), key=("code",))
+    spoken = foreign_key("users", "status", "languages", "code")
+    survey = Survey(Database((languages, TENANTS, USERS), (KEY, spoken)), live=True)
+    reasons = {placed.table: placed.reason for placed in advise(survey).tables}
+    for name in ("languages", "tenants"):
+        assert "the database has counted no rows" in reasons[name]
+        assert "a file alone" not in reasons[name]
+    assert "ANALYZE" in reasons["languages"]
+
+
 def test_a_crossing_key_onto_what_may_be_a_list_is_warned_of() -> None:
     shares = table("shares", None, column("user"), column("tenant"), key=("user", "tenant"))
     keys = foreign_key("shares", "user", "users", on_delete="CASCADE"), foreign_key("shares", "tenant", "tenants")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from catalog.model import Column, Table, UniqueKey
+from catalog.claim_faults import claim_fault
+from catalog.model import Table, UniqueKey
 from catalog.naming import name_claims
 from catalog.plan import Claim, TablePlan
 from catalog.refusals import Refusal, refuse_table
-from catalog.slots import FAMILIES
+from catalog.slot_types import has_slot
 
 
 def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
@@ -26,13 +27,14 @@ def claimed_key(plan: TablePlan, columns: Iterable[str]) -> UniqueKey | None:
 def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
     """Why keys cannot be claimed."""
     for key in claimed_keys(plan):
-        why = _why_not(plan.table, key)
-        if why is not None:
+        fault = claim_fault(plan.table, key)
+        if fault is not None:
             kind = "PRIMARY KEY" if key.primary else "UNIQUE constraint" if key.constraint else "unique index"
-            advice = f'add "{plan.shard_key}" to it, or make the table @reference'
             gathering = " or ".join(f'"{column}"' for column in plan.gathering)
-            message = f'{kind} "{key.name}" holds no column that places a row ({gathering}), and {why}; {advice}'
-            yield refuse_table(plan.table, message, constraint=key.name)
+            why = f'{kind} "{key.name}" holds no column that places a row ({gathering}), and {fault.why}'
+            shard_key = f'add "{plan.shard_key}" to it, so that it compares rows of one "{plan.shard_key}" only'
+            advice = (fault.advice, shard_key, "drop it", "make the table @reference")
+            yield refuse_table(plan.table, f"{why}; {'; or '.join(advice)}", constraint=key.name)
 
 
 def plan_claims(plans: Iterable[TablePlan]) -> tuple[Claim, ...]:
@@ -63,18 +65,4 @@ def claim_id(table: Table, key: UniqueKey) -> str:
 def placing_columns(table: Table, key: UniqueKey) -> tuple[str, ...]:
     """The columns of a key that tell the slot of its value."""
     columns = {column.name: column for column in table.columns}
-    return tuple(name for name in key.columns if _has_slot(columns[name]))
-
-
-def _why_not(table: Table, key: UniqueKey) -> str | None:
-    if key.without_overlaps:
-        return "WITHOUT OVERLAPS cannot see rows on other shards"
-    if not key.plain:
-        return "an index that is partial, over expressions or compares in a way of its own is not global"
-    if not placing_columns(table, key):
-        return "none of its columns is an integer, uuid or text, so no slot can be told for its values"
-    return None
-
-
-def _has_slot(column: Column) -> bool:
-    return column.base_type in FAMILIES and column.deterministic_collation
+    return tuple(name for name in key.columns if has_slot(columns[name]))

@@ -70,7 +70,8 @@ class UniqueKey(msgspec.Struct, frozen=True):
 
     `columns` are the plain key columns; `plain` is False for an index that is partial or over expressions, which then
     may have fewer columns than keys, and for one that compares as a type of an extension's does. Of these,
-    `by_equals` says that one row at most has given values for all columns.
+    `by_equals` says that one row at most has given values for all columns; `partial` and `expressions` (over them) say
+    why it does not.
     """
 
     name: str
@@ -79,6 +80,8 @@ class UniqueKey(msgspec.Struct, frozen=True):
     constraint: bool = True
     plain: bool = True
     by_equals: bool = False
+    partial: bool = False
+    expressions: bool = False
     nulls_not_distinct: bool = False
     without_overlaps: bool = False
     """Whether rows conflict that overlap in its last column, a range."""

@@ -9,24 +9,10 @@ from catalog.claim_rules import refuse_claims
 from catalog.model import Column, Table
 from catalog.plan import Leader, TablePlan
 from catalog.refusals import Refusal, refuse_table
+from catalog.slot_types import why_unfit
 from catalog.slots import FAMILIES
 from catalog.tags import Tag, parse_tags
 
-_WHY_UNFIT: Final = {
-    "numeric": "equal numbers can have different texts (1.0 and 1.00)",
-    "bpchar": "texts that differ in trailing spaces are equal",
-    "float4": "equal numbers can have different texts (0 and -0)",
-    "float8": "equal numbers can have different texts (0 and -0)",
-    "citext": "texts that differ in case are equal",
-    "bool": "it has two values, so at most two shards would have rows",
-    "date": "its text depends on settings of the session",
-    "timestamp": "its text depends on settings of the session",
-    "timestamptz": "its text depends on settings of the session",
-    "interval": "equal intervals can have different texts (1 day and 24 hours)",
-    "json": "it has no equality",
-    "jsonb": "equal values can have different texts (1.0 and 1.00)",
-    "bytea": "its text depends on settings of the session",
-}
 _FIT: Final = "a shard key is smallint, integer, bigint, uuid, text or varchar"
 _PLACEMENT_TAGS: Final = ("shard_by", "shard_with", "reference")
 
@@ -42,6 +28,9 @@ def place_table(table: Table, leader: Leader | None = None) -> TablePlan | tuple
     """Where the table's rows live, or every reason why that cannot be said; `leader` as find_leaders found it."""
     refusals = tuple(_refuse_kind(table))
     tags = _placement_tags(table)
+    if refusals and not tags:
+        # No tag would help.
+        return refusals
     if len(tags) != 1:
         return (*refusals, _refuse_tag_count(table, tags))
     if tags[0].name == "reference":
@@ -131,8 +120,7 @@ def _refuse_shard_key(table: Table, column: Column) -> Iterator[Refusal]:
 
 def _shard_key_faults(column: Column) -> Iterator[str]:
     if column.base_type not in FAMILIES:
-        # Types outside pg_catalog are named with their schema.
-        known = _WHY_UNFIT.get(column.base_type.rpartition(".")[2])
+        known = why_unfit(column)
         yield f"it is {column.type}" + (f", where {known}" if known else "") + f"; {_FIT}"
     elif not column.deterministic_collation:
         yield "its collation is not deterministic, so texts that differ are equal; give it a deterministic one"

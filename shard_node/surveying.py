@@ -61,7 +61,7 @@ async def survey_database(dsn: str) -> Survey:
         database = await describe(connection)
         facts = await _read_facts(connection)
         statements, why_none = await _read_statements(connection)
-    return Survey(database, facts.tables, facts.quoted, statements, why_none)
+    return Survey(database, facts.tables, facts.quoted, statements, why_none, live=True)
 
 
 @asynccontextmanager

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from catalog.advice.lookup_tables import why_lookup
-from catalog.advice.options import Option, is_placed, reference_option, sharded_options
+from catalog.advice.options import (
+    Barred,
+    Option,
+    barred_options,
+    is_placed,
+    reference_option,
+    sharded_options,
+)
 from catalog.advice.shard_key_faults import shard_key_faults
 from catalog.advice.statement_share import ReadStatements, names_claim, names_locator
 from catalog.advice.survey import Survey
@@ -96,6 +103,17 @@ class Chooser:
         # Stable: of equals, the column that comes first.
         return sorted(worths, key=lambda ranked: -round(ranked[1], 6))
 
+    def barred(self, name: TableName, placed: Mapping[TableName, TablePlan]) -> Barred | None:
+        """What would be better than a table's proposed placement, were it not for constraints; None if nothing is."""
+        own, table = placed.get(name), self._tables[name]
+        if own is None or name in self._lookups:
+            return None
+        barred = barred_options(table, self._survey, self._statements, self._lookups)
+        best = max(barred, key=lambda one: self._worth(one.option.plan, placed), default=None)
+        if best is None or own.placement == "reference":
+            return best
+        return best if self._worth(best.option.plan, placed) > self._worth(own, placed) else None
+
     def key_kinds(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> list[str]:
         """How each key from or to the table would be enforced: local, cross-shard or refused."""
         around = {**placed, plan.table.name: plan}
@@ -112,6 +130,9 @@ class Chooser:
             return [reference]
         sharded = sharded_options(table, self._survey, self._statements, self._lookups)
         return sharded or ([reference] if reference is not None else [])
+
+    def _worth(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
+        return round(self._own_worth(plan) + self._worth_of_keys(plan, placed), 6)
 
     def _worth_of_keys(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
         worths = {"local": 1.0, "cross-shard": 0.0, "refused": REFUSED_KEY}

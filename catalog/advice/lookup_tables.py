@@ -23,7 +23,21 @@ def why_lookup(table: Table, survey: Survey) -> str | None:
         return None
     if survey.has_statistics:
         return _why_by_counts(table.name, naming, survey)
-    return _why_by_form(table)
+    why = _why_by_form(table)
+    return (
+        why
+        and f"{why}; {why_unknown(survey)}: {_how_to_know(survey)}, or make sure that it is small and seldom written"
+    )
+
+
+def why_unknown(survey: Survey) -> str:
+    """Why it is not known whether a table is a list, as a clause; for a survey without statistics."""
+    source = "the database has counted no rows, so it" if survey.live else "a file alone"
+    return f"{source} cannot tell a list such as countries from tenants"
+
+
+def _how_to_know(survey: Survey) -> str:
+    return "run ANALYZE, or ask a database that is in use" if survey.live else "ask a live database with --dsn"
 
 
 def may_be_lookup(table: Table, survey: Survey) -> bool:
@@ -62,7 +76,4 @@ def _why_by_form(table: Table) -> str | None:
     is_code = len(key) == 1 and key[0] is not None and key[0].base_type in _CODES
     if not is_code or len(table.columns) > _MAX_COLUMNS:
         return None
-    return (
-        "its key is a code and it names no other table; a file alone cannot tell a list such as countries from tenants:"
-        " ask a live database with --dsn, or make sure that it is small and seldom written"
-    )
+    return "its key is a code and it names no other table"

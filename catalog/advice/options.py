@@ -12,6 +12,7 @@ from catalog.advice.survey import Survey
 from catalog.model import Table, TableName
 from catalog.placement import place_table
 from catalog.plan import TablePlan
+from catalog.refusals import Refusal
 from catalog.tags import parse_tags
 
 PLACEMENT_TAGS = ("shard_by", "shard_with", "reference")
@@ -22,6 +23,13 @@ class Option(msgspec.Struct, frozen=True):
 
     tag: str
     plan: TablePlan
+
+
+class Barred(msgspec.Struct, frozen=True):
+    """A placement that only constraints and unique indexes keep a table from, and what planning says of each."""
+
+    option: Option
+    refusals: tuple[Refusal, ...]
 
 
 def is_placed(table: Table) -> bool:
@@ -47,6 +55,14 @@ def sharded_options(
     return by_keys or [option for column in table.columns if (option := _option(table, column.name))]
 
 
+def barred_options(
+    table: Table, survey: Survey, statements: ReadStatements, lookups: Collection[TableName]
+) -> list[Barred]:
+    """A placement for each column that rows are found or referenced by, and that only constraints keep from placing."""
+    keys = _key_columns(table, survey, statements, lookups)
+    return [barred for name in keys if (barred := _barred(table, name))]
+
+
 def reference_option(table: Table) -> Option | None:
     """The placement as a reference table; None if planning refuses that too."""
     plan = place_table(with_tag(table, "@reference"))
@@ -56,6 +72,24 @@ def reference_option(table: Table) -> Option | None:
 def _option(table: Table, column: str) -> Option | None:
     plan = place_table(with_tag(table, f"@shard_by {column}"))
     return Option(f"@shard_by {column}", plan) if isinstance(plan, TablePlan) else None
+
+
+def _barred(table: Table, column: str) -> Barred | None:
+    tag = f"@shard_by {column}"
+    refusals = place_table(with_tag(table, tag))
+    if isinstance(refusals, TablePlan):
+        return None
+    barring = {refusal.constraint for refusal in refusals}
+    freed = msgspec.structs.replace(
+        table,
+        unique_keys=tuple(key for key in table.unique_keys if key.name not in barring),
+        exclusions=tuple(exclusion for exclusion in table.exclusions if exclusion.name not in barring),
+    )
+    plan = place_table(with_tag(freed, tag))
+    if not isinstance(plan, TablePlan):
+        return None
+    # With all its keys, which are to be kept in some form, and which others may reference.
+    return Barred(Option(tag, msgspec.structs.replace(plan, table=with_tag(table, tag))), refusals)
 
 
 def _key_columns(table: Table, survey: Survey, statements: ReadStatements, lookups: Collection[TableName]) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 from catalog.advice.choosing import Chooser
 from catalog.advice.index_warnings import warn_of_missing_indexes
 from catalog.advice.join_warnings import warn_of_lookups
-from catalog.advice.options import Option, is_placed, with_tag
+from catalog.advice.options import Barred, Option, is_placed, with_tag
 from catalog.advice.reasons import reason_of, tag_kept
 from catalog.advice.report import Advice, Candidate, TableAdvice
 from catalog.advice.shard_key_warnings import warn_of_shard_keys
@@ -41,13 +41,14 @@ def advise(survey: Survey) -> Advice:
     plan, refusals = _plan(tagged)
     placed = {table.table.name: table for table in plan.tables} if plan else _plans_of(tagged)
     kinds = [key.kind for key in plan.keys] if plan else []
+    barred = {name: best for name in chosen if (best := chooser.barred(name, placed))}
     return Advice(
         tables=tuple(
-            _table_advice(table, tags.get(table.name, ""), survey, chooser, placed, statements)
+            _table_advice(table, tags.get(table.name, ""), survey, chooser, placed, statements, barred.get(table.name))
             for table in survey.database.tables
         ),
         warnings=(
-            *warn_of_shard_keys(placed, survey, statements),
+            *warn_of_shard_keys(placed, survey, statements, barred),
             *warn_of_lookups(plan, survey),
             *warn_of_missing_indexes(survey),
         ),
@@ -94,8 +95,9 @@ def _with_company(database: Database, tags: dict[TableName, str]) -> dict[TableN
     tags = _with_leaders(database, tags)
     plan, _ = _plan(tag_tables(database, tags))
     together = companions(plan.tables, plan.keys) if plan else frozenset()
+    # A key onto a reference table is local too, and leads nowhere: its column is the empty one.
     return {
-        name: f"@shard_with {column}" if (name, column := tag.partition(" ")[2]) in together else tag
+        name: f"@shard_with {column}" if (column := tag.partition(" ")[2]) and (name, column) in together else tag
         for name, tag in tags.items()
     }
 
@@ -120,6 +122,7 @@ def _table_advice(
     chooser: Chooser,
     placed: Mapping[TableName, TablePlan],
     statements: ReadStatements,
+    barred: Barred | None,
 ) -> TableAdvice:
     if is_placed(table):
         return TableAdvice(str(table.name), tag_kept(table), True, "said in its comment, and kept")
@@ -129,7 +132,7 @@ def _table_advice(
     candidates = tuple(
         _candidate(option, chooser, placed, statements, table.name) for option in ranked[:MAX_CANDIDATES]
     )
-    reason = reason_of(table, placed[table.name], tag, survey)
+    reason = reason_of(table, placed[table.name], tag, survey, barred)
     paste = comment_statement(table, tag, survey.quoted)
     return TableAdvice(str(table.name), tag, False, reason, paste, candidates)
 

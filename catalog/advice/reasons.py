@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from catalog.advice.lookup_tables import may_be_lookup, why_lookup
-from catalog.advice.options import PLACEMENT_TAGS
+from catalog.advice.lookup_tables import may_be_lookup, why_lookup, why_unknown
+from catalog.advice.options import PLACEMENT_TAGS, Barred
 from catalog.advice.survey import Survey
 from catalog.model import Table
 from catalog.plan import TablePlan
@@ -16,8 +16,16 @@ def tag_kept(table: Table) -> str:
     return f"@{said.name} {said.argument}".rstrip()
 
 
-def reason_of(table: Table, plan: TablePlan, tag: str, survey: Survey) -> str:
-    """Why this tag is proposed for a table, whose plan it gives."""
+def reason_of(table: Table, plan: TablePlan, tag: str, survey: Survey, barred: Barred | None) -> str:
+    """Why this tag is proposed for a table, whose plan it gives, and not what it is barred from."""
+    if barred is None:
+        return _why_proposed(table, plan, tag, survey)
+    names = " and ".join(f'"{refusal.constraint}"' for refusal in barred.refusals)
+    bar = f"{barred.option.tag} is refused because of {names}: see the warning"
+    return bar if plan.placement == "reference" else f"{_why_proposed(table, plan, tag, survey)}; {bar}"
+
+
+def _why_proposed(table: Table, plan: TablePlan, tag: str, survey: Survey) -> str:
     if plan.placement == "reference":
         why = why_lookup(table, survey)
         return f"others look it up: {why}" if why else "no column of it can be a shard key"
@@ -30,7 +38,7 @@ def reason_of(table: Table, plan: TablePlan, tag: str, survey: Survey) -> str:
     if naming:
         reason += f", which {', '.join(naming)} can name"
     if may_be_lookup(table, survey):
-        reason += "; a file alone cannot tell a list such as countries from tenants: if it is one, make it @reference"
+        reason += f"; {why_unknown(survey)}: if it is one, make it @reference"
     return reason
 
 

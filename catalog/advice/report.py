@@ -20,6 +20,7 @@ WarningKind = Literal[
     "over-normalised",
     "maybe-reference",
     "no-shard-key",
+    "barred",
     "no-index",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from catalog.advice.lookup_tables import why_lookup
+from catalog.advice.options import Barred
 from catalog.advice.report import Warned
 from catalog.advice.shard_key_faults import Fault, shard_key_faults
 from catalog.advice.statement_share import ReadStatements
@@ -24,7 +25,10 @@ _ADVICE = {
 
 
 def warn_of_shard_keys(
-    placed: Mapping[TableName, TablePlan], survey: Survey, statements: ReadStatements
+    placed: Mapping[TableName, TablePlan],
+    survey: Survey,
+    statements: ReadStatements,
+    barred: Mapping[TableName, Barred],
 ) -> Iterator[Warned]:
     """What is wrong with the shard key of each table, the proposed ones too where there is nothing better."""
     for table in survey.database.tables:
@@ -36,6 +40,9 @@ def warn_of_shard_keys(
             yield _warning(plan, fault)
         yield from _warn_of_sequences(plan, placed, survey)
         yield from _warn_of_claimed_ids(plan)
+        if table.name in barred:
+            yield from _warn_of_bars(table, barred[table.name])
+            continue
         proposed = plan.table.comment != table.comment
         if proposed and plan.placement == "reference" and not why_lookup(table, survey):
             yield _warn_of_no_shard_key(table)
@@ -82,6 +89,15 @@ def _warn_of_claimed_ids(plan: TablePlan) -> Iterator[Warned]:
             if len(key.columns) > 1:
                 advice = f"add {plan.shard_key} to it"
             yield Warned("claimed-id", str(plan.table.name), why, advice, constraint=key.name, column=key.columns[0])
+
+
+def _warn_of_bars(table: Table, barred: Barred) -> Iterator[Warned]:
+    """Constraints and unique indexes that keep a table from a better placement."""
+    for refusal in barred.refusals:
+        # A refusal says what is wrong, and after a semicolon what to do.
+        what, _, advice = refusal.message.removeprefix(f'table "{table.name}": ').partition("; ")
+        why = f"{barred.option.tag} is refused: {what}"
+        yield Warned("barred", str(table.name), why, advice, constraint=refusal.constraint)
 
 
 def _warn_of_no_shard_key(table: Table) -> Warned:

@@ -52,7 +52,8 @@ class Survey(msgspec.Struct, frozen=True):
     """A schema and what is known of its use.
 
     `quoted` has the names that SQL must quote, as it must write them. `statements` is None where pg_stat_statements
-    could not be read, and `why_no_statements` then says why.
+    could not be read, and `why_no_statements` then says why. `live` says that a live database was asked, even if it had
+    counted nothing.
     """
 
     database: Database
@@ -60,6 +61,7 @@ class Survey(msgspec.Struct, frozen=True):
     quoted: dict[str, str] = {}
     statements: tuple[Statement, ...] | None = None
     why_no_statements: str = ""
+    live: bool = False
 
     @property
     def has_statistics(self) -> bool:
@@ -75,7 +77,7 @@ class Survey(msgspec.Struct, frozen=True):
         counted = {facts.name: facts for facts in live.tables}
         facts = tuple(msgspec.structs.replace(counted.get(own.name, own), indexes=own.indexes) for own in self.tables)
         return msgspec.structs.replace(
-            self, tables=facts, statements=live.statements, why_no_statements=live.why_no_statements
+            self, tables=facts, statements=live.statements, why_no_statements=live.why_no_statements, live=True
         )
 
     def to_json(self) -> bytes:

@@ -137,6 +137,8 @@ unique_list AS (
                 'constraint', con.oid IS NOT NULL,
                 'plain', k.plain AND i.indpred IS NULL,
                 'by_equals', NOT k.plain AND k.by_equals AND i.indpred IS NULL,
+                'partial', i.indpred IS NOT NULL,
+                'expressions', i.indexprs IS NOT NULL,
                 'nulls_not_distinct', i.indnullsnotdistinct,
                 'without_overlaps', coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false),
                 'deferrable', NOT i.indimmediate,

@@ -1,5 +1,6 @@
 """Unique keys over all shards: the same answers as one PostgreSQL, wherever rows and claims are."""
 
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -56,6 +57,21 @@ CREATE TABLE mailboxes (id bigint PRIMARY KEY, address address UNIQUE, size smal
 COMMENT ON TABLE mailboxes IS '@shard_by id';
 CREATE TABLE aliases (id bigint PRIMARY KEY, mailbox address REFERENCES mailboxes (address));
 COMMENT ON TABLE aliases IS '@shard_by id';
+
+-- What planning advises in place of keys that cannot be claimed: citext, a partial index, a date.
+CREATE EXTENSION citext;
+CREATE TABLE readers (
+    id bigint PRIMARY KEY,
+    email citext,
+    email_key text GENERATED ALWAYS AS (lower("email"::text)) STORED UNIQUE,
+    card text,
+    left_at date,
+    card_key text GENERATED ALWAYS AS (CASE WHEN left_at IS NULL THEN card END) STORED UNIQUE,
+    birthday date,
+    birthday_key integer GENERATED ALWAYS AS (birthday - date '2000-01-01') STORED UNIQUE,
+    login text CHECK ("login" = lower("login")) UNIQUE
+);
+COMMENT ON TABLE readers IS '@shard_by id';
 """
 
 APART = pytest.mark.parametrize("other_shard", [0, 1])
@@ -129,6 +145,32 @@ def test_what_a_domain_does_not_take_is_said_in_turn(pair: Pair, other_shard: in
             insert("aliases", {"id": pair.number(0), "mailbox": good}),
             insert("aliases", {"id": pair.number(other_shard), "mailbox": bad}),
         )
+
+
+@APART
+@pytest.mark.parametrize("column", ["email", "card", "birthday", "login"])
+def test_what_is_advised_in_place_of_a_key_that_cannot_be_claimed(pair: Pair, other_shard: int, column: str) -> None:
+    value = str(date(2000, 1, 1) + timedelta(days=pair.number(2))) if column == "birthday" else name_of(pair, 2)
+    first = pair.number(0)
+    pair.insert("readers", {"id": first, column: value})
+    with pytest.raises(UniqueViolation):
+        pair.insert("readers", {"id": pair.number(other_shard), column: value})
+    other = pair.number(other_shard)
+    pair.insert("readers", {"id": other})
+    with pytest.raises(UniqueViolation):
+        pair.update("readers", {column: value}, key={"id": other})
+    pair.update("readers", {"left_at": "2024-01-01", "email": None, "birthday": None, "login": None}, key={"id": first})
+    pair.update("readers", {column: value}, key={"id": other})
+
+
+@APART
+def test_a_lower_cased_copy_takes_each_e_mail_once_in_any_case(pair: Pair, other_shard: int) -> None:
+    name = name_of(pair, 2)
+    pair.insert("readers", {"id": pair.number(0), "email": name})
+    with pytest.raises(UniqueViolation):
+        pair.insert("readers", {"id": pair.number(other_shard), "email": name.upper()})
+    with pytest.raises(CheckViolation):
+        pair.insert("readers", {"id": pair.number(other_shard), "login": name.upper()})
 
 
 @APART

@@ -145,9 +145,9 @@ async def test_unique_keys(dsn: str) -> None:
         """,
     )
     assert table.unique_keys == (
-        UniqueKey("expression_key", (), constraint=False, plain=False),
-        UniqueKey("lower_key", ("a",), constraint=False, plain=False),
-        UniqueKey("partial_key", ("a",), constraint=False, plain=False),
+        UniqueKey("expression_key", (), constraint=False, plain=False, expressions=True),
+        UniqueKey("lower_key", ("a",), constraint=False, plain=False, expressions=True),
+        UniqueKey("partial_key", ("a",), constraint=False, plain=False, partial=True),
         UniqueKey("same_null_key", ("b", "c"), constraint=False, nulls_not_distinct=True),
         # Its operator class calls texts equal that differ in trailing spaces.
         UniqueKey("spaces_key", ("a",), constraint=False, plain=False),

@@ -8,7 +8,7 @@ from catalog.advice.proposal import advise
 from catalog.advice.report import Advice, Warned
 from catalog.advice.sql_text import comment_statement, tagged_copy
 from catalog.advice.survey import ColumnFacts, Statement, Survey, TableFacts
-from catalog.model import Column, Database, ForeignKey, Table, TableName, UniqueKey
+from catalog.model import Column, Database, Exclusion, ForeignKey, Table, TableName, UniqueKey
 from tests.schema_builders import column, foreign_key, table
 
 TENANTS = table("tenants", None, column("id"), column("name", "text"))
@@ -48,6 +48,17 @@ def test_a_file_cannot_tell_a_list_from_tenants_and_says_so() -> None:
     [tenants] = [placed for placed in advice.tables if placed.table == "tenants"]
     assert tenants.tag == "@shard_by id"
     assert "a file alone cannot tell" in tenants.reason
+
+
+def test_an_empty_database_cannot_tell_either_and_is_not_called_a_file() -> None:
+    languages = table("languages", None, column("code", "text"), key=("code",))
+    spoken = foreign_key("users", "status", "languages", "code")
+    survey = Survey(Database((languages, TENANTS, USERS), (KEY, spoken)), live=True)
+    reasons = {placed.table: placed.reason for placed in advise(survey).tables}
+    for name in ("languages", "tenants"):
+        assert "the database has counted no rows" in reasons[name]
+        assert "a file alone" not in reasons[name]
+    assert "ANALYZE" in reasons["languages"]
 
 
 def test_a_crossing_key_onto_what_may_be_a_list_is_warned_of() -> None:
@@ -177,6 +188,45 @@ def test_a_table_without_a_column_for_it_is_a_reference_table_with_a_warning() -
     advice = advice_on(table("prices", None, column("amount", "numeric"), key=()))
     assert tag_of(advice, "prices") == "@reference"
     assert [warning.table for warning in warned(advice, "no-shard-key")] == ["prices"]
+
+
+def test_a_reference_table_that_names_another_lives_with_none() -> None:
+    prices = table("prices", None, column("amount", "numeric"), key=("amount",))
+    days = table("days", None, column("day", "date"), column("price", "numeric"), key=("day",))
+    advice = advice_on(prices, days, foreign_key("days", "price", "prices", "amount"))
+    assert (tag_of(advice, "days"), tag_of(advice, "prices")) == ("@reference", "@reference")
+
+
+LOWER_NAME = UniqueKey("users_lower_idx", (), constraint=False, plain=False, expressions=True)
+LIVE_NAME = UniqueKey("users_name_idx", ("name",), constraint=False, plain=False, partial=True)
+OWN_KEY = UniqueKey("users_pkey", ("id",), primary=True)
+
+
+@pytest.mark.parametrize(("index", "tag"), [(LOWER_NAME, "@reference"), (LIVE_NAME, "@shard_by name")], ids=str)
+def test_an_index_that_bars_a_better_shard_key_is_named(index: UniqueKey, tag: str) -> None:
+    advice = advice_on(table("users", None, column("id"), column("name", "text"), unique_keys=(OWN_KEY, index)))
+    [users] = advice.tables
+    assert (users.tag, f'@shard_by id is refused because of "{index.name}"' in users.reason) == (tag, True)
+    [warning] = warned(advice, "barred")
+    assert (warning.table, warning.constraint) == ("users", index.name)
+    assert f'unique index "{index.name}" holds no column that places a row ("id")' in warning.reason
+    assert 'add "id" to it' in warning.advice
+    assert not warned(advice, "no-shard-key")
+
+
+def test_an_index_that_bars_nothing_better_is_not_warned_of() -> None:
+    owned = UniqueKey("notes_idx", ("owner",), constraint=False, plain=False, partial=True)
+    keys = UniqueKey("notes_pkey", ("id",), primary=True), owned
+    notes = table("notes", None, column("id"), column("owner"), unique_keys=keys)
+    advice = advice_on(table("users", None), notes, foreign_key("notes", "owner", "users", on_delete="CASCADE"))
+    assert tag_of(advice, "notes") == "@shard_with owner"
+    assert not warned(advice, "barred")
+
+
+def test_an_exclusion_that_bars_a_shard_key_is_named() -> None:
+    rooms = table("rooms", None, column("id"), exclusions=(Exclusion("apart", ()),))
+    [warning] = warned(advice_on(rooms), "barred")
+    assert (warning.constraint, "compare id with =" in warning.advice) == ("apart", True)
 
 
 def test_a_unique_name_is_no_shard_key_because_it_may_change() -> None:

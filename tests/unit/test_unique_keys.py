@@ -15,11 +15,22 @@ def test_unique_keys_with_a_locator(columns: tuple[str, ...]) -> None:
     plan_of(msgspec.structs.replace(NOTES, unique_keys=(*NOTES.unique_keys, key)))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"partial": True}, "is partial, whereas"),
+        ({"expressions": True}, "is over an expression, whereas"),
+        ({}, "compares values in another way"),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("columns", [("reply",), ()])
-def test_unique_keys_without_a_locator(columns: tuple[str, ...]) -> None:
-    key = UniqueKey("notes_key", columns, constraint=False, plain=False)
+def test_indexes_that_are_not_plain_without_a_locator(
+    columns: tuple[str, ...], attributes: dict[str, bool], why: str
+) -> None:
+    key = msgspec.structs.replace(UniqueKey("notes_key", columns, constraint=False, plain=False), **attributes)
     message = refusal_of(msgspec.structs.replace(NOTES, unique_keys=(*NOTES.unique_keys, key)))
-    assert 'unique index "notes_key" holds no column that places a row ("owner" or "id"), and an index that' in message
+    assert f'unique index "notes_key" holds no column that places a row ("owner" or "id"), and {why}' in message
     assert 'add "owner" to it' in message
 
 
@@ -28,8 +39,44 @@ def test_a_key_without_overlaps_needs_a_locator() -> None:
     keys = [UniqueKey("notes_key", (first, "during"), without_overlaps=True) for first in ("title", "owner")]
     notes = msgspec.structs.replace(TITLED_NOTES, columns=(*TITLED_NOTES.columns, column("during", "daterange")))
     message = refusal_of(msgspec.structs.replace(notes, unique_keys=(*NOTES.unique_keys, keys[0])))
-    assert "WITHOUT OVERLAPS cannot see rows on other shards" in message
+    assert "is WITHOUT OVERLAPS, whereas claims compare for equality" in message
     plan_of(msgspec.structs.replace(notes, unique_keys=(*NOTES.unique_keys, keys[1])))
+
+
+@pytest.mark.parametrize(
+    ("type_name", "why", "advice"),
+    [
+        ("citext", "is citext, where texts that differ in case are equal;", 'CHECK ("word" = lower("word"))'),
+        ("numeric", "is numeric, where equal numbers", "STORED from"),
+        ("date", "is date, where its text depends on", "STORED from"),
+        ("mood", "is mood;", "STORED from"),
+        ("bool", "is bool, where there are only two values", "STORED from"),
+    ],
+)
+def test_a_key_whose_values_tell_no_slot(type_name: str, why: str, advice: str) -> None:
+    word = column("word", type_name, base_type=type_name if type_name == "bool" else f"public.{type_name}")
+    is_plain = type_name != "citext"
+    key = UniqueKey("word_key", ("word",), plain=is_plain, by_equals=not is_plain)
+    words = table("words", "@shard_by id", column("id"), word)
+    message = refusal_of(msgspec.structs.replace(words, unique_keys=(*words.unique_keys, key)))
+    assert f'its values tell no slot, as those of integers, uuid, text and varchar do: "word" {why}' in message
+    assert advice in message
+
+
+def test_a_key_of_which_one_column_is_of_an_extensions_type() -> None:
+    key = UniqueKey("word_key", ("title", "word"), plain=False, by_equals=True)
+    columns = column("id"), column("title", "text"), column("word", "citext", base_type="public.citext")
+    words = table("words", "@shard_by id", *columns)
+    message = refusal_of(msgspec.structs.replace(words, unique_keys=(*words.unique_keys, key)))
+    assert """claims do not compare values of an extension's type as it does: "word" (citext);""" in message
+    assert 'GENERATED ALWAYS AS (lower("word"::text)) STORED' in message
+
+
+def test_a_key_over_a_collation_that_is_not_deterministic() -> None:
+    name = column("name", "text", deterministic_collation=False)
+    keys = UniqueKey("t_pkey", ("id",), primary=True), UniqueKey("name_key", ("name",))
+    message = refusal_of(table("t", "@shard_by id", column("id"), name, unique_keys=keys))
+    assert '"name" has a collation that calls texts equal that differ;' in message
 
 
 def test_a_primary_key_without_the_shard_key_is_claimed() -> None:
@@ -53,7 +100,7 @@ def test_a_claim_is_placed_by_what_has_a_slot() -> None:
     alone = UniqueKey("day_key", ("day",))
     message = refusal_of(msgspec.structs.replace(notes, unique_keys=(*NOTES.unique_keys, alone)))
     assert 'UNIQUE constraint "day_key" holds no column that places a row' in message
-    assert "so no slot can be told for its values" in message
+    assert "its values tell no slot" in message
 
 
 def test_a_table_without_any_key() -> None:

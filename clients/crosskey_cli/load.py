@@ -28,12 +28,23 @@ TIMEOUT_SECONDS = 600.0
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
+def _one_byte(_: click.Context, __: click.Parameter, delimiter: str) -> str:
+    """What PostgreSQL takes as the delimiter of a CSV file. Raises BadParameter."""
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        raise click.BadParameter(
+            "it must be one character of one byte, and no quote and no end of a line; a tab is $'\\t' in most shells"
+        )
+    return delimiter
+
+
 @click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--from", "dsn", envvar="CROSSKEY_LOAD_DSN", show_envvar=True, help="The database to load; only read.")
 @click.option("--table", "tables", multiple=True, help="Only this table, several times for several; FILE's table.")
 @click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="FILE's format, if not its suffix.")
-@click.option("--delimiter", default=",", show_default=True, help="What separates the values of a CSV file.")
+@click.option(
+    "--delimiter", default=",", show_default=True, callback=_one_byte, help="What separates the values of a CSV file."
+)
 @click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),

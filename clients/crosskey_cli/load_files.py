@@ -168,9 +168,9 @@ def file_blocks(records: Iterable[Record], *, rows: int, size: int) -> Iterator[
 
 
 def read_records(path: Path, file_format: str, delimiter: str, types: Mapping[str, str]) -> Iterator[Record]:
-    """The rows of a file. Raises BadFileError, which names the file and the line."""
+    """The rows of a UTF-8 file, with a byte order mark or without. Raises BadFileError, which names file and line."""
     try:
-        with path.open(encoding="utf-8", newline=ROW) as file:
+        with path.open(encoding="utf-8-sig", newline=ROW) as file:
             yield from csv_records(file, delimiter) if file_format == "csv" else json_records(file, types)
     except UnicodeDecodeError as error:
         raise BadFileError(f"{path}: not UTF-8 text: {error.reason}") from None

@@ -253,6 +253,29 @@ def test_json_lines_arrive_as_the_api_answered_them(loading: Loading, tmp_path: 
     assert set(expected) <= set(rows_of_cluster(loading.cluster, "samples"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column(loading: Loading, tmp_path: Path) -> None:
+    mark = "\ufeff"
+    [owner] = ids(1)
+    files = {
+        "marked.csv": f"owner;note\n{owner};marked\n",
+        "marked.jsonl": json.dumps({"owner": owner, "note": "marked"}),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(mark + content, encoding="utf-8")
+        result = loading.run(tmp_path, str(tmp_path / name), "--table", "notes", "--delimiter", ";")
+        assert result.exit_code == 0, result.output
+    assert loading.client.count("notes", {"note": "marked"}) == len(files)
+
+
+@pytest.mark.parametrize("delimiter", [";;", "", "\\t", "\n", "\r", '"', "§"])
+def test_a_delimiter_is_one_byte(loading: Loading, tmp_path: Path, delimiter: str) -> None:
+    file = tmp_path / "notes.csv"
+    file.write_text("owner;;note\n")
+    result = loading.run(tmp_path, str(file), "--table", "notes", "--delimiter", delimiter)
+    assert (result.exit_code, "it must be one character of one byte" in result.stderr) == (2, True), result.output
+    assert not (tmp_path / "state.json").exists()
+
+
 def test_columns_that_a_file_lacks_are_made(loading: Loading, tmp_path: Path) -> None:
     [user] = loading.client.insert("users", {"name": "Fantine"})
     file = tmp_path / "messages.jsonl"

@@ -136,7 +136,7 @@ def _refuse_move(key: ForeignKey, child: TablePlan, action: str, column: str) ->
         f'{action} would change "{column}" and so the shard of the row, but "{child.slot_column}" carries the slot that'
         " the row has now"
     )
-    return refuse_key(key, f"{why}; use another action", column=column)
+    return refuse_key(key, f"{why}; use another action, or say @claim", column=column)
 
 
 def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from catalog.model import ForeignKey
 from catalog.plan import TablePlan
 
@@ -14,19 +16,42 @@ COST_OF_CLAIM = (
 )
 
 
-def cost_of_local(key: ForeignKey, parent: TablePlan) -> str:
-    """What a local key costs."""
-    if parent.placement == "reference":
-        return f"{LOCAL}, but writing {key.parent} takes a transaction over all shards"
-    return LOCAL
+def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+    """What a local key costs, and what becomes of rows that its actions would move."""
+    more = [f"writing {key.parent} takes a transaction over all shards"] if parent.placement == "reference" else []
+    more += _costs_of_moves(key, child)
+    return f"{LOCAL}, but {'; '.join(more)}" if more else LOCAL
 
 
 def cost_of_crossing(key: ForeignKey, child: TablePlan) -> str:
     """What a cross-shard key costs: when a row references a parent, and when the parent goes or gets another key."""
     where = "each shard" if child.placement == "reference" else "a shard"
-    return (
+    cost = (
         f"by PostgreSQL's own key onto a shadow of {key.parent}; first reference to a parent from {where}: one RPC"
         " before the statement's and one after the answer; later: none; delete"
         f" ({key.on_delete}) or re-key ({key.on_update}) of a referenced parent: a transaction with the shards that"
         " reference it"
     )
+    return "; ".join((cost, *_costs_of_moves(key, child)))
+
+
+def _costs_of_moves(key: ForeignKey, child: TablePlan) -> Iterator[str]:
+    """What becomes of the child's rows where the key's actions change what places them."""
+    if set(key.columns).isdisjoint(child.locators):
+        return
+    if child.slot_column is not None:
+        # Planning refuses all other actions.
+        if key.on_update == "CASCADE":
+            yield (
+                f"a new key of {key.parent} is refused if rows of {key.table} reference it and it is of another slot:"
+                f' their "{child.slot_column}" carries the slot, and they cannot move; with @claim on {key.table} it is'
+                " claimed instead, and they move along"
+            )
+        return
+    changing = [f"ON UPDATE {key.on_update}"] if key.on_update in ("CASCADE", "SET DEFAULT") else []
+    # A shard key is NOT NULL, so that SET NULL fails.
+    if key.on_delete == "SET DEFAULT" and child.shard_key in (key.on_delete_columns or key.columns):
+        changing.append(f"ON DELETE {key.on_delete}")
+    if changing:
+        given = f'where {" or ".join(changing)} gives them a "{child.shard_key}" of another shard'
+        yield f"rows of {key.table} move, in the same transaction, {given}"

@@ -34,7 +34,7 @@ def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | 
     if refusals:
         return refusals
     if local is not None:
-        return KeyPlan(key, "local", local, cost=cost_of_local(key, parent))
+        return KeyPlan(key, "local", local, cost=cost_of_local(key, child, parent))
     return KeyPlan(
         key,
         "cross-shard",
@@ -119,7 +119,7 @@ def _refuse_move(key: ForeignKey, child: TablePlan, action: str, column: str) ->
         f'{action} would change "{column}" and so the shard of the row, but "{child.slot_column}" carries the slot that'
         " the row has now"
     )
-    return refuse_key(key, f"{why}; use another action", column=column)
+    return refuse_key(key, f"{why}; use another action, or say @claim", column=column)
 
 
 def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:

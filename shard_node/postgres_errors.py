@@ -133,7 +133,11 @@ def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
         return errors.SlotMismatch(
             f'the id of a row of "{table}" carries another slot than its shard key',
             table=table,
-            hint="Leave the id out and it is minted, or mint it for the slot of the shard key.",
+            hint=(
+                "If you gave the id, leave it out and it is minted, or mint it for the slot of the shard key. If the"
+                " shard key was changed, by an update or by ON UPDATE CASCADE: such a row cannot move to another slot,"
+                " unless its table says @claim."
+            ),
         )
     return errors.WrongShard(
         f'a row of "{table}" does not belong to this shard',

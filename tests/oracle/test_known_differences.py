@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, delete, insert, update
+from crosskey import CrosskeyError, SlotMismatch, delete, insert, update
 from crosskey.requests import Write
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
@@ -171,6 +171,14 @@ COMMENT ON TABLE documents IS '@shard_by id';
 
 CREATE TABLE orders (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), buyer bigint NOT NULL);
 COMMENT ON TABLE orders IS '@shard_by buyer';
+
+-- Rows that cannot move along with their parent, and rows that can.
+CREATE TABLE painters (id bigint PRIMARY KEY);
+COMMENT ON TABLE painters IS '@shard_by id';
+CREATE TABLE pictures (id uuid PRIMARY KEY, owner bigint NOT NULL REFERENCES painters ON UPDATE CASCADE);
+COMMENT ON TABLE pictures IS '@shard_with owner';
+CREATE TABLE scans (id uuid PRIMARY KEY, owner bigint NOT NULL REFERENCES painters ON UPDATE CASCADE);
+COMMENT ON TABLE scans IS E'@shard_with owner\\n@claim';
 """
 
 TABLES = [
@@ -179,6 +187,7 @@ TABLES = [
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
     *("walls", "hues", "tints", "shades", "paints", "paint_log"),
     *("calls", "sketches", "documents", "orders", "circles"),
+    *("pictures", "scans", "painters"),
 ]
 
 
@@ -341,6 +350,26 @@ def test_ids_that_carry_a_slot_keep_their_row_there(pair: Pair) -> None:
     by_crosskey, by_postgres = outcomes(pair, update("orders", {"buyer": pair.number(2)}, key={"id": order}))
     assert "carries another slot" in by_crosskey.message
     assert len(by_postgres[0]) == 1
+
+
+def test_a_parent_of_ids_that_carry_a_slot_keeps_its_slot(pair: Pair) -> None:
+    owner, other = pair.number(1), pair.number(2)
+    pair.insert("painters", {"id": owner})
+    pair.insert("pictures", {"id": pair.uuid_beside(owner), "owner": owner})
+    with pytest.raises(SlotMismatch) as refused:
+        pair.client.update("painters", {"id": other}, where={"id": owner})
+    assert refused.value.metadata["table"] == "pictures"
+    assert "ON UPDATE CASCADE" in refused.value.metadata["hint"]
+    assert "@claim" in refused.value.metadata["hint"]
+
+
+def test_ids_of_foreign_make_move_along_with_their_parent(pair: Pair) -> None:
+    owner, other = pair.number(1), pair.number(2)
+    scan = {"id": pair.uuid(0), "owner": owner}
+    pair.insert("painters", {"id": owner})
+    pair.insert("scans", scan)
+    pair.update("painters", {"id": other}, key={"id": owner})
+    assert pair.client.get("scans", id=scan["id"])["owner"] == str(other)
 
 
 def test_one_of_several_faults_is_named(pair: Pair) -> None:

@@ -82,6 +82,43 @@ def test_advice_for_a_self_reference() -> None:
     assert managers.advice == "make staff @reference if it is small and seldom written"
 
 
+BESIDE = table("child", "@shard_by parent", column("parent"), key=())
+OWNED = table("child", "@shard_with parent", column("parent"), column("id", "uuid"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "changing"),
+    [
+        ({"on_update": "CASCADE"}, "ON UPDATE CASCADE"),
+        ({"on_update": "SET DEFAULT", "on_delete": "SET DEFAULT"}, "ON UPDATE SET DEFAULT or ON DELETE SET DEFAULT"),
+        ({"on_delete": "CASCADE", "on_update": "SET NULL"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_a_local_key_that_moves_rows_says_what_that_costs(attributes: dict[str, Any], changing: str | None) -> None:
+    plan = key_plan(USERS, BESIDE, foreign_key("child", "parent", "users", **attributes))
+    moves = f'rows of child move, in the same transaction, where {changing} gives them a "parent" of another shard'
+    assert plan.cost == "by PostgreSQL's own key; nothing more" + (f", but {moves}" if changing else "")
+
+
+def test_a_key_whose_rows_cannot_move_along_says_so() -> None:
+    key = foreign_key("child", "parent", "users", on_update="CASCADE")
+    cost = key_plan(USERS, OWNED, key).cost
+    assert "a new key of users is refused if rows of child reference it and it is of another slot" in cost
+    assert "@claim on child" in cost
+    claimed = msgspec.structs.replace(OWNED, comment=f"{OWNED.comment}\n@claim")
+    assert "rows of child move" in key_plan(USERS, claimed, key).cost
+
+
+def test_a_key_onto_a_reference_table_or_a_claim_says_that_rows_move() -> None:
+    child = table("child", "@shard_by name", column("name", "text"), key=())
+    key = foreign_key("child", "name", "regions", "code", on_update="CASCADE")
+    assert "over all shards; rows of child move" in key_plan(REGIONS, child, key).cost
+    crossing = foreign_key("child", "name", "users", "name", on_update="CASCADE")
+    assert "; rows of child move" in key_plan(NAMED, child, crossing).cost
+
+
 def test_the_plan_is_sorted() -> None:
     keys = foreign_key("follows", "follower", "users"), foreign_key("follows", "followee", "users")
     plan = plan_of(USERS, FOLLOWS, *keys)

@@ -15,7 +15,9 @@ from crosskey import Client, CrosskeyError
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey_cli.cluster import LocalCluster
 from router.gids import Gid
+from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
+from tests.shard_sql import prepared
 
 SHARDS = 3
 AUDITS = 2
@@ -70,7 +72,9 @@ class AuditedCluster:
         return self._known - before
 
     def break_shard(self, shard: int, statement: str, *parameters: object) -> None:
-        """Runs a statement as a superuser, without any foreign key or trigger."""
+        """Runs a statement as a superuser, without any foreign key or trigger, on all that was committed before."""
+        # Pins are prepared, and become visible after the answer.
+        eventually(lambda: not prepared(self.cluster), "nothing is prepared")
         with psycopg.connect(self.cluster.databases[shard].superuser_dsn, autocommit=True) as connection:
             connection.execute("SET session_replication_role = replica")
             connection.execute(statement, parameters)

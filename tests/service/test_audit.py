@@ -72,9 +72,7 @@ class AuditedCluster:
         return self._known - before
 
     def break_shard(self, shard: int, statement: str, *parameters: object) -> None:
-        """Runs a statement as a superuser, without any foreign key or trigger, on all that was committed before."""
-        # Pins are prepared, and become visible after the answer.
-        eventually(lambda: not prepared(self.cluster), "nothing is prepared")
+        """Runs a statement as a superuser, without any foreign key or trigger."""
         with psycopg.connect(self.cluster.databases[shard].superuser_dsn, autocommit=True) as connection:
             connection.execute("SET session_replication_role = replica")
             connection.execute(statement, parameters)
@@ -86,9 +84,11 @@ class AuditedCluster:
         return number
 
     def follow(self, shard: int, followee_shard: int) -> tuple[int, int]:
-        """Inserts two users on those shards, the first following the second, and returns their ids."""
+        """Inserts two users on those shards, the first following the second; returns their ids once it is pinned."""
         follower, followee = self.user_on(shard), self.user_on(followee_shard)
         self.client.insert("follows", {"follower": follower, "followee": followee})
+        # The pin's COMMIT PREPARED may still run when the answer is there.
+        eventually(lambda: not prepared(self.cluster), "the pin is committed")
         return follower, followee
 
 

@@ -9,15 +9,15 @@ import grpc
 from typing_extensions import override
 
 from crosskey.v1 import admin_pb2, admin_pb2_grpc
-from router.auditing import audit
-from router.call_context import call_context
-from router.cluster import Cluster
-from router.descriptions import describe_schema, describe_topology
-from router.finishing import Finisher
-from router.in_doubt import list_in_doubt
-from router.nodes import Nodes
-from router.schema_changes import apply_schema
-from router.unused_shadows import ShadowSweeper
+from router.administration.auditing import audit
+from router.administration.descriptions import describe_schema, describe_topology
+from router.administration.schema_changes import apply_schema
+from router.administration.unused_shadows import ShadowSweeper
+from router.calls.call_context import call_context
+from router.calls.cluster import Cluster
+from router.calls.nodes import Nodes
+from router.committing.finishing import Finisher
+from router.committing.in_doubt import list_in_doubt
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -7,16 +7,14 @@ from collections.abc import Iterable, Sequence
 from catalog.plan import KeyPlan, TablePlan
 from crosskey import errors
 from crosskey.v1 import router_pb2
-from router.acting_keys import ActingKey, Change, acting_keys
-from router.claimed_values import ClaimedValue
-from router.locating import claim_to_follow
-from router.merging import rank
-from router.parent_references import references, unknown_parents
-from router.read_planning import ReadPlan, plan_count, plan_get, plan_list
-from router.schema_view import SchemaView
-from router.shadow_hints import ShadowHints
-from router.supplied_values import NO_SUPPLIES, NOTHING, Supplies
-from router.transact_planning import (
+from router.planning.acting_keys import ActingKey, Change, acting_keys
+from router.planning.claimed_values import ClaimedValue
+from router.planning.parent_references import references, unknown_parents
+from router.planning.reads import ReadPlan, plan_count, plan_get, plan_list
+from router.planning.schema_view import SchemaView
+from router.planning.shadow_hints import ShadowHints
+from router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from router.planning.transactions import (
     GroupPlan,
     ModeChange,
     Step,
@@ -27,9 +25,11 @@ from router.transact_planning import (
     plan_transact,
     raise_refusals,
 )
-from router.upserting import look_up_shards
-from router.wanted_claims import surely_claims_elsewhere, wanted_claims
-from router.write_planning import WritePlan, plan_delete, plan_insert, plan_update
+from router.planning.wanted_claims import surely_claims_elsewhere, wanted_claims
+from router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
+from router.reading.locating import claim_to_follow
+from router.reading.merging import rank
+from router.writing.upserting import look_up_shards
 
 Explanation = router_pb2.ExplainResponse
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from crosskey.v1 import router_pb2
-from router.claimed_values import ClaimedValue
-from router.led_parents import parents_of_insert, parents_of_transaction
-from router.schema_view import SchemaView
-from router.sequence_blocks import SequenceBlocks
-from router.supplied_values import NOTHING, Need, Supplies, Supply, need_of, needs_of, stand_ins
-from router.write_planning import FIRST_SHARD
+from router.planning.claimed_values import ClaimedValue
+from router.planning.led_parents import parents_of_insert, parents_of_transaction
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import NOTHING, Need, Supplies, Supply, need_of, needs_of, stand_ins
+from router.planning.writes import FIRST_SHARD
+from router.writing.sequence_blocks import SequenceBlocks
 
 Explanation = router_pb2.ExplainResponse
 

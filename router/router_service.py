@@ -11,18 +11,19 @@ from typing_extensions import override
 
 from crosskey.rows import add_json_rows, json_rows_to_structs
 from crosskey.v1 import router_pb2, router_pb2_grpc
-from router import explaining, transact_planning, write_planning
-from router.call_context import call_context
-from router.cluster import Cluster
+from router import explaining
+from router.calls.call_context import call_context
+from router.calls.cluster import Cluster
 from router.foreseeing import foresee
-from router.led_parents import parents_of_insert, parents_of_transaction
-from router.loading import Loader
-from router.reading import Reader
-from router.shadow_hints import ShadowHints
-from router.statement_results import fill_insert_response, fill_update_response, statement_results
-from router.supplying import Supplier
-from router.whereabouts import Finder
-from router.writing import Writer
+from router.planning import transactions, writes
+from router.planning.led_parents import parents_of_insert, parents_of_transaction
+from router.planning.shadow_hints import ShadowHints
+from router.reading.reader import Reader
+from router.writing.loader import Loader
+from router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
+from router.writing.supplying import Supplier
+from router.writing.whereabouts import Finder
+from router.writing.writer import Writer
 
 CALLS_KEY = "crosskey-node-calls"
 """The trailer that says which RPCs to nodes a request took, in order."""
@@ -60,7 +61,7 @@ class Router(router_pb2_grpc.RouterServicer):
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
             whereabouts = await self._finder.find(parents_of_insert(view, request, supply))
-            plan = write_planning.plan_insert(view, request, supply, whereabouts)
+            plan = writes.plan_insert(view, request, supply, whereabouts)
             result = await self._writer.write(view, plan)
             self._finder.learn(view, [plan])
             response = router_pb2.InsertResponse()
@@ -71,7 +72,7 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
         with _request(context):
             view = await self._cluster.view()
-            result = await self._writer.write(view, write_planning.plan_update(view, request))
+            result = await self._writer.write(view, writes.plan_update(view, request))
             response = router_pb2.UpdateResponse()
             fill_update_response(response, request, result)
             return response
@@ -80,7 +81,7 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
         with _request(context):
             view = await self._cluster.view()
-            result = await self._writer.write(view, write_planning.plan_delete(view, request))
+            result = await self._writer.write(view, writes.plan_delete(view, request))
             return router_pb2.DeleteResponse(count=result.count)
 
     @override
@@ -89,9 +90,9 @@ class Router(router_pb2_grpc.RouterServicer):
             view = await self._cluster.view()
             supplies = await self._supplier.for_transaction(view, request)
             whereabouts = await self._finder.find(parents_of_transaction(view, request.statements, supplies))
-            steps = transact_planning.plan_transact(view, request, supplies, whereabouts)
+            steps = transactions.plan_transact(view, request, supplies, whereabouts)
             results = await self._writer.transact(view, steps)
-            self._finder.learn(view, transact_planning.all_writes(steps))
+            self._finder.learn(view, transactions.all_writes(steps))
             return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     @override

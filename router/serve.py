@@ -7,7 +7,7 @@ import uvloop
 
 from crosskey.errors import CrosskeyError
 from router import server
-from router.cluster import Misconfigured
+from router.calls.cluster import Misconfigured
 from router.settings import Settings
 from serving.address import ADDRESS
 from serving.commands import setting

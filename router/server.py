@@ -9,20 +9,20 @@ import grpc
 
 from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
 from router.admin_service import Admin
-from router.cluster import Cluster
-from router.finishing import Finisher
-from router.loading import Loader
-from router.nodes import GrpcNodes
-from router.reading import Reader
-from router.resolver import Resolver
+from router.administration.unused_shadows import ShadowSweeper
+from router.calls.cluster import Cluster
+from router.calls.nodes import GrpcNodes
+from router.committing.finishing import Finisher
+from router.committing.resolver import Resolver
+from router.planning.shadow_hints import ShadowHints
+from router.reading.reader import Reader
 from router.router_service import Router
-from router.sequence_blocks import SequenceBlocks
 from router.settings import Settings
-from router.shadow_hints import ShadowHints
-from router.supplying import Supplier
-from router.unused_shadows import ShadowSweeper
-from router.whereabouts import Finder
-from router.writing import Writer
+from router.writing.loader import Loader
+from router.writing.sequence_blocks import SequenceBlocks
+from router.writing.supplying import Supplier
+from router.writing.whereabouts import Finder
+from router.writing.writer import Writer
 from serving.logging import configure_logging
 from serving.server import ServerSettings, run_server
 

@@ -7,11 +7,11 @@ main = LazyGroup(
     help="Owns one shard: the only part of Crosskey that talks SQL.",
     lazy_commands={
         "serve": ("shard_node.serve:serve", "Serve one shard until SIGTERM."),
-        "provision": ("shard_node.provision:provision", "Make the role and the database of a shard."),
-        "inspect": ("shard_node.inspect:inspect", "Describe a schema as the planner sees it."),
-        "unload": ("shard_node.unload:unload", "Answer the rows of a database, for a load."),
-        "survey": ("shard_node.survey:survey", "Read what advice on placement is given from."),
-        "accept": ("shard_node.accept:accept", "Accept a shard's database after a restore or a failover."),
+        "provision": ("shard_node.commands.provision:provision", "Make the role and the database of a shard."),
+        "inspect": ("shard_node.commands.inspect:inspect", "Describe a schema as the planner sees it."),
+        "unload": ("shard_node.commands.unload:unload", "Answer the rows of a database, for a load."),
+        "survey": ("shard_node.commands.survey:survey", "Read what advice on placement is given from."),
+        "accept": ("shard_node.commands.accept:accept", "Accept a shard's database after a restore or a failover."),
     },
 )
 

@@ -10,9 +10,9 @@ from serving.address import ADDRESS
 from serving.commands import setting
 from serving.logging import UnknownLogLevel
 from shard_node import server
+from shard_node.postgres.startup import UnfitDatabase
 from shard_node.setting_types import CLUSTER_NAME, CONNECTION_STRING
 from shard_node.settings import Settings
-from shard_node.startup import UnfitDatabase
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)

@@ -12,11 +12,11 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2_grpc
 from serving.logging import configure_logging
 from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
-from shard_node.database import Connection, Database
-from shard_node.scratch import drop_left_over
+from shard_node.postgres.database import Connection, Database
+from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
+from shard_node.schema.scratch import drop_left_over
 from shard_node.service import ShardNode
 from shard_node.settings import Settings
-from shard_node.startup import ShardIdentity, UnfitDatabase, prepare_database
 
 SERVICE_NAME = "crosskey.v1.ShardNode"
 

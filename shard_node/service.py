@@ -13,17 +13,19 @@ from catalog.model import Table
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
-from shard_node import auditing, default_values, loading, reading, recovery, sorting
-from shard_node.claim_queries import look_up_claims
-from shard_node.command_lists import run_for_participant, run_until_effects
-from shard_node.database import Connection, Database
-from shard_node.introspection import inspect_schema
-from shard_node.local_transaction import run_locally
-from shard_node.postgres_errors import naming_table, translated
-from shard_node.shard_schema import ShardSchema, no_schema, read_schema
-from shard_node.startup import ShardIdentity
-from shard_node.transactions import ShardTransaction, to_found_claim
-from shard_node.unused_shadows import find_unused
+from shard_node.auditing import shard_audit
+from shard_node.guards.claim_queries import look_up_claims
+from shard_node.postgres.database import Connection, Database
+from shard_node.postgres.postgres_errors import naming_table, translated
+from shard_node.postgres.startup import ShardIdentity
+from shard_node.reading import reader, sorting
+from shard_node.schema.introspection import inspect_schema
+from shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
+from shard_node.writing import default_values, loading, recovery
+from shard_node.writing.command_lists import run_for_participant, run_until_effects
+from shard_node.writing.local_transaction import run_locally
+from shard_node.writing.transactions import ShardTransaction, to_found_claim
+from shard_node.writing.unused_shadows import find_unused
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -138,12 +140,12 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     @override
     async def Read(self, request: proto.ReadRequest, context: Context) -> proto.ReadResponse:
         async with self._reading_table(request) as (connection, table):
-            return await reading.read(connection, table, request)
+            return await reader.read(connection, table, request)
 
     @override
     async def CountRows(self, request: proto.CountRowsRequest, context: Context) -> proto.CountRowsResponse:
         async with self._reading_table(request) as (connection, table):
-            return await reading.count_rows(connection, table, request)
+            return await reader.count_rows(connection, table, request)
 
     @override
     async def DrawNumbers(self, request: proto.DrawNumbersRequest, context: Context) -> proto.DrawNumbersResponse:
@@ -186,13 +188,13 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, request: proto.AuditShardRequest, context: Context
     ) -> AsyncIterator[proto.AuditShardResponse]:
         async with self._reading(request.shard) as (connection, schema):
-            async for finding in auditing.audit_shard(connection, schema, self._identity):
+            async for finding in shard_audit.audit_shard(connection, schema, self._identity):
                 yield finding
 
     @override
     async def ListGuards(self, request: proto.ListGuardsRequest, context: Context) -> proto.ListGuardsResponse:
         async with self._reading(request.shard) as (connection, schema):
-            return await auditing.list_guards(connection, schema, self._identity, request)
+            return await shard_audit.list_guards(connection, schema, self._identity, request)
 
     @override
     async def FindUnusedShadows(
@@ -214,7 +216,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     @override
     async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:
         async with self._reading(request.shard) as (connection, schema):
-            return await auditing.find_unguarded(connection, schema, self._identity, request)
+            return await shard_audit.find_unguarded(connection, schema, self._identity, request)
 
     @asynccontextmanager
     async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:

@@ -12,7 +12,7 @@ from psycopg import sql
 from crosskey import Client
 from crosskey_cli.cluster import ROLE, ClusterOptions, LocalCluster, ShardDatabase
 from crosskey_cli.postgres import PostgresServer
-from shard_node.provision import ensure_database, ensure_role
+from shard_node.commands.provision import ensure_database, ensure_role
 
 APPLY_SECONDS = 60.0
 

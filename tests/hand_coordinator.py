@@ -11,7 +11,7 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.shard_node_pb2_grpc import ShardNodeStub
 from crosskey_cli.cluster import LocalCluster
-from router.gids import Gid
+from router.committing.gids import Gid
 
 CALL_SECONDS = 30.0
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]

@@ -13,12 +13,12 @@ import pytest
 
 from crosskey import Client, errors
 from crosskey_cli.cluster import LocalCluster
-from router import finishing
-from router.call_context import call_context
-from router.finishing import Finisher
-from router.gids import Gid
-from router.nodes import GrpcNodes
-from router.resolver import Resolver
+from router.calls.call_context import call_context
+from router.calls.nodes import GrpcNodes
+from router.committing import finishing
+from router.committing.finishing import Finisher
+from router.committing.gids import Gid
+from router.committing.resolver import Resolver
 from tests.crashes.protocol_steps import (
     CHILD_SHARD,
     PARENT_SHARD,

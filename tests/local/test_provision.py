@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crosskey_cli.postgres import PostgresServer
-from shard_node.provision import provision
+from shard_node.commands.provision import provision
 
 NAME = "provisioned"
 

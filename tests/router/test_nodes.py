@@ -15,9 +15,9 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1 import shard_node_pb2_grpc
-from router import nodes as nodes_module
-from router.call_context import call_context
-from router.nodes import GrpcNodes
+from router.calls import nodes as nodes_module
+from router.calls.call_context import call_context
+from router.calls.nodes import GrpcNodes
 from serving.interceptor import ErrorInterceptor
 from serving.request_id import METADATA_KEY, request_id
 

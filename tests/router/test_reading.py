@@ -20,10 +20,10 @@ from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from crosskey_cli.postgres import PostgresServer
-from router.reading import Reader
-from router.schema_view import SchemaView
-from shard_node import reading, sorting
-from shard_node.introspection import describe
+from router.planning.schema_view import SchemaView
+from router.reading.reader import Reader
+from shard_node.reading import reader, sorting
+from shard_node.schema.introspection import describe
 
 SHARDS = 3
 SCHEMA = """
@@ -48,7 +48,7 @@ class NodesOfDatabases:
     async def call(self, shard: int, method: str, request: Any) -> Any:
         """As NodeCalls.call."""
         self.calls.append(f"s{shard} {method}")
-        functions: dict[str, Any] = {"Read": reading.read, "CountRows": reading.count_rows, "Sort": sorting.sort}
+        functions: dict[str, Any] = {"Read": reader.read, "CountRows": reader.count_rows, "Sort": sorting.sort}
         table = next(one for one in self.database.tables if one.name.qualified == request.table)
         return await functions[method](self.connections[shard], table, request)
 

@@ -16,14 +16,14 @@ from google.protobuf.message import Message
 import crosskey
 from crosskey import errors, requests
 from crosskey.v1 import router_pb2, shard_node_pb2
-from router import write_planning
-from router.cluster import Cluster
-from router.finishing import Finisher
-from router.nodes import GrpcNodes
-from router.participant import Participant
-from router.shadow_hints import ShadowHints
-from router.write_planning import WritePlan
-from router.writing import Writer
+from router.calls.cluster import Cluster
+from router.calls.nodes import GrpcNodes
+from router.calls.participant import Participant
+from router.committing.finishing import Finisher
+from router.planning import writes
+from router.planning.shadow_hints import ShadowHints
+from router.planning.writes import WritePlan
+from router.writing.writer import Writer
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import SHARDS, numbers_on
 
@@ -109,7 +109,7 @@ class CountedRouter:
     async def insert(self, table: str, rows: Sequence[dict[str, int]]) -> None:
         """Inserts rows."""
         view = await self.cluster.view()
-        await self._writer.write(view, write_planning.plan_insert(view, requests.insert(table, rows)))
+        await self._writer.write(view, writes.plan_insert(view, requests.insert(table, rows)))
 
     @property
     def exchanges(self) -> Counter[int]:
@@ -122,10 +122,10 @@ class CountedRouter:
         self._nodes.exchanges.clear()
         view = await self.cluster.view()
         if isinstance(write, router_pb2.DeleteRequest):
-            plan: WritePlan = write_planning.plan_delete(view, write)
+            plan: WritePlan = writes.plan_delete(view, write)
         else:
             assert isinstance(write, router_pb2.UpdateRequest), "only those are counted"
-            plan = write_planning.plan_update(view, write)
+            plan = writes.plan_update(view, write)
         try:
             await self._writer.write(view, plan)
         finally:

@@ -17,10 +17,10 @@ from crosskey import errors
 from crosskey_cli import postgres as embedded
 from crosskey_cli.cluster import ShardDatabase
 from crosskey_cli.postgres import PostgresServer
-from shard_node import startup
-from shard_node.accept import accept
-from shard_node.database import Connection
-from shard_node.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
+from shard_node.commands.accept import accept
+from shard_node.postgres import startup
+from shard_node.postgres.database import Connection
+from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
 from tests.eventually import eventually
 from tests.rules.setting import Setting
 from tests.shard_sql import query

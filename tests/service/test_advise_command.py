@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from crosskey_cli.advise import advise
 from crosskey_cli.plan import plan
 from crosskey_cli.postgres import PostgresServer
-from shard_node.surveying import read_only
+from shard_node.commands.surveying import read_only
 from tests.service.untagged_schemas import INSTAGRAM, MESSENGER
 
 USE = """

@@ -14,7 +14,7 @@ from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import Client, CrosskeyError
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey_cli.cluster import LocalCluster
-from router.gids import Gid
+from router.committing.gids import Gid
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import prepared

@@ -17,7 +17,7 @@ from crosskey.requests import explanation
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey_cli.cluster import LocalCluster
-from router.gids import Gid
+from router.committing.gids import Gid
 from router.router_service import CALLS_KEY
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters

@@ -15,7 +15,7 @@ import pytest
 
 from crosskey.v1 import admin_pb2, router_pb2, shard_node_pb2
 from crosskey_cli.cluster import LocalCluster
-from router.gids import Gid
+from router.committing.gids import Gid
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 

@@ -10,9 +10,9 @@ import pytest
 from catalog.model import Column, Database, Exclusion, ForeignKey, OtherComment, Table, TableName, UniqueKey
 from crosskey import errors
 from crosskey_cli.postgres import PostgresServer
-from shard_node.introspection import describe, inspect_schema
-from shard_node.provision import ensure_role
-from shard_node.scratch import PREFIX, scratch_database
+from shard_node.commands.provision import ensure_role
+from shard_node.schema.introspection import describe, inspect_schema
+from shard_node.schema.scratch import PREFIX, scratch_database
 
 ROLE = "crosskey_introspection"
 

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from catalog.model import Table
 from crosskey_cli.postgres import PostgresServer
-from shard_node.introspection import describe
+from shard_node.schema.introspection import describe
 
 
 @dataclass(frozen=True)

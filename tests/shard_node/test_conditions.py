@@ -13,8 +13,8 @@ from psycopg import sql
 from catalog.model import Table
 from crosskey import errors
 from crosskey.v1 import rows_pb2, shard_node_pb2
-from shard_node.conditions import where_clause
-from shard_node.sql_names import table_identifier
+from shard_node.sql_text.conditions import where_clause
+from shard_node.sql_text.sql_names import table_identifier
 from tests.shard_node.conftest import TestDatabase
 
 SCHEMA = """

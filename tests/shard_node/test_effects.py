@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from shard_node import sql as sql_files
-from shard_node.guard_queries import take_effects
+from shard_node.guards.foreign_key_queries import take_effects
 from tests.shard_node.conftest import TestDatabase
 
 _NOTE = """

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from crosskey import errors
 from crosskey.v1 import rows_pb2, shard_node_pb2
-from shard_node import reading
-from shard_node.keyset import order_columns
+from shard_node.reading import reader
+from shard_node.sql_text.keyset import order_columns
 from tests.shard_node.conftest import TestDatabase
 
 Order = Sequence[tuple[str, bool]]
@@ -49,7 +49,7 @@ async def all_pages(database: TestDatabase, name: str, order: Order, limit: int)
     pages = []
     after = None
     while True:
-        page = await reading.read(database.connection, table, request_for(name, order, limit, after))
+        page = await reader.read(database.connection, table, request_for(name, order, limit, after))
         pages.append(json.loads(page.rows_json))
         positions = json.loads(page.cursors_json)
         assert len(positions) == len(pages[-1])
@@ -130,7 +130,7 @@ async def test_a_page_of_large_rows_ends_early(database: TestDatabase) -> None:
     await database.run(
         "CREATE TABLE large (id int PRIMARY KEY, body text)",
         "INSERT INTO large SELECT n, repeat('x', 1 << 20) FROM generate_series(1, 7) AS n",
-        f"INSERT INTO large VALUES (8, repeat('x', {reading.MAX_PAGE_BYTES})), (9, 'small')",
+        f"INSERT INTO large VALUES (8, repeat('x', {reader.MAX_PAGE_BYTES})), (9, 'small')",
         "INSERT INTO large VALUES (10, repeat('x', 4000000))",
     )
     pages = await all_pages(database, "large", [("id", False)], limit=100)
@@ -141,7 +141,7 @@ async def test_conditions_and_position_hold_together(items: TestDatabase) -> Non
     table = await items.table("items")
     request = request_for("items", [("rank", False), ("id", False)], 100, ["2", "50"])
     request.where.add(column="size", op=rows_pb2.Predicate.EQ, value_json=b'"2"')
-    page = await reading.read(items.connection, table, request)
+    page = await reader.read(items.connection, table, request)
     cursor = await items.connection.execute(
         "SELECT id FROM items WHERE size = 2 AND (rank > 2 OR rank IS NULL OR (rank = 2 AND id > 50)) ORDER BY rank, id"
     )
@@ -156,7 +156,7 @@ async def test_an_index_on_the_order_serves_a_later_page(items: TestDatabase) ->
     for descending in (False, True):
         order = [("size", descending), ("id", descending)]
         request = request_for("items", order, 3, ["3", "60"])
-        statement, parameters = reading._page_statement(table, order_columns(table, request.order_by), request)
+        statement, parameters = reader._page_statement(table, order_columns(table, request.order_by), request)
         plan = await (await items.connection.execute(b"EXPLAIN " + statement, parameters)).fetchall()
         assert "Index Cond: (ROW(size, id)" in str(plan)
     await items.run("RESET enable_seqscan")
@@ -165,7 +165,7 @@ async def test_an_index_on_the_order_serves_a_later_page(items: TestDatabase) ->
 async def test_without_an_order_there_are_rows_but_no_positions(items: TestDatabase) -> None:
     request = request_for("items", [], 1, None)
     request.where.add(column="id", value_json=b"7")
-    page = await reading.read(items.connection, await items.table("items"), request)
+    page = await reader.read(items.connection, await items.table("items"), request)
     assert [row["id"] for row in json.loads(page.rows_json)] == [7]
     assert not page.more
 
@@ -175,19 +175,19 @@ async def test_a_position_of_another_order_is_refused(items: TestDatabase, after
     request = request_for("items", [("rank", False), ("id", False)], 1, None)
     request.after_json = after_json
     with pytest.raises(errors.InvalidPageToken):
-        await reading.read(items.connection, await items.table("items"), request)
+        await reader.read(items.connection, await items.table("items"), request)
 
 
 async def test_an_unknown_order_column(items: TestDatabase) -> None:
     with pytest.raises(errors.UnknownColumn, match='column "colour" does not exist'):
-        await reading.read(
+        await reader.read(
             items.connection, await items.table("items"), request_for("items", [("colour", False)], 1, None)
         )
 
 
 async def test_counting(items: TestDatabase) -> None:
     table = await items.table("items")
-    assert (await reading.count_rows(items.connection, table, shard_node_pb2.CountRowsRequest())).count == 120
+    assert (await reader.count_rows(items.connection, table, shard_node_pb2.CountRowsRequest())).count == 120
     request = shard_node_pb2.CountRowsRequest()
     request.where.add(column="rank", op=rows_pb2.Predicate.IS_NULL)
-    assert (await reading.count_rows(items.connection, table, request)).count == 24
+    assert (await reader.count_rows(items.connection, table, request)).count == 24

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
-from shard_node.row_json import row_expression, verbatim_expression, verbatim_values
-from shard_node.sql_names import column_list, table_identifier
+from shard_node.sql_text.row_json import row_expression, verbatim_expression, verbatim_values
+from shard_node.sql_text.sql_names import column_list, table_identifier
 from tests.shard_node.conftest import TestDatabase
 
 

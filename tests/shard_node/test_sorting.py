@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2
-from shard_node.sorting import sort
+from shard_node.reading.sorting import sort
 from tests.shard_node.conftest import TestDatabase
 
 

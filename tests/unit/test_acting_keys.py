@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catalog.model import ForeignKey, Table, TableName
-from router.acting_keys import Change, acting_keys
+from router.planning.acting_keys import Change, acting_keys
 from tests.messenger_view import VIEW
 from tests.schema_builders import column, foreign_key, plan_of, table
 

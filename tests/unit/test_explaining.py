@@ -8,9 +8,9 @@ import crosskey
 from crosskey import errors, requests
 from crosskey.v1 import router_pb2
 from router import explaining
-from router.parent_references import learn
-from router.shadow_hints import ShadowHints
-from router.write_planning import plan_insert
+from router.planning.parent_references import learn
+from router.planning.shadow_hints import ShadowHints
+from router.planning.writes import plan_insert
 from tests.messenger_view import VIEW, user_on
 
 

@@ -7,13 +7,13 @@ from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from router.led_parents import key_of, leading_keys, parents_of_insert, parents_of_transaction
-from router.load_planning import parents_of_lines, plan_load
-from router.schema_view import SchemaView
-from router.strays import DESTINATION, Strays, look_ups, take_outs
-from router.supplied_values import Supply
-from router.transact_planning import all_writes, plan_transact
-from router.write_planning import plan_insert
+from router.committing.strays import DESTINATION, Strays, look_ups, take_outs
+from router.planning.led_parents import key_of, leading_keys, parents_of_insert, parents_of_transaction
+from router.planning.loads import parents_of_lines, plan_load
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import Supply
+from router.planning.transactions import all_writes, plan_transact
+from router.planning.writes import plan_insert
 from tests.schema_builders import USERS, column, foreign_key, plan_of, table
 
 SHARDS = 3

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosskey.errors import InvalidPageToken
-from router import page_token
-from router.page_token import query_digest
+from router.planning import page_token
+from router.planning.page_token import query_digest
 
 QUERY = query_digest(b"messages", b"by time")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import crosskey
 from catalog.slots import mint_uuid, slot_of_value
-from router.parent_references import learn, references, unknown_parents
-from router.schema_view import SchemaView
-from router.shadow_hints import ShadowHints
-from router.write_planning import plan_delete, plan_insert, plan_update
+from router.planning.parent_references import learn, references, unknown_parents
+from router.planning.schema_view import SchemaView
+from router.planning.shadow_hints import ShadowHints
+from router.planning.writes import plan_delete, plan_insert, plan_update
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, foreign_key, plan_of, table
 

@@ -10,7 +10,7 @@ from catalog.model import UniqueKey
 from crosskey import errors
 from crosskey.rows import dict_to_struct, python_to_value
 from crosskey.v1 import rows_pb2, shard_node_pb2
-from router.predicates import check_key, check_predicates, to_conditions
+from router.planning.predicates import check_key, check_predicates, to_conditions
 from tests.schema_builders import column, table
 
 USERS = table(

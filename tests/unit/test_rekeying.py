@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from crosskey.v1 import shard_node_pb2 as proto
-from router.rekeying import merge_rekeyed
+from router.committing.rekeying import merge_rekeyed
 
 
 def rekeyed(*moves: tuple[int, int], shard: int = 0, key: str = "public.t(id)") -> proto.Effect:

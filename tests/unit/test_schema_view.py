@@ -8,7 +8,7 @@ import crosskey
 from catalog.slots import mint_uuid
 from crosskey import errors
 from crosskey.v1.rows_pb2 import Predicate
-from router.predicates import check_predicates
+from router.planning.predicates import check_predicates
 from tests.messenger_view import SHARDS, VIEW, user_on
 
 ALL = tuple(range(SHARDS))

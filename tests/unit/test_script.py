@@ -7,8 +7,8 @@ import pytest
 import crosskey
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from router.script import deal_out, naming_statements, script
-from router.write_planning import plan_delete, plan_insert
+from router.planning.writes import plan_delete, plan_insert
+from router.writing.script import deal_out, naming_statements, script
 from tests.messenger_view import VIEW, user_on
 
 TWO_PARTS = plan_insert(VIEW, crosskey.insert("users", [{"id": user_on(1)}, {"id": user_on(1, 1), "state": "old"}]))

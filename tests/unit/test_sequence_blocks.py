@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from catalog.model import TableName
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from router.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK, SequenceBlocks, next_block
+from router.writing.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK, SequenceBlocks, next_block
 
 SEQUENCE = TableName("public", "numbers")
 

@@ -10,8 +10,8 @@ import pytest
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
-from router.part import CHECK, Part
-from router.standing_orders import StandingOrders
+from router.committing.part import CHECK, Part
+from router.committing.standing_orders import StandingOrders
 
 RUN = proto.Command(run=proto.RunStatement(table="public.t"))
 PIN = proto.Command(pin=proto.PinParents())

@@ -12,10 +12,10 @@ from catalog.model import TableName
 from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.requests import Overriding
-from router.schema_view import SchemaView
-from router.supplied_values import Supply, need_of, needs_of
-from router.transact_planning import Refused, plan_transact
-from router.write_planning import Part, plan_insert
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import Supply, need_of, needs_of
+from router.planning.transactions import Refused, plan_transact
+from router.planning.writes import Part, plan_insert
 from tests.schema_builders import column, plan_of, table
 
 SHARDS = 3

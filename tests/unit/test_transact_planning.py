@@ -7,7 +7,7 @@ import pytest
 import crosskey
 from crosskey import errors
 from crosskey.v1 import router_pb2, rows_pb2
-from router.transact_planning import (
+from router.planning.transactions import (
     GroupPlan,
     ModeChange,
     Refused,
@@ -17,7 +17,7 @@ from router.transact_planning import (
     plan_transact,
     raise_refusals,
 )
-from router.write_planning import WritePlan
+from router.planning.writes import WritePlan
 from tests.messenger_view import VIEW, user_on
 
 USER = user_on(1)

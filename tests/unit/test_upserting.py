@@ -7,10 +7,10 @@ from catalog.model import UniqueKey
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.router_pb2 import InsertResponse
-from router.schema_view import SchemaView
-from router.upserting import lost_race
-from router.write_planning import WritePlan, plan_insert
-from router.write_results import collect
+from router.planning.schema_view import SchemaView
+from router.planning.writes import WritePlan, plan_insert
+from router.writing.upserting import lost_race
+from router.writing.write_results import collect
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, plan_of, table
 

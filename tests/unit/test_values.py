@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Value
 
 from crosskey.errors import NumberNotExact
 from crosskey.rows import value_to_python
-from router.values import checked_json
+from router.planning.values import checked_json
 from tests.schema_builders import column, table
 
 ITEMS = table("items", "@reference")

@@ -13,8 +13,8 @@ from catalog.slots import mint_uuid, shard_of_slot, slot_of_text, slot_of_uuid, 
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from crosskey.v1.rows_pb2 import OnConflict
-from router.schema_view import SchemaView
-from router.write_planning import Part, plan_delete, plan_insert, plan_update
+from router.planning.schema_view import SchemaView
+from router.planning.writes import Part, plan_delete, plan_insert, plan_update
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, plan_of, table
 

@@ -14,9 +14,9 @@ from catalog.model import Database, TableName
 from catalog.plan import Claim, Plan, ReferencedKey
 from catalog.planning import plan_schema
 from catalog.slots import shard_of_slot, slot_of_values
-from shard_node.claims import CLAIMING_SHARD
-from shard_node.damage_checks import damage_checks
-from shard_node.pin_places import PIN_SHARD
+from shard_node.auditing.damage_checks import damage_checks
+from shard_node.guards.claims import CLAIMING_SHARD
+from shard_node.guards.pin_places import PIN_SHARD
 from tests.oracle.contents import differences, read_contents
 from tests.oracle.differential.family import Family
 from tests.oracle.differential.judge import Judge

@@ -1,0 +1,115 @@
+"""The audit: what each shard finds by itself, and what only a look at several shards tells."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from catalog.plan import Claim, ReferencedKey
+from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.v1.admin_pb2 import AuditResponse
+from router.administration.guard_comparison import PresentGuards, compare_guards
+from router.administration.reference_comparison import Digests, compare_references
+from router.calls.call_context import current_call_context
+from router.calls.fan_out import fan_out
+from router.calls.node_errors import errors_of
+from router.calls.nodes import Nodes
+from router.planning.schema_view import SchemaView
+from serving.request_id import metadata_to_pass_on
+
+Reports = Mapping[int, list[proto.AuditShardResponse]]
+"""What each shard answered."""
+
+
+async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
+    """Streams what is damaged, while clients go on writing; nothing means that all is well.
+
+    Raises ShardUnavailable if a shard does not answer, and Conflict if transactions stay in doubt for so long that
+    damage and unfinished work cannot be told apart.
+    """
+    reports = await fan_out({shard: _report(nodes, shard) for shard in view.all_shards})
+    for shard, report in reports.items():
+        for response in report:
+            if not response.digest and not response.guards_here:
+                yield _finding(shard, response)
+    async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
+        yield finding
+    present = _present_guards(reports)
+    guards: list[ReferencedKey | Claim] = [*view.plan.referenced_keys, *view.plan.claims]
+    for guarded in guards:
+        for distance in range(len(view.all_shards)):
+            for findings in (await fan_out(_comparisons(view, nodes, guarded, distance, present))).values():
+                for finding in findings:
+                    yield finding
+
+
+def _comparisons(
+    view: SchemaView, nodes: Nodes, guarded: ReferencedKey | Claim, distance: int, present: PresentGuards
+) -> dict[int, Coroutine[Any, Any, list[AuditResponse]]]:
+    """The comparisons of each shard with the one `distance` further on; what each finds is bounded.
+
+    So each shard takes part in two comparisons at a time, however many shards there are: an audit leaves room for
+    other work.
+    """
+    shards = view.all_shards
+    return {
+        child: _collected(compare_guards(nodes, guarded, present, child_shard=child, parent_shard=parent))
+        for child, parent in zip(shards, [*shards[distance:], *shards[:distance]], strict=True)
+    }
+
+
+async def _collected(findings: AsyncIterator[AuditResponse]) -> list[AuditResponse]:
+    return [finding async for finding in findings]
+
+
+async def _look_at_references(view: SchemaView, nodes: Nodes) -> Digests:
+    return _digests(await fan_out({shard: _report(nodes, shard, digests_only=True) for shard in view.all_shards}))
+
+
+async def _report(nodes: Nodes, shard: int, *, digests_only: bool = False) -> list[proto.AuditShardResponse]:
+    """What a shard finds; each kind of finding is bounded, so that the whole is too."""
+    call = nodes.stub(shard).AuditShard(
+        proto.AuditShardRequest(shard=shard),
+        timeout=current_call_context().remaining_seconds(),
+        metadata=metadata_to_pass_on(),
+    )
+    responses = []
+    with errors_of(shard):
+        async for response in call:
+            if digests_only and not response.digest:
+                # The digests come first.
+                call.cancel()
+                break
+            responses.append(response)
+    return responses
+
+
+def _present_guards(reports: Reports) -> PresentGuards:
+    return {
+        (shard, guards.referenced_key, guards.pins)
+        for shard, report in reports.items()
+        for response in report
+        for guards in response.guards_here
+    }
+
+
+def _digests(reports: Reports) -> Digests:
+    digests: dict[str, dict[int, str]] = defaultdict(dict)
+    for shard, report in reports.items():
+        for response in report:
+            if response.digest:
+                digests[response.table][shard] = response.digest
+    return digests
+
+
+def _finding(shard: int, response: proto.AuditShardResponse) -> AuditResponse:
+    return AuditResponse(
+        kind=AuditResponse.Kind.ValueType(response.kind),
+        shard=shard,
+        table=response.table,
+        constraint=response.constraint,
+        key=response.key_json.decode(),
+        message=response.message,
+    )

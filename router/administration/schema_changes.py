@@ -1,0 +1,108 @@
+"""Applying a schema: inspected by one shard, planned here, installed on all shards or none."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+
+from catalog.model import Database
+from catalog.plan import Plan
+from catalog.planning import SchemaRefused, plan_schema
+from crosskey import errors
+from crosskey.v1 import admin_pb2
+from crosskey.v1 import shard_node_pb2 as proto
+from router.administration.descriptions import describe_schema
+from router.calls.cluster import Cluster
+from router.calls.nodes import Nodes
+from router.committing.distributed_transaction import DistributedTransaction
+from router.committing.finishing import BUSY_PAUSE_SECONDS, FINISH_TIMEOUT_SECONDS, Finisher
+from router.committing.gids import Gid
+
+# The shard that inspects schemas and decides on their installation.
+PLANNING_SHARD = 0
+
+
+async def apply_schema(
+    cluster: Cluster, nodes: Nodes, finisher: Finisher, request: admin_pb2.ApplySchemaRequest
+) -> admin_pb2.ApplySchemaResponse:
+    """Plans a schema and, unless it is a dry run, installs it on every shard in one distributed transaction.
+
+    Raises SchemaRefused (nothing was touched), SchemaChanged (another schema is in force), and Conflict if another
+    client is at it and does not come to an end.
+    """
+    fingerprint = hashlib.sha256(request.sql.encode()).hexdigest()
+    inspect = proto.InspectSchemaRequest(shard=PLANNING_SHARD, sql=request.sql)
+    inspected = await nodes.call(PLANNING_SHARD, "InspectSchema", inspect)
+    description: bytes = inspected.description_json
+    planned = describe_schema(_plan(Database.from_json(description)), fingerprint)
+    in_force = await _in_force(cluster, fingerprint)
+    changed = False
+    if not (in_force or request.dry_run):
+        changed = await _install_unless_another_does(cluster, nodes, finisher, request.sql, description)
+    return admin_pb2.ApplySchemaResponse(changed=changed, schema=planned)
+
+
+def _plan(database: Database) -> Plan:
+    if not database.tables:
+        raise errors.SchemaRefused("the schema has no tables")
+    try:
+        return plan_schema(database)
+    except SchemaRefused as refused:
+        first = refused.refusals[0]
+        raise errors.SchemaRefused(
+            str(refused),
+            table=first.table or None,
+            constraint=first.constraint or None,
+            columns=first.column or None,
+        ) from refused
+
+
+async def _in_force(cluster: Cluster, fingerprint: str) -> bool:
+    """Whether this very schema is in force. Raises SchemaChanged if another one is."""
+    try:
+        view = await cluster.view()
+    except errors.SchemaNotLoaded:
+        return False
+    if view.fingerprint != fingerprint:
+        raise errors.SchemaChanged(
+            "another schema is in force, and changing a schema is not supported yet",
+            hint="Apply the schema that is in force, or start a cluster with an empty data folder.",
+        )
+    return True
+
+
+async def _install_unless_another_does(
+    cluster: Cluster, nodes: Nodes, finisher: Finisher, sql: str, description: bytes
+) -> bool:
+    """Whether it was this call that installed the schema, and not another client's at the same time."""
+    fingerprint = hashlib.sha256(sql.encode()).hexdigest()
+    try:
+        await _install(cluster, nodes, finisher, sql, description)
+    except (errors.Conflict, errors.SchemaRefused):
+        if not await _in_force(cluster, fingerprint):
+            raise
+        await _wait_for_second_phase(cluster, fingerprint)
+        return False
+    return True
+
+
+async def _wait_for_second_phase(cluster: Cluster, fingerprint: str) -> None:
+    """Returns once the schema is in force on every shard that can be reached: whoever has an answer can use it."""
+    deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        found = [each for each in (await cluster.describe_all()).values() if each is not None]
+        if all(each.schema_fingerprint == fingerprint for each in found):
+            return
+        await asyncio.sleep(BUSY_PAUSE_SECONDS)
+
+
+async def _install(cluster: Cluster, nodes: Nodes, finisher: Finisher, sql: str, description: bytes) -> None:
+    gid = Gid.new(cluster.name, PLANNING_SHARD)
+    async with DistributedTransaction(nodes, finisher, gid) as transaction:
+        install = proto.InstallSchema(sql=sql, description_json=description)
+        # One shard before the others, so that of two clients one waits there and neither waits for the other elsewhere.
+        others = [shard for shard in range(cluster.shards) if shard != PLANNING_SHARD]
+        await transaction.install_schema(install, [PLANNING_SHARD])
+        await transaction.install_schema(install, others)
+        await transaction.commit()

@@ -1,0 +1,1 @@
+"""Calls to the nodes, and what the router knows of its cluster."""

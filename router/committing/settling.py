@@ -1,0 +1,43 @@
+"""Waiting for distributed transactions that are committed, but not yet visible on every shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from router.calls.fan_out import fan_out
+from router.calls.nodes import Nodes
+
+PATIENCE_SECONDS = 20.0
+"""Longer than a resolver takes to finish what a router left behind."""
+
+POLL_SECONDS = 0.05
+
+
+async def wait_until_settled(nodes: Nodes, shards: Iterable[int]) -> None:
+    """Returns once every transaction that was prepared on one of the shards at the call is finished there.
+
+    Those that are prepared meanwhile are not waited for. Raises Conflict if it takes too long, and what calls raise.
+    """
+    asked = sorted(set(shards))
+    awaited = await _prepared(nodes, asked)
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while awaited:
+        if asyncio.get_running_loop().time() > deadline:
+            raise errors.Conflict(
+                f"{len(awaited)} transactions stay in doubt, among them {min(awaited)}, so that it cannot be told what"
+                " is damaged and what is only unfinished",
+                hint="Admin.ListInDoubt says what they wait for; audit again when they are finished.",
+            )
+        await asyncio.sleep(POLL_SECONDS)
+        awaited &= await _prepared(nodes, asked)
+
+
+async def _prepared(nodes: Nodes, shards: Iterable[int]) -> set[str]:
+    """The gids of the participants on those shards."""
+    responses = await fan_out(
+        {shard: nodes.call(shard, "ListPrepared", proto.ListPreparedRequest(shard=shard)) for shard in shards}
+    )
+    return {transaction.gid for response in responses.values() for transaction in response.transactions}

@@ -1,0 +1,117 @@
+"""The schema in force as requests see it: tables by their API name, and the shards where rows must be sought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from catalog.generated_keys import supplied_columns
+from catalog.model import Column, TableName
+from catalog.plan import Claim, Plan, TablePlan
+from catalog.slots import shard_of_slot, slot_of_value, slot_of_values
+from crosskey import errors
+from crosskey.v1 import rows_pb2
+from router.planning.predicates import CheckedPredicate
+
+
+@dataclass(frozen=True)
+class SchemaView:
+    """A schema on a number of shards; `fingerprint` is the one that the nodes answer for it."""
+
+    plan: Plan
+    shards: int
+    fingerprint: str
+
+    @cached_property
+    def _by_name(self) -> dict[str, TablePlan]:
+        public = {str(table.table.name): table for table in self.plan.tables}
+        return {table.table.name.qualified: table for table in self.plan.tables} | public
+
+    @cached_property
+    def _supplied(self) -> dict[str, tuple[Column, ...]]:
+        return {table.table.name.qualified: supplied_columns(table) for table in self.plan.tables}
+
+    @property
+    def all_shards(self) -> tuple[int, ...]:
+        """Every shard, in order."""
+        return tuple(range(self.shards))
+
+    def table(self, name: str) -> TablePlan:
+        """The table of that name: `name` in schema public, or `schema.name`. Raises UnknownTable."""
+        table = self._by_name.get(name)
+        if table is None:
+            message = f'relation "{name}" does not exist'
+            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
+        return table
+
+    def find_table(self, name: str) -> TablePlan | None:
+        """The same, or None."""
+        return self._by_name.get(name)
+
+    def claim(self, identifier: str) -> Claim:
+        """The claim of that id. Raises KeyError."""
+        return self._claims_by_id[identifier]
+
+    @cached_property
+    def _claims_by_id(self) -> dict[str, Claim]:
+        return {claim.id: claim for claim in self.plan.claims}
+
+    @cached_property
+    def leading_claims(self) -> frozenset[str]:
+        """The ids of the claims by which parents are found that rows live with."""
+        return frozenset(table.leader.claim for table in self.plan.tables if table.leader is not None)
+
+    def claims_of(self, table: TableName) -> Sequence[Claim]:
+        """The claims for values of the table's rows."""
+        return self._claims_by_table.get(table, ())
+
+    @cached_property
+    def _claims_by_table(self) -> dict[TableName, list[Claim]]:
+        found: dict[TableName, list[Claim]] = {}
+        for claim in self.plan.claims:
+            found.setdefault(claim.table, []).append(claim)
+        return found
+
+    def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
+        """The columns whose absent values come from one shard, as catalog.generated_keys says."""
+        return self._supplied[table.table.name.qualified]
+
+    def shards_for_where(
+        self, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int = 0
+    ) -> tuple[int, ...]:
+        """The shards that may hold rows which meet the predicates, in order and never none.
+
+        Where predicates rule out every shard, one is left: PostgreSQL finds nothing there, but checks the values. Of a
+        reference table, whose rows are on all shards alike, it is one shard: `copy` modulo the number of shards.
+        """
+        if table.placement == "reference":
+            return (copy % self.shards,)
+        possible = set(self.all_shards)
+        for predicate in predicates:
+            if predicate.column.name in table.locators:
+                possible &= self._shards_of(predicate)
+        return tuple(sorted(possible)) or self.all_shards[:1]
+
+    def shard_of_value(self, column: Column, value: Any) -> int:
+        """The shard of the rows with that value in a locator. Raises ValueError if the type takes no such value."""
+        return shard_of_slot(slot_of_value(column.base_type, value), self.shards)
+
+    def shard_of_values(self, values: Sequence[tuple[str, object, int | None]]) -> int:
+        """The shard of several values together, as slot_of_values takes them. Raises ValueError as that does."""
+        return shard_of_slot(slot_of_values(values), self.shards)
+
+    def _shards_of(self, predicate: CheckedPredicate) -> set[int]:
+        """The shards of a predicate on a locator; all of them if it does not tell."""
+        if predicate.op == rows_pb2.Predicate.EQ:
+            values = [predicate.value]
+        elif predicate.op == rows_pb2.Predicate.IN:
+            values = predicate.value
+        else:
+            return set(self.all_shards)
+        try:
+            return {self.shard_of_value(predicate.column, value) for value in values if value is not None}
+        except ValueError:
+            # Whatever it is, PostgreSQL says so in its own words, or knows a spelling that we do not.
+            return set(self.all_shards)

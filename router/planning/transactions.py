@@ -1,0 +1,139 @@
+"""From the statements of a Transact to steps: pure, all of them before the first one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from crosskey import errors
+from crosskey.v1 import router_pb2, rows_pb2
+from router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
+from router.planning.schema_view import SchemaView
+from router.planning.statement_names import naming_statement
+from router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChange:
+    """A change of constraint modes."""
+
+    change: rows_pb2.SetConstraints
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """Steps that may fail alone."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A statement whose values or names are wrong; its error is raised when its turn comes, as on one PostgreSQL."""
+
+    error: errors.CrosskeyError
+
+
+Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused
+
+
+def plan_transact(
+    view: SchemaView,
+    request: router_pb2.TransactRequest,
+    supplies: Supplies = NO_SUPPLIES,
+    whereabouts: Whereabouts = NOWHERE,
+) -> list[Step]:
+    """The step of each statement, in order; inserts take what they need from the supplies.
+
+    Rows live with parents whose whereabouts are given, or that statements before insert. Raises InvalidRequest for what
+    is no transaction at all: no statement, an empty one, one that is not well formed.
+    """
+    if not request.statements:
+        raise errors.InvalidRequest("a transaction has no statements")
+    return list(_Planning(view, supplies, {**whereabouts}).plan_all(request.statements, ""))
+
+
+def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps and those in groups, in order."""
+    for step in steps:
+        yield step
+        if isinstance(step, GroupPlan):
+            yield from all_steps(step.steps)
+
+
+def all_writes(steps: Iterable[Step]) -> Iterator[WritePlan]:
+    """The writes among the steps, those in groups too, in order."""
+    return (step for step in all_steps(steps) if isinstance(step, WritePlan))
+
+
+def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
+    """The steps if they are nothing but writes; else None."""
+    writes = [step for step in steps if isinstance(step, WritePlan)]
+    return writes if len(writes) == len(steps) else None
+
+
+def home_of(steps: Iterable[Step]) -> int:
+    """The shard whose commit decides: where the first row is written."""
+    return next((plan.parts[0].shard for plan in all_writes(steps)), FIRST_SHARD)
+
+
+def raise_refusals(steps: Iterable[Step], within: str = "") -> None:
+    """Raises the error of the first refused statement, which it names."""
+    for number, step in enumerate(steps):
+        match step:
+            case Refused():
+                with naming_statement(f"{within}{number}"):
+                    raise step.error
+            case GroupPlan():
+                raise_refusals(step.steps, f"{within}{number}.")
+
+
+@dataclass(frozen=True)
+class _Planning:
+    """Plans one transaction; learns where parents are to be."""
+
+    view: SchemaView
+    supplies: Supplies
+    whereabouts: dict[tuple[str, str], int]
+
+    def plan_all(self, statements: Iterable[router_pb2.Statement], within: str) -> Iterator[Step]:
+        for number, statement in enumerate(statements):
+            place = f"{within}{number}"
+            with naming_statement(place):
+                yield self._plan_unless_refused(statement, place)
+
+    def _plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
+        try:
+            return self._plan(statement, place)
+        except errors.STATEMENT_ERRORS as error:
+            return Refused(error)
+
+    def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
+        match statement.WhichOneof("statement"):
+            case "insert":
+                supply = self.supplies.get(place, NOTHING)
+                plan = plan_insert(self.view, statement.insert, supply, self.whereabouts)
+                self._learn(plan)
+                return plan
+            case "update":
+                return plan_update(self.view, statement.update)
+            case "delete":
+                return plan_delete(self.view, statement.delete)
+            case "set_constraints":
+                return ModeChange(statement.set_constraints)
+            case "group":
+                return self._plan_group(statement.group, place)
+        raise errors.InvalidRequest(f"statement {place} is empty")
+
+    def _learn(self, plan: WritePlan) -> None:
+        """Where the rows of an insert go that later ones may live with."""
+        for part in plan.parts:
+            for key in leading_keys(self.view, plan.table, part.rows):
+                self.whereabouts.setdefault(key, part.shard)
+
+    def _plan_group(self, group: router_pb2.Group, place: str) -> GroupPlan:
+        if not group.statements:
+            raise errors.InvalidRequest(f"group {place} has no statements")
+        return GroupPlan(tuple(self.plan_all(group.statements, f"{place}.")))

@@ -1,0 +1,301 @@
+"""From a request to write to one statement for each shard and set of columns: pure, without a look at any row stored.
+
+A row of an insert is converted once, placed once and encoded once; everything else is done a request, not a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from catalog.model import Column, Table
+from catalog.plan import Claim, TablePlan
+from crosskey import errors
+from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
+from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
+from router.planning.conflict_targets import arbiters, check_on_conflict
+from router.planning.led_parents import NOWHERE, Whereabouts
+from router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
+from router.planning.row_placement import RowPlacement
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import NOTHING, Row, Supply, override
+from router.planning.values import checked_json
+
+FIRST_SHARD = 0
+"""Where rows for a reference table are inserted first; from there they are copied to the other shards as stored."""
+
+_MAY_BE_INEXACT = frozenset({float, list, dict})
+"""Types of values that are or hold numbers which may have been rounded; of other types, none is."""
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one statement of a write does on one shard.
+
+    Of an insert, `rows` are its rows and `positions` their places in the request, from 0. Of an update, `rows` is the
+    one row of new values. A delete has neither.
+    """
+
+    shard: int
+    statement: shard_node_pb2.RunStatement
+    rows: Sequence[Row] = ()
+    positions: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WritePlan:
+    """A write to one table, as statements for shards; those for one shard are in the order of the request."""
+
+    table: TablePlan
+    kind: Literal["insert", "update", "delete"]
+    parts: tuple[Part, ...]
+    predicates: tuple[CheckedPredicate, ...] = ()
+    """What selects the rows of an update or delete."""
+    on_conflict: rows_pb2.OnConflict | None = None
+    """What an insert does with rows that conflict with others. It then has one part a shard."""
+    arbiters: tuple[Claim, ...] = ()
+    """The keys on which they may conflict with rows of other shards."""
+    count_only: bool = False
+    """Whether only the number of rows is answered. Of a reference table, shards answer the rows all the same."""
+
+    @property
+    def reference(self) -> bool:
+        """Whether the table is a reference table.
+
+        Its updates and deletes have a part for each shard; its inserts have parts for FIRST_SHARD only, and the rows
+        that these answer must be inserted into all other shards.
+        """
+        return self.table.placement == "reference"
+
+    def on(self, shards: Collection[int]) -> WritePlan:
+        """The parts on some of the shards."""
+        return replace(self, parts=tuple(part for part in self.parts if part.shard in shards))
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards of the parts, in order, each once."""
+        return sorted({part.shard for part in self.parts})
+
+
+def plan_insert(
+    view: SchemaView,
+    request: router_pb2.InsertRequest,
+    supply: Supply = NOTHING,
+    whereabouts: Whereabouts = NOWHERE,
+) -> WritePlan:
+    """Places each row, with the values supplied for it and its parent's whereabouts, and mints the ids that it lacks.
+
+    Raises UnknownTable, InvalidRequest (no rows, no such OVERRIDING clause), UnknownColumn, NumberNotExact,
+    ShardKeyMissing, InvalidValue, SlotMismatch, the error of the supply, and what check_on_conflict raises.
+    """
+    table = view.table(request.table)
+    if not request.rows:
+        raise errors.InvalidRequest(f'an insert into "{request.table}" has no rows', table=request.table)
+    rows = structs_to_dicts(request.rows)
+    _check_rows(table.table, rows)
+    override(table.table, rows, request.overriding)
+    if request.HasField("on_conflict"):
+        check_on_conflict(view, table, request.on_conflict)
+    supply.fill(rows)
+    shards = _place(view, table, rows, whereabouts)
+    if request.HasField("on_conflict"):
+        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict, count_only=request.count_only))
+        keys = arbiters(view, table, request.on_conflict)
+        return WritePlan(table, "insert", parts, (), request.on_conflict, keys, request.count_only)
+    parts = tuple(
+        _insert_part(table, shard, rows, places, count_only=request.count_only)
+        for shard, places in _groups(table.table, rows, shards)
+    )
+    return WritePlan(table, "insert", parts, count_only=request.count_only)
+
+
+def upsert_parts(
+    table: TablePlan,
+    rows: Sequence[Row],
+    shards: Sequence[int],
+    on_conflict: rows_pb2.OnConflict,
+    *,
+    count_only: bool,
+) -> Iterable[Part]:
+    """One part for each shard, with its rows in order: they may conflict with each other."""
+    places_by_shard: dict[int, list[int]] = {}
+    for place, shard in enumerate(shards):
+        places_by_shard.setdefault(shard, []).append(place)
+    for shard, places in places_by_shard.items():
+        part = _insert_part(table, shard, rows, places, count_only=count_only)
+        insert = part.statement.insert
+        # An INSERT names a column at least.
+        insert.columns[:] = insert.columns or [_first_to_give(table.table)]
+        insert.on_conflict.CopyFrom(on_conflict)
+        insert.sometimes_absent[:] = [name for name in insert.columns if not all(name in row for row in part.rows)]
+        yield part
+
+
+def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePlan:
+    """One part for each shard that may hold rows to change.
+
+    Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key, nothing to set),
+    UnknownColumn, and NumberNotExact.
+    """
+    table = view.table(request.table)
+    predicates = _selection(table.table, request)
+    values = struct_to_dict(request.set)
+    if not values and not request.assignments:
+        raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
+    _check_rows(table.table, [values])
+    columns = _in_table_order(table.table, values.keys())
+    update = shard_node_pb2.UpdateRows(
+        where=to_conditions(predicates),
+        columns=columns,
+        set_json=_encoder.encode(values),
+        computed=[_computed(table.table, assignment) for assignment in request.assignments],
+    )
+    statement = _statement(table, update=update, count_only=request.count_only)
+    parts = tuple(Part(shard, statement, rows=(values,)) for shard in _shards_to_write(view, table, predicates))
+    return WritePlan(table, "update", parts, predicates, count_only=request.count_only)
+
+
+def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePlan:
+    """One part for each shard that may hold rows to delete.
+
+    Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key), UnknownColumn and
+    NumberNotExact.
+    """
+    table = view.table(request.table)
+    predicates = _selection(table.table, request)
+    statement = _statement(table, delete=shard_node_pb2.DeleteRows(where=to_conditions(predicates)))
+    parts = tuple(Part(shard, statement) for shard in _shards_to_write(view, table, predicates))
+    return WritePlan(table, "delete", parts, predicates)
+
+
+def _check_rows(table: Table, rows: Sequence[Row]) -> None:
+    """Raises UnknownColumn and NumberNotExact."""
+    columns = {column.name: column for column in table.columns}
+    unknown = set().union(*rows) - columns.keys()
+    if unknown:
+        raise _unknown_column(table, min(unknown))
+    for row in rows:
+        if not _MAY_BE_INEXACT.isdisjoint(map(type, row.values())):
+            for name, value in row.items():
+                checked_json(table, columns[name], value)
+
+
+def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
+    """Raises InvalidRequest (an unknown operator), UnknownColumn and NumberNotExact."""
+    if assignment.op not in rows_pb2.Assignment.Op.values():
+        raise errors.InvalidRequest(f"there is no assignment operator {assignment.op}", table=str(table.name))
+    source = assignment.source or assignment.column
+    columns = {column.name: column for column in table.columns}
+    for name in (assignment.column, source):
+        if name not in columns:
+            raise _unknown_column(table, name)
+    value = value_to_python(assignment.value) if assignment.HasField("value") else None
+    return shard_node_pb2.ComputedColumn(
+        column=assignment.column,
+        source=source,
+        op=assignment.op,
+        value_json=_encoder.encode(checked_json(table, columns[source], value)),
+    )
+
+
+def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:
+    message = f'column "{name}" of relation "{table.name.name}" does not exist'
+    return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
+
+
+def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], whereabouts: Whereabouts) -> list[int]:
+    """The shard of each row, to which minted ids are added."""
+    if table.placement == "reference":
+        return [FIRST_SHARD] * len(rows)
+    place = RowPlacement(table, view.shards, whereabouts).place
+    return [place(row, number) for number, row in enumerate(rows, start=1)]
+
+
+def _groups(table: Table, rows: Sequence[Row], shards: Sequence[int]) -> Iterable[tuple[int, list[int]]]:
+    """Shards and the places of rows that one statement inserts there: those that leave the same defaults to PostgreSQL.
+
+    In other columns they need not agree: what is absent and has no default is NULL. Rows of one shard thus mostly stay
+    together, as in PostgreSQL, where rows of one statement may reference each other in any order.
+    """
+    telling = _columns_that_divide(table, rows)
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, (shard, row) in enumerate(zip(shards, rows, strict=True)):
+        groups.setdefault((shard, *map(row.__contains__, telling)), []).append(place)
+    return ((group[0], places) for group, places in groups.items())
+
+
+def _columns_that_divide(table: Table, rows: Sequence[Row]) -> list[str]:
+    """The columns with a value of their own that some rows give and others leave to PostgreSQL."""
+    given = set().union(*rows)
+    candidates = [column.name for column in table.columns if column.name in given and _fills_itself(column)]
+    return [name for name in candidates if not all(name in row for row in rows)]
+
+
+def _fills_itself(column: Column) -> bool:
+    return column.default is not None or column.identity != "" or column.generated
+
+
+def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int], *, count_only: bool) -> Part:
+    chosen = [rows[place] for place in places]
+    columns = _in_table_order(table.table, set().union(*chosen))
+    insert = shard_node_pb2.InsertRows(
+        columns=columns,
+        rows_json=_encoder.encode(chosen),
+        # What is here by now was drawn, or may be given.
+        overriding_system_value=any(
+            column.identity == "ALWAYS" and column.name in columns for column in table.table.columns
+        ),
+    )
+    return Part(shard, _statement(table, insert=insert, count_only=count_only), chosen, places)
+
+
+def _first_to_give(table: Table) -> str:
+    """The first column that a row can give at all."""
+    return next((column.name for column in table.columns if not column.generated), table.columns[0].name)
+
+
+def _in_table_order(table: Table, names: Collection[str]) -> list[str]:
+    return [column.name for column in table.columns if column.name in names]
+
+
+def _selection(
+    table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest
+) -> tuple[CheckedPredicate, ...]:
+    """The rows to write: never all of them by oversight."""
+    by_key = request.HasField("key")
+    if by_key == bool(request.where):
+        given = "both key and where" if by_key else "neither key nor where"
+        raise errors.InvalidRequest(
+            f'the request on "{request.table}" has {given}; it takes one of them', table=request.table
+        )
+    return check_key(table, request.key) if by_key else check_predicates(table, request.where)
+
+
+def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:
+    if table.placement == "reference":
+        return view.all_shards
+    return view.shards_for_where(table, predicates)
+
+
+def _statement(
+    table: TablePlan,
+    *,
+    insert: shard_node_pb2.InsertRows | None = None,
+    update: shard_node_pb2.UpdateRows | None = None,
+    delete: shard_node_pb2.DeleteRows | None = None,
+    count_only: bool = False,
+) -> shard_node_pb2.RunStatement:
+    return shard_node_pb2.RunStatement(
+        table=table.table.name.qualified,
+        lock_table=table.placement == "reference",
+        insert=insert,
+        update=update,
+        delete=delete,
+        # The rows of a reference table are copied and compared.
+        count_only=count_only and table.placement != "reference",
+    )

@@ -1,0 +1,1 @@
+"""Inserts, updates, deletes and loads: in one local transaction where one shard suffices, else in a distributed one."""

@@ -1,0 +1,239 @@
+"""Loading rows in bulk: every stream is one distributed transaction, whose home also notes that its batch is loaded.
+
+All rows of a stream are one statement as far as constraints go: what they check waits for the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import msgspec
+
+from catalog.model import Column
+from catalog.plan import TablePlan
+from crosskey import errors
+from crosskey.v1 import router_pb2, rows_pb2
+from crosskey.v1 import shard_node_pb2 as proto
+from router.calls.cluster import Cluster
+from router.calls.fan_out import fan_out
+from router.calls.node_errors import leaving_no_trace
+from router.calls.nodes import Nodes
+from router.committing.distributed_transaction import DistributedTransaction, LateEffects
+from router.committing.finishing import Finisher
+from router.committing.gids import Gid
+from router.planning.led_parents import NOWHERE
+from router.planning.loads import (
+    LoadPart,
+    check_load,
+    need_of_load,
+    parents_of_lines,
+    plan_load,
+    plan_reference_load,
+)
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import Row
+from router.planning.writes import FIRST_SHARD
+from router.writing.reference_tables import run_on_all_shards
+from router.writing.supplying import Supplier
+from router.writing.whereabouts import find_within
+
+HOME = FIRST_SHARD
+"""Where loads note their batches; so it is home of all their transactions."""
+
+MAX_DIGEST_BYTES = 64
+
+_CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Carries out loads."""
+
+    nodes: Nodes
+    finisher: Finisher
+    cluster: Cluster
+    supplier: Supplier
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the load that carries out its effects."""
+    checked_early: set[str] = field(default_factory=set)
+    """Tables with deferred triggers that have effects on other shards: what they do is to come before the commit."""
+
+    async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
+        """Loads all rows of a stream, or none.
+
+        Raises what PostgreSQL says, naming the row where it can; Conflict for a lost race, which is not run again here,
+        since the rows are gone; OutcomeUnknown.
+        """
+        view = await self.cluster.view()
+        gid = Gid.new(self.cluster.name, HOME)
+        with leaving_no_trace():
+            async with (
+                AsyncExitStack() as until_the_end,
+                DistributedTransaction(self.nodes, self.finisher, gid) as transaction,
+            ):
+                return await _Stream(self, view, transaction, until_the_end).run(requests)
+
+    async def list_batches(self, load: str) -> list[proto.LoadedBatch]:
+        """The committed batches of a load."""
+        response: proto.ListBatchesResponse = await self.nodes.call(
+            HOME, "ListBatches", proto.ListBatchesRequest(shard=HOME, load=load)
+        )
+        return [*response.batches]
+
+    async def finish(self, request: router_pb2.FinishLoadRequest) -> None:
+        """Moves sequences past the numbers of the tables' rows, then forgets the batches. Raises UnknownTable."""
+        view = await self.cluster.view()
+        with leaving_no_trace():
+            for name in request.tables:
+                await self._advance_sequences(view, view.table(name))
+            if request.load:
+                forget = proto.ForgetBatchesRequest(shard=HOME, load=request.load)
+                await self.nodes.call(HOME, "ForgetBatches", forget)
+
+    async def _advance_sequences(self, view: SchemaView, table: TablePlan) -> None:
+        for column in table.table.columns:
+            if not column.counts or column.sequence is None:
+                continue
+            for number in await self._outermost(view, table, column):
+                advance = proto.AdvanceSequenceRequest(
+                    shard=FIRST_SHARD, sequence=column.sequence.qualified, past=number
+                )
+                await self.nodes.call(FIRST_SHARD, "AdvanceSequence", advance)
+            self.supplier.blocks.forget(column.sequence)
+
+    async def _outermost(self, view: SchemaView, table: TablePlan, column: Column) -> list[int]:
+        """The largest number of the column on any shard, and the smallest; none if it has none.
+
+        Only one is ahead of the sequence, which counts either up or down; the other moves nothing.
+        """
+        shards = (FIRST_SHARD,) if table.placement == "reference" else view.all_shards
+        ends = [
+            await fan_out({shard: self._end(shard, table, column, descending=descending) for shard in shards})
+            for descending in (True, False)
+        ]
+        largest, smallest = ([number for number in end.values() if number is not None] for end in ends)
+        return [max(largest), min(smallest)] if largest else []
+
+    async def _end(self, shard: int, table: TablePlan, column: Column, *, descending: bool) -> int | None:
+        given = proto.Condition(column=column.name, op=rows_pb2.Predicate.IS_NULL, value_json=b"false")
+        order = [proto.Order(column=column.name, descending=descending)]
+        request = proto.ReadRequest(
+            shard=shard, table=table.table.name.qualified, where=[given], order_by=order, limit=1
+        )
+        response: proto.ReadResponse = await self.nodes.call(shard, "Read", request)
+        rows: list[Row] = msgspec.json.decode(response.rows_json)
+        return int(rows[0][column.name]) if rows else None
+
+
+class _Stream:
+    """One stream of rows, in one transaction."""
+
+    def __init__(
+        self, loader: Loader, view: SchemaView, transaction: DistributedTransaction, until_the_end: AsyncExitStack
+    ) -> None:
+        self._loader = loader
+        self._view = view
+        self._transaction = transaction
+        self._until_the_end = until_the_end
+        self._in_turn = False
+        self._count = 0
+        self._rows = 0
+        self._tables: set[str] = set()
+
+    async def run(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
+        async for number, request in _numbered(requests):
+            if number == 0 and request.load and not await self._note(request):
+                return router_pb2.LoadResponse(loaded_before=True)
+            await self._add(request)
+        await self._commit()
+        return router_pb2.LoadResponse(count=self._count)
+
+    async def _note(self, request: router_pb2.LoadRequest) -> bool:
+        """Notes the batch; False if it is loaded already."""
+        if len(request.digest) > MAX_DIGEST_BYTES:
+            raise errors.InvalidRequest(f"a digest has {MAX_DIGEST_BYTES} bytes at most")
+        note = proto.NoteBatch(load=request.load, batch=request.batch, digest=request.digest)
+        result = await self._transaction.command(HOME, proto.Command(note_batch=note))
+        return result.count > 0
+
+    async def _add(self, request: router_pb2.LoadRequest) -> None:
+        table, lines = check_load(self._view, request)
+        self._tables.add(table.table.name.qualified)
+        try:
+            if lines:
+                await self._add_lines(table, request.columns, lines)
+        except errors.CrosskeyError as error:
+            if "row" in error.metadata:
+                error.metadata["row"] = str(int(error.metadata["row"]) + self._rows)
+            raise
+        self._rows += len(lines)
+
+    async def _add_lines(self, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes]) -> None:
+        if table.placement == "reference":
+            plan = plan_reference_load(table, columns, lines)
+            self._count += (await run_on_all_shards(self._transaction, plan, self._view.shards)).count
+            return
+        supplied = await self._supply(table, columns, len(lines))
+        parents = parents_of_lines(self._view, table, [*columns], lines, supplied)
+        whereabouts = await find_within(self._transaction, parents, hold=False) if parents else NOWHERE
+        parts = plan_load(self._view, table, [*columns], lines, supplied, whereabouts)
+        try:
+            results = await self._transaction.run(
+                {part.shard: [part.statement] for part in parts}, before_effects=self._take_turn
+            )
+        except errors.CrosskeyError as error:
+            _name_row(error, parts)
+            raise
+        self._count += sum(result.count for answers in results.values() for result in answers)
+
+    async def _take_turn(self) -> None:
+        """Waits until no other load of this router has effects to carry out, and then lets no other until the end.
+
+        Two that reference the same new parents would wait for each other's shadows on different shards, until one gives
+        up.
+        """
+        if not self._in_turn:
+            await self._until_the_end.enter_async_context(self._loader.turn)
+            self._in_turn = True
+
+    async def _supply(self, table: TablePlan, columns: Sequence[str], count: int) -> Sequence[Row]:
+        need = need_of_load(self._view, table, columns, count)
+        if need is None:
+            return ()
+        rows: list[Row] = [{} for _ in range(count)]
+        (await self._loader.supplier.for_load(need)).fill(rows)
+        return rows
+
+    async def _commit(self) -> None:
+        # All shards at once: home would check only after the others have prepared.
+        await self._transaction.check()
+        if not self._tables.isdisjoint(self._loader.checked_early):
+            await self._transaction.set_constraints(_CHECK_ALL)
+            await self._transaction.check()
+        try:
+            await self._transaction.commit()
+        except LateEffects as error:
+            self._loader.checked_early.update(self._tables)
+            raise errors.Conflict("a deferred trigger writes to other shards; sent again, it is asked early") from error
+
+
+async def _numbered(
+    requests: AsyncIterator[router_pb2.LoadRequest],
+) -> AsyncIterator[tuple[int, router_pb2.LoadRequest]]:
+    number = 0
+    async for request in requests:
+        if not isinstance(request, router_pb2.LoadRequest):
+            raise errors.InvalidRequest("the request is not a message of the method's type")
+        yield number, request
+        number += 1
+
+
+def _name_row(error: errors.CrosskeyError, parts: Sequence[LoadPart]) -> None:
+    """Turns the line of a shard's COPY into the place of the row in the message, from 1."""
+    line, shard = error.metadata.pop("line", None), error.metadata.get("shard")
+    part = next((part for part in parts if str(part.shard) == shard), None)
+    if line is not None and part is not None and int(line) <= len(part.places):
+        error.metadata["row"] = str(part.places[int(line) - 1] + 1)

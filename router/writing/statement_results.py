@@ -1,0 +1,72 @@
+"""The answers of an insert, and of a Transact from what its steps came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from crosskey import errors
+from crosskey.rows import add_json_rows
+from crosskey.v1 import router_pb2
+from router.writing.step_running import GroupResult, ModesSet, StepResult
+from router.writing.write_results import WriteResult
+
+
+def statement_results(
+    statements: Iterable[router_pb2.Statement], results: Iterable[StepResult]
+) -> list[router_pb2.StatementResult]:
+    """One answer a statement."""
+    return [_answer(statement, result) for statement, result in zip(statements, results, strict=True)]
+
+
+def _answer(statement: router_pb2.Statement, result: StepResult) -> router_pb2.StatementResult:
+    match result:
+        case WriteResult():
+            return _write_answer(statement, result)
+        case ModesSet():
+            return router_pb2.StatementResult(set_constraints=router_pb2.SetConstraintsResult())
+        case GroupResult():
+            return router_pb2.StatementResult(group=_group_answer(statement.group, result))
+
+
+def _write_answer(statement: router_pb2.Statement, result: WriteResult) -> router_pb2.StatementResult:
+    answer = router_pb2.StatementResult()
+    if statement.WhichOneof("statement") == "delete":
+        answer.delete.count = result.count
+        return answer
+    if statement.WhichOneof("statement") == "insert":
+        fill_insert_response(answer.insert, statement.insert, result)
+        return answer
+    fill_update_response(answer.update, statement.update, result)
+    return answer
+
+
+def fill_insert_response(
+    response: router_pb2.InsertResponse, request: router_pb2.InsertRequest, result: WriteResult
+) -> None:
+    """Makes it the answer of an insert."""
+    response.SetInParent()
+    response.outcomes.extend(result.outcomes)
+    _add_rows(response, result, count_only=request.count_only)
+
+
+def fill_update_response(
+    response: router_pb2.UpdateResponse, request: router_pb2.UpdateRequest, result: WriteResult
+) -> None:
+    """Makes it the answer of an update."""
+    response.SetInParent()
+    _add_rows(response, result, count_only=request.count_only)
+
+
+def _add_rows(
+    response: router_pb2.InsertResponse | router_pb2.UpdateResponse, result: WriteResult, *, count_only: bool
+) -> None:
+    if count_only:
+        response.count = result.count
+    else:
+        add_json_rows(response.rows, result.rows_json)
+
+
+def _group_answer(group: router_pb2.Group, result: GroupResult) -> router_pb2.GroupResult:
+    if result.error is not None:
+        return router_pb2.GroupResult(error=errors.to_failure(result.error))
+    return router_pb2.GroupResult(results=statement_results(group.statements, result.results))

@@ -1,0 +1,147 @@
+"""Running the steps of a transaction, in order, over however many shards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from crosskey import errors
+from crosskey.v1 import rows_pb2
+from crosskey.v1 import shard_node_pb2 as proto
+from router.committing.distributed_transaction import DistributedTransaction
+from router.planning.schema_view import SchemaView
+from router.planning.statement_names import naming_statement
+from router.planning.transactions import GroupPlan, ModeChange, Refused, Step
+from router.planning.writes import Part, WritePlan
+from router.writing.reference_tables import run_on_all_shards
+from router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
+from router.writing.whereabouts import settle_selection
+from router.writing.write_results import WriteResult, collect
+from serving.answer_size import AnswerSize
+
+_CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModesSet:
+    """What a change of constraint modes answers: that it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """What a group came to: one result a step, or none and why it failed."""
+
+    results: Sequence[StepResult]
+    error: errors.CrosskeyError | None = None
+
+
+StepResult: TypeAlias = WriteResult | ModesSet | GroupResult
+
+
+class StepRunner:
+    """Runs steps in one distributed transaction. Errors name their statement."""
+
+    def __init__(self, view: SchemaView, transaction: DistributedTransaction) -> None:
+        self._view = view
+        self._transaction = transaction
+        self.carried_out: list[WritePlan] = []
+        """The writes that were carried out; those of a group that failed are not."""
+        self._answer_size = AnswerSize()
+
+    async def run_and_commit(self, steps: Sequence[Step], *, check_early: bool = False) -> list[StepResult]:
+        """Runs all steps and commits. Raises what PostgreSQL says, with everything rolled back at the latest then.
+
+        What is to be checked at the end is checked along with the commit, which saves a round trip. Raises LateEffects
+        if that comes too late for what a trigger does then; not if `check_early`.
+        """
+        *earlier, last = steps
+        results = await self._run_and_check(earlier, "")
+        last_place = str(len(earlier))
+        with naming_statement(last_place):
+            results.append(await self._run(last, last_place))
+            if check_early:
+                await self._transaction.check()
+        if check_early:
+            await self._transaction.set_constraints(_CHECK_ALL)
+            await self._transaction.check()
+        await self._transaction.commit(last_place)
+        return results
+
+    async def _run_and_check(self, steps: Iterable[Step], within: str) -> list[StepResult]:
+        results = []
+        for number, step in enumerate(steps):
+            place = f"{within}{number}"
+            with naming_statement(place):
+                results.append(await self._run(step, place))
+                await self._transaction.check()
+        return results
+
+    async def _run(self, step: Step, place: str) -> StepResult:
+        match step:
+            case WritePlan():
+                return await self._write(step)
+            case ModeChange():
+                await self._transaction.set_constraints(step.change)
+                return ModesSet()
+            case GroupPlan():
+                return await self._run_group(step, f"{place}.")
+            case Refused():
+                raise step.error
+
+    async def _write(self, plan: WritePlan) -> WriteResult:
+        self.carried_out.append(plan)
+        result = await self._carry_out(plan)
+        self._answer_size.add(result.rows_json, str(plan.table.table.name))
+        return result
+
+    async def _carry_out(self, plan: WritePlan) -> WriteResult:
+        if plan.reference:
+            return await run_on_all_shards(self._transaction, plan, self._view.shards)
+        if plan.on_conflict is not None and plan.table.leader is not None:
+            plan = await send_to_parents(self._view, self._transaction, plan)
+        plan = await settle_selection(self._view, self._transaction, plan)
+        if plan.arbiters:
+            return await self._upsert(plan)
+        return await self._run_parts(plan)
+
+    async def _run_parts(self, plan: WritePlan) -> WriteResult:
+        return collect(plan, await self._transaction.run(_statements(plan)))
+
+    async def _upsert(self, plan: WritePlan) -> WriteResult:
+        """An insert whose rows may conflict with rows of any shard. Raises LostRace too.
+
+        Whether the race was won is known once the claims have been checked, at the end of the statement.
+        """
+        parts: list[Part] = []
+        results: dict[int, list[proto.CommandResult]] = defaultdict(list)
+        rest: WritePlan | None = plan
+        try:
+            while rest is not None:
+                turn = await send_to_conflicts(self._view, self._transaction, rest)
+                parts += turn.now.parts
+                for shard, answers in (await self._transaction.run(_statements(turn.now))).items():
+                    results[shard] += answers
+                rest = turn.rest
+            await self._transaction.check()
+        except errors.UniqueViolation as violation:
+            raise lost_race(plan, violation) or violation from violation
+        return collect(replace(plan, parts=tuple(parts)), results)
+
+    async def _run_group(self, group: GroupPlan, within: str) -> GroupResult:
+        before = len(self.carried_out)
+        try:
+            async with self._transaction.savepoint():
+                return GroupResult(await self._run_and_check(group.steps, within))
+        except errors.STATEMENT_ERRORS as error:
+            del self.carried_out[before:]
+            return GroupResult((), error)
+
+
+def _statements(plan: WritePlan) -> dict[int, list[proto.RunStatement]]:
+    """What each shard is to run."""
+    statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
+    for part in plan.parts:
+        statements[part.shard].append(part.statement)
+    return statements

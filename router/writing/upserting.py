@@ -1,0 +1,226 @@
+"""Where the rows of an upsert go whose conflicts may be with rows of other shards.
+
+A unique key that holds no locator is global by its claims, and the row that has a value may live on any shard. So each
+row is sent to the shard that has claimed its value: there PostgreSQL itself finds the other row and updates it, or
+skips the given one. Rows with one value are sent to one shard, so that they meet. All others go where they belong.
+Without a target a row may be skipped for any key, and then an equal value later in the request is free: such rows wait
+until the earlier ones are inserted, and are looked up again.
+
+The look-up locks nothing and need not be right. A row that is inserted on the wrong shard, because the other one has
+gone meanwhile, is moved to its own, as one that gets another shard key is. If a value is claimed by somebody else
+meanwhile, the claim is refused: the race is lost, and all is run again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from catalog.model import Table
+from catalog.plan import Claim
+from crosskey import errors
+from crosskey.v1 import rows_pb2
+from crosskey.v1 import shard_node_pb2 as proto
+from router.committing.distributed_transaction import DistributedTransaction
+from router.planning.led_parents import key_of, parent_of
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import Row
+from router.planning.writes import WritePlan, upsert_parts
+from router.writing.whereabouts import find_within
+
+
+class LostRace(errors.Conflict):
+    """A value was claimed by another transaction between look-up and insert.
+
+    It was if it is a `given` one. Else it may be that a trigger changed it, so that it was not looked up, and that all
+    is lost again and again.
+    """
+
+    def __init__(self, violation: errors.UniqueViolation, *, given: bool) -> None:
+        self._given = given
+        super().__init__(
+            "other transactions took and gave up the value of a unique key again and again"
+            if given
+            else violation.message
+        )
+        self.metadata.update(violation.metadata)
+
+    def for_good(self) -> errors.CrosskeyError:
+        """The error if this was the last attempt, of the statement that is named by now."""
+        if self._given:
+            return self
+        # What PostgreSQL said.
+        return errors.UniqueViolation(self.message, **self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A value of the row at a place of the request."""
+
+    place: int
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The rows that can be inserted now, and those that must wait until they are."""
+
+    now: WritePlan
+    rest: WritePlan | None
+
+
+async def send_to_conflicts(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> Turn:
+    """The plan with each row on the shard of the row that it conflicts with, or on its own. Raises what nodes do."""
+    positions, rows, own = _rows_in_order(plan)
+    asked = _values_to_ask(view, plan, rows)
+    found = await _look_up(transaction, asked)
+    claimed: dict[int, int] = {}
+    equals: defaultdict[int, list[int]] = defaultdict(list)
+    for values, claims in zip(asked.values(), found, strict=True):
+        for value, claim in zip(values, claims, strict=True):
+            if claim.HasField("shard"):
+                claimed.setdefault(value.place, claim.shard)
+            equals[value.place].append(values[claim.first_equal].place)
+    assert plan.on_conflict is not None, "only what may conflict has arbiters"
+    shards = _shards(own, claimed, equals)
+    waiting = set() if _has_target(plan.on_conflict) else _waiting(own, shards, claimed, equals)
+    now = [place for place in range(len(rows)) if place not in waiting]
+    rest = _placed(plan, positions, rows, own, sorted(waiting)) if waiting else None
+    return Turn(_placed(plan, positions, rows, shards, now), rest)
+
+
+def _placed(
+    plan: WritePlan, positions: Sequence[int], rows: Sequence[Row], shards: Sequence[int], chosen: Sequence[int]
+) -> WritePlan:
+    """The plan of some of the rows only, each on its one of the shards."""
+    assert plan.on_conflict is not None, "only what may conflict has arbiters"
+    parts = upsert_parts(
+        plan.table,
+        [rows[place] for place in chosen],
+        [shards[place] for place in chosen],
+        plan.on_conflict,
+        count_only=plan.count_only,
+    )
+    in_request = [positions[place] for place in chosen]
+    return replace(
+        plan, parts=tuple(replace(part, positions=[in_request[place] for place in part.positions]) for part in parts)
+    )
+
+
+async def send_to_parents(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+    """The plan with each row on the shard of the parent that it lives with: what it may conflict with is there.
+
+    The claims on the parents are locked, so that these stay where they are. Raises what nodes do.
+    """
+    positions, rows, own = _rows_in_order(plan)
+    parents = [parent_of(view, plan.table, row.get(plan.table.shard_key or "")) for row in rows]
+    places = await find_within(transaction, [parent for parent in parents if parent is not None], hold=True)
+    shards = [
+        shard if parent is None else places.get(key_of(parent), shard)
+        for parent, shard in zip(parents, own, strict=True)
+    ]
+    return _placed(plan, positions, rows, shards, range(len(rows)))
+
+
+def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:
+    """The shards that are asked who has claimed the values of the plan's rows."""
+    _, rows, _ = _rows_in_order(plan)
+    return {shard for _, shard in _values_to_ask(view, plan, rows)}
+
+
+def lost_race(plan: WritePlan, violation: errors.UniqueViolation) -> LostRace | None:
+    """The race that a violation means: only of a constraint on which rows may conflict, for that refuses none."""
+    constraint = violation.metadata.get("constraint")
+    claim = next((claim for claim in plan.arbiters if claim.constraint == constraint), None)
+    if claim is None:
+        return None
+    given = {", ".join(str(row.get(name)) for name in claim.columns) for part in plan.parts for row in part.rows}
+    return LostRace(violation, given=violation.metadata.get("key") in given)
+
+
+def _rows_in_order(plan: WritePlan) -> tuple[list[int], list[Row], list[int]]:
+    """The places in the request in order, and the row and the shard of each."""
+    placed = sorted(
+        (position, part.shard, place, part) for part in plan.parts for place, position in enumerate(part.positions)
+    )
+    return (
+        [position for position, *_ in placed],
+        [part.rows[place] for _, _, place, part in placed],
+        [shard for _, shard, _, _ in placed],
+    )
+
+
+def _values_to_ask(view: SchemaView, plan: WritePlan, rows: Sequence[Row]) -> dict[tuple[str, int], list[_Asked]]:
+    """The values that may conflict, by claim and the shard where they are claimed."""
+    asked: defaultdict[tuple[str, int], list[_Asked]] = defaultdict(list)
+    for claim in plan.arbiters:
+        for place, row in enumerate(rows):
+            columns = {name: row.get(name) for name in claim.columns}
+            shard = _claim_shard(view, claim, plan.table.table, columns)
+            if shard is not None:
+                asked[claim.id, shard].append(_Asked(place, columns))
+    return dict(asked)
+
+
+def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[str, Any]) -> int | None:
+    """None for what conflicts with nothing: a NULL, unless they are alike, and what PostgreSQL will not take."""
+    if None in columns.values() and not claim.nulls_not_distinct:
+        return None
+    placing = []
+    for name in claim.placing:
+        column = table.column(name)
+        assert column is not None, f"{claim.id} has a column that its table has not"
+        placing.append((column.base_type, columns[name], column.max_length))
+    try:
+        return view.shard_of_values(placing)
+    except ValueError:
+        return None
+
+
+async def _look_up(
+    transaction: DistributedTransaction, asked: Mapping[tuple[str, int], Sequence[_Asked]]
+) -> list[Sequence[proto.FoundClaim]]:
+    """What each group of values came to, all shards at once."""
+    commands: defaultdict[int, list[proto.Command]] = defaultdict(list)
+    for (claim, shard), values in asked.items():
+        keys_json = msgspec.json.encode([value.columns for value in values])
+        commands[shard].append(proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=keys_json)))
+    answers = {shard: iter(results) for shard, results in (await transaction.commands(commands)).items()}
+    return [next(answers[shard]).claims for _, shard in asked]
+
+
+def _shards(own: Sequence[int], claimed: Mapping[int, int], equals: Mapping[int, Iterable[int]]) -> list[int]:
+    """The shard of each row: where its value is claimed, else where an equal one goes, else its own."""
+    shards: list[int] = []
+    for place, shard in enumerate(own):
+        earlier = [other for other in equals.get(place, ()) if other < place]
+        shards.append(claimed.get(place, shards[min(earlier)] if earlier else shard))
+    return shards
+
+
+def _has_target(on_conflict: rows_pb2.OnConflict) -> bool:
+    return bool(on_conflict.columns or on_conflict.constraint)
+
+
+def _waiting(
+    own: Sequence[int], shards: Sequence[int], claimed: Collection[int], equals: Mapping[int, Iterable[int]]
+) -> set[int]:
+    """The rows that must see first what becomes of an earlier row with an equal value.
+
+    If that is skipped for another of its keys, the row does not conflict with it, but may with one on its own shard;
+    and so may later rows that belong there or have an equal value.
+    """
+    waiting: set[int] = set()
+    waited_for: set[int] = set()
+    wanted: set[int] = set()
+    for place, (shard, sent_to) in enumerate(zip(own, shards, strict=True)):
+        leaves_for_another = sent_to != shard and place not in claimed
+        if leaves_for_another or shard in waited_for or not wanted.isdisjoint(equals.get(place, ())):
+            waiting.add(place)
+            waited_for.add(shard)
+            wanted.update(equals.get(place, ()))
+    return waiting

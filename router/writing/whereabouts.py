@@ -1,0 +1,131 @@
+"""Where the parents are that rows to insert live with and only claims find: asked before the rows are placed.
+
+The answers are hints. A row that is sent to the wrong shard meets its foreign key there, and all is run again as a
+distributed transaction, which takes it to its parent.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeAlias
+
+import msgspec
+
+from crosskey.v1 import shard_node_pb2 as proto
+from router.calls.fan_out import fan_out
+from router.calls.node_errors import leaving_no_trace
+from router.calls.nodes import NodeCalls
+from router.committing.distributed_transaction import DistributedTransaction
+from router.committing.strays import DESTINATION
+from router.planning.claimed_values import ClaimedValue
+from router.planning.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
+from router.planning.schema_view import SchemaView
+from router.planning.writes import WritePlan
+from router.reading.locating import claim_to_follow
+
+MAX_REMEMBERED = 10_000
+"""Parents that were inserted last: those whose claims cannot be read yet are the last of a few seconds."""
+
+Asked: TypeAlias = Mapping[int, Mapping[str, Sequence[ClaimedValue]]]
+"""Parents by the shard of their claims, and by claim."""
+
+
+async def find_within(
+    transaction: DistributedTransaction, parents: Iterable[ClaimedValue], *, hold: bool
+) -> Whereabouts:
+    """Where the parents are as a transaction sees it, each found once; if `hold`, they stay there until it ends.
+
+    Raises what nodes do.
+    """
+    asked = _by_shard({key_of(parent): parent for parent in parents}.values())
+    commands = {
+        shard: [
+            proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=_keys_json(values), hold=hold))
+            for claim, values in claims.items()
+        ]
+        for shard, claims in asked.items()
+    }
+    answers = await transaction.commands(commands)
+    places: dict[tuple[str, str], int] = {}
+    for shard, claims in asked.items():
+        for values, answer in zip(claims.values(), answers[shard], strict=True):
+            places |= _places(values, answer.claims)
+    return places
+
+
+async def settle_selection(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+    """An update or delete on the one shard that has its rows, where they live with a parent and a claim tells it.
+
+    They may move at any moment, though nothing in them changes. So the claim is locked, and is believed only where what
+    it stands for is seen. Raises Conflict if it is on its way, and what nodes do.
+    """
+    if plan.table.leader is None or plan.kind == "insert":
+        return plan
+    claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
+    places = NOWHERE if claimed is None else await find_within(transaction, [claimed], hold=True)
+    if claimed is None or places.get(key_of(claimed)) not in plan.shards:
+        return plan
+    shard = places[key_of(claimed)]
+    keys_json = msgspec.json.encode([{**claimed.columns, DESTINATION: shard}])
+    seen = proto.Command(take_out_strays=proto.TakeOutStrays(claim=claimed.claim.id, keys_json=keys_json))
+    await transaction.command(shard, seen)
+    return plan.on([shard])
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Asks claims where parents are: one call for each claim and shard that has some, none if there is no parent.
+
+    An insert is answered before its claims can be read. So it remembers where its own router has put the last parents,
+    for those whose claims it does not find.
+    """
+
+    nodes: NodeCalls
+    _recent: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def learn(self, view: SchemaView, plans: Iterable[WritePlan]) -> None:
+        """Remembers where committed plans have put parents that others may live with."""
+        for plan in plans:
+            if plan.kind == "insert" and plan.on_conflict is None:
+                for part in plan.parts:
+                    self._recent.update(dict.fromkeys(leading_keys(view, plan.table, part.rows), part.shard))
+        for key in list(islice(self._recent, max(0, len(self._recent) - MAX_REMEMBERED))):
+            del self._recent[key]
+
+    async def find(self, parents: Sequence[ClaimedValue]) -> Whereabouts:
+        """Where the parents are; those of whom nothing is known are left out. Raises what NodeCalls.call raises."""
+        asked = _by_shard(parents)
+        if not asked:
+            return NOWHERE
+        with leaving_no_trace():
+            found = await fan_out({shard: self._find_on(shard, claims) for shard, claims in asked.items()})
+        remembered = {key: self._recent[key] for parent in parents if (key := key_of(parent)) in self._recent}
+        return remembered | {key: place for places in found.values() for key, place in places.items()}
+
+    async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> Whereabouts:
+        places: dict[tuple[str, str], int] = {}
+        for claim, parents in claims.items():
+            request = proto.FindClaimsRequest(shard=shard, claim=claim, keys_json=_keys_json(parents))
+            response: proto.FindClaimsResponse = await self.nodes.call(shard, "FindClaims", request)
+            places |= _places(parents, response.claims)
+        return places
+
+
+def _by_shard(parents: Iterable[ClaimedValue]) -> Asked:
+    groups: defaultdict[int, defaultdict[str, list[ClaimedValue]]] = defaultdict(lambda: defaultdict(list))
+    for parent in parents:
+        groups[parent.claim_shard][parent.claim.id].append(parent)
+    return groups
+
+
+def _keys_json(parents: Iterable[ClaimedValue]) -> bytes:
+    return msgspec.json.encode([parent.columns for parent in parents])
+
+
+def _places(parents: Iterable[ClaimedValue], claims: Iterable[proto.FoundClaim]) -> dict[tuple[str, str], int]:
+    return {
+        key_of(parent): found.shard for parent, found in zip(parents, claims, strict=True) if found.HasField("shard")
+    }

@@ -1,0 +1,1 @@
+"""What is damaged on this shard, and what a router compares between two."""

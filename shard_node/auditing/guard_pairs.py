@@ -1,0 +1,54 @@
+"""What the audit compares between two shards: shadows and pins, or the values of rows and the claims for them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from psycopg import sql
+
+from catalog.model import TableName
+from catalog.plan import Claim, ReferencedKey
+from shard_node.guards.claims import claim_shard, claimed_table
+from shard_node.guards.pin_places import PIN_SHARD, pinning_shard
+from shard_node.schema.shard_schema import ShardSchema
+from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import column_list
+
+
+class GuardPair(NamedTuple):
+    """Two tables whose rows, called g, must correspond over all shards.
+
+    Those of `here` belong to the shard that `counterpart` tells, an expression; of these, only those that meet
+    `counted` matter. Those of `there` name in PIN_SHARD the shard that they are for.
+    """
+
+    here: TableName
+    there: TableName
+    columns: tuple[str, ...]
+    counterpart: sql.Composed
+    counted: sql.Composable
+
+
+def guard_pair(schema: ShardSchema, identifier_of_pair: str, shards: int) -> GuardPair:
+    """The pair of a referenced key or claim. Raises InvalidRequest if there is neither of that id."""
+    claim = next((claim for claim in schema.plan.claims if claim.id == identifier_of_pair), None)
+    if claim is not None:
+        return _of_claim(schema, claim, shards)
+    return _of_referenced_key(schema, schema.referenced_key(identifier_of_pair), shards)
+
+
+def _of_claim(schema: ShardSchema, claim: Claim, shards: int) -> GuardPair:
+    place = claim_shard(claim, claimed_table(schema.plan, claim), "g", shards)
+    # NULLs that are alike have no order, and are left out.
+    complete = sql.SQL("num_nulls({}) = 0").format(column_list(claim.columns, alias="g"))
+    return GuardPair(claim.table, claim.claims, claim.columns, place, complete)
+
+
+def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> GuardPair:
+    place = pinning_shard(schema.plan, referenced, "g", shards)
+    return GuardPair(referenced.shadow, referenced.pin, referenced.columns, place, sql.SQL("true"))
+
+
+def owner_of_there() -> sql.Composable:
+    """The shard that a row of `there` is for, as an expression."""
+    return identifier("g", PIN_SHARD)

@@ -1,0 +1,1 @@
+"""The commands beside `serve`: each is run by itself, and ends."""

@@ -1,0 +1,35 @@
+"""`python -m shard_node inspect`: describes a schema file as JSON, for planning without a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from shard_node.commands.schema_command import failures_of_postgres, schema_text
+from shard_node.schema.introspection import inspect_schema
+from shard_node.setting_types import CONNECTION_STRING
+
+
+@click.command()
+@click.option(
+    "--dsn",
+    type=CONNECTION_STRING,
+    required=True,
+    envvar="CROSSKEY_DSN",
+    help="A database whose role may create databases.",
+)
+@click.option(
+    "--schema",
+    "schema_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The schema as SQL.",
+)
+def inspect(dsn: str, schema_file: Path) -> None:
+    """Print the tables and keys of a schema as JSON."""
+    schema_sql = schema_text(schema_file)
+    with failures_of_postgres():
+        database = asyncio.run(inspect_schema(dsn, schema_sql))
+    click.echo(database.to_json())

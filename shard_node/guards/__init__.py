@@ -1,0 +1,1 @@
+"""What keeps keys true over shards: shadows, pins, claims and effects, and the triggers that write them."""

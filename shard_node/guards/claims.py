@@ -1,0 +1,207 @@
+"""Claims: the SQL that makes a unique key hold over all shards.
+
+Each value of such a key that a row on some shard has is claimed by that shard, in one row of the claims table on the
+shard of the value's slot. That table has a constraint like the user's own, which PostgreSQL checks. Triggers on the
+user's table keep claims and values together: claims on the row's own shard they write themselves; those on others are
+effects (see foreign_keys.py), and outside of a coordinated transaction the statement is refused.
+
+The constraint can wait, so that the values of a statement are claimed and released in any order on all shards. A
+second unique index, on value and shard, makes claiming what is claimed already do nothing, and lets a release wait for
+the claim of a transaction that is still prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from psycopg import sql
+
+from catalog.model import Column, Table
+from catalog.naming import shorten
+from catalog.plan import Claim, Plan
+from crosskey.v1 import shard_node_pb2
+from shard_node.guards.triggers import COORDINATED, RELOCATING, trigger_function
+from shard_node.postgres.postgres_errors import ELSEWHERE
+from shard_node.sql_text.identifiers import identifier, literal
+from shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
+from shard_node.sql_text.sql_names import column_list, function_identifier, json_object, table_identifier
+
+CLAIMING_SHARD = "crosskey_shard"
+"""The column of a claims table that has the shard whose row has the value."""
+
+_CLAIMED = shard_node_pb2.Effect.KIND_VALUES_CLAIMED
+_RELEASED = shard_node_pb2.Effect.KIND_VALUES_RELEASED
+_LEFT = shard_node_pb2.Effect.KIND_VALUES_LEFT
+
+
+def claim_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
+    """All the DDL for the claims of a schema."""
+    for schema in sorted({claim.claims.schema for claim in plan.claims}):
+        yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
+    for claim in plan.claims:
+        yield from _claims_table(claim)
+        yield from _triggers(claim, claimed_table(plan, claim), shard, shards)
+
+
+def claimed_table(plan: Plan, claim: Claim) -> Table:
+    """The user's table."""
+    table = plan.table(claim.table)
+    assert table is not None, f"the plan has claims for {claim.table}, and not the table"
+    return table.table
+
+
+def claim_shard(claim: Claim, table: Table, alias: str, shards: int) -> sql.Composed:
+    """The shard where a value is claimed, as an SQL expression."""
+    columns = [_column(table, name) for name in claim.placing]
+    if len(columns) == 1:
+        slot = sql.SQL("coalesce({}, 0)").format(slot_of(columns[0], identifier(alias, columns[0].name)))
+    else:
+        texts = sql.SQL(", ").join(sql.SQL("{}::text").format(identifier(alias, one.name)) for one in columns)
+        slot = sql.SQL("crosskey.slot(concat_ws(E'\\x1f', {}))").format(texts)
+    return shard_of_slot(slot, shards)
+
+
+def same_value(claim: Claim, left: str, right: str) -> sql.Composed:
+    """Whether two rows have the same value; where NULLs are alike, two of them are."""
+    same = "{one} = {other}"
+    if claim.nulls_not_distinct:
+        same = "({one} = {other} OR {one} IS NULL AND {other} IS NULL)"
+    return sql.SQL(" AND ").join(
+        sql.SQL(same).format(one=identifier(left, column), other=identifier(right, column)) for column in claim.columns
+    )
+
+
+def is_claimed(claim: Claim, alias: str) -> sql.Composed:
+    """Whether a row's value is one that must be unique: NULLs are not, unless they are alike."""
+    if claim.nulls_not_distinct:
+        return sql.SQL("true").format()
+    return sql.SQL("num_nulls({}) = 0").format(column_list(claim.columns, alias=alias))
+
+
+def _claims_table(claim: Claim) -> Iterable[sql.Composed]:
+    names = {
+        "claims": table_identifier(claim.claims),
+        "columns": column_list(claim.columns),
+        "table": table_identifier(claim.table),
+        "shard": identifier(CLAIMING_SHARD),
+        "name": identifier(claim.constraint),
+        "once": identifier(shorten(f"crosskey_once_{claim.constraint}")),
+        "nulls": sql.SQL("NULLS NOT DISTINCT" if claim.nulls_not_distinct else ""),
+        "initially": sql.SQL("DEFERRED" if claim.initially_deferred else "IMMEDIATE"),
+    }
+    yield sql.SQL("CREATE TABLE {claims} AS SELECT {columns}, 0 AS {shard} FROM {table} WITH NO DATA").format(**names)
+    yield sql.SQL(
+        "ALTER TABLE {claims} ADD CONSTRAINT {name} UNIQUE {nulls} ({columns}) DEFERRABLE INITIALLY {initially},"
+        " ADD CONSTRAINT {once} UNIQUE {nulls} ({columns}, {shard})"
+    ).format(**names)
+
+
+def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[sql.Composed]:
+    notes = _Notes(claim, table, shard, shards)
+    new_values = sql.SQL("SELECT DISTINCT {} FROM new_rows n WHERE {}").format(
+        column_list(claim.columns, alias="n"), is_claimed(claim, "n")
+    )
+    old_values = sql.SQL("SELECT DISTINCT {} FROM old_rows o WHERE {} AND {}").format(
+        column_list(claim.columns, alias="o"), is_claimed(claim, "o"), _gone(claim, "o")
+    )
+    arrival = sql.SQL("REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT").format()
+    departure = sql.SQL("REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT").format()
+    # A row trigger, so that updates of other columns cost nothing. It fires when all rows of the statement are changed.
+    change = sql.SQL("FOR EACH ROW WHEN (ROW({}) IS DISTINCT FROM ROW({}))").format(
+        _of_row("OLD", claim), _of_row("NEW", claim)
+    )
+    new_value = sql.SQL("SELECT {} WHERE {}").format(_of_row("NEW", claim), is_claimed(claim, "new"))
+    old_value = sql.SQL("SELECT {} WHERE {} AND {}").format(
+        _of_row("OLD", claim), is_claimed(claim, "old"), _gone(claim, "old")
+    )
+    yield from _trigger(claim, "INSERT", arrival, [notes.claim(new_values)])
+    yield from _trigger(claim, "DELETE", departure, [notes.release(old_values)])
+    yield from _trigger(claim, "UPDATE", change, [notes.release(old_value), notes.claim(new_value)])
+
+
+def _gone(claim: Claim, alias: str) -> sql.Composed:
+    """Whether no row of the shard has the value any more. While a constraint waits, there may have been several."""
+    return sql.SQL("NOT EXISTS (SELECT FROM {} t WHERE {})").format(
+        table_identifier(claim.table), same_value(claim, "t", alias)
+    )
+
+
+class _Notes(NamedTuple):
+    """Parts of trigger functions; `values` are queries with the columns of the claim."""
+
+    constraint: Claim
+    table: Table
+    shard: int
+    shards: int
+
+    def claim(self, values: sql.Composable) -> sql.Composed:
+        """Claims values for this shard, or notes that others must."""
+        here = sql.SQL(
+            "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns}, {shard} FROM ({values}) k"
+            " ON CONFLICT ({columns}, {claiming}) DO NOTHING;"
+        )
+        return self._note(literal(_CLAIMED), values, here)
+
+    def release(self, values: sql.Composable) -> sql.Composed:
+        """Releases values that this shard claimed, or notes that others must."""
+        here = sql.SQL("DELETE FROM {claims} c USING ({values}) k WHERE {same} AND c.{claiming} = {shard};")
+        # When a row is updated, another trigger notes what becomes of those that reference it.
+        kind = sql.SQL("CASE WHEN TG_OP = 'UPDATE' OR {} THEN {} ELSE {} END").format(
+            sql.SQL(RELOCATING), literal(_LEFT), literal(_RELEASED)
+        )
+        return self._note(kind, values, here)
+
+    def _note(self, kind: sql.Composable, values: sql.Composable, here: sql.SQL) -> sql.Composed:
+        names = {
+            "values": values,
+            "shard": literal(self.shard),
+            "claims": table_identifier(self.constraint.claims),
+            "columns": column_list(self.constraint.columns),
+            "claiming": identifier(CLAIMING_SHARD),
+            "same": same_value(self.constraint, "c", "k"),
+        }
+        return sql.SQL(
+            "IF {coordinated} THEN"
+            " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
+            " SELECT {kind}, {id}, {place}, {key} FROM ({values}) k;"
+            " ELSIF EXISTS (SELECT FROM ({values}) k WHERE {place} <> {shard}) THEN"
+            " RAISE assert_failure USING MESSAGE = 'another shard holds the claim on a value of this row',"
+            " CONSTRAINT = {elsewhere}, HINT = {hint};"
+            " ELSE {here} END IF;"
+        ).format(
+            coordinated=sql.SQL(COORDINATED),
+            kind=kind,
+            id=literal(self.constraint.id),
+            place=claim_shard(self.constraint, self.table, "k", self.shards),
+            key=json_object(self.constraint.columns, "k"),
+            elsewhere=literal(ELSEWHERE),
+            hint=literal("Write through the router."),
+            here=here.format(**names),
+            **names,
+        )
+
+
+def _trigger(
+    claim: Claim, event: str, clauses: sql.Composable, body: Sequence[sql.Composable]
+) -> Iterable[sql.Composed]:
+    purpose = f"{event.lower()}_claims_{claim.constraint}"
+    yield trigger_function(purpose, claim.table, body)
+    yield sql.SQL("CREATE TRIGGER {name} AFTER {event} ON {table} {clauses} EXECUTE FUNCTION {function}()").format(
+        name=identifier(shorten(f"crosskey_{purpose}")),
+        event=sql.SQL(event),
+        table=table_identifier(claim.table),
+        clauses=clauses,
+        function=function_identifier(purpose, claim.table),
+    )
+
+
+def _of_row(row: Literal["OLD", "NEW"], claim: Claim) -> sql.Composed:
+    """The value of a trigger's row."""
+    return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(row), identifier(column)) for column in claim.columns)
+
+
+def _column(table: Table, name: str) -> Column:
+    column = table.column(name)
+    assert column is not None, f"claims are placed by {name}, which {table.name} has not"
+    return column

@@ -1,0 +1,206 @@
+"""Reading and changing shadows, pins and effects: the DML beside the DDL of foreign_keys.py."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+from psycopg import AsyncCursor, sql
+from psycopg.rows import TupleRow
+
+from catalog.plan import ReferencedKey
+from shard_node.guards import claim_queries, rekeying
+from shard_node.guards.claims import CLAIMING_SHARD
+from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
+from shard_node.postgres.database import Connection
+from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
+
+# A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
+# the one who drops it, so more rounds than this mean that something else is wrong.
+_PIN_ROUNDS = 5
+
+_TAKE_EFFECTS = """
+WITH taken AS (DELETE FROM crosskey.effect RETURNING *)
+SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text, json_agg(new_key ORDER BY place)::text
+FROM taken GROUP BY kind, referenced_key, shard ORDER BY kind DESC, referenced_key, shard
+"""
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What a statement means for one shard and one referenced key, or table; keys are JSON arrays.
+
+    `kind` is an Effect.Kind or guards.MISPLACED; `new_keys` matches `old_keys` one by one where it means something.
+    """
+
+    kind: int
+    referenced_key: str
+    shard: int
+    old_keys: str
+    new_keys: str
+
+
+async def take_effects(connection: Connection) -> list[Effects]:
+    """Takes the effects that the triggers noted in this transaction."""
+    cursor = await connection.execute(_TAKE_EFFECTS)
+    return [Effects(*row) for row in await cursor.fetchall()]
+
+
+async def pin_parents(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> tuple[str, int]:
+    """Pins the parents that exist and answers their keys, as a JSON array, and how many they are.
+
+    The parents stay locked FOR KEY SHARE until the transaction ends: they can neither go nor get another key. A pin
+    that was there already is locked too: ON CONFLICT alone waits for its other transaction but does not hold it.
+
+    A parent's row may be committed while the claim that stands for it is still prepared, so what is absent is waited
+    for before it is believed.
+    """
+    present, count = await _pin_present(connection, referenced, for_shard, keys)
+    if referenced.claim is not None and count < len(msgspec.json.decode(keys)):
+        await claim_queries.wait_for_claims(connection, referenced.claim, keys)
+        return await _pin_present(connection, referenced, for_shard, keys)
+    return present, count
+
+
+async def _pin_present(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> tuple[str, int]:
+    insert, lock = _pin_texts(referenced)
+    for _ in range(_PIN_ROUNDS):
+        cursor = await connection.execute(insert, (keys, for_shard))
+        (parents,) = await _one_row(cursor)
+        cursor = await connection.execute(lock, (keys, for_shard))
+        (present, count) = await _one_row(cursor)
+        if count >= parents:
+            return present, count
+    raise RuntimeError(f"pins of {referenced.id} keep vanishing")
+
+
+@lru_cache
+def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
+    claimant = sql.SQL("" if referenced.claim is None else ", p.{} AS {}")
+    names = {
+        "pin": table_identifier(referenced.pin),
+        "parent": table_identifier(referenced.pinned),
+        "claimant": claimant.format(identifier(CLAIMING_SHARD), identifier(CLAIMANT)),
+        "held": column_list(held_columns(referenced)),
+        "shadow": table_identifier(referenced.shadow),
+        "pin_shard": identifier(PIN_SHARD),
+        "columns": column_list(referenced.columns),
+        "parent_columns": column_list(referenced.columns, alias="p"),
+        "same": columns_equal(referenced.columns, "p", "k"),
+        "key": json_object(referenced.columns, "held"),
+    }
+    insert = sql.SQL(
+        "WITH parents AS (SELECT {parent_columns}{claimant} FROM {parent} p"
+        " JOIN json_populate_recordset(NULL::{shadow}, %s) k ON {same}"
+        " ORDER BY {parent_columns} FOR KEY SHARE OF p),"
+        " pinned AS (INSERT INTO {pin} ({held}, {pin_shard}) SELECT {held}, %s FROM parents"
+        " ON CONFLICT DO NOTHING)"
+        " SELECT count(*) FROM (SELECT DISTINCT {columns} FROM parents) distinct_parents"
+    ).format(**names)
+    lock = sql.SQL(
+        "SELECT coalesce(json_agg({key}), '[]')::text, count(*) FROM (SELECT {parent_columns} FROM {pin} p"
+        " WHERE ({parent_columns}) IN (SELECT {columns} FROM json_populate_recordset(NULL::{shadow}, %s))"
+        " AND p.{pin_shard} = %s ORDER BY {parent_columns} FOR KEY SHARE OF p) held"
+    ).format(**names)
+    return insert.as_bytes(), lock.as_bytes()
+
+
+async def restore_pins(connection: Connection, referenced: ReferencedKey, keys: str, shards: str) -> None:
+    """Pins parents that moved here, each for the shard that stands at its place among `shards`, a JSON array.
+
+    Where claims stand for parents it stands there with the shard that claims, as an array of two.
+    """
+    await connection.execute(_restore_text(referenced), (keys, shards))
+
+
+@lru_cache
+def _restore_text(referenced: ReferencedKey) -> bytes:
+    return (
+        sql.SQL(
+            "INSERT INTO {pin} ({columns}, {pinned_for}) SELECT {columns}, {shards} FROM ROWS FROM"
+            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements(%s)) AS k({columns}, pinned_for)"
+        )
+        .format(
+            pin=table_identifier(referenced.pin),
+            pinned_for=column_list([PIN_SHARD] if referenced.claim is None else [PIN_SHARD, CLAIMANT]),
+            shards=sql.SQL(
+                "pinned_for::text::integer"
+                if referenced.claim is None
+                else "(pinned_for->>0)::integer, (pinned_for->>1)::integer"
+            ),
+            shadow=table_identifier(referenced.shadow),
+            columns=column_list(referenced.columns),
+        )
+        .as_bytes()
+    )
+
+
+async def repin(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> None:
+    """Pins the new keys of re-keyed parents; the trigger has removed the pins of the old ones.
+
+    A key that became NULL references nothing and needs no pin.
+    """
+    await connection.execute(_repin_text(referenced), (for_shard, keys))
+
+
+@lru_cache
+def _repin_text(referenced: ReferencedKey) -> bytes:
+    return (
+        sql.SQL(
+            "INSERT INTO {pin} ({columns}, {pin_shard})"
+            " SELECT {columns}, %s FROM json_populate_recordset(NULL::{shadow}, %s)"
+            " WHERE ROW({columns}) IS NOT NULL ON CONFLICT DO NOTHING"
+        )
+        .format(
+            pin=table_identifier(referenced.pin),
+            shadow=table_identifier(referenced.shadow),
+            columns=column_list(referenced.columns),
+            pin_shard=identifier(PIN_SHARD),
+        )
+        .as_bytes()
+    )
+
+
+async def add_shadows(connection: Connection, referenced: ReferencedKey, keys: str) -> None:
+    """Adds the shadows of pinned parents. In order of their keys, so that two transactions wait and never deadlock."""
+    await connection.execute(_add_text(referenced), (keys,))
+
+
+@lru_cache
+def _add_text(referenced: ReferencedKey) -> bytes:
+    return (
+        sql.SQL(
+            "INSERT INTO {shadow} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{shadow}, %s)"
+            " ORDER BY {columns} ON CONFLICT DO NOTHING"
+        )
+        .format(shadow=table_identifier(referenced.shadow), columns=column_list(referenced.columns))
+        .as_bytes()
+    )
+
+
+async def change_shadows(connection: Connection, referenced: ReferencedKey, old_keys: str, new_keys: str) -> None:
+    """Deletes shadows (no new keys) or re-keys them; PostgreSQL carries out the user's own action on the children.
+
+    Where a third shard is home, a pin may be committed while its shadow is still prepared, and no DELETE would see it.
+    Adding the shadow waits until it is there.
+    """
+    await add_shadows(connection, referenced, old_keys)
+    if new_keys:
+        await connection.execute(rekeying.call_text(referenced), (old_keys, new_keys))
+    else:
+        await connection.execute(_delete_text(referenced), (old_keys,))
+
+
+@lru_cache
+def _delete_text(referenced: ReferencedKey) -> bytes:
+    return (
+        sql.SQL("DELETE FROM {shadow} s USING json_populate_recordset(NULL::{shadow}, %s) k WHERE {same}")
+        .format(shadow=table_identifier(referenced.shadow), same=columns_equal(referenced.columns, "s", "k"))
+        .as_bytes()
+    )
+
+
+async def _one_row(cursor: AsyncCursor[TupleRow]) -> TupleRow:
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate answers one row"
+    return row

@@ -1,0 +1,179 @@
+"""Rows that live with a parent which only a claim finds: the SQL by which they notice that it is not here.
+
+Such a row references its parent by a real foreign key of its own shard. In a coordinated transaction one whose value
+nobody has here is a *stray*: triggers note the value, and the coordinator has it looked up among the claims and the
+rows taken to where the parent is. What nobody claims has no parent, and the foreign key says so when it is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from psycopg import sql
+
+from catalog.model import Column, ForeignKey, TableName
+from catalog.plan import Claim, Leader, Plan, TablePlan
+from crosskey.v1 import shard_node_pb2
+from shard_node.guards import reference_guards
+from shard_node.guards.claims import claim_shard, claimed_table
+from shard_node.guards.triggers import COORDINATED, changed, statement_trigger, trigger_function
+from shard_node.sql_text.identifiers import identifier, literal
+from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, of_child
+from shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
+
+_STRAY = shard_node_pb2.Effect.KIND_ROWS_STRAY
+
+
+class Led(NamedTuple):
+    """A led table, with what its plan only names: the claim, and the claimed column."""
+
+    table: TablePlan
+    leader: Leader
+    claim: Claim
+    root: Column
+    foreign_key: ForeignKey
+
+    @property
+    def key(self) -> Column:
+        """The column that names the parent."""
+        return self.table.shard_key_column
+
+    @property
+    def name(self) -> TableName:
+        """The table's name."""
+        return self.table.table.name
+
+    def named_column(self, parent: TableName) -> str:
+        """The column whose values the rows name of the table that they reference, or of the one with the claim."""
+        return self.leader.column if parent == self.leader.table else self.leader.root_column
+
+    @property
+    def value(self) -> Column:
+        """That column under the name of what is claimed."""
+        return msgspec.structs.replace(self.key, name=self.root.name)
+
+
+def led_tables(plan: Plan) -> list[Led]:
+    """All tables that are led."""
+    return [_led(plan, table, table.leader) for table in plan.tables if table.leader is not None]
+
+
+def led_table(plan: Plan, name: TableName) -> Led | None:
+    """The table if it is led, else None."""
+    table = plan.table(name)
+    return None if table is None or table.leader is None else _led(plan, table, table.leader)
+
+
+def note_strays(plan: Plan, led: Led, event: str, shards: int) -> sql.Composed:
+    """Notes what new or changed rows are to live with and is not here, and locks what is until the transaction ends.
+
+    It could move meanwhile. What an updated row with the same value lives with cannot, as it would take the row along.
+    What is locked is what is here: who looked twice might lock nothing, and then find what has just come and may go.
+    """
+    values = sql.SQL("({})").format(_values(led, event))
+    held = sql.SQL(
+        "SELECT r.{column} FROM {root} r JOIN {values} k ON {same} ORDER BY r.{column} FOR KEY SHARE OF r"
+    ).format(
+        column=identifier(led.root.name),
+        root=table_identifier(led.leader.root_table),
+        values=values,
+        same=_is_root(led, "k", led.value),
+    )
+    root = table_identifier(led.leader.root_table)
+    return sql.SQL("{refuse} WITH held AS ({held}) {note}").format(
+        refuse=reference_guards.refuse_stray_rows(led.table.table, _strays(plan, led, values, root, shards)),
+        held=held,
+        note=_note(_strays(plan, led, values, sql.SQL("held"), shards)),
+    )
+
+
+def departure_triggers(plan: Plan, table: TableName, shards: int) -> Iterable[sql.Composed]:
+    """A NO ACTION key lets a parent go if another row has its key by the time of the check: perhaps on another shard.
+
+    So its children ask where that is.
+    """
+    followers = [led for led in led_tables(plan) if led.leader.root_table == led.leader.table == table]
+    deleted = [led for led in followers if led.foreign_key.on_delete == "NO ACTION"]
+    rekeyed = [led for led in followers if led.foreign_key.on_update == "NO ACTION"]
+    if deleted:
+        notes = [_note_left(plan, led, sql.SQL("old_rows"), shards) for led in deleted]
+        yield from statement_trigger("left", table, "DELETE", "OLD TABLE AS old_rows", notes)
+    if rekeyed:
+        old_row = sql.SQL("(SELECT old.*)")
+        yield trigger_function("left_update", table, [_note_left(plan, led, old_row, shards) for led in rekeyed])
+        yield sql.SQL(
+            "CREATE TRIGGER crosskey_left_update AFTER UPDATE ON {table} FOR EACH ROW"
+            " WHEN ({coordinated} AND {changed}) EXECUTE FUNCTION {function}()"
+        ).format(
+            table=table_identifier(table),
+            coordinated=sql.SQL(COORDINATED),
+            changed=changed(sorted({led.root.name for led in rekeyed})),
+            function=function_identifier("left_update", table),
+        )
+
+
+def is_stray(led: Led) -> sql.Composed:
+    """Whether nobody here has the new row's value; who has it is locked, as by note_strays."""
+    return sql.SQL("NOT EXISTS (SELECT FROM {root} r WHERE {same} FOR KEY SHARE)").format(
+        root=table_identifier(led.leader.root_table), same=_is_root(led, "new", led.key)
+    )
+
+
+def _led(plan: Plan, table: TablePlan, leader: Leader) -> Led:
+    claim = next(claim for claim in plan.claims if claim.id == leader.claim)
+    root = claimed_table(plan, claim).column(leader.root_column)
+    assert root is not None, f"{table.table.name} is led by a column that {leader.root_table} has not"
+    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.table.name)
+    return Led(table, leader, claim, root, next(key for key in keys if key.name == leader.constraint))
+
+
+def _values(led: Led, event: str) -> sql.Composed:
+    """The values of new or changed rows, each once, under the claimed column's name."""
+    new, old = (
+        sql.SQL("SELECT DISTINCT n.{} AS {} FROM {} n").format(
+            identifier(led.key.name), identifier(led.value.name), identifier(rows)
+        )
+        for rows in ("new_rows", "old_rows")
+    )
+    return sql.SQL("{} EXCEPT {}").format(new, old) if event == "UPDATE" else new
+
+
+def _strays(plan: Plan, led: Led, values: sql.Composable, present: sql.Composable, shards: int) -> sql.Composed:
+    """The effects of those of the values, a table called k, that none of `present` has and somebody elsewhere may."""
+    fits = could_be_parents(ColumnPair(led.key, led.root), identifier("k", led.value.name))
+    return sql.SQL(
+        "SELECT {kind}, {claim}, {place}, {key} FROM {values} k"
+        " WHERE NOT EXISTS (SELECT FROM {present} r WHERE {same}) AND {fits}"
+    ).format(
+        kind=literal(_STRAY),
+        claim=literal(led.claim.id),
+        place=claim_shard(led.claim, claimed_table(plan, led.claim), "k", shards),
+        key=json_object([led.value.name], "k"),
+        values=values,
+        present=present,
+        same=_is_root(led, "k", led.value),
+        fits=fits or sql.SQL("true"),
+    )
+
+
+def _note(strays: sql.Composable) -> sql.Composed:
+    return sql.SQL("INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(strays)
+
+
+def _note_left(plan: Plan, led: Led, parents: sql.Composable, shards: int) -> sql.Composed:
+    """Notes the old keys of `parents` that have children here and no parent any more."""
+    left = sql.SQL("(SELECT DISTINCT c.{key} AS {value} FROM {parents} r JOIN {child} c ON {same})").format(
+        key=identifier(led.key.name),
+        value=identifier(led.value.name),
+        parents=parents,
+        child=table_identifier(led.name),
+        same=_is_root(led, "c", led.key),
+    )
+    return _note(_strays(plan, led, left, table_identifier(led.leader.root_table), shards))
+
+
+def _is_root(led: Led, alias: str, column: Column) -> sql.Composed:
+    """Whether the row called r has the value of a column that is of the type of the led table's own."""
+    return sql.SQL("r.{} = {}").format(identifier(led.root.name), of_child(ColumnPair(column, led.root), alias))

@@ -1,0 +1,78 @@
+"""Giving shadows new keys, one by one in the order in which their parents got them.
+
+In no other order can a key move to where another one was: a shift of many keys would meet itself halfway, on the
+shadows as on the children that follow them. A function in the database does it, so that it is one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from psycopg import sql
+
+from catalog.plan import ReferencedKey
+from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import column_list, function_identifier, table_identifier
+
+_PURPOSE = "rekey"
+
+# A shadow whose key became NULL in part has had its ON UPDATE action by then, and nothing can reference it.
+_SOURCE = """
+DECLARE
+    k record;
+BEGIN
+    FOR k IN
+        SELECT * FROM ROWS FROM (
+            json_populate_recordset(NULL::{shadow}, old_keys),
+            json_populate_recordset(NULL::{shadow}, new_keys)
+        ) WITH ORDINALITY AS k({old}, {new}, place)
+        ORDER BY place
+    LOOP
+        UPDATE {shadow} s SET ({columns}) = ROW({new_of_k}) WHERE ({columns_of_s}) = ({old_of_k});
+        IF NOT ROW({new_of_k}) IS NOT NULL THEN
+            DELETE FROM {shadow} s WHERE {unreferenced};
+        END IF;
+    END LOOP;
+END
+"""
+
+
+def create_function(referenced: ReferencedKey) -> sql.Composed:
+    """The DDL of the function, which takes two JSON arrays of keys: the old ones, and the new one of each."""
+    # Its names are escaped for parameters already, so the source is quoted as it is.
+    return sql.SQL("CREATE FUNCTION {}(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS {}").format(
+        function_identifier(_PURPOSE, referenced.shadow), sql.Literal(_source(referenced).as_string())
+    )
+
+
+@lru_cache
+def call_text(referenced: ReferencedKey) -> bytes:
+    """The statement that calls it, with the two arrays as parameters."""
+    return sql.SQL("SELECT {}(%s, %s)").format(function_identifier(_PURPOSE, referenced.shadow)).as_bytes()
+
+
+def _source(referenced: ReferencedKey) -> sql.Composed:
+    places = range(len(referenced.columns))
+    old, new = [f"old_{place}" for place in places], [f"new_{place}" for place in places]
+    return sql.SQL(_SOURCE).format(
+        shadow=table_identifier(referenced.shadow),
+        columns=column_list(referenced.columns),
+        columns_of_s=column_list(referenced.columns, alias="s"),
+        old=column_list(old),
+        new=column_list(new),
+        old_of_k=column_list(old, alias="k"),
+        new_of_k=column_list(new, alias="k"),
+        unreferenced=_unreferenced(referenced, new),
+    )
+
+
+def _unreferenced(referenced: ReferencedKey, new: Sequence[str]) -> sql.Composed:
+    """Whether the shadow called s is that of the key with a NULL; what places a parent is none, but a claim may be."""
+    if referenced.locator is None:
+        return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(identifier("s", one)) for one in referenced.columns)
+    return sql.SQL("{} = {} AND NOT ROW({}) IS NOT NULL").format(
+        identifier("s", referenced.locator),
+        identifier("k", new[referenced.columns.index(referenced.locator)]),
+        column_list(referenced.columns, alias="s"),
+    )

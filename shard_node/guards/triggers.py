@@ -1,0 +1,58 @@
+"""What all triggers of ours are made of, as SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from psycopg import sql
+
+from catalog.model import TableName
+from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import function_identifier, table_identifier
+
+# Never NULL, which a CHECK would let pass.
+COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"
+
+
+RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
+"""Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
+
+
+def trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composed:
+    """A function that runs the statements of `body` and answers NULL: for AFTER triggers."""
+    source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()
+    # Its names are escaped for parameters already, so the source is quoted as it is.
+    return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
+        function_identifier(purpose, table), sql.Literal(source)
+    )
+
+
+def statement_trigger(
+    purpose: str, table: TableName, event: str, transition: str, body: Sequence[sql.Composable]
+) -> Iterable[sql.Composed]:
+    """A trigger with a function of its own, for coordinated transactions."""
+    name = f"{purpose}_{event.lower()}"
+    yield trigger_function(name, table, body)
+    yield sql.SQL(
+        "CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {transition}"
+        " FOR EACH STATEMENT WHEN ({coordinated}) EXECUTE FUNCTION {function}()"
+    ).format(
+        name=identifier(f"crosskey_{name}"),
+        event=sql.SQL(event),
+        table=table_identifier(table),
+        transition=sql.SQL(transition),
+        coordinated=sql.SQL(COORDINATED),
+        function=function_identifier(name, table),
+    )
+
+
+def changed(columns: Sequence[str]) -> sql.Composed:
+    """Whether a row's columns are not the same byte by byte as before, for a trigger: of a deleted row they are not."""
+    return sql.SQL("record_image_ne(ROW({old}), ROW({new}))").format(
+        old=_columns_of("OLD", columns), new=_columns_of("NEW", columns)
+    )
+
+
+def _columns_of(row: Literal["OLD", "NEW"], columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(row), identifier(column)) for column in columns)

@@ -1,0 +1,199 @@
+"""The node's connections to its PostgreSQL: bounded pools with a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from crosskey import errors
+from shard_node.postgres.server_identity import REPLACED, leads_home
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+# Whoever holds a connection may be waiting for a prepared transaction to be finished: finishing has its own few.
+FINISHING_POOL_SIZE = 2
+# As many as there can be requests in flight: what is committed must not be refused its second phase.
+FINISHING_POOL_QUEUE = 2000
+POOL_TIMEOUT_SECONDS = 2.0
+PROBE_TIMEOUT_SECONDS = 2
+# A router that vanished without closing its stream must not hold locks for ever.
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+PREPARE_AFTER_EXECUTIONS = 2
+
+NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
+    "busy": (errors.Overloaded, "no connection to the shard's PostgreSQL became free in time"),
+    "down": (errors.ShardUnavailable, "the shard's PostgreSQL cannot be reached"),
+    "replaced": (errors.ShardUnavailable, REPLACED),
+}
+"""Why there is none, and what is raised then."""
+
+# The pool logs every failed attempt with the connection's parameters; the health check reports the state instead.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+# A server that vanished without a word must not hold a connection for as long as TCP is patient: two hours.
+_DEAD_PEER_PARAMETERS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
+class Database:
+    """One PostgreSQL database, reached through a pool for requests and another for finishing transactions.
+
+    Connections are in autocommit mode: transactions are begun and ended by explicit statements.
+    """
+
+    def __init__(self, dsn: str, *, pool_size: int, pool_queue: int, lock_timeout_ms: int) -> None:
+        """Connects to nothing yet; `open` does."""
+        self._dsn = dsn
+        # The default search path begins with "$user": a role named crosskey would put the user's tables among ours.
+        options = (
+            "-c search_path=public"
+            f" -c lock_timeout={lock_timeout_ms} -c synchronous_commit=on -c client_encoding=UTF8"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+            " -c default_transaction_isolation=read\\ committed -c timezone=UTC -c datestyle=ISO"
+            " -c extra_float_digits=1 -c bytea_output=hex -c intervalstyle=postgres"
+        )
+        self._parameters: dict[str, Any] = {
+            "autocommit": True,
+            "options": options,
+            "application_name": "crosskey",
+            **_DEAD_PEER_PARAMETERS,
+        }
+        self._requests = self._pool(pool_size, pool_queue)
+        self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
+        self._probe: asyncio.Task[str] | None = None
+
+    def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
+        return AsyncConnectionPool(
+            self._dsn,
+            kwargs=self._parameters,
+            min_size=min(size, 2),
+            max_size=size,
+            max_waiting=queue,
+            timeout=POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=1,
+            configure=_configure,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Opens the pools. Raises ShardUnavailable if PostgreSQL does not answer."""
+        (await self.connect()).pgconn.finish()
+        await self._requests.open(wait=True)
+        await self._finishing.open(wait=True)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._requests.close()
+        await self._finishing.close()
+
+    async def connect(self) -> Connection:
+        """A connection of its own, outside the pools. Raises ShardUnavailable."""
+        try:
+            return await psycopg.AsyncConnection.connect(
+                self._dsn, connect_timeout=PROBE_TIMEOUT_SECONDS, **self._parameters
+            )
+        except psycopg.OperationalError as error:
+            raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
+        async with self._lend(self._requests) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def finishing_connection(self) -> AsyncIterator[Connection]:
+        """A connection for finishing prepared transactions; never taken by requests. Raises as `connection`."""
+        async with self._lend(self._finishing) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _lend(self, pool: AsyncConnectionPool[Connection]) -> AsyncIterator[Connection]:
+        try:
+            connection = await _working_connection(pool)
+        except TooManyRequests as error:
+            raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
+        except PoolTimeout as error:
+            kind, message = NO_CONNECTION[await self._why_none()]
+            raise kind(message) from error
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(_give_back(pool, connection))
+
+    async def _why_none(self) -> str:
+        """A key of NO_CONNECTION. However many ask at once, it is tried once."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._try_to_connect())
+        return await asyncio.shield(self._probe)
+
+    async def _try_to_connect(self) -> str:
+        try:
+            async with await self.connect() as connection:
+                return "busy" if await leads_home(connection) else "replaced"
+        except (errors.ShardUnavailable, psycopg.OperationalError):
+            return "down"
+
+
+async def _configure(connection: Connection) -> None:
+    """Makes a connection ready for the pool; closes it and raises if it leads to another server than it should."""
+    connection.prepare_threshold = PREPARE_AFTER_EXECUTIONS
+    if not await leads_home(connection):
+        await connection.close()
+        raise psycopg.OperationalError(REPLACED)
+
+
+async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connection:
+    """A connection of the pool, past those that PostgreSQL closed while they were idle: a restart closes them all.
+
+    Raises TooManyRequests and PoolTimeout.
+    """
+    works = False
+    while not works:
+        connection = await pool.getconn()
+        try:
+            works = await _works(connection)
+        finally:
+            if not works:
+                await asyncio.shield(_discard(pool, connection))
+    return connection
+
+
+async def _works(connection: Connection) -> bool:
+    """Whether an idle connection can be used. PostgreSQL is asked only if there is something to read, which is rare."""
+    try:
+        if _has_something_to_read(connection.fileno()):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _has_something_to_read(socket: int) -> bool:
+    """Whether a notice, or the end, of a connection has arrived."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def _discard(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
+    """Has the pool replace the connection."""
+    await connection.close()
+    await _give_back(pool, connection)
+
+
+async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
+    """Returns the connection; the pool rolls back what is open."""
+    await pool.putconn(connection)

@@ -1,0 +1,122 @@
+"""Reads of one shard: pages of rows, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection, AsyncCursor, sql
+
+from catalog.model import Table
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2
+from shard_node.sql_text.conditions import where_clause
+from shard_node.sql_text.keyset import OrderColumn, Position, after, order_clause, order_columns, position_expression
+from shard_node.sql_text.row_json import row_expression
+from shard_node.sql_text.sql_names import table_identifier
+
+MAX_PAGE_BYTES = 3 * 1024 * 1024
+"""A page ends early once its rows' JSON is that large: gRPC takes 4 MiB by default."""
+
+_ALIAS = "t"
+_CACHED_SHAPES = 1024
+
+# All rows up to the first that makes the page too large, that one included, and never fewer than two.
+_BOUNDED_HEAD = sql.SQL(
+    "SELECT row_json, row_position FROM (SELECT row_json, row_position, row_number() OVER page AS place,"
+    " sum(octet_length(row_json)) OVER page - octet_length(row_json) AS bytes_before FROM ("
+)
+_BOUNDED_TAIL = sql.SQL(
+    ") AS page_rows WINDOW page AS (ROWS UNBOUNDED PRECEDING)) AS measured_rows"
+    " WHERE bytes_before <= {} OR place <= 2 ORDER BY place"
+).format(sql.Literal(MAX_PAGE_BYTES))
+
+Connection = AsyncConnection[Any]
+
+
+async def read(
+    connection: Connection, table: Table, request: shard_node_pb2.ReadRequest
+) -> shard_node_pb2.ReadResponse:
+    """A page of rows, and with an order the position of each.
+
+    The page ends after `limit` rows or MAX_PAGE_BYTES, but has at least one row if there is one. Raises UnknownColumn,
+    InvalidPageToken (a position that is not of this order) and psycopg.Error.
+    """
+    order = order_columns(table, request.order_by)
+    statement, parameters = _page_statement(table, order, request)
+    return _page(await connection.execute(statement, parameters), request.limit)
+
+
+async def count_rows(
+    connection: Connection, table: Table, request: shard_node_pb2.CountRowsRequest
+) -> shard_node_pb2.CountRowsResponse:
+    """How many rows meet the conditions. Raises UnknownColumn and psycopg.Error."""
+    where, parameters = where_clause(table, request.where)
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table_identifier(table.name), where)
+    cursor = await connection.execute(statement, parameters)
+    ((count,),) = await cursor.fetchall()
+    return shard_node_pb2.CountRowsResponse(count=count)
+
+
+def _page_statement(
+    table: Table, order: tuple[OrderColumn, ...], request: shard_node_pb2.ReadRequest
+) -> tuple[bytes, list[object]]:
+    where, parameters = where_clause(table, request.where, _ALIAS)
+    if request.after_json:
+        beyond, beyond_parameters = after(order, _decoded_position(order, request.after_json), _ALIAS)
+        where = sql.SQL("{} AND ({})").format(where, beyond)
+        parameters = [*parameters, *beyond_parameters]
+    head, tail = _page_frame(table, order)
+    # One row more than asked for tells whether there are more.
+    return head + where.as_bytes() + tail, [*parameters, str(request.limit + 1)]
+
+
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _page_frame(table: Table, order: tuple[OrderColumn, ...]) -> tuple[bytes, bytes]:
+    """The statement before and after its conditions; its rows are a row's JSON and its position's JSON."""
+    head = sql.SQL("SELECT {row}::text AS row_json, {position}::text AS row_position FROM {table} AS {alias} WHERE ")
+    tail = sql.SQL(" {order} LIMIT %s").format(order=order_clause(order, _ALIAS))
+    rows = head.format(
+        row=row_expression(table, _ALIAS),
+        position=position_expression(order, _ALIAS),
+        table=table_identifier(table.name),
+        alias=sql.Identifier(_ALIAS),
+    )
+    if not order:
+        return rows.as_bytes(), tail.as_bytes()
+    return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
+
+
+def _page(cursor: AsyncCursor[Any], limit: int) -> shard_node_pb2.ReadResponse:
+    found = cursor.rowcount
+    rows = _raw_column(cursor, 0)[:limit]
+    if len(rows) > 1 and sum(map(len, rows)) > MAX_PAGE_BYTES:
+        rows.pop()
+    positions = _raw_column(cursor, 1)[: len(rows)]
+    return shard_node_pb2.ReadResponse(
+        rows_json=_json_array(rows), cursors_json=_json_array(positions), more=len(rows) < found
+    )
+
+
+def _raw_column(cursor: AsyncCursor[Any], column: int) -> list[bytes]:
+    """A column that is never NULL, as PostgreSQL sent it: text in UTF-8."""
+    result = cursor.pgresult
+    if result is None:
+        return []
+    return [result.get_value(row, column) or b"" for row in range(result.ntuples)]
+
+
+def _json_array(elements: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(elements) + b"]"
+
+
+def _decoded_position(order: Sequence[OrderColumn], position_json: bytes) -> Position:
+    try:
+        position = msgspec.json.decode(position_json, type=list[str | None])
+    except msgspec.MsgspecError:
+        position = []
+    if not order or len(position) != len(order) or any(value and "\0" in value for value in position):
+        raise errors.InvalidPageToken("the page token is not of this query")
+    return position

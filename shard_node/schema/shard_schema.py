@@ -1,0 +1,128 @@
+"""The schema in force, as the node uses it: looked up by name, with the texts that depend on it alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from catalog.model import Database, Table, TableName
+from catalog.plan import Claim, Plan, ReferencedKey, TablePlan
+from catalog.planning import plan_schema
+from crosskey import errors
+from shard_node.guards.led_rows import Led, led_tables
+from shard_node.postgres.database import Connection
+from shard_node.schema.constraint_modes import Name, declared_modes, read_others
+
+_BEGIN = b"""
+BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on';
+SELECT set_config('lock_timeout', (500 * (1 + 2 * random())
+    * extract(epoch FROM current_setting('lock_timeout')::interval))::integer::text, true);
+"""
+"""Begins a coordinated transaction: in it, triggers note effects.
+
+Its lock time-out is half to one and a half times that of the connection: of two that wait for each other on different
+shards, one gives up early enough for the other to go on.
+"""
+
+
+class ShardSchema:
+    """An installed schema; never changes."""
+
+    def __init__(self, database: Database, fingerprint: str, others: Mapping[Name, bool]) -> None:
+        """`others` are the constraints that read_others answers."""
+        self.fingerprint = fingerprint
+        self.database = database
+        self.plan: Plan = plan_schema(database)
+        self._tables = {table.name.qualified: table for table in database.tables}
+        self._sequences = {
+            column.sequence.qualified: column.sequence
+            for table in database.tables
+            for column in table.columns
+            if column.sequence is not None
+        }
+        self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
+        self._claims = {claim.id: claim for claim in self.plan.claims}
+        self._referenced_by_claim: defaultdict[str, list[ReferencedKey]] = defaultdict(list)
+        for key in self.plan.referenced_keys:
+            if key.claim is not None:
+                self._referenced_by_claim[key.claim.id].append(key)
+        self.modes = declared_modes(self.plan, others)
+        self.begin = _BEGIN + self.modes.hold_back
+
+    def table(self, qualified_name: str) -> Table:
+        """The table of that `schema.name`. Raises UnknownTable."""
+        table = self._tables.get(qualified_name)
+        if table is None:
+            raise errors.UnknownTable(f'relation "{qualified_name}" does not exist', table=qualified_name)
+        return table
+
+    def sequence(self, qualified_name: str) -> TableName:
+        """The sequence of that `schema.name`, which a column draws from. Raises InvalidRequest."""
+        sequence = self._sequences.get(qualified_name)
+        if sequence is None:
+            raise errors.InvalidRequest(f"no column draws from a sequence {qualified_name}")
+        return sequence
+
+    def placed_table(self, qualified_name: str) -> TablePlan:
+        """The plan of the table of that `schema.name`. Raises UnknownTable."""
+        plan = self.plan.table(self.table(qualified_name).name)
+        assert plan is not None, f"every table has a plan, {qualified_name} too"
+        return plan
+
+    @cached_property
+    def local_parents(self) -> Mapping[str, frozenset[str]]:
+        """For each table, the tables that it references by local keys, itself left out."""
+        parents: dict[str, set[str]] = {name: set() for name in self._tables}
+        for key in self.plan.keys:
+            child, parent = key.foreign_key.table.qualified, key.foreign_key.parent.qualified
+            if key.kind == "local" and child != parent:
+                parents[child].add(parent)
+        return {child: frozenset(names) for child, names in parents.items()}
+
+    @cached_property
+    def followers(self) -> Mapping[str, Sequence[Led]]:
+        """For each table, those whose rows live with its own and are found by a claim, their followers' too."""
+        followers: dict[str, list[Led]] = {name: [] for name in self._tables}
+        for led in led_tables(self.plan):
+            for name in {led.leader.table.qualified, led.leader.root_table.qualified}:
+                followers[name].append(led)
+        return followers
+
+    def led_by_claim(self, identifier: str) -> Sequence[Led]:
+        """The tables whose rows live with rows that the claim of that id finds."""
+        return [led for led in led_tables(self.plan) if led.claim.id == identifier]
+
+    def referenced_key(self, identifier: str) -> ReferencedKey:
+        """The referenced key of that id. Raises InvalidRequest."""
+        key = self._referenced_keys.get(identifier)
+        if key is None:
+            raise errors.InvalidRequest(f"there is no referenced key {identifier}")
+        return key
+
+    def referenced_by_claim(self, identifier: str) -> Sequence[ReferencedKey]:
+        """The referenced keys for whose parents the claims of that id stand."""
+        return self._referenced_by_claim.get(identifier, ())
+
+    def claim(self, identifier: str) -> Claim:
+        """The claim of that id. Raises InvalidRequest."""
+        claim = self._claims.get(identifier)
+        if claim is None:
+            raise errors.InvalidRequest(f"there is no claim {identifier}")
+        return claim
+
+
+async def read_schema(connection: Connection) -> ShardSchema | None:
+    """The schema in force on this shard, or None if there is none yet."""
+    cursor = await connection.execute("SELECT description::text, fingerprint FROM crosskey.schema")
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    return ShardSchema(Database.from_json(row[0].encode()), row[1], await read_others(connection))
+
+
+def no_schema() -> errors.SchemaNotLoaded:
+    """What is raised where a schema is needed and none is in force."""
+    return errors.SchemaNotLoaded(
+        "no schema is in force yet", hint="Apply one: `crosskey apply`, or Admin.ApplySchema."
+    )

@@ -1,0 +1,1 @@
+"""What SQL text is made of: names, conditions, keys, rows as JSON."""

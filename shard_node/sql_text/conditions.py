@@ -1,0 +1,158 @@
+"""Conditions on columns as an SQL expression.
+
+Values become parameters of no declared type, so PostgreSQL types each one by the column that it is compared with, just
+as it types a quoted literal: with the column's operators and collation, without its length modifier or domain, and with
+PostgreSQL's own message for a value that does not fit. The text of the expression depends only on the shape of the
+conditions, so that prepared statements are found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from psycopg import sql
+
+from catalog.model import Column, Table
+from crosskey import errors
+from crosskey.v1 import rows_pb2, shard_node_pb2
+from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import typed_columns
+
+Fragment = tuple[sql.Composable, list[object]]
+"""A piece of SQL and its parameters, in order."""
+
+_COMPARISONS: dict[int, sql.SQL] = {
+    rows_pb2.Predicate.EQ: sql.SQL("="),
+    rows_pb2.Predicate.NE: sql.SQL("<>"),
+    rows_pb2.Predicate.LT: sql.SQL("<"),
+    rows_pb2.Predicate.LE: sql.SQL("<="),
+    rows_pb2.Predicate.GT: sql.SQL(">"),
+    rows_pb2.Predicate.GE: sql.SQL(">="),
+}
+JSON_TYPES = frozenset({"json", "jsonb"})
+
+# PostgreSQL takes 65,535 parameters a statement, but long before that, building and parsing it keeps others waiting.
+# A list for IN is one parameter, however long.
+MAX_COMPARISONS = 1000
+
+
+def where_clause(table: Table, conditions: Sequence[shard_node_pb2.Condition], alias: str | None = None) -> Fragment:
+    """A boolean expression (without the word WHERE) that joins the conditions by AND, and its parameters.
+
+    Columns are qualified by `alias` if it is given. No conditions give TRUE. Raises UnknownColumn, InvalidRequest (an
+    unknown operator, a value that the operator does not take, more than MAX_COMPARISONS) and InvalidValue (text with a
+    NUL).
+    """
+    if not conditions:
+        return sql.SQL("TRUE"), []
+    _check_number(len(conditions))
+    expressions: list[sql.Composable] = []
+    parameters: list[object] = []
+    for condition in conditions:
+        expression, values = _condition(table, condition, alias)
+        expressions.append(expression)
+        parameters.extend(values)
+        _check_number(len(parameters))
+    return sql.SQL(" AND ").join(expressions), parameters
+
+
+def known_column(table: Table, name: str) -> Column:
+    """The column of that name. Raises UnknownColumn with PostgreSQL's own message."""
+    column = table.column(name)
+    if column is None:
+        raise errors.UnknownColumn(f'column "{name}" does not exist', table=str(table.name), columns=name)
+    return column
+
+
+def _condition(table: Table, condition: shard_node_pb2.Condition, alias: str | None) -> Fragment:
+    column = known_column(table, condition.column)
+    name = identifier(column.name) if alias is None else identifier(alias, column.name)
+    if condition.op == rows_pb2.Predicate.IS_NULL:
+        return sql.SQL("{} IS {}NULL").format(name, _negation(column, condition.value_json)), []
+    if condition.op == rows_pb2.Predicate.IN:
+        return _membership(column, name, condition.value_json)
+    comparison = _COMPARISONS.get(condition.op)
+    if comparison is None:
+        raise errors.InvalidRequest(f'unknown operator {condition.op} on column "{column.name}"', columns=column.name)
+    compared, parameters = operand(column, condition.value_json)
+    return sql.SQL("{} {} {}").format(name, comparison, compared), parameters
+
+
+def _negation(column: Column, value_json: bytes) -> sql.SQL:
+    """What stands between IS and NULL."""
+    if value_json in (b"", b"true"):
+        return sql.SQL("")
+    if value_json == b"false":
+        return sql.SQL("NOT ")
+    raise errors.InvalidRequest(f'IS_NULL on column "{column.name}" takes true or false', columns=column.name)
+
+
+def _membership(column: Column, name: sql.Composable, value_json: bytes) -> Fragment:
+    """`column` is one of a list: one array parameter, whatever the number of values."""
+    if not value_json.startswith(b"["):
+        raise errors.InvalidRequest(f'IN on column "{column.name}" takes a list', columns=column.name)
+    elements = msgspec.json.decode(value_json, type=list[msgspec.Raw])
+    if any(_is_nested(column, bytes(element)) for element in elements) or column.base_type.startswith("_"):
+        return _membership_one_by_one(column, name, elements)
+    literal = ",".join(_array_element(column, bytes(element)) for element in elements)
+    return sql.SQL("{} = ANY(%s)").format(name), ["{" + literal + "}"]
+
+
+def _membership_one_by_one(column: Column, name: sql.Composable, elements: Sequence[msgspec.Raw]) -> Fragment:
+    """Membership for values of which PostgreSQL makes no array: arrays and composites."""
+    if not elements:
+        return sql.SQL("FALSE"), []
+    _check_number(len(elements))
+    operands: list[sql.Composable] = []
+    parameters: list[object] = []
+    for element in elements:
+        compared, values = operand(column, bytes(element))
+        operands.append(compared)
+        parameters.extend(values)
+    return sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(operands)), parameters
+
+
+def _check_number(comparisons: int) -> None:
+    if comparisons > MAX_COMPARISONS:
+        raise errors.InvalidRequest(
+            f"a statement takes {MAX_COMPARISONS} comparisons at most",
+            hint="Compare a column with many plain values by one IN.",
+        )
+
+
+def operand(column: Column, value_json: bytes) -> Fragment:
+    """One value to compare a column with, or to compute with: typed by the column or operator beside it."""
+    if not _is_nested(column, value_json):
+        return sql.SQL("%s"), [_text(column, value_json)]
+    nested = sql.SQL("(SELECT {} FROM json_to_record(%s) AS given({}))").format(
+        identifier("given", column.name), typed_columns([column])
+    )
+    return nested, [msgspec.json.encode({column.name: msgspec.Raw(value_json)}).decode()]
+
+
+def _is_nested(column: Column, value_json: bytes) -> bool:
+    """Whether the value is a list or object that PostgreSQL must turn into an array or composite."""
+    return column.base_type not in JSON_TYPES and value_json[:1] in (b"[", b"{")
+
+
+def _text(column: Column, value_json: bytes) -> str | None:
+    """The value as the text that PostgreSQL's input functions take; None for a JSON null."""
+    if value_json == b"null":
+        return None
+    if column.base_type in JSON_TYPES or not value_json.startswith(b'"'):
+        return value_json.decode()
+    text: str = msgspec.json.decode(value_json, type=str)
+    if "\0" in text:
+        raise errors.InvalidValue(
+            'invalid byte sequence for encoding "UTF8": 0x00', columns=column.name, sqlstate="22021"
+        )
+    return text
+
+
+def _array_element(column: Column, value_json: bytes) -> str:
+    """The value as an element of a PostgreSQL array literal."""
+    text = _text(column, value_json)
+    if text is None:
+        return "NULL"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

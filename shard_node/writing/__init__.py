@@ -1,0 +1,1 @@
+"""Statements, and the transactions that they run in."""

@@ -1,0 +1,269 @@
+"""Moving rows to another shard: whatever got a shard key that does not belong here, and all that lives with it.
+
+PostgreSQL has carried out the update on this shard already, with every ON UPDATE action on the rows beside it. What is
+left is to take out all rows that belong elsewhere now, parents and children alike, without carrying out any ON DELETE
+action, and to put them in on their new shard.
+
+Rows that are led by a parent go where that goes, though nothing in them has changed. So before any row is taken out,
+the parents are locked from the top down: a child that was about to come has come then, and no other can.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import msgspec
+from psycopg import sql
+
+from catalog.model import Column, Table
+from catalog.plan import Claim, TablePlan
+from crosskey import errors
+from crosskey.v1 import shard_node_pb2 as proto
+from shard_node.guards.led_rows import Led
+from shard_node.postgres.database import Connection
+from shard_node.schema.shard_schema import ShardSchema
+from shard_node.sql_text.identifiers import identifier, literal
+from shard_node.sql_text.row_json import verbatim_expression
+from shard_node.sql_text.slot_expressions import shard_of
+from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier, typed_columns
+
+DESTINATION = "crosskey_destination"
+"""Beside the shard key of rows that are led, the shard where they go: no column of the user's."""
+
+
+class MovedRows(msgspec.Struct, frozen=True):
+    """Rows taken out, as a JSON array of verbatim rows, with their number and the shard where they belong."""
+
+    table: str
+    shard: int
+    rows: str
+    count: int
+
+
+async def take_out(
+    connection: Connection, schema: ShardSchema, misplaced: Mapping[str, Sequence[str]], shards: int
+) -> list[MovedRows]:
+    """Takes out all rows with the given shard keys, JSON arrays by table as `schema.name`, and those that they lead.
+
+    The keys of tables that have a leader are given with DESTINATION.
+
+    A table's rows are read when nothing references them any more, and deleted at once: neither a foreign key's action
+    nor a trigger can change them in between. What triggers write meanwhile is noted as misplaced in its turn. Parents
+    are answered before their children, so that triggers find them as they leave them: one that counts a parent's
+    children counts down here and up again there.
+    """
+    moved: list[MovedRows] = []
+    keys = await _with_followers(connection, schema, misplaced, shards)
+    await connection.execute(b"SET LOCAL crosskey.relocating = 'on'", prepare=False)
+    for tables in _children_first(schema, keys):
+        moved[:0] = await _take_out_of(connection, schema, {table: keys[table] for table in tables}, shards)
+    await connection.execute(b"SET LOCAL crosskey.relocating = 'off'", prepare=False)
+    return moved
+
+
+async def settle_strays(
+    connection: Connection, schema: ShardSchema, claim: Claim, keys: str, shard: int
+) -> dict[str, list[str]]:
+    """The keys of all rows that live with parents elsewhere, as `take_out` takes them.
+
+    `keys` are values that are claimed, each with DESTINATION. Those that a row here has by now are left out, and that
+    row is locked, so that it stays. Raises Conflict if one is claimed for this shard and not seen here: its row is
+    prepared, and not committed yet.
+    """
+    table = schema.table(claim.table.qualified)
+    columns = tuple(column for column in table.columns if column.name in claim.columns)
+    cursor = await connection.execute(_settle_text(claim, columns), (keys, keys))
+    going = [(value, place) for value, place in await cursor.fetchall()]
+    if any(place == shard for _, place in going):
+        raise errors.Conflict(f'a row of "{claim.table}" is on its way to another shard', table=str(claim.table))
+    return {
+        led.name.qualified: [
+            msgspec.json.encode([{led.key.name: value, DESTINATION: place} for value, place in going]).decode()
+        ]
+        for led in schema.led_by_claim(claim.id)
+    }
+
+
+async def _with_followers(
+    connection: Connection, schema: ShardSchema, keys: Mapping[str, Sequence[str]], shards: int
+) -> dict[str, str]:
+    """The keys, one JSON array a table, and those of all rows that are led by rows with them, however deep."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    remaining = deque((table, _joined(arrays)) for table, arrays in keys.items())
+    while remaining:
+        table, array = remaining.popleft()
+        found[table].append(array)
+        for led in schema.followers[table]:
+            text = _follow_text(schema.placed_table(table), led, shards)
+            cursor = await connection.execute(text, (array,))
+            (following,) = await cursor.fetchone() or (None,)
+            if following is not None:
+                remaining.append((led.name.qualified, following))
+    return {table: _joined(arrays) for table, arrays in found.items()}
+
+
+def _joined(arrays: Iterable[str]) -> str:
+    """One JSON array of the elements of several."""
+    return f"[{','.join(inner for array in arrays if (inner := array[1:-1].strip()))}]"
+
+
+async def _take_out_of(
+    connection: Connection, schema: ShardSchema, keys: Mapping[str, str], shards: int
+) -> list[MovedRows]:
+    """Takes rows out of one table, or of several that reference each other in a circle.
+
+    In a circle, the action of a foreign key may take rows along or change them; but all have been read by then.
+    """
+    moved = [row for table in keys for row in await _read(connection, schema, table, keys[table], shards)]
+    there: Counter[str] = Counter()
+    for rows in moved:
+        there[rows.table] += rows.count
+    for table in keys:
+        cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
+        taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
+        if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):
+            raise kept_from_moving(table, "DELETE")
+    return moved
+
+
+async def _read(connection: Connection, schema: ShardSchema, table: str, keys: str, shards: int) -> list[MovedRows]:
+    cursor = await connection.execute(_read_text(schema.placed_table(table), shards), (keys,))
+    return [MovedRows(table, *row) for row in await cursor.fetchall()]
+
+
+def kept_from_moving(table: str, event: str) -> errors.NotSupported:
+    """What is raised where a trigger of the user's would double or lose a row that moves."""
+    return errors.NotSupported(
+        f'a BEFORE {event} trigger of "{table}" keeps a row from moving to another shard',
+        table=table,
+        hint="A row that moves is deleted on one shard and inserted on another; let the trigger pass it.",
+    )
+
+
+def placement(table: Table, rows_json: bytes) -> proto.InsertRows:
+    """The insert that puts moved rows in exactly as they were."""
+    columns = [column.name for column in table.columns if not column.generated]
+    return proto.InsertRows(columns=columns, rows_json=rows_json, overriding_system_value=True, verbatim=True)
+
+
+def _children_first(schema: ShardSchema, tables: Iterable[str]) -> list[list[str]]:
+    """The tables so that one that references another comes first; those that do so in a circle come together.
+
+    In another order, ON DELETE actions would be carried out on children that are still there, or RESTRICT would refuse.
+    """
+    remaining = list(tables)
+    ordered: list[list[str]] = []
+    while remaining:
+        # Of a table with the fewest descendants, each descendant has it as a descendant too.
+        descendants = [_descendants(schema, table, remaining) for table in remaining]
+        ordered.append(min(descendants, key=len))
+        remaining = [table for table in remaining if table not in ordered[-1]]
+    return ordered
+
+
+def _descendants(schema: ShardSchema, table: str, among: Sequence[str]) -> list[str]:
+    """The table, those that reference it by local keys, those that reference these, and so on."""
+    found = [table]
+    # Grows while it is walked.
+    for parent in found:
+        found += [child for child in among if parent in schema.local_parents[child] and child not in found]
+    return found
+
+
+@lru_cache
+def _read_text(plan: TablePlan, shards: int) -> bytes:
+    # Rows of which nothing has changed may be changed by others: they are waited for, and read as these leave them.
+    lock = sql.SQL("FOR UPDATE OF moving" if plan.leader is not None else "")
+    return (
+        sql.SQL(
+            "SELECT shard, json_agg(row_json)::text, count(*) FROM"
+            " (SELECT {shard} AS shard, {row} AS row_json FROM {moving} {lock}) going GROUP BY 1"
+        )
+        .format(
+            shard=_destination(plan, shards),
+            row=verbatim_expression(plan.table, "moving"),
+            moving=_moving(plan),
+            lock=lock,
+        )
+        .as_bytes()
+    )
+
+
+@lru_cache
+def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
+    """Locks the rows that go, and answers their followers' keys."""
+    return (
+        sql.SQL(
+            "SELECT json_agg(json_build_object({key}, locked.{parent}, {destination}, shard))::text FROM"
+            " (SELECT moving.{parent}, {shard} AS shard FROM {moving} ORDER BY 1 FOR UPDATE OF moving) locked"
+        )
+        .format(
+            key=literal(led.key.name),
+            parent=identifier(led.named_column(plan.table.name)),
+            destination=literal(DESTINATION),
+            shard=_destination(plan, shards),
+            moving=_moving(plan),
+        )
+        .as_bytes()
+    )
+
+
+@lru_cache
+def _settle_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
+    # What leads others has one column.
+    return (
+        sql.SQL(
+            "WITH here AS (SELECT {columns} FROM {table} r JOIN json_to_recordset(%s) AS k({typed}) ON {same}"
+            " ORDER BY {columns} FOR KEY SHARE OF r)"
+            " SELECT to_json(k.{first}), k.{place} FROM json_to_recordset(%s) AS k({typed}, {place} integer)"
+            " WHERE NOT EXISTS (SELECT FROM here r WHERE {same})"
+        )
+        .format(
+            columns=column_list(claim.columns, alias="r"),
+            table=table_identifier(claim.table),
+            typed=typed_columns(columns),
+            same=columns_equal(claim.columns, "r", "k"),
+            first=identifier(columns[0].name),
+            place=identifier(DESTINATION),
+        )
+        .as_bytes()
+    )
+
+
+def _moving(plan: TablePlan) -> sql.Composed:
+    """The rows with the keys of the parameter, called `moving`, each beside its key, which is called `given`."""
+    shard_key = plan.shard_key_column
+    led = sql.SQL(", {} integer").format(identifier(DESTINATION)) if plan.leader is not None else sql.SQL("")
+    return sql.SQL(
+        "{table} moving JOIN (SELECT DISTINCT * FROM json_to_recordset(%s) AS keys({typed}{led})) given"
+        " ON given.{column} = moving.{column}"
+    ).format(
+        table=table_identifier(plan.table.name),
+        typed=typed_columns([shard_key]),
+        led=led,
+        column=identifier(shard_key.name),
+    )
+
+
+def _destination(plan: TablePlan, shards: int) -> sql.Composable:
+    """The shard where a moving row goes."""
+    if plan.leader is not None:
+        return identifier("given", DESTINATION)
+    shard_key = plan.shard_key_column
+    return shard_of(shard_key, identifier("moving", shard_key.name), shards)
+
+
+@lru_cache
+def _delete_text(plan: TablePlan) -> bytes:
+    shard_key = plan.shard_key_column
+    return (
+        sql.SQL("DELETE FROM {table} WHERE {column} IN (SELECT {column} FROM json_to_recordset(%s) AS given({typed}))")
+        .format(
+            table=table_identifier(plan.table.name),
+            column=column_list([shard_key.name]),
+            typed=typed_columns([shard_key]),
+        )
+        .as_bytes()
+    )

@@ -1,0 +1,248 @@
+"""INSERT, UPDATE and DELETE statements, set-based: one statement for all rows of a request on this shard.
+
+The text depends on the shape of the request alone, so that PostgreSQL plans it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+from psycopg import sql
+
+from catalog.model import Column, Table
+from crosskey import errors
+from crosskey.v1 import rows_pb2, shard_node_pb2
+from serving.answer_size import MAX_ROWS_BYTES
+from shard_node.sql_text.conditions import operand, where_clause
+from shard_node.sql_text.row_json import (
+    name_of_no_column,
+    own_type,
+    read_verbatim,
+    row_expression,
+    verbatim_expression,
+    verbatim_values,
+)
+from shard_node.sql_text.sql_names import column_list, column_reference, table_identifier, typed_columns
+from shard_node.writing.upserts import PLACE, conflict_clause, proposed_rows
+
+_CACHED_SHAPES = 1024
+
+_OPERATORS: dict[int, sql.SQL] = {
+    rows_pb2.Assignment.ADD: sql.SQL("+"),
+    rows_pb2.Assignment.SUBTRACT: sql.SQL("-"),
+    rows_pb2.Assignment.MULTIPLY: sql.SQL("*"),
+    rows_pb2.Assignment.CONCATENATE: sql.SQL("||"),
+}
+
+Changes = tuple[list[sql.Composed], list[object]]
+"""Assignments of a SET clause, and their parameters."""
+
+Statement = tuple[sql.Composed | bytes, list[object]]
+"""A statement and its parameters.
+
+It answers one row: how many rows it changed, these as JSON text or NULL, of a command with `lock_table` the same
+verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tells them.
+"""
+
+
+class _Answer(NamedTuple):
+    """What of the changed rows is answered beside their number: as they are shown, and verbatim."""
+
+    rows: bool
+    verbatim: bool
+
+    def of(self, table: Table) -> sql.Composed:
+        """The columns that answer of the rows `changed`."""
+        return sql.SQL("count(*), {rows}, {verbatim}").format(
+            rows=_aggregated(row_expression(table, "changed")) if self.rows else sql.NULL,
+            verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
+        )
+
+
+def _aggregated(row: sql.Composable) -> sql.Composed:
+    return sql.SQL("crosskey.answer(json_agg({row})::text, {limit})").format(row=row, limit=sql.Literal(MAX_ROWS_BYTES))
+
+
+def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
+    """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
+    kind = command.WhichOneof("statement")
+    answer = _Answer(rows=not command.count_only, verbatim=command.lock_table)
+    if kind == "insert":
+        return _insert(table, command.insert, answer)
+    if kind == "update":
+        return _update(table, command.update, answer)
+    if kind == "delete":
+        return _delete(table, command.delete)
+    raise errors.InvalidRequest("a statement is neither insert, update nor delete")
+
+
+def _insert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) -> Statement:
+    if insert.HasField("on_conflict"):
+        return _upsert(table, insert, answer), [insert.rows_json.decode()]
+    if not insert.columns:
+        return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), answer)
+    values = verbatim_values if insert.verbatim else _values
+    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value, values, answer)
+    return text, [insert.rows_json.decode()]
+
+
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _insert_text(
+    table: Table,
+    columns: tuple[str, ...],
+    overriding: bool,
+    values: Callable[[Sequence[Column]], sql.Composed],
+    answer: _Answer,
+) -> bytes:
+    # Rows come out in the order in which they went in: PostgreSQL inserts a query's rows one by one and RETURNING
+    # answers each at once.
+    return (
+        sql.SQL(
+            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {values} RETURNING *)"
+            " SELECT {answer} FROM changed"
+        )
+        .format(
+            table=table_identifier(table.name),
+            columns=column_list(columns),
+            overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
+            values=values(_columns(table, columns)),
+            answer=answer.of(table),
+        )
+        .as_bytes()
+    )
+
+
+def _values(columns: Sequence[Column]) -> sql.Composed:
+    """A query with one parameter, a JSON array of rows, that answers them with each column of its own type."""
+    return sql.SQL("SELECT {columns} FROM json_to_recordset(%s) AS given({typed})").format(
+        columns=column_list([column.name for column in columns]), typed=typed_columns(columns)
+    )
+
+
+def _upsert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) -> bytes:
+    return _upsert_text(
+        table,
+        tuple(insert.columns),
+        tuple(insert.sometimes_absent),
+        insert.on_conflict.SerializeToString(deterministic=True),
+        insert.overriding_system_value,
+        insert.verbatim,
+        answer,
+    )
+
+
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _upsert_text(
+    table: Table,
+    names: tuple[str, ...],
+    absent: tuple[str, ...],
+    on_conflict: bytes,
+    overriding: bool,
+    given_verbatim: bool,
+    answer: _Answer,
+) -> bytes:
+    columns = _columns(table, names)
+    if given_verbatim:
+        rows = proposed_rows(list(map(own_type, columns)), columns, read_verbatim(columns), absent)
+    else:
+        rows = proposed_rows([column_reference(name, "given") for name in names], columns, columns, absent)
+    place = name_of_no_column(table, "place")
+    return (
+        sql.SQL(
+            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {rows} {conflict} RETURNING *, {place} AS"
+            " {name}) SELECT {answer}, array_agg({name}) FROM changed"
+        )
+        .format(
+            table=table_identifier(table.name),
+            columns=column_list(names),
+            overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
+            rows=rows,
+            conflict=conflict_clause(rows_pb2.OnConflict.FromString(on_conflict)),
+            place=PLACE,
+            name=column_reference(place),
+            answer=answer.of(table),
+        )
+        .as_bytes()
+    )
+
+
+def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
+    """Rows without any column: all defaults."""
+    statement = sql.SQL(
+        "WITH changed AS (INSERT INTO {table} ({first}) VALUES {defaults} RETURNING *) SELECT {answer} FROM changed"
+    ).format(
+        table=table_identifier(table.name),
+        first=column_list([table.columns[0].name]),
+        defaults=sql.SQL(", ").join([sql.SQL("(DEFAULT)")] * rows),
+        answer=answer.of(table),
+    )
+    return statement, []
+
+
+def _update(table: Table, update: shard_node_pb2.UpdateRows, answer: _Answer) -> Statement:
+    where, parameters = where_clause(table, update.where)
+    given, given_parameters = _given_columns(table, update)
+    computed, computed_parameters = _computed_columns(table, update.computed)
+    statement = sql.SQL(
+        "WITH changed AS (UPDATE {table} SET {changes} WHERE {where} RETURNING *) SELECT {answer} FROM changed"
+    ).format(
+        table=table_identifier(table.name),
+        changes=sql.SQL(", ").join([*given, *computed]),
+        where=where,
+        answer=answer.of(table),
+    )
+    return statement, [*given_parameters, *computed_parameters, *parameters]
+
+
+def _given_columns(table: Table, update: shard_node_pb2.UpdateRows) -> Changes:
+    if not update.columns:
+        return [], []
+    change = sql.SQL("({columns}) = (SELECT {given} FROM json_to_record(%s) AS given({typed}))").format(
+        columns=column_list(update.columns),
+        given=column_list(update.columns, alias="given"),
+        typed=typed_columns(_columns(table, update.columns)),
+    )
+    return [change], [update.set_json.decode()]
+
+
+def _computed_columns(table: Table, computed: Sequence[shard_node_pb2.ComputedColumn]) -> Changes:
+    changes: list[sql.Composed] = []
+    parameters: list[object] = []
+    for one in computed:
+        _, source = _columns(table, [one.column, one.source])
+        names = {"column": column_reference(one.column), "source": column_reference(one.source)}
+        if one.op == rows_pb2.Assignment.COPY:
+            changes.append(sql.SQL("{column} = {source}").format(**names))
+            continue
+        operator = _OPERATORS.get(one.op)
+        if operator is None:
+            raise errors.InvalidRequest(f"there is no assignment operator {one.op}", table=str(table.name))
+        value, values = operand(source, one.value_json)
+        changes.append(
+            sql.SQL("{column} = {source} {operator} {value}").format(operator=operator, value=value, **names)
+        )
+        parameters.extend(values)
+    return changes, parameters
+
+
+def _delete(table: Table, delete: shard_node_pb2.DeleteRows) -> Statement:
+    where, parameters = where_clause(table, delete.where)
+    statement = sql.SQL(
+        "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1) SELECT count(*), NULL, NULL FROM changed"
+    ).format(table=table_identifier(table.name), where=where)
+    return statement, parameters
+
+
+def _columns(table: Table, names: Sequence[str]) -> list[Column]:
+    found = {column.name: column for column in table.columns}
+    unknown = next((name for name in names if name not in found), None)
+    if unknown is not None:
+        raise errors.UnknownColumn(
+            f'column "{unknown}" of relation "{table.name.name}" does not exist',
+            table=str(table.name),
+            columns=unknown,
+        )
+    return [found[name] for name in names]

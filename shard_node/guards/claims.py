@@ -25,7 +25,7 @@ from shard_node.guards.triggers import COORDINATED, RELOCATING, trigger_function
 from shard_node.postgres.postgres_errors import ELSEWHERE
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
-from shard_node.sql_text.sql_names import column_list, function_identifier, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
 
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
@@ -64,12 +64,19 @@ def claim_shard(claim: Claim, table: Table, alias: str, shards: int) -> sql.Comp
 
 def same_value(claim: Claim, left: str, right: str) -> sql.Composed:
     """Whether two rows have the same value; where NULLs are alike, two of them are."""
-    same = "{one} = {other}"
-    if claim.nulls_not_distinct:
-        same = "({one} = {other} OR {one} IS NULL AND {other} IS NULL)"
-    return sql.SQL(" AND ").join(
-        sql.SQL(same).format(one=identifier(left, column), other=identifier(right, column)) for column in claim.columns
+    if not claim.nulls_not_distinct:
+        return columns_equal(claim.columns, left, right)
+    same = sql.SQL("({one} = {other} OR {one} IS NULL AND {other} IS NULL)")
+    columns = sql.SQL(" AND ").join(
+        same.format(one=identifier(left, column), other=identifier(right, column)) for column in claim.columns
     )
+    # The columns find few rows by an index; as records, to which NULLs are alike too, many rows can be hashed.
+    return sql.SQL("{} AND {} = {}").format(columns, _record(claim, left), _record(claim, right))
+
+
+def _record(claim: Claim, alias: str) -> sql.Composed:
+    """A row's value as a record of the claims table, of no shard."""
+    return sql.SQL("ROW({}, 0)::{}").format(column_list(claim.columns, alias=alias), table_identifier(claim.claims))
 
 
 def is_claimed(claim: Claim, alias: str) -> sql.Composed:

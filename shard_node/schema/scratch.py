@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import psycopg
 import structlog
@@ -28,6 +28,8 @@ WHERE datname ~ ('^' || %(prefix)s || '[0-9]{10}_') AND pg_get_userbyid(datdba) 
 AND split_part(datname, '_', 3)::bigint < extract(epoch FROM clock_timestamp()) - %(age)s
 AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL)
 """
+
+_DROP_ATTEMPTS = 3
 
 _log = structlog.get_logger(__name__)
 
@@ -75,12 +77,21 @@ async def _create(dsn: str, name: str) -> None:
 async def _drop(dsn: str, name: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await _roll_back_prepared(connection, make_conninfo(dsn, dbname=name), name)
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
-            (name,),
-        )
-        # Not WITH (FORCE): it fails where autovacuum is at work, which PostgreSQL ends and waits for by itself.
-        await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+        for _ in range(_DROP_ATTEMPTS - 1):
+            # A connection whose making was cancelled may be there only now; an attempt waits some seconds for its end.
+            with suppress(psycopg.errors.ObjectInUse):
+                await _drop_database(connection, name)
+                return
+        await _drop_database(connection, name)
+
+
+async def _drop_database(connection: psycopg.AsyncConnection, name: str) -> None:
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
+        (name,),
+    )
+    # Not WITH (FORCE): it fails where autovacuum is at work, which PostgreSQL ends and waits for by itself.
+    await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 async def _roll_back_prepared(connection: psycopg.AsyncConnection, scratch_dsn: str, gid: str) -> None:

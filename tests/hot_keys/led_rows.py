@@ -73,7 +73,7 @@ class LedRun:
                 try:
                     await act(client)
                     self.done[act.__name__] += 1
-                except ForeignKeyViolation as error:
+                except (ForeignKeyViolation, errors.NotSupported) as error:
                     self.refused.append(f"{act.__name__}: {error.message} {error.metadata}")
                     self.done["refused"] += 1
                 except (errors.Conflict, UniqueViolation) as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from psycopg import sql
 
 from catalog.model import TableName
-from shard_node.guards.triggers import COORDINATED, trigger_function
+from shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, trigger_function
 from shard_node.postgres.postgres_errors import ELSEWHERE
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.sql_names import function_identifier, table_identifier
@@ -23,10 +23,8 @@ _RAISE = sql.SQL(
     " HINT = 'Write through the router.';"
 ).format(literal(ELSEWHERE))
 
-# Triggers fire in the order of their names' bytes. Foreign keys are checked by ones called RI_ConstraintTrigger_..,
-# and a row has its shard key for good when its last BEFORE trigger has fired.
+# Foreign keys are checked by triggers called RI_ConstraintTrigger_.. .
 _BEFORE_FOREIGN_KEYS = "Crosskey_"
-_AFTER_ALL_OTHERS = "~crosskey_"
 
 
 def guard_place(table: TableName, misplaced: sql.Composable) -> Iterable[sql.Composed]:
@@ -36,7 +34,7 @@ def guard_place(table: TableName, misplaced: sql.Composable) -> Iterable[sql.Com
         "CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN (NOT {coordinated} AND {misplaced})"
         " EXECUTE FUNCTION {function}()"
     ).format(
-        name=identifier(f"{_AFTER_ALL_OTHERS}misplaced"),
+        name=identifier(f"{AFTER_ALL_OTHERS}misplaced"),
         table=table_identifier(table),
         coordinated=sql.SQL(COORDINATED),
         misplaced=misplaced,

@@ -190,6 +190,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
         if notes:
             yield from statement_trigger("arrived", name, event, transition, notes)
     yield from led_rows.departure_triggers(plan, name, shards)
+    yield from led_rows.lock_before_leaving(plan, table, shard, shards)
     if incoming:
         departures = [_note_departed(plan, key, shards) for key in incoming]
         yield from statement_trigger("departed", name, "DELETE", "OLD TABLE AS old_rows", departures)

@@ -18,9 +18,10 @@ from catalog.plan import Claim, Leader, Plan, TablePlan
 from crosskey.v1 import shard_node_pb2
 from shard_node.guards import reference_guards
 from shard_node.guards.claims import claim_shard, claimed_table
-from shard_node.guards.triggers import COORDINATED, changed, statement_trigger, trigger_function
+from shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, changed, statement_trigger, trigger_function
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, of_child
+from shard_node.sql_text.slot_expressions import shard_of
 from shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
 
 _STRAY = shard_node_pb2.Effect.KIND_ROWS_STRAY
@@ -114,10 +115,54 @@ def departure_triggers(plan: Plan, table: TableName, shards: int) -> Iterable[sq
         )
 
 
+def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
+    """Locks rows that lead others FOR UPDATE before they are changed so that they belong to another shard.
+
+    They are locked like that anyway before they are taken out. Were that the first time, whoever locks one FOR KEY
+    SHARE, as foreign keys do, would wait for its new version. If that is rolled back and somebody else changes the row
+    then, PostgreSQL grants the lock without a look at his version: he may delete it, and the child is an orphan
+    (heap_lock_tuple in src/backend/access/heap/heapam.c; 15 and 18 do so). Where a unique key holds the shard key,
+    PostgreSQL takes the same lock by itself.
+    """
+    name = table.table.name
+    if not any(name in (led.leader.table, led.leader.root_table) for led in led_tables(plan)):
+        return
+    lock = sql.SQL("IF NOT {stays} THEN PERFORM FROM {table} WHERE ctid = old.ctid FOR UPDATE; END IF;").format(
+        stays=_stays(plan, table, "new", shard, shards), table=table_identifier(name)
+    )
+    yield trigger_function("leaves", name, [lock], answer="NEW")
+    yield sql.SQL(
+        "CREATE TRIGGER {trigger} BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({coordinated} AND {changed})"
+        " EXECUTE FUNCTION {function}()"
+    ).format(
+        trigger=identifier(f"{AFTER_ALL_OTHERS}leaves"),
+        table=table_identifier(name),
+        coordinated=sql.SQL(COORDINATED),
+        changed=changed([table.shard_key_column.name]),
+        function=function_identifier("leaves", name),
+    )
+
+
 def is_stray(led: Led) -> sql.Composed:
     """Whether nobody here has the new row's value; who has it is locked, as by note_strays."""
     return sql.SQL("NOT EXISTS (SELECT FROM {root} r WHERE {same} FOR KEY SHARE)").format(
         root=table_identifier(led.leader.root_table), same=_is_root(led, "new", led.key)
+    )
+
+
+def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, depth: int = 0) -> sql.Composed:
+    """Whether a row belongs here; what it lives with is locked, as by note_strays, and does too."""
+    led = led_table(plan, table.table.name)
+    if led is None:
+        belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)
+        return sql.SQL("({} = {})").format(belongs, literal(shard))
+    root, parent = plan.table(led.leader.root_table), f"r{depth}"
+    assert root is not None, f"{led.name} is led by {led.leader.root_table}, which the plan has not"
+    return sql.SQL("EXISTS (SELECT FROM {root} {parent} WHERE {same} AND {stays} FOR KEY SHARE OF {parent})").format(
+        root=table_identifier(led.leader.root_table),
+        parent=identifier(parent),
+        same=_is_root(led, alias, led.key, parent),
+        stays=_stays(plan, root, parent, shard, shards, depth + 1),
     )
 
 
@@ -174,6 +219,6 @@ def _note_left(plan: Plan, led: Led, parents: sql.Composable, shards: int) -> sq
     return _note(_strays(plan, led, left, table_identifier(led.leader.root_table), shards))
 
 
-def _is_root(led: Led, alias: str, column: Column) -> sql.Composed:
-    """Whether the row called r has the value of a column that is of the type of the led table's own."""
-    return sql.SQL("r.{} = {}").format(identifier(led.root.name), of_child(ColumnPair(column, led.root), alias))
+def _is_root(led: Led, alias: str, column: Column, root: str = "r") -> sql.Composed:
+    """Whether the row called `root` has the value of a column that is of the type of the led table's own."""
+    return sql.SQL("{} = {}").format(identifier(root, led.root.name), of_child(ColumnPair(column, led.root), alias))

@@ -14,14 +14,20 @@ from shard_node.sql_text.sql_names import function_identifier, table_identifier
 # Never NULL, which a CHECK would let pass.
 COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"
 
+# Triggers fire in the order of their names' bytes, and each sees the row as those before it have made it.
+AFTER_ALL_OTHERS = "~crosskey_"
+"""How a BEFORE trigger's name begins that must see a row as it is to be stored."""
 
 RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
 """Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
 
 
-def trigger_function(purpose: str, table: TableName, body: Sequence[sql.Composable]) -> sql.Composed:
-    """A function that runs the statements of `body` and answers NULL: for AFTER triggers."""
-    source = sql.SQL("BEGIN {} RETURN NULL; END").format(sql.SQL(" ").join(body)).as_string()
+def trigger_function(
+    purpose: str, table: TableName, body: Sequence[sql.Composable], answer: Literal["NULL", "NEW"] = "NULL"
+) -> sql.Composed:
+    """A function that runs the statements of `body`; AFTER triggers answer NULL, BEFORE triggers that let pass NEW."""
+    statements = sql.SQL(" ").join(body)
+    source = sql.SQL("BEGIN {} RETURN {}; END").format(statements, sql.SQL(answer)).as_string()
     # Its names are escaped for parameters already, so the source is quoted as it is.
     return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
         function_identifier(purpose, table), sql.Literal(source)

@@ -122,9 +122,6 @@ async def _take_out_of(
         there[rows.table] += rows.count
     for table in keys:
         cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
-        if cursor.rowcount > there[table] and schema.placed_table(table).leader is not None:
-            # A move that was prepared when they were read has brought others of the same parent.
-            raise errors.Conflict(f'rows of "{table}" came here while others went', table=table)
         taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
         if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):
             raise kept_from_moving(table, "DELETE")

@@ -33,7 +33,7 @@ _CHANNEL_OPTIONS = (
     # A node that comes back is found soon: by default the waits between attempts grow to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 250),
 )
 
 

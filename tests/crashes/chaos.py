@@ -4,9 +4,11 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 
+from crosskey import Client
 from crosskey_cli.cluster import LocalCluster
 from tests.eventually import eventually
 from tests.shard_sql import query, query_all
@@ -55,8 +57,18 @@ def kill_postgres(cluster: LocalCluster, choices: random.Random) -> None:
 
 
 def wait_until_quiet(cluster: LocalCluster) -> None:
-    """Returns once no statement of a node, killed or not, runs any more."""
+    """Returns once no statement of a node, killed or not, runs any more, and each router has found all nodes again.
+
+    A router looks for a node that died now and then only.
+    """
     eventually(lambda: not query_all(cluster, _BUSY), "every statement has ended")
+    for router in cluster.routers:
+        eventually(partial(_reaches_all, router.address), f"{router.name} reaches all nodes")
+
+
+def _reaches_all(router: str) -> bool:
+    with Client(router) as client:
+        return all(shard.serving for shard in client.describe_topology().shards)
 
 
 def _wait_for_postgres(cluster: LocalCluster, shard: int) -> None:

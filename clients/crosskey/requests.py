@@ -20,6 +20,8 @@ Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.Co
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 """What `explain` takes."""
 
+MAX_NESTED_GROUPS = 40
+"""How deep groups nest. Protobuf reads messages of up to 100 levels, of which each group takes two."""
 
 Overriding: TypeAlias = Literal["SYSTEM_VALUE", "USER_VALUE"]
 """SQL's OVERRIDING clause: what becomes of values that rows give for identity columns."""
@@ -131,8 +133,14 @@ def set_constraints(*constraints: str, deferred: bool) -> rows_pb2.SetConstraint
 
 
 def group(statements: Iterable[Statement]) -> router_pb2.Group:
-    """Runs statements that may fail together without the rest of their transaction. Raises as `transaction`."""
-    return router_pb2.Group(statements=[_statement(statement) for statement in statements])
+    """Runs statements that may fail together without the rest of their transaction.
+
+    Raises as `transaction`, and ValueError if groups nest deeper than MAX_NESTED_GROUPS.
+    """
+    group = router_pb2.Group(statements=[_statement(statement) for statement in statements])
+    if _depth(group) > MAX_NESTED_GROUPS:
+        raise ValueError(f"groups nest at most {MAX_NESTED_GROUPS} deep")
+    return group
 
 
 def transaction(statements: Iterable[Statement]) -> router_pb2.TransactRequest:
@@ -162,6 +170,11 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
 
 def _columns(columns: str | Iterable[str]) -> list[str]:
     return [columns] if isinstance(columns, str) else list(columns)
+
+
+def _depth(group: router_pb2.Group) -> int:
+    """How many groups there are one within the other, this one included."""
+    return 1 + max((_depth(one.group) for one in group.statements if one.HasField("group")), default=0)
 
 
 def _statement(statement: Statement) -> router_pb2.Statement:

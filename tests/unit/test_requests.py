@@ -10,6 +10,7 @@ import crosskey
 from crosskey import requests
 from crosskey.predicates import Where, to_orders, to_predicates
 from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
+from crosskey.v1 import router_pb2
 from crosskey.v1.rows_pb2 import Predicate
 
 
@@ -110,3 +111,13 @@ def test_conflicts() -> None:
     assert nothing.columns == ["id", "part"]
     assert nothing.HasField("nothing")
     assert not requests.insert("users", {"id": 1}).HasField("on_conflict")
+
+
+def test_groups_nest_as_deep_as_a_message_may_and_no_deeper() -> None:
+    group = crosskey.group([])
+    for _ in range(requests.MAX_NESTED_GROUPS - 1):
+        group = crosskey.group([group])
+    request = requests.transaction([group])
+    assert router_pb2.TransactRequest.FromString(request.SerializeToString()) == request
+    with pytest.raises(ValueError, match="groups nest at most 40 deep"):
+        crosskey.group([group])

@@ -28,6 +28,7 @@ from router.planning.statement_names import naming_statement
 _MISSING = proto.Effect.KIND_PARENT_MISSING
 _MISPLACED = proto.Effect.KIND_ROWS_MISPLACED
 _STRAY = proto.Effect.KIND_ROWS_STRAY
+_LOCKED_TOO_LATE = proto.Effect.KIND_LOCKED_TOO_LATE
 _LATE = (_MISSING, _MISPLACED, _STRAY)
 """What is not carried out by a command on another shard alone."""
 _CLAIMED = proto.Effect.KIND_VALUES_CLAIMED
@@ -57,16 +58,25 @@ class LateEffects(errors.NotSupported):
     """A trigger that waited for the commit had effects on other shards, some of which may be prepared already."""
 
 
+class LockedTooLate(errors.Conflict):
+    """Rows that are to move were changed before they were locked: the transaction is to be run again, locking early."""
+
+
 class DistributedTransaction:
     """Used as an async context manager: rolled back at the end unless it was committed."""
 
-    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid) -> None:
-        """Nothing is opened before it is needed. `gid.home` is the shard that decides."""
+    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid, *, lock_early: bool = False) -> None:
+        """Nothing is opened before it is needed. `gid.home` is the shard that decides.
+
+        With `lock_early`, rows that others live with are locked before any change: children that come wait for that.
+        """
         self._nodes = nodes
         self._finisher = finisher
         self._gid = gid
         self._parts: dict[int, Part] = {}
         self._orders = StandingOrders()
+        if lock_early:
+            self._orders.lock_early()
         self._unresolved: list[MissingParents] = []
         self._lost: list[Strays] = []
         self._prepare_asked: set[int] = set()
@@ -254,6 +264,7 @@ class DistributedTransaction:
         strays: list[Strays] = []
         for _ in range(MAX_EFFECT_ROUNDS):
             effects = _effects_of(results)
+            _refuse_late_locks(effects)
             misplaced.update(effect.shard for _, effect in effects if effect.kind == _MISPLACED)
             await self._resolve([_missing(shard, effect) for shard, effect in effects if effect.kind == _MISSING])
             strays += [Strays.of(shard, effect) for shard, effect in effects if effect.kind == _STRAY]
@@ -395,6 +406,13 @@ def _effects_of(results: Mapping[int, Results]) -> list[tuple[int, proto.Effect]
 
 def _missing(child_shard: int, effect: proto.Effect) -> MissingParents:
     return MissingParents(effect.referenced_key, effect.shard, child_shard, effect.keys_json)
+
+
+def _refuse_late_locks(effects: Iterable[tuple[int, proto.Effect]]) -> None:
+    """Raises LockedTooLate if a shard has answered so."""
+    for shard, effect in effects:
+        if effect.kind == _LOCKED_TOO_LATE:
+            raise LockedTooLate(f"rows of shard {shard} that are to move were changed before they were locked")
 
 
 def _refuse_late_effects(results: Mapping[int, Results]) -> None:

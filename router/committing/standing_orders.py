@@ -1,4 +1,4 @@
-"""What every participant of a transaction must have been told before it does anything: savepoints, constraint modes.
+"""What every participant of a transaction must have been told before it does anything: savepoints, modes.
 
 A participant that joins late is told all that still counts. One that is there already is told with the next command
 that it gets, so savepoints take no round trips of their own.
@@ -46,6 +46,10 @@ class StandingOrders:
         mark = Mark(self._level, len(self._orders))
         self._orders.append(_savepoint(proto.Savepoint.ACTION_SET, self._level))
         return mark
+
+    def lock_early(self) -> None:
+        """Has rows that others live with locked before any change. To be said before all else."""
+        self._orders.append(proto.Command(lock_early=proto.LockEarly()))
 
     def set_constraints(self, change: rows_pb2.SetConstraints) -> None:
         """Adds constraint modes."""

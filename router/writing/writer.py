@@ -22,6 +22,7 @@ from router.calls.nodes import Nodes
 from router.committing.distributed_transaction import (
     DistributedTransaction,
     LateEffects,
+    LockedTooLate,
     says_rolled_back,
 )
 from router.committing.finishing import Finisher
@@ -214,15 +215,23 @@ class Writer:
     async def _distributed(self, view: SchemaView, steps: Sequence[Step]) -> list[StepResult]:
         """All shards that turn out to be involved, however many."""
         try:
-            return await self._in_one_transaction(view, steps)
+            return await self._checked_in_time(view, steps)
+        except LockedTooLate:
+            return await self._checked_in_time(view, steps, lock_early=True)
+
+    async def _checked_in_time(
+        self, view: SchemaView, steps: Sequence[Step], *, lock_early: bool = False
+    ) -> list[StepResult]:
+        try:
+            return await self._in_one_transaction(view, steps, lock_early=lock_early)
         except LateEffects:
-            return await self._in_one_transaction(view, steps, check_early=True)
+            return await self._in_one_transaction(view, steps, lock_early=lock_early, check_early=True)
 
     async def _in_one_transaction(
-        self, view: SchemaView, steps: Sequence[Step], *, check_early: bool = False
+        self, view: SchemaView, steps: Sequence[Step], *, lock_early: bool, check_early: bool = False
     ) -> list[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
-        async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
+        async with DistributedTransaction(self.nodes, self.finisher, gid, lock_early=lock_early) as transaction:
             runner = StepRunner(view, transaction)
             results = await runner.run_and_commit(steps, check_early=check_early)
         learn(view, self.hints, runner.carried_out)

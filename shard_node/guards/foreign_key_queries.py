@@ -9,22 +9,29 @@ from psycopg import AsyncCursor, sql
 from psycopg.rows import TupleRow
 
 from catalog.plan import ReferencedKey
+from crosskey.v1.shard_node_pb2 import Effect
 from shard_node.guards import claim_queries, rekeying
 from shard_node.guards.claims import CLAIMING_SHARD
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
 from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
 # the one who drops it, so more rounds than this mean that something else is wrong.
 _PIN_ROUNDS = 5
 
-_TAKE_EFFECTS = """
-WITH taken AS (DELETE FROM crosskey.effect RETURNING *)
-SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text, json_agg(new_key ORDER BY place)::text
-FROM taken GROUP BY kind, referenced_key, shard ORDER BY kind DESC, referenced_key, shard
-"""
+# Claims are left before pins are changed: that waits for whoever is about to add a pin, so that the change finds it.
+_TAKE_EFFECTS = (
+    sql.SQL(
+        "WITH taken AS (DELETE FROM crosskey.effect RETURNING *)"
+        " SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text,"
+        " json_agg(new_key ORDER BY place)::text FROM taken GROUP BY kind, referenced_key, shard"
+        " ORDER BY kind <> {left}, kind DESC, referenced_key, shard"
+    )
+    .format(left=literal(Effect.KIND_VALUES_LEFT))
+    .as_bytes()
+)
 
 
 class Effects(msgspec.Struct, frozen=True):

@@ -18,13 +18,23 @@ from catalog.plan import Claim, Leader, Plan, TablePlan
 from crosskey.v1 import shard_node_pb2
 from shard_node.guards import reference_guards
 from shard_node.guards.claims import claim_shard, claimed_table
-from shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, changed, statement_trigger, trigger_function
+from shard_node.guards.triggers import (
+    AFTER_ALL_OTHERS,
+    COORDINATED,
+    LOCKS_EARLY,
+    changed,
+    statement_trigger,
+    trigger_function,
+)
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, of_child
 from shard_node.sql_text.slot_expressions import shard_of
 from shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
 
 _STRAY = shard_node_pb2.Effect.KIND_ROWS_STRAY
+
+LOCKED_TOO_LATE = "crosskey.locked_too_late"
+"""The setting that is `on` in a transaction that changed rows which lead others without a lock."""
 
 
 class Led(NamedTuple):
@@ -121,24 +131,32 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     They are locked like that anyway before they are taken out. Were that the first time, whoever locks one FOR KEY
     SHARE, as foreign keys do, would wait for its new version. If that is rolled back and somebody else changes the row
     then, PostgreSQL grants the lock without a look at his version: he may delete it, and the child is an orphan
-    (heap_lock_tuple in src/backend/access/heap/heapam.c; 15 and 18 do so). Where a unique key holds the shard key,
-    PostgreSQL takes the same lock by itself.
+    (heap_lock_tuple in src/backend/access/heap/heapam.c; 15 and 18 do so).
+
+    A row may leave later though this change lets it stay. So that a row was changed without the lock is noted, as
+    LOCKED_TOO_LATE, unless this transaction has made its version: then it was told when it made the first.
     """
     name = table.table.name
     if not any(name in (led.leader.table, led.leader.root_table) for led in led_tables(plan)):
         return
-    lock = sql.SQL("IF NOT {stays} THEN PERFORM FROM {table} WHERE ctid = old.ctid FOR UPDATE; END IF;").format(
-        stays=_stays(plan, table, "new", shard, shards), table=table_identifier(name)
+    body = sql.SQL(
+        "IF {early} OR {changed} AND NOT {stays} THEN PERFORM FROM {table} t WHERE t.ctid = old.ctid FOR UPDATE;"
+        " ELSIF old.xmin <> pg_current_xact_id()::xid THEN PERFORM set_config({too_late}, 'on', true); END IF;"
+    ).format(
+        early=sql.SQL(LOCKS_EARLY),
+        changed=changed([table.shard_key_column.name]),
+        stays=_stays(plan, table, "new", shard, shards),
+        table=table_identifier(name),
+        too_late=literal(LOCKED_TOO_LATE),
     )
-    yield trigger_function("leaves", name, [lock], answer="NEW")
+    yield trigger_function("leaves", name, [body], answer="NEW")
     yield sql.SQL(
-        "CREATE TRIGGER {trigger} BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({coordinated} AND {changed})"
+        "CREATE TRIGGER {trigger} BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({coordinated})"
         " EXECUTE FUNCTION {function}()"
     ).format(
         trigger=identifier(f"{AFTER_ALL_OTHERS}leaves"),
         table=table_identifier(name),
         coordinated=sql.SQL(COORDINATED),
-        changed=changed([table.shard_key_column.name]),
         function=function_identifier("leaves", name),
     )
 

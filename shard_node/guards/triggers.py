@@ -18,6 +18,9 @@ COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on
 AFTER_ALL_OTHERS = "~crosskey_"
 """How a BEFORE trigger's name begins that must see a row as it is to be stored."""
 
+LOCKS_EARLY = "coalesce(current_setting('crosskey.lock_early', true), '') = 'on'"
+"""Set where rows that others live with are locked before any change, whether they leave or not."""
+
 RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
 """Set while rows are taken out because they move to another shard: their pins go with them, their shadows stay."""
 

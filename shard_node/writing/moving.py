@@ -21,7 +21,7 @@ from catalog.model import Column, Table
 from catalog.plan import Claim, TablePlan
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2 as proto
-from shard_node.guards.led_rows import Led
+from shard_node.guards.led_rows import LOCKED_TOO_LATE, Led
 from shard_node.postgres.database import Connection
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.sql_text.identifiers import identifier, literal
@@ -61,6 +61,18 @@ async def take_out(
         moved[:0] = await _take_out_of(connection, schema, {table: keys[table] for table in tables}, shards)
     await connection.execute(b"SET LOCAL crosskey.relocating = 'off'", prepare=False)
     return moved
+
+
+async def locked_too_late(connection: Connection, schema: ShardSchema, misplaced: Iterable[str]) -> bool:
+    """Whether rows of tables that lead others were changed without a lock, and rows of such tables are to be taken out.
+
+    The locks under which rows are taken out would come too late then (see led_rows.lock_before_leaving).
+    """
+    if not any(schema.followers[table] for table in misplaced):
+        return False
+    cursor = await connection.execute("SELECT current_setting(%s, true) IS NOT DISTINCT FROM 'on'", (LOCKED_TOO_LATE,))
+    (too_late,) = await cursor.fetchone() or (False,)
+    return bool(too_late)
 
 
 async def settle_strays(
@@ -122,6 +134,8 @@ async def _take_out_of(
         there[rows.table] += rows.count
     for table in keys:
         cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
+        if cursor.rowcount > there[table] and schema.placed_table(table).leader is not None:
+            raise errors.Conflict(f'rows of "{table}" came here while others went', table=table)
         taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
         if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):
             raise kept_from_moving(table, "DELETE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -104,6 +104,7 @@ class ShardTransaction:
             "expect_claims": self._expect_claims,
             "look_up_claims": self._look_up_claims,
             "note_batch": self._note_batch,
+            "lock_early": self._lock_early,
             "set_constraints": self._set_constraints,
             "savepoint": self._savepoint,
             "prepare": self._prepare,
@@ -353,17 +354,25 @@ class ShardTransaction:
     async def _take_out_misplaced(self, _: proto.TakeOutMisplaced) -> proto.CommandResult:
         """Asked for when the statement has had all its effects on all shards, so that the rows go as they are to be."""
         misplaced, self._misplaced = self._misplaced, defaultdict(list)
-        moved = await moving.take_out(self._connection, self._schema, misplaced, self._shards)
-        effects = [_rows_moved(rows) for rows in moved] + await self._settle()
-        return proto.CommandResult(effects=effects)
+        return await self._take_out(misplaced)
 
     async def _take_out_strays(self, strays: proto.TakeOutStrays) -> proto.CommandResult:
         """Asked for when all parents are where they are to be."""
         claim = self._schema.claim(strays.claim)
         keys = await moving.settle_strays(self._connection, self._schema, claim, strays.keys_json.decode(), self._shard)
+        return await self._take_out(keys)
+
+    async def _take_out(self, keys: Mapping[str, Sequence[str]]) -> proto.CommandResult:
+        if await moving.locked_too_late(self._connection, self._schema, keys):
+            too_late = proto.Effect(kind=proto.Effect.KIND_LOCKED_TOO_LATE, shard=self._shard)
+            return proto.CommandResult(effects=[too_late])
         moved = await moving.take_out(self._connection, self._schema, keys, self._shards)
         effects = [_rows_moved(rows) for rows in moved] + await self._settle()
         return proto.CommandResult(effects=effects)
+
+    async def _lock_early(self, _: proto.LockEarly) -> proto.CommandResult:
+        await self._connection.execute(b"SET LOCAL crosskey.lock_early = 'on'", prepare=False)
+        return proto.CommandResult()
 
     async def _carry_out(self, effect: foreign_key_queries.Effects) -> None:
         """Does on this shard what is asked of other shards through PinParents, AddShadows, ChangeShadows and claims."""

@@ -3,25 +3,28 @@
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 import psycopg
 import pytest
 
+import crosskey
 from crosskey import Client
+from crosskey.v1 import shard_node_pb2 as proto
 from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
+from tests.hand_coordinator import HandCoordinator, update
 from tests.hot_keys.led_rows import LED_SCHEMA
 from tests.numbers_on_shards import SHARDS, numbers_on
-from tests.shard_sql import as_node, wait_for_waiters
+from tests.shard_sql import as_node, query, wait_for_waiters
 
 HERE, ELSEWHERE, _ = range(SHARDS)
 ROUNDS = 20
 """Who goes on first after a rollback is up to PostgreSQL: in every second round or so it is who moves the row."""
 
 _AS_A_NODE: LiteralString = """
-SET application_name = 'crosskey'; BEGIN; SET LOCAL crosskey.coordinated = 'on'; SET CONSTRAINTS ALL DEFERRED
+SET application_name = 'crosskey'; SET LOCAL crosskey.coordinated = 'on'; SET CONSTRAINTS ALL DEFERRED
 """
 
 
@@ -33,11 +36,12 @@ class Departure:
     lock: LiteralString
     arrive: LiteralString
     row: int
-    new_parent: int
+    value: int
+    begin: LiteralString = "BEGIN"
 
     def leave(self, connection: psycopg.Connection) -> None:
         """Does what is done on the shard of a row that moves, up to the lock that it is taken out under."""
-        connection.execute(self.change, (self.new_parent, self.row))
+        connection.execute(self.change, (self.value, self.row))
         connection.execute(self.lock, (self.row,))
 
     def come(self, connection: psycopg.Connection, child: int) -> None:
@@ -75,7 +79,7 @@ def media_leaves(media: list[int], numbers: list[Iterator[int]]) -> Departure:
         lock="SELECT FROM media WHERE id = %s FOR UPDATE",
         arrive="INSERT INTO comments (media_id, id) VALUES (%s, %s)",
         row=media[HERE],
-        new_parent=next(numbers[ELSEWHERE]),
+        value=next(numbers[ELSEWHERE]),
     )
 
 
@@ -90,11 +94,21 @@ def comment_leaves(cluster: LocalCluster, media: list[int], numbers: list[Iterat
         lock="SELECT FROM comments WHERE id = %s FOR UPDATE",
         arrive="INSERT INTO likes (comment_id, user_id) VALUES (%s, %s)",
         row=comment,
-        new_parent=media[ELSEWHERE],
+        value=media[ELSEWHERE],
     )
 
 
-@pytest.mark.parametrize("leaving_row", ["media_leaves", "comment_leaves"])
+@pytest.fixture
+def comment_is_taken_along(comment_leaves: Departure) -> Departure:
+    """A comment of media that leave, which was changed before in a transaction that locks early."""
+    return replace(
+        comment_leaves,
+        change="UPDATE comments SET note = %s::text WHERE id = %s",
+        begin="BEGIN; SET LOCAL crosskey.lock_early = 'on'",
+    )
+
+
+@pytest.mark.parametrize("leaving_row", ["media_leaves", "comment_leaves", "comment_is_taken_along"])
 def test_a_child_and_who_moves_its_parent_wait_for_each_other(
     cluster: LocalCluster, numbers: list[Iterator[int]], leaving_row: str, request: pytest.FixtureRequest
 ) -> None:
@@ -104,6 +118,7 @@ def test_a_child_and_who_moves_its_parent_wait_for_each_other(
             gives_up, leaves, comes = (stack.enter_context(as_node(cluster, HERE)) for _ in range(3))
             threads = stack.enter_context(ThreadPoolExecutor())
             for connection in (gives_up, leaves, comes):
+                connection.execute(departure.begin)
                 connection.execute(_AS_A_NODE)
             departure.leave(gives_up)
             leaving = threads.submit(departure.leave, leaves)
@@ -119,3 +134,40 @@ def test_a_child_and_who_moves_its_parent_wait_for_each_other(
             leaving.result()
             coming.result()
             second.execute("ROLLBACK")
+
+
+def test_rows_that_were_changed_without_a_lock_are_not_taken_out(
+    cluster: LocalCluster, media: list[int], comment_leaves: Departure, numbers: list[Iterator[int]]
+) -> None:
+    take_out = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
+    commands = [
+        update("comments", {"note": "new"}, id=comment_leaves.row),
+        update("media", {"owner_id": next(numbers[ELSEWHERE])}, id=media[HERE]),
+        take_out,
+    ]
+    hand = HandCoordinator(cluster)
+    with hand.participate(HERE) as late:
+        *_, result = late.run(*commands)
+        assert [effect.kind for effect in result.effects] == [proto.Effect.KIND_LOCKED_TOO_LATE]
+    with hand.participate(HERE) as early:
+        *_, result = early.run(proto.Command(lock_early=proto.LockEarly()), *commands)
+        assert proto.Effect.KIND_ROWS_MOVED in [effect.kind for effect in result.effects]
+    hand.close()
+
+
+def test_a_row_that_was_changed_before_is_taken_along(cluster: LocalCluster, numbers: list[Iterator[int]]) -> None:
+    media, comment, owner = next(numbers[HERE]), next(numbers[HERE]), next(numbers[ELSEWHERE])
+    with Client(cluster.address) as client:
+        client.insert("media", {"id": media, "owner_id": next(numbers[HERE])})
+        client.insert("comments", {"id": comment, "media_id": media})
+        client.transact(
+            [
+                crosskey.update("comments", {"note": "new"}, key={"id": comment}),
+                crosskey.update("media", {"owner_id": owner}, key={"id": media}),
+            ]
+        )
+        assert client.get("comments", id=comment)["note"] == "new"
+        assert query(cluster, ELSEWHERE, "SELECT media_id, note FROM comments WHERE id = %s", comment) == [
+            (media, "new")
+        ]
+        assert client.audit() == []

@@ -373,8 +373,25 @@ class ChangeShadows(_message.Message):
 Global___ChangeShadows: _TypeAlias = ChangeShadows  # noqa: Y015
 
 @_typing.final
+class LockEarly(_message.Message):
+    """From here on, lock rows that others live with as rows that leave are locked, before any change of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockEarly: _TypeAlias = LockEarly  # noqa: Y015
+
+@_typing.final
 class TakeOutMisplaced(_message.Message):
-    """Take out the rows that belong to other shards."""
+    """Take out the rows that belong to other shards, or answer the effect KIND_LOCKED_TOO_LATE."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -392,7 +409,8 @@ Global___TakeOutMisplaced: _TypeAlias = TakeOutMisplaced  # noqa: Y015
 @_typing.final
 class TakeOutStrays(_message.Message):
     """Take out all rows that live with parents on other shards, and what lives with them. Where the parent is here by now,
-    they stay. Fails with CONFLICT where a value is claimed for this shard and no such row is seen.
+    they stay. Answers the effect KIND_LOCKED_TOO_LATE instead, as TakeOutMisplaced. Fails with CONFLICT where a value is
+    claimed for this shard and no such row is seen.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -934,6 +952,7 @@ class Command(_message.Message):
     CHANGE_VALUES_FIELD_NUMBER: _builtins.int
     NOTE_BATCH_FIELD_NUMBER: _builtins.int
     TAKE_OUT_STRAYS_FIELD_NUMBER: _builtins.int
+    LOCK_EARLY_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     SAVEPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -1021,6 +1040,10 @@ class Command(_message.Message):
         """Take out rows whose parents are elsewhere."""
 
     @_builtins.property
+    def lock_early(self) -> Global___LockEarly:
+        """Lock rows before they are changed."""
+
+    @_builtins.property
     def set_constraints(self) -> _rows_pb2.SetConstraints:
         """Say when the user's constraints are checked. What becomes due is checked by the next CheckConstraints."""
 
@@ -1052,14 +1075,15 @@ class Command(_message.Message):
         change_values: Global___ChangeValues | None = ...,
         note_batch: Global___NoteBatch | None = ...,
         take_out_strays: Global___TakeOutStrays | None = ...,
+        lock_early: Global___LockEarly | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         savepoint: Global___Savepoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced", "take_out_strays", b"take_out_strays"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced", "take_out_strays", b"take_out_strays"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced", "take_out_strays", b"take_out_strays"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_shadows", b"change_shadows", "change_values", b"change_values", "check", b"check", "claim_values", b"claim_values", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "pin", b"pin", "place_rows", b"place_rows", "prepare", b"prepare", "release_values", b"release_values", "restore_pins", b"restore_pins", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "take_out_misplaced", b"take_out_misplaced", "take_out_strays", b"take_out_strays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "note_batch", "take_out_strays", "set_constraints", "savepoint"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "pin", "add_shadows", "change_shadows", "check", "install_schema", "prepare", "commit", "place_rows", "restore_pins", "take_out_misplaced", "lock_pins", "drop_unused_shadows", "drop_pins", "claim_values", "release_values", "expect_claims", "look_up_claims", "change_values", "note_batch", "take_out_strays", "lock_early", "set_constraints", "savepoint"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -1103,6 +1127,10 @@ class Effect(_message.Message):
         """Rows here that are referenced by a claimed key got other values: change their pins on `shard`."""
         KIND_ROWS_STRAY: Effect._Kind.ValueType  # 11
         """Rows here live with parents that are not here: look up on `shard` who has claimed them, and take the rows out."""
+        KIND_LOCKED_TOO_LATE: Effect._Kind.ValueType  # 12
+        """Nothing was taken out of `shard`, this one: rows here that others live with were changed before they were locked,
+        so that others' locks on them may be lost. The transaction must be run again, with LockEarly first.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind."""
@@ -1133,6 +1161,10 @@ class Effect(_message.Message):
     """Rows here that are referenced by a claimed key got other values: change their pins on `shard`."""
     KIND_ROWS_STRAY: Effect.Kind.ValueType  # 11
     """Rows here live with parents that are not here: look up on `shard` who has claimed them, and take the rows out."""
+    KIND_LOCKED_TOO_LATE: Effect.Kind.ValueType  # 12
+    """Nothing was taken out of `shard`, this one: rows here that others live with were changed before they were locked,
+    so that others' locks on them may be lost. The transaction must be run again, with LockEarly first.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int

@@ -135,6 +135,7 @@ async def _take_out_of(
     for table in keys:
         cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
         if cursor.rowcount > there[table] and schema.placed_table(table).leader is not None:
+            # The lock on their parent was lost (led_rows.lock_before_leaving tells how): else they would go unread.
             raise errors.Conflict(f'rows of "{table}" came here while others went', table=table)
         taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
         if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):

@@ -37,7 +37,13 @@ class LeftBehind:
             connection.execute("BEGIN")
             connection.execute("SELECT pg_current_xact_id()")
             connection.execute(sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(name)))
+        # The server ends a session a moment after its client has closed it; until then the database is in use.
+        eventually(lambda: not self._in_use(name), "the session that prepared has ended")
         return name
+
+    def _in_use(self, name: str) -> bool:
+        with psycopg.connect(self._database.superuser_dsn, autocommit=True) as connection:
+            return connection.execute("SELECT FROM pg_stat_activity WHERE datname = %s", (name,)).rowcount > 0
 
     def connect(self, name: str) -> psycopg.Connection:
         """A session that uses it."""

@@ -65,18 +65,13 @@ class LockedTooLate(errors.Conflict):
 class DistributedTransaction:
     """Used as an async context manager: rolled back at the end unless it was committed."""
 
-    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid, *, lock_early: bool = False) -> None:
-        """Nothing is opened before it is needed. `gid.home` is the shard that decides.
-
-        With `lock_early`, rows that others live with are locked before any change: children that come wait for that.
-        """
+    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid) -> None:
+        """Nothing is opened before it is needed. `gid.home` is the shard that decides."""
         self._nodes = nodes
         self._finisher = finisher
         self._gid = gid
         self._parts: dict[int, Part] = {}
         self._orders = StandingOrders()
-        if lock_early:
-            self._orders.lock_early()
         self._unresolved: list[MissingParents] = []
         self._lost: list[Strays] = []
         self._prepare_asked: set[int] = set()
@@ -89,6 +84,10 @@ class DistributedTransaction:
     async def __aexit__(self, *_: object) -> None:
         if not self._ended:
             await self._abandon()
+
+    def lock_early(self) -> None:
+        """Has rows that others live with locked before any change from now on: children that come wait for that."""
+        self._orders.lock_early()
 
     async def run(
         self,

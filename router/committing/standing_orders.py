@@ -48,7 +48,7 @@ class StandingOrders:
         return mark
 
     def lock_early(self) -> None:
-        """Has rows that others live with locked before any change. To be said before all else."""
+        """Has rows that others live with locked before any change. To be said behind no savepoint."""
         self._orders.append(proto.Command(lock_early=proto.LockEarly()))
 
     def set_constraints(self, change: rows_pb2.SetConstraints) -> None:

@@ -21,7 +21,7 @@ from router.calls.cluster import Cluster
 from router.calls.fan_out import fan_out
 from router.calls.node_errors import leaving_no_trace
 from router.calls.nodes import Nodes
-from router.committing.distributed_transaction import DistributedTransaction, LateEffects
+from router.committing.distributed_transaction import DistributedTransaction, LateEffects, LockedTooLate
 from router.committing.finishing import Finisher
 from router.committing.gids import Gid
 from router.planning.led_parents import NOWHERE
@@ -60,6 +60,8 @@ class Loader:
     """Held by the load that carries out its effects."""
     checked_early: set[str] = field(default_factory=set)
     """Tables with deferred triggers that have effects on other shards: what they do is to come before the commit."""
+    locked_early: set[str] = field(default_factory=set)
+    """Tables with triggers that change rows which leave later: such rows are to be locked before any change."""
 
     async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
         """Loads all rows of a stream, or none.
@@ -139,16 +141,21 @@ class _Stream:
         self._transaction = transaction
         self._until_the_end = until_the_end
         self._in_turn = False
+        self._locks_early = False
         self._count = 0
         self._rows = 0
         self._tables: set[str] = set()
 
     async def run(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
-        async for number, request in _numbered(requests):
-            if number == 0 and request.load and not await self._note(request):
-                return router_pb2.LoadResponse(loaded_before=True)
-            await self._add(request)
-        await self._commit()
+        try:
+            async for number, request in _numbered(requests):
+                if number == 0 and request.load and not await self._note(request):
+                    return router_pb2.LoadResponse(loaded_before=True)
+                await self._add(request)
+            await self._commit()
+        except LockedTooLate as error:
+            self._loader.locked_early.update(self._tables)
+            raise errors.Conflict(f"{error.message}; sent again, they are locked first") from error
         return router_pb2.LoadResponse(count=self._count)
 
     async def _note(self, request: router_pb2.LoadRequest) -> bool:
@@ -162,6 +169,7 @@ class _Stream:
     async def _add(self, request: router_pb2.LoadRequest) -> None:
         table, lines = check_load(self._view, request)
         self._tables.add(table.table.name.qualified)
+        self._lock_early_if_need_be()
         try:
             if lines:
                 await self._add_lines(table, request.columns, lines)
@@ -170,6 +178,11 @@ class _Stream:
                 error.metadata["row"] = str(int(error.metadata["row"]) + self._rows)
             raise
         self._rows += len(lines)
+
+    def _lock_early_if_need_be(self) -> None:
+        if not self._locks_early and not self._tables.isdisjoint(self._loader.locked_early):
+            self._transaction.lock_early()
+            self._locks_early = True
 
     async def _add_lines(self, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes]) -> None:
         if table.placement == "reference":

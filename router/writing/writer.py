@@ -231,7 +231,9 @@ class Writer:
         self, view: SchemaView, steps: Sequence[Step], *, lock_early: bool, check_early: bool = False
     ) -> list[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
-        async with DistributedTransaction(self.nodes, self.finisher, gid, lock_early=lock_early) as transaction:
+        async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
+            if lock_early:
+                transaction.lock_early()
             runner = StepRunner(view, transaction)
             results = await runner.run_and_commit(steps, check_early=check_early)
         learn(view, self.hints, runner.carried_out)

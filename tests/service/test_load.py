@@ -24,7 +24,8 @@ from crosskey_cli.load import load
 from crosskey_cli.load_run import LoadRun
 from crosskey_cli.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
-from tests.shard_sql import as_superuser, prepared, query_all, wait_for_waiters
+from tests.numbers_on_shards import numbers_on
+from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
 
 SHARDS = 3
 SCHEMA = r"""
@@ -79,6 +80,22 @@ CREATE TABLE samples (
     "a column" text
 );
 COMMENT ON TABLE samples IS '@shard_by id';
+CREATE TABLE posts (id bigint PRIMARY KEY, owner bigint NOT NULL, title text);
+COMMENT ON TABLE posts IS '@shard_by owner';
+CREATE TABLE sales (post bigint PRIMARY KEY REFERENCES posts, buyer bigint NOT NULL);
+COMMENT ON TABLE sales IS '@shard_with post';
+CREATE TABLE gifts (post bigint PRIMARY KEY REFERENCES posts, buyer bigint NOT NULL);
+COMMENT ON TABLE gifts IS '@shard_with post';
+CREATE FUNCTION sell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE posts SET title = 'sold' WHERE id = new.post;
+    UPDATE posts SET owner = new.buyer WHERE id = new.post;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER sold AFTER INSERT ON sales FOR EACH ROW EXECUTE FUNCTION sell();
+CREATE CONSTRAINT TRIGGER given AFTER INSERT ON gifts
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sell();
 """
 TABLES = ("languages", "users", "follows", "messages", "people", "teams", "players", "notes", "samples")
 
@@ -526,6 +543,19 @@ def test_rows_that_a_trigger_drops_are_missed(loading: Loading, tmp_path: Path) 
     with grpc.insecure_channel(loading.cluster.address) as channel:
         state = json.loads((tmp_path / "state.json").read_text())
         RouterStub(channel).FinishLoad(router_pb2.FinishLoadRequest(load=state["load"]))
+
+
+@pytest.mark.parametrize("table", ["sales", "gifts"])
+def test_parents_that_a_trigger_changes_before_they_move(loading: Loading, tmp_path: Path, table: str) -> None:
+    owner, buyer = next(numbers_on(0)), next(numbers_on(1))
+    posts = [next(_numbers) for _ in range(20)]
+    loading.client.insert("posts", [{"id": post, "owner": owner} for post in posts])
+    file = tmp_path / f"{table}.csv"
+    file.write_text("post,buyer\n" + "".join(f"{post},{buyer}\n" for post in posts))
+    result = loading.run(tmp_path, str(file), "--table", table)
+    assert (result.exit_code, result.stderr) == (0, "")
+    stored = f"SELECT id, owner, title FROM posts JOIN {table} ON post = id ORDER BY id"
+    assert query(loading.cluster, 1, stored) == [(post, buyer, "sold") for post in posts]
 
 
 def test_a_source_that_cannot_be_reached(loading: Loading, tmp_path: Path) -> None:

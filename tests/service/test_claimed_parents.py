@@ -12,7 +12,8 @@ import msgspec
 import psycopg
 import pytest
 
-from crosskey import AsyncClient, Client, ForeignKeyViolation, UniqueViolation, errors, requests
+from catalog.slots import shard_of_slot, slot_of_text
+from crosskey import AsyncClient, Client, ForeignKeyViolation, UniqueViolation, column, errors, in_, requests
 from crosskey.requests import explanation
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
@@ -208,6 +209,35 @@ def test_pins_of_a_parent_that_moved_hold_its_new_claim(referencing: Referencing
         'SELECT crosskey_shard, crosskey_claimant FROM crosskey."pin_public_accounts_username" WHERE username = %s'
     )
     assert query(referencing.cluster, CLAIM_SHARD, statement, account["username"]) == [(CHILD_SHARD, CHILD_SHARD)]
+
+
+def test_a_rename_on_the_shard_of_all_claims_takes_a_first_child_along(referencing: Referencing) -> None:
+    """All on one shard. That one parent has a child already keeps the rename off the path without coordination."""
+    names = [_name_that_stays(CLAIM_SHARD) for _ in range(2)]
+    accounts = [new_account(CLAIM_SHARD, name) for name in names]
+    referencing.client.insert("accounts", accounts)
+    referencing.client.insert("mails", known := new_mail(CLAIM_SHARD, sender=names[0]))
+    first = new_mail(CLAIM_SHARD, sender=names[1])
+    with referencing.hand.participate(CLAIM_SHARD) as writer, ThreadPoolExecutor() as background:
+        writer.run(insert("mails", first))
+        renaming = background.submit(
+            referencing.client.update,
+            "accounts",
+            {"username": column("username").concatenate("x")},
+            where=[in_("id", [account["id"] for account in accounts])],
+        )
+        wait_for_waiters(referencing.cluster, CLAIM_SHARD)
+        writer.run(commit())
+        assert sorted(row["username"] for row in renaming.result()) == sorted(f"{name}x" for name in names)
+    for mail, name in zip((known, first), names, strict=True):
+        assert referencing.client.get("mails", id=mail["id"])["sender"] == f"{name}x"
+
+
+def _name_that_stays(shard: int) -> str:
+    """A username that is claimed on the shard, also with an x behind it."""
+    while shard_of_slot(slot_of_text(f"{(name := new_name(shard))}x"), SHARDS) != shard:
+        pass
+    return name
 
 
 async def test_clients_race_for_a_few_parents(referencing: Referencing) -> None:

@@ -74,8 +74,8 @@ class DistributedTransaction:
         self._orders = StandingOrders()
         self._unresolved: list[MissingParents] = []
         self._lost: list[Strays] = []
-        self._prepare_asked: set[int] = set()
-        self._prepare_answered: set[int] = set()
+        self._maybe_prepared: set[int] = set()
+        self._prepare_unanswered: set[int] = set()
         self._ended = False
 
     async def __aenter__(self) -> DistributedTransaction:
@@ -184,19 +184,28 @@ class DistributedTransaction:
         await asyncio.shield(self._finisher.in_background(self._decide(others, last_statement)))
 
     async def _prepare(self, shards: Sequence[int], last_statement: str | None) -> None:
-        self._prepare_asked.update(shards)
-        commands = {shard: proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard))) for shard in shards}
         # To the end: what is prepared after it was to be rolled back would hold its locks until it is resolved.
         try:
-            results = await fan_out_to_the_end(
-                {shard: self._parts[shard].end(commands[shard], last_statement) for shard in shards}
-            )
+            results = await fan_out_to_the_end({shard: self._prepare_one(shard, last_statement) for shard in shards})
         except errors.STATEMENT_ERRORS as error:
             if last_statement is not None and "statement" not in error.metadata:
                 await self._check_at_home(last_statement)
             raise
-        self._prepare_answered.update(shards)
         _refuse_late_effects(results)
+
+    async def _prepare_one(self, shard: int, last_statement: str | None) -> Results:
+        """Notes what is to be rolled back by name if the transaction is abandoned."""
+        prepare = proto.Command(prepare=proto.Prepare(gid=self._gid.participant(shard)))
+        self._maybe_prepared.add(shard)
+        self._prepare_unanswered.add(shard)
+        try:
+            results = await self._parts[shard].end(prepare, last_statement)
+        except errors.STATEMENT_ERRORS:
+            self._maybe_prepared.discard(shard)
+            self._prepare_unanswered.discard(shard)
+            raise
+        self._prepare_unanswered.discard(shard)
+        return results
 
     async def _check_at_home(self, last_statement: str) -> None:
         """What the last statement violates there is said rather than what only the commit elsewhere does."""
@@ -326,15 +335,15 @@ class DistributedTransaction:
         """
         self._ended = True
         leaving = self._finisher.in_background(self._leave_all())
-        if self._prepare_asked:
+        if self._maybe_prepared:
             self._finisher.in_background(self._roll_back_prepared(leaving))
         await asyncio.shield(leaving)
 
     async def _roll_back_prepared(self, leaving: asyncio.Task[None]) -> None:
         """The streams' ends roll back what is not prepared; what may be prepared is rolled back by name."""
         await asyncio.wait({leaving})
-        unanswered = self._prepare_asked != self._prepare_answered
-        await self._finisher.roll_back(self._gid, sorted(self._prepare_asked), unanswered=unanswered)
+        unanswered = bool(self._prepare_unanswered)
+        await self._finisher.roll_back(self._gid, sorted(self._maybe_prepared), unanswered=unanswered)
 
     async def _leave_all(self) -> None:
         await asyncio.gather(*(part.leave() for part in self._parts.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from catalog.claim_faults import claim_fault
+from catalog.key_values import verbatim_columns
 from catalog.model import Table, UniqueKey
 from catalog.naming import name_claims
 from catalog.plan import Claim, TablePlan
@@ -51,6 +52,7 @@ def plan_claims(plans: Iterable[TablePlan]) -> tuple[Claim, ...]:
             claims=names[table.name, key.name],
             nulls_not_distinct=key.nulls_not_distinct,
             initially_deferred=key.initially_deferred,
+            verbatim=verbatim_columns(table, key.columns),
         )
         for table, key in keys
     )

@@ -56,6 +56,8 @@ class Column(msgspec.Struct, frozen=True):
     comment: str | None = None
     sequence: TableName | None = None
     """The sequence that an identity column or the default draws from; of several, the first by name."""
+    oddly_ordered: bool = False
+    """Whether the operators that order the type are not called `<` and `>`, as those of hstore are not."""
 
     @property
     def counts(self) -> bool:

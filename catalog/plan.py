@@ -76,7 +76,8 @@ class Claim(msgspec.Struct, frozen=True):
 
     `id` names it in RPCs. The slot of a value is told by its `placing` columns, whose equal values have equal text.
     `claims` is the table of claims on each shard: it has the user's own table's name, in a schema of its own, and in it
-    a constraint of the user's constraint's name, so that PostgreSQL's messages name these.
+    a constraint of the user's constraint's name, so that PostgreSQL's messages name these. Values of the columns in
+    `verbatim` travel between shards as PostgreSQL's own text.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Claim(msgspec.Struct, frozen=True):
     claims: TableName
     nulls_not_distinct: bool = False
     initially_deferred: bool = False
+    verbatim: tuple[str, ...] = ()
 
 
 class ReferencedKey(msgspec.Struct, frozen=True):
@@ -95,7 +97,8 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     One shadow table on each shard and one pin table on each shard serve all foreign keys that reference it.
     `id` names it in RPCs: `schema.table(column,column)`. The shadow table has the parent's own name, in a schema of its
     own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
-    slot; where none does, `claim` is the claim on the key, and stands for the parent: it is what pins hold.
+    slot; where none does, `claim` is the claim on the key, and stands for the parent: it is what pins hold. Values of
+    the columns in `verbatim` travel between shards as PostgreSQL's own text.
     """
 
     id: str
@@ -105,6 +108,7 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     shadow: TableName
     pin: TableName
     claim: Claim | None = None
+    verbatim: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> TableName:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from catalog.claim_rules import claim_id, claimed_key, plan_claims
 from catalog.company import refuse_lonely
 from catalog.key_rules import parent_locator, plan_key, referenced_key_id
+from catalog.key_values import verbatim_columns
 from catalog.leading import find_leaders
 from catalog.model import Database, ForeignKey, TableName
 from catalog.naming import name_tables
@@ -80,6 +81,7 @@ def _referenced_keys(
             parent_locator(key, tables[key.parent]),
             *names[key.parent, key.parent_columns],
             _standing_for_parent(key, tables[key.parent], claims),
+            verbatim_columns(tables[key.parent].table, key.parent_columns),
         )
         for key in ordered
     )

@@ -18,13 +18,15 @@ from shard_node.sql_text.sql_names import column_list
 class GuardPair(NamedTuple):
     """Two tables whose rows, called g, must correspond over all shards.
 
-    Those of `here` belong to the shard that `counterpart` tells, an expression; of these, only those that meet
-    `counted` matter. Those of `there` name in PIN_SHARD the shard that they are for.
+    The rows of `here` belong to the shard that `counterpart` tells, an expression; of these, only those that meet
+    `counted` matter. Those of `there` name in PIN_SHARD the shard that they are for. Values of the columns in
+    `oddly_ordered` have no operators called `<` and `>`.
     """
 
     here: TableName
     there: TableName
-    columns: tuple[str, ...]
+    key: ReferencedKey | Claim
+    oddly_ordered: frozenset[str]
     counterpart: sql.Composed
     counted: sql.Composable
 
@@ -41,12 +43,18 @@ def _of_claim(schema: ShardSchema, claim: Claim, shards: int) -> GuardPair:
     place = claim_shard(claim, claimed_table(schema.plan, claim), "g", shards)
     # NULLs that are alike have no order, and are left out.
     complete = sql.SQL("num_nulls({}) = 0").format(column_list(claim.columns, alias="g"))
-    return GuardPair(claim.table, claim.claims, claim.columns, place, complete)
+    odd = _oddly_ordered(schema, claim.table)
+    return GuardPair(claim.table, claim.claims, claim, odd, place, complete)
 
 
 def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> GuardPair:
     place = pinning_shard(schema.plan, referenced, "g", shards)
-    return GuardPair(referenced.shadow, referenced.pin, referenced.columns, place, sql.SQL("true"))
+    odd = _oddly_ordered(schema, referenced.parent)
+    return GuardPair(referenced.shadow, referenced.pin, referenced, odd, place, sql.SQL("true"))
+
+
+def _oddly_ordered(schema: ShardSchema, table: TableName) -> frozenset[str]:
+    return frozenset(column.name for column in schema.table(table.qualified).columns if column.oddly_ordered)
 
 
 def owner_of_there() -> sql.Composable:

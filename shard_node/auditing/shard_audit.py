@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
+from itertools import takewhile
+from typing import LiteralString
 
 from psycopg import errors as postgres
 from psycopg import sql
@@ -18,7 +20,9 @@ from shard_node.auditing.missing_guards import MissingGuard, find_missing_guards
 from shard_node.postgres.database import Connection
 from shard_node.postgres.startup import ShardIdentity
 from shard_node.schema.shard_schema import ShardSchema
-from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import as_record, column_list, columns_equal, table_identifier
+from shard_node.sql_text.travelling_keys import travelling_key
 
 # What is gone is among the missing guards already.
 _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFunction)
@@ -57,12 +61,12 @@ async def list_guards(
         " FROM (SELECT {key} AS key FROM {guards} g WHERE {owner} = %s AND {counted} AND {after}"
         " ORDER BY {columns} LIMIT %s) page"
     ).format(
-        key=json_object(pair.columns, "g"),
+        key=travelling_key(pair.key, "g"),
         guards=table_identifier(pair.there if request.pins else pair.here),
         owner=owner_of_there() if request.pins else pair.counterpart,
         counted=pair.counted,
         after=after,
-        columns=column_list(pair.columns, alias="g"),
+        columns=column_list(pair.key.columns, alias="g"),
     )
     cursor = await connection.execute(statement, [request.other_shard, *parameters, request.limit])
     [(keys, count, last)] = await cursor.fetchall()
@@ -81,10 +85,10 @@ async def find_unguarded(
         "SELECT coalesce(json_agg({key}), '[]')::text FROM json_populate_recordset(NULL::{given}, %s) k"
         " WHERE NOT EXISTS (SELECT FROM {guards} g WHERE {same} AND {owner} = %s)"
     ).format(
-        key=json_object(pair.columns, "k"),
+        key=travelling_key(pair.key, "k"),
         given=table_identifier(pair.there),
         guards=table_identifier(pair.there if request.pins else pair.here),
-        same=columns_equal(pair.columns, "g", "k"),
+        same=columns_equal(pair.key.columns, "g", "k"),
         owner=owner_of_there() if request.pins else pair.counterpart,
     )
     cursor = await connection.execute(statement, [request.keys_json.decode(), request.other_shard])
@@ -126,12 +130,28 @@ def _after(pair: GuardPair, after_json: bytes) -> tuple[sql.Composable, list[str
     """The condition that a key lies after another one, which the key's index serves."""
     if not after_json:
         return sql.SQL("true"), []
-    condition = sql.SQL("({columns}) > (SELECT {columns_after} FROM json_populate_record(NULL::{given}, %s) k)").format(
-        columns=column_list(pair.columns, alias="g"),
-        columns_after=column_list(pair.columns, alias="k"),
-        given=table_identifier(pair.there),
+    if pair.oddly_ordered.isdisjoint(pair.key.columns):
+        return _compared(pair, ">", pair.key.columns), [after_json.decode()]
+    records = sql.SQL("{} > (SELECT {} FROM json_populate_record(NULL::{}, %s) k)").format(
+        as_record(identifier("g", column) for column in pair.key.columns),
+        as_record(identifier("k", column) for column in pair.key.columns),
+        table_identifier(pair.there),
     )
-    return condition, [after_json.decode()]
+    # An index does not serve a comparison of records, but the columns before the odd one bound a scan of it.
+    bound = [*takewhile(lambda column: column not in pair.oddly_ordered, pair.key.columns)]
+    if not bound:
+        return records, [after_json.decode()]
+    return sql.SQL("{} AND {}").format(_compared(pair, ">=", bound), records), [after_json.decode()] * 2
+
+
+def _compared(pair: GuardPair, operator: LiteralString, columns: Sequence[str]) -> sql.Composed:
+    """The first columns of a key compared with those of a key that is a parameter."""
+    return sql.SQL("({columns}) {operator} (SELECT {given} FROM json_populate_record(NULL::{there}, %s) k)").format(
+        columns=column_list(columns, alias="g"),
+        operator=sql.SQL(operator),
+        given=column_list(columns, alias="k"),
+        there=table_identifier(pair.there),
+    )
 
 
 async def _digest(connection: Connection, table: TableName) -> proto.AuditShardResponse:

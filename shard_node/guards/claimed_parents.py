@@ -17,7 +17,8 @@ from shard_node.guards.claims import CLAIMING_SHARD, claim_shard
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
+from shard_node.sql_text.travelling_keys import travelling_key
 
 _DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
 _REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
@@ -61,7 +62,7 @@ def _take_text(referenced: ReferencedKey) -> bytes:
         " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
         " SELECT {deleted}, {id}, gone.{pin_shard}, {key} FROM gone",
         deleted=literal(_DELETED),
-        key=json_object(referenced.columns, "gone"),
+        key=travelling_key(referenced, "gone"),
     )
 
 

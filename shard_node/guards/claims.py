@@ -25,7 +25,8 @@ from shard_node.guards.triggers import COORDINATED, RELOCATING, trigger_function
 from shard_node.postgres.postgres_errors import ELSEWHERE
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
-from shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, table_identifier
+from shard_node.sql_text.travelling_keys import travelling_key
 
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
@@ -181,7 +182,7 @@ class _Notes(NamedTuple):
             kind=kind,
             id=literal(self.constraint.id),
             place=claim_shard(self.constraint, self.table, "k", self.shards),
-            key=json_object(self.constraint.columns, "k"),
+            key=travelling_key(self.constraint, "k"),
             elsewhere=literal(ELSEWHERE),
             hint=literal("Write through the router."),
             here=here.format(**names),

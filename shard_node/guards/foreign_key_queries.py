@@ -15,7 +15,8 @@ from shard_node.guards.claims import CLAIMING_SHARD
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
+from shard_node.sql_text.travelling_keys import travelling_key
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
 # the one who drops it, so more rounds than this mean that something else is wrong.
@@ -94,7 +95,7 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
         "columns": column_list(referenced.columns),
         "parent_columns": column_list(referenced.columns, alias="p"),
         "same": columns_equal(referenced.columns, "p", "k"),
-        "key": json_object(referenced.columns, "held"),
+        "key": travelling_key(referenced, "held"),
     }
     insert = sql.SQL(
         "WITH parents AS (SELECT {parent_columns}{claimant} FROM {parent} p"

@@ -25,6 +25,7 @@ from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
 from shard_node.sql_text.slot_expressions import shard_of, slot_of
 from shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
+from shard_node.sql_text.travelling_keys import travelling_key
 
 PIN_CONSTRAINT = "crosskey_pinned"
 
@@ -319,7 +320,7 @@ def _note_absent(
         kind=literal(_MISSING),
         id=literal(referenced.id),
         shard=pinning_shard(plan, referenced, "k", shards),
-        key=json_object(referenced.columns, "k"),
+        key=travelling_key(referenced, "k"),
         wanted=wanted,
         condition=condition,
         present=present,
@@ -396,7 +397,7 @@ def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Co
         id=literal(referenced.id),
         new_shard=pinning_shard(plan, referenced, "gone", shards),
         pin_shard=identifier(PIN_SHARD),
-        key=json_object(referenced.columns, "gone"),
+        key=travelling_key(referenced, "gone"),
     )
 
 
@@ -423,8 +424,8 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
         kind=literal(_REKEYED),
         id=literal(referenced.id),
         pin_shard=identifier(PIN_SHARD),
-        old=json_object(referenced.columns, "old"),
-        new=json_object(referenced.columns, "new"),
+        old=travelling_key(referenced, "old"),
+        new=travelling_key(referenced, "new"),
     )
 
 
@@ -448,8 +449,8 @@ def _note_revalued(table: Table, referenced: ReferencedKey, shard: int, shards: 
         kind=literal(_VALUES_CHANGED),
         id=literal(referenced.id),
         place=claim_shard(referenced.claim, table, "old", shards),
-        old=json_object(referenced.columns, "old"),
-        new=json_object(referenced.columns, "new"),
+        old=travelling_key(referenced, "old"),
+        new=travelling_key(referenced, "new"),
         shard=literal(shard),
         pin=table_identifier(referenced.pin),
         same=columns_equal(referenced.columns, "p", "old"),

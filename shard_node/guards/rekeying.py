@@ -70,7 +70,8 @@ def _source(referenced: ReferencedKey) -> sql.Composed:
 def _unreferenced(referenced: ReferencedKey, new: Sequence[str]) -> sql.Composed:
     """Whether the shadow called s is that of the key with a NULL; what places a parent is none, but a claim may be."""
     if referenced.locator is None:
-        return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(identifier("s", one)) for one in referenced.columns)
+        # IS NULL would also be true of a composite value whose fields are all NULL.
+        return sql.SQL("num_nulls({}) > 0").format(column_list(referenced.columns, alias="s"))
     return sql.SQL("{} = {} AND NOT ROW({}) IS NOT NULL").format(
         identifier("s", referenced.locator),
         identifier("k", new[referenced.columns.index(referenced.locator)]),

@@ -77,7 +77,16 @@ column_list AS (
                 'deterministic_collation', coalesce(l.collisdeterministic, true),
                 'collation', CASE WHEN l.collname <> 'default' THEN format('%I.%I', ln.nspname, l.collname) END,
                 'comment', col_description(a.attrelid, a.attnum),
-                'sequence', q.name
+                'sequence', q.name,
+                -- The operator that a default index of the type orders by.
+                'oddly_ordered', EXISTS (
+                    SELECT FROM pg_opclass c
+                    JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+                    JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 5
+                        AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype
+                    JOIN pg_operator o ON o.oid = p.amopopr
+                    WHERE c.opcintype = b.base_oid AND c.opcdefault AND o.oprname <> '>'
+                )
             )
             ORDER BY a.attnum
         ) AS columns

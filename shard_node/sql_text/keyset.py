@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -14,6 +15,7 @@ from catalog.model import Column, Table
 from crosskey.v1 import shard_node_pb2
 from shard_node.sql_text.conditions import Fragment, known_column
 from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.sql_names import as_record
 
 ROW_PLACE = "ctid"
 """The pseudo-column that makes the order of a table without a key total: where the row lies."""
@@ -79,7 +81,7 @@ def _one_comparison_suffices(order: Sequence[OrderColumn], position: Position) -
 
     A comparison with a NULL is not true. Descending, that is right: rows with NULL lie before every other one.
     """
-    if None in position:
+    if None in position or any(one.column is not None and one.column.oddly_ordered for one in order):
         return False
     if all(one.descending for one in order):
         return True
@@ -88,7 +90,7 @@ def _one_comparison_suffices(order: Sequence[OrderColumn], position: Position) -
 
 def _row_comparison(order: Sequence[OrderColumn], position: Position, alias: str) -> Fragment:
     names = sql.SQL(", ").join(identifier(alias, one.name) for one in order)
-    places = sql.SQL(", ").join(sql.SQL("%s") for _ in order)
+    places = sql.SQL(", ").join(map(_parameter, order))
     operator = sql.SQL("<" if order[0].descending else ">")
     return sql.SQL("({}) {} ({})").format(names, operator, places), list(position)
 
@@ -96,8 +98,8 @@ def _row_comparison(order: Sequence[OrderColumn], position: Position, alias: str
 def _leading_bound(first: OrderColumn, value: str | None, alias: str) -> Fragment:
     if value is None or (first.nullable and not first.descending):
         return sql.SQL(""), []
-    operator = sql.SQL("<=" if first.descending else ">=")
-    return sql.SQL("{} {} %s AND ").format(identifier(alias, first.name), operator), [value]
+    comparison = _comparison(first, "<=" if first.descending else ">=", alias)
+    return sql.SQL("{} AND ").format(comparison), [value]
 
 
 def _after_at(order: Sequence[OrderColumn], position: Position, place: int, alias: str) -> Fragment:
@@ -112,7 +114,7 @@ def _equal(one: OrderColumn, value: str | None, alias: str) -> Fragment:
     name = identifier(alias, one.name)
     if value is None:
         return sql.SQL("{} IS NULL").format(name), []
-    return sql.SQL("{} = %s").format(name), [value]
+    return sql.SQL("{} = {}").format(name, _parameter(one)), [value]
 
 
 def _beyond(one: OrderColumn, value: str | None, alias: str) -> Fragment:
@@ -120,7 +122,22 @@ def _beyond(one: OrderColumn, value: str | None, alias: str) -> Fragment:
     if value is None:
         return sql.SQL("{} IS NOT NULL").format(name) if one.descending else sql.SQL("FALSE"), []
     if one.descending:
-        return sql.SQL("{} < %s").format(name), [value]
+        return _comparison(one, "<", alias), [value]
     if one.nullable:
-        return sql.SQL("({0} > %s OR {0} IS NULL)").format(name), [value]
-    return sql.SQL("{} > %s").format(name), [value]
+        return sql.SQL("({} OR {} IS NULL)").format(_comparison(one, ">", alias), name), [value]
+    return _comparison(one, ">", alias), [value]
+
+
+def _comparison(one: OrderColumn, operator: LiteralString, alias: str) -> sql.Composed:
+    """The column of a row compared with a parameter."""
+    name = identifier(alias, one.name)
+    if one.column is None or not one.column.oddly_ordered:
+        return sql.SQL("{} {} {}").format(name, sql.SQL(operator), _parameter(one))
+    return sql.SQL("{} {} {}").format(as_record([name]), sql.SQL(operator), as_record([_parameter(one)]))
+
+
+def _parameter(one: OrderColumn) -> sql.Composable:
+    """A parameter of the column's type: beside a composite column PostgreSQL would not find that out."""
+    if one.column is None or "." not in one.column.base_type:
+        return sql.SQL("%s")
+    return sql.SQL("%s::{}").format(sql.SQL(one.column.type.replace("%", "%%")))

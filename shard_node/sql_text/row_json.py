@@ -72,11 +72,14 @@ def _shown(column: Column, alias: str) -> sql.Composed:
 
 def _verbatim(column: Column, alias: str) -> sql.Composed:
     """The column's text, under its own name."""
+    return sql.SQL("{} AS {}").format(verbatim_text(identifier(alias, column.name)), identifier(column.name))
+
+
+def verbatim_text(value: sql.Composable) -> sql.Composed:
+    """The text of a value, whatever its type; NULL of a NULL."""
     # Not a cast: that of char(n) drops spaces, and users make casts, and functions, of their own. IS NULL would also be
     # true of a composite value whose fields are all NULL.
-    return sql.SQL("CASE WHEN num_nulls({value}) = 0 THEN pg_catalog.concat({value}) END AS {name}").format(
-        value=identifier(alias, column.name), name=identifier(column.name)
-    )
+    return sql.SQL("CASE WHEN num_nulls({value}) = 0 THEN pg_catalog.concat({value}) END").format(value=value)
 
 
 def own_type(column: Column) -> sql.Composed:

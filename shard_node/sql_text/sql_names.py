@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
@@ -36,6 +36,11 @@ def columns_equal(columns: Sequence[str], left: str, right: str) -> sql.Composed
     return sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(identifier(left, column), identifier(right, column)) for column in columns
     )
+
+
+def as_record(values: Iterable[sql.Composable]) -> sql.Composed:
+    """Values as a record: records are compared as indexes compare their fields, whatever the operators are called."""
+    return sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
 
 
 def typed_columns(columns: Sequence[Column]) -> sql.Composed:

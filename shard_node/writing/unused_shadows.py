@@ -17,7 +17,8 @@ from shard_node.guards.pin_places import PIN_SHARD
 from shard_node.postgres.database import Connection
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
+from shard_node.sql_text.travelling_keys import travelling_key
 
 
 async def find_unused(
@@ -28,7 +29,7 @@ async def find_unused(
         "SELECT coalesce(json_agg({key}), '[]')::text, count(*) FROM {shadow} k"
         " WHERE ({columns}) IN (SELECT {columns} FROM json_populate_recordset(NULL::{shadow}, %s)) AND {childless}"
     ).format(
-        key=json_object(referenced.columns, "k"),
+        key=travelling_key(referenced, "k"),
         shadow=table_identifier(referenced.shadow),
         columns=column_list(referenced.columns),
         childless=_childless(schema, referenced),
@@ -56,7 +57,7 @@ async def drop_unused(
         shadow=table_identifier(referenced.shadow),
         columns=column_list(referenced.columns),
         childless=_childless(schema, referenced),
-        key=json_object(referenced.columns, "dropped"),
+        key=travelling_key(referenced, "dropped"),
     )
     cursor = await connection.execute(statement, (keys,))
     [(dropped, count)] = await cursor.fetchall()

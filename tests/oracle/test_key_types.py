@@ -1,12 +1,13 @@
 """Foreign keys over columns of every type: a key that travels between shards stays the same key."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from crosskey import ForeignKeyViolation, in_
+from crosskey import ForeignKeyViolation, UniqueViolation, delete, desc, do_update, in_, insert
 from tests.oracle.conftest import PARENT_SHARD
-from tests.oracle.pair import Pair
+from tests.oracle.pair import SHARDS, Pair
 
 VALUES: dict[str, list[Any]] = {
     "numeric": ["1.50", "NaN", "-Infinity", "0.1000000000000000000000000001", "123456789012345678901234567890"],
@@ -25,7 +26,8 @@ VALUES: dict[str, list[Any]] = {
     "timestamptz": ["2024-02-29T12:00:00+02:00", "infinity", "1883-11-18 12:00 America/New_York"],
     "interval": ["1 year -2 mons 3 days 04:05:06.7", "0"],
     "flavour": ["sweet and sour", "bitter"],
-    "integer[]": [[1, None, 3], [], [[1, 2], [3, 4]]],
+    "integer[]": [[1, None, 3], [], [[1, 2], [3, 4]], [1, 2], "[0:1]={1,2}"],
+    "jsonb[]": ['{"null",NULL,"[]"}', "{NULL,NULL,[]}"],
     "text[]": [["", "NULL", "a,b", '"', "\\", None]],
     "numeric[]": [["1.50", None]],
     "int4range": ["[1,5)", "empty", "(,)"],
@@ -39,7 +41,13 @@ VALUES: dict[str, list[Any]] = {
     "macaddr": ["08:00:2b:01:02:03"],
     "money": ["1234.50"],
     "jsonb": [{"a": [1, "x", None]}, [], "text", 5],
-    "spot": ["(1,2.50)", '(,"")'],
+    "spot": ["(1,2.50)", '(,"")', "(,)"],
+    "chart": ['(null,"[0:1]={1,2}")', '(,"{1,2}")'],
+    "scent": ["sweet", "bitter"],
+    "scent[]": ["{sweet}"],
+    "hstore": ["a=>1", 'a=>NULL, b=>"\'"', ""],
+    "hstore[]": ["{a=>1,NULL}"],
+    "tagged": ['(5,"a=>1")'],
     "oid": [4294967295],
 }
 
@@ -60,10 +68,40 @@ COMMENT ON TABLE typed_children_{number} IS '@shard_by id';
 """
 
 
+CLAIMED = ["integer[]", "chart", "scent", "jsonb", "spot"]
+"""Types in keys onto claims; those of extensions are not claimed."""
+
+
+def _claimed_tables(number: int, column_type: str) -> str:
+    return f"""
+CREATE TABLE claimed_parents_{number} (id bigint PRIMARY KEY, code text, v {column_type}, UNIQUE (code, v));
+COMMENT ON TABLE claimed_parents_{number} IS '@shard_by id';
+CREATE TABLE claimed_children_{number} (
+    id bigint PRIMARY KEY,
+    code text,
+    v {column_type},
+    FOREIGN KEY (code, v) REFERENCES claimed_parents_{number} (code, v) ON UPDATE CASCADE ON DELETE SET NULL
+);
+COMMENT ON TABLE claimed_children_{number} IS '@shard_by id';
+"""
+
+
 SCHEMA = """
+CREATE EXTENSION hstore;
 CREATE TYPE flavour AS ENUM ('bitter', 'sweet and sour');
 CREATE TYPE spot AS (x integer, y text);
-""" + "".join(_tables(number, column_type) for number, column_type in enumerate(TYPES))
+CREATE TYPE chart AS (body jsonb, places integer[]);
+CREATE TYPE tagged AS (number integer, tags hstore);
+-- A type that says how it is shown in JSON, as hstore does.
+CREATE TYPE scent AS ENUM ('bitter', 'sweet');
+CREATE FUNCTION scent_as_json(scent) RETURNS json LANGUAGE sql IMMUTABLE RETURN json_build_object('scent', 1);
+CREATE CAST (scent AS json) WITH FUNCTION scent_as_json(scent);
+""" + "".join(
+    [
+        *(_tables(number, column_type) for number, column_type in enumerate(TYPES)),
+        *(_claimed_tables(number, column_type) for number, column_type in enumerate(CLAIMED)),
+    ]
+)
 
 
 @pytest.mark.parametrize("column_type", TYPES, ids=lambda name: name.replace(" ", "_"))
@@ -80,3 +118,66 @@ def test_a_key_of_a_type(pair: Pair, child_shard: int, column_type: str) -> None
     assert len(pair.rows(children, {"parent": new})) == 1
     assert pair.delete(parents, where=in_("id", [new, others])) == len(values)
     assert pair.rows(children, in_("parent", [new, others])) == []
+
+
+@pytest.mark.parametrize("column_type", TYPES, ids=lambda name: name.replace(" ", "_"))
+def test_a_key_gets_other_values_of_its_type(pair: Pair, child_shard: int, column_type: str) -> None:
+    number, values = TYPES.index(column_type), VALUES[column_type]
+    parents, children = f"typed_parents_{number}", f"typed_children_{number}"
+    parent, child = {"id": pair.number(PARENT_SHARD)}, {"id": pair.number(child_shard)}
+    pair.insert(parents, {**parent, "v": values[0]})
+    pair.insert(children, {**child, "parent": parent["id"], "v": values[0]})
+    for value in [*values[1:], values[0]]:
+        pair.update(parents, {"v": value}, where=parent)
+        pair.rows(children, child)
+        pair.insert(parents, {**parent, "v": value}, on_conflict=do_update("v", on=["id", "v"]))
+    pair.delete(parents, where=parent)
+    assert pair.rows(children, child) == []
+
+
+def test_shadows_with_keys_of_all_types_are_found_unused(pair: Pair) -> None:
+    """Two of each key, so that the second is asked for by the first, page after page."""
+    children = []
+    for number, values in enumerate(VALUES.values()):
+        for value in values[:2]:
+            key = {"parent": pair.number(PARENT_SHARD), "v": value}
+            children.append((f"typed_children_{number}", {"id": pair.number(1), **key}))
+            pair.insert(f"typed_parents_{number}", {"id": key["parent"], "v": value})
+    pair.transact(*(insert(table, child) for table, child in children))
+    pair.transact(*(delete(table, key={"id": child["id"]}) for table, child in children))
+    dropped = pair.client.with_timeout(60).drop_unused_shadows()
+    assert dropped >= len(children)
+    pair.transact(*(insert(table, child) for table, child in children))
+
+
+@pytest.mark.parametrize("column_type", CLAIMED)
+def test_a_claimed_key_of_a_type(pair: Pair, child_shard: int, column_type: str) -> None:
+    number, values = CLAIMED.index(column_type), VALUES[column_type]
+    parents, children = f"claimed_parents_{number}", f"claimed_children_{number}"
+    code, parent, child = pair.text(2), {"id": pair.number(PARENT_SHARD)}, {"id": pair.number(child_shard)}
+    keys = [{"code": code, "v": value} for value in values]
+    pair.insert(parents, {**parent, **keys[0]})
+    pair.insert(children, {**child, **keys[0]})
+    with pytest.raises(UniqueViolation):
+        pair.insert(parents, {"id": pair.number(1), **keys[0]})
+    for key in [*keys[1:], keys[0]]:
+        pair.update(parents, key, where=parent)
+        pair.rows(children, child)
+        upserted = {"id": pair.number(1), **key}
+        assert pair.insert(parents, upserted, on_conflict=do_update("id", on=["code", "v"])).outcomes == ["UPDATED"]
+        parent = {"id": upserted["id"]}
+    pair.delete(parents, where=parent)
+    assert pair.rows(children, child)[0]["v"] is None
+
+
+@pytest.mark.parametrize("column_type", ["hstore", "hstore[]", "chart", "numeric"])
+@pytest.mark.parametrize("direction", [str, desc])
+def test_pages_of_rows_in_order_of_a_type(pair: Pair, column_type: str, direction: Callable[[str], Any]) -> None:
+    number, values = TYPES.index(column_type), VALUES[column_type]
+    parents = f"typed_parents_{number}"
+    keys = [{"id": pair.number(shard), "v": value} for shard in range(SHARDS) for value in values]
+    pair.insert(parents, *keys)
+    chosen, order = in_("id", [key["id"] for key in keys]), [direction("v"), "id"]
+    one_by_one = list(pair.client.list(parents, chosen, order, page_size=1))
+    assert one_by_one == list(pair.client.list(parents, chosen, order))
+    assert len(one_by_one) == len(keys)

@@ -28,4 +28,4 @@ def supplied_columns(plan: TablePlan) -> tuple[Column, ...]:
 
 
 def _is_supplied(column: Column, shard_key: str) -> bool:
-    return column.sequence is not None or (column.name == shard_key and column.default is not None)
+    return column.draws or (column.name == shard_key and column.default is not None)

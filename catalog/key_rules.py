@@ -27,7 +27,7 @@ def parent_locator(key: ForeignKey, parent: TablePlan) -> str | None:
 
 def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | tuple[Refusal, ...]:
     """How the key is enforced, or every reason why it cannot be."""
-    refusals = (*_refuse_form(key), *_refuse_moves(key, child, parent))
+    refusals = (*_refuse_form(key), *_refuse_draws(key, child), *_refuse_moves(key, child, parent))
     local = _why_local(key, child, parent)
     if local is None:
         refusals += tuple(_refuse_crossing(key, child, parent))
@@ -108,6 +108,24 @@ def _refuse_form(key: ForeignKey) -> Iterator[Refusal]:
         yield refuse_key(key, "MATCH PARTIAL is not supported")
     if not key.validated:
         yield refuse_key(key, "NOT VALID and NOT ENFORCED keys promise nothing; leave that clause out")
+
+
+def _refuse_draws(key: ForeignKey, child: TablePlan) -> Iterator[Refusal]:
+    """Actions that PostgreSQL carries out with a number of the shard's own: only routers draw for the whole cluster."""
+    for name in key.columns:
+        column = child.table.column(name)
+        if column is None or not column.draws:
+            continue
+        actions = [
+            *(["ON DELETE SET DEFAULT"] if key.on_delete == "SET DEFAULT" and _delete_changes(key, name) else []),
+            *(["ON UPDATE SET DEFAULT"] if key.on_update == "SET DEFAULT" else []),
+        ]
+        if actions:
+            why = (
+                f'{" and ".join(actions)} would draw "{name}" from a sequence inside a shard, where it does not count'
+                " through the whole cluster"
+            )
+            yield refuse_key(key, f"{why}; use another action, or a default that is not drawn", column=name)
 
 
 def _refuse_moves(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Iterator[Refusal]:

@@ -56,8 +56,15 @@ class Column(msgspec.Struct, frozen=True):
     comment: str | None = None
     sequence: TableName | None = None
     """The sequence that an identity column or the default draws from; of several, the first by name."""
+    draws_unseen: bool = False
+    """Whether the default draws from a sequence that it does not name: in a function, or by a name that it computes."""
     oddly_ordered: bool = False
     """Whether the operators that order the type are not called `<` and `>`, as those of hstore are not."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether an absent value is drawn from a sequence, in whatever way."""
+        return self.sequence is not None or self.draws_unseen
 
     @property
     def counts(self) -> bool:

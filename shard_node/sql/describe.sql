@@ -34,6 +34,18 @@ type_below AS (
     JOIN pg_type t ON t.oid = step.below AND t.typtype <> 'd'
     JOIN pg_namespace n ON n.oid = t.typnamespace
 ),
+-- What an absent value becomes: the column's default, else that of its domain. Each is an object that depends on what
+-- the expression names.
+column_default AS (
+    SELECT d.adrelid AS table_oid, d.adnum AS attnum, 'pg_attrdef'::regclass AS class_oid, d.oid,
+        pg_get_expr(d.adbin, d.adrelid) AS expression
+    FROM pg_attrdef d
+    UNION ALL
+    SELECT a.attrelid, a.attnum, 'pg_type'::regclass, t.oid, pg_get_expr(t.typdefaultbin, 0)
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid AND t.typtype = 'd' AND t.typdefaultbin IS NOT NULL
+    WHERE a.attnum > 0 AND NOT a.atthasdef AND NOT a.attisdropped
+),
 -- The sequence behind each column: an identity's own depends on the column, a default depends on those that it names.
 drawing AS (
     SELECT d.refobjid AS table_oid, d.refobjsubid AS attnum, d.objid AS sequence_oid
@@ -41,10 +53,28 @@ drawing AS (
     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0
     AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype = 'i'
     UNION
-    SELECT a.adrelid, a.adnum, d.refobjid
-    FROM pg_attrdef a
-    JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+    SELECT a.table_oid, a.attnum, d.refobjid
+    FROM column_default a
+    JOIN pg_depend d ON d.classid = a.class_oid AND d.objid = a.oid
     WHERE d.refclassid = 'pg_class'::regclass
+),
+-- The user's functions that draw from a sequence, or call another one that does, as far as their texts tell.
+function_text AS (
+    SELECT p.oid, p.proname, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body
+    FROM pg_proc p
+    JOIN user_schema n ON n.oid = p.pronamespace
+    JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+),
+drawing_function AS (
+    WITH RECURSIVE drawn AS (
+        SELECT oid, proname FROM function_text WHERE body ~* '\mnextval\M'
+        UNION
+        SELECT caller.oid, caller.proname
+        FROM drawn
+        JOIN function_text caller
+            ON caller.body ~* ('(^|\W)' || regexp_replace(drawn.proname, '(\W)', '\\\1', 'g') || '(\W|$)')
+    )
+    SELECT oid FROM drawn
 ),
 column_sequence AS (
     SELECT DISTINCT ON (d.table_oid, d.attnum)
@@ -65,7 +95,7 @@ column_list AS (
                 'type', format_type(a.atttypid, a.atttypmod),
                 'base_type', b.base_type,
                 'not_null', a.attnotnull,
-                'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+                'default', CASE WHEN a.attgenerated = '' THEN d.expression END,
                 'generated', a.attgenerated <> '',
                 'identity', CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' ELSE '' END,
                 'max_length', CASE
@@ -78,6 +108,14 @@ column_list AS (
                 'collation', CASE WHEN l.collname <> 'default' THEN format('%I.%I', ln.nspname, l.collname) END,
                 'comment', col_description(a.attrelid, a.attnum),
                 'sequence', q.name,
+                'draws_unseen', q.name IS NULL AND a.attgenerated = '' AND coalesce(
+                    d.expression ~ '\mnextval\M' OR EXISTS (
+                        SELECT FROM pg_depend p
+                        JOIN drawing_function f ON p.refclassid = 'pg_proc'::regclass AND f.oid = p.refobjid
+                        WHERE p.classid = d.class_oid AND p.objid = d.oid
+                    ),
+                    false
+                ),
                 -- The operator that a default index of the type orders by.
                 'oddly_ordered', EXISTS (
                     SELECT FROM pg_opclass c
@@ -92,7 +130,7 @@ column_list AS (
         ) AS columns
     FROM pg_attribute a
     JOIN type_below b ON b.type_oid = a.atttypid
-    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN column_default d ON d.table_oid = a.attrelid AND d.attnum = a.attnum
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
     LEFT JOIN column_sequence q ON q.table_oid = a.attrelid AND q.attnum = a.attnum

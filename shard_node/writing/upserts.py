@@ -36,13 +36,14 @@ def proposed_rows(
     that lack one get its default.
     """
     shown = [
-        _or_default(value, column) if column.name in absent else value
-        for value, column in zip(values, columns, strict=True)
+        _or_default(value, column, read) if column.name in absent else value
+        for value, column, read in zip(values, columns, given, strict=True)
     ]
+    always_given = [column for column in given if column.name not in absent]
+    record = sql.SQL(", {}").format(_given(always_given)) if always_given else sql.SQL("")
     return sql.SQL(
-        "SELECT {values} FROM json_array_elements(%s) WITH ORDINALITY AS element(object, place),"
-        " json_to_record(element.object) AS given({given}) WHERE {arrives}"
-    ).format(values=sql.SQL(", ").join(shown), given=typed_columns(given), arrives=_ARRIVES)
+        "SELECT {values} FROM json_array_elements(%s) WITH ORDINALITY AS element(object, place){record} WHERE {arrives}"
+    ).format(values=sql.SQL(", ").join(shown), record=record, arrives=_ARRIVES)
 
 
 def conflict_clause(on_conflict: rows_pb2.OnConflict) -> sql.Composed:
@@ -66,11 +67,17 @@ def _target(on_conflict: rows_pb2.OnConflict) -> sql.Composed:
     return sql.SQL("").format()
 
 
-def _or_default(value: sql.Composable, column: Column) -> sql.Composed:
-    # A JSON null is a value too, and NULL only when it is read as one.
-    return sql.SQL("CASE WHEN element.object -> {name} IS NOT NULL THEN {value} ELSE {default} END").format(
-        name=literal(column.name), value=value, default=_default(column)
-    )
+def _given(columns: Sequence[Column]) -> sql.Composed:
+    """The row in hand as a table of one row."""
+    return sql.SQL("json_to_record(element.object) AS given({})").format(typed_columns(columns))
+
+
+def _or_default(value: sql.Composable, column: Column, given: Column) -> sql.Composed:
+    # A JSON null is a value too, and NULL only when it is read as one. What is absent is not read: a domain may not
+    # allow the NULL that it would be.
+    return sql.SQL(
+        "CASE WHEN element.object -> {name} IS NOT NULL THEN (SELECT {value} FROM {given}) ELSE {default} END"
+    ).format(name=literal(column.name), value=value, given=_given([given]), default=_default(column))
 
 
 def _default(column: Column) -> sql.Composed:

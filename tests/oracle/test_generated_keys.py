@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, errors, group, insert
+from crosskey import CrosskeyError, do_update, errors, group, insert
 from crosskey.requests import Overriding, Statement
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
 from tests.oracle.pair import SHARDS, Pair, shard_of
@@ -68,6 +68,37 @@ CREATE TABLE tokens (token uuid DEFAULT gen_random_uuid(), place integer, PRIMAR
 COMMENT ON TABLE tokens IS '@shard_by token';
 CREATE TABLE moments (moment varchar(40) DEFAULT clock_timestamp()::text, place integer, PRIMARY KEY (moment, place));
 COMMENT ON TABLE moments IS '@shard_by moment';
+-- Defaults that draw from a sequence on which PostgreSQL does not see them depend, and those of domains.
+CREATE SEQUENCE numbers_by_text;
+CREATE SEQUENCE numbers_by_function;
+CREATE SEQUENCE numbers_by_nested;
+CREATE SEQUENCE numbers_by_standard;
+CREATE SEQUENCE numbers_by_domain;
+CREATE FUNCTION next_code() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN 'code ' || nextval('numbers_by_function');
+END $$;
+CREATE FUNCTION "draw the %next" () RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN NextVal('numbers_by_nested');
+END $$;
+CREATE FUNCTION draw_for_another() RETURNS bigint LANGUAGE sql AS 'SELECT 2 * "draw the %next"()';
+CREATE FUNCTION draw_as_standard() RETURNS bigint LANGUAGE sql RETURN nextval('numbers_by_standard') + 1;
+CREATE DOMAIN ticket AS bigint DEFAULT nextval('numbers_by_domain');
+CREATE DOMAIN kept_ticket AS ticket CHECK (VALUE > 0);
+CREATE DOMAIN coded AS text DEFAULT next_code();
+CREATE DOMAIN labelled AS text DEFAULT 'none' NOT NULL;
+CREATE TABLE draws (
+    id bigint PRIMARY KEY,
+    by_text bigint DEFAULT nextval('numbers_by_text'::text),
+    by_function text DEFAULT next_code(),
+    by_nested bigint DEFAULT draw_for_another(),
+    by_standard bigint DEFAULT draw_as_standard(),
+    label labelled
+);
+COMMENT ON TABLE draws IS '@shard_by id';
+CREATE TABLE domain_draws (number kept_ticket PRIMARY KEY, code coded, none coded DEFAULT NULL, label labelled);
+COMMENT ON TABLE domain_draws IS '@shard_by number';
 CREATE TABLE faulty (id integer DEFAULT 1 / (length(current_database()) * 0), PRIMARY KEY (id));
 COMMENT ON TABLE faulty IS '@shard_by id';
 """
@@ -76,7 +107,7 @@ ODD = 'odd "one%s.the %table'
 
 TABLES = [
     *("visits", "people", "always", "tens", "depths", "always_copied", "rare", "turns"),
-    *(ODD, "invoices", "tenants", "tokens", "moments", "faulty"),
+    *(ODD, "invoices", "tenants", "tokens", "moments", "draws", "domain_draws", "faulty"),
 ]
 
 
@@ -262,3 +293,34 @@ def test_an_explicit_value_is_kept_and_may_be_in_the_way(pair: Pair) -> None:
     with pytest.raises(errors.UniqueViolation, match="people_pkey"):
         pair.client.insert("people", {})
     assert values(pair.client.insert("people", {})) == [following + 1]
+
+
+def test_defaults_that_draw_unseen(pair: Pair) -> None:
+    rows = [{"id": pair.number(place % SHARDS)} for place in range(7)]
+    by_crosskey, by_postgres = outcomes(pair, insert("draws", rows))
+    assert by_crosskey == by_postgres
+    assert [row["by_function"] for row in by_crosskey] == [f"code {place}" for place in range(1, 8)]
+
+
+def test_defaults_of_domains(pair: Pair) -> None:
+    by_crosskey, by_postgres = outcomes(pair, insert("domain_draws", [{}, {"label": "given"}, {"none": "given"}]))
+    for rows in by_crosskey, by_postgres:
+        numbers = values(rows, "number")
+        assert numbers == sorted(set(numbers))
+        assert numbers[0] > 0
+        assert [row["label"] for row in rows] == ["none", "given", "none"]
+        assert [row["none"] for row in rows] == [None, None, "given"]
+
+
+def test_defaults_of_domains_in_upserts(pair: Pair) -> None:
+    ids = [pair.number(shard) for shard in (0, 0, 1)]
+    upsert = insert(
+        "draws",
+        [{"id": ids[0]}, {"id": ids[1], "label": "given"}, {"id": ids[2], "by_text": 5}],
+        on_conflict=do_update("label", on="id"),
+    )
+    for _ in range(2):
+        by_crosskey, by_postgres = outcomes(pair, upsert)
+        for rows in by_crosskey, by_postgres:
+            assert [row["label"] for row in rows] == ["none", "given", "none"]
+            assert all(int(row["by_text"]) > 0 for row in rows)

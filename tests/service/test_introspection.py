@@ -128,6 +128,37 @@ async def test_sequences(dsn: str) -> None:
     ]
 
 
+HIDDEN = """
+CREATE SEQUENCE hidden;
+CREATE FUNCTION draw() RETURNS bigint LANGUAGE sql AS 'SELECT NEXTVAL(''hidden'')';
+CREATE FUNCTION "call a draw"() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN draw(); END $$;
+CREATE FUNCTION withdraw() RETURNS bigint LANGUAGE sql RETURN 5;
+CREATE DOMAIN drawn AS bigint DEFAULT draw();
+CREATE DOMAIN ticket AS bigint DEFAULT nextval('hidden');
+"""
+
+
+@pytest.mark.parametrize(
+    ("definition", "sequence", "unseen"),
+    [
+        ("bigint DEFAULT nextval('hidden'::text)", None, True),
+        ("bigint DEFAULT 2 * draw()", None, True),
+        ('bigint DEFAULT "call a draw"()', None, True),
+        ("drawn", None, True),
+        ("ticket", TableName("public", "hidden"), False),
+        ("bigint DEFAULT nextval('hidden')", TableName("public", "hidden"), False),
+        ("ticket DEFAULT 7", None, False),
+        ("ticket DEFAULT NULL", None, False),
+        ("bigint DEFAULT withdraw()", None, False),
+        ("bigint", None, False),
+    ],
+)
+async def test_defaults_that_draw(dsn: str, definition: str, sequence: TableName | None, unseen: bool) -> None:
+    table = await table_of(dsn, f"{HIDDEN} CREATE TABLE t (a {definition})")
+    [column] = table.columns
+    assert (column.sequence, column.draws_unseen) == (sequence, unseen)
+
+
 async def test_unique_keys(dsn: str) -> None:
     table = await table_of(
         dsn,

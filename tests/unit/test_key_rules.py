@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from catalog.model import UniqueKey
+from catalog.model import Column, TableName, UniqueKey
 from tests.schema_builders import (
     FOLLOWS,
     NOTES,
@@ -231,3 +231,40 @@ def test_one_name_for_two_keys() -> None:
     deferrable = msgspec.structs.replace(first, deferrable=True)
     message = refusal_of(USERS, FOLLOWS, deferrable, deferred)
     assert "has the same name, and one of them is INITIALLY DEFERRED" in message
+
+
+NUMBERED = column("parent", default="nextval('numbers'::regclass)", sequence=TableName("public", "numbers"))
+
+
+@pytest.mark.parametrize("drawing", [NUMBERED, column("parent", default="f()", draws_unseen=True)])
+@pytest.mark.parametrize("tags", ["@shard_by id", "@shard_by parent", "@reference"])
+@pytest.mark.parametrize(
+    ("actions", "named"),
+    [
+        ({"on_delete": "SET DEFAULT"}, "ON DELETE SET DEFAULT"),
+        ({"on_update": "SET DEFAULT"}, "ON UPDATE SET DEFAULT"),
+        ({"on_delete": "SET DEFAULT", "on_delete_columns": ("parent",)}, "ON DELETE SET DEFAULT"),
+    ],
+)
+def test_a_default_that_a_shard_would_draw_for_itself_is_refused(
+    drawing: Column, tags: str, actions: dict[str, Any], named: str
+) -> None:
+    child = table("child", tags, column("id"), drawing)
+    assert refusal_of(USERS, child, foreign_key("child", "parent", "users", **actions)).endswith(
+        f'{named} would draw "parent" from a sequence inside a shard, where it does not count through the whole'
+        " cluster; use another action, or a default that is not drawn"
+    )
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        {},
+        {"on_delete": "SET NULL", "on_update": "CASCADE"},
+        {"on_delete": "SET DEFAULT", "on_delete_columns": ("other",)},
+    ],
+)
+def test_a_drawn_default_that_no_action_sets_is_let_through(actions: dict[str, Any]) -> None:
+    pairs = table("pairs", "@shard_by a", column("a"), column("b"), key=("a", "b"))
+    child = table("child", "@shard_by id", column("id"), NUMBERED, column("other"))
+    assert key_plan(pairs, child, foreign_key("child", "parent other", "pairs", "a b", **actions)).kind == "cross-shard"

@@ -73,9 +73,12 @@ def _check_names(table: Table, on_conflict: rows_pb2.OnConflict) -> None:
     for name in on_conflict.columns:
         if table.column(name) is None:
             raise _unknown(table, name, f'column "{name}" does not exist')
+    if on_conflict.constraint and on_conflict.constraint not in {key.name for key in table.unique_keys}:
+        return  # PostgreSQL says so first.
     for name in on_conflict.update.columns:
         if table.column(name) is None:
-            raise _unknown(table, name, f'column "{name}" of relation "{table.name.name}" does not exist')
+            # The value of the row that was proposed is looked for before the column that it is for.
+            raise _unknown(table, name, f"column excluded.{name} does not exist")
 
 
 def _unknown(table: Table, column: str, message: str) -> errors.UnknownColumn:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, SlotMismatch, delete, insert, update
+from crosskey import CrosskeyError, SlotMismatch, column, delete, insert, is_null, update
 from crosskey.requests import Write
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
@@ -35,6 +35,22 @@ CREATE TABLE numbered (
     moment timestamptz DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE numbered IS '@shard_by id';
+
+CREATE TABLE positions (id bigint PRIMARY KEY, position integer UNIQUE);
+COMMENT ON TABLE positions IS '@shard_by id';
+
+CREATE TABLE refusing (id bigint PRIMARY KEY, number serial, checked integer CHECK (checked > 0));
+COMMENT ON TABLE refusing IS '@shard_by id';
+
+CREATE TABLE empty_books (id bigint, body jsonb DEFAULT 'null', PRIMARY KEY (id, body));
+COMMENT ON TABLE empty_books IS '@shard_by id';
+CREATE TABLE empty_pages (
+    id bigint PRIMARY KEY,
+    book bigint,
+    body jsonb DEFAULT 'null',
+    FOREIGN KEY (book, body) REFERENCES empty_books
+);
+COMMENT ON TABLE empty_pages IS '@shard_by id';
 
 CREATE SEQUENCE large START 40000;
 CREATE TABLE drawers (
@@ -229,6 +245,43 @@ def test_a_router_draws_numbers_ahead(pair: Pair) -> None:
     assert next_number == 1 < ahead
 
 
+REFUSED_ROWS = {
+    "a row": ([{"checked": 1}, {"checked": -1}, {"checked": 1}], 2, 3),
+    "a value that is none": ([{"checked": 1}, {"checked": "x"}, {"checked": 1}], 0, 3),
+    "a column that is not there": ([{"checked": 1}, {"nope": 1}], 0, 2),
+}
+
+
+@pytest.mark.parametrize(("rows", "drawn_by_postgres", "drawn"), REFUSED_ROWS.values(), ids=REFUSED_ROWS)
+def test_what_a_refused_insert_has_drawn(
+    pair: Pair, rows: list[dict[str, Any]], drawn_by_postgres: int, drawn: int
+) -> None:
+    request = insert("refusing", [{"id": pair.number(1), **row} for row in rows])
+    before_and_after = []
+    for requests in ([], [request]):
+        for refused in requests:
+            by_crosskey, by_postgres = outcomes(pair, refused)
+            assert by_crosskey.sqlstate == by_postgres.sqlstate
+        [[by_crosskey]], [[by_postgres]] = outcomes(pair, insert("refusing", {"id": pair.number(1)}))
+        before_and_after.append((by_crosskey["number"], by_postgres["number"]))
+    (first, first_by_postgres), (last, last_by_postgres) = before_and_after
+    pair.empty(["refusing"])
+    assert (last - first - 1, last_by_postgres - first_by_postgres - 1) == (drawn, drawn_by_postgres)
+
+
+@pytest.mark.parametrize("shards", [(0, 0, 0), (0, 1, 2)], ids=["together", "apart"])
+def test_positions_over_shards_are_in_nobodys_way(pair: Pair, shards: tuple[int, int, int]) -> None:
+    pair.insert("positions", *({"id": pair.number(shard), "position": place} for place, shard in enumerate(shards)))
+    shifted = update("positions", {"position": column("position") + 1}, where=is_null("position", False))
+    by_crosskey, by_postgres = outcomes(pair, shifted)
+    assert by_postgres.sqlstate == "23505"
+    if shards == (0, 0, 0):
+        assert by_crosskey.message == by_postgres.message
+    else:
+        assert sorted(row["position"] for row in by_crosskey[0]) == [1, 2, 3]
+    pair.empty(["positions"])
+
+
 def test_a_number_that_is_too_large_for_its_column(pair: Pair) -> None:
     by_crosskey, by_postgres = outcomes(pair, insert("drawers", {"id": pair.number(0)}))
     assert by_crosskey.sqlstate == by_postgres.sqlstate == "22003"
@@ -328,6 +381,15 @@ def test_a_json_null_is_shown_as_null(pair: Pair) -> None:
     outcomes(pair, insert("documents", {"id": number}))
     assert pair.client.get("documents", id=number)["body"] is None
     assert pair.client.count("documents", {"id": number, "body": None}) == 0
+
+
+def test_a_json_null_does_not_travel_in_a_key(pair: Pair) -> None:
+    book = pair.number(0)
+    pair.insert("empty_books", {"id": book})
+    by_crosskey, by_postgres = outcomes(pair, insert("empty_pages", {"id": pair.number(1), "book": book}))
+    assert by_crosskey.sqlstate == "23503"
+    assert len(by_postgres[0]) == 1
+    pair.empty(["empty_pages", "empty_books"])
 
 
 def test_numbers_that_a_double_cannot_hold_are_refused(pair: Pair) -> None:

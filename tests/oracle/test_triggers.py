@@ -14,11 +14,33 @@ from crosskey import (
 )
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.nested import transact
-from tests.oracle.pair import SHARDS, Pair
+from tests.oracle.pair import AUDIT_SECONDS, SHARDS, Pair
 
 SCHEMA = """
 CREATE TABLE users (id bigint PRIMARY KEY, replaced_by bigint, name text);
 COMMENT ON TABLE users IS '@shard_by id';
+
+-- A BEFORE trigger that keeps a child from what a foreign key's action would do to it.
+CREATE TABLE keepsakes (
+    id bigint PRIMARY KEY,
+    owner bigint REFERENCES users ON DELETE CASCADE ON UPDATE CASCADE,
+    kept boolean
+);
+COMMENT ON TABLE keepsakes IS '@shard_by id';
+CREATE TABLE keepsakes_beside (
+    owner bigint REFERENCES users ON DELETE CASCADE ON UPDATE CASCADE,
+    id bigint,
+    kept boolean,
+    PRIMARY KEY (owner, id)
+);
+COMMENT ON TABLE keepsakes_beside IS '@shard_by owner';
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.kept AND pg_trigger_depth() > 1 THEN RETURN NULL; END IF;
+    RETURN coalesce(NEW, OLD);
+END $$;
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON keepsakes FOR EACH ROW EXECUTE FUNCTION keep();
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON keepsakes_beside FOR EACH ROW EXECUTE FUNCTION keep();
 
 -- A BEFORE trigger that puts another parent in place of the one given.
 CREATE TABLE posts (id bigint PRIMARY KEY, author bigint REFERENCES users ON DELETE CASCADE, wanted bigint);
@@ -311,3 +333,33 @@ def test_a_trigger_that_changes_the_row_that_is_being_deleted(pair: Pair, child_
     pair.insert("mishaps", {"id": number}, {"id": pair.number(PARENT_SHARD)})
     with pytest.raises(RaisedByDatabase, match="already modified by an operation triggered by the current command"):
         pair.delete("mishaps", key={"id": number})
+
+
+@pytest.mark.parametrize("goes", [True, False], ids=["delete", "update"])
+def test_a_trigger_that_cancels_an_action_leaves_an_orphan_as_on_one_postgresql(
+    pair: Pair, child_shard: int, goes: bool
+) -> None:
+    owner, kept, other = pair.number(PARENT_SHARD), pair.number(child_shard), pair.number(child_shard)
+    pair.insert("users", {"id": owner})
+    pair.insert("keepsakes", {"id": kept, "owner": owner, "kept": True}, {"id": other, "owner": owner})
+    if goes:
+        assert pair.delete("users", key={"id": owner}) == 1
+        assert pair.rows("keepsakes", {"id": other}) == []
+    else:
+        new = pair.number(2)
+        pair.update("users", {"id": new}, key={"id": owner})
+        assert pair.rows("keepsakes", {"id": other})[0]["owner"] == str(new)
+    assert pair.rows("keepsakes", {"id": kept})[0]["owner"] == str(owner)
+    assert {finding.table for finding in pair.client.with_timeout(AUDIT_SECONDS).audit()} == {"keepsakes"}
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("keepsakes", {"id": pair.number(child_shard), "owner": owner})
+    pair.delete("keepsakes", key={"id": kept})
+
+
+def test_a_trigger_that_cancels_a_local_action_leaves_an_orphan_as_on_one_postgresql(pair: Pair) -> None:
+    owner = pair.number(PARENT_SHARD)
+    pair.insert("users", {"id": owner})
+    pair.insert("keepsakes_beside", {"owner": owner, "id": 1, "kept": True}, {"owner": owner, "id": 2})
+    assert pair.delete("users", key={"id": owner}) == 1
+    assert [row["id"] for row in pair.rows("keepsakes_beside", {"owner": owner})] == ["1"]
+    pair.delete("keepsakes_beside", where={"owner": owner})

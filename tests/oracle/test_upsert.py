@@ -448,8 +448,15 @@ def test_no_such_column(pair: Pair) -> None:
     row = {"id": pair.number(0)}
     with pytest.raises(UnknownColumn):
         pair.insert("accounts", row, on_conflict=crosskey.do_nothing("nope"))
-    with pytest.raises(UnknownColumn, match='column "nope" of relation "accounts" does not exist'):
-        pair.client.insert("accounts", row, on_conflict=crosskey.do_update("name", "nope", on="email"))
+    for on, name in (("email", "nope"), ("id", "Not so"), ("age", 'no"pe')):
+        with pytest.raises(UnknownColumn, match=f"column excluded.{name} does not exist"):
+            pair.insert("accounts", row, on_conflict=crosskey.do_update("name", name, on=on))
+    with pytest.raises(UnknownColumn, match='column "neither" does not exist'):
+        pair.insert("accounts", row, on_conflict=crosskey.do_update("nope", on="neither"))
+    with pytest.raises(UnknownColumn, match='column "given" of relation "accounts" does not exist'):
+        pair.insert("accounts", {**row, "given": 1}, on_conflict=crosskey.do_update("nope", on="neither"))
+    with pytest.raises(UnknownConstraint):
+        pair.insert("accounts", row, on_conflict=crosskey.do_update("nope", constraint="no_such_key"))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint test test-processes test-pg15 soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate format lint test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -88,6 +88,9 @@ soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for
 
 soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py
+
+soak-names: $(INSTALLED) ## Try every name that SQL of ours uses, and every reserved word, as that of a table and in keys.
+	CROSSKEY_EVERY_NAME=1 $(BIN)/pytest --timeout=0 tests/oracle/test_every_name.py
 
 soak-differential: $(INSTALLED) ## Compare a cluster with one PostgreSQL, on random schemas, for SECONDS; SEED repeats a run.
 	$(BIN)/python -m tests.oracle.differential.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -43,8 +43,7 @@ def _placement_tags(table: Table) -> list[Tag]:
 
 
 def _refuse_kind(table: Table) -> Iterator[Refusal]:
-    if table.name.schema.startswith("crosskey"):
-        yield refuse_table(table, "schemas named crosskey... are Crosskey's own")
+    yield from _refuse_names(table)
     if table.kind == "p":
         yield refuse_table(table, "partitioned tables are not supported yet")
     elif table.kind != "r":
@@ -53,6 +52,16 @@ def _refuse_kind(table: Table) -> Iterator[Refusal]:
         yield refuse_table(table, "table inheritance is not supported: keys do not hold over it")
     if table.unlogged:
         yield refuse_table(table, "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not")
+
+
+def _refuse_names(table: Table) -> Iterator[Refusal]:
+    if table.name.schema.startswith("crosskey"):
+        yield refuse_table(table, "schemas named crosskey... are Crosskey's own")
+    # Shadows, pins and claims have columns of ours beside those of keys.
+    for column in table.columns:
+        if column.name.startswith("crosskey_"):
+            why = f'columns named crosskey_... are Crosskey\'s own; rename "{column.name}"'
+            yield refuse_table(table, why, column=column.name)
 
 
 def _refuse_tag_count(table: Table, tags: list[Tag]) -> Refusal:

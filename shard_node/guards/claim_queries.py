@@ -120,10 +120,10 @@ def _wait_text(claim: Claim) -> bytes:
 def _wait_for_any_text(claim: Claim) -> bytes:
     return _text(
         claim,
-        "INSERT INTO {claims} ({columns}, {shard}) SELECT DISTINCT {columns_of_k}, place FROM {given},"
-        " generate_series(0, (SELECT shards - 1 FROM crosskey.shard)) place"
+        "INSERT INTO {claims} AS written ({columns}, {shard}) SELECT DISTINCT {columns_of_k}, crosskey_place"
+        " FROM {given}, generate_series(0, (SELECT shards - 1 FROM crosskey.shard)) AS places(crosskey_place)"
         " WHERE NOT EXISTS (SELECT FROM {claims} c WHERE {same})"
-        " ORDER BY {columns_of_k}, place ON CONFLICT ({columns}, {shard}) DO NOTHING",
+        " ORDER BY {columns_of_k}, crosskey_place ON CONFLICT ({columns}, {shard}) DO NOTHING",
     )
 
 
@@ -166,7 +166,8 @@ def _text(claim: Claim, template: str) -> bytes:
         "same": same_value(claim, "c", "k"),
     }
     insert = sql.SQL(
-        "INSERT INTO {claims} ({columns}, {shard}) SELECT DISTINCT {columns}, %s::integer FROM {given}"
+        # Without an alias, claims on a table called excluded would be taken for the proposed row.
+        "INSERT INTO {claims} AS written ({columns}, {shard}) SELECT DISTINCT {columns}, %s::integer FROM {given}"
         " ORDER BY {columns} ON CONFLICT ({columns}, {shard})"
     )
     return sql.SQL(template).format(insert=insert.format(**names), **names).as_bytes()

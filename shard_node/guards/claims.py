@@ -94,7 +94,7 @@ def _claims_table(claim: Claim) -> Iterable[sql.Composed]:
         "table": table_identifier(claim.table),
         "shard": identifier(CLAIMING_SHARD),
         "name": identifier(claim.constraint),
-        "once": identifier(shorten(f"crosskey_once_{claim.constraint}")),
+        "once": _once(claim),
         "nulls": sql.SQL("NULLS NOT DISTINCT" if claim.nulls_not_distinct else ""),
         "initially": sql.SQL("DEFERRED" if claim.initially_deferred else "IMMEDIATE"),
     }
@@ -103,6 +103,11 @@ def _claims_table(claim: Claim) -> Iterable[sql.Composed]:
         "ALTER TABLE {claims} ADD CONSTRAINT {name} UNIQUE {nulls} ({columns}) DEFERRABLE INITIALLY {initially},"
         " ADD CONSTRAINT {once} UNIQUE {nulls} ({columns}, {shard})"
     ).format(**names)
+
+
+def _once(claim: Claim) -> sql.Identifier:
+    """The constraint by which a shard claims a value once."""
+    return identifier(shorten(f"crosskey_once_{claim.constraint}"))
 
 
 def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[sql.Composed]:
@@ -124,8 +129,9 @@ def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[s
         _of_row("OLD", claim), is_claimed(claim, "old"), _gone(claim, "old")
     )
     yield from _trigger(claim, "INSERT", arrival, [notes.claim(new_values)])
-    yield from _trigger(claim, "DELETE", departure, [notes.release(old_values)])
-    yield from _trigger(claim, "UPDATE", change, [notes.release(old_value), notes.claim(new_value)])
+    yield from _trigger(claim, "DELETE", departure, [notes.release(old_values, _kind_of_deleted())])
+    # Another trigger notes what becomes of those that reference the row.
+    yield from _trigger(claim, "UPDATE", change, [notes.release(old_value, literal(_LEFT)), notes.claim(new_value)])
 
 
 def _gone(claim: Claim, alias: str) -> sql.Composed:
@@ -133,6 +139,10 @@ def _gone(claim: Claim, alias: str) -> sql.Composed:
     return sql.SQL("NOT EXISTS (SELECT FROM {} t WHERE {})").format(
         table_identifier(claim.table), same_value(claim, "t", alias)
     )
+
+
+def _kind_of_deleted() -> sql.Composed:
+    return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(sql.SQL(RELOCATING), literal(_LEFT), literal(_RELEASED))
 
 
 class _Notes(NamedTuple):
@@ -146,18 +156,15 @@ class _Notes(NamedTuple):
     def claim(self, values: sql.Composable) -> sql.Composed:
         """Claims values for this shard, or notes that others must."""
         here = sql.SQL(
-            "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns}, {shard} FROM ({values}) k"
-            " ON CONFLICT ({columns}, {claiming}) DO NOTHING;"
+            # Columns without an alias might be taken for variables of PL/pgSQL, such as found and tg_op.
+            "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns_of_k}, {shard} FROM ({values}) k"
+            " ON CONFLICT ON CONSTRAINT {once} DO NOTHING;"
         )
         return self._note(literal(_CLAIMED), values, here)
 
-    def release(self, values: sql.Composable) -> sql.Composed:
-        """Releases values that this shard claimed, or notes that others must."""
+    def release(self, values: sql.Composable, kind: sql.Composable) -> sql.Composed:
+        """Releases values that this shard claimed, or notes that others must, as an effect of that kind."""
         here = sql.SQL("DELETE FROM {claims} c USING ({values}) k WHERE {same} AND c.{claiming} = {shard};")
-        # When a row is updated, another trigger notes what becomes of those that reference it.
-        kind = sql.SQL("CASE WHEN TG_OP = 'UPDATE' OR {} THEN {} ELSE {} END").format(
-            sql.SQL(RELOCATING), literal(_LEFT), literal(_RELEASED)
-        )
         return self._note(kind, values, here)
 
     def _note(self, kind: sql.Composable, values: sql.Composable, here: sql.SQL) -> sql.Composed:
@@ -166,6 +173,8 @@ class _Notes(NamedTuple):
             "shard": literal(self.shard),
             "claims": table_identifier(self.constraint.claims),
             "columns": column_list(self.constraint.columns),
+            "columns_of_k": column_list(self.constraint.columns, alias="k"),
+            "once": _once(self.constraint),
             "claiming": identifier(CLAIMING_SHARD),
             "same": same_value(self.constraint, "c", "k"),
         }

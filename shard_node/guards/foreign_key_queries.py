@@ -126,15 +126,16 @@ def _restore_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL(
             "INSERT INTO {pin} ({columns}, {pinned_for}) SELECT {columns}, {shards} FROM ROWS FROM"
-            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements(%s)) AS k({columns}, pinned_for)"
+            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements(%s))"
+            " AS k({columns}, crosskey_pinned_for)"
         )
         .format(
             pin=table_identifier(referenced.pin),
             pinned_for=column_list([PIN_SHARD] if referenced.claim is None else [PIN_SHARD, CLAIMANT]),
             shards=sql.SQL(
-                "pinned_for::text::integer"
+                "crosskey_pinned_for::text::integer"
                 if referenced.claim is None
-                else "(pinned_for->>0)::integer, (pinned_for->>1)::integer"
+                else "(crosskey_pinned_for->>0)::integer, (crosskey_pinned_for->>1)::integer"
             ),
             shadow=table_identifier(referenced.shadow),
             columns=column_list(referenced.columns),

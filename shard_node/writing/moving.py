@@ -211,13 +211,14 @@ def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
     """Locks the rows that go, and answers their followers' keys."""
     return (
         sql.SQL(
-            "SELECT json_agg(json_build_object({key}, locked.{parent}, {destination}, shard))::text FROM"
-            " (SELECT moving.{parent}, {shard} AS shard FROM {moving} ORDER BY 1 FOR UPDATE OF moving) locked"
+            "SELECT json_agg(json_build_object({key}, locked.{parent}, {destination}, locked.{place}))::text FROM"
+            " (SELECT moving.{parent}, {shard} AS {place} FROM {moving} ORDER BY 1 FOR UPDATE OF moving) locked"
         )
         .format(
             key=literal(led.key.name),
             parent=identifier(led.named_column(plan.table.name)),
             destination=literal(DESTINATION),
+            place=identifier(DESTINATION),
             shard=_destination(plan, shards),
             moving=_moving(plan),
         )

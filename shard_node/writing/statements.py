@@ -152,8 +152,9 @@ def _upsert_text(
     place = name_of_no_column(table, "place")
     return (
         sql.SQL(
-            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {rows} {conflict} RETURNING *, {place} AS"
-            " {name}) SELECT {answer}, array_agg({name}) FROM changed"
+            # Without an alias, a table called excluded would be taken for the proposed row.
+            "WITH changed AS (INSERT INTO {table} AS written ({columns}) {overriding} {rows} {conflict}"
+            " RETURNING *, {place} AS {name}) SELECT {answer}, array_agg({name}) FROM changed"
         )
         .format(
             table=table_identifier(table.name),

@@ -174,7 +174,8 @@ def _statement(table: PlainTable, write: Write) -> sql.Composed:
 def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
     rows = [struct_to_dict(row) for row in insert.rows]
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
-    return sql.SQL("INSERT INTO {} ({}) {} VALUES {} {} RETURNING {}, xmax = 0").format(
+    # Without an alias, a table called excluded would be taken for the proposed row.
+    return sql.SQL("INSERT INTO {} AS written ({}) {} VALUES {} {} RETURNING {}, xmax = 0").format(
         table.identifier,
         _comma(sql.Identifier(name) for name in names),
         sql.SQL(_OVERRIDING[insert.overriding]),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from crosskey import ForeignKeyViolation, InvalidValue, UniqueViolation, desc
+from crosskey import ForeignKeyViolation, InvalidValue, UniqueViolation, desc, do_update
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import Pair
 
@@ -75,6 +75,18 @@ CREATE TABLE {LONG} ({LONG} bigint PRIMARY KEY, up bigint CONSTRAINT {LONG} REFE
 COMMENT ON TABLE {LONG} IS '@shard_by {LONG}';
 CREATE TABLE {LONG[:-1]}y (id bigint PRIMARY KEY, up bigint REFERENCES {LONG} ON DELETE SET NULL);
 COMMENT ON TABLE {LONG[:-1]}y IS '@shard_by id';
+-- Claimed keys and led rows with the names that queries of ours use for shards and places.
+CREATE TABLE excluded (id bigint PRIMARY KEY, shard bigint UNIQUE, place integer, tg_op text, UNIQUE (place, tg_op));
+COMMENT ON TABLE excluded IS '@shard_by id';
+CREATE TABLE beside_excluded (id bigint PRIMARY KEY, shard bigint NOT NULL REFERENCES excluded (shard));
+COMMENT ON TABLE beside_excluded IS '@shard_with shard';
+CREATE TABLE naming_excluded (
+    id bigint PRIMARY KEY,
+    place integer,
+    tg_op text,
+    FOREIGN KEY (place, tg_op) REFERENCES excluded (place, tg_op) ON UPDATE CASCADE ON DELETE SET NULL
+);
+COMMENT ON TABLE naming_excluded IS '@shard_by id';
 CREATE TABLE "ein Maß" ("größe" text PRIMARY KEY, "👪" text REFERENCES "ein Maß" ON DELETE SET NULL);
 COMMENT ON TABLE "ein Maß" IS '@shard_by größe';
 """
@@ -232,3 +244,23 @@ def test_long_names_that_differ_at_the_end(pair: Pair, child_shard: int) -> None
     pair.insert(LONG[:-1] + "y", {"id": child, "up": parent})
     pair.delete(LONG, key={LONG: parent})
     assert pair.rows(LONG[:-1] + "y", {"id": child})[0]["up"] is None
+
+
+def test_claimed_and_led_columns_with_names_of_queries(pair: Pair, child_shard: int) -> None:
+    parent, child, number = pair.number(PARENT_SHARD), pair.number(child_shard), pair.number(2)
+    key = {"place": number, "tg_op": "INSERT"}
+    pair.insert("excluded", {"id": parent, "shard": number, **key})
+    pair.insert("beside_excluded", {"id": pair.number(1), "shard": number})
+    pair.insert("naming_excluded", {"id": child, **key})
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("naming_excluded", {"id": pair.number(1), **key, "tg_op": "DELETE"})
+    with pytest.raises(UniqueViolation):
+        pair.insert("excluded", {"id": pair.number(child_shard), "shard": number})
+    for on, changed in (("shard", "tg_op"), (("place", "tg_op"), "shard")):
+        row = {"id": pair.number(1), "shard": number, **key}
+        assert pair.insert("excluded", row, on_conflict=do_update(changed, on=on)).outcomes == ["UPDATED"]
+    pair.update("excluded", {"tg_op": "UPDATE"}, key={"id": parent})
+    pair.update("excluded", {"id": pair.number(1)}, key={"id": parent})
+    assert pair.rows("naming_excluded", {"id": child})[0]["tg_op"] == "UPDATE"
+    pair.delete("beside_excluded", where={"shard": number})
+    pair.delete("excluded", where={"shard": number})

@@ -98,6 +98,12 @@ def test_a_schema_of_our_own() -> None:
     assert "Crosskey's own" in refusal_of(ours)
 
 
+def test_columns_named_like_those_of_guards_are_refused() -> None:
+    ours = table("ours", "@shard_by id", column("id"), column("crosskey_shard", "integer"))
+    assert refusal_of(ours).endswith('columns named crosskey_... are Crosskey\'s own; rename "crosskey_shard"')
+    assert placement_of(table("theirs", "@shard_by id", column("id"), column("crosskey"))).shard_key == "id"
+
+
 def test_rows_that_live_with_their_parent() -> None:
     comments = table("comments", "@shard_with note", column("note", "uuid"), column("id", "uuid"))
     likes = table("likes", "@shard_with comment", column("comment", "uuid"), column("who"), key=("comment", "who"))

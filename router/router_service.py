@@ -17,6 +17,7 @@ from router.calls.cluster import Cluster
 from router.foreseeing import foresee
 from router.planning import transactions, writes
 from router.planning.led_parents import parents_of_insert, parents_of_transaction
+from router.planning.reserved_fields import refuse_reserved
 from router.planning.shadow_hints import ShadowHints
 from router.reading.reader import Reader
 from router.writing.loader import Loader
@@ -58,6 +59,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
             whereabouts = await self._finder.find(parents_of_insert(view, request, supply))
@@ -71,6 +73,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             result = await self._writer.write(view, writes.plan_update(view, request))
             response = router_pb2.UpdateResponse()
@@ -80,6 +83,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             result = await self._writer.write(view, writes.plan_delete(view, request))
             return router_pb2.DeleteResponse(count=result.count)
@@ -87,6 +91,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             supplies = await self._supplier.for_transaction(view, request)
             whereabouts = await self._finder.find(parents_of_transaction(view, request.statements, supplies))
@@ -144,6 +149,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             foresight = foresee(view, self._supplier.blocks, request)
             explanation = explaining.explain(view, self._hints, request, foresight.supplies)

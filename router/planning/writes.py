@@ -22,7 +22,7 @@ from router.planning.predicates import CheckedPredicate, check_key, check_predic
 from router.planning.row_placement import RowPlacement
 from router.planning.schema_view import SchemaView
 from router.planning.supplied_values import NOTHING, Row, Supply, override
-from router.planning.values import checked_json
+from router.planning.values import BYTES_TYPES, checked_json
 
 FIRST_SHARD = 0
 """Where rows for a reference table are inserted first; from there they are copied to the other shards as stored."""
@@ -174,7 +174,7 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
 
 
 def _check_rows(table: Table, rows: Sequence[Row]) -> None:
-    """Raises UnknownColumn and NumberNotExact."""
+    """Raises UnknownColumn, NumberNotExact and InvalidValue (bytes that are not in hex)."""
     columns = {column.name: column for column in table.columns}
     unknown = set().union(*rows) - columns.keys()
     if unknown:
@@ -183,12 +183,19 @@ def _check_rows(table: Table, rows: Sequence[Row]) -> None:
         if not _MAY_BE_INEXACT.isdisjoint(map(type, row.values())):
             for name, value in row.items():
                 checked_json(table, columns[name], value)
+    for column in table.columns:
+        if column.base_type in BYTES_TYPES:
+            for row in rows:
+                checked_json(table, column, row.get(column.name))
 
 
 def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
-    """Raises InvalidRequest (an unknown operator), UnknownColumn and NumberNotExact."""
+    """Raises InvalidRequest (an unknown operator, a value for COPY), UnknownColumn, NumberNotExact and InvalidValue."""
     if assignment.op not in rows_pb2.Assignment.Op.values():
         raise errors.InvalidRequest(f"there is no assignment operator {assignment.op}", table=str(table.name))
+    if assignment.op == rows_pb2.Assignment.COPY and assignment.HasField("value"):
+        message = f'the assignment to column "{assignment.column}" copies a column and takes no value'
+        raise errors.InvalidRequest(message, table=str(table.name), columns=assignment.column)
     source = assignment.source or assignment.column
     columns = {column.name: column for column in table.columns}
     for name in (assignment.column, source):

@@ -60,7 +60,7 @@ class InsertRequest(_message.Message):
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     overriding: Global___InsertRequest.Overriding.ValueType
     """The OVERRIDING clause."""
     count_only: _builtins.bool
@@ -179,10 +179,10 @@ class LoadRequest(_message.Message):
     stream would load the rows once more.
     """
     batch: _builtins.str
-    """Which batch of the load the stream is; only in the first message."""
+    """Which batch of the load the stream is; only in the first message, and only with `load`."""
     digest: _builtins.bytes
-    """What the batch consists of, such as a hash, at most 64 bytes; only in the first message. INVALID_ARGUMENT if
-    the batch was loaded with another one.
+    """What the batch consists of, such as a hash, at most 64 bytes; only in the first message, and only with `load`.
+    INVALID_ARGUMENT if the batch was loaded with another one.
     """
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -415,7 +415,7 @@ class UpdateRequest(_message.Message):
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     count_only: _builtins.bool
     """Answer how many rows there were, without the rows."""
     @_builtins.property
@@ -494,7 +494,7 @@ class DeleteRequest(_message.Message):
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A unique key: the one row to delete. Give `key` or `where`, not both."""
@@ -663,7 +663,7 @@ Global___CountResponse: _TypeAlias = CountResponse  # noqa: Y015
 
 @_typing.final
 class Statement(_message.Message):
-    """One step of a transaction. Its own request_id, if any, is not used."""
+    """One step of a transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -846,7 +846,7 @@ class TransactRequest(_message.Message):
     STATEMENTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statement]:
         """The statements, in order; at least one."""

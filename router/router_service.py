@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
-from crosskey.rows import add_json_rows, json_rows_to_structs
 from crosskey.v1 import router_pb2, router_pb2_grpc
 from router import explaining
 from router.calls.call_context import call_context
@@ -20,6 +19,7 @@ from router.planning.led_parents import parents_of_insert, parents_of_transactio
 from router.planning.reserved_fields import refuse_reserved
 from router.planning.shadow_hints import ShadowHints
 from router.reading.reader import Reader
+from router.row_answers import fill_row, fill_rows
 from router.writing.loader import Loader
 from router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
 from router.writing.supplying import Supplier
@@ -104,14 +104,16 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Get(self, request: router_pb2.GetRequest, context: Context) -> router_pb2.GetResponse:
         with _request(context):
             row_json = await self._reader.get(await self._cluster.view(), request)
-            return router_pb2.GetResponse(row=json_rows_to_structs(row_json)[0])
+            response = router_pb2.GetResponse()
+            fill_row(response, request, row_json)
+            return response
 
     @override
     async def List(self, request: router_pb2.ListRequest, context: Context) -> router_pb2.ListResponse:
         with _request(context):
             page = await self._reader.list_page(await self._cluster.view(), request)
             response = router_pb2.ListResponse(next_page_token=page.next_page_token)
-            add_json_rows(response.rows, page.rows_json)
+            fill_rows(response, request, page.rows_json)
             return response
 
     @override

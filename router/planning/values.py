@@ -11,7 +11,7 @@ from crosskey.rows import MAX_EXACT
 _FLOATING_TYPES = frozenset({"float4", "float8", "_float4", "_float8"})
 """Types that are doubles themselves, or less."""
 
-_JSON_TYPES = frozenset({"json", "jsonb"})
+JSON_TYPES = frozenset({"json", "jsonb"})
 
 BYTES_TYPES = frozenset({"bytea", "_bytea"})
 """Types whose values are bytes, which JSON does not have."""
@@ -22,7 +22,7 @@ _BRACES = ("{", "[")
 
 
 def checked_json(table: Table, column: Column, value: Any) -> Any:
-    """The value itself, as crosskey.rows.value_to_python gave it.
+    """The value, as given_values gave it; of numbers that equal integers, these, where they are the same value.
 
     Raises NumberNotExact if it is, or has somewhere inside, a number that its sender may have rounded, and the column
     is none of floats. Raises InvalidValue if the column has bytes and the value is not in PostgreSQL's hex form.
@@ -31,7 +31,19 @@ def checked_json(table: Table, column: Column, value: Any) -> Any:
         _check_exact(table, column, value)
     if column.base_type in BYTES_TYPES:
         _check_bytes(table, column, value)
-    return value
+    return value if column.base_type in _FLOATING_TYPES or _may_be_json(column) else _whole(value)
+
+
+def _whole(value: Any) -> Any:
+    """A float 5.0 as 5: integer columns take no other spelling, and a Struct knows no difference."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return [_whole(element) for element in value] if type(value) is list else value
+
+
+def _may_be_json(column: Column) -> bool:
+    """Whether the column, or a field of it if it is composite, may be json, which keeps a number as it is spelt."""
+    return "." in column.base_type or column.base_type.removeprefix("_") in JSON_TYPES
 
 
 def _check_exact(table: Table, column: Column, value: Any) -> None:
@@ -54,7 +66,7 @@ def _check_exact(table: Table, column: Column, value: Any) -> None:
 
 def _how_to_send_exactly(column: Column) -> str:
     """A string is another value inside json, so that is never advised where json may be."""
-    if "." in column.base_type or column.base_type.removeprefix("_") in _JSON_TYPES:
+    if _may_be_json(column):
         return "Send it as JSON text, which keeps every number: rows_json, set_json, key_json, value_json."
     return "Send it as a string."
 

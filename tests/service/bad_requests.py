@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 import crosskey
 from catalog.slots import slot_of_value
 from crosskey.v1.router_pb2 import DeleteRequest, GetRequest, InsertRequest, Statement, TransactRequest, UpdateRequest
-from crosskey.v1.rows_pb2 import Assignment, Predicate
+from crosskey.v1.rows_pb2 import Assignment, Predicate, RowForm
 from tests.numbers_on_shards import numbers_on
 
 SCHEMA = """
@@ -257,6 +257,24 @@ MALFORMED = {
     ),
     "assignment operator 99": malformed(
         assigning("name", "name", 99, number(1)), "there is no assignment operator 99", table="owners"
+    ),
+    "form 7 of the answer": malformed(
+        GetRequest(table="owners", key_json='{"id": 1}', row_form=RowForm.ValueType(7)), "there is no row_form 7"
+    ),
+    "key given twice": malformed(
+        GetRequest(table="owners", key_json='{"id": 1}', key=struct(id=1)),
+        "the request has both key and key_json; it takes one of them",
+        table="owners",
+    ),
+    "value given twice": malformed(
+        crosskey.count("owners", Predicate(column="id", value_json="1", value=number(1))),
+        "the request has both value and value_json; it takes one of them",
+        table="owners",
+    ),
+    "set given twice": malformed(
+        UpdateRequest(table="owners", key=struct(id=OWNER), set=struct(name="x"), set_json='{"name": "y"}'),
+        "the request has both set and set_json; it takes one of them",
+        table="owners",
     ),
     "transaction of no statements": malformed(TransactRequest(), "a transaction has no statements"),
     "statement of no kind": malformed(

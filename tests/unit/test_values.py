@@ -29,6 +29,24 @@ def test_a_whole_number_passes_as_an_integer() -> None:
     assert type(checked_json(ITEMS, column("amount"), sent(5.0))) is int
 
 
+@pytest.mark.parametrize(
+    ("type_name", "sent", "passed"),
+    [
+        ("int4", 5.0, "5"),
+        ("_int8", [[5.0]], "[[5]]"),
+        ("numeric", -5.0, "-5"),
+        ("text", 5.0, "5"),
+        ("jsonb", 5.0, "5.0"),
+        ("_jsonb", [5.0], "[5.0]"),
+        ("public.pair", {"a": 5.0}, "{'a': 5.0}"),
+        ("float8", -0.0, "-0.0"),
+        ("int4", 5.5, "5.5"),
+    ],
+)
+def test_a_whole_float_is_an_integer_where_that_is_the_same(type_name: str, sent: Any, passed: str) -> None:
+    assert str(checked_json(ITEMS, column("amount", type_name), sent)) == passed
+
+
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**53 + 2, 1e300])
 @pytest.mark.parametrize("type_name", ["bigint", "numeric", "text", "jsonb"])
 def test_a_number_that_may_have_been_rounded_is_refused(number: float, type_name: str) -> None:

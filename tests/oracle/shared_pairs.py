@@ -15,14 +15,7 @@ from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.plain import plain_postgres
 
 FAMILIES = (
-    (
-        "test_corners",
-        "test_key_types",
-        "test_known_differences",
-        "test_names",
-        "test_reference_tables",
-        "test_types",
-    ),
+    ("test_corners", "test_key_types", "test_known_differences", "test_names", "test_reference_tables", "test_types"),
     ("test_transactions", "test_triggers", "test_update_actions", "test_upsert"),
     ("test_delete_actions", "test_keys", "test_stored_values"),
     ("test_caught_errors", "test_claims", "test_match"),

@@ -194,7 +194,7 @@ def makers(rng: random.Random) -> dict[str, Callable[[], Any]]:
     """What makes a random value for each column."""
 
     def exact() -> Decimal:
-        return Decimal(rng.randrange(-(10**30), 10**30)).scaleb(-rng.randrange(40))
+        return Decimal(f"{rng.randrange(-(10**30), 10**30)}E-{rng.randrange(40)}")
 
     def double() -> float:
         return rng.choice(

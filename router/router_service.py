@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
-from crosskey.rows import add_json_rows, json_rows_to_structs
 from crosskey.v1 import router_pb2, router_pb2_grpc
 from router import explaining
 from router.calls.call_context import call_context
@@ -17,8 +16,10 @@ from router.calls.cluster import Cluster
 from router.foreseeing import foresee
 from router.planning import transactions, writes
 from router.planning.led_parents import parents_of_insert, parents_of_transaction
+from router.planning.reserved_fields import refuse_reserved
 from router.planning.shadow_hints import ShadowHints
 from router.reading.reader import Reader
+from router.row_answers import fill_row, fill_rows
 from router.writing.loader import Loader
 from router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
 from router.writing.supplying import Supplier
@@ -58,6 +59,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             supply = await self._supplier.for_insert(view, request)
             whereabouts = await self._finder.find(parents_of_insert(view, request, supply))
@@ -71,6 +73,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             result = await self._writer.write(view, writes.plan_update(view, request))
             response = router_pb2.UpdateResponse()
@@ -80,6 +83,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             result = await self._writer.write(view, writes.plan_delete(view, request))
             return router_pb2.DeleteResponse(count=result.count)
@@ -87,6 +91,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             supplies = await self._supplier.for_transaction(view, request)
             whereabouts = await self._finder.find(parents_of_transaction(view, request.statements, supplies))
@@ -99,14 +104,16 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Get(self, request: router_pb2.GetRequest, context: Context) -> router_pb2.GetResponse:
         with _request(context):
             row_json = await self._reader.get(await self._cluster.view(), request)
-            return router_pb2.GetResponse(row=json_rows_to_structs(row_json)[0])
+            response = router_pb2.GetResponse()
+            fill_row(response, request, row_json)
+            return response
 
     @override
     async def List(self, request: router_pb2.ListRequest, context: Context) -> router_pb2.ListResponse:
         with _request(context):
             page = await self._reader.list_page(await self._cluster.view(), request)
             response = router_pb2.ListResponse(next_page_token=page.next_page_token)
-            add_json_rows(response.rows, page.rows_json)
+            fill_rows(response, request, page.rows_json)
             return response
 
     @override
@@ -144,6 +151,7 @@ class Router(router_pb2_grpc.RouterServicer):
     @override
     async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:
         with _request(context):
+            refuse_reserved(request)
             view = await self._cluster.view()
             foresight = foresee(view, self._supplier.blocks, request)
             explanation = explaining.explain(view, self._hints, request, foresight.supplies)

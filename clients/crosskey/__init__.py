@@ -46,6 +46,7 @@ from crosskey.errors import (
     UnknownTable,
     WrongShard,
 )
+from crosskey.exact_json import JSON_NULL
 from crosskey.predicates import desc, eq, ge, gt, in_, is_null, le, lt, ne
 from crosskey.requests import (
     count,
@@ -62,6 +63,7 @@ from crosskey.requests import (
 )
 
 __all__ = [
+    "JSON_NULL",
     "AnswerTooLarge",
     "AsyncClient",
     "Cancelled",

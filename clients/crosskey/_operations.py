@@ -7,28 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
 from crosskey import errors, requests
+from crosskey.exact_json import Row
 from crosskey.predicates import Order, Where
-from crosskey.rows import Row, struct_to_dict, structs_to_dicts
+from crosskey.row_reading import RowReader, Rows
 from crosskey.v1 import admin_pb2, router_pb2, rows_pb2
 
 Answer = TypeVar("Answer")
 
-Rows: TypeAlias = list[dict[str, Any]]
-
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """A call to make: `read` turns the response into the answer; of a streaming RPC it gets all responses."""
+    """A call to make: `read` turns the response into the answer; of a streaming RPC it gets all responses.
+
+    It is given what reads rows, in whose form the request must ask for them.
+    """
 
     service: Literal["Router", "Admin"]
     method: str
     request: Message
-    read: Callable[[Any], Answer]
+    read: Callable[[Any, RowReader], Answer]
     streaming: bool = False
 
 
@@ -83,7 +86,7 @@ def insert(
     UnknownColumn, ShardKeyMissing, SlotMismatch or AnswerTooLarge; then nothing was inserted.
     """
     request = requests.insert(table, rows, overriding=overriding, on_conflict=on_conflict, count_only=count_only)
-    return Call("Router", "Insert", request, _read_inserted)
+    return Call("Router", "Insert", request, partial(_read_inserted, request))
 
 
 def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str, Any]]:
@@ -92,7 +95,7 @@ def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str,
     Raises RowNotFound if there is none.
     """
     request = requests.get(table, {**(key or {}), **columns})
-    return Call("Router", "Get", request, lambda response: struct_to_dict(response.row))
+    return Call("Router", "Get", request, lambda response, reader: reader.rows(table, f"[{response.row_json}]")[0])
 
 
 def update(
@@ -103,7 +106,7 @@ def update(
     Returns them as stored; with `count_only`, only how many. Raises AnswerTooLarge if they are too many to answer.
     """
     request = requests.update(table, set, key=key, where=where, count_only=count_only)
-    return Call("Router", "Update", request, _read_updated)
+    return Call("Router", "Update", request, partial(_read_updated, request))
 
 
 def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> Call[int]:
@@ -123,7 +126,7 @@ def list_page(
 ) -> Call[Page]:
     """Returns one page of rows. Raises InvalidPageToken for a token of another query."""
     request = requests.list_rows(table, where, order_by, page_size, page_token)
-    return Call("Router", "List", request, _read_page)
+    return Call("Router", "List", request, partial(_read_page, table))
 
 
 def count(table: str, where: Where | None = None) -> Call[int]:
@@ -139,7 +142,8 @@ def transact(statements: Iterable[requests.Statement]) -> Call[list[Any]]:
     returned, `metadata["statement"]` is the place of the statement from 0, inside a group such as "2.1"; an error of
     the commit has none.
     """
-    return Call("Router", "Transact", requests.transaction(statements), _read_transaction)
+    request = requests.transaction(statements)
+    return Call("Router", "Transact", request, partial(_read_transaction, request))
 
 
 def explain(request: requests.Request) -> Call[router_pb2.ExplainResponse]:
@@ -167,12 +171,12 @@ def describe_topology() -> Call[admin_pb2.DescribeTopologyResponse]:
 
 def audit() -> Call[list[admin_pb2.AuditResponse]]:
     """Looks for damage on every shard. Returns the findings; none means that all is well."""
-    return Call("Admin", "Audit", admin_pb2.AuditRequest(), list, streaming=True)
+    return Call("Admin", "Audit", admin_pb2.AuditRequest(), lambda responses, _: list(responses), streaming=True)
 
 
 def drop_unused_shadows() -> Call[int]:
     """Drops the shadows that no child references any more; returns how many."""
-    return Call("Admin", "DropUnusedShadows", admin_pb2.DropUnusedShadowsRequest(), lambda response: response.count)
+    return Call("Admin", "DropUnusedShadows", admin_pb2.DropUnusedShadowsRequest(), lambda response, _: response.count)
 
 
 def list_in_doubt() -> Call[admin_pb2.ListInDoubtResponse]:
@@ -180,48 +184,62 @@ def list_in_doubt() -> Call[admin_pb2.ListInDoubtResponse]:
     return Call("Admin", "ListInDoubt", admin_pb2.ListInDoubtRequest(), _as_is)
 
 
-def _as_is(response: Any) -> Any:
+def _as_is(response: Any, _: RowReader) -> Any:
     return response
 
 
-def _read_updated(response: router_pb2.UpdateResponse) -> WrittenRows:
-    return WrittenRows(structs_to_dicts(response.rows), response.count or len(response.rows))
+def _read_updated(
+    request: router_pb2.UpdateRequest, response: router_pb2.UpdateResponse, reader: RowReader
+) -> WrittenRows:
+    rows = reader.rows(request.table, response.rows_json)
+    return WrittenRows(rows, response.count or len(rows))
 
 
-def _read_inserted(response: router_pb2.InsertResponse) -> WrittenRows:
+def _read_inserted(
+    request: router_pb2.InsertRequest, response: router_pb2.InsertResponse, reader: RowReader
+) -> WrittenRows:
     outcomes = [_OUTCOMES[outcome] for outcome in response.outcomes]
-    return WrittenRows(structs_to_dicts(response.rows), response.count or len(response.rows), outcomes)
+    rows = reader.rows(request.table, response.rows_json)
+    return WrittenRows(rows, response.count or len(rows), outcomes)
 
 
-def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse) -> int:
+def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse, _: RowReader) -> int:
     return response.count
 
 
-def _read_page(response: router_pb2.ListResponse) -> Page:
-    return Page(structs_to_dicts(response.rows), response.next_page_token)
+def _read_page(table: str, response: router_pb2.ListResponse, reader: RowReader) -> Page:
+    return Page(reader.rows(table, response.rows_json), response.next_page_token)
 
 
-def _read_transaction(response: router_pb2.TransactResponse) -> list[Any]:
-    return _read_results(response.results)
+def _read_transaction(
+    request: router_pb2.TransactRequest, response: router_pb2.TransactResponse, reader: RowReader
+) -> list[Any]:
+    return _read_results(request.statements, response.results, reader)
 
 
-def _read_results(results: Iterable[router_pb2.StatementResult]) -> list[Any]:
-    return [_read_result(result) for result in results]
+def _read_results(
+    statements: Iterable[router_pb2.Statement], results: Iterable[router_pb2.StatementResult], reader: RowReader
+) -> list[Any]:
+    return [_read_result(statement, result, reader) for statement, result in zip(statements, results, strict=True)]
 
 
-def _read_result(result: router_pb2.StatementResult) -> Any:
+def _read_result(statement: router_pb2.Statement, result: router_pb2.StatementResult, reader: RowReader) -> Any:
     match result.WhichOneof("result"):
         case "insert":
-            return _read_inserted(result.insert)
+            return _read_inserted(statement.insert, result.insert, reader)
         case "update":
-            return _read_updated(result.update)
+            return _read_updated(statement.update, result.update, reader)
         case "group":
-            return _read_group(result.group)
+            return _read_group(statement.group, result.group, reader)
         case "set_constraints":
             return None
         case _:
-            return _read_count(result.delete)
+            return _read_count(result.delete, reader)
 
 
-def _read_group(result: router_pb2.GroupResult) -> list[Any] | errors.CrosskeyError:
-    return errors.from_failure(result.error) if result.HasField("error") else _read_results(result.results)
+def _read_group(
+    group: router_pb2.Group, result: router_pb2.GroupResult, reader: RowReader
+) -> list[Any] | errors.CrosskeyError:
+    if result.HasField("error"):
+        return errors.from_failure(result.error)
+    return _read_results(group.statements, result.results, reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from crosskey.rows import python_to_value
+from crosskey.exact_json import encode_value
 from crosskey.v1.rows_pb2 import Assignment
 
 
@@ -35,8 +35,8 @@ class Computed:
 
     def assign_to(self, column: str) -> Assignment:
         """The assignment of this value to a column."""
-        value = None if self.op == Assignment.COPY else python_to_value(self.value)
-        return Assignment(column=column, source=self.source, op=self.op, value=value)
+        value_json = "" if self.op == Assignment.COPY else encode_value(self.value)
+        return Assignment(column=column, source=self.source, op=self.op, value_json=value_json)
 
     def _then(self, op: Assignment.Op.ValueType, value: Any) -> Computed:
         if self.op != Assignment.COPY:

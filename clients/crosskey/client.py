@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from copy import copy
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -15,6 +16,7 @@ from crosskey import errors
 from crosskey._channel import Options, with_defaults
 from crosskey._operations import Call
 from crosskey.predicates import Order, Where
+from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
 
@@ -60,6 +62,9 @@ class AsyncClient:
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
     the `retryable` of an error says whether that is safe. Close the client, or use `async with`.
+
+    A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
+    datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
     """
 
     def __init__(
@@ -69,8 +74,10 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         options: Options = (),
+        typed: bool = False,
     ) -> None:
         self.timeout = timeout
+        self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
             grpc.aio.insecure_channel(address, with_defaults(options))
             if credentials is None
@@ -128,11 +135,20 @@ class AsyncClient:
             token = page.next_page_token
 
     async def _carry_out(self, call: Call[Answer]) -> Answer:
+        tables = ask_for(call.request, self._rows.form)
+        if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
+            await self._learn(self._rows)
         rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=self.timeout)
         try:
-            return call.read([response async for response in rpc] if call.streaming else await rpc)
+            response = [one async for one in rpc] if call.streaming else await rpc
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
+        return call.read(response, self._rows)
+
+    async def _learn(self, rows: TypedRows) -> None:
+        """Learns the schema. Without one the call itself is refused, in words that fit it."""
+        with suppress(errors.SchemaNotLoaded):
+            rows.learn(await self.describe_schema())
 
 
 class Client:
@@ -140,6 +156,9 @@ class Client:
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
     the `retryable` of an error says whether that is safe. Close the client, or use `with`.
+
+    A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
+    datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
     """
 
     def __init__(
@@ -149,8 +168,10 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         options: Options = (),
+        typed: bool = False,
     ) -> None:
         self.timeout = timeout
+        self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
             grpc.insecure_channel(address, with_defaults(options))
             if credentials is None
@@ -207,12 +228,21 @@ class Client:
             token = page.next_page_token
 
     def _carry_out(self, call: Call[Answer]) -> Answer:
+        tables = ask_for(call.request, self._rows.form)
+        if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
+            self._learn(self._rows)
         rpc = getattr(self._stubs[call.service], call.method)
         try:
             response = rpc(call.request, timeout=self.timeout)
-            return call.read([*response] if call.streaming else response)
+            answer = [*response] if call.streaming else response
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
+        return call.read(answer, self._rows)
+
+    def _learn(self, rows: TypedRows) -> None:
+        """Learns the schema. Without one the call itself is refused, in words that fit it."""
+        with suppress(errors.SchemaNotLoaded):
+            rows.learn(self.describe_schema())
 
 
 def _no_connection(timeout: float) -> errors.ShardUnavailable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from crosskey.rows import python_to_value
+from crosskey.exact_json import encode_value
 from crosskey.v1.rows_pb2 import OrderBy, Predicate
 
 Where: TypeAlias = Mapping[str, Any] | Predicate | Iterable[Predicate]
@@ -80,4 +80,4 @@ def to_orders(order_by: Order | None) -> list[OrderBy]:
 
 
 def _compare(column: str, op: Predicate.Op.ValueType, value: Any) -> Predicate:
-    return Predicate(column=column, op=op, value=python_to_value(value))
+    return Predicate(column=column, op=op, value_json=encode_value(value))

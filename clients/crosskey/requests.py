@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 from crosskey.assignments import Computed
+from crosskey.exact_json import Row, encode_rows, encode_value
 from crosskey.predicates import Order, Where, to_orders, to_predicates
-from crosskey.rows import Row, add_rows, dict_to_struct
 from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
@@ -47,11 +47,15 @@ def insert(
     "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. With `count_only` the rows are not answered.
     Raises KeyError for another clause.
     """
-    request = router_pb2.InsertRequest(
-        table=table, overriding=_OVERRIDING[overriding], on_conflict=on_conflict, count_only=count_only
+    rows_json, as_text = encode_rows([rows] if isinstance(rows, Mapping) else list(rows))
+    return router_pb2.InsertRequest(
+        table=table,
+        rows_json=rows_json,
+        json_text_columns=as_text,
+        overriding=_OVERRIDING[overriding],
+        on_conflict=on_conflict,
+        count_only=count_only,
     )
-    add_rows(request.rows, [rows] if isinstance(rows, Mapping) else rows)
-    return request
 
 
 def do_nothing(on: str | Iterable[str] = (), *, constraint: str = "") -> rows_pb2.OnConflict:
@@ -74,7 +78,7 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
 
 def get(table: str, key: Row) -> router_pb2.GetRequest:
     """Reads the row with that key."""
-    return router_pb2.GetRequest(table=table, key=dict_to_struct(key))
+    return router_pb2.GetRequest(table=table, key_json=encode_value(key))
 
 
 def update(
@@ -85,11 +89,13 @@ def update(
     A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
     answered.
     """
+    row_json, as_text = encode_rows([{name: value for name, value in set.items() if not isinstance(value, Computed)}])
     return router_pb2.UpdateRequest(
         table=table,
-        set=dict_to_struct({name: value for name, value in set.items() if not isinstance(value, Computed)}),
+        set_json=row_json[1:-1],
+        json_text_columns=as_text,
         assignments=[value.assign_to(name) for name, value in set.items() if isinstance(value, Computed)],
-        key=None if key is None else dict_to_struct(key),
+        key_json=_key(key),
         where=to_predicates(where),
         count_only=count_only,
     )
@@ -97,9 +103,7 @@ def update(
 
 def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> router_pb2.DeleteRequest:
     """Deletes the row with that key, or the rows that `where` selects."""
-    return router_pb2.DeleteRequest(
-        table=table, key=None if key is None else dict_to_struct(key), where=to_predicates(where)
-    )
+    return router_pb2.DeleteRequest(table=table, key_json=_key(key), where=to_predicates(where))
 
 
 def list_rows(
@@ -166,6 +170,10 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
         case router_pb2.TransactRequest():
             return router_pb2.ExplainRequest(transact=request)
     raise TypeError(f"a {type(request).__name__} cannot be explained")
+
+
+def _key(key: Row | None) -> str:
+    return "" if key is None else encode_value(key)
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:

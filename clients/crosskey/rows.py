@@ -10,20 +10,19 @@ as much.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
-from decimal import Decimal
-from typing import Any, TypeAlias
+from decimal import Decimal, InvalidOperation
+from typing import Any
 from uuid import UUID
 
-import msgspec
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
+from crosskey.exact_json import Row, decoder, is_same
+
 MAX_EXACT = 2**53 - 1
 """The largest integer that no other integer is rounded to in a double."""
-
-Row: TypeAlias = Mapping[str, Any]
 
 
 def struct_to_dict(struct: Struct) -> dict[str, Any]:
@@ -97,9 +96,9 @@ def add_rows(target: RepeatedCompositeFieldContainer[Struct], rows: Iterable[Row
 def add_json_rows(target: RepeatedCompositeFieldContainer[Struct], rows_json: bytes) -> None:
     """Adds a JSON array of objects to a repeated field.
 
-    Raises msgspec.DecodeError if it is none.
+    A number that a double does not hold becomes a string of its digits. Raises ValueError if it is no JSON.
     """
-    add_rows(target, _rows_decoder.decode(rows_json))
+    add_rows(target, _objects(rows_json))
 
 
 def rows_to_structs(rows: Iterable[Row]) -> list[Struct]:
@@ -108,8 +107,8 @@ def rows_to_structs(rows: Iterable[Row]) -> list[Struct]:
 
 
 def json_rows_to_structs(rows_json: bytes) -> list[Struct]:
-    """A JSON array of objects as Structs. Raises msgspec.DecodeError if it is none."""
-    return rows_to_structs(_rows_decoder.decode(rows_json))
+    """A JSON array of objects as Structs, as `add_json_rows` says."""
+    return rows_to_structs(_objects(rows_json))
 
 
 def _number_to_python(number: float) -> int | float | str:
@@ -125,13 +124,29 @@ def _non_finite(number: float) -> str:
     return "Infinity" if number > 0 else "-Infinity"
 
 
+_SURELY_EXACT_LENGTH = 15
+"""A double holds every number of that many digits, unless an exponent takes it out of its range."""
+
+
 def _json_number(digits: str) -> float | str:
-    """A JSON number with a fraction or an exponent; as text if it is too large for a double."""
+    """A JSON number with a fraction or an exponent; as text if a double is another number."""
     number = float(digits)
-    return number if math.isfinite(number) else digits
+    if repr(number) == digits or (len(digits) <= _SURELY_EXACT_LENGTH and digits.lower().find("e") < 0):
+        return number
+    try:
+        return number if is_same(number, Decimal(digits)) else digits
+    except InvalidOperation:
+        return digits
 
 
-_rows_decoder = msgspec.json.Decoder(list[dict[str, Any]], float_hook=_json_number)
+_decode = decoder(_json_number)
+
+
+def _objects(rows_json: bytes) -> list[dict[str, Any]]:
+    rows = _decode(rows_json)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("rows are an array of objects")
+    return rows
 
 
 def _set_text(target: Value, value: str) -> None:

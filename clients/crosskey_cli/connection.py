@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import Message
 
 from crosskey import Client, CrosskeyError, ShardUnavailable
 from crosskey.client import DEFAULT_TIMEOUT
+from crosskey.exact_json import encode, exact_number
 from serving.address import ADDRESS
 from serving.commands import setting
 
@@ -30,7 +31,7 @@ class JsonType(click.ParamType[Any]):
     name = "json"
 
     def __init__(self, shape: Any) -> None:
-        self._decoder = msgspec.json.Decoder(shape)
+        self._decoder = msgspec.json.Decoder(shape, float_hook=exact_number)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns what the JSON says; click's BadParameter if it is none, or of another shape."""
@@ -79,14 +80,14 @@ def errors_of_router(router: str) -> Iterator[None]:
 def parse_message(value: Any, target: Parsed) -> Parsed:
     """Fills a message with what JSON says. Raises click's UsageError if it is no such message."""
     try:
-        return ParseDict(value, target)
+        return Parse(encode(value), target)
     except (ParseError, AttributeError) as error:
         raise click.UsageError(f"not a {type(target).__name__}: {error}") from error
 
 
 def print_json(value: Any) -> None:
     """Prints a value as one line of JSON."""
-    click.echo(msgspec.json.encode(value))
+    click.echo(encode(value))
 
 
 def print_message(message: Message) -> None:

@@ -10,7 +10,7 @@ import click
 
 from crosskey_cli.connection import errors_of_router, router_option
 from crosskey_cli.load_batches import LoadFailedError
-from crosskey_cli.load_files import BadFileError
+from crosskey_cli.load_columns import BadFileError
 from crosskey_cli.load_from_database import load_database
 from crosskey_cli.load_from_file import load_file
 from crosskey_cli.load_run import LoadOptions

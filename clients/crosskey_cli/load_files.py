@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
 from crosskey.copy_text import NULL, field_of_text
+from crosskey_cli.load_columns import BadFileError, TableColumns
 
-ROW = "\n"
-
-
-class BadFileError(Exception):
-    """A line that cannot be read; the message says which."""
+LINE_ENDS = {"\n": "a line feed", "\r": "a carriage return", "\r\n": "a carriage return and a line feed"}
 
 
 @dataclass
@@ -33,16 +32,19 @@ class FileBlock:
         return b"\n".join(self.rows) + b"\n"
 
 
+_names = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str, parse_float=str)
+"""Reads the names of an object's members, each as often as it comes."""
+
 Record = tuple[tuple[str, ...], bytes, int]
 """A row's columns, its line in COPY's format, and its line in the file."""
 
 JSON_TYPES = frozenset({"json", "jsonb"})
 
 
-def csv_records(file: TextIO, delimiter: str) -> Iterator[Record]:
+def csv_records(file: TextIO, delimiter: str, known: TableColumns) -> Iterator[Record]:
     """The rows of a CSV file as PostgreSQL writes it: with a header, and an unquoted empty value for NULL.
 
-    Raises BadFileError.
+    `file` leaves line ends as they are. Raises BadFileError.
     """
     records = _csv_lines(file)
     read = _csv_reader(delimiter)
@@ -50,6 +52,8 @@ def csv_records(file: TextIO, delimiter: str) -> Iterator[Record]:
     if header is None:
         raise BadFileError("line 1: the file has no header, which names the columns")
     columns = tuple(name or "" for name in read(*header))
+    with _named_line(header[1]):
+        known.check(columns)
     for text, number in records:
         values = read(text, number)
         if len(values) != len(columns):
@@ -61,6 +65,7 @@ def _csv_lines(file: TextIO) -> Iterator[tuple[str, int]]:
     """Each record without its end, and its first line's number: a quoted value may have line ends in it."""
     parts: list[str] = []
     start = quotes = 0
+    line_end = ""
     for number, line in enumerate(file, start=1):
         if not parts:
             start = number
@@ -68,10 +73,21 @@ def _csv_lines(file: TextIO) -> Iterator[tuple[str, int]]:
         quotes += line.count('"')
         if quotes % 2 == 0:
             text = "".join(parts)
-            yield text.removesuffix("\n").removesuffix("\r"), start
+            end = _line_end(line)
+            line_end = line_end or end
+            if end not in (line_end, ""):
+                raise BadFileError(f"line {number}: it ends with {LINE_ENDS[end]}, and lines before with another end")
+            yield text.removesuffix(end), start
             parts, quotes = [], 0
     if parts:
         raise BadFileError(f"line {start}: a quoted value does not end")
+
+
+def _line_end(line: str) -> str:
+    """What the line ends with, as in PostgreSQL's COPY; nothing if it is the last one and its end is missing."""
+    if line.endswith("\r\n"):
+        return "\r\n"
+    return line[-1:] if line[-1:] in LINE_ENDS else ""
 
 
 def _csv_reader(delimiter: str) -> Callable[[str, int], list[str | None]]:
@@ -95,21 +111,42 @@ def _csv_reader(delimiter: str) -> Callable[[str, int], list[str | None]]:
     return read
 
 
-def json_records(file: Iterable[str], types: Mapping[str, str]) -> Iterator[Record]:
+def json_records(file: Iterable[str], known: TableColumns) -> Iterator[Record]:
     """The rows of a JSON lines file: an object a line, in the form that the API answers. Empty lines are left out.
 
-    `types` has the base type of each column. Raises BadFileError.
+    Raises BadFileError.
     """
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    checked: set[tuple[str, ...]] = set()
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
-        try:
+        with _named_line(number):
             row = decoder.decode(line)
-            values = [_json_field(types.get(name, ""), bytes(value)) for name, value in row.items()]
-        except (msgspec.MsgspecError, BadFileError) as error:
-            raise BadFileError(f"line {number}: {error}") from None
-        yield tuple(row), b"\t".join(values), number
+            columns = tuple(row)
+            _check_members(line, len(row))
+            if columns not in checked:
+                known.check(columns)
+                checked.add(columns)
+            values = [_json_field(known.types[name], bytes(value)) for name, value in row.items()]
+        yield columns, b"\t".join(values), number
+
+
+@contextmanager
+def _named_line(number: int) -> Iterator[None]:
+    """Names the line in what is wrong with it."""
+    try:
+        yield
+    except (msgspec.MsgspecError, BadFileError) as error:
+        raise BadFileError(f"line {number}: {error}") from None
+
+
+def _check_members(line: str, members: int) -> None:
+    """Raises BadFileError if the object has a member twice, so that there are fewer: a value would be lost."""
+    names: list[str] = _names.decode(line)
+    if len(names) > members:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadFileError(f'the object has "{twice}" twice')
 
 
 def _json_field(base_type: str, raw: bytes) -> bytes:
@@ -119,7 +156,10 @@ def _json_field(base_type: str, raw: bytes) -> bytes:
     if base_type in JSON_TYPES:
         return field_of_text(raw.decode())
     if raw[:1] == b'"':
-        return field_of_text(msgspec.json.decode(raw, type=str))
+        text = msgspec.json.decode(raw, type=str)
+        if base_type == "bytea" and text and not text.startswith("\\x"):
+            raise BadFileError('bytes are "\\x" and hexadecimal digits, not base64')
+        return field_of_text(text)
     if raw[:1] == b"[":
         return field_of_text(_array_text(msgspec.json.decode(raw, type=list[msgspec.Raw]), base_type))
     if raw[:1] == b"{":
@@ -167,17 +207,15 @@ def file_blocks(records: Iterable[Record], *, rows: int, size: int) -> Iterator[
         yield block
 
 
-def read_records(path: Path, file_format: str, delimiter: str, types: Mapping[str, str]) -> Iterator[Record]:
-    """The rows of a UTF-8 file, with a byte order mark or without. Raises BadFileError, which names file and line."""
+def read_records(path: Path, file_format: str, delimiter: str, known: TableColumns) -> Iterator[Record]:
+    """The rows of a UTF-8 file, with a byte order mark or without, for a table with the `known` columns.
+
+    Lines end with a line feed, a carriage return or both. Raises BadFileError, which names file and line.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline=ROW) as file:
-            yield from csv_records(file, delimiter) if file_format == "csv" else json_records(file, types)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from csv_records(file, delimiter, known) if file_format == "csv" else json_records(file, known)
     except UnicodeDecodeError as error:
         raise BadFileError(f"{path}: not UTF-8 text: {error.reason}") from None
     except BadFileError as error:
         raise BadFileError(f"{path}, {error}") from None
-
-
-def base_types(columns: Iterable[Any]) -> dict[str, str]:
-    """The base type of each column of a TableDescription."""
-    return {column.name: column.base_type for column in columns}

@@ -13,7 +13,7 @@ from catalog.slots import FAMILIES, slot_of_value
 from crosskey.copy_text import read_fields
 from crosskey.v1.admin_pb2 import DescribeSchemaResponse, TableDescription
 from crosskey_cli.load_batches import BATCH_BYTES, Batch, LoadFailedError
-from crosskey_cli.load_files import base_types
+from crosskey_cli.load_columns import base_types
 from crosskey_cli.load_order import load_order
 from crosskey_cli.load_run import LoadOptions, LoadRun
 from crosskey_cli.load_source import DatabaseSource

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from crosskey_cli.load_batches import BATCH_BYTES, Batch, LoadFailedError
-from crosskey_cli.load_files import base_types, file_blocks, read_records
+from crosskey_cli.load_columns import TableColumns
+from crosskey_cli.load_files import file_blocks, read_records
 from crosskey_cli.load_run import LoadOptions, LoadRun
 from crosskey_cli.load_target import Target
 
@@ -23,13 +24,14 @@ def load_file(file: Path, file_format: str, delimiter: str, target: Target, tabl
     if description is None:
         raise LoadFailedError(f'the cluster has no table "{table}"')
     together = any(key.table == key.parent == table for key in schema.keys)
+    known = TableColumns.of(table, description.columns)
     run = LoadRun(target, f"{file.resolve()} into {table}", [table], options)
     if run.state.finished:
         run.forget()
         return
 
     def batches() -> Iterator[Batch]:
-        records = read_records(file, file_format, delimiter, base_types(description.columns))
+        records = read_records(file, file_format, delimiter, known)
         for number, block in enumerate(file_blocks(records, rows=run.state.batch_rows, size=BATCH_BYTES)):
             locate = partial(_line_of_file, file, block.line_numbers)
             yield Batch(f"{table} {number}", table, block.columns, block.lines, len(block.rows), locate)

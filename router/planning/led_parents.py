@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 from catalog.plan import TablePlan
 from catalog.slots import canonical_text
-from crosskey.rows import value_to_python
 from crosskey.v1 import router_pb2
 from router.planning.claimed_values import ClaimedValue, claimed_value
+from router.planning.given_values import given_rows
 from router.planning.schema_view import SchemaView
 from router.planning.supplied_values import NOTHING, Supplies, Supply
 
@@ -41,7 +41,7 @@ def parents_of_insert(
     if table is None or table.leader is None or table.shard_key is None:
         return []
     name = table.shard_key
-    given = [value_to_python(row.fields[name]) for row in request.rows if name in row.fields]
+    given = [row[name] for row in given_rows(request) if name in row]
     return _distinct(parent_of(view, table, value) for value in (*given, *supply.values.get(name, ())))
 
 

@@ -11,12 +11,13 @@ from google.protobuf.struct_pb2 import Struct
 
 from catalog.model import Column, Table
 from crosskey import errors
-from crosskey.rows import struct_to_dict, value_to_python
+from crosskey.rows import struct_to_dict
 from crosskey.v1 import rows_pb2, shard_node_pb2
+from router.planning.given_values import Row, given_value, has_value
 from router.planning.values import checked_json
 
 # In one order, so that equal predicates have equal text.
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,12 @@ def check_predicates(table: Table, predicates: Sequence[rows_pb2.Predicate]) -> 
     return tuple(_check_predicate(table, predicate) for predicate in predicates)
 
 
-def check_key(table: Table, key: Struct) -> tuple[CheckedPredicate, ...]:
+def check_key(table: Table, key: Struct | Row) -> tuple[CheckedPredicate, ...]:
     """One EQ predicate for each column of a unique key that is not partial.
 
     Raises UnknownColumn, NumberNotExact and, if the columns are not those of such a key, InvalidRequest.
     """
-    values = struct_to_dict(key)
+    values = struct_to_dict(key) if isinstance(key, Struct) else key
     columns = {name: existing_column(table, name) for name in values}
     keys = [unique.columns for unique in table.unique_keys if unique.names_rows]
     if not any(values.keys() == set(unique) for unique in keys):
@@ -76,9 +77,9 @@ def _check_predicate(table: Table, predicate: rows_pb2.Predicate) -> CheckedPred
         raise _malformed(table, column, f"has no operator {predicate.op}")
     if predicate.op == rows_pb2.Predicate.IS_NULL:
         return CheckedPredicate(column, predicate.op, _null_test(table, column, predicate))
-    if predicate.value.WhichOneof("kind") is None:
+    if not has_value(predicate):
         raise _malformed(table, column, "needs a value")
-    value = value_to_python(predicate.value)
+    value = given_value(str(table.name), predicate)
     if predicate.op == rows_pb2.Predicate.IN and not isinstance(value, list):
         raise _malformed(table, column, "needs a list for IN")
     return CheckedPredicate(column, predicate.op, checked_json(table, column, value))
@@ -86,9 +87,9 @@ def _check_predicate(table: Table, predicate: rows_pb2.Predicate) -> CheckedPred
 
 def _null_test(table: Table, column: Column, predicate: rows_pb2.Predicate) -> bool:
     """What IS_NULL asks for: NULL if true."""
-    if predicate.value.WhichOneof("kind") is None:
+    if not has_value(predicate):
         return True
-    value = value_to_python(predicate.value)
+    value = given_value(str(table.name), predicate)
     if not isinstance(value, bool):
         raise _malformed(table, column, "takes true or false for IS_NULL")
     return value

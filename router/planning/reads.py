@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catalog.model import Column, Table
 from catalog.plan import TablePlan
 from crosskey import errors
 from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
 from router.planning import page_token
+from router.planning.given_values import given_key, is_text_form
 from router.planning.page_token import Places
 from router.planning.predicates import CheckedPredicate, check_key, check_predicates, existing_column, to_conditions
 from router.planning.schema_view import SchemaView
@@ -42,6 +43,8 @@ class ReadPlan:
     shards: tuple[int, ...]
     predicates: tuple[CheckedPredicate, ...]
     conditions: tuple[shard_node_pb2.Condition, ...]
+    as_text: bool = False
+    """Whether values are answered as PostgreSQL's own text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class ListPlan:
     places: Places
     page_size: int
     query: bytes
+    as_text: bool = False
+    """Whether values are answered as PostgreSQL's own text."""
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -77,7 +82,8 @@ def plan_get(view: SchemaView, request: router_pb2.GetRequest, copy: int = 0) ->
     Raises UnknownTable, UnknownColumn, NumberNotExact and, if the key is none of the table, InvalidRequest.
     """
     table = view.table(request.table)
-    return _read_plan(view, table, check_key(table.table, request.key), copy)
+    plan = _read_plan(view, table, check_key(table.table, given_key(request)), copy)
+    return replace(plan, as_text=is_text_form(request.row_form))
 
 
 def plan_count(view: SchemaView, request: router_pb2.CountRequest, copy: int = 0) -> ReadPlan:
@@ -99,7 +105,9 @@ def plan_list(view: SchemaView, request: router_pb2.ListRequest, copy: int = 0) 
     order = total_order(table.table, request.order_by)
     query = _query_of(view, where, order)
     places = page_token.decode(request.page_token, query) if request.page_token else dict.fromkeys(where.shards)
-    return ListPlan(table, where.predicates, where.conditions, order, places, _page_size(request.page_size), query)
+    as_text = is_text_form(request.row_form)
+    size = _page_size(request.page_size)
+    return ListPlan(table, where.predicates, where.conditions, order, places, size, query, as_text)
 
 
 def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[OrderColumn, ...]:

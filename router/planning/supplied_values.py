@@ -7,7 +7,7 @@ be known before the row has a shard. So the router has them made, and puts them 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from catalog.plan import TablePlan
 from crosskey import errors
 from crosskey.v1 import router_pb2
 from router.planning.conflict_targets import columns_to_supply
+from router.planning.given_values import given_rows
 from router.planning.schema_view import SchemaView
 
 Row = dict[str, Any]
@@ -86,7 +87,10 @@ def need_of(view: SchemaView, request: router_pb2.InsertRequest) -> Need | None:
     except errors.UnknownTable:
         return None
     columns = [*view.supplied_columns(table), *columns_to_supply(view, table, request)]
-    counts = {column.name: _absent(column, request) for column in columns}
+    if not columns:
+        return None
+    rows: Sequence[Collection[str]] = given_rows(request) if request.rows_json else [row.fields for row in request.rows]
+    counts = {column.name: _absent(column, request, rows) for column in columns}
     needed = {name: count for name, count in counts.items() if count}
     return Need(table, needed) if needed else None
 
@@ -127,11 +131,11 @@ def override(table: Table, rows: Iterable[Row], overriding: Overriding.ValueType
             _check_not_given(table, column, rows)
 
 
-def _absent(column: Column, request: router_pb2.InsertRequest) -> int:
+def _absent(column: Column, request: router_pb2.InsertRequest, rows: Sequence[Collection[str]]) -> int:
     """How many rows have no value for the column, or none that counts."""
     if column.identity and request.overriding == router_pb2.InsertRequest.OVERRIDING_USER_VALUE:
-        return len(request.rows)
-    return sum(column.name not in row.fields for row in request.rows)
+        return len(rows)
+    return sum(column.name not in row for row in rows)
 
 
 def _check_not_given(table: Table, column: Column, rows: Iterable[Row]) -> None:

@@ -6,7 +6,7 @@ A row of an insert is converted once, placed once and encoded once; everything e
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -14,15 +14,15 @@ import msgspec
 from catalog.model import Column, Table
 from catalog.plan import Claim, TablePlan
 from crosskey import errors
-from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
 from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
 from router.planning.conflict_targets import arbiters, check_on_conflict
+from router.planning.given_values import given_key, given_rows, given_set, given_value, has_key, has_value, is_text_form
 from router.planning.led_parents import NOWHERE, Whereabouts
 from router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
 from router.planning.row_placement import RowPlacement
 from router.planning.schema_view import SchemaView
 from router.planning.supplied_values import NOTHING, Row, Supply, override
-from router.planning.values import checked_json
+from router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 
 FIRST_SHARD = 0
 """Where rows for a reference table are inserted first; from there they are copied to the other shards as stored."""
@@ -30,7 +30,20 @@ FIRST_SHARD = 0
 _MAY_BE_INEXACT = frozenset({float, list, dict})
 """Types of values that are or hold numbers which may have been rounded; of other types, none is."""
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+@dataclass(frozen=True, slots=True)
+class RowForms:
+    """How the rows of a write are given and answered.
+
+    With `count_only`, only their number is answered; of a reference table, shards answer the rows all the same. With
+    `as_text`, values are answered as PostgreSQL's own text. In `json_text_columns`, JSON is given as its text.
+    """
+
+    count_only: bool = False
+    as_text: bool = False
+    json_text_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,8 @@ class WritePlan:
     """What an insert does with rows that conflict with others. It then has one part a shard."""
     arbiters: tuple[Claim, ...] = ()
     """The keys on which they may conflict with rows of other shards."""
-    count_only: bool = False
-    """Whether only the number of rows is answered. Of a reference table, shards answer the rows all the same."""
+    forms: RowForms = field(default_factory=RowForms)
+    """How its rows are given and answered."""
 
     @property
     def reference(self) -> bool:
@@ -94,24 +107,25 @@ def plan_insert(
     ShardKeyMissing, InvalidValue, SlotMismatch, the error of the supply, and what check_on_conflict raises.
     """
     table = view.table(request.table)
-    if not request.rows:
+    rows = given_rows(request)
+    if not rows:
         raise errors.InvalidRequest(f'an insert into "{request.table}" has no rows', table=request.table)
-    rows = structs_to_dicts(request.rows)
-    _check_rows(table.table, rows)
+    forms = _forms(table.table, request)
+    _check_rows(table.table, rows, forms)
     override(table.table, rows, request.overriding)
     if request.HasField("on_conflict"):
         check_on_conflict(view, table, request.on_conflict)
     supply.fill(rows)
     shards = _place(view, table, rows, whereabouts)
     if request.HasField("on_conflict"):
-        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict, count_only=request.count_only))
         keys = arbiters(view, table, request.on_conflict)
-        return WritePlan(table, "insert", parts, (), request.on_conflict, keys, request.count_only)
+        _check_arbiters(table.table, keys, forms)
+        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict, forms))
+        return WritePlan(table, "insert", parts, (), request.on_conflict, keys, forms)
     parts = tuple(
-        _insert_part(table, shard, rows, places, count_only=request.count_only)
-        for shard, places in _groups(table.table, rows, shards)
+        _insert_part(table, shard, rows, places, forms) for shard, places in _groups(table.table, rows, shards)
     )
-    return WritePlan(table, "insert", parts, count_only=request.count_only)
+    return WritePlan(table, "insert", parts, forms=forms)
 
 
 def upsert_parts(
@@ -119,15 +133,14 @@ def upsert_parts(
     rows: Sequence[Row],
     shards: Sequence[int],
     on_conflict: rows_pb2.OnConflict,
-    *,
-    count_only: bool,
+    forms: RowForms,
 ) -> Iterable[Part]:
     """One part for each shard, with its rows in order: they may conflict with each other."""
     places_by_shard: dict[int, list[int]] = {}
     for place, shard in enumerate(shards):
         places_by_shard.setdefault(shard, []).append(place)
     for shard, places in places_by_shard.items():
-        part = _insert_part(table, shard, rows, places, count_only=count_only)
+        part = _insert_part(table, shard, rows, places, forms)
         insert = part.statement.insert
         # An INSERT names a column at least.
         insert.columns[:] = insert.columns or [_first_to_give(table.table)]
@@ -144,20 +157,22 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     """
     table = view.table(request.table)
     predicates = _selection(table.table, request)
-    values = struct_to_dict(request.set)
+    values = given_set(request)
     if not values and not request.assignments:
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
-    _check_rows(table.table, [values])
+    forms = _forms(table.table, request)
+    _check_rows(table.table, [values], forms)
     columns = _in_table_order(table.table, values.keys())
     update = shard_node_pb2.UpdateRows(
         where=to_conditions(predicates),
         columns=columns,
         set_json=_encoder.encode(values),
         computed=[_computed(table.table, assignment) for assignment in request.assignments],
+        json_text_columns=request.json_text_columns,
     )
-    statement = _statement(table, update=update, count_only=request.count_only)
+    statement = _statement(table, update=update, forms=forms)
     parts = tuple(Part(shard, statement, rows=(values,)) for shard in _shards_to_write(view, table, predicates))
-    return WritePlan(table, "update", parts, predicates, count_only=request.count_only)
+    return WritePlan(table, "update", parts, predicates, forms=forms)
 
 
 def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePlan:
@@ -173,8 +188,33 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
     return WritePlan(table, "delete", parts, predicates)
 
 
-def _check_rows(table: Table, rows: Sequence[Row]) -> None:
-    """Raises UnknownColumn and NumberNotExact."""
+def _forms(table: Table, request: router_pb2.InsertRequest | router_pb2.UpdateRequest) -> RowForms:
+    """Raises InvalidRequest (a column that is not of type json or jsonb, an unknown form) and UnknownColumn."""
+    as_text = is_text_form(request.row_form)
+    for name in request.json_text_columns:
+        column = table.column(name)
+        if column is None:
+            raise _unknown_column(table, name)
+        if column.base_type not in JSON_TYPES:
+            message = f'column "{name}" is not of type json or jsonb, so no row gives the text of its JSON'
+            raise errors.InvalidRequest(message, table=str(table.name), columns=name)
+    return RowForms(request.count_only, as_text, tuple(request.json_text_columns))
+
+
+def _check_arbiters(table: Table, keys: Iterable[Claim], forms: RowForms) -> None:
+    """Raises InvalidRequest if rows may conflict on a column that gives the text of its JSON."""
+    for name in forms.json_text_columns:
+        if any(name in key.columns for key in keys):
+            message = f'rows may conflict on column "{name}": give its JSON itself, not its text'
+            raise errors.InvalidRequest(message, table=str(table.name), columns=name)
+
+
+def _check_rows(table: Table, rows: Sequence[Row], forms: RowForms) -> None:
+    """Raises UnknownColumn, NumberNotExact, InvalidValue (bytes not in hex) and InvalidRequest (no text of JSON)."""
+    for name in forms.json_text_columns:
+        if not all(isinstance(row.get(name), str | None) for row in rows):
+            message = f'column "{name}" takes the text of its JSON, as a string'
+            raise errors.InvalidRequest(message, table=str(table.name), columns=name)
     columns = {column.name: column for column in table.columns}
     unknown = set().union(*rows) - columns.keys()
     if unknown:
@@ -182,19 +222,26 @@ def _check_rows(table: Table, rows: Sequence[Row]) -> None:
     for row in rows:
         if not _MAY_BE_INEXACT.isdisjoint(map(type, row.values())):
             for name, value in row.items():
-                checked_json(table, columns[name], value)
+                row[name] = checked_json(table, columns[name], value)
+    for column in table.columns:
+        if column.base_type in BYTES_TYPES:
+            for row in rows:
+                checked_json(table, column, row.get(column.name))
 
 
 def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
-    """Raises InvalidRequest (an unknown operator), UnknownColumn and NumberNotExact."""
+    """Raises InvalidRequest (an unknown operator, a value for COPY), UnknownColumn, NumberNotExact and InvalidValue."""
     if assignment.op not in rows_pb2.Assignment.Op.values():
         raise errors.InvalidRequest(f"there is no assignment operator {assignment.op}", table=str(table.name))
+    if assignment.op == rows_pb2.Assignment.COPY and has_value(assignment):
+        message = f'the assignment to column "{assignment.column}" copies a column and takes no value'
+        raise errors.InvalidRequest(message, table=str(table.name), columns=assignment.column)
     source = assignment.source or assignment.column
     columns = {column.name: column for column in table.columns}
     for name in (assignment.column, source):
         if name not in columns:
             raise _unknown_column(table, name)
-    value = value_to_python(assignment.value) if assignment.HasField("value") else None
+    value = given_value(str(table.name), assignment)
     return shard_node_pb2.ComputedColumn(
         column=assignment.column,
         source=source,
@@ -240,7 +287,7 @@ def _fills_itself(column: Column) -> bool:
     return column.default is not None or column.identity != "" or column.generated
 
 
-def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int], *, count_only: bool) -> Part:
+def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int], forms: RowForms) -> Part:
     chosen = [rows[place] for place in places]
     columns = _in_table_order(table.table, set().union(*chosen))
     insert = shard_node_pb2.InsertRows(
@@ -250,8 +297,9 @@ def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequ
         overriding_system_value=any(
             column.identity == "ALWAYS" and column.name in columns for column in table.table.columns
         ),
+        json_text_columns=[name for name in columns if name in forms.json_text_columns],
     )
-    return Part(shard, _statement(table, insert=insert, count_only=count_only), chosen, places)
+    return Part(shard, _statement(table, insert=insert, forms=forms), chosen, places)
 
 
 def _first_to_give(table: Table) -> str:
@@ -267,13 +315,13 @@ def _selection(
     table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest
 ) -> tuple[CheckedPredicate, ...]:
     """The rows to write: never all of them by oversight."""
-    by_key = request.HasField("key")
+    by_key = has_key(request)
     if by_key == bool(request.where):
         given = "both key and where" if by_key else "neither key nor where"
         raise errors.InvalidRequest(
             f'the request on "{request.table}" has {given}; it takes one of them', table=request.table
         )
-    return check_key(table, request.key) if by_key else check_predicates(table, request.where)
+    return check_key(table, given_key(request)) if by_key else check_predicates(table, request.where)
 
 
 def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:
@@ -288,7 +336,7 @@ def _statement(
     insert: shard_node_pb2.InsertRows | None = None,
     update: shard_node_pb2.UpdateRows | None = None,
     delete: shard_node_pb2.DeleteRows | None = None,
-    count_only: bool = False,
+    forms: RowForms | None = None,
 ) -> shard_node_pb2.RunStatement:
     return shard_node_pb2.RunStatement(
         table=table.table.name.qualified,
@@ -297,5 +345,6 @@ def _statement(
         update=update,
         delete=delete,
         # The rows of a reference table are copied and compared.
-        count_only=count_only and table.placement != "reference",
+        count_only=forms is not None and forms.count_only and table.placement != "reference",
+        as_text=forms is not None and forms.as_text,
     )

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from google.protobuf.message import Message
 
-from crosskey import errors
-from crosskey.rows import struct_to_dict
+from crosskey import errors, exact_json
 from crosskey.v1 import router_pb2, shard_node_pb2
 from router.calls.fan_out import fan_out
 from router.calls.node_errors import leaving_no_trace
 from router.calls.nodes import NodeCalls
 from router.planning import page_token
+from router.planning.given_values import given_key
 from router.planning.page_token import Position
 from router.planning.reads import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
 from router.planning.schema_view import SchemaView
@@ -63,7 +63,11 @@ class Reader:
     async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> bytes | None:
         requests = {
             shard: shard_node_pb2.ReadRequest(
-                shard=shard, table=plan.table.table.name.qualified, where=plan.conditions, limit=1
+                shard=shard,
+                table=plan.table.table.name.qualified,
+                where=plan.conditions,
+                limit=1,
+                as_text=plan.as_text,
             )
             for shard in shards
         }
@@ -117,6 +121,7 @@ class Reader:
             order_by=[column.to_order() for column in plan.order],
             limit=plan.page_size,
             after_json=b"" if place is None else msgspec.json.encode(place),
+            as_text=plan.as_text,
         )
         response: shard_node_pb2.ReadResponse = await self._call(shard, "Read", request)
         return response
@@ -163,5 +168,5 @@ def _page_of_one_shard(answers: Mapping[int, shard_node_pb2.ReadResponse]) -> Me
 
 
 def _row_not_found(request: router_pb2.GetRequest) -> errors.RowNotFound:
-    key = msgspec.json.encode(struct_to_dict(request.key)).decode()
+    key = exact_json.encode(given_key(request)).decode()
     return errors.RowNotFound(f'"{request.table}" has no row with the key {key}', table=request.table, key=key)

@@ -149,6 +149,7 @@ class _Stream:
     async def run(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
         try:
             async for number, request in _numbered(requests):
+                _check_name(number, request)
                 if number == 0 and request.load and not await self._note(request):
                     return router_pb2.LoadResponse(loaded_before=True)
                 await self._add(request)
@@ -242,6 +243,14 @@ async def _numbered(
             raise errors.InvalidRequest("the request is not a message of the method's type")
         yield number, request
         number += 1
+
+
+def _check_name(number: int, request: router_pb2.LoadRequest) -> None:
+    """Raises InvalidRequest for what would be ignored: the first message alone names the batch, and of a load."""
+    if number > 0 and (request.load or request.batch or request.digest):
+        raise errors.InvalidRequest("load, batch and digest are given in the first message of a stream only")
+    if (request.batch or request.digest) and not request.load:
+        raise errors.InvalidRequest("batch and digest are those of a load: give its name as well")
 
 
 def _name_row(error: errors.CrosskeyError, parts: Sequence[LoadPart]) -> None:

@@ -50,7 +50,9 @@ def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.RunSt
         verbatim=True,
         on_conflict=plan.on_conflict,
     )
-    return proto.RunStatement(table=plan.table.table.name.qualified, lock_table=True, insert=insert)
+    return proto.RunStatement(
+        table=plan.table.table.name.qualified, lock_table=True, insert=insert, as_text=plan.forms.as_text
+    )
 
 
 def _rows(answers: Sequence[proto.CommandResult]) -> list[tuple[bytes, bytes]]:

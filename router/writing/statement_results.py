@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crosskey import errors
-from crosskey.rows import add_json_rows
 from crosskey.v1 import router_pb2
+from router.row_answers import fill_rows
 from router.writing.step_running import GroupResult, ModesSet, StepResult
 from router.writing.write_results import WriteResult
 
@@ -46,7 +46,7 @@ def fill_insert_response(
     """Makes it the answer of an insert."""
     response.SetInParent()
     response.outcomes.extend(result.outcomes)
-    _add_rows(response, result, count_only=request.count_only)
+    _add_rows(response, request, result)
 
 
 def fill_update_response(
@@ -54,16 +54,18 @@ def fill_update_response(
 ) -> None:
     """Makes it the answer of an update."""
     response.SetInParent()
-    _add_rows(response, result, count_only=request.count_only)
+    _add_rows(response, request, result)
 
 
 def _add_rows(
-    response: router_pb2.InsertResponse | router_pb2.UpdateResponse, result: WriteResult, *, count_only: bool
+    response: router_pb2.InsertResponse | router_pb2.UpdateResponse,
+    request: router_pb2.InsertRequest | router_pb2.UpdateRequest,
+    result: WriteResult,
 ) -> None:
-    if count_only:
+    if request.count_only:
         response.count = result.count
     else:
-        add_json_rows(response.rows, result.rows_json)
+        fill_rows(response, request, result.rows_json)
 
 
 def _group_answer(group: router_pb2.Group, result: GroupResult) -> router_pb2.GroupResult:

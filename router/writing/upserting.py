@@ -18,11 +18,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from catalog.model import Table
 from catalog.plan import Claim
-from crosskey import errors
+from crosskey import errors, exact_json
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
 from router.committing.distributed_transaction import DistributedTransaction
@@ -103,7 +101,7 @@ def _placed(
         [rows[place] for place in chosen],
         [shards[place] for place in chosen],
         plan.on_conflict,
-        count_only=plan.count_only,
+        plan.forms,
     )
     in_request = [positions[place] for place in chosen]
     return replace(
@@ -187,7 +185,7 @@ async def _look_up(
     """What each group of values came to, all shards at once."""
     commands: defaultdict[int, list[proto.Command]] = defaultdict(list)
     for (claim, shard), values in asked.items():
-        keys_json = msgspec.json.encode([value.columns for value in values])
+        keys_json = exact_json.encode([value.columns for value in values])
         commands[shard].append(proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=keys_json)))
     answers = {shard: iter(results) for shard, results in (await transaction.commands(commands)).items()}
     return [next(answers[shard]).claims for _, shard in asked]

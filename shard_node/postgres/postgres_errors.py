@@ -87,6 +87,9 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         return errors.Conflict("the transaction was given up by the resolver before it could commit")
     if sqlstate == "XK003":
         return answer_too_large()
+    if sqlstate == "XK007":
+        # What PostgreSQL says by itself of a value for a column that nobody can set.
+        return errors.InvalidValue(diagnosis.message_primary or "", **_metadata("428C9", diagnosis))
     kind = _kind(sqlstate, diagnosis)
     return None if kind is None else kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
 

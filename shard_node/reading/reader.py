@@ -14,7 +14,7 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2
 from shard_node.sql_text.conditions import where_clause
 from shard_node.sql_text.keyset import OrderColumn, Position, after, order_clause, order_columns, position_expression
-from shard_node.sql_text.row_json import row_expression
+from shard_node.sql_text.row_json import row_expression, text_expression
 from shard_node.sql_text.sql_names import table_identifier
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
@@ -68,18 +68,18 @@ def _page_statement(
         beyond, beyond_parameters = after(order, _decoded_position(order, request.after_json), _ALIAS)
         where = sql.SQL("{} AND ({})").format(where, beyond)
         parameters = [*parameters, *beyond_parameters]
-    head, tail = _page_frame(table, order)
+    head, tail = _page_frame(table, order, as_text=request.as_text)
     # One row more than asked for tells whether there are more.
     return head + where.as_bytes() + tail, [*parameters, str(request.limit + 1)]
 
 
 @lru_cache(maxsize=_CACHED_SHAPES)
-def _page_frame(table: Table, order: tuple[OrderColumn, ...]) -> tuple[bytes, bytes]:
+def _page_frame(table: Table, order: tuple[OrderColumn, ...], *, as_text: bool) -> tuple[bytes, bytes]:
     """The statement before and after its conditions; its rows are a row's JSON and its position's JSON."""
     head = sql.SQL("SELECT {row}::text AS row_json, {position}::text AS row_position FROM {table} AS {alias} WHERE ")
     tail = sql.SQL(" {order} LIMIT %s").format(order=order_clause(order, _ALIAS))
     rows = head.format(
-        row=row_expression(table, _ALIAS),
+        row=text_expression(table, _ALIAS) if as_text else row_expression(table, _ALIAS),
         position=position_expression(order, _ALIAS),
         table=table_identifier(table.name),
         alias=sql.Identifier(_ALIAS),

@@ -154,6 +154,17 @@ BEGIN
 END
 $$;
 
+-- Whether a column that nobody can set is given the value that it has; another one is refused as PostgreSQL refuses it.
+CREATE OR REPLACE FUNCTION crosskey.keep(stored text, given text, message text, detail text)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF stored IS DISTINCT FROM given THEN
+        RAISE EXCEPTION USING MESSAGE = message, DETAIL = detail, ERRCODE = 'XK007';
+    END IF;
+    RETURN true;
+END
+$$;
+
 -- No foreign key is asked about a TRUNCATE .. CASCADE.
 CREATE OR REPLACE FUNCTION crosskey.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -7,7 +7,7 @@ value, which is what a dump relies on as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from psycopg import sql
@@ -32,25 +32,41 @@ def row_expression(table: Table, alias: str) -> sql.Composed:
     return _object(table, (_shown(column, alias) for column in table.columns))
 
 
+def text_expression(table: Table, alias: str) -> sql.Composed:
+    """An SQL expression of type json: one row of `alias`, an object with every column by name in order.
+
+    Each is its text or null.
+    """
+    return _object(table, (_verbatim(column, alias) for column in table.columns))
+
+
 def verbatim_expression(table: Table, alias: str) -> sql.Composed:
     """An SQL expression of type json: one row of `alias` verbatim, an object with every column that can be given.
 
-    Each is its text or null. What verbatim_values makes of them is the very same row.
+    Each is its text or null. What given_values makes of them is the very same row.
     """
     return _object(table, (_verbatim(column, alias) for column in table.columns if not column.generated))
 
 
-def verbatim_values(columns: Sequence[Column]) -> sql.Composed:
-    """A query with one parameter, a JSON array of verbatim rows, that answers them with each column of its own type."""
+def given_values(columns: Sequence[Column], json_text: Collection[str]) -> sql.Composed:
+    """A query with one parameter, a JSON array of rows, that answers them with each column of its own type.
+
+    In the columns `json_text`, JSON is given as its text; in verbatim rows that is every one of JSON_TYPES.
+    """
     return sql.SQL("SELECT {values} FROM json_to_recordset(%s) AS given({given})").format(
-        values=sql.SQL(", ").join(map(own_type, columns)), given=typed_columns(read_verbatim(columns))
+        values=sql.SQL(", ").join(map(own_type, columns)), given=typed_columns(read_given(columns, json_text))
     )
 
 
-def read_verbatim(columns: Sequence[Column]) -> list[Column]:
-    """The columns as a verbatim row is to be read; `own_type` then gives each its own type."""
+def json_columns(columns: Iterable[Column]) -> frozenset[str]:
+    """Those of JSON_TYPES."""
+    return frozenset(column.name for column in columns if column.base_type in JSON_TYPES)
+
+
+def read_given(columns: Sequence[Column], json_text: Collection[str]) -> list[Column]:
+    """The columns as a row is to be read that gives the text of some; `own_type` then gives each its own type."""
     # A JSON string for an array or a composite is read as its text; only for a JSON value it is one itself.
-    return [_as_text(column) if column.base_type in JSON_TYPES else column for column in columns]
+    return [_as_text(column) if column.name in json_text else column for column in columns]
 
 
 def _object(table: Table, columns: Iterable[sql.Composable]) -> sql.Composed:
@@ -72,11 +88,11 @@ def _shown(column: Column, alias: str) -> sql.Composed:
 
 def _verbatim(column: Column, alias: str) -> sql.Composed:
     """The column's text, under its own name."""
-    return sql.SQL("{} AS {}").format(verbatim_text(identifier(alias, column.name)), identifier(column.name))
+    return sql.SQL("{} AS {}").format(text_of(identifier(alias, column.name)), identifier(column.name))
 
 
-def verbatim_text(value: sql.Composable) -> sql.Composed:
-    """The text of a value, whatever its type; NULL of a NULL."""
+def text_of(value: sql.Composable) -> sql.Composed:
+    """PostgreSQL's own text of a value, as an SQL expression; NULL for NULL."""
     # Not a cast: that of char(n) drops spaces, and users make casts, and functions, of their own. IS NULL would also be
     # true of a composite value whose fields are all NULL.
     return sql.SQL("CASE WHEN num_nulls({value}) = 0 THEN pg_catalog.concat({value}) END").format(value=value)

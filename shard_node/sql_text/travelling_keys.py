@@ -6,7 +6,7 @@ from psycopg import sql
 
 from catalog.plan import Claim, ReferencedKey
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.row_json import verbatim_text
+from shard_node.sql_text.row_json import text_of
 
 
 def travelling_key(key: ReferencedKey | Claim, alias: str) -> sql.Composed:
@@ -19,4 +19,4 @@ def travelling_key(key: ReferencedKey | Claim, alias: str) -> sql.Composed:
 
 def _value(key: ReferencedKey | Claim, alias: str, column: str) -> sql.Composable:
     value = identifier(alias, column)
-    return verbatim_text(value) if column in key.verbatim else value
+    return text_of(value) if column in key.verbatim else value

@@ -5,7 +5,7 @@ The text depends on the shape of the request alone, so that PostgreSQL plans it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,14 +18,17 @@ from crosskey.v1 import rows_pb2, shard_node_pb2
 from serving.answer_size import MAX_ROWS_BYTES
 from shard_node.sql_text.conditions import operand, where_clause
 from shard_node.sql_text.row_json import (
+    given_values,
+    json_columns,
     name_of_no_column,
     own_type,
-    read_verbatim,
+    read_given,
     row_expression,
+    text_expression,
     verbatim_expression,
-    verbatim_values,
 )
 from shard_node.sql_text.sql_names import column_list, column_reference, table_identifier, typed_columns
+from shard_node.writing.kept_columns import keeping, kept_columns
 from shard_node.writing.upserts import PLACE, conflict_clause, proposed_rows
 
 _CACHED_SHAPES = 1024
@@ -49,15 +52,17 @@ verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tell
 
 
 class _Answer(NamedTuple):
-    """What of the changed rows is answered beside their number: as they are shown, and verbatim."""
+    """What of the changed rows is answered beside their number: as they are shown, be it as text, and verbatim."""
 
     rows: bool
+    as_text: bool
     verbatim: bool
 
     def of(self, table: Table) -> sql.Composed:
         """The columns that answer of the rows `changed`."""
+        shown = text_expression if self.as_text else row_expression
         return sql.SQL("count(*), {rows}, {verbatim}").format(
-            rows=_aggregated(row_expression(table, "changed")) if self.rows else sql.NULL,
+            rows=_aggregated(shown(table, "changed")) if self.rows else sql.NULL,
             verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
         )
 
@@ -69,7 +74,7 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
 def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
     """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     kind = command.WhichOneof("statement")
-    answer = _Answer(rows=not command.count_only, verbatim=command.lock_table)
+    answer = _Answer(rows=not command.count_only, as_text=command.as_text, verbatim=command.lock_table)
     if kind == "insert":
         return _insert(table, command.insert, answer)
     if kind == "update":
@@ -84,9 +89,14 @@ def _insert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) ->
         return _upsert(table, insert, answer), [insert.rows_json.decode()]
     if not insert.columns:
         return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), answer)
-    values = verbatim_values if insert.verbatim else _values
-    text = _insert_text(table, tuple(insert.columns), insert.overriding_system_value, values, answer)
+    columns = tuple(insert.columns)
+    text = _insert_text(table, columns, insert.overriding_system_value, _json_text(table, insert), answer)
     return text, [insert.rows_json.decode()]
+
+
+def _json_text(table: Table, insert: shard_node_pb2.InsertRows) -> frozenset[str]:
+    """The columns whose JSON is given as its text."""
+    return json_columns(table.columns) if insert.verbatim else frozenset(insert.json_text_columns)
 
 
 @lru_cache(maxsize=_CACHED_SHAPES)
@@ -94,7 +104,7 @@ def _insert_text(
     table: Table,
     columns: tuple[str, ...],
     overriding: bool,
-    values: Callable[[Sequence[Column]], sql.Composed],
+    json_text: frozenset[str],
     answer: _Answer,
 ) -> bytes:
     # Rows come out in the order in which they went in: PostgreSQL inserts a query's rows one by one and RETURNING
@@ -108,17 +118,10 @@ def _insert_text(
             table=table_identifier(table.name),
             columns=column_list(columns),
             overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
-            values=values(_columns(table, columns)),
+            values=given_values(_columns(table, columns), json_text),
             answer=answer.of(table),
         )
         .as_bytes()
-    )
-
-
-def _values(columns: Sequence[Column]) -> sql.Composed:
-    """A query with one parameter, a JSON array of rows, that answers them with each column of its own type."""
-    return sql.SQL("SELECT {columns} FROM json_to_recordset(%s) AS given({typed})").format(
-        columns=column_list([column.name for column in columns]), typed=typed_columns(columns)
     )
 
 
@@ -129,7 +132,7 @@ def _upsert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) ->
         tuple(insert.sometimes_absent),
         insert.on_conflict.SerializeToString(deterministic=True),
         insert.overriding_system_value,
-        insert.verbatim,
+        _json_text(table, insert),
         answer,
     )
 
@@ -141,14 +144,11 @@ def _upsert_text(
     absent: tuple[str, ...],
     on_conflict: bytes,
     overriding: bool,
-    given_verbatim: bool,
+    json_text: frozenset[str],
     answer: _Answer,
 ) -> bytes:
     columns = _columns(table, names)
-    if given_verbatim:
-        rows = proposed_rows(list(map(own_type, columns)), columns, read_verbatim(columns), absent)
-    else:
-        rows = proposed_rows([column_reference(name, "given") for name in names], columns, columns, absent)
+    rows = proposed_rows(list(map(own_type, columns)), columns, read_given(columns, json_text), absent)
     place = name_of_no_column(table, "place")
     return (
         sql.SQL(
@@ -184,8 +184,9 @@ def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
 
 
 def _update(table: Table, update: shard_node_pb2.UpdateRows, answer: _Answer) -> Statement:
-    where, parameters = where_clause(table, update.where)
-    given, given_parameters = _given_columns(table, update)
+    kept = kept_columns(table, update)
+    where, parameters = keeping(table, kept, update, where_clause(table, update.where))
+    given, given_parameters = _given_columns(table, update, kept)
     computed, computed_parameters = _computed_columns(table, update.computed)
     statement = sql.SQL(
         "WITH changed AS (UPDATE {table} SET {changes} WHERE {where} RETURNING *) SELECT {answer} FROM changed"
@@ -198,13 +199,14 @@ def _update(table: Table, update: shard_node_pb2.UpdateRows, answer: _Answer) ->
     return statement, [*given_parameters, *computed_parameters, *parameters]
 
 
-def _given_columns(table: Table, update: shard_node_pb2.UpdateRows) -> Changes:
-    if not update.columns:
+def _given_columns(table: Table, update: shard_node_pb2.UpdateRows, kept: Sequence[Column]) -> Changes:
+    columns = [column for column in _columns(table, update.columns) if column not in kept]
+    if not columns:
         return [], []
     change = sql.SQL("({columns}) = (SELECT {given} FROM json_to_record(%s) AS given({typed}))").format(
-        columns=column_list(update.columns),
-        given=column_list(update.columns, alias="given"),
-        typed=typed_columns(_columns(table, update.columns)),
+        columns=column_list([column.name for column in columns]),
+        given=sql.SQL(", ").join(map(own_type, columns)),
+        typed=typed_columns(read_given(columns, update.json_text_columns)),
     )
     return [change], [update.set_json.decode()]
 

@@ -14,10 +14,11 @@ import grpc.aio
 from structlog.testing import capture_logs
 
 from crosskey import errors
-from crosskey.rows import add_rows, struct_to_dict, structs_to_dicts, value_to_python
+from crosskey.exact_json import encode
 from crosskey.v1 import admin_pb2, router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from crosskey.v1.router_pb2_grpc import RouterServicer, add_RouterServicer_to_server
+from router.planning.given_values import given_key, given_rows, given_set, given_value
 from serving.interceptor import ErrorInterceptor
 
 PAGE_SIZE = 2
@@ -31,28 +32,24 @@ class ToyRouter(RouterServicer):
 
     async def Insert(self, request: router_pb2.InsertRequest, context: Any) -> router_pb2.InsertResponse:
         """Stores rows by their id."""
-        response = router_pb2.InsertResponse()
-        add_rows(response.rows, [self._insert(row) for row in structs_to_dicts(request.rows)])
-        return response
+        rows = [self._insert(row) for row in given_rows(request)]
+        return router_pb2.InsertResponse(rows_json=_text(rows))
 
     async def Get(self, request: router_pb2.GetRequest, context: Any) -> router_pb2.GetResponse:
         """Finds a row by its id; the id "slow" takes its time."""
-        key = struct_to_dict(request.key)
+        key = given_key(request)
         if key["id"] == "slow":
             await asyncio.sleep(30)
         if key["id"] not in self.rows:
             raise errors.RowNotFound("no such row", table=request.table, key=str(key))
-        response = router_pb2.GetResponse()
-        response.row.update(self.rows[key["id"]])
-        return response
+        return router_pb2.GetResponse(row_json=_text(self.rows[key["id"]]))
 
     async def Update(self, request: router_pb2.UpdateRequest, context: Any) -> router_pb2.UpdateResponse:
         """Sets columns."""
-        response = router_pb2.UpdateResponse()
-        for row in self._selected(request):
-            row.update(struct_to_dict(request.set))
-            add_rows(response.rows, [row])
-        return response
+        selected = self._selected(request)
+        for row in selected:
+            row.update(given_set(request))
+        return router_pb2.UpdateResponse(rows_json=_text(selected))
 
     async def Delete(self, request: router_pb2.DeleteRequest, context: Any) -> router_pb2.DeleteResponse:
         """Forgets rows."""
@@ -68,9 +65,8 @@ class ToyRouter(RouterServicer):
         descending = bool(request.order_by) and request.order_by[0].descending
         ordered = sorted(self._selected(request), key=lambda row: str(row["id"]), reverse=descending)
         more = start + size < len(ordered)
-        response = router_pb2.ListResponse(next_page_token=str(start + size) if more else "")
-        add_rows(response.rows, ordered[start : start + size])
-        return response
+        rows_json = _text(ordered[start : start + size])
+        return router_pb2.ListResponse(next_page_token=str(start + size) if more else "", rows_json=rows_json)
 
     async def Count(self, request: router_pb2.CountRequest, context: Any) -> router_pb2.CountResponse:
         """Counts."""
@@ -128,10 +124,14 @@ class ToyRouter(RouterServicer):
         return row
 
     def _selected(self, request: Any) -> list[dict[str, Any]]:
-        wanted = {predicate.column: value_to_python(predicate.value) for predicate in request.where}
-        if "key" in request.DESCRIPTOR.fields_by_name:
-            wanted |= struct_to_dict(request.key)
+        wanted = {predicate.column: given_value(request.table, predicate) for predicate in request.where}
+        if "key_json" in request.DESCRIPTOR.fields_by_name:
+            wanted |= given_key(request)
         return [row for row in self.rows.values() if wanted.items() <= row.items()]
+
+
+def _text(rows: Any) -> str:
+    return encode(rows).decode()
 
 
 class ToyAdmin(AdminServicer):

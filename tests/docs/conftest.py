@@ -31,6 +31,13 @@ def accounts(fresh_cluster: FreshClusters) -> LocalCluster:
     return _on_documented_version(fresh_cluster(schema))
 
 
+@pytest.fixture(scope="module")
+def things(fresh_cluster: FreshClusters) -> LocalCluster:
+    """A cluster with the schema of the examples of types."""
+    [schema] = [code for language, code in fences(ROOT / "docs" / "types.md") if language == "sql"]
+    return _on_documented_version(fresh_cluster(schema))
+
+
 def _on_documented_version(cluster: LocalCluster) -> LocalCluster:
     with Client(cluster.address) as client:
         version = client.describe_topology().shards[0].postgres_version

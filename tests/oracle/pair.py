@@ -16,9 +16,9 @@ from google.protobuf.json_format import MessageToDict
 
 from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
 from crosskey import Client, CrosskeyError, WrittenRows, requests
+from crosskey.exact_json import Row
 from crosskey.predicates import Where, is_null, to_predicates
 from crosskey.requests import Write
-from crosskey.rows import Row
 from crosskey.v1 import router_pb2
 from crosskey.v1.rows_pb2 import OnConflict
 from crosskey_cli.cluster import LocalCluster
@@ -48,6 +48,7 @@ class Pair:
     def __init__(self, cluster: LocalCluster, client: Client, plain: PlainPostgres, lifetime: ExitStack) -> None:
         """Both sides have the same schema. `shards` are connections to their databases, open as long as `lifetime`."""
         self.client = client
+        self.address = cluster.address
         self.plain = plain
         self.shards = [
             lifetime.enter_context(psycopg.connect(database.superuser_dsn, autocommit=True))

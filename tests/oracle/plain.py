@@ -16,7 +16,6 @@ import psycopg
 from psycopg import sql
 
 from crosskey.requests import Write
-from crosskey.rows import struct_to_dict, value_to_python
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2 import InsertRequest
 from crosskey.v1.rows_pb2 import Assignment, OnConflict, Predicate
@@ -172,7 +171,7 @@ def _statement(table: PlainTable, write: Write) -> sql.Composed:
 
 
 def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
-    rows = [struct_to_dict(row) for row in insert.rows]
+    rows = _from_json(insert.rows_json)
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
     # Without an alias, a table called excluded would be taken for the proposed row.
     return sql.SQL("INSERT INTO {} AS written ({}) {} VALUES {} {} RETURNING {}, xmax = 0").format(
@@ -203,7 +202,7 @@ def _row_of_values(table: PlainTable, names: Iterable[str], row: Mapping[str, An
 
 
 def _update(table: PlainTable, update: router_pb2.UpdateRequest) -> sql.Composed:
-    values = struct_to_dict(update.set)
+    values = _from_json(update.set_json)
     given = [sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, values[name])) for name in values]
     computed = [_assignment(table, assignment) for assignment in update.assignments]
     return sql.SQL("UPDATE {} SET {} WHERE {} RETURNING {}").format(
@@ -217,14 +216,14 @@ def _assignment(table: PlainTable, assignment: Assignment) -> sql.Composed:
     target = sql.SQL("{} = {}").format(sql.Identifier(assignment.column), sql.Identifier(source))
     if assignment.op == Assignment.COPY:
         return target
-    value = table.literal(source, value_to_python(assignment.value))
+    value = table.literal(source, _from_json(assignment.value_json or "null"))
     return sql.SQL("{} {} {}").format(target, sql.SQL(_OPERATORS[assignment.op]), value)
 
 
 def _selection(table: PlainTable, write: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> sql.Composable:
-    if not write.HasField("key"):
+    if not write.key_json:
         return _where(table, write.where)
-    key = struct_to_dict(write.key)
+    key = _from_json(write.key_json)
     return sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, value)) for name, value in key.items()
     )
@@ -236,7 +235,7 @@ def _where(table: PlainTable, predicates: Iterable[Predicate]) -> sql.Composable
 
 
 def _condition(table: PlainTable, predicate: Predicate) -> sql.Composed:
-    column, value = sql.Identifier(predicate.column), value_to_python(predicate.value)
+    column, value = sql.Identifier(predicate.column), _from_json(predicate.value_json or "null")
     if predicate.op == Predicate.IS_NULL:
         return sql.SQL("{} IS {} NULL").format(column, sql.SQL("NOT" if value is False else ""))
     if predicate.op == Predicate.IN:
@@ -248,6 +247,16 @@ def _condition(table: PlainTable, predicate: Predicate) -> sql.Composed:
 
 def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
+
+
+def _from_json(text: str) -> Any:
+    """A value of a request; a float that is whole is an integer, as applications write it for any column of numbers."""
+    return json.loads(text, parse_float=_number)
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _has_object(value: Any) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from crosskey import ForeignKeyViolation, in_
-from crosskey.rows import Row
+from crosskey.exact_json import Row
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair
 

@@ -11,8 +11,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 import crosskey
 from catalog.slots import slot_of_value
-from crosskey.v1.router_pb2 import GetRequest, InsertRequest, Statement, TransactRequest, UpdateRequest
-from crosskey.v1.rows_pb2 import Assignment, Predicate
+from crosskey.v1.router_pb2 import DeleteRequest, GetRequest, InsertRequest, Statement, TransactRequest, UpdateRequest
+from crosskey.v1.rows_pb2 import Assignment, Predicate, RowForm
 from tests.numbers_on_shards import numbers_on
 
 SCHEMA = """
@@ -258,12 +258,79 @@ MALFORMED = {
     "assignment operator 99": malformed(
         assigning("name", "name", 99, number(1)), "there is no assignment operator 99", table="owners"
     ),
+    "form 7 of the answer": malformed(
+        GetRequest(table="owners", key_json='{"id": 1}', row_form=RowForm.ValueType(7)), "there is no row_form 7"
+    ),
+    "key given twice": malformed(
+        GetRequest(table="owners", key_json='{"id": 1}', key=struct(id=1)),
+        "the request has both key and key_json; it takes one of them",
+        table="owners",
+    ),
+    "value given twice": malformed(
+        crosskey.count("owners", Predicate(column="id", value_json="1", value=number(1))),
+        "the request has both value and value_json; it takes one of them",
+        table="owners",
+    ),
+    "set given twice": malformed(
+        UpdateRequest(table="owners", key=struct(id=OWNER), set=struct(name="x"), set_json='{"name": "y"}'),
+        "the request has both set and set_json; it takes one of them",
+        table="owners",
+    ),
     "transaction of no statements": malformed(TransactRequest(), "a transaction has no statements"),
     "statement of no kind": malformed(
         TransactRequest(statements=[Statement(delete=crosskey.delete("owners", key={"id": 1})), Statement()]),
         "statement 1 is empty",
         statement="1",
     ),
+}
+
+IGNORED = "request_id is reserved: it does not make a retry safe yet"
+IN_GROUPS = TransactRequest(
+    statements=[
+        Statement(delete=crosskey.delete("owners", key={"id": 1})),
+        Statement(group=crosskey.group([InsertRequest(table="owners", rows=[struct(id=1)], request_id="once")])),
+    ]
+)
+RESERVED = {
+    "request_id of an insert": malformed(
+        InsertRequest(table="owners", rows=[struct(**NEW)], request_id="once"), IGNORED
+    ),
+    "request_id of an update": malformed(
+        UpdateRequest(table="owners", key=struct(id=OWNER), set=struct(name="x"), request_id="once"), IGNORED
+    ),
+    "request_id of a delete": malformed(
+        DeleteRequest(table="owners", key=struct(id=OWNER), request_id="once"), IGNORED
+    ),
+    "request_id of a transaction": malformed(
+        TransactRequest(statements=[Statement(delete=crosskey.delete("owners", key={"id": 1}))], request_id="once"),
+        IGNORED,
+    ),
+    "request_id of a statement": malformed(IN_GROUPS, IGNORED, statement="1.0"),
+    "value to copy": malformed(
+        assigning("name", "name", Assignment.COPY, number(1)),
+        'the assignment to column "name" copies a column and takes no value',
+        table="owners",
+        columns="name",
+    ),
+}
+
+
+def no_bytes(request: Message) -> Bad:
+    message = 'invalid value for column "bytes": bytes are "\\x" and hexadecimal digits'
+    return Bad(request, "INVALID_VALUE", message, {"table": "things", "columns": "bytes", "sqlstate": "22P02"})
+
+
+BASE64 = "AP8="
+BYTES = {
+    "base64 to insert": no_bytes(thing(bytes=BASE64)),
+    "base64 without padding": no_bytes(thing(bytes="AAECAwQF")),
+    "base64 to set": no_bytes(crosskey.update("things", {"bytes": BASE64}, where={"owner": OWNER})),
+    "base64 in where": no_bytes(crosskey.count("things", {"bytes": BASE64})),
+    "base64 in IN": no_bytes(crosskey.count("things", crosskey.in_("bytes", ["\\x00", BASE64]))),
+    "base64 to compute with": no_bytes(
+        crosskey.update("things", {"bytes": crosskey.column("bytes").concatenate(BASE64)}, where={"owner": OWNER})
+    ),
+    "number as bytes": no_bytes(thing(bytes=5)),
 }
 
 PLACES = {
@@ -502,6 +569,8 @@ BAD_REQUESTS = {
         "column": UNKNOWN_COLUMNS,
         "number": ROUNDED_NUMBERS,
         "malformed": MALFORMED,
+        "reserved": RESERVED,
+        "bytes": BYTES,
         "place": PLACES | SHARD_KEYS,
         "value": VALUES,
         "violation": VIOLATIONS,

@@ -346,7 +346,7 @@ def test_an_error_about_a_megabyte_is_short(target: Target, request_: Message, r
 def test_a_request_of_thousands_of_rows_just_below_the_limit_is_taken(target: Target) -> None:
     [largest] = target.client.list_page("owners", order_by=crosskey.desc("id"), page_size=1).rows
     first = int(largest["id"]) + 1
-    rows = [{"id": first + place, "name": "n" * 950} for place in range(4000)]
+    rows = [{"id": first + place, "name": "n" * 960} for place in range(4000)]
     request = crosskey.insert("owners", rows)
     assert 3_900_000 < request.ByteSize() < 4 * 1024 * 1024
     answer = target.calls.channel.unary_unary(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg
@@ -438,6 +439,23 @@ def test_a_batch_that_is_sent_again_is_loaded_once(loading: Loading) -> None:
     assert loading.client.count("notes", {"note": "once"}) == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [({"batch": "0"}, {}), ({"digest": b"x"}, {}), ({"load": "kept"}, {"batch": "1"}), ({}, {"load": "kept"})],
+)
+def test_a_batch_without_its_load_or_named_late_is_refused(
+    loading: Loading, first: dict[str, Any], later: dict[str, Any]
+) -> None:
+    requests = [
+        router_pb2.LoadRequest(table="notes", columns=["owner", "note"], lines=f"{ids(1)[0]}\tlate\n".encode(), **names)
+        for names in (first, later)
+    ]
+    with grpc.insecure_channel(loading.cluster.address) as channel, pytest.raises(grpc.RpcError) as refused:
+        RouterStub(channel).Load(iter(requests))
+    assert isinstance(errors.from_rpc_error(refused.value), errors.InvalidRequest)
+    assert loading.client.count("notes", {"note": "late"}) == 0
+
+
 def test_orphans_are_refused_in_postgresqls_words(loading: Loading, tmp_path: Path) -> None:
     source = loading.new_source()
     users = fill_with_users(source, 9)
@@ -475,6 +493,16 @@ def test_orphans_are_refused_in_postgresqls_words(loading: Loading, tmp_path: Pa
         ("name\na\nb\n\n", "users", "NOT_NULL_VIOLATION"),
         ("id,recipient_id,sender_id,content\n{other},{id},{id},a\n", "messages", "SLOT_MISMATCH"),
         ("id\n1\n", "nobody", 'the cluster has no table "nobody"'),
+        ("owner,colour\n", "notes", 'rows.csv, line 1: column "colour" of relation "notes" does not exist'),
+        ("owner,note,\n", "notes", 'line 1: column "" of relation "notes" does not exist'),
+        ("owner;note", "notes", 'line 1: column "owner;note" of relation "notes" does not exist'),
+        ("owner,note,owner\n", "notes", 'line 1: column "owner" specified more than once'),
+        ("", "notes", "line 1: the file has no header"),
+        ("\ufeff", "notes", "line 1: the file has no header"),
+        ("owner,note\r{id},a\r{id},b\n", "notes", "line 3: it ends with a line feed, and lines before with another"),
+        ("owner,note\n{id},a\rb\n", "notes", "line 2: it ends with a carriage return, and lines before"),
+        ("owner,note\r\n{id},a\n", "notes", "line 2: it ends with a line feed, and lines before with another end"),
+        ("owner,note\n{id},a\r\n", "notes", "line 2: it ends with a carriage return and a line feed, and lines"),
     ],
 )
 def test_a_bad_file_is_refused_whole(loading: Loading, tmp_path: Path, content: str, table: str, said: str) -> None:
@@ -482,13 +510,58 @@ def test_a_bad_file_is_refused_whole(loading: Loading, tmp_path: Path, content: 
     other = str(mint_uuid(slot_of_value("uuid", user["id"]) ^ 1))
     new = ids(1)[0]
     file = tmp_path / "rows.csv"
-    file.write_text(content.format(id=user["id"] if table == "messages" else new, other=other))
+    text = content.format(id=user["id"] if table == "messages" else new, other=other)
+    file.write_text(text, encoding="utf-8", newline="")
     before = 0 if table == "nobody" else loading.client.count(table)
     result = loading.run(tmp_path, str(file), "--table", table)
     assert result.exit_code == 1, result.output
     assert said in result.stderr
     if table != "nobody":
         assert loading.client.count(table) == before
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("last", [True, False], ids=["with the last end", "without"])
+def test_lines_end_as_postgresql_lets_them(loading: Loading, tmp_path: Path, end: str, *, last: bool) -> None:
+    [owner] = ids(1)
+    notes = ["first", "a\nb", "a\rb", "a\r\nb", "last"]
+    quoted = [f'{owner},"{note}"' for note in notes]
+    lines = [json.dumps({"owner": owner, "note": note}) for note in notes]
+    for name, content in {"notes.csv": ["owner,note", *quoted], "notes.jsonl": lines}.items():
+        file = tmp_path / name
+        file.write_text(end.join(content) + (end if last else ""), newline="")
+        result = loading.run(tmp_path, str(file), "--table", "notes")
+        assert (result.exit_code, result.stdout) == (0, "notes: 5 rows\n"), result.output
+        stored = [row["note"] for row in loading.client.list("notes", {"owner": owner})]
+        assert sorted(stored) == sorted(notes)
+        loading.client.delete("notes", where={"owner": owner})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{{"owner": "{id}", "colour": 1}}', 'line 2: column "colour" of relation "notes" does not exist'),
+        ('{{"owner": "{id}", "note": "a", "note": "b"}}', 'line 2: the object has "note" twice'),
+        ('{{"owner":"{id}","note":"a","no\\u0074e":"b"}}', 'line 2: the object has "note" twice'),
+        ('{{"owner":"{id}","note":"' + "ü" * 20 + '","note":"b"}}', 'line 2: the object has "note" twice'),
+        ('{{"owner": "{id}"}} {{"owner": "{id}"}}', "line 2: JSON is malformed"),
+        ('["{id}"]', "line 2: Expected `object`, got `array`"),
+    ],
+)
+def test_a_bad_object_is_refused_with_its_line(loading: Loading, tmp_path: Path, line: str, said: str) -> None:
+    [owner] = ids(1)
+    file = tmp_path / "notes.jsonl"
+    file.write_text("\n" + line.format(id=owner), encoding="utf-8")
+    result = loading.run(tmp_path, str(file), "--table", "notes")
+    assert (result.exit_code, said in result.stderr) == (1, True), result.output
+    assert loading.client.count("notes", {"owner": owner}) == 0
+
+
+def test_a_file_without_rows_is_loaded(loading: Loading, tmp_path: Path) -> None:
+    for name, content in {"notes.csv": "owner,note", "empty.jsonl": "", "blank.jsonl": "\r\n\n \n"}.items():
+        (tmp_path / name).write_text(content, newline="")
+        result = loading.run(tmp_path, str(tmp_path / name), "--table", "notes")
+        assert (result.exit_code, result.stdout) == (0, "notes: 0 rows\n"), result.output
 
 
 def test_a_row_that_is_too_large_is_named(loading: Loading, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
-from shard_node.sql_text.row_json import row_expression, verbatim_expression, verbatim_values
+from shard_node.sql_text.row_json import given_values, json_columns, row_expression, verbatim_expression
 from shard_node.sql_text.sql_names import column_list, table_identifier
 from tests.shard_node.conftest import TestDatabase
 
@@ -98,6 +98,6 @@ async def test_a_verbatim_row_comes_back_byte_by_byte(database: TestDatabase) ->
     ((rows,),) = await (await database.connection.execute(read, ())).fetchall()
     assert set(json.loads(rows)[0]) == {column.name for column in given}
     compare = sql.SQL("SELECT record_image_eq(ROW({}), ROW(again.*)) FROM kept, ({}) AS again").format(
-        column_list([column.name for column in given], alias="kept"), verbatim_values(given)
+        column_list([column.name for column in given], alias="kept"), given_values(given, json_columns(given))
     )
     assert await (await database.connection.execute(compare, (rows,))).fetchall() == [(True,)]

@@ -57,14 +57,21 @@ class InsertRequest(_message.Message):
     OVERRIDING_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     COUNT_ONLY_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     overriding: Global___InsertRequest.Overriding.ValueType
     """The OVERRIDING clause."""
     count_only: _builtins.bool
     """Answer how many rows there were, without the rows."""
+    rows_json: _builtins.str
+    """The rows as a JSON array of objects, whose numbers are taken as written. Give `rows` or this, not both."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the rows that are answered."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows, at least one. Absent columns take their default."""
@@ -72,6 +79,10 @@ class InsertRequest(_message.Message):
     @_builtins.property
     def on_conflict(self) -> _rows_pb2.OnConflict:
         """What to do with rows that conflict with others; if absent, the request is refused."""
+
+    @_builtins.property
+    def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of type json or jsonb of which the rows give the JSON's text, as a string: so `null` is told from NULL."""
 
     def __init__(
         self,
@@ -82,10 +93,13 @@ class InsertRequest(_message.Message):
         overriding: Global___InsertRequest.Overriding.ValueType = ...,
         on_conflict: _rows_pb2.OnConflict | None = ...,
         count_only: _builtins.bool = ...,
+        rows_json: _builtins.str = ...,
+        json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "rows", b"rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -127,8 +141,11 @@ class InsertResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """With `count_only`: how many rows were inserted or updated."""
+    rows_json: _builtins.str
+    """The rows as JSON text, in place of `rows`, if `row_form` says so."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows as stored, in the order of the request. With `on_conflict`, those that were updated are among them, and
@@ -147,10 +164,11 @@ class InsertResponse(_message.Message):
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
         outcomes: _abc.Iterable[Global___InsertResponse.Outcome.ValueType] | None = ...,
         count: _builtins.int = ...,
+        rows_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "outcomes", b"outcomes", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "outcomes", b"outcomes", "rows", b"rows", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,10 +197,10 @@ class LoadRequest(_message.Message):
     stream would load the rows once more.
     """
     batch: _builtins.str
-    """Which batch of the load the stream is; only in the first message."""
+    """Which batch of the load the stream is; only in the first message, and only with `load`."""
     digest: _builtins.bytes
-    """What the batch consists of, such as a hash, at most 64 bytes; only in the first message. INVALID_ARGUMENT if
-    the batch was loaded with another one.
+    """What the batch consists of, such as a hash, at most 64 bytes; only in the first message, and only with `load`.
+    INVALID_ARGUMENT if the batch was loaded with another one.
     """
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -355,8 +373,14 @@ class GetRequest(_message.Message):
 
     TABLE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    KEY_JSON_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
+    key_json: _builtins.str
+    """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the row that is answered."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A value for each column of the primary key, or of another unique key."""
@@ -366,10 +390,12 @@ class GetRequest(_message.Message):
         *,
         table: _builtins.str = ...,
         key: _struct_pb2.Struct | None = ...,
+        key_json: _builtins.str = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_json", b"key_json", "row_form", b"row_form", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,6 +408,9 @@ class GetResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROW_FIELD_NUMBER: _builtins.int
+    ROW_JSON_FIELD_NUMBER: _builtins.int
+    row_json: _builtins.str
+    """The row as a JSON object, in place of `row`, if `row_form` says so."""
     @_builtins.property
     def row(self) -> _struct_pb2.Struct:
         """The row."""
@@ -390,10 +419,11 @@ class GetResponse(_message.Message):
         self,
         *,
         row: _struct_pb2.Struct | None = ...,
+        row_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["row", b"row", "row_json", b"row_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,12 +442,22 @@ class UpdateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     COUNT_ONLY_FIELD_NUMBER: _builtins.int
+    KEY_JSON_FIELD_NUMBER: _builtins.int
+    SET_JSON_FIELD_NUMBER: _builtins.int
+    JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     count_only: _builtins.bool
     """Answer how many rows there were, without the rows."""
+    key_json: _builtins.str
+    """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
+    set_json: _builtins.str
+    """The columns to change as a JSON object, whose numbers are taken as written. Give `set` or this, not both."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the rows that are answered."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A unique key: the one row to change. Give `key` or `where`, not both."""
@@ -434,6 +474,10 @@ class UpdateRequest(_message.Message):
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Assignment]:
         """The columns to change whose new value is computed from the row."""
 
+    @_builtins.property
+    def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of type json or jsonb of which `set` gives the JSON's text, as a string: so `null` is told from NULL."""
+
     def __init__(
         self,
         *,
@@ -444,10 +488,14 @@ class UpdateRequest(_message.Message):
         request_id: _builtins.str = ...,
         assignments: _abc.Iterable[_rows_pb2.Assignment] | None = ...,
         count_only: _builtins.bool = ...,
+        key_json: _builtins.str = ...,
+        set_json: _builtins.str = ...,
+        json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "count_only", b"count_only", "key", b"key", "request_id", b"request_id", "set", b"set", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,8 +509,11 @@ class UpdateResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """With `count_only`: how many rows were changed."""
+    rows_json: _builtins.str
+    """The rows as JSON text, in place of `rows`, if `row_form` says so."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows as stored; empty if none was selected."""
@@ -472,10 +523,11 @@ class UpdateResponse(_message.Message):
         *,
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
         count: _builtins.int = ...,
+        rows_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "rows", b"rows", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,10 +543,13 @@ class DeleteRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     WHERE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEY_JSON_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
+    key_json: _builtins.str
+    """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A unique key: the one row to delete. Give `key` or `where`, not both."""
@@ -510,10 +565,11 @@ class DeleteRequest(_message.Message):
         key: _struct_pb2.Struct | None = ...,
         where: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
         request_id: _builtins.str = ...,
+        key_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_json", b"key_json", "request_id", b"request_id", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,12 +608,15 @@ class ListRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     page_size: _builtins.int
     """How many rows at most; 0 means 100, more than 1000 means 1000."""
     page_token: _builtins.str
     """The next_page_token of the page before, sent with the same table, where and order_by."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the rows that are answered. It may change from page to page."""
     @_builtins.property
     def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
         """Which rows; all if empty."""
@@ -574,10 +633,11 @@ class ListRequest(_message.Message):
         order_by: _abc.Iterable[_rows_pb2.OrderBy] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -591,8 +651,11 @@ class ListResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty on the last one."""
+    rows_json: _builtins.str
+    """The rows as JSON text, in place of `rows`, if `row_form` says so."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """The rows, in order."""
@@ -602,10 +665,11 @@ class ListResponse(_message.Message):
         *,
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
         next_page_token: _builtins.str = ...,
+        rows_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -663,7 +727,7 @@ Global___CountResponse: _TypeAlias = CountResponse  # noqa: Y015
 
 @_typing.final
 class Statement(_message.Message):
-    """One step of a transaction. Its own request_id, if any, is not used."""
+    """One step of a transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -846,7 +910,7 @@ class TransactRequest(_message.Message):
     STATEMENTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Reserved: will make a retry safe. Not used yet."""
+    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statement]:
         """The statements, in order; at least one."""

@@ -29,7 +29,8 @@ class RouterStub:
     """Reads and writes rows of a sharded PostgreSQL schema.
 
     Tables are named `name` (schema public) or `schema.name`. Rows are JSON objects in PostgreSQL's JSON form; `bigint`
-    and `numeric` come back as strings. Every error is a google.rpc.Status with one google.rpc.ErrorInfo whose reason is
+    and `numeric` come back as strings. They are given as google.protobuf.Struct or as JSON text, and answered in the form
+    that `row_form` says. Every error is a google.rpc.Status with one google.rpc.ErrorInfo whose reason is
     a value of crosskey.v1.ErrorReason. ABORTED, UNAVAILABLE and RESOURCE_EXHAUSTED also carry google.rpc.RetryInfo and
     left no trace: the request may be sent again as it is. DEADLINE_EXCEEDED and CANCELLED leave a write all done or not
     done at all.
@@ -102,7 +103,8 @@ class RouterServicer:
     """Reads and writes rows of a sharded PostgreSQL schema.
 
     Tables are named `name` (schema public) or `schema.name`. Rows are JSON objects in PostgreSQL's JSON form; `bigint`
-    and `numeric` come back as strings. Every error is a google.rpc.Status with one google.rpc.ErrorInfo whose reason is
+    and `numeric` come back as strings. They are given as google.protobuf.Struct or as JSON text, and answered in the form
+    that `row_form` says. Every error is a google.rpc.Status with one google.rpc.ErrorInfo whose reason is
     a value of crosskey.v1.ErrorReason. ABORTED, UNAVAILABLE and RESOURCE_EXHAUSTED also carry google.rpc.RetryInfo and
     left no trace: the request may be sent again as it is. DEADLINE_EXCEEDED and CANCELLED leave a write all done or not
     done at all.
@@ -265,7 +267,8 @@ class Router:
     """Reads and writes rows of a sharded PostgreSQL schema.
 
     Tables are named `name` (schema public) or `schema.name`. Rows are JSON objects in PostgreSQL's JSON form; `bigint`
-    and `numeric` come back as strings. Every error is a google.rpc.Status with one google.rpc.ErrorInfo whose reason is
+    and `numeric` come back as strings. They are given as google.protobuf.Struct or as JSON text, and answered in the form
+    that `row_form` says. Every error is a google.rpc.Status with one google.rpc.ErrorInfo whose reason is
     a value of crosskey.v1.ErrorReason. ABORTED, UNAVAILABLE and RESOURCE_EXHAUSTED also carry google.rpc.RetryInfo and
     left no trace: the request may be sent again as it is. DEADLINE_EXCEEDED and CANCELLED leave a write all done or not
     done at all.

@@ -25,29 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63rosskey/v1/rows.proto\x12\x0b\x63rosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xb4\x01\n\tPredicate\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12%\n\x02op\x18\x02 \x01(\x0e\x32\x19.crosskey.v1.Predicate.Op\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\"I\n\x02Op\x12\x06\n\x02\x45Q\x10\x00\x12\x06\n\x02NE\x10\x01\x12\x06\n\x02LT\x10\x02\x12\x06\n\x02LE\x10\x03\x12\x06\n\x02GT\x10\x04\x12\x06\n\x02GE\x10\x05\x12\x06\n\x02IN\x10\x06\x12\x0b\n\x07IS_NULL\x10\x07\"-\n\x07OrderBy\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xc1\x01\n\nAssignment\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12&\n\x02op\x18\x03 \x01(\x0e\x32\x1a.crosskey.v1.Assignment.Op\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"D\n\x02Op\x12\x08\n\x04\x43OPY\x10\x00\x12\x07\n\x03\x41\x44\x44\x10\x01\x12\x0c\n\x08SUBTRACT\x10\x02\x12\x0c\n\x08MULTIPLY\x10\x03\x12\x0f\n\x0b\x43ONCATENATE\x10\x04\"7\n\x0eSetConstraints\x12\x13\n\x0b\x63onstraints\x18\x01 \x03(\t\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x02 \x01(\x08\"\xc7\x01\n\nOnConflict\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\x32\n\x07nothing\x18\x03 \x01(\x0b\x32\x1f.crosskey.v1.OnConflict.NothingH\x00\x12\x30\n\x06update\x18\x04 \x01(\x0b\x32\x1e.crosskey.v1.OnConflict.UpdateH\x00\x1a\t\n\x07Nothing\x1a\x19\n\x06Update\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\tB\x08\n\x06\x61\x63tionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63rosskey/v1/rows.proto\x12\x0b\x63rosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xc8\x01\n\tPredicate\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12%\n\x02op\x18\x02 \x01(\x0e\x32\x19.crosskey.v1.Predicate.Op\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x12\n\nvalue_json\x18\x04 \x01(\t\"I\n\x02Op\x12\x06\n\x02\x45Q\x10\x00\x12\x06\n\x02NE\x10\x01\x12\x06\n\x02LT\x10\x02\x12\x06\n\x02LE\x10\x03\x12\x06\n\x02GT\x10\x04\x12\x06\n\x02GE\x10\x05\x12\x06\n\x02IN\x10\x06\x12\x0b\n\x07IS_NULL\x10\x07\"-\n\x07OrderBy\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xd5\x01\n\nAssignment\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12&\n\x02op\x18\x03 \x01(\x0e\x32\x1a.crosskey.v1.Assignment.Op\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x12\n\nvalue_json\x18\x05 \x01(\t\"D\n\x02Op\x12\x08\n\x04\x43OPY\x10\x00\x12\x07\n\x03\x41\x44\x44\x10\x01\x12\x0c\n\x08SUBTRACT\x10\x02\x12\x0c\n\x08MULTIPLY\x10\x03\x12\x0f\n\x0b\x43ONCATENATE\x10\x04\"7\n\x0eSetConstraints\x12\x13\n\x0b\x63onstraints\x18\x01 \x03(\t\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x02 \x01(\x08\"\xc7\x01\n\nOnConflict\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\x32\n\x07nothing\x18\x03 \x01(\x0b\x32\x1f.crosskey.v1.OnConflict.NothingH\x00\x12\x30\n\x06update\x18\x04 \x01(\x0b\x32\x1e.crosskey.v1.OnConflict.UpdateH\x00\x1a\t\n\x07Nothing\x1a\x19\n\x06Update\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\tB\x08\n\x06\x61\x63tion*I\n\x07RowForm\x12\x18\n\x14ROW_FORM_UNSPECIFIED\x10\x00\x12\x11\n\rROW_FORM_JSON\x10\x01\x12\x11\n\rROW_FORM_TEXT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crosskey.v1.rows_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ROWFORM']._serialized_start=794
+  _globals['_ROWFORM']._serialized_end=867
   _globals['_PREDICATE']._serialized_start=70
-  _globals['_PREDICATE']._serialized_end=250
-  _globals['_PREDICATE_OP']._serialized_start=177
-  _globals['_PREDICATE_OP']._serialized_end=250
-  _globals['_ORDERBY']._serialized_start=252
-  _globals['_ORDERBY']._serialized_end=297
-  _globals['_ASSIGNMENT']._serialized_start=300
-  _globals['_ASSIGNMENT']._serialized_end=493
-  _globals['_ASSIGNMENT_OP']._serialized_start=425
-  _globals['_ASSIGNMENT_OP']._serialized_end=493
-  _globals['_SETCONSTRAINTS']._serialized_start=495
-  _globals['_SETCONSTRAINTS']._serialized_end=550
-  _globals['_ONCONFLICT']._serialized_start=553
-  _globals['_ONCONFLICT']._serialized_end=752
-  _globals['_ONCONFLICT_NOTHING']._serialized_start=706
-  _globals['_ONCONFLICT_NOTHING']._serialized_end=715
-  _globals['_ONCONFLICT_UPDATE']._serialized_start=717
-  _globals['_ONCONFLICT_UPDATE']._serialized_end=742
+  _globals['_PREDICATE']._serialized_end=270
+  _globals['_PREDICATE_OP']._serialized_start=197
+  _globals['_PREDICATE_OP']._serialized_end=270
+  _globals['_ORDERBY']._serialized_start=272
+  _globals['_ORDERBY']._serialized_end=317
+  _globals['_ASSIGNMENT']._serialized_start=320
+  _globals['_ASSIGNMENT']._serialized_end=533
+  _globals['_ASSIGNMENT_OP']._serialized_start=465
+  _globals['_ASSIGNMENT_OP']._serialized_end=533
+  _globals['_SETCONSTRAINTS']._serialized_start=535
+  _globals['_SETCONSTRAINTS']._serialized_end=590
+  _globals['_ONCONFLICT']._serialized_start=593
+  _globals['_ONCONFLICT']._serialized_end=792
+  _globals['_ONCONFLICT_NOTHING']._serialized_start=746
+  _globals['_ONCONFLICT_NOTHING']._serialized_end=755
+  _globals['_ONCONFLICT_UPDATE']._serialized_start=757
+  _globals['_ONCONFLICT_UPDATE']._serialized_end=782
 # @@protoc_insertion_point(module_scope)

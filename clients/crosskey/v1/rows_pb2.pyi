@@ -20,6 +20,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RowForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RowFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RowForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROW_FORM_UNSPECIFIED: _RowForm.ValueType  # 0
+    """As google.protobuf.Struct, in PostgreSQL's JSON form. A number inside `json` or `jsonb` that a double does not hold
+    is shown as a string of its digits.
+    """
+    ROW_FORM_JSON: _RowForm.ValueType  # 1
+    """As JSON text, in PostgreSQL's JSON form: numbers inside `json` and `jsonb` have all their digits."""
+    ROW_FORM_TEXT: _RowForm.ValueType  # 2
+    """As JSON text, in which each value is PostgreSQL's own text of it, as a string, or null for NULL: nothing is lost."""
+
+class RowForm(_RowForm, metaclass=_RowFormEnumTypeWrapper):
+    """In which form rows are answered. Rows as JSON text are a JSON array of objects, each with every column by name."""
+
+ROW_FORM_UNSPECIFIED: RowForm.ValueType  # 0
+"""As google.protobuf.Struct, in PostgreSQL's JSON form. A number inside `json` or `jsonb` that a double does not hold
+is shown as a string of its digits.
+"""
+ROW_FORM_JSON: RowForm.ValueType  # 1
+"""As JSON text, in PostgreSQL's JSON form: numbers inside `json` and `jsonb` have all their digits."""
+ROW_FORM_TEXT: RowForm.ValueType  # 2
+"""As JSON text, in which each value is PostgreSQL's own text of it, as a string, or null for NULL: nothing is lost."""
+Global___RowForm: _TypeAlias = RowForm  # noqa: Y015
+
 @_typing.final
 class Predicate(_message.Message):
     """One condition on one column. Several are joined by AND."""
@@ -106,10 +134,13 @@ class Predicate(_message.Message):
     COLUMN_FIELD_NUMBER: _builtins.int
     OP_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column's name, exactly as PostgreSQL stores it."""
     op: Global___Predicate.Op.ValueType
     """The comparison; EQ if absent."""
+    value_json: _builtins.str
+    """The same as JSON text, whose numbers are taken as written. Give one of them."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """What the column is compared with, in PostgreSQL's JSON form."""
@@ -120,10 +151,11 @@ class Predicate(_message.Message):
         column: _builtins.str = ...,
         op: Global___Predicate.Op.ValueType = ...,
         value: _struct_pb2.Value | None = ...,
+        value_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,12 +250,15 @@ class Assignment(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     OP_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column that gets the value."""
     source: _builtins.str
     """The column that it is computed from; the same one if empty. Its old value counts, as in SQL."""
     op: Global___Assignment.Op.ValueType
     """How."""
+    value_json: _builtins.str
+    """The same as JSON text, whose numbers are taken as written. Give one of them."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """The other operand, in PostgreSQL's JSON form."""
@@ -235,10 +270,11 @@ class Assignment(_message.Message):
         source: _builtins.str = ...,
         op: Global___Assignment.Op.ValueType = ...,
         value: _struct_pb2.Value | None = ...,
+        value_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "source", b"source", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "source", b"source", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

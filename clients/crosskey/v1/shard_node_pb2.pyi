@@ -34,6 +34,7 @@ class InsertRows(_message.Message):
     VERBATIM_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     SOMETIMES_ABSENT_FIELD_NUMBER: _builtins.int
+    JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of objects."""
     overriding_system_value: _builtins.bool
@@ -56,6 +57,10 @@ class InsertRows(_message.Message):
     def sometimes_absent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """With `on_conflict`: those of the columns that some rows leave to their default."""
 
+    @_builtins.property
+    def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of the columns, all of type json or jsonb, whose values are the JSON's text, as a string."""
+
     def __init__(
         self,
         *,
@@ -65,10 +70,11 @@ class InsertRows(_message.Message):
         verbatim: _builtins.bool = ...,
         on_conflict: _rows_pb2.OnConflict | None = ...,
         sometimes_absent: _abc.Iterable[_builtins.str] | None = ...,
+        json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "on_conflict", b"on_conflict", "overriding_system_value", b"overriding_system_value", "rows_json", b"rows_json", "sometimes_absent", b"sometimes_absent", "verbatim", b"verbatim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding_system_value", b"overriding_system_value", "rows_json", b"rows_json", "sometimes_absent", b"sometimes_absent", "verbatim", b"verbatim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,6 +148,7 @@ class UpdateRows(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     SET_JSON_FIELD_NUMBER: _builtins.int
     COMPUTED_FIELD_NUMBER: _builtins.int
+    JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     set_json: _builtins.bytes
     """A JSON object of their new values."""
     @_builtins.property
@@ -156,6 +163,10 @@ class UpdateRows(_message.Message):
     def computed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComputedColumn]:
         """The columns to set whose new value is computed from the row."""
 
+    @_builtins.property
+    def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As of InsertRows."""
+
     def __init__(
         self,
         *,
@@ -163,10 +174,11 @@ class UpdateRows(_message.Message):
         columns: _abc.Iterable[_builtins.str] | None = ...,
         set_json: _builtins.bytes = ...,
         computed: _abc.Iterable[Global___ComputedColumn] | None = ...,
+        json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "computed", b"computed", "set_json", b"set_json", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "computed", b"computed", "json_text_columns", b"json_text_columns", "set_json", b"set_json", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,12 +255,15 @@ class RunStatement(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
     COUNT_ONLY_FIELD_NUMBER: _builtins.int
+    AS_TEXT_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     lock_table: _builtins.bool
     """Lock the table against other writers first: statements on reference tables."""
     count_only: _builtins.bool
     """Answer how many rows there were, without the rows as shown."""
+    as_text: _builtins.bool
+    """Show each value as PostgreSQL's own text, as ROW_FORM_TEXT does; else in PostgreSQL's JSON form."""
     @_builtins.property
     def insert(self) -> Global___InsertRows:
         """Insert."""
@@ -275,10 +290,11 @@ class RunStatement(_message.Message):
         delete: Global___DeleteRows | None = ...,
         load: Global___LoadRows | None = ...,
         count_only: _builtins.bool = ...,
+        as_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "count_only", b"count_only", "delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "load"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
@@ -1737,6 +1753,7 @@ class ReadRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_JSON_FIELD_NUMBER: _builtins.int
+    AS_TEXT_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for."""
     table: _builtins.str
@@ -1745,6 +1762,8 @@ class ReadRequest(_message.Message):
     """How many rows at most."""
     after_json: _builtins.bytes
     """Only rows after this position: a cursor of a former response."""
+    as_text: _builtins.bool
+    """As of RunStatement."""
     @_builtins.property
     def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """Which rows; all if empty."""
@@ -1762,10 +1781,11 @@ class ReadRequest(_message.Message):
         order_by: _abc.Iterable[Global___Order] | None = ...,
         limit: _builtins.int = ...,
         after_json: _builtins.bytes = ...,
+        as_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "limit", b"limit", "order_by", b"order_by", "shard", b"shard", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "as_text", b"as_text", "limit", b"limit", "order_by", b"order_by", "shard", b"shard", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

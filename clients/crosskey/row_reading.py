@@ -1,0 +1,90 @@
+"""How a client reads rows: as PostgreSQL's JSON form says them, or typed by the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from google.protobuf.message import Message
+
+from crosskey.exact_json import decode
+from crosskey.typed_values import Reader, reader_of
+from crosskey.v1 import admin_pb2, router_pb2, rows_pb2
+
+Rows: TypeAlias = list[dict[str, Any]]
+
+ColumnReaders: TypeAlias = Mapping[str, Reader | None]
+
+
+class RowReader(Protocol):
+    """Reads rows of a table from the JSON text that a router answers."""
+
+    form: rows_pb2.RowForm.ValueType
+    """The form to ask for."""
+
+    def rows(self, table: str, rows_json: str) -> Rows:
+        """A JSON array of rows; none if it is empty text."""
+        ...
+
+
+class JsonRows:
+    """Rows in PostgreSQL's JSON form: bigint, numeric and what JSON has no type for are text."""
+
+    form = rows_pb2.ROW_FORM_JSON
+
+    def rows(self, table: str, rows_json: str) -> Rows:  # noqa: ARG002
+        """The rows of any table."""
+        return decode(rows_json) if rows_json else []
+
+
+class TypedRows:
+    """Rows with values of Python's types, by the schema, which must be learned before."""
+
+    form = rows_pb2.ROW_FORM_TEXT
+
+    def __init__(self) -> None:
+        self._tables: dict[str, ColumnReaders] = {}
+
+    def learn(self, schema: admin_pb2.DescribeSchemaResponse) -> None:
+        """Takes the types of all tables."""
+        for table in schema.tables:
+            readers = {column.name: reader_of(column.base_type) for column in table.columns}
+            self._tables[table.table] = self._tables[f"public.{table.table}"] = readers
+
+    def knows(self, tables: Iterable[str]) -> bool:
+        """Whether the types of all these tables are learned."""
+        return all(table in self._tables for table in tables)
+
+    def rows(self, table: str, rows_json: str) -> Rows:
+        """The rows of a table that is known."""
+        if not rows_json:
+            return []
+        rows: list[dict[str, str | None]] = decode(rows_json)
+        typed = [(name, read) for name, read in self._tables[table].items() if read is not None]
+        return [_typed(row, typed) for row in rows]
+
+
+def _typed(row: dict[str, Any], typed: list[tuple[str, Reader]]) -> dict[str, Any]:
+    for name, read in typed:
+        text = row.get(name)
+        if text is not None:
+            row[name] = read(text)
+    return row
+
+
+def ask_for(request: Message, form: rows_pb2.RowForm.ValueType) -> set[str]:
+    """Has a request, and the statements in it, ask for rows in that form. Returns the tables whose rows it may get."""
+    match request:
+        case (
+            router_pb2.InsertRequest() | router_pb2.UpdateRequest() | router_pb2.GetRequest() | router_pb2.ListRequest()
+        ):
+            request.row_form = form
+            return {request.table}
+        case router_pb2.TransactRequest() | router_pb2.Group():
+            return set().union(*(_ask_statement(statement, form) for statement in request.statements))
+    return set()
+
+
+def _ask_statement(statement: router_pb2.Statement, form: rows_pb2.RowForm.ValueType) -> set[str]:
+    kind = statement.WhichOneof("statement")
+    return set() if kind is None else ask_for(getattr(statement, kind), form)

@@ -188,7 +188,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, request: proto.AuditShardRequest, context: Context
     ) -> AsyncIterator[proto.AuditShardResponse]:
         async with self._reading(request.shard) as (connection, schema):
-            async for finding in shard_audit.audit_shard(connection, schema, self._identity):
+            async for finding in shard_audit.audit_shard(connection, schema, self._identity, self._dsn):
                 yield finding
 
     @override

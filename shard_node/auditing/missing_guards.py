@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-import psycopg
-from psycopg.conninfo import make_conninfo
 
 from shard_node import sql as sql_files
 from shard_node.guards.foreign_keys import guard_statements
 from shard_node.postgres.database import Connection
 from shard_node.postgres.startup import ShardIdentity
+from shard_node.schema.running import run_trusted
 from shard_node.schema.scratch import scratch_database
 from shard_node.schema.shard_schema import ShardSchema
 
@@ -37,11 +36,14 @@ class MissingGuard(msgspec.Struct, frozen=True):
 
 
 async def find_missing_guards(
-    connection: Connection, schema: ShardSchema, identity: ShardIdentity
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity, dsn: str
 ) -> list[MissingGuard]:
-    """What an installation of the schema makes and this shard has not. Raises psycopg.Error."""
+    """What an installation of the schema makes and this shard, which is at `dsn`, has not.
+
+    Raises psycopg.Error, and NotSupported if the shard's role has no planner.
+    """
     found = await _guards(connection)
-    wanted = await _wanted_guards(connection, schema, identity)
+    wanted = await _wanted_guards(connection, schema, identity, dsn)
     return list(_differences(wanted, found))
 
 
@@ -53,22 +55,15 @@ def _differences(wanted: list[Guard], found: list[Guard]) -> Iterator[MissingGua
             yield MissingGuard(guard, state)
 
 
-async def _wanted_guards(connection: Connection, schema: ShardSchema, identity: ShardIdentity) -> list[Guard]:
+async def _wanted_guards(connection: Connection, schema: ShardSchema, identity: ShardIdentity, dsn: str) -> list[Guard]:
     [(schema_sql,)] = await (await connection.execute("SELECT sql FROM crosskey.schema")).fetchall()
-    async with (
-        scratch_database(_dsn(connection)) as scratch_dsn,
-        await psycopg.AsyncConnection.connect(scratch_dsn) as scratch,
-    ):
-        for text in (sql_files.load("bootstrap"), sql_files.load("slots"), schema_sql):
-            await scratch.execute(text.encode(), prepare=False)
+    async with scratch_database(dsn) as scratch, await scratch.connect() as planner, planner.transaction():
+        for text in (sql_files.load("bootstrap"), sql_files.load("slots")):
+            await planner.execute(text.encode(), prepare=False)
+        await run_trusted(planner, schema_sql, stands_for=scratch.stands_for)
         for statement in guard_statements(schema.plan, identity.shard, identity.shards):
-            await scratch.execute(statement.as_bytes(), (), prepare=False)
-        return await _guards(scratch)
-
-
-def _dsn(connection: Connection) -> str:
-    """How the connection was made; psycopg leaves out the password."""
-    return make_conninfo(connection.info.dsn, password=connection.info.password or None)
+            await planner.execute(statement.as_bytes(), (), prepare=False)
+        return await _guards(planner)
 
 
 async def _guards(connection: Connection) -> list[Guard]:

@@ -25,11 +25,12 @@ _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFu
 
 
 async def audit_shard(
-    connection: Connection, schema: ShardSchema, identity: ShardIdentity
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity, dsn: str
 ) -> AsyncIterator[proto.AuditShardResponse]:
     """Streams the digest of every reference table, which guards there are, and then what is damaged.
 
-    The digests come first: whoever wants only those can hang up after them. Raises psycopg.Error.
+    The digests come first: whoever wants only those can hang up after them. `dsn` is the shard's own. Raises
+    psycopg.Error, and NotSupported if the shard's role has no planner.
     """
     for table in schema.plan.tables:
         if table.placement == "reference":
@@ -39,7 +40,7 @@ async def audit_shard(
     for check in damage_checks(schema.plan, identity.shard, identity.shards):
         for finding in await _run_check(connection, check):
             yield finding
-    for missing in await find_missing_guards(connection, schema, identity):
+    for missing in await find_missing_guards(connection, schema, identity, dsn):
         yield _missing_guard(missing)
 
 

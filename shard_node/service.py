@@ -123,6 +123,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             cluster=self._identity.cluster,
             postgres_version=self._identity.postgres_version,
             incarnation=self._identity.incarnation,
+            token_key=self._identity.token_key,
         )
         if schema is not None:
             response.schema_fingerprint = schema.fingerprint

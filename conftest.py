@@ -7,3 +7,7 @@ start PostgreSQL servers as another user, which does need one, at any time.
 import os
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+# Tests connect by DSNs, which name all that matters.
+for name in [name for name in os.environ if name.startswith("PG")]:
+    del os.environ[name]

@@ -1,6 +1,7 @@
 """The command line of the shard node: `python -m shard_node`."""
 
 from serving.commands import LazyGroup
+from shard_node.postgres.environment import forget_postgres_variables
 
 main = LazyGroup(
     name="shard_node",
@@ -16,4 +17,5 @@ main = LazyGroup(
 )
 
 if __name__ == "__main__":
+    forget_postgres_variables()
     main(prog_name="python -m shard_node")

@@ -24,6 +24,7 @@ from shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
 from shard_node.writing import default_values, loading, recovery
 from shard_node.writing.command_lists import run_for_participant, run_until_effects
 from shard_node.writing.local_transaction import run_locally
+from shard_node.writing.own_gids import OwnGids
 from shard_node.writing.transactions import ShardTransaction, to_found_claim
 from shard_node.writing.unused_shadows import find_unused
 
@@ -37,6 +38,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self._database = database
         self._dsn = dsn
         self._identity = identity
+        self._gids = OwnGids(identity.cluster, identity.shard, identity.shards)
         self._schema: ShardSchema | None = None
 
     @override
@@ -76,6 +78,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, request: proto.FinishPreparedRequest, context: Context
     ) -> proto.FinishPreparedResponse:
         self._check_shard(request.shard)
+        self._gids.check_participants(request.gids)
         async with self._database.finishing_connection() as connection:
             with translated():
                 await recovery.finish_prepared(connection, request.gids, commit=request.commit)
@@ -84,6 +87,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
     @override
     async def Decide(self, request: proto.DecideRequest, context: Context) -> proto.DecideResponse:
         self._check_shard(request.shard)
+        self._gids.check_decisions(request.gids)
         async with self._database.finishing_connection() as connection:
             return proto.DecideResponse(outcomes=await recovery.decide(connection, request.gids, peek=request.peek))
 
@@ -92,7 +96,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self._check_shard(request.shard)
         async with self._database.finishing_connection() as connection:
             with translated():
-                transactions = await recovery.list_prepared(connection, self._identity.cluster, self._identity.shard)
+                transactions = await recovery.list_prepared(connection, self._gids)
         return proto.ListPreparedResponse(transactions=transactions)
 
     @override
@@ -100,6 +104,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, request: proto.ForgetDecisionsRequest, context: Context
     ) -> proto.ForgetDecisionsResponse:
         self._check_shard(request.shard)
+        self._gids.check_decisions(request.gids)
         async with self._database.finishing_connection() as connection:
             with translated():
                 await recovery.forget_decisions(connection, request.gids)
@@ -123,6 +128,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
             cluster=self._identity.cluster,
             postgres_version=self._identity.postgres_version,
             incarnation=self._identity.incarnation,
+            token_key=self._identity.token_key,
         )
         if schema is not None:
             response.schema_fingerprint = schema.fingerprint
@@ -188,7 +194,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self, request: proto.AuditShardRequest, context: Context
     ) -> AsyncIterator[proto.AuditShardResponse]:
         async with self._reading(request.shard) as (connection, schema):
-            async for finding in shard_audit.audit_shard(connection, schema, self._identity):
+            async for finding in shard_audit.audit_shard(connection, schema, self._identity, self._dsn):
                 yield finding
 
     @override
@@ -240,7 +246,9 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
                 yield connection, table
 
     def _transaction(self, connection: Connection, schema: ShardSchema | None, *, alone: bool) -> ShardTransaction:
-        return ShardTransaction(connection, schema, self._identity.shard, self._identity.shards, alone=alone)
+        return ShardTransaction(
+            connection, schema, self._identity.shard, self._identity.shards, alone=alone, gids=self._gids
+        )
 
     def _check_shard(self, shard: int) -> None:
         if shard != self._identity.shard:

@@ -104,7 +104,9 @@ class CrosskeyError(Exception):
     def __init__(self, message: str, **metadata: Unpack[Metadata]) -> None:
         super().__init__(message)
         self.message = message
-        self.metadata: dict[str, str] = {key: str(value) for key, value in metadata.items() if value is not None}
+        self.metadata: dict[str, str] = {
+            key: str(value) for key, value in metadata.items() if value is not None and value != ""
+        }
 
     @property
     def reason_name(self) -> str:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from crosskey_cli.cluster_error import ClusterError
-from crosskey_cli.process import ChildProcess
+from crosskey_cli.process import ChildProcess, environment_without_postgres
 from crosskey_cli.system_user import give_folder_to, make_passable, postgres_user
 
 SUPERUSER = "postgres"
@@ -134,6 +134,7 @@ class PostgresServer:
         done = subprocess.run(
             command,
             cwd="/",
+            env=environment_without_postgres(),
             user=user,
             group=user,
             extra_groups=None if user is None else [],

@@ -17,6 +17,11 @@ class ProcessDiedError(ClusterError):
     """A child process ended although nobody asked it to."""
 
 
+def environment_without_postgres() -> dict[str, str]:
+    """Return the environment without PGPORT and the like: PostgreSQL's programs would take them for settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
 @dataclass(kw_only=True)
 class ChildProcess:
     """A command that runs in the background and writes to a log file.
@@ -60,7 +65,7 @@ class ChildProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env={**os.environ, **self.environment},
+                env={**environment_without_postgres(), **self.environment},
                 user=self.user,
                 group=self.user,
                 extra_groups=None if self.user is None else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import structlog
 
@@ -31,6 +32,8 @@ class Cluster:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._view: SchemaView | None = None
+        # A node of an earlier version answers none; then tokens are good for this router only.
+        self._token_key = secrets.token_bytes(32)
         self.name = ""
         """Part of every gid; known once `wait_for_nodes` returned."""
 
@@ -50,6 +53,7 @@ class Cluster:
                 f"the nodes belong to the clusters {sorted(names)} of {sorted(counts)} shards, but the router was given"
                 f" {self.shards} nodes of one"
             )
+        self._token_key = descriptions[0].token_key or self._token_key
         (self.name,) = names
 
     async def view(self) -> SchemaView:
@@ -75,7 +79,7 @@ class Cluster:
                     "no schema is in force yet", hint="Apply one: `crosskey apply`, or Admin.ApplySchema."
                 )
             plan = plan_schema(Database.from_json(description.description_json))
-            return SchemaView(plan, self.shards, description.schema_fingerprint)
+            return SchemaView(plan, self.shards, description.schema_fingerprint, self._token_key)
         raise errors.ShardUnavailable("no shard answers")
 
     async def _describe_or_none(self, shard: int) -> proto.DescribeShardResponse | None:

@@ -1,9 +1,13 @@
-"""Page tokens: where a list goes on, on each shard. Opaque to callers, good for the same query only."""
+"""Page tokens: where a list goes on, on each shard. Opaque to callers, good for the same query only.
+
+They are signed with a key of the cluster's, so that what comes back is what a router of the cluster has answered.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Mapping
 
 import msgspec
@@ -17,7 +21,7 @@ Places = Mapping[int, Position | None]
 """For each shard that may have more rows: the last row that was answered, None if none was yet."""
 
 DIGEST_BYTES = 16
-_CHECKSUM_BYTES = 8
+SIGNATURE_BYTES = 16
 
 
 class _Content(msgspec.Struct, array_like=True, frozen=True):
@@ -33,33 +37,33 @@ def query_digest(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-def encode(query: bytes, places: Places) -> str:
+def encode(key: bytes, query: bytes, places: Places) -> str:
     """The token; empty if there is nothing to go on with."""
     if not places:
         return ""
     content = msgspec.msgpack.encode(_Content(query, dict(places)))
-    return base64.urlsafe_b64encode(_checksum(content) + content).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_signature(key, content) + content).decode().rstrip("=")
 
 
-def decode(token: str, query: bytes) -> Places:
-    """The places of a token that is not empty. Raises InvalidPageToken if it is damaged or of another query."""
-    content = _intact_content(token)
+def decode(key: bytes, token: str, query: bytes) -> Places:
+    """The places of a token that is not empty. Raises InvalidPageToken if it is damaged, forged or of another query."""
+    content = _intact_content(key, token)
     if content.query != query:
         raise errors.InvalidPageToken("the page token is of another query: send the same table, where and order_by")
     return content.places
 
 
-def _intact_content(token: str) -> _Content:
+def _intact_content(key: bytes, token: str) -> _Content:
     try:
         padding = "=" * (-len(token) % 4)
         raw = base64.b64decode(token + padding, altchars=b"-_", validate=True)
-        content = raw[_CHECKSUM_BYTES:]
-        if _checksum(content) == raw[:_CHECKSUM_BYTES]:
+        content = raw[SIGNATURE_BYTES:]
+        if hmac.compare_digest(_signature(key, content), raw[:SIGNATURE_BYTES]):
             return msgspec.msgpack.decode(content, type=_Content)
     except (ValueError, msgspec.MsgspecError):
         pass  # Answered below, whichever way it is damaged.
     raise errors.InvalidPageToken("the page token is damaged")
 
 
-def _checksum(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES).digest()
+def _signature(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, content, "sha256")[:SIGNATURE_BYTES]

@@ -58,8 +58,13 @@ class ListPlan:
     places: Places
     page_size: int
     query: bytes
-    as_text: bool = False
+    token_key: bytes
+    as_text: bool
     """Whether values are answered as PostgreSQL's own text."""
+
+    def token(self, places: Places) -> str:
+        """The token of the page that begins at those places; empty if there is none."""
+        return page_token.encode(self.token_key, self.query, places)
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -104,10 +109,14 @@ def plan_list(view: SchemaView, request: router_pb2.ListRequest, copy: int = 0) 
     where = _read_plan(view, table, check_predicates(table.table, request.where), copy)
     order = total_order(table.table, request.order_by)
     query = _query_of(view, where, order)
-    places = page_token.decode(request.page_token, query) if request.page_token else dict.fromkeys(where.shards)
+    places = (
+        page_token.decode(view.token_key, request.page_token, query)
+        if request.page_token
+        else dict.fromkeys(where.shards)
+    )
     as_text = is_text_form(request.row_form)
     size = _page_size(request.page_size)
-    return ListPlan(table, where.predicates, where.conditions, order, places, size, query, as_text)
+    return ListPlan(table, where.predicates, where.conditions, order, places, size, query, view.token_key, as_text)
 
 
 def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[OrderColumn, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +18,15 @@ from router.planning.predicates import CheckedPredicate
 
 @dataclass(frozen=True)
 class SchemaView:
-    """A schema on a number of shards; `fingerprint` is the one that the nodes answer for it."""
+    """A schema on a number of shards; `fingerprint` is the one that the nodes answer for it.
+
+    `token_key` is the cluster's secret, which page tokens are signed with; every router has the same.
+    """
 
     plan: Plan
     shards: int
     fingerprint: str
+    token_key: bytes = field(default=b"", repr=False)
 
     @cached_property
     def _by_name(self) -> dict[str, TablePlan]:

@@ -15,7 +15,6 @@ from crosskey.v1 import router_pb2, shard_node_pb2
 from router.calls.fan_out import fan_out
 from router.calls.node_errors import leaving_no_trace
 from router.calls.nodes import NodeCalls
-from router.planning import page_token
 from router.planning.given_values import given_key
 from router.planning.page_token import Position
 from router.planning.reads import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
@@ -100,7 +99,7 @@ class Reader:
                 return _page_of_claimed(plan, answer)
         answers = await fan_out({shard: self._read(plan, shard) for shard in plan.shards})
         merged = await self._merged(plan, answers)
-        return Page(merged.rows_json, page_token.encode(plan.query, merged.places))
+        return Page(merged.rows_json, plan.token(merged.places))
 
     async def _ask(self, method: str, requests: Mapping[int, Message]) -> Iterable[Any]:
         """The answers of all shards, in the order of the requests."""
@@ -156,7 +155,7 @@ def _page_of_claimed(plan: ListPlan, answer: shard_node_pb2.ReadResponse) -> Pag
     if not answer.more:
         return Page(answer.rows_json, "")
     last = msgspec.json.decode(answer.cursors_json, type=list[Position])[-1]
-    return Page(answer.rows_json, page_token.encode(plan.query, dict.fromkeys(plan.shards, last)))
+    return Page(answer.rows_json, plan.token(dict.fromkeys(plan.shards, last)))
 
 
 def _page_of_one_shard(answers: Mapping[int, shard_node_pb2.ReadResponse]) -> MergedPage:

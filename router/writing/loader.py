@@ -117,7 +117,8 @@ class Loader:
             for descending in (True, False)
         ]
         largest, smallest = ([number for number in end.values() if number is not None] for end in ends)
-        return [max(largest), min(smallest)] if largest else []
+        # Rows may be deleted between the two questions.
+        return [*([max(largest)] if largest else ()), *([min(smallest)] if smallest else ())]
 
     async def _end(self, shard: int, table: TablePlan, column: Column, *, descending: bool) -> int | None:
         given = proto.Condition(column=column.name, op=rows_pb2.Predicate.IS_NULL, value_json=b"false")

@@ -15,8 +15,8 @@ from catalog.plan import Claim, ReferencedKey
 from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from shard_node.auditing.damage_checks import DamageCheck, damage_checks
+from shard_node.auditing.drift import Difference, find_drift
 from shard_node.auditing.guard_pairs import GuardPair, guard_pair, owner_of_there
-from shard_node.auditing.missing_guards import MissingGuard, find_missing_guards
 from shard_node.postgres.database import Connection
 from shard_node.postgres.startup import ShardIdentity
 from shard_node.schema.shard_schema import ShardSchema
@@ -29,11 +29,12 @@ _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFu
 
 
 async def audit_shard(
-    connection: Connection, schema: ShardSchema, identity: ShardIdentity
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity, dsn: str
 ) -> AsyncIterator[proto.AuditShardResponse]:
     """Streams the digest of every reference table, which guards there are, and then what is damaged.
 
-    The digests come first: whoever wants only those can hang up after them. Raises psycopg.Error.
+    The digests come first: whoever wants only those can hang up after them. `dsn` is the shard's own. Raises
+    psycopg.Error, and NotSupported if the shard's role has no planner.
     """
     for table in schema.plan.tables:
         if table.placement == "reference":
@@ -43,8 +44,8 @@ async def audit_shard(
     for check in damage_checks(schema.plan, identity.shard, identity.shards):
         for finding in await _run_check(connection, check):
             yield finding
-    for missing in await find_missing_guards(connection, schema, identity):
-        yield _missing_guard(missing)
+    for difference in await find_drift(connection, schema, identity, dsn):
+        yield _drift(difference)
 
 
 async def list_guards(
@@ -187,12 +188,24 @@ def _finding(check: DamageCheck, message: str, key: str = "") -> proto.AuditShar
     )
 
 
-def _missing_guard(missing: MissingGuard) -> proto.AuditShardResponse:
-    wanted = missing.wanted
-    found = "is missing" if missing.found is None else f"is not as it was installed, but: {missing.found}"
+def _drift(difference: Difference) -> proto.AuditShardResponse:
+    part = difference.part
+    missing_guard = part.is_guard and difference.wanted is not None
     return proto.AuditShardResponse(
-        kind=AuditResponse.KIND_MISSING_GUARD,
-        table=wanted.table.removeprefix("public."),
-        constraint=wanted.name,
-        message=f"this {wanted.kind} {found}. Repair what it let through, then make it again: {wanted.state}",
+        kind=AuditResponse.KIND_MISSING_GUARD if missing_guard else AuditResponse.KIND_SCHEMA_DIFFERS,
+        table=part.table.removeprefix("public."),
+        constraint=part.name,
+        message=_what_differs(difference),
     )
+
+
+def _what_differs(difference: Difference) -> str:
+    wanted, found = difference.wanted, difference.found
+    kind = difference.part.kind
+    if wanted is None:
+        state = difference.part.state
+        return f"this {kind} is none of the schema in force. Drop it, unless it was made on purpose: {state}"
+    there = "is missing" if found is None else f"is not as it was installed, but: {found.state}"
+    if wanted.is_guard:
+        return f"this {kind} {there}. Repair what it let through, then make it again: {wanted.state}"
+    return f"this {kind} {there}. Make it as the schema in force says: {wanted.state}"

@@ -1,4 +1,4 @@
-"""Makes what a shard node needs of a PostgreSQL server: a role that is no superuser, and a database that it owns."""
+"""Makes what a shard node needs of a PostgreSQL server: a role that is no superuser, its planner, and its database."""
 
 import time
 
@@ -6,6 +6,7 @@ import click
 import psycopg
 from psycopg import sql
 
+from shard_node.postgres.planner import planner_name, planner_statement
 from shard_node.setting_types import CONNECTION_STRING
 
 RETRY_SECONDS = 0.2
@@ -26,9 +27,9 @@ PROVISION_LOCK = 0x43524F53534B4559
 @click.option("--database", required=True, envvar="CROSSKEY_DATABASE", help="The shard's database.")
 @click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="For a server that is starting.")
 def provision(admin_dsn: str, role: str, password: str, database: str, wait_seconds: float) -> None:
-    """Make the role and the database of a shard.
+    """Make the role and the database of a shard, and the role ROLE_planner, which only plans schemas.
 
-    What exists already is left as it is, but for the role's password.
+    What exists already is left as it is, but for the roles' password, which is one.
     """
     try:
         with _connect(admin_dsn, wait_seconds) as connection:
@@ -40,7 +41,10 @@ def provision(admin_dsn: str, role: str, password: str, database: str, wait_seco
 
 
 def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
-    """Make `role`, or set its password: it may log in and create databases (the scratch ones), and no more."""
+    """Make `role` and its planner, or set their password.
+
+    It may log in and create databases (the scratch ones), and no more.
+    """
     exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount
     verb = sql.SQL("ALTER" if exists else "CREATE")
     connection.execute(
@@ -48,6 +52,15 @@ def ensure_role(connection: psycopg.Connection, role: str, password: str) -> Non
             verb=verb, role=sql.Identifier(role), password=sql.Literal(password)
         )
     )
+    _ensure_planner(connection, role, password)
+
+
+def _ensure_planner(connection: psycopg.Connection, role: str, password: str) -> None:
+    """Make the role that schemas are planned as, with the same password; `role` makes databases for it."""
+    planner = planner_name(role)
+    exists = bool(connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [planner]).rowcount)
+    connection.execute(planner_statement(planner, password, exists=exists))
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(planner), sql.Identifier(role)))
 
 
 def ensure_database(connection: psycopg.Connection, role: str, database: str) -> None:

@@ -35,6 +35,14 @@ NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
 }
 """Why there is none, and what is raised then."""
 
+# The default search path begins with "$user": a role named crosskey would put the user's tables among ours.
+SESSION_OPTIONS = (
+    "-c search_path=public -c synchronous_commit=on -c client_encoding=UTF8"
+    " -c default_transaction_isolation=read\\ committed -c timezone=UTC -c datestyle=ISO"
+    " -c extra_float_digits=1 -c bytea_output=hex -c intervalstyle=postgres"
+)
+"""What a statement means depends on these; a schema is read under them wherever it is read."""
+
 # The pool logs every failed attempt with the connection's parameters; the health check reports the state instead.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
@@ -56,13 +64,9 @@ class Database:
     def __init__(self, dsn: str, *, pool_size: int, pool_queue: int, lock_timeout_ms: int) -> None:
         """Connects to nothing yet; `open` does."""
         self._dsn = dsn
-        # The default search path begins with "$user": a role named crosskey would put the user's tables among ours.
         options = (
-            "-c search_path=public"
-            f" -c lock_timeout={lock_timeout_ms} -c synchronous_commit=on -c client_encoding=UTF8"
+            f"{SESSION_OPTIONS} -c lock_timeout={lock_timeout_ms}"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-            " -c default_transaction_isolation=read\\ committed -c timezone=UTC -c datestyle=ISO"
-            " -c extra_float_digits=1 -c bytea_output=hex -c intervalstyle=postgres"
         )
         self._parameters: dict[str, Any] = {
             "autocommit": True,

@@ -77,6 +77,9 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
     The message is PostgreSQL's own primary message; its detail, hint and names are in the metadata.
     """
     sqlstate = error.sqlstate
+    if isinstance(error, psycopg.DataError) and sqlstate is None:
+        # It was not sent: psycopg sees that a text contains a NUL character.
+        return errors.InvalidValue("a text contains a NUL character, which PostgreSQL does not store")
     if sqlstate is None:
         lost = isinstance(error, psycopg.OperationalError)
         return errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") if lost else None

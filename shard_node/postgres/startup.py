@@ -43,6 +43,7 @@ class ShardIdentity(msgspec.Struct, frozen=True):
     shards: int
     incarnation: str
     postgres_version: str
+    token_key: bytes
 
 
 async def prepare_database(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
@@ -130,12 +131,18 @@ async def _bootstrap(connection: Connection, cluster: str, shard: int, shards: i
 
 async def _check_identity(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
     cursor = await connection.execute(
-        "SELECT cluster, shard, shards, incarnation::text, current_setting('server_version') FROM crosskey.shard"
+        "SELECT cluster, shard, shards, incarnation::text, current_setting('server_version'),"
+        " token_key FROM crosskey.shard, crosskey.secret"
     )
     row = await cursor.fetchone()
     assert row is not None, "the row was just made"
     identity = ShardIdentity(
-        cluster=row[0], shard=row[1], shards=row[2], incarnation=row[3], postgres_version=row[4].split()[0]
+        cluster=row[0],
+        shard=row[1],
+        shards=row[2],
+        incarnation=row[3],
+        postgres_version=row[4].split()[0],
+        token_key=row[5],
     )
     found, wanted = (identity.cluster, identity.shard, identity.shards), (cluster, shard, shards)
     if found != wanted:

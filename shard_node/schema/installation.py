@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 import psycopg
@@ -13,12 +14,15 @@ from shard_node.guards.foreign_keys import guard_statements
 from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import is_passing
 from shard_node.schema.introspection import describe
+from shard_node.schema.running import refuse_rows, run_schema
 from shard_node.sql import load
 
 # Any number, other than that of starting.
 _LOCK = 4_853_921_078
 # Longer than an installation takes; the lock time-out of requests is too short for it.
 _LOCK_TIMEOUT = "10s"
+# As planning it may take.
+_RUN_SECONDS = 120
 
 # Names of ours are resolved with their schema; the user's DDL finds its own schema first, as on a plain PostgreSQL.
 _INSTALLED_STATEMENT = "INSERT INTO crosskey.schema (sql, fingerprint, description) VALUES (%s, %s, %s::json)"
@@ -37,15 +41,14 @@ async def install(connection: Connection, schema_sql: str, description: Database
     """
     try:
         await _wait_for_others(connection)
-        await connection.execute(schema_sql.encode(), prepare=False)
-        # A dump sets its own search path and the like; the connection goes on to serve others.
-        await connection.execute("RESET ALL")
+        await _run(connection, schema_sql, shard)
         if await describe(connection) != description:
             raise errors.SchemaRefused(
                 f"the PostgreSQL of shard {shard} reads the schema differently than the one that planned it",
                 shard=str(shard),
                 hint="Run the same PostgreSQL version on every shard, and keep user tables out of its database.",
             )
+        await refuse_rows(connection, description.tables)
         for statement in guard_statements(plan_schema(description), shard, shards):
             await connection.execute(statement, (), prepare=False)
         if shard != 0:
@@ -58,6 +61,20 @@ async def install(connection: Connection, schema_sql: str, description: Database
             raise
         message = error.diag.message_primary or "the connection was lost"
         raise errors.SchemaRefused(f"the schema does not load on shard {shard}: {message}", shard=str(shard)) from error
+
+
+async def _run(connection: Connection, schema_sql: str, shard: int) -> None:
+    """Runs the user's DDL. Raises SchemaRefused, which names the shard."""
+    try:
+        async with asyncio.timeout(_RUN_SECONDS):
+            await run_schema(connection, schema_sql)
+    except TimeoutError:
+        raise errors.SchemaRefused(f"the schema takes longer than {_RUN_SECONDS} s on shard {shard}") from None
+    except errors.SchemaRefused as refused:
+        refused.metadata["shard"] = str(shard)
+        raise errors.SchemaRefused(
+            f"the schema does not load on shard {shard}: {refused.message}", **refused.metadata
+        ) from refused
 
 
 async def _wait_for_others(connection: Connection) -> None:

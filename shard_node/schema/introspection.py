@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 
-from catalog.model import Database, Table
+from catalog.model import Database
 from crosskey import errors
 from shard_node.postgres.postgres_errors import is_passing
-from shard_node.schema.scratch import scratch_database
+from shard_node.schema.running import refuse_rows, run_schema
+from shard_node.schema.scratch import Scratch, scratch_database
 from shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Connection], Awaitable[T]]
+
+# More than any schema takes that a person wrote; a text that never ends must not keep a scratch database.
+PLANNING_SECONDS = 120.0
 
 _SETTING_MODES = r"""
 SELECT p.oid::pg_catalog.regprocedure::text
@@ -47,10 +51,11 @@ async def describe(connection: psycopg.AsyncConnection[TupleRow]) -> Database:
 async def inspect_schema(dsn: str, schema_sql: str) -> Database:
     """Describes what DDL makes of an empty database, without leaving a trace of it.
 
-    The DDL runs verbatim, in a transaction of a scratch database beside the one that `dsn` names. Raises SchemaRefused
-    with PostgreSQL's message and the line if it fails, and if it could not be installed in one distributed transaction:
-    it ends the transaction, does what cannot be prepared, writes rows, or makes a schema with a name of Crosskey's own.
-    Raises psycopg.OperationalError if the server does not answer, or has no room.
+    The DDL runs verbatim, in a transaction of a scratch database beside the one that `dsn` names, as a role that owns
+    nothing else. Raises SchemaRefused with PostgreSQL's message and the line if it fails, if it does more than a schema
+    does, and if it could not be installed in one distributed transaction: it ends the transaction, does what cannot be
+    prepared, writes rows, or makes a schema with a name of Crosskey's own. Raises NotSupported if there is no such
+    role, psycopg.OperationalError if the server does not answer, or has no room.
     """
     database, _ = await inspect_schema_with(dsn, schema_sql, _nothing_more)
     return database
@@ -60,51 +65,53 @@ async def inspect_schema_with(dsn: str, schema_sql: str, read: Read[T]) -> tuple
     """As inspect_schema; and answers what `read` reads of the loaded schema as well."""
     if "\0" in schema_sql:
         raise errors.SchemaRefused("the schema contains a NUL character")
-    async with (
-        scratch_database(dsn) as scratch_dsn,
-        await psycopg.AsyncConnection.connect(scratch_dsn, autocommit=True) as connection,
-    ):
-        try:
-            return await _load_and_describe(connection, schema_sql, read)
-        except psycopg.Error as error:
-            if connection.broken or is_passing(error):
-                raise
-            # Not left to the connection's own exit, which would try a rollback in the middle of a COPY.
-            await connection.close()
-            raise _refusal(error, schema_sql) from error
+    async with scratch_database(dsn) as scratch, await scratch.connect() as connection:
+        loading = _load_and_describe(connection, schema_sql, scratch.stands_for, read)
+        return await _within(PLANNING_SECONDS, scratch, loading)
+
+
+async def _within(seconds: float, scratch: Scratch, work: Coroutine[Any, Any, T]) -> T:
+    """The answer of what works in a scratch database. Raises SchemaRefused after so long.
+
+    Then, and when it is cancelled, it ends with its session: a text may catch all else.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            return task.result()
+        raise errors.SchemaRefused(f"the schema takes longer than {seconds:.0f} s to load")
+    finally:
+        if not task.done():
+            await asyncio.shield(scratch.end_sessions())
+            await asyncio.wait({task})
+            task.exception()
 
 
 async def _nothing_more(_connection: Connection) -> None:
     pass
 
 
-async def _load_and_describe(connection: Connection, schema_sql: str, read: Read[T]) -> tuple[Database, T]:
+async def _load_and_describe(
+    connection: Connection, schema_sql: str, stands_for: str, read: Read[T]
+) -> tuple[Database, T]:
     await connection.execute("BEGIN")
-    transaction_id = await _transaction_id(connection)
-    # Without parameters, PostgreSQL takes several statements at once.
-    await connection.execute(schema_sql.encode(), prepare=False)
-    status = connection.info.transaction_status
-    if status != TransactionStatus.INTRANS or await _transaction_id(connection) != transaction_id:
-        raise errors.SchemaRefused(
-            "the schema ends its transaction: leave out BEGIN, COMMIT and ROLLBACK, it is installed whole or not at all"
-        )
+    await run_schema(connection, schema_sql, stands_for=stands_for)
+    try:
+        return await _judge(connection, read)
+    except psycopg.Error as error:
+        if connection.broken or is_passing(error):
+            raise
+        raise errors.SchemaRefused(error.diag.message_primary or str(error), sqlstate=error.sqlstate) from error
+
+
+async def _judge(connection: Connection, read: Read[T]) -> tuple[Database, T]:
     database = await describe(connection)
     more = await read(connection)
-    await _refuse_own_schemas(connection)
     await _refuse_constraint_modes(connection)
-    await _refuse_rows(connection, database.tables)
+    await refuse_rows(connection, database.tables)
     await _refuse_unpreparable(connection)
     return database, more
-
-
-async def _transaction_id(connection: Connection) -> object:
-    return await (await connection.execute("SELECT pg_catalog.pg_current_xact_id()::text")).fetchone()
-
-
-async def _refuse_own_schemas(connection: Connection) -> None:
-    cursor = await connection.execute("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname ^@ 'crosskey'")
-    for (name,) in await cursor.fetchall():
-        raise errors.SchemaRefused(f'schema "{name}": names that start with crosskey are Crosskey\'s own')
 
 
 async def _refuse_constraint_modes(connection: Connection) -> None:
@@ -121,24 +128,6 @@ async def _refuse_constraint_modes(connection: Connection) -> None:
         )
 
 
-async def _refuse_rows(connection: Connection, tables: tuple[Table, ...]) -> None:
-    """Rows that the DDL inserts would be on every shard at once."""
-    probes = [
-        sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(
-            sql.Literal(str(table.name)), sql.Identifier(table.name.schema, table.name.name)
-        )
-        for table in tables
-        if table.kind == "r"
-    ]
-    if not probes:
-        return
-    cursor = await connection.execute(sql.SQL(" UNION ALL ").join(probes))
-    for (name,) in await cursor.fetchall():
-        raise errors.SchemaRefused(
-            f'table "{name}": the schema writes rows; insert them through the router', table=name
-        )
-
-
 async def _refuse_unpreparable(connection: Connection) -> None:
     """Prepares the transaction as an installation does, and rolls it back."""
     cursor = await connection.execute("SELECT pg_catalog.current_setting('max_prepared_transactions')::integer > 0")
@@ -148,19 +137,3 @@ async def _refuse_unpreparable(connection: Connection) -> None:
     gid = sql.Literal(connection.info.dbname)
     await connection.execute(sql.SQL("PREPARE TRANSACTION {}").format(gid))
     await connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(gid))
-
-
-def _refusal(error: psycopg.Error, schema_sql: str) -> errors.SchemaRefused:
-    # The one error here that is psycopg's own.
-    message = error.diag.message_primary or "a schema cannot COPY from or to its client"
-    if error.diag.statement_position is not None:
-        line = schema_sql.count("\n", 0, int(error.diag.statement_position) - 1) + 1
-        message = f"line {line}: {message}"
-    return errors.SchemaRefused(
-        message,
-        table=error.diag.table_name,
-        constraint=error.diag.constraint_name,
-        sqlstate=error.sqlstate,
-        detail=error.diag.message_detail,
-        hint=error.diag.message_hint,
-    )

@@ -56,6 +56,13 @@ CREATE TABLE IF NOT EXISTS crosskey.effect (
     new_key json
 );
 
+-- What the routers of a cluster sign page tokens with, that of the first shard: random, from two version 4 UUIDs.
+CREATE TABLE IF NOT EXISTS crosskey.secret (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    token_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+INSERT INTO crosskey.secret DEFAULT VALUES ON CONFLICT DO NOTHING;
+
 -- Locked by a prepared transaction at start-up, to see that this PostgreSQL keeps such locks.
 CREATE TABLE IF NOT EXISTS crosskey.canary (id integer PRIMARY KEY);
 INSERT INTO crosskey.canary VALUES (1) ON CONFLICT DO NOTHING;

@@ -1,8 +1,10 @@
--- The statement that makes a scratch database with the locale of the current one; %(name)s is its name. The columns for
+-- The statement that makes a scratch database with the locale of the current one; %(name)s is its name, %(owner)s its
+-- owner's. The columns for
 -- the locale of ICU and of PostgreSQL's own provider changed their names, hence the detour through JSON.
 SELECT format(
-    'CREATE DATABASE %%I TEMPLATE template0 ENCODING ''UTF8'' LC_COLLATE %%L LC_CTYPE %%L LOCALE_PROVIDER %%s',
+    'CREATE DATABASE %%I OWNER %%I TEMPLATE template0 ENCODING ''UTF8'' LC_COLLATE %%L LC_CTYPE %%L LOCALE_PROVIDER %%s',
     %(name)s::text,
+    %(owner)s::text,
     d.datcollate,
     d.datctype,
     CASE d.datlocprovider

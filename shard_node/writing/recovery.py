@@ -13,6 +13,7 @@ from crosskey.v1 import shard_node_pb2 as proto
 from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import translated
 from shard_node.writing.execution import uninterrupted
+from shard_node.writing.own_gids import OwnGids
 
 # Abort decisions outlive by far any transaction that could still try to commit (see MAX_GID_AGE_SECONDS).
 ABORT_RETENTION = "1 day"
@@ -68,13 +69,15 @@ async def decide(
     return [_OUTCOMES[outcomes.get(gid)] for gid in gids]
 
 
-async def list_prepared(connection: Connection, cluster: str, shard: int) -> list[proto.PreparedTransaction]:
-    """The prepared transactions of this shard, oldest first. Gids are server-wide: two shards may share a server."""
+async def list_prepared(connection: Connection, own: OwnGids) -> list[proto.PreparedTransaction]:
+    """The prepared transactions of this shard, oldest first. Gids are server-wide: two shards may share a server.
+
+    What another program prepared here is left out.
+    """
     cursor = await connection.execute(
         "SELECT gid, extract(epoch FROM prepared), 1000 * extract(epoch FROM clock_timestamp() - prepared)"
-        " FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s)"
-        " AND split_part(gid, ':', 5) = %s ORDER BY prepared, gid",
-        (f"crosskey:{cluster}:", str(shard)),
+        " FROM pg_prepared_xacts WHERE database = current_database() AND gid ~ %s ORDER BY prepared, gid",
+        (own.participant_pattern,),
     )
     return [_prepared(*row) for row in await cursor.fetchall()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from shard_node.schema.shard_schema import ShardSchema, no_schema
 from shard_node.writing import loading, moving, unused_shadows
 from shard_node.writing.execution import execute_statement, uninterrupted
 from shard_node.writing.expected_claims import ExpectedClaims
+from shard_node.writing.own_gids import OwnGids, time_of
 from shard_node.writing.savepoints import Savepoints
 
 _MISSING = proto.Effect.KIND_PARENT_MISSING
@@ -45,8 +45,6 @@ _WITH_NEW_KEYS = _IN_ORDER | {_PINS_MOVED}
 # A gid carries its time. A coordinator that was paused for longer than this finds its decision refused, and abort
 # decisions are kept for much longer than this, so that none is forgotten while a transaction could still commit.
 MAX_GID_AGE_SECONDS = 600
-
-_GID = re.compile(r"crosskey:[A-Za-z0-9_.-]{1,64}:[0-9]{1,5}:(?P<id>[0-9a-f]{32})(?::[0-9]{1,5})?")
 
 
 class _Memory(NamedTuple):
@@ -69,9 +67,17 @@ class ShardTransaction:
     """
 
     def __init__(
-        self, connection: Connection, schema: ShardSchema | None, shard: int, shards: int, *, alone: bool
+        self,
+        connection: Connection,
+        schema: ShardSchema | None,
+        shard: int,
+        shards: int,
+        *,
+        alone: bool,
+        gids: OwnGids,
     ) -> None:
         self._connection = connection
+        self._gids = gids
         self._schema_or_none = schema
         self._shard = shard
         self._shards = shards
@@ -276,7 +282,7 @@ class ShardTransaction:
         return proto.CommandResult()
 
     async def _prepare(self, prepare: proto.Prepare) -> proto.CommandResult:
-        _gid_time(prepare.gid)
+        self._gids.check_participants([prepare.gid])
         effects = await self._check_all()
         if effects:
             return proto.CommandResult(effects=effects)
@@ -285,12 +291,15 @@ class ShardTransaction:
         return proto.CommandResult()
 
     async def _commit(self, commit: proto.Commit) -> proto.CommandResult:
-        decision = _decision(commit.decision_gid) if commit.decision_gid else sql.SQL("")
+        decision: sql.Composable = sql.SQL("")
+        if commit.decision_gid:
+            self._gids.check_decisions([commit.decision_gid])
+            decision = _decision(commit.decision_gid)
         effects = await self._check_all()
         if effects or not self._expected.all_met:
             return proto.CommandResult(effects=effects)
         with unknown_if_lost():
-            await uninterrupted(self._finish((decision + sql.SQL("COMMIT")).as_bytes()))
+            await uninterrupted(self._finish(sql.Composed([decision, sql.SQL("COMMIT")]).as_bytes()))
         return proto.CommandResult()
 
     async def _check_all(self) -> list[proto.Effect]:
@@ -445,7 +454,7 @@ def _rows_moved(moved: moving.MovedRows) -> proto.Effect:
 
 def _decision(gid: str) -> sql.Composed:
     """The commit decision. Raises Conflict if the gid is so old that an abort decision may be forgotten already."""
-    age = time.time() - _gid_time(gid)
+    age = time.time() - time_of(gid)
     if abs(age) > MAX_GID_AGE_SECONDS:
         raise errors.Conflict(
             f"the transaction {gid} is too old to be committed",
@@ -455,11 +464,3 @@ def _decision(gid: str) -> sql.Composed:
     return sql.SQL(
         "SET LOCAL synchronous_commit = on; INSERT INTO crosskey.decision (gid, committed) VALUES ({}, true); "
     ).format(sql.Literal(gid))
-
-
-def _gid_time(gid: str) -> float:
-    """When the gid was made, in seconds since 1970: its id is a UUIDv7. Raises InvalidRequest if it is no gid."""
-    match = _GID.fullmatch(gid)
-    if match is None:
-        raise errors.InvalidRequest("a gid is malformed")
-    return int(match["id"][:12], 16) / 1000

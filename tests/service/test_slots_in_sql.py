@@ -22,8 +22,8 @@ Connection = psycopg.AsyncConnection[TupleRow]
 @pytest.fixture(scope="module")
 async def connection(postgres: list[PostgresServer]) -> AsyncIterator[Connection]:
     async with (
-        scratch_database(postgres[0].dsn()) as dsn,
-        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection,
+        scratch_database(postgres[0].dsn()) as scratch,
+        await scratch.connect() as connection,
     ):
         await connection.execute("CREATE SCHEMA crosskey")
         await connection.execute(load("slots").encode())

@@ -10,6 +10,7 @@ from crosskey.errors import InvalidPageToken
 from router.planning import page_token
 from router.planning.page_token import query_digest
 
+KEY = b"a secret"
 QUERY = query_digest(b"messages", b"by time")
 
 places = st.dictionaries(
@@ -19,17 +20,17 @@ places = st.dictionaries(
 
 @given(places)
 def test_a_token_comes_back_as_it_was(before: dict[int, list[str | None] | None]) -> None:
-    assert page_token.decode(page_token.encode(QUERY, before), QUERY) == before
+    assert page_token.decode(KEY, page_token.encode(KEY, QUERY, before), QUERY) == before
 
 
 def test_nothing_to_go_on_with_has_no_token() -> None:
-    assert page_token.encode(QUERY, {}) == ""
+    assert page_token.encode(KEY, QUERY, {}) == ""
 
 
 def test_a_token_of_another_query_is_refused() -> None:
-    token = page_token.encode(QUERY, {0: ["1"]})
+    token = page_token.encode(KEY, QUERY, {0: ["1"]})
     with pytest.raises(InvalidPageToken, match="another query"):
-        page_token.decode(token, query_digest(b"messages", b"by name"))
+        page_token.decode(KEY, token, query_digest(b"messages", b"by name"))
 
 
 def test_the_parts_of_a_query_do_not_run_together() -> None:
@@ -38,20 +39,27 @@ def test_the_parts_of_a_query_do_not_run_together() -> None:
 
 @given(st.data())
 def test_a_damaged_token_is_refused(data: st.DataObject) -> None:
-    token = page_token.encode(QUERY, {0: ["1", None], 2: None})
+    token = page_token.encode(KEY, QUERY, {0: ["1", None], 2: None})
     place = data.draw(st.integers(0, len(token) - 2))
     other = data.draw(st.sampled_from("ABCabc019-_*é ").filter(lambda character: character != token[place]))
     with pytest.raises(InvalidPageToken):
-        page_token.decode(token[:place] + other + token[place + 1 :], QUERY)
+        page_token.decode(KEY, token[:place] + other + token[place + 1 :], QUERY)
 
 
 @given(st.text(min_size=1))
 def test_junk_is_refused(junk: str) -> None:
     with pytest.raises(InvalidPageToken, match="damaged"):
-        page_token.decode(junk, QUERY)
+        page_token.decode(KEY, junk, QUERY)
 
 
 @pytest.mark.parametrize("length", [1, 5, 20, 30])
 def test_a_cut_token_is_refused(length: int) -> None:
     with pytest.raises(InvalidPageToken):
-        page_token.decode(page_token.encode(QUERY, {0: ["1"]})[:length], QUERY)
+        page_token.decode(KEY, page_token.encode(KEY, QUERY, {0: ["1"]})[:length], QUERY)
+
+
+@given(places)
+def test_a_forged_token_is_refused(forged: dict[int, list[str | None] | None]) -> None:
+    token = page_token.encode(b"another secret", QUERY, forged)
+    with pytest.raises(InvalidPageToken, match="damaged"):
+        page_token.decode(KEY, token, QUERY)

@@ -415,6 +415,10 @@ class AuditResponse(_message.Message):
         """A value of a unique key that is not claimed for the shard of its row."""
         KIND_CLAIM_WITHOUT_VALUE: AuditResponse._Kind.ValueType  # 11
         """A claim for a value that no row of the claiming shard has."""
+        KIND_SCHEMA_DIFFERS: AuditResponse._Kind.ValueType  # 12
+        """A column, index, function or another part of the schema that is missing on a shard, is not as the schema in force
+        says, or is none of it.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind of damage."""
@@ -443,6 +447,10 @@ class AuditResponse(_message.Message):
     """A value of a unique key that is not claimed for the shard of its row."""
     KIND_CLAIM_WITHOUT_VALUE: AuditResponse.Kind.ValueType  # 11
     """A claim for a value that no row of the claiming shard has."""
+    KIND_SCHEMA_DIFFERS: AuditResponse.Kind.ValueType  # 12
+    """A column, index, function or another part of the schema that is missing on a shard, is not as the schema in force
+    says, or is none of it.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
@@ -457,7 +465,7 @@ class AuditResponse(_message.Message):
     table: _builtins.str
     """The table."""
     constraint: _builtins.str
-    """The constraint, where there is one."""
+    """The constraint, or whatever part of the schema it is about, where there is one."""
     key: _builtins.str
     """The key, as JSON."""
     message: _builtins.str

@@ -2255,6 +2255,7 @@ class DescribeShardResponse(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     DESCRIPTION_JSON_FIELD_NUMBER: _builtins.int
+    TOKEN_KEY_FIELD_NUMBER: _builtins.int
     shards: _builtins.int
     """The number of shards of the cluster."""
     cluster: _builtins.str
@@ -2267,6 +2268,8 @@ class DescribeShardResponse(_message.Message):
     """The fingerprint of the schema in force; empty if there is none."""
     description_json: _builtins.bytes
     """The description of the schema in force."""
+    token_key: _builtins.bytes
+    """What routers sign page tokens with; the first shard's is the cluster's."""
     def __init__(
         self,
         *,
@@ -2276,10 +2279,11 @@ class DescribeShardResponse(_message.Message):
         incarnation: _builtins.str = ...,
         schema_fingerprint: _builtins.str = ...,
         description_json: _builtins.bytes = ...,
+        token_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description_json", b"description_json", "incarnation", b"incarnation", "postgres_version", b"postgres_version", "schema_fingerprint", b"schema_fingerprint", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description_json", b"description_json", "incarnation", b"incarnation", "postgres_version", b"postgres_version", "schema_fingerprint", b"schema_fingerprint", "shards", b"shards", "token_key", b"token_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,147 @@
+"""Running the text of a schema: statement by statement, each in a message of its own, and nothing but a schema."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import error_from_result
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.rows import tuple_row
+
+from catalog.model import Table
+from crosskey import errors
+from shard_node.postgres.database import Connection
+from shard_node.postgres.postgres_errors import is_passing
+from shard_node.schema.admission import check_statement
+from shard_node.sql import load
+from shard_node.sql_text.script import Statement, next_statement
+
+
+async def run_schema(connection: Connection, schema_sql: str, *, stands_for: str | None = None) -> None:
+    """Runs a schema in the transaction that is open, and sets back what it has set.
+
+    `stands_for` is the role that will own the schema, if it is not this one: what would give it something is left out.
+    Raises SchemaRefused with the line for a statement that fails or is none of a schema's; for what touches more than a
+    schema does, however it is put; and for one that writes rows. Errors of psycopg that say nothing of the schema pass.
+    """
+    before = await _footprint(connection)
+    async for statement, line in _statements(connection, schema_sql):
+        await _refuse_what_is_no_schema(connection, statement, line, schema_sql)
+        if stands_for is None or statement.words[-3:] != ("owner", "to", stands_for):
+            await _run(connection, statement, schema_sql)
+    # A dump sets its own search path and the like.
+    await connection.execute("RESET ALL")
+    await _refuse_touched(connection, before)
+
+
+async def run_trusted(connection: Connection, schema_sql: str, *, stands_for: str) -> None:
+    """Runs a schema that is in force once more, elsewhere; errors of psycopg pass."""
+    async for statement, _ in _statements(connection, schema_sql):
+        if statement.words[-3:] != ("owner", "to", stands_for):
+            await _execute(connection, statement)
+    await connection.execute("RESET ALL")
+
+
+async def refuse_rows(connection: Connection, tables: Iterable[Table]) -> None:
+    """Raises SchemaRefused if there are rows: those that DDL makes would be on every shard at once."""
+    probes = [
+        sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(
+            sql.Literal(str(table.name)), sql.Identifier(table.name.schema, table.name.name)
+        )
+        for table in tables
+        if table.kind == "r"
+    ]
+    if not probes:
+        return
+    cursor = await connection.execute(sql.SQL(" UNION ALL ").join(probes))
+    for (name,) in await cursor.fetchall():
+        raise _writes_rows(name)
+
+
+async def _statements(connection: Connection, schema_sql: str) -> AsyncIterator[tuple[Statement, int]]:
+    """Each statement and its line, split as the session would read it when it comes to it."""
+    position, line, counted = 0, 1, 0
+    while True:
+        backslashes = connection.info.parameter_status("standard_conforming_strings") == "off"
+        statement, position = next_statement(schema_sql, position, backslashes=backslashes)
+        if statement is None:
+            return
+        line += schema_sql.count("\n", counted, statement.start)
+        counted = statement.start
+        yield statement, line
+
+
+async def _refuse_what_is_no_schema(connection: Connection, statement: Statement, line: int, schema_sql: str) -> None:
+    try:
+        check_statement(statement, line)
+    except errors.SchemaRefused:
+        # It may only be misspelt; then PostgreSQL says it better.
+        await _parse(connection, statement, schema_sql)
+        raise
+
+
+async def _parse(connection: Connection, statement: Statement, schema_sql: str) -> None:
+    """Has PostgreSQL read a statement, which does not run it. Raises SchemaRefused for a syntax error."""
+    connection.pgconn.send_prepare(b"", statement.text.encode())
+    [result] = await connection.wait(execute(connection.pgconn))
+    if result.status == ExecStatus.FATAL_ERROR:
+        error = error_from_result(result)
+        raise _refusal(error, statement, schema_sql) from error
+
+
+async def _run(connection: Connection, statement: Statement, schema_sql: str) -> None:
+    try:
+        await _execute(connection, statement)
+    except psycopg.Error as error:
+        if connection.broken or is_passing(error):
+            raise
+        raise _refusal(error, statement, schema_sql) from error
+    if connection.info.transaction_status != TransactionStatus.INTRANS:
+        raise errors.SchemaRefused("the schema ends its transaction")
+
+
+async def _execute(connection: Connection, statement: Statement) -> None:
+    # A binary answer is asked for in the protocol in which a message is one statement, whatever it looks like.
+    await connection.execute(statement.text.encode(), prepare=False, binary=True)
+    if connection.info.parameter_status("client_encoding") != "UTF8":
+        # The text is UTF-8, whatever the file was from which it comes.
+        await connection.execute("SET client_encoding = 'UTF8'")
+
+
+async def _footprint(connection: Connection) -> set[tuple[str, ...]]:
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(load("footprint").encode(), prepare=False)
+        return set(await cursor.fetchall())
+
+
+async def _refuse_touched(connection: Connection, before: set[tuple[str, ...]]) -> None:
+    for touched, name, _ in sorted(before ^ await _footprint(connection)):
+        if touched == "rows":
+            raise _writes_rows(name)
+        if touched == "a schema of Crosskey's":
+            raise errors.SchemaRefused(f'schema "{name}": names that start with crosskey are Crosskey\'s own')
+        raise errors.SchemaRefused(
+            f"the schema touches {touched}", hint="A schema makes tables, types, functions and the like, and no more."
+        )
+
+
+def _writes_rows(table: str) -> errors.SchemaRefused:
+    return errors.SchemaRefused(f'table "{table}": the schema writes rows; insert them through the router', table=table)
+
+
+def _refusal(error: psycopg.Error, statement: Statement, schema_sql: str) -> errors.SchemaRefused:
+    message = error.diag.message_primary or str(error)
+    if error.diag.statement_position is not None:
+        position = statement.start + int(error.diag.statement_position) - 1
+        message = f"line {schema_sql.count(chr(10), 0, position) + 1}: {message}"
+    return errors.SchemaRefused(
+        message,
+        table=error.diag.table_name,
+        constraint=error.diag.constraint_name,
+        sqlstate=error.sqlstate,
+        detail=error.diag.message_detail,
+        hint=error.diag.message_hint,
+    )

@@ -15,6 +15,7 @@ import msgspec
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
+from router.calls.call_context import current_call_context
 from router.calls.fan_out import fan_out, fan_out_to_the_end
 from router.calls.nodes import Nodes
 from router.committing.finishing import Finisher
@@ -39,10 +40,6 @@ _VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
 # left waits for whoever is about to reference it, so that a change of the value then finds all who do.
 _OF_CLAIMS = (_VALUES_LEFT, _VALUES_CHANGED, _RELEASED, _CLAIMED)
 _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
-
-# Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
-# would otherwise never end.
-MAX_EFFECT_ROUNDS = 1000
 
 
 class MissingParents(msgspec.Struct, frozen=True):
@@ -267,10 +264,14 @@ class DistributedTransaction:
 
         Rows that belong to another shard are taken out last, when they are as they are to be; those that live with a
         parent elsewhere when all parents are where they are to be.
+
+        Each round follows one more reference, and how long a chain of rows is only the user knows. What never ends, as
+        triggers of the user's may not, the deadline of the request ends. Raises DeadlineExceeded.
         """
         misplaced: set[int] = set()
         strays: list[Strays] = []
-        for _ in range(MAX_EFFECT_ROUNDS):
+        while True:
+            current_call_context().remaining_seconds()
             effects = _effects_of(results)
             _refuse_late_locks(effects)
             misplaced.update(effect.shard for _, effect in effects if effect.kind == _MISPLACED)
@@ -287,7 +288,6 @@ class DistributedTransaction:
                 strays = []
             else:
                 return
-        raise RuntimeError("the effects of a statement do not end")
 
     async def _send_effects(self, effects: Sequence[tuple[int, proto.Effect]]) -> dict[int, Results]:
         commands: dict[int, list[proto.Command]] = defaultdict(list)

@@ -21,7 +21,7 @@ from shard_node.postgres.startup import ShardIdentity
 from shard_node.reading import reader, sorting
 from shard_node.schema.introspection import inspect_schema
 from shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
-from shard_node.writing import default_values, loading, recovery
+from shard_node.writing import default_values, loading, lost_commits, recovery
 from shard_node.writing.command_lists import run_for_participant, run_until_effects
 from shard_node.writing.local_transaction import run_locally
 from shard_node.writing.transactions import ShardTransaction, to_found_claim
@@ -38,6 +38,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self._dsn = dsn
         self._identity = identity
         self._schema: ShardSchema | None = None
+        self._find_out = lost_commits.asking(database)
 
     @override
     async def Execute(self, request: proto.ExecuteRequest, context: Context) -> proto.ExecuteResponse:
@@ -45,7 +46,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         async with self._database.connection() as connection:
             schema = await self._schema_in_force(connection)
             if schema is not None and _is_local(request.commands):
-                results = await run_locally(connection, schema, request.commands)
+                results = await run_locally(connection, schema, request.commands, self._find_out)
                 if results is not None:
                     return proto.ExecuteResponse(results=results, committed=True)
             return await self._execute_coordinated(connection, schema, request)
@@ -240,7 +241,9 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
                 yield connection, table
 
     def _transaction(self, connection: Connection, schema: ShardSchema | None, *, alone: bool) -> ShardTransaction:
-        return ShardTransaction(connection, schema, self._identity.shard, self._identity.shards, alone=alone)
+        return ShardTransaction(
+            connection, schema, self._identity.shard, self._identity.shards, alone=alone, find_out=self._find_out
+        )
 
     def _check_shard(self, shard: int) -> None:
         if shard != self._identity.shard:

@@ -40,14 +40,14 @@ async def serve(settings: Settings) -> None:
         pool_queue=settings.pool_queue,
         lock_timeout_ms=settings.lock_timeout_ms,
     )
-    identity = await _open_patiently(database, settings)
+    identity = await open_patiently(database, settings)
     try:
         await _run(database, identity, settings)
     finally:
         await database.close()
 
 
-async def _open_patiently(database: Database, settings: Settings) -> ShardIdentity:
+async def open_patiently(database: Database, settings: Settings) -> ShardIdentity:
     """Opens the database as soon as PostgreSQL answers for long enough.
 
     Raises UnfitDatabase at once for what waiting does not mend, and, saying why, if it does not answer for too long.

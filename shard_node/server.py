@@ -12,7 +12,8 @@ from crosskey import errors
 from crosskey.v1 import shard_node_pb2_grpc
 from serving.logging import configure_logging
 from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
-from shard_node.postgres.database import Connection, Database
+from shard_node.postgres.connection_limits import check_connections
+from shard_node.postgres.database import Database
 from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
 from shard_node.schema.scratch import drop_left_over
 from shard_node.service import ShardNode
@@ -39,18 +40,35 @@ async def serve(settings: Settings) -> None:
         pool_queue=settings.pool_queue,
         lock_timeout_ms=settings.lock_timeout_ms,
     )
-    identity = await _prepare(database, settings)
-    await _clear_away(settings.dsn)
-    await database.open()
+    identity = await open_patiently(database, settings)
     try:
         await _run(database, identity, settings)
     finally:
         await database.close()
 
 
+async def open_patiently(database: Database, settings: Settings) -> ShardIdentity:
+    """Opens the database as soon as PostgreSQL answers for long enough.
+
+    Raises UnfitDatabase at once for what waiting does not mend, and, saying why, if it does not answer for too long.
+    """
+    deadline = asyncio.get_running_loop().time() + CONNECT_PATIENCE_SECONDS
+    while True:
+        try:
+            identity = await _prepare(database, settings)
+            await _clear_away(settings.dsn)
+            await database.open()
+            return identity
+        except (errors.ShardUnavailable, errors.Overloaded) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise UnfitDatabase(f"{error.message}: {error.__cause__}") from error
+            _log.warning("trying again", error=error.message)
+            await asyncio.sleep(CONNECT_INTERVAL_SECONDS)
+
+
 async def _prepare(database: Database, settings: Settings) -> ShardIdentity:
-    connection = await _connect_patiently(database)
-    async with connection:
+    async with await database.connect() as connection:
+        await check_connections(connection, settings.pool_size)
         return await prepare_database(connection, settings.cluster, settings.shard, settings.shards)
 
 
@@ -79,15 +97,3 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
         register=register,
         service_names=[SERVICE_NAME],
     )
-
-
-async def _connect_patiently(database: Database) -> Connection:
-    """A connection, as soon as PostgreSQL answers. Raises UnfitDatabase, saying why, if it does not for too long."""
-    deadline = asyncio.get_running_loop().time() + CONNECT_PATIENCE_SECONDS
-    while True:
-        try:
-            return await database.connect()
-        except errors.ShardUnavailable as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise UnfitDatabase(f"{error.message}: {error.__cause__}") from error
-            await asyncio.sleep(CONNECT_INTERVAL_SECONDS)

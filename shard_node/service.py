@@ -21,7 +21,7 @@ from shard_node.postgres.startup import ShardIdentity
 from shard_node.reading import reader, sorting
 from shard_node.schema.introspection import inspect_schema
 from shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
-from shard_node.writing import default_values, loading, recovery
+from shard_node.writing import default_values, loading, lost_commits, recovery
 from shard_node.writing.command_lists import run_for_participant, run_until_effects
 from shard_node.writing.local_transaction import run_locally
 from shard_node.writing.own_gids import OwnGids
@@ -40,6 +40,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         self._identity = identity
         self._gids = OwnGids(identity.cluster, identity.shard, identity.shards)
         self._schema: ShardSchema | None = None
+        self._find_out = lost_commits.asking(database)
 
     @override
     async def Execute(self, request: proto.ExecuteRequest, context: Context) -> proto.ExecuteResponse:
@@ -47,7 +48,7 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
         async with self._database.connection() as connection:
             schema = await self._schema_in_force(connection)
             if schema is not None and _is_local(request.commands):
-                results = await run_locally(connection, schema, request.commands)
+                results = await run_locally(connection, schema, request.commands, self._find_out)
                 if results is not None:
                     return proto.ExecuteResponse(results=results, committed=True)
             return await self._execute_coordinated(connection, schema, request)
@@ -247,7 +248,13 @@ class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
 
     def _transaction(self, connection: Connection, schema: ShardSchema | None, *, alone: bool) -> ShardTransaction:
         return ShardTransaction(
-            connection, schema, self._identity.shard, self._identity.shards, alone=alone, gids=self._gids
+            connection,
+            schema,
+            self._identity.shard,
+            self._identity.shards,
+            alone=alone,
+            gids=self._gids,
+            find_out=self._find_out,
         )
 
     def _check_shard(self, shard: int) -> None:

@@ -22,6 +22,7 @@
     ├── Conflict                    a lock time-out, deadlock or serialization failure
     ├── ShardUnavailable
     ├── Overloaded
+    ├── ShardFull                   a shard's PostgreSQL has no room left
     ├── DeadlineExceeded
     ├── Cancelled
     ├── OutcomeUnknown              all done or not done at all, but nobody knows yet which
@@ -264,6 +265,13 @@ class Overloaded(CrosskeyError):
     reason = reasons.ERROR_REASON_OVERLOADED
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     retryable = True
+
+
+class ShardFull(CrosskeyError):
+    """A shard's PostgreSQL has no room left, on its disk or by its configuration; the request left no trace."""
+
+    reason = reasons.ERROR_REASON_SHARD_FULL
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class AnswerTooLarge(CrosskeyError):

@@ -12,6 +12,12 @@ from crosskey import errors
 
 _STATUS_KEY = "grpc-status-details-bin"
 
+MAX_MESSAGE_MIB = 64
+"""What gRPC carries between router and node in one message."""
+
+# How gRPC says so, on either side.
+_TOO_LARGE = "message larger than max"
+
 _NO_ANSWER = "shard {} does not answer"
 _IN_OUR_WORDS: dict[type[errors.CrosskeyError], tuple[type[errors.CrosskeyError], str]] = {
     errors.ShardUnavailable: (errors.ShardUnavailable, _NO_ANSWER),
@@ -50,7 +56,17 @@ def _translated(rpc_error: grpc.aio.AioRpcError, shard: int) -> errors.CrosskeyE
     return error
 
 
+def _too_large(shard: int) -> errors.AnswerTooLarge:
+    """Of a request that was not sent, or an answer that was not: what commits answers less than that."""
+    return errors.AnswerTooLarge(
+        f"what shard {shard} is sent, or answers, at once has more than {MAX_MESSAGE_MIB} MiB",
+        hint="Nothing was written. Write or read fewer rows at a time, or smaller ones.",
+    )
+
+
 def _reworded(error: errors.CrosskeyError, shard: int) -> errors.CrosskeyError:
+    if _TOO_LARGE in error.message:
+        return _too_large(shard)
     if type(error) not in _IN_OUR_WORDS:
         return error
     kind, wording = _IN_OUR_WORDS[type(error)]

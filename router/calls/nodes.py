@@ -15,11 +15,11 @@ from google.protobuf.message import Message
 from crosskey import errors
 from crosskey.v1 import shard_node_pb2_grpc
 from router.calls.call_context import current_call_context
-from router.calls.node_errors import errors_of
+from router.calls.node_errors import MAX_MESSAGE_MIB, errors_of
 from router.calls.participant import Participant, StreamParticipant
 from serving.request_id import metadata_to_pass_on
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
 """Rows of a whole request for one shard; requests themselves are bounded where they come in."""
 
 MAX_CALLS_IN_FLIGHT = 1000

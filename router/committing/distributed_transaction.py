@@ -9,12 +9,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import msgspec
 
 from crosskey import errors
 from crosskey.v1 import rows_pb2
 from crosskey.v1 import shard_node_pb2 as proto
+from router.calls.call_context import current_call_context
 from router.calls.fan_out import fan_out, fan_out_to_the_end
 from router.calls.nodes import Nodes
 from router.committing.finishing import Finisher
@@ -39,10 +41,6 @@ _VALUES_CHANGED = proto.Effect.KIND_VALUES_CHANGED
 # left waits for whoever is about to reference it, so that a change of the value then finds all who do.
 _OF_CLAIMS = (_VALUES_LEFT, _VALUES_CHANGED, _RELEASED, _CLAIMED)
 _TAKE_OUT = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
-
-# Each round of effects follows one more foreign key; a schema has fewer than this one behind another. It ends what
-# would otherwise never end.
-MAX_EFFECT_ROUNDS = 1000
 
 
 class MissingParents(msgspec.Struct, frozen=True):
@@ -169,8 +167,9 @@ class DistributedTransaction:
         """Checks what the last statement left to be checked and commits on all shards.
 
         When it returns, every row can be read everywhere; only a participant that cannot be reached after the commit
-        point is left to the resolver. Raises what a check says, with everything rolled back, and OutcomeUnknown if home
-        does not answer. Errors of the check at the end of the last statement name it.
+        point is left to the resolver. Raises what a check says, with everything rolled back. If home's answer is lost,
+        home is asked: Conflict if it did not commit, OutcomeUnknown if it does not say. Errors of the check at the end
+        of the last statement name it.
         """
         await self._retry_unresolved()
         # Who only looked something up has nothing to commit.
@@ -226,7 +225,7 @@ class DistributedTransaction:
                 await self._abandon()
                 raise
             await self._ask_for_outcome(error, others)
-            raise
+            return
         await self._second_phase(others)
 
     async def _second_phase(self, others: Sequence[int]) -> None:
@@ -239,15 +238,20 @@ class DistributedTransaction:
         await self._finisher.commit(self._gid, others)
 
     async def _ask_for_outcome(self, error: errors.CrosskeyError, others: Sequence[int]) -> None:
-        """Home's answer was lost. Raises OutcomeUnknown unless home says that it rolled back."""
+        """Home's answer was lost. Returns if home says that it committed: all else was answered before.
+
+        Raises as `raise_rolled_back` if it did not, and OutcomeUnknown if it cannot be asked.
+        """
         await self._leave_all()
         if not others:
             raise errors.OutcomeUnknown("the connection to the shard that commits was lost") from error
         committed = await self._finisher.settle(self._gid, others)
-        if committed is not False:
+        if committed is None:
             raise errors.OutcomeUnknown(
                 "the connection to the shard that decides was lost at the commit point"
             ) from error
+        if not committed:
+            raise_rolled_back(error)
 
     async def _part(self, shard: int) -> Part:
         part = self._parts.get(shard)
@@ -267,10 +271,14 @@ class DistributedTransaction:
 
         Rows that belong to another shard are taken out last, when they are as they are to be; those that live with a
         parent elsewhere when all parents are where they are to be.
+
+        Each round follows one more reference, and how long a chain of rows is only the user knows. What never ends, as
+        triggers of the user's may not, the deadline of the request ends. Raises DeadlineExceeded.
         """
         misplaced: set[int] = set()
         strays: list[Strays] = []
-        for _ in range(MAX_EFFECT_ROUNDS):
+        while True:
+            current_call_context().remaining_seconds()
             effects = _effects_of(results)
             _refuse_late_locks(effects)
             misplaced.update(effect.shard for _, effect in effects if effect.kind == _MISPLACED)
@@ -287,7 +295,6 @@ class DistributedTransaction:
                 strays = []
             else:
                 return
-        raise RuntimeError("the effects of a statement do not end")
 
     async def _send_effects(self, effects: Sequence[tuple[int, proto.Effect]]) -> dict[int, Results]:
         commands: dict[int, list[proto.Command]] = defaultdict(list)
@@ -405,6 +412,19 @@ def _command_for(effect: proto.Effect) -> proto.Command:
 def says_rolled_back(error: errors.CrosskeyError) -> bool:
     """Whether a node that was asked to commit is sure not to have done so: it answered, in its own words."""
     return error.answered and not isinstance(error, errors.OutcomeUnknown | errors.InternalError)
+
+
+def raise_rolled_back(error: errors.CrosskeyError) -> NoReturn:
+    """Raises what an answer of home's that was lost comes to when home has since said that it rolled back.
+
+    That left no trace, so it is a Conflict, and run again. Deadlines and what nobody foresaw stay what they are.
+    """
+    if isinstance(error, errors.OutcomeUnknown | errors.ShardUnavailable):
+        shard = error.metadata.get("shard")
+        raise errors.Conflict(
+            "the connection to the shard that decides was lost before it committed", shard=shard
+        ) from error
+    raise error
 
 
 def _effects_of(results: Mapping[int, Results]) -> list[tuple[int, proto.Effect]]:

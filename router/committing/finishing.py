@@ -62,20 +62,26 @@ class Finisher:
     async def settle(self, gid: Gid, participants: Iterable[int]) -> bool | None:
         """Finishes a transaction whose commit at home was asked for and not answered.
 
-        Answers whether it is committed; None if home cannot be asked: then the resolver finishes it. None too if so
-        much time has passed that others may have finished it and had its decision forgotten: none would then look
-        like an abort.
+        Answers whether it is committed; None if home cannot be asked, not by asking again for a while either: then the
+        resolver finishes it. None too if so much time has passed that others may have finished it and had its decision
+        forgotten: none would then look like an abort.
         """
         if gid.age_seconds() > MAX_SETTLE_AGE_SECONDS:
             return None
         try:
-            response = await self._call(gid.home, "Decide", proto.DecideRequest(shard=gid.home, gids=[str(gid)]))
+            response = await self._decide(gid)
         except errors.CrosskeyError as error:
             _log.warning("outcome unknown for now", gid=str(gid), error=str(error))
             return None
         committed = bool(response.outcomes[0] == _COMMITTED)
         await (self.commit if committed else self.roll_back)(gid, participants)
         return committed
+
+    async def _decide(self, gid: Gid) -> proto.DecideResponse:
+        request = proto.DecideRequest(shard=gid.home, gids=[str(gid)])
+        with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+            response: proto.DecideResponse = await self._insist(gid.home, "Decide", request)
+        return response
 
     def in_background(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
         """Runs what must go on even if its client does not wait for it; `drain` waits for it.
@@ -121,24 +127,22 @@ class Finisher:
         request = proto.FinishPreparedRequest(shard=shard, gids=[gid.participant(shard)], commit=commit)
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-                await self._insist(shard, request)
+                await self._insist(shard, "FinishPrepared", request)
         except errors.CrosskeyError as error:
             _log.warning("left to the resolver", gid=gid.participant(shard), commit=commit, error=str(error))
             return False
         return True
 
-    async def _insist(self, shard: int, request: proto.FinishPreparedRequest) -> None:
-        """Asks again while the node does not answer or is too busy, or another finisher is at work.
+    async def _insist(self, shard: int, method: str, request: Any) -> Any:
+        """Asks again while the node does not answer or is too busy, or somebody else is at work on the transaction.
 
         What an unanswered call finished is gone when it is asked for again, which is no error.
         """
         while True:
             try:
-                await self._nodes.call(shard, "FinishPrepared", request)
+                return await self._nodes.call(shard, method, request)
             except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
                 await asyncio.sleep(BUSY_PAUSE_SECONDS)
-            else:
-                return
 
     async def _call(self, shard: int, method: str, request: Any) -> Any:
         with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):

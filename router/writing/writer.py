@@ -23,6 +23,7 @@ from router.committing.distributed_transaction import (
     DistributedTransaction,
     LateEffects,
     LockedTooLate,
+    raise_rolled_back,
     says_rolled_back,
 )
 from router.committing.finishing import Finisher
@@ -196,7 +197,7 @@ class Writer:
                 raise
             committed = await self.finisher.settle(gid, others)
             if committed is False:
-                raise
+                raise_rolled_back(error)
             raise errors.OutcomeUnknown(
                 "the connection to the shard that decides was lost at the commit point", shard=gid.home
             ) from error

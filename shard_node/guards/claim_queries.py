@@ -9,6 +9,7 @@ from psycopg import sql
 from catalog.plan import Claim
 from crosskey import errors
 from shard_node.guards.claims import CLAIMING_SHARD, same_value
+from shard_node.guards.prepared_claims import wait_for_prepared_claims
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.identifiers import identifier
 from shard_node.sql_text.sql_names import column_list, table_identifier
@@ -44,16 +45,6 @@ async def release_values(connection: Connection, claim: Claim, for_shard: int, v
     await connection.execute(_release_text(claim), (values, for_shard))
 
 
-async def wait_for_claims(connection: Connection, claim: Claim, values: str) -> None:
-    """Waits for every transaction that has claimed, for whatever shard, one of the values that nobody is seen to claim.
-
-    It claims them for all shards, which waits, and takes that back.
-    """
-    await connection.execute(b"SAVEPOINT crosskey_waiting", prepare=False)
-    await connection.execute(_wait_for_any_text(claim), (values,))
-    await connection.execute(b"ROLLBACK TO crosskey_waiting; RELEASE crosskey_waiting", prepare=False)
-
-
 async def look_up_claims(connection: Connection, claim: Claim, values: str) -> list[tuple[int | None, int]]:
     """For each of the values, a JSON array, the shard that has claimed it, and the place of the first equal value."""
     cursor = await connection.execute(_look_up_text(claim), (values,))
@@ -61,7 +52,7 @@ async def look_up_claims(connection: Connection, claim: Claim, values: str) -> l
 
 
 async def look_up_and_hold(connection: Connection, claim: Claim, values: str) -> list[tuple[int | None, int]]:
-    """The same, for good: the claims stay locked FOR KEY SHARE, and what nobody is seen to claim is waited for.
+    """The same, for good: the claims stay locked FOR KEY SHARE, and claims that are prepared are waited for.
 
     A claim may be prepared although its row is committed; so may a release, which the lock waits for. What is claimed
     anew by then must be locked in its turn. Raises Conflict if that goes on and on.
@@ -76,7 +67,7 @@ async def look_up_and_hold(connection: Connection, claim: Claim, values: str) ->
             continue
         if waited or len(claimed) == len(found):
             return found
-        await wait_for_claims(connection, claim, values)
+        await wait_for_prepared_claims(connection, claim, values)
         waited = True
     raise errors.Conflict(f'rows of "{claim.table}" move again and again', table=str(claim.table))
 
@@ -114,17 +105,6 @@ def _claim_text(claim: Claim) -> bytes:
 @lru_cache
 def _wait_text(claim: Claim) -> bytes:
     return _text(claim, "{insert} DO NOTHING")
-
-
-@lru_cache
-def _wait_for_any_text(claim: Claim) -> bytes:
-    return _text(
-        claim,
-        "INSERT INTO {claims} AS written ({columns}, {shard}) SELECT DISTINCT {columns_of_k}, crosskey_place"
-        " FROM {given}, generate_series(0, (SELECT shards - 1 FROM crosskey.shard)) AS places(crosskey_place)"
-        " WHERE NOT EXISTS (SELECT FROM {claims} c WHERE {same})"
-        " ORDER BY {columns_of_k}, crosskey_place ON CONFLICT ({columns}, {shard}) DO NOTHING",
-    )
 
 
 @lru_cache

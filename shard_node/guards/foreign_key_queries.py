@@ -9,17 +9,19 @@ from psycopg import AsyncCursor, sql
 from psycopg.rows import TupleRow
 
 from catalog.plan import ReferencedKey
+from crosskey import errors
 from crosskey.v1.shard_node_pb2 import Effect
-from shard_node.guards import claim_queries, rekeying
+from shard_node.guards import rekeying
 from shard_node.guards.claims import CLAIMING_SHARD
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
+from shard_node.guards.prepared_claims import wait_for_prepared_claims
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
 from shard_node.sql_text.travelling_keys import travelling_key
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
-# the one who drops it, so more rounds than this mean that something else is wrong.
+# the one who drops it. More rounds than this are a race to be run again from the start.
 _PIN_ROUNDS = 5
 
 # Claims are left before pins are changed: that waits for whoever is about to add a pin, so that the change finds it.
@@ -60,12 +62,12 @@ async def pin_parents(connection: Connection, referenced: ReferencedKey, for_sha
     The parents stay locked FOR KEY SHARE until the transaction ends: they can neither go nor get another key. A pin
     that was there already is locked too: ON CONFLICT alone waits for its other transaction but does not hold it.
 
-    A parent's row may be committed while the claim that stands for it is still prepared, so what is absent is waited
-    for before it is believed.
+    A parent's row may be committed while the claim that stands for it is still prepared, so what is absent is looked
+    for again once nothing is prepared that may bring it.
     """
     present, count = await _pin_present(connection, referenced, for_shard, keys)
     if referenced.claim is not None and count < len(msgspec.json.decode(keys)):
-        await claim_queries.wait_for_claims(connection, referenced.claim, keys)
+        await wait_for_prepared_claims(connection, referenced.claim, keys)
         return await _pin_present(connection, referenced, for_shard, keys)
     return present, count
 
@@ -79,7 +81,7 @@ async def _pin_present(connection: Connection, referenced: ReferencedKey, for_sh
         (present, count) = await _one_row(cursor)
         if count >= parents:
             return present, count
-    raise RuntimeError(f"pins of {referenced.id} keep vanishing")
+    raise errors.Conflict(f"pins of {referenced.id} vanish again and again", table=str(referenced.parent))
 
 
 @lru_cache

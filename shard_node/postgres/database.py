@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from crosskey import errors
+from shard_node.postgres.refused_connections import NO_ROOM, NOT_REACHED, not_connected
 from shard_node.postgres.server_identity import REPLACED, leads_home
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -23,6 +24,7 @@ FINISHING_POOL_SIZE = 2
 # As many as there can be requests in flight: what is committed must not be refused its second phase.
 FINISHING_POOL_QUEUE = 2000
 POOL_TIMEOUT_SECONDS = 2.0
+OPEN_TIMEOUT_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 2
 # A router that vanished without closing its stream must not hold locks for ever.
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
@@ -30,7 +32,8 @@ PREPARE_AFTER_EXECUTIONS = 2
 
 NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
     "busy": (errors.Overloaded, "no connection to the shard's PostgreSQL became free in time"),
-    "down": (errors.ShardUnavailable, "the shard's PostgreSQL cannot be reached"),
+    "full": (errors.Overloaded, NO_ROOM),
+    "down": (errors.ShardUnavailable, NOT_REACHED),
     "replaced": (errors.ShardUnavailable, REPLACED),
 }
 """Why there is none, and what is raised then."""
@@ -74,9 +77,14 @@ class Database:
             "application_name": "crosskey",
             **_DEAD_PEER_PARAMETERS,
         }
-        self._requests = self._pool(pool_size, pool_queue)
-        self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
+        self._pool_size = pool_size
+        self._pool_queue = pool_queue
+        self._make_pools()
         self._probe: asyncio.Task[str] | None = None
+
+    def _make_pools(self) -> None:
+        self._requests = self._pool(self._pool_size, self._pool_queue)
+        self._finishing = self._pool(FINISHING_POOL_SIZE, FINISHING_POOL_QUEUE)
 
     def _pool(self, size: int, queue: int) -> AsyncConnectionPool[Connection]:
         return AsyncConnectionPool(
@@ -92,10 +100,18 @@ class Database:
         )
 
     async def open(self) -> None:
-        """Opens the pools. Raises ShardUnavailable if PostgreSQL does not answer."""
-        (await self.connect()).pgconn.finish()
-        await self._requests.open(wait=True)
-        await self._finishing.open(wait=True)
+        """Opens the pools. Raises ShardUnavailable if PostgreSQL does not answer, and Overloaded if it is full.
+
+        Then it may be called again.
+        """
+        try:
+            for pool in (self._requests, self._finishing):
+                await pool.open(wait=True, timeout=OPEN_TIMEOUT_SECONDS)
+        except PoolTimeout as error:
+            await self.close()
+            self._make_pools()
+            kind, message = NO_CONNECTION[await self._why_none()]
+            raise kind(message) from error
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -103,13 +119,13 @@ class Database:
         await self._finishing.close()
 
     async def connect(self) -> Connection:
-        """A connection of its own, outside the pools. Raises ShardUnavailable."""
+        """A connection of its own, outside the pools. Raises ShardUnavailable, and Overloaded if there are too many."""
         try:
             return await psycopg.AsyncConnection.connect(
                 self._dsn, connect_timeout=PROBE_TIMEOUT_SECONDS, **self._parameters
             )
         except psycopg.OperationalError as error:
-            raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
+            raise not_connected(error) from error
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -147,6 +163,8 @@ class Database:
         try:
             async with await self.connect() as connection:
                 return "busy" if await leads_home(connection) else "replaced"
+        except errors.Overloaded:
+            return "full"
         except (errors.ShardUnavailable, psycopg.OperationalError):
             return "down"
 

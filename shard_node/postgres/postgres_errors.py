@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import structlog
 from psycopg import errors as postgres
 
 from catalog.model import TableName
 from crosskey import errors
 from serving.answer_size import answer_too_large
+from shard_node.postgres.refused_connections import not_connected
 
 PLACEMENT_CHECK = "crosskey_placement"
 SLOT_CHECK = "crosskey_slot"
@@ -37,6 +39,8 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "25P04": errors.DeadlineExceeded,
     "57014": errors.DeadlineExceeded,
     "53300": errors.Overloaded,
+    "53100": errors.ShardFull,
+    "53400": errors.ShardFull,
     "XK001": errors.RaisedByDatabase,
     "XK002": errors.NotSupported,
 }
@@ -51,6 +55,9 @@ _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "P0": errors.RaisedByDatabase,
     "0A": errors.NotSupported,
 }
+_IN_OUR_WORDS = {"53100": "the shard's PostgreSQL has no room left on its disk"}
+"""What PostgreSQL says of a file of the server's, whose path is nobody's business; it goes to the log."""
+
 _BY_FUNCTION: dict[tuple[str, str | None], type[errors.CrosskeyError]] = {
     ("21000", "ExecOnConflictUpdate"): errors.InvalidValue,
     ("42704", "get_relation_constraint_attnos"): errors.UnknownConstraint,
@@ -59,6 +66,8 @@ _BY_FUNCTION: dict[tuple[str, str | None], type[errors.CrosskeyError]] = {
     ("55000", "ExecCheckIndexConstraints"): errors.NotSupported,
 }
 """Codes that mean this only if that function of PostgreSQL's gives them: what it says of ON CONFLICT."""
+
+_log = structlog.get_logger(__name__)
 
 _NOBODYS_FAULT = frozenset({"XX", "F0", "58"})
 """Classes of a damaged or broken server."""
@@ -81,8 +90,7 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         # It was not sent: psycopg sees that a text contains a NUL character.
         return errors.InvalidValue("a text contains a NUL character, which PostgreSQL does not store")
     if sqlstate is None:
-        lost = isinstance(error, psycopg.OperationalError)
-        return errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") if lost else None
+        return not_connected(error) if isinstance(error, psycopg.OperationalError) else None
     diagnosis = error.diag
     if sqlstate == "23514" and diagnosis.constraint_name in (PLACEMENT_CHECK, SLOT_CHECK):
         return _misplaced(diagnosis)
@@ -94,6 +102,9 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         # What PostgreSQL says by itself of a value for a column that nobody can set.
         return errors.InvalidValue(diagnosis.message_primary or "", **_metadata("428C9", diagnosis))
     kind = _kind(sqlstate, diagnosis)
+    if kind is not None and kind is not errors.RaisedByDatabase and sqlstate in _IN_OUR_WORDS:
+        _log.error("out of room", sqlstate=sqlstate, error=diagnosis.message_primary)
+        return kind(_IN_OUR_WORDS[sqlstate], sqlstate=sqlstate)
     return None if kind is None else kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
 
 
@@ -114,7 +125,13 @@ def _kind(sqlstate: str, diagnosis: postgres.Diagnostic) -> type[errors.Crosskey
 
 def is_passing(error: psycopg.Error) -> bool:
     """Whether it says nothing of the statement: a race, a time-out, a server that has no room or goes away."""
-    passing = (errors.Conflict, errors.ShardUnavailable, errors.Overloaded, errors.DeadlineExceeded)
+    passing = (
+        errors.Conflict,
+        errors.ShardUnavailable,
+        errors.Overloaded,
+        errors.ShardFull,
+        errors.DeadlineExceeded,
+    )
     return isinstance(from_postgres(error), passing)
 
 

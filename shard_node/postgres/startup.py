@@ -10,8 +10,10 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from crosskey import errors
 from shard_node import sql as sql_files
 from shard_node.postgres.database import Connection
+from shard_node.postgres.postgres_errors import from_postgres
 from shard_node.postgres.server_identity import REPLACED, leads_home
 
 MIN_VERSION = 150000
@@ -47,7 +49,10 @@ class ShardIdentity(msgspec.Struct, frozen=True):
 
 
 async def prepare_database(connection: Connection, cluster: str, shard: int, shards: int) -> ShardIdentity:
-    """Checks the database and makes the schema `crosskey` in it. Raises UnfitDatabase."""
+    """Checks the database and makes the schema `crosskey` in it.
+
+    Raises UnfitDatabase, and ShardUnavailable if PostgreSQL goes away meanwhile: then it may be tried again.
+    """
     try:
         await _check_settings(connection)
         async with _alone(connection):
@@ -56,6 +61,8 @@ async def prepare_database(connection: Connection, cluster: str, shard: int, sha
             await _release_canaries(connection)
             await _check_prepared_locks(connection)
     except psycopg.Error as error:
+        if isinstance(from_postgres(error), errors.ShardUnavailable):
+            raise errors.ShardUnavailable("the shard's PostgreSQL went away") from error
         raise UnfitDatabase(f"the database cannot be set up: {error.diag.message_primary or error}") from error
     return identity
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg import sql
 
@@ -21,9 +21,14 @@ from shard_node.writing.loading import copy_rows
 Answer = TypeVar("Answer")
 
 
-async def execute_statement(
-    connection: Connection, schema: ShardSchema, run: proto.RunStatement
-) -> proto.CommandResult:
+class Executed(NamedTuple):
+    """What a statement answers, and the id of its transaction, as text, if that has one and the statement tells it."""
+
+    result: proto.CommandResult
+    transaction: str | None
+
+
+async def execute_statement(connection: Connection, schema: ShardSchema, run: proto.RunStatement) -> Executed:
     """Runs a statement: how many rows it changed, and them as JSON arrays. Effects are left to the caller."""
     table = schema.table(run.table)
     with naming_table(table.name):
@@ -34,20 +39,20 @@ async def execute_statement(
             return await _execute(connection, table, run)
 
 
-async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> proto.CommandResult:
+async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> Executed:
     if run.WhichOneof("statement") == "load":
-        return proto.CommandResult(count=await copy_rows(connection, table, run.load))
+        return Executed(proto.CommandResult(count=await copy_rows(connection, table, run.load)), None)
     text, parameters = statements.build(table, run)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
-    count, rows, verbatim, *places = row
+    transaction, count, rows, verbatim, *places = row
     result = proto.CommandResult(count=count, rows_json=_json_array(rows))
     if places:
         result.places.extend(places[0] or ())
     if run.lock_table:
         result.verbatim_json = _json_array(verbatim)
-    return result
+    return Executed(result, transaction)
 
 
 def _json_array(aggregated: str | None) -> bytes:

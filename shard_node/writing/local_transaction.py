@@ -13,10 +13,11 @@ from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import only_others_can_tell, translated, unknown_if_lost
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.writing.execution import execute_statement, uninterrupted
+from shard_node.writing.lost_commits import FindOut, known_if_lost
 
 
 async def run_locally(
-    connection: Connection, schema: ShardSchema, commands: Sequence[proto.Command]
+    connection: Connection, schema: ShardSchema, commands: Sequence[proto.Command], find_out: FindOut
 ) -> list[proto.CommandResult] | None:
     """Runs statements and a plain commit with PostgreSQL's foreign keys alone, none of them deferred.
 
@@ -29,7 +30,7 @@ async def run_locally(
     results: list[proto.CommandResult] = []
     try:
         with translated():
-            allowed = await _run_unless_refused(connection, schema, runs, results)
+            allowed = await _run_unless_refused(connection, schema, runs, results, find_out)
     except errors.CrosskeyError as error:
         error.metadata["command"] = str(_place_of_failure(commands, len(results)))
         raise
@@ -41,6 +42,7 @@ async def _run_unless_refused(
     schema: ShardSchema,
     runs: Sequence[proto.RunStatement],
     results: list[proto.CommandResult],
+    find_out: FindOut,
 ) -> bool:
     """Adds a result for each statement. False, with everything rolled back, if only other shards can tell."""
     try:
@@ -48,7 +50,7 @@ async def _run_unless_refused(
             with unknown_if_lost():
                 await _run(connection, schema, runs[0], results)
         else:
-            await _run_in_block(connection, schema, runs, results)
+            await _run_in_block(connection, schema, runs, results, find_out)
     except psycopg.Error as error:
         if not only_others_can_tell(error):
             raise
@@ -62,20 +64,25 @@ async def _run_in_block(
     schema: ShardSchema,
     runs: Sequence[proto.RunStatement],
     results: list[proto.CommandResult],
+    find_out: FindOut,
 ) -> None:
     answer_size = AnswerSize()
+    transaction: str | None = None
     await connection.execute(b"BEGIN")
     for run in runs:
-        await _run(connection, schema, run, results)
+        transaction = await _run(connection, schema, run, results) or transaction
         answer_size.add(results[-1].rows_json, str(schema.table(run.table).name))
-    with unknown_if_lost():
+    async with known_if_lost(find_out, transaction):
         await uninterrupted(connection.execute(b"COMMIT"))
 
 
 async def _run(
     connection: Connection, schema: ShardSchema, run: proto.RunStatement, results: list[proto.CommandResult]
-) -> None:
-    results.append(await execute_statement(connection, schema, run))
+) -> str | None:
+    """Adds a result. Answers the id of the transaction."""
+    result, transaction = await execute_statement(connection, schema, run)
+    results.append(result)
+    return transaction
 
 
 def _place_of_failure(commands: Sequence[proto.Command], done: int) -> int:

@@ -46,9 +46,13 @@ Changes = tuple[list[sql.Composed], list[object]]
 Statement = tuple[sql.Composed | bytes, list[object]]
 """A statement and its parameters.
 
-It answers one row: how many rows it changed, these as JSON text or NULL, of a command with `lock_table` the same
-verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tells them.
+It answers one row: the id of the transaction as text, how many rows it changed, these as JSON text or NULL, of a
+command with `lock_table` the same verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tells
+them.
 """
+
+
+_TRANSACTION = sql.SQL("pg_current_xact_id_if_assigned()::text")
 
 
 class _Answer(NamedTuple):
@@ -61,7 +65,8 @@ class _Answer(NamedTuple):
     def of(self, table: Table) -> sql.Composed:
         """The columns that answer of the rows `changed`."""
         shown = text_expression if self.as_text else row_expression
-        return sql.SQL("count(*), {rows}, {verbatim}").format(
+        return sql.SQL("{transaction}, count(*), {rows}, {verbatim}").format(
+            transaction=_TRANSACTION,
             rows=_aggregated(shown(table, "changed")) if self.rows else sql.NULL,
             verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
         )
@@ -234,8 +239,9 @@ def _computed_columns(table: Table, computed: Sequence[shard_node_pb2.ComputedCo
 def _delete(table: Table, delete: shard_node_pb2.DeleteRows) -> Statement:
     where, parameters = where_clause(table, delete.where)
     statement = sql.SQL(
-        "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1) SELECT count(*), NULL, NULL FROM changed"
-    ).format(table=table_identifier(table.name), where=where)
+        "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"
+        " SELECT {transaction}, count(*), NULL, NULL FROM changed"
+    ).format(table=table_identifier(table.name), where=where, transaction=_TRANSACTION)
     return statement, parameters
 
 

@@ -19,13 +19,14 @@ from serving.answer_size import AnswerSize
 from shard_node.guards import claim_queries, claimed_parents, foreign_key_queries, foreign_keys
 from shard_node.guards.reference_guards import has_copied_children, written_everywhere
 from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import translated, unknown_if_lost
+from shard_node.postgres.postgres_errors import translated
 from shard_node.schema import installation
 from shard_node.schema.constraint_modes import NO_MODES, ConstraintModes, set_modes
 from shard_node.schema.shard_schema import ShardSchema, no_schema
 from shard_node.writing import loading, moving, unused_shadows
 from shard_node.writing.execution import execute_statement, uninterrupted
 from shard_node.writing.expected_claims import ExpectedClaims
+from shard_node.writing.lost_commits import FindOut, known_if_lost
 from shard_node.writing.own_gids import OwnGids, time_of
 from shard_node.writing.savepoints import Savepoints
 
@@ -75,6 +76,7 @@ class ShardTransaction:
         *,
         alone: bool,
         gids: OwnGids,
+        find_out: FindOut,
     ) -> None:
         self._connection = connection
         self._gids = gids
@@ -82,6 +84,8 @@ class ShardTransaction:
         self._shard = shard
         self._shards = shards
         self._alone = alone
+        self._find_out = find_out
+        self._transaction: str | None = None
         self._begun = False
         self._modes = NO_MODES if schema is None else schema.modes
         self._checked = True
@@ -148,7 +152,8 @@ class ShardTransaction:
             await self._connection.execute(begin, prepare=False)
 
     async def _run_statement(self, run: proto.RunStatement) -> proto.CommandResult:
-        result = await execute_statement(self._connection, self._schema, run)
+        result, transaction = await execute_statement(self._connection, self._schema, run)
+        self._transaction = transaction or self._transaction
         self._answer_size.add(result.rows_json, str(self._schema.table(run.table).name))
         result.effects.extend(await self._settle())
         return result
@@ -298,8 +303,9 @@ class ShardTransaction:
         effects = await self._check_all()
         if effects or not self._expected.all_met:
             return proto.CommandResult(effects=effects)
-        with unknown_if_lost():
+        async with known_if_lost(self._find_out, self._transaction):
             await uninterrupted(self._finish(sql.Composed([decision, sql.SQL("COMMIT")]).as_bytes()))
+        self.finished = True
         return proto.CommandResult()
 
     async def _check_all(self) -> list[proto.Effect]:

@@ -84,3 +84,19 @@ def test_a_row_that_moves_away_is_passed_over_by_who_waited_for_it(stage: Stage,
     )
     assert plain[1]["update"] == crosskey[1]["update"] == WAITS
     assert plain[-1]["update"] != crosskey[-1]["update"] == ("",)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_child_waits_for_a_parent_whose_claim_is_prepared(stage: Stage, commits: bool) -> None:
+    """An insert that one shard can commit prepares its claims before: only that shard knows whether it commits."""
+    email = stage.pair.text(0)
+    gate = stage.gate(1)
+    ending = [] if commits else [insert("parents", {"id": stage.pair.number(1), "value": -1})]
+    plain, crosskey = stage.play_differently(
+        Session("parent", insert("members", {"id": stage.pair.number(1), "email": email}), gate, *ending),
+        Session("child", insert("invitations_no_action", {"id": stage.pair.number(2), "guest": email})),
+        gate,
+    )
+    assert isinstance(plain[1]["child"], Refusal)
+    assert crosskey[1]["child"] == WAITS
+    assert isinstance(crosskey[-1]["child"], Refusal) == (not commits)

@@ -19,8 +19,14 @@ from crosskey_cli.cluster import ShardDatabase
 from crosskey_cli.postgres import PostgresServer
 from shard_node.commands.accept import accept
 from shard_node.postgres import startup
-from shard_node.postgres.database import Connection
+from shard_node.postgres.connection_limits import check_connections
+from shard_node.postgres.database import Connection, Database
+from shard_node.postgres.postgres_errors import translated
 from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
+from shard_node.schema.introspection import inspect_schema
+from shard_node.server import open_patiently
+from shard_node.settings import Settings
+from tests.cut_connections import Way
 from tests.eventually import eventually
 from tests.rules.setting import Setting
 from tests.shard_sql import query
@@ -30,6 +36,11 @@ _DISCONNECT = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHER
 
 CLUSTER = "started"
 CANARY = "crosskey-canary:started_0"
+
+_STARTING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'crosskey' AND wait_event = 'advisory'
+"""
 
 Answer = TypeVar("Answer")
 
@@ -222,3 +233,63 @@ def _inserted(setting: Setting, counter: int) -> bool:
     except errors.ShardUnavailable:
         return False
     return True
+
+
+def settings_of(dsn: str) -> Settings:
+    """Those of the only node."""
+    return Settings(shard=0, shards=1, cluster=CLUSTER, dsn=dsn, listen="")
+
+
+def pools(dsn: str) -> Database:
+    """Not open yet."""
+    return Database(dsn, pool_size=1, pool_queue=1, lock_timeout_ms=1000)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_postgresql_that_goes_away_while_its_node_starts_is_waited_for(
+    database: ShardDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with Way(database.dsn, tmp_path_factory.mktemp("w")).laid() as way:
+        with psycopg.connect(database.superuser_dsn, autocommit=True) as other:
+            other.execute("SELECT pg_advisory_lock(%s)", (startup._STARTING_LOCK,))
+            opened = pools(way.dsn)
+            opening = asyncio.create_task(open_patiently(opened, settings_of(way.dsn)))
+            await asyncio.to_thread(eventually, lambda: other.execute(_STARTING).fetchone() == (1,), "it starts")
+            way.cut()
+        identity = await opening
+        await opened.close()
+    assert (identity.cluster, identity.shard) == (CLUSTER, 0)
+
+
+@pytest.fixture
+def crowded(database: ShardDatabase) -> Iterator[ShardDatabase]:
+    """The database takes one connection, and has it. No limit is one for a superuser, but he counts."""
+    limit = f"ALTER DATABASE {database.name} CONNECTION LIMIT {{}}"
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as server:
+        server.execute(sql.SQL(limit).format(1))
+        yield database
+        server.execute(sql.SQL(limit).format(-1))
+
+
+def test_fewer_connections_than_a_node_may_need_are_refused(database: ShardDatabase, crowded: ShardDatabase) -> None:
+    async def check() -> None:
+        async with await psycopg.AsyncConnection.connect(crowded.superuser_dsn, autocommit=True) as connection:
+            await check_connections(connection, 3)
+
+    with pytest.raises(UnfitDatabase) as refused:
+        asyncio.run(check())
+    assert str(refused.value) == (
+        f'the connection limit of the database "{database.name}" is 1, and a node with --pool-size 3 needs up to 9'
+        " connections: raise it by what is missing, for each node of this server, or give the node a smaller"
+        " --pool-size"
+    )
+
+
+def test_a_server_that_takes_no_more_connections_is_not_called_unreachable(crowded: ShardDatabase) -> None:
+    async def inspect() -> None:
+        with translated():
+            await inspect_schema(crowded.dsn, "")
+
+    for attempt in (pools(crowded.dsn).connect, inspect):
+        with pytest.raises(errors.Overloaded, match="takes no more connections: raise its max_connections"):
+            asyncio.run(attempt())

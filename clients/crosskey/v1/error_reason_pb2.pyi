@@ -98,6 +98,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 31
     """RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only."""
+    ERROR_REASON_SHARD_FULL: _ErrorReason.ValueType  # 36
+    """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
+    request left no trace, and would fail again until somebody makes room.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -178,6 +182,10 @@ ERROR_REASON_NOT_DEFERRABLE: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 31
 """RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only."""
+ERROR_REASON_SHARD_FULL: ErrorReason.ValueType  # 36
+"""RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
+request left no trace, and would fail again until somebody makes room.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

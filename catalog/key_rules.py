@@ -143,6 +143,9 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
     if key.period:
         yield refuse_key(key, "a key with PERIOD cannot cross shards")
         return
+    if not key.by_default:
+        yield refuse_key(key, f"{_compared_otherwise(key)}, and what stands for a parent on other shards does not")
+        return
     if not parent.locators and not set(key.parent_columns).isdisjoint(parent.gathering):
         yield refuse_key(key, _why_unfound(key, child, parent))
         return
@@ -152,6 +155,11 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
             named = f"{key.parent}.{parent_column}"
             why = f'"{column}" and {named} are of types whose equal values may hash to different slots'
             yield refuse_key(key, f"{why}; give both the same type", column=column)
+
+
+def _compared_otherwise(key: ForeignKey) -> str:
+    named = " and ".join(f'"{column}"' for column in key.parent_columns)
+    return f"the unique index of {key.parent} on {named} compares values by an operator class that is not the default"
 
 
 def _why_unfound(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:

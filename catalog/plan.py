@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from catalog.model import Column, ForeignKey, Table, TableName
+from catalog.model import Column, Equality, ForeignKey, Table, TableName
 
 Placement = Literal["sharded", "reference"]
 
@@ -96,6 +96,7 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     `id` names it in RPCs: `schema.table(column,column)`. The shadow table has the parent's own name, in a schema of its
     own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
     slot; where none does, `claim` is the claim on the key, and stands for the parent: it is what pins hold.
+    `equalities` tell, column by column, whether two rows have the same key.
     """
 
     id: str
@@ -105,6 +106,7 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     shadow: TableName
     pin: TableName
     claim: Claim | None = None
+    equalities: tuple[Equality, ...] = ()
 
     @property
     def pinned(self) -> TableName:

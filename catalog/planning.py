@@ -80,6 +80,7 @@ def _referenced_keys(
             parent_locator(key, tables[key.parent]),
             *names[key.parent, key.parent_columns],
             _standing_for_parent(key, tables[key.parent], claims),
+            key.parent_equalities,
         )
         for key in ordered
     )

@@ -12,7 +12,8 @@ from shard_node.guards.claims import claim_shard, claimed_table
 from shard_node.guards.pin_places import PIN_SHARD, pinning_shard
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import column_list
+from shard_node.sql_text.key_columns import same_key
+from shard_node.sql_text.sql_names import column_list, columns_equal
 
 
 class GuardPair(NamedTuple):
@@ -20,6 +21,7 @@ class GuardPair(NamedTuple):
 
     Those of `here` belong to the shard that `counterpart` tells, an expression; of these, only those that meet
     `counted` matter. Those of `there` name in PIN_SHARD the shard that they are for.
+    `same` says whether g has the same values as a row called k.
     """
 
     here: TableName
@@ -27,6 +29,7 @@ class GuardPair(NamedTuple):
     columns: tuple[str, ...]
     counterpart: sql.Composed
     counted: sql.Composable
+    same: sql.Composed
 
 
 def guard_pair(schema: ShardSchema, identifier_of_pair: str, shards: int) -> GuardPair:
@@ -41,12 +44,13 @@ def _of_claim(schema: ShardSchema, claim: Claim, shards: int) -> GuardPair:
     place = claim_shard(claim, claimed_table(schema.plan, claim), "g", shards)
     # NULLs that are alike have no order, and are left out.
     complete = sql.SQL("num_nulls({}) = 0").format(column_list(claim.columns, alias="g"))
-    return GuardPair(claim.table, claim.claims, claim.columns, place, complete)
+    return GuardPair(claim.table, claim.claims, claim.columns, place, complete, columns_equal(claim.columns, "g", "k"))
 
 
 def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> GuardPair:
     place = pinning_shard(schema.plan, referenced, "g", shards)
-    return GuardPair(referenced.shadow, referenced.pin, referenced.columns, place, sql.SQL("true"))
+    same = same_key(referenced, "g", "k")
+    return GuardPair(referenced.shadow, referenced.pin, referenced.columns, place, sql.SQL("true"), same)
 
 
 def owner_of_there() -> sql.Composable:

@@ -18,7 +18,7 @@ from shard_node.auditing.missing_guards import MissingGuard, find_missing_guards
 from shard_node.postgres.database import Connection
 from shard_node.postgres.startup import ShardIdentity
 from shard_node.schema.shard_schema import ShardSchema
-from shard_node.sql_text.sql_names import column_list, columns_equal, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, json_object, table_identifier
 
 # What is gone is among the missing guards already.
 _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFunction)
@@ -84,7 +84,7 @@ async def find_unguarded(
         key=json_object(pair.columns, "k"),
         given=table_identifier(pair.there),
         guards=table_identifier(pair.there if request.pins else pair.here),
-        same=columns_equal(pair.columns, "g", "k"),
+        same=pair.same,
         owner=owner_of_there() if request.pins else pair.counterpart,
     )
     cursor = await connection.execute(statement, [request.keys_json.decode(), request.other_shard])

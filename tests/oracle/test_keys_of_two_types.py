@@ -1,0 +1,214 @@
+"""Foreign keys whose two ends are of different types: over every pair that PostgreSQL lets a key join, every action."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import pytest
+
+import crosskey
+from crosskey import ForeignKeyViolation, in_
+from crosskey_cli.postgres import PostgresServer
+from tests.oracle.conftest import PARENT_SHARD
+from tests.oracle.joinable_types import SAMPLES, TYPES, JoinablePair, candidates, joinable, name_objects
+from tests.oracle.pair import SHARDS, Pair
+from tests.oracle.plain import plain_postgres
+from tests.oracle.shared_pairs import start_pair
+
+REFUSING = ("NO ACTION", "RESTRICT", "DEFERRED")
+CHANGING = ("CASCADE", "SET NULL", "SET DEFAULT")
+"""What keys do ON DELETE and ON UPDATE; a deferred one has no action, and waits for the commit."""
+
+NAMING_PAIRS = 8
+
+
+class Key(NamedTuple):
+    """A foreign key of the table `children_N`, onto `parents_N`, by its columns `p_M` and `v_M`."""
+
+    table: int
+    place: int
+    action: str
+    types: JoinablePair
+
+    @property
+    def parents(self) -> str:
+        """The parents' table."""
+        return f"parents_{self.table}"
+
+    @property
+    def children(self) -> str:
+        """The children's table."""
+        return f"children_{self.table}"
+
+    def child(self, number: int, parent: int, value: str) -> dict[str, Any]:
+        """A row that references a parent by this key alone."""
+        return {"id": number, f"p_{self.place}": parent, f"v_{self.place}": value}
+
+    def ddl(self) -> str:
+        """The columns and the constraint."""
+        place = self.place
+        action = "NO ACTION" if self.action == "DEFERRED" else self.action
+        deferred = " DEFERRABLE INITIALLY DEFERRED" if self.action == "DEFERRED" else ""
+        return (
+            f", p_{place} bigint, v_{place} {self.types.child}, FOREIGN KEY (p_{place}, v_{place})"
+            f" REFERENCES {self.parents} ON DELETE {action} ON UPDATE {action}{deferred}"
+        )
+
+
+class World(NamedTuple):
+    """Both sides, the keys of the schema, and for each key a shard key of parents that only its children reference."""
+
+    pair: Pair
+    keys: list[Key]
+    parents: dict[Key, int]
+    random: random.Random
+
+
+@pytest.fixture(scope="module")
+def seed() -> int:
+    chosen = secrets.randbelow(10**9)
+    print(f"seed {chosen}")  # noqa: T201  # shown with a failure
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def keys(postgres: list[PostgresServer], seed: int) -> list[Key]:
+    """For each pair of types a key that refuses and one that changes children, with any of the actions.
+
+    Of the pairs that name objects, a few with any action.
+    """
+    chosen = random.Random(seed)
+    with plain_postgres(postgres[0].dsn(), "joinable_types", TYPES) as plain:
+        every = candidates(plain.connection)
+        some = chosen.sample([pair for pair in every if name_objects(pair)], NAMING_PAIRS)
+        pairs = list(joinable(plain.connection, (pair for pair in every if not name_objects(pair) or pair in some)))
+    keys = []
+    for table, (_, of_parent) in enumerate(itertools.groupby(pairs, key=lambda pair: pair.parent)):
+        made = [(pair, chosen.choice(actions)) for pair in of_parent for actions in (REFUSING, CHANGING)]
+        keys += [Key(table, place, action, pair) for place, (pair, action) in enumerate(made)]
+    return keys
+
+
+@pytest.fixture(scope="module")
+def world(
+    postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactory, keys: list[Key], seed: int
+) -> Iterator[World]:
+    """Both sides with parents of all values, and children that reference them in all ways."""
+    schema = TYPES + "".join(_tables(list(of_table)) for _, of_table in itertools.groupby(keys, lambda key: key.table))
+    with ExitStack() as lifetime:
+        pair = start_pair(postgres, tmp_path_factory.mktemp("two_types"), schema, lifetime)
+        world = World(pair, keys, {key: pair.number(PARENT_SHARD) for key in keys}, random.Random(seed))
+        for _, of_table in itertools.groupby(keys, lambda key: key.table):
+            _write(world, list(of_table))
+        yield world
+        pair.check_health()
+
+
+@pytest.fixture(scope="module")
+def pair(world: World) -> Pair:
+    return world.pair
+
+
+def _tables(keys: list[Key]) -> str:
+    table, parent_type = keys[0].table, keys[0].types.parent
+    return f"""
+CREATE TABLE parents_{table} (id bigint, v {parent_type}, PRIMARY KEY (id, v));
+COMMENT ON TABLE parents_{table} IS '@shard_by id';
+CREATE TABLE children_{table} (id bigint PRIMARY KEY {"".join(key.ddl() for key in keys)});
+COMMENT ON TABLE children_{table} IS '@shard_by id';
+"""
+
+
+def _write(world: World, keys: list[Key]) -> None:
+    pair = world.pair
+    values = _unequal(pair, keys[0].types.parent)
+    pair.insert(keys[0].parents, *[{"id": world.parents[key], "v": value} for key in keys for value in values])
+    rows = [key.child(_number(world), world.parents[key], value) for key in keys for value in key.types.accepted]
+    world.random.shuffle(rows)
+    # Rows of one insert have the same columns, or they would be inserted in groups.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    pair.insert(keys[0].children, *[{name: row.get(name) for name in columns} for row in rows])
+
+
+def _number(world: World) -> int:
+    """A new shard key of a child, beside its parent or not."""
+    return world.pair.number(world.random.randrange(SHARDS))
+
+
+def _unequal(pair: Pair, type_name: str) -> list[str]:
+    """The samples of a type that are not equal to an earlier one."""
+    found: list[str] = []
+    with pair.plain.connection.transaction(force_rollback=True):
+        pair.plain.connection.execute(f"CREATE TEMP TABLE seen (v {type_name} UNIQUE)".encode())
+        for sample in SAMPLES[type_name]:
+            cursor = pair.plain.connection.execute("INSERT INTO seen VALUES (%s) ON CONFLICT DO NOTHING", [sample])
+            found += [sample] * cursor.rowcount
+    return found
+
+
+def test_there_are_pairs_of_all_kinds(keys: list[Key]) -> None:
+    pairs = {(key.types.parent, key.types.child) for key in keys}
+    assert len(pairs) > 80 + NAMING_PAIRS
+    assert {
+        ("character(4)", "text"),
+        ("text", "character(6)"),
+        ("smallint", "bigint"),
+        ("date", "timestamp with time zone"),
+        ("cidr", "inet"),
+        ("real", "double precision"),
+        ("spot", "place"),
+        ("numeric(4,2)", "small"),
+        ("small", "numeric(4,2)"),
+    } <= pairs
+    assert all(key.types.accepted for key in keys)
+
+
+def test_what_is_referenced_is_neither_dropped_nor_damaged(world: World) -> None:
+    assert world.pair.client.with_timeout(120).drop_unused_shadows() == 0
+    world.pair.check_tables()
+    assert world.pair.client.with_timeout(120).audit() == []
+
+
+def test_what_references_nothing_is_refused(world: World) -> None:
+    for key in _one_a_pair(world, [key for key in world.keys if key.types.refused]):
+        row = key.child(_number(world), world.parents[key], world.random.choice(key.types.refused))
+        with pytest.raises(crosskey.CrosskeyError):
+            world.pair.insert(key.children, row)
+
+
+def test_a_parent_that_is_back_by_the_commit_keeps_its_children(world: World) -> None:
+    for key in (key for key in world.keys if key.action == "DEFERRED"):
+        gone = crosskey.requests.delete(key.parents, where=in_("id", [world.parents[key]]))
+        rows = [{"id": world.parents[key], "v": value} for value in _unequal(world.pair, key.types.parent)]
+        world.pair.transact(gone, crosskey.requests.insert(key.parents, rows))
+
+
+def test_new_keys_of_parents(world: World) -> None:
+    for key in _one_a_pair(world, [key for key in world.keys if key.action not in REFUSING]):
+        new = world.pair.number(world.random.randrange(SHARDS))
+        world.pair.update(key.parents, {"id": new}, where=in_("id", [world.parents[key]]))
+        world.parents[key] = new
+    world.pair.check_tables()
+
+
+def test_deletes_of_parents(world: World) -> None:
+    for key in _one_a_pair(world, [key for key in world.keys if key.action in REFUSING]):
+        with pytest.raises(ForeignKeyViolation):
+            world.pair.delete(key.parents, where=in_("id", [world.parents[key]]))
+    for _, of_table in itertools.groupby(world.keys, lambda key: key.table):
+        acting = [key for key in of_table if key.action not in REFUSING]
+        if acting:
+            world.pair.delete(acting[0].parents, where=in_("id", [world.parents[key] for key in acting]))
+
+
+def _one_a_pair(world: World, keys: list[Key]) -> list[Key]:
+    """One of the keys of each pair of types, whichever action it has."""
+    by_types: dict[tuple[str, str], list[Key]] = {}
+    for key in keys:
+        by_types.setdefault((key.types.parent, key.types.child), []).append(key)
+    return [world.random.choice(same) for same in by_types.values()]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg import sql
 
 _DAY, _NOON = "2020-01-01", "2020-01-01 12:00:00"
 _OIDS = ("1", "7")
@@ -70,6 +69,15 @@ CREATE EXTENSION citext SCHEMA elsewhere;
 CREATE DOMAIN loose AS elsewhere.citext;
 """
 
+LOOSE_COLLATION = "CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);\n"
+"""A collation that ignores case, for a PostgreSQL with ICU; only then LOOSE_TEXT and LOOSE_VARCHAR are types."""
+
+LOOSE_TEXT, LOOSE_VARCHAR = "text COLLATE blind", "varchar(6) COLLATE blind"
+
+SAMPLES |= {LOOSE_TEXT: ("k", "K", "k "), LOOSE_VARCHAR: ("k", "K", "")}
+
+_LOOSE_PAIRS = ((LOOSE_TEXT, LOOSE_TEXT), (LOOSE_TEXT, LOOSE_VARCHAR), (LOOSE_TEXT, "text"), ("text", LOOSE_TEXT))
+
 _CANDIDATES: LiteralString = """
 WITH RECURSIVE below AS (
     SELECT s.name, s.name::regtype::oid AS oid FROM unnest(%s::text[]) AS s(name)
@@ -114,18 +122,44 @@ ORDER BY 1, 2
 """
 
 
+_REFUSALS = (
+    psycopg.errors.IntegrityError,
+    psycopg.errors.DataError,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.FeatureNotSupported,
+)
+
+
 class JoinablePair(NamedTuple):
-    """A parent's and a child's type, and the values of the child's that reference a parent or do not."""
+    """A parent's and a child's type, and the values of the child's that reference a parent or do not.
+
+    `follows` is whether the child's column can hold all values of the parent's. Else PostgreSQL refuses a new key of a
+    parent that no child could reference, as it carries out ON UPDATE CASCADE for it all the same.
+    """
 
     parent: str
     child: str
     accepted: tuple[str, ...]
     refused: tuple[str, ...]
+    follows: bool
 
 
 def candidates(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
-    """The pairs of a parent's and a child's type that a key may join, by the catalogs of a database that has TYPES."""
-    return connection.execute(_CANDIDATES, [list(SAMPLES)]).fetchall()
+    """The pairs of a parent's and a child's type that a key may join, by the catalogs of a database that has types."""
+    plain = [name for name in SAMPLES if "COLLATE" not in name]
+    loose = _LOOSE_PAIRS if _has(connection, "SELECT FROM pg_collation WHERE collname = 'blind'") else ()
+    return sorted([*connection.execute(_CANDIDATES, [plain]).fetchall(), *loose])
+
+
+def types_of(connection: psycopg.Connection[Any]) -> str:
+    """The DDL of the types that SAMPLES names, for this server. The connection is in autocommit mode."""
+    with connection.transaction(force_rollback=True):
+        has_icu = _carry_out(connection, LOOSE_COLLATION)
+    return TYPES + (LOOSE_COLLATION if has_icu else "")
+
+
+def _has(connection: psycopg.Connection[Any], query: LiteralString) -> bool:
+    return connection.execute(query).fetchone() is not None
 
 
 def name_objects(pair: tuple[str, str]) -> bool:
@@ -139,25 +173,26 @@ def joinable(connection: psycopg.Connection[Any], pairs: Iterable[tuple[str, str
         try:
             with connection.transaction(force_rollback=True):
                 yield _judged(connection, parent, child)
-        except psycopg.errors.DatatypeMismatch:
+        except (psycopg.errors.DatatypeMismatch, psycopg.errors.CollationMismatch):
             continue
 
 
 def _judged(connection: psycopg.Connection[Any], parent: str, child: str) -> JoinablePair:
     """Raises DatatypeMismatch if no key joins the two."""
-    tables = f"CREATE TABLE p (v {parent} UNIQUE); CREATE TABLE c (v {child} REFERENCES p (v))"
-    connection.execute(tables.encode())
+    connection.execute(f"CREATE TABLE p (v {parent} UNIQUE); CREATE TABLE c (v {child} REFERENCES p (v))".encode())
     for sample in SAMPLES[parent]:
-        _insert(connection, "p", sample)
-    accepted = tuple(sample for sample in SAMPLES[child] if _insert(connection, "c", sample))
-    return JoinablePair(parent, child, accepted, tuple(one for one in SAMPLES[child] if one not in accepted))
+        _carry_out(connection, "INSERT INTO p VALUES (%s)", sample)
+    accepted = tuple(one for one in SAMPLES[child] if _carry_out(connection, "INSERT INTO c VALUES (%s)", one))
+    refused = tuple(one for one in SAMPLES[child] if one not in accepted)
+    connection.execute(f"CREATE TABLE f (v {child})".encode())
+    return JoinablePair(parent, child, accepted, refused, _carry_out(connection, "INSERT INTO f SELECT v FROM p"))
 
 
-def _insert(connection: psycopg.Connection[Any], table: str, value: str) -> bool:
-    statement = sql.SQL("INSERT INTO {} VALUES ({})").format(sql.Identifier(table), sql.Literal(value))
+def _carry_out(connection: psycopg.Connection[Any], statement: LiteralString, *parameters: str) -> bool:
+    """Whether the statement succeeds; else it left no trace."""
     try:
         with connection.transaction():
-            connection.execute(statement)
-    except (psycopg.errors.IntegrityError, psycopg.errors.DataError):
+            connection.execute(statement, parameters)
+    except _REFUSALS:
         return False
     return True

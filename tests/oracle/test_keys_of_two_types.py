@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 
 import crosskey
 from crosskey import ForeignKeyViolation, in_
 from crosskey_cli.postgres import PostgresServer
 from tests.oracle.conftest import PARENT_SHARD
-from tests.oracle.joinable_types import SAMPLES, TYPES, JoinablePair, candidates, joinable, name_objects
+from tests.oracle.joinable_types import SAMPLES, JoinablePair, candidates, joinable, name_objects, types_of
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.plain import plain_postgres
 from tests.oracle.shared_pairs import start_pair
@@ -25,6 +26,27 @@ CHANGING = ("CASCADE", "SET NULL", "SET DEFAULT")
 """What keys do ON DELETE and ON UPDATE; a deferred one has no action, and waits for the commit."""
 
 NAMING_PAIRS = 8
+
+SAME_TESTS = 25
+"""Keys of which each test that takes a request a key takes as many."""
+
+EXAMPLES = """
+CREATE TABLE claimed (id bigint PRIMARY KEY, a text, c char(5), UNIQUE (a, c));
+COMMENT ON TABLE claimed IS '@shard_by id';
+CREATE TABLE claimants (
+    id bigint PRIMARY KEY,
+    a text,
+    c text,
+    FOREIGN KEY (a, c) REFERENCES claimed (a, c) ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE claimants IS '@shard_by id';
+
+CREATE TABLE kinds (code char(4) PRIMARY KEY);
+COMMENT ON TABLE kinds IS '@reference';
+CREATE TABLE things (id bigint PRIMARY KEY, kind text REFERENCES kinds);
+COMMENT ON TABLE things IS '@shard_by id';
+"""
+"""A key onto a claimed one, and one onto a reference table."""
 
 
 class Key(NamedTuple):
@@ -68,6 +90,10 @@ class World(NamedTuple):
     parents: dict[Key, int]
     random: random.Random
 
+    def some(self, keys: list[Key]) -> list[Key]:
+        """A few of the keys, others each time."""
+        return self.random.sample(keys, min(SAME_TESTS, len(keys)))
+
 
 @pytest.fixture(scope="module")
 def seed() -> int:
@@ -77,13 +103,20 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="module")
-def keys(postgres: list[PostgresServer], seed: int) -> list[Key]:
+def types(postgres: list[PostgresServer]) -> str:
+    """The DDL of the types."""
+    with psycopg.connect(postgres[0].dsn(), autocommit=True) as connection:
+        return types_of(connection)
+
+
+@pytest.fixture(scope="module")
+def keys(postgres: list[PostgresServer], types: str, seed: int) -> list[Key]:
     """For each pair of types a key that refuses and one that changes children, with any of the actions.
 
     Of the pairs that name objects, a few with any action.
     """
     chosen = random.Random(seed)
-    with plain_postgres(postgres[0].dsn(), "joinable_types", TYPES) as plain:
+    with plain_postgres(postgres[0].dsn(), "joinable_types", types) as plain:
         every = candidates(plain.connection)
         some = chosen.sample([pair for pair in every if name_objects(pair)], NAMING_PAIRS)
         pairs = list(joinable(plain.connection, (pair for pair in every if not name_objects(pair) or pair in some)))
@@ -96,10 +129,11 @@ def keys(postgres: list[PostgresServer], seed: int) -> list[Key]:
 
 @pytest.fixture(scope="module")
 def world(
-    postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactory, keys: list[Key], seed: int
+    postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactory, types: str, keys: list[Key], seed: int
 ) -> Iterator[World]:
     """Both sides with parents of all values, and children that reference them in all ways."""
-    schema = TYPES + "".join(_tables(list(of_table)) for _, of_table in itertools.groupby(keys, lambda key: key.table))
+    tables = [_tables(list(of_table)) for _, of_table in itertools.groupby(keys, lambda key: key.table)]
+    schema = "".join([types, *tables, EXAMPLES])
     with ExitStack() as lifetime:
         pair = start_pair(postgres, tmp_path_factory.mktemp("two_types"), schema, lifetime)
         world = World(pair, keys, {key: pair.number(PARENT_SHARD) for key in keys}, random.Random(seed))
@@ -128,7 +162,12 @@ def _write(world: World, keys: list[Key]) -> None:
     pair = world.pair
     values = _unequal(pair, keys[0].types.parent)
     pair.insert(keys[0].parents, *[{"id": world.parents[key], "v": value} for key in keys for value in values])
-    rows = [key.child(_number(world), world.parents[key], value) for key in keys for value in key.types.accepted]
+    rows = [
+        key.child(_number(world), world.parents[key], value)
+        for key in keys
+        # Of several that refuse a delete, any may be named.
+        for value in world.random.sample(key.types.accepted, 1 if key.action in REFUSING else len(key.types.accepted))
+    ]
     world.random.shuffle(rows)
     # Rows of one insert have the same columns, or they would be inserted in groups.
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -175,21 +214,21 @@ def test_what_is_referenced_is_neither_dropped_nor_damaged(world: World) -> None
 
 
 def test_what_references_nothing_is_refused(world: World) -> None:
-    for key in _one_a_pair(world, [key for key in world.keys if key.types.refused]):
+    for key in world.some([key for key in world.keys if key.types.refused]):
         row = key.child(_number(world), world.parents[key], world.random.choice(key.types.refused))
         with pytest.raises(crosskey.CrosskeyError):
             world.pair.insert(key.children, row)
 
 
 def test_a_parent_that_is_back_by_the_commit_keeps_its_children(world: World) -> None:
-    for key in (key for key in world.keys if key.action == "DEFERRED"):
+    for key in world.some([key for key in world.keys if key.action == "DEFERRED"]):
         gone = crosskey.requests.delete(key.parents, where=in_("id", [world.parents[key]]))
         rows = [{"id": world.parents[key], "v": value} for value in _unequal(world.pair, key.types.parent)]
         world.pair.transact(gone, crosskey.requests.insert(key.parents, rows))
 
 
 def test_new_keys_of_parents(world: World) -> None:
-    for key in _one_a_pair(world, [key for key in world.keys if key.action not in REFUSING]):
+    for key in world.some([key for key in world.keys if key.action in CHANGING and key.types.follows]):
         new = world.pair.number(world.random.randrange(SHARDS))
         world.pair.update(key.parents, {"id": new}, where=in_("id", [world.parents[key]]))
         world.parents[key] = new
@@ -197,7 +236,7 @@ def test_new_keys_of_parents(world: World) -> None:
 
 
 def test_deletes_of_parents(world: World) -> None:
-    for key in _one_a_pair(world, [key for key in world.keys if key.action in REFUSING]):
+    for key in world.some([key for key in world.keys if key.action in REFUSING]):
         with pytest.raises(ForeignKeyViolation):
             world.pair.delete(key.parents, where=in_("id", [world.parents[key]]))
     for _, of_table in itertools.groupby(world.keys, lambda key: key.table):
@@ -206,9 +245,24 @@ def test_deletes_of_parents(world: World) -> None:
             world.pair.delete(acting[0].parents, where=in_("id", [world.parents[key] for key in acting]))
 
 
-def _one_a_pair(world: World, keys: list[Key]) -> list[Key]:
-    """One of the keys of each pair of types, whichever action it has."""
-    by_types: dict[tuple[str, str], list[Key]] = {}
-    for key in keys:
-        by_types.setdefault((key.types.parent, key.types.child), []).append(key)
-    return [world.random.choice(same) for same in by_types.values()]
+@pytest.mark.parametrize("parent_shard", range(SHARDS))
+def test_a_claimed_key(pair: Pair, parent_shard: int) -> None:
+    a, new = pair.text(0), pair.text(1)
+    pair.insert("claimed", {"id": pair.number(parent_shard), "a": a, "c": "k"})
+    pair.insert("claimants", *[{"id": pair.number(shard), "a": a, "c": f"k{' ' * shard}"} for shard in range(SHARDS)])
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("claimants", {"id": pair.number(0), "a": a, "c": "another key"})
+    assert pair.client.drop_unused_shadows() == 0
+    pair.check_tables()
+    pair.update("claimed", {"a": new}, where={"a": a})
+    assert len(pair.rows("claimants", {"a": new})) == SHARDS
+    pair.delete("claimed", where={"a": new})
+    assert pair.rows("claimants", {"a": new}) == []
+
+
+def test_a_reference_table(pair: Pair) -> None:
+    pair.insert("kinds", {"code": "k"})
+    pair.insert("things", *[{"id": pair.number(shard), "kind": "k "} for shard in range(SHARDS)])
+    assert pair.client.with_timeout(120).audit() == []
+    with pytest.raises(ForeignKeyViolation):
+        pair.delete("kinds", key={"code": "k"})

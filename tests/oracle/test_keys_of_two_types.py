@@ -95,6 +95,7 @@ class World(NamedTuple):
     keys: list[Key]
     parents: dict[Key, int]
     random: random.Random
+    claimed_texts: list[str]
 
     def some(self, keys: list[Key]) -> list[Key]:
         """A few of the keys, others each time."""
@@ -138,15 +139,23 @@ def world(
     schema = "".join([types, *tables, EXAMPLES])
     with ExitStack() as lifetime:
         pair = start_pair(postgres, tmp_path_factory.mktemp("two_types"), schema, lifetime)
-        world = World(pair, keys, {key: pair.number(PARENT_SHARD) for key in keys}, random.Random(seed))
+        texts = [pair.text(shard) for shard in range(SHARDS)]
+        world = World(pair, keys, {key: pair.number(PARENT_SHARD) for key in keys}, random.Random(seed), texts)
         for _, of_table in itertools.groupby(keys, lambda key: key.table):
             _write(world, list(of_table))
+        _write_examples(pair, world.claimed_texts)
         yield world
 
 
 @pytest.fixture(scope="module")
 def pair(world: World) -> Pair:
     return world.pair
+
+
+@pytest.fixture
+def claimed_texts(world: World) -> list[str]:
+    """Texts of claimed keys, each claimed on another shard."""
+    return world.claimed_texts
 
 
 def _tables(keys: list[Key]) -> str:
@@ -173,6 +182,14 @@ def _write(world: World, keys: list[Key]) -> None:
     # Rows of one insert have the same columns, or they would be inserted in groups.
     columns = dict.fromkeys(name for row in rows for name in row)
     pair.insert(keys[0].children, *[{name: row.get(name) for name in columns} for row in rows])
+
+
+def _write_examples(pair: Pair, texts: list[str]) -> None:
+    pair.insert("claimed", *[{"id": pair.number(shard), "a": a, "c": "k"} for shard, a in enumerate(texts)])
+    spaces = [(a, " " * shard, shard) for a in texts for shard in range(SHARDS)]
+    pair.insert("claimants", *[{"id": pair.number(shard), "a": a, "c": f"k{some}"} for a, some, shard in spaces])
+    pair.insert("kinds", {"code": "k"})
+    pair.insert("things", *[{"id": pair.number(shard), "kind": "k "} for shard in range(SHARDS)])
 
 
 def _number(world: World) -> int:
@@ -229,7 +246,8 @@ def test_a_parent_that_is_back_by_the_commit_keeps_its_children(world: World) ->
 
 
 def test_new_keys_of_parents(world: World) -> None:
-    for key in world.some([key for key in world.keys if key.action in CHANGING and key.types.follows]):
+    refusing = {key.table for key in world.keys if key.action == "CASCADE" and not key.types.follows}
+    for key in world.some([key for key in world.keys if key.action in CHANGING and key.table not in refusing]):
         new = world.pair.number(world.random.randrange(SHARDS))
         world.pair.update(key.parents, {"id": new}, where=in_("id", [world.parents[key]]))
         world.parents[key] = new
@@ -246,25 +264,17 @@ def test_deletes_of_parents(world: World) -> None:
             world.pair.delete(acting[0].parents, where=in_("id", [world.parents[key] for key in acting]))
 
 
-def test_a_claimed_key(pair: Pair) -> None:
-    first, new = [pair.text(shard) for shard in range(SHARDS)], [pair.text(1) for _ in range(SHARDS)]
-    pair.insert("claimed", *[{"id": pair.number(shard), "a": a, "c": "k"} for shard, a in enumerate(first)])
-    spaces = [(a, " " * shard, shard) for a in first for shard in range(SHARDS)]
-    pair.insert("claimants", *[{"id": pair.number(shard), "a": a, "c": f"k{some}"} for a, some, shard in spaces])
+def test_a_claimed_key(pair: Pair, claimed_texts: list[str]) -> None:
     with pytest.raises(ForeignKeyViolation):
-        pair.insert("claimants", {"id": pair.number(0), "a": first[0], "c": "another key"})
-    assert pair.client.with_timeout(PATIENCE_SECONDS).drop_unused_shadows() == 0
-    pair.check_tables()
-    for old, other in zip(first, new, strict=True):
-        pair.update("claimed", {"a": other}, where={"a": old})
-        assert len(pair.rows("claimants", {"a": other})) == SHARDS
-        pair.delete("claimed", where={"a": other})
+        pair.insert("claimants", {"id": pair.number(0), "a": claimed_texts[0], "c": "another key"})
+    for a in claimed_texts:
+        new = pair.text(1)
+        pair.update("claimed", {"a": new}, where={"a": a})
+        assert len(pair.rows("claimants", {"a": new})) == SHARDS
+        pair.delete("claimed", where={"a": new})
     assert pair.rows("claimants") == []
 
 
 def test_a_reference_table(pair: Pair) -> None:
-    pair.insert("kinds", {"code": "k"})
-    pair.insert("things", *[{"id": pair.number(shard), "kind": "k "} for shard in range(SHARDS)])
-    assert pair.client.with_timeout(PATIENCE_SECONDS).audit() == []
     with pytest.raises(ForeignKeyViolation):
         pair.delete("kinds", key={"code": "k"})

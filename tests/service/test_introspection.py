@@ -42,9 +42,9 @@ async def table_of(dsn: str, schema_sql: str) -> Table:
     return table
 
 
-def compared_plainly(columns: int) -> dict[str, tuple[Equality, ...]]:
+def plainly(columns: int) -> tuple[Equality, ...]:
     """What a foreign key says of columns that have the parent's types."""
-    return {"equalities": (Equality(),) * columns, "parent_equalities": (Equality(),) * columns}
+    return (Equality(),) * columns
 
 
 async def keys_of(dsn: str, schema_sql: str) -> list[ForeignKey]:
@@ -210,7 +210,8 @@ async def test_foreign_keys(dsn: str) -> None:
             on_update="RESTRICT",
             deferrable=True,
             initially_deferred=True,
-            **compared_plainly(2),
+            equalities=plainly(2),
+            parent_equalities=plainly(2),
         ),
         ForeignKey(
             "list_key",
@@ -221,10 +222,29 @@ async def test_foreign_keys(dsn: str) -> None:
             on_delete="SET NULL",
             on_update="SET DEFAULT",
             on_delete_columns=("y",),
-            **compared_plainly(2),
+            equalities=plainly(2),
+            parent_equalities=plainly(2),
         ),
-        ForeignKey("plain_key", children, ("z",), parents, ("c",), comment="@enforce eventual", **compared_plainly(1)),
-        ForeignKey("unproven_key", children, ("x",), parents, ("c",), validated=False, **compared_plainly(1)),
+        ForeignKey(
+            "plain_key",
+            children,
+            ("z",),
+            parents,
+            ("c",),
+            comment="@enforce eventual",
+            equalities=plainly(1),
+            parent_equalities=plainly(1),
+        ),
+        ForeignKey(
+            "unproven_key",
+            children,
+            ("x",),
+            parents,
+            ("c",),
+            validated=False,
+            equalities=plainly(1),
+            parent_equalities=plainly(1),
+        ),
     ]
 
 

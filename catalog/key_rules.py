@@ -161,6 +161,9 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
     if key.period:
         yield refuse_key(key, "a key with PERIOD cannot cross shards")
         return
+    if not key.by_default:
+        yield refuse_key(key, _why_incomparable(key))
+        return
     if not parent.locators and not set(key.parent_columns).isdisjoint(parent.gathering):
         yield refuse_key(key, _why_unfound(key, child, parent))
         return
@@ -170,6 +173,14 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
             named = f"{key.parent}.{parent_column}"
             why = f'"{column}" and {named} are of types whose equal values may hash to different slots'
             yield refuse_key(key, f"{why}; give both the same type", column=column)
+
+
+def _why_incomparable(key: ForeignKey) -> str:
+    named = " and ".join(f'"{column}"' for column in key.parent_columns)
+    return (
+        f"the unique index of {key.parent} on {named} compares by an operator class that is not the default one, and"
+        " what stands for its rows on other shards does not; leave the operator class out"
+    )
 
 
 def _why_unfound(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:

@@ -49,6 +49,8 @@ class Column(msgspec.Struct, frozen=True):
     identity: Literal["", "ALWAYS", "BY DEFAULT"] = ""
     max_length: int | None = None
     """Of varchar(n) and char(n): n."""
+    domain: bool = False
+    """Whether `type` is a domain, which may refuse values of the type below."""
     deterministic_collation: bool = True
     """False only for text columns whose collation calls unequal texts equal."""
     collation: str | None = None
@@ -110,6 +112,17 @@ class Exclusion(msgspec.Struct, frozen=True):
     equal_columns: tuple[str, ...]
 
 
+class Equality(msgspec.Struct, frozen=True):
+    """An operator by which a key compares two columns, as SQL: `OPERATOR(schema.=)`.
+
+    `left` and `right` are the types that values are cast to for it; empty where it takes the column's own.
+    """
+
+    operator: str = "OPERATOR(pg_catalog.=)"
+    left: str = ""
+    right: str = ""
+
+
 class ForeignKey(msgspec.Struct, frozen=True):
     """A foreign key, its columns paired in order with the parent's."""
 
@@ -129,6 +142,12 @@ class ForeignKey(msgspec.Struct, frozen=True):
     """False for NOT VALID and NOT ENFORCED."""
     period: bool = False
     """True for a temporal key (PERIOD), whose last pair is compared by overlap."""
+    equalities: tuple[Equality, ...] = ()
+    """What finds the parent of a child, column by column: the parent's value is on the left."""
+    parent_equalities: tuple[Equality, ...] = ()
+    """What tells whether two parents are the same, column by column."""
+    by_default: bool = True
+    """Whether the parent's columns are compared by the default operator classes of their types."""
     comment: str | None = None
 
 

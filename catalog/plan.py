@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from catalog.model import Column, ForeignKey, Table, TableName
+from catalog.model import Column, Equality, ForeignKey, Table, TableName
 
 Placement = Literal["sharded", "reference"]
 
@@ -98,7 +98,8 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     `id` names it in RPCs: `schema.table(column,column)`. The shadow table has the parent's own name, in a schema of its
     own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
     slot; where none does, `claim` is the claim on the key, and stands for the parent: it is what pins hold. Values of
-    the columns in `verbatim` travel between shards as PostgreSQL's own text.
+    the columns in `verbatim` travel between shards as PostgreSQL's own text. `equalities` tell, column by column,
+    whether two rows have the same key.
     """
 
     id: str
@@ -109,6 +110,7 @@ class ReferencedKey(msgspec.Struct, frozen=True):
     pin: TableName
     claim: Claim | None = None
     verbatim: tuple[str, ...] = ()
+    equalities: tuple[Equality, ...] = ()
 
     @property
     def pinned(self) -> TableName:

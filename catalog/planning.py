@@ -82,6 +82,7 @@ def _referenced_keys(
             *names[key.parent, key.parent_columns],
             _standing_for_parent(key, tables[key.parent], claims),
             verbatim_columns(tables[key.parent].table, key.parent_columns),
+            key.parent_equalities,
         )
         for key in ordered
     )

@@ -14,11 +14,12 @@ from psycopg import sql
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1.admin_pb2 import AuditResponse
+from shard_node.guards.claims import CLAIMING_SHARD
 from shard_node.guards.foreign_keys import PIN_CONSTRAINT
-from shard_node.guards.pin_places import PIN_SHARD, held_columns, target_columns
+from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
 from shard_node.postgres.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import column_pairs, of_child
+from shard_node.sql_text.key_columns import column_pairs, is_parent, same_key
 from shard_node.sql_text.slot_expressions import shard_of, slot_of
 from shard_node.sql_text.sql_names import column_list, json_object, table_identifier
 
@@ -91,12 +92,12 @@ def _parent_found(plan: Plan, key: ForeignKey, target: TableName) -> sql.Compose
     pairs = column_pairs(plan, key)
     equal_pairs = pairs[:-1] if key.period else pairs
     same = sql.SQL(" AND ").join(
-        sql.SQL("p.{} = {}").format(identifier(pair.parent.name), of_child(pair, "c")) for pair in equal_pairs
+        is_parent(pair, identifier("p", pair.parent.name), identifier("c", pair.child.name)) for pair in equal_pairs
     )
     if not key.period:
         return sql.SQL("EXISTS (SELECT FROM {} p WHERE {})").format(table_identifier(target), same)
     # A child's period may be covered by several parents together.
-    period, parent_period = pairs[-1]
+    period, parent_period, _ = pairs[-1]
     return sql.SQL("coalesce(c.{} <@ (SELECT range_agg(p.{}) FROM {} p WHERE {}), false)").format(
         identifier(period.name), identifier(parent_period.name), table_identifier(target), same
     )
@@ -120,10 +121,10 @@ def _pin_without_parent(referenced: ReferencedKey) -> DamageCheck:
 
 def _held(referenced: ReferencedKey) -> sql.Composed:
     """Whether the pin called p holds the row called r."""
-    columns = zip(target_columns(referenced), held_columns(referenced), strict=True)
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(identifier("r", target), identifier("p", held)) for target, held in columns
-    )
+    same = same_key(referenced, "r", "p")
+    if referenced.claim is None:
+        return same
+    return sql.SQL("{} AND {} = {}").format(same, identifier("r", CLAIMING_SHARD), identifier("p", CLAIMANT))
 
 
 def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:

@@ -12,7 +12,8 @@ from shard_node.guards.claims import claim_shard, claimed_table
 from shard_node.guards.pin_places import PIN_SHARD, pinning_shard
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import column_list
+from shard_node.sql_text.key_columns import same_key
+from shard_node.sql_text.sql_names import column_list, columns_equal
 
 
 class GuardPair(NamedTuple):
@@ -20,7 +21,8 @@ class GuardPair(NamedTuple):
 
     The rows of `here` belong to the shard that `counterpart` tells, an expression; of these, only those that meet
     `counted` matter. Those of `there` name in PIN_SHARD the shard that they are for. Values of the columns in
-    `oddly_ordered` have no operators called `<` and `>`.
+    `oddly_ordered` have no operators called `<` and `>`. `same` says whether g has
+    the same values as a row called k.
     """
 
     here: TableName
@@ -29,6 +31,7 @@ class GuardPair(NamedTuple):
     oddly_ordered: frozenset[str]
     counterpart: sql.Composed
     counted: sql.Composable
+    same: sql.Composed
 
 
 def guard_pair(schema: ShardSchema, identifier_of_pair: str, shards: int) -> GuardPair:
@@ -44,13 +47,15 @@ def _of_claim(schema: ShardSchema, claim: Claim, shards: int) -> GuardPair:
     # NULLs that are alike have no order, and are left out.
     complete = sql.SQL("num_nulls({}) = 0").format(column_list(claim.columns, alias="g"))
     odd = _oddly_ordered(schema, claim.table)
-    return GuardPair(claim.table, claim.claims, claim, odd, place, complete)
+    same = columns_equal(claim.columns, "g", "k")
+    return GuardPair(claim.table, claim.claims, claim, odd, place, complete, same)
 
 
 def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> GuardPair:
     place = pinning_shard(schema.plan, referenced, "g", shards)
     odd = _oddly_ordered(schema, referenced.parent)
-    return GuardPair(referenced.shadow, referenced.pin, referenced, odd, place, sql.SQL("true"))
+    same = same_key(referenced, "g", "k")
+    return GuardPair(referenced.shadow, referenced.pin, referenced, odd, place, sql.SQL("true"), same)
 
 
 def _oddly_ordered(schema: ShardSchema, table: TableName) -> frozenset[str]:

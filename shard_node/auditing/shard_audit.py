@@ -21,7 +21,7 @@ from shard_node.postgres.database import Connection
 from shard_node.postgres.startup import ShardIdentity
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import as_record, column_list, columns_equal, table_identifier
+from shard_node.sql_text.sql_names import as_record, column_list, table_identifier
 from shard_node.sql_text.travelling_keys import travelling_key
 
 # What is gone is among the missing guards already.
@@ -89,7 +89,7 @@ async def find_unguarded(
         key=travelling_key(pair.key, "k"),
         given=table_identifier(pair.there),
         guards=table_identifier(pair.there if request.pins else pair.here),
-        same=columns_equal(pair.key.columns, "g", "k"),
+        same=pair.same,
         owner=owner_of_there() if request.pins else pair.counterpart,
     )
     cursor = await connection.execute(statement, [request.keys_json.decode(), request.other_shard])

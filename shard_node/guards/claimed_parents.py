@@ -17,7 +17,8 @@ from shard_node.guards.claims import CLAIMING_SHARD, claim_shard
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
+from shard_node.sql_text.key_columns import same_key
+from shard_node.sql_text.sql_names import column_list, table_identifier
 from shard_node.sql_text.travelling_keys import travelling_key
 
 _DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
@@ -73,7 +74,7 @@ def _adopt_text(referenced: ReferencedKey, claim: Claim) -> bytes:
         "UPDATE {pin} p SET {claimant} = %s FROM {given} WHERE {same}"
         " AND NOT EXISTS (SELECT FROM {claims} c WHERE {same_claim} AND c.{claiming} = p.{claimant})",
         claims=table_identifier(claim.claims),
-        same_claim=columns_equal(referenced.columns, "c", "p"),
+        same_claim=same_key(referenced, "c", "p"),
         claiming=identifier(CLAIMING_SHARD),
     )
 
@@ -113,7 +114,7 @@ def _text(referenced: ReferencedKey, template: str, **names: sql.Composable) -> 
             pin=table_identifier(referenced.pin),
             shadow=shadow,
             given=sql.SQL("json_populate_recordset(NULL::{}, %s) k").format(shadow),
-            same=columns_equal(referenced.columns, "p", "k"),
+            same=same_key(referenced, "p", "k"),
             id=literal(referenced.id),
             pin_shard=identifier(PIN_SHARD),
             claimant=identifier(CLAIMANT),

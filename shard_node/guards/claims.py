@@ -67,12 +67,12 @@ def same_value(claim: Claim, left: str, right: str) -> sql.Composed:
     """Whether two rows have the same value; where NULLs are alike, two of them are."""
     if not claim.nulls_not_distinct:
         return columns_equal(claim.columns, left, right)
-    same = sql.SQL("({one} = {other} OR {one} IS NULL AND {other} IS NULL)")
+    same = sql.SQL("({one} OPERATOR(pg_catalog.=) {other} OR {one} IS NULL AND {other} IS NULL)")
     columns = sql.SQL(" AND ").join(
         same.format(one=identifier(left, column), other=identifier(right, column)) for column in claim.columns
     )
     # The columns find few rows by an index; as records, to which NULLs are alike too, many rows can be hashed.
-    return sql.SQL("{} AND {} = {}").format(columns, _record(claim, left), _record(claim, right))
+    return sql.SQL("{} AND {} OPERATOR(pg_catalog.=) {}").format(columns, _record(claim, left), _record(claim, right))
 
 
 def _record(claim: Claim, alias: str) -> sql.Composed:

@@ -17,7 +17,8 @@ from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
 from shard_node.guards.prepared_claims import wait_for_prepared_claims
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
+from shard_node.sql_text.key_columns import same_key
+from shard_node.sql_text.sql_names import column_list, table_identifier
 from shard_node.sql_text.travelling_keys import travelling_key
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
@@ -96,7 +97,7 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
         "pin_shard": identifier(PIN_SHARD),
         "columns": column_list(referenced.columns),
         "parent_columns": column_list(referenced.columns, alias="p"),
-        "same": columns_equal(referenced.columns, "p", "k"),
+        "same": same_key(referenced, "p", "k"),
         "key": travelling_key(referenced, "held"),
     }
     insert = sql.SQL(
@@ -109,7 +110,7 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
     ).format(**names)
     lock = sql.SQL(
         "SELECT coalesce(json_agg({key}), '[]')::text, count(*) FROM (SELECT {parent_columns} FROM {pin} p"
-        " WHERE ({parent_columns}) IN (SELECT {columns} FROM json_populate_recordset(NULL::{shadow}, %s))"
+        " WHERE EXISTS (SELECT FROM json_populate_recordset(NULL::{shadow}, %s) k WHERE {same})"
         " AND p.{pin_shard} = %s ORDER BY {parent_columns} FOR KEY SHARE OF p) held"
     ).format(**names)
     return insert.as_bytes(), lock.as_bytes()
@@ -206,7 +207,7 @@ async def change_shadows(connection: Connection, referenced: ReferencedKey, old_
 def _delete_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL("DELETE FROM {shadow} s USING json_populate_recordset(NULL::{shadow}, %s) k WHERE {same}")
-        .format(shadow=table_identifier(referenced.shadow), same=columns_equal(referenced.columns, "s", "k"))
+        .format(shadow=table_identifier(referenced.shadow), same=same_key(referenced, "s", "k"))
         .as_bytes()
     )
 

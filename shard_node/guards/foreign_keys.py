@@ -16,15 +16,16 @@ from psycopg import sql
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.v1 import shard_node_pb2
-from shard_node.guards import error_guards, led_rows, reference_guards, rekeying
+from shard_node.guards import error_guards, led_rows, reference_guards, rekeying, sweep_guards
 from shard_node.guards.claims import claim_shard, claim_statements
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
+from shard_node.guards.references import distinct_references, reference, translation_functions
 from shard_node.guards.triggers import COORDINATED, RELOCATING, changed, statement_trigger, trigger_function
 from shard_node.postgres import postgres_errors
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import ColumnPair, column_pairs, could_be_parents, of_child, of_parent
+from shard_node.sql_text.key_columns import column_pairs, is_child, same_key
 from shard_node.sql_text.slot_expressions import shard_of, slot_of
-from shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, json_object, table_identifier
+from shard_node.sql_text.sql_names import column_list, function_identifier, json_object, table_identifier
 from shard_node.sql_text.travelling_keys import travelling_key
 
 PIN_CONSTRAINT = "crosskey_pinned"
@@ -52,12 +53,15 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from _shadow_and_pin(plan, referenced)
     for key in plan.keys:
         yield from _deferrable(key) if key.kind == "local" else _repointed(plan, key)
+        if key.kind == "cross-shard":
+            yield from translation_functions(plan, key)
     for referenced in plan.referenced_keys:
         yield rekeying.create_function(referenced)
         yield from _shadow_triggers(plan, referenced, shards)
     for table in plan.tables:
         yield from _placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
+        yield from sweep_guards.guard_children(plan, table.table.name)
         if plan.catches_errors:
             yield from _error_guards(plan, table, shard, shards)
 
@@ -243,17 +247,16 @@ def _hold_or_note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed
     parent that is not noted was found among those held, so its shadow was locked.
     """
     referenced = plan.referenced_key(key.referenced_key or "")
-    pairs = column_pairs(plan, key.foreign_key)
     held = sql.SQL(
         "WITH k AS MATERIALIZED ({references}), held AS MATERIALIZED"
         " (SELECT {shadow_columns} FROM {shadow} s JOIN k ON {same} ORDER BY {shadow_columns} FOR KEY SHARE OF s)"
     ).format(
-        references=_references(pairs, "new_rows"),
+        references=distinct_references(plan, key.foreign_key, "new_rows"),
         shadow=table_identifier(referenced.shadow),
-        same=columns_equal(referenced.columns, "s", "k"),
+        same=same_key(referenced, "s", "k"),
         shadow_columns=column_list(referenced.columns, alias="s"),
     )
-    note = _note_absent(plan, referenced, shards, sql.SQL("k"), _can_have_parent(pairs, "k"), sql.SQL("held"))
+    note = _note_absent(plan, referenced, shards, sql.SQL("k"), sql.SQL("true"), sql.SQL("held"))
     return sql.SQL("{} {}").format(held, note)
 
 
@@ -263,14 +266,13 @@ def _hold_new_shadows(plan: Plan, key: KeyPlan) -> sql.Composed:
     One that an updated row referenced already cannot be dropped, and is left alone.
     """
     referenced = plan.referenced_key(key.referenced_key or "")
-    pairs = column_pairs(plan, key.foreign_key)
     return sql.SQL(
         "PERFORM FROM {shadow} s JOIN ({references} EXCEPT {old}) k ON {same} ORDER BY {columns} FOR KEY SHARE OF s;"
     ).format(
         shadow=table_identifier(referenced.shadow),
-        references=_references(pairs, "new_rows"),
-        old=_references(pairs, "old_rows"),
-        same=columns_equal(referenced.columns, "s", "k"),
+        references=distinct_references(plan, key.foreign_key, "new_rows"),
+        old=distinct_references(plan, key.foreign_key, "old_rows"),
+        same=same_key(referenced, "s", "k"),
         columns=column_list(referenced.columns, alias="s"),
     )
 
@@ -278,21 +280,8 @@ def _hold_new_shadows(plan: Plan, key: KeyPlan) -> sql.Composed:
 def _note_missing(plan: Plan, key: KeyPlan, shards: int) -> sql.Composed:
     """Notes the parents of changed children that have no shadow here."""
     referenced = plan.referenced_key(key.referenced_key or "")
-    pairs = column_pairs(plan, key.foreign_key)
-    wanted = sql.SQL("({})").format(_references(pairs, "new_rows"))
-    return _note_unshadowed(plan, referenced, shards, wanted, _can_have_parent(pairs, "k"))
-
-
-def _references(pairs: Sequence[ColumnPair], rows: str) -> sql.Composed:
-    """What children reference, each once, under the parent's names."""
-    return sql.SQL("SELECT DISTINCT {} FROM {} n").format(_reference(pairs, "n"), identifier(rows))
-
-
-def _reference(pairs: Sequence[ColumnPair], child: str) -> sql.Composed:
-    """What one child references, under the parent's names."""
-    return sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(of_child(pair, child), identifier(pair.parent.name)) for pair in pairs
-    )
+    wanted = sql.SQL("({})").format(distinct_references(plan, key.foreign_key, "new_rows"))
+    return _note_unshadowed(plan, referenced, shards, wanted, sql.SQL("true"))
 
 
 def _note_unshadowed(
@@ -324,7 +313,7 @@ def _note_absent(
         wanted=wanted,
         condition=condition,
         present=present,
-        same=columns_equal(referenced.columns, "s", "k"),
+        same=same_key(referenced, "s", "k"),
     )
 
 
@@ -343,19 +332,13 @@ def _shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iter
 
 def has_children(plan: Plan, key: ForeignKey) -> sql.Composed:
     """Whether the foreign key's child references the key called k, as an SQL expression."""
-    pairs = column_pairs(plan, key)
-    same = (sql.SQL("c.{} = {}").format(identifier(pair.child.name), of_parent(pair, "k")) for pair in pairs)
+    same = (
+        is_child(pair, identifier("c", pair.child.name), identifier("k", pair.parent.name))
+        for pair in column_pairs(plan, key)
+    )
     return sql.SQL("EXISTS (SELECT FROM {} c WHERE {})").format(
         table_identifier(key.table), sql.SQL(" AND ").join(same)
     )
-
-
-def _can_have_parent(pairs: Sequence[ColumnPair], alias: str) -> sql.Composed:
-    """Whether a child's reference, under the parent's names, is complete and fits in the parent's columns."""
-    # IS NOT NULL would also look at the fields of composite values.
-    complete = sql.SQL("num_nulls({}) = 0").format(column_list([pair.parent.name for pair in pairs], alias=alias))
-    fits = [could_be_parents(pair, identifier(alias, pair.parent.name)) for pair in pairs]
-    return sql.SQL(" AND ").join([complete, *(condition for condition in fits if condition is not None)])
 
 
 def _note_misplaced(table: Table, shard_key: Column, shard: int, shards: int) -> sql.Composed:
@@ -390,7 +373,7 @@ def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Co
         " FROM gone;"
     ).format(
         pin=table_identifier(referenced.pin),
-        same=columns_equal(referenced.columns, "p", "o"),
+        same=same_key(referenced, "p", "o"),
         relocating=sql.SQL(RELOCATING),
         moved=literal(_PINS_MOVED),
         deleted=literal(_DELETED),
@@ -420,7 +403,7 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
         coordinated=sql.SQL(COORDINATED),
         hint=literal("Write through the router."),
         pin=table_identifier(referenced.pin),
-        same=columns_equal(referenced.columns, "p", "old"),
+        same=same_key(referenced, "p", "old"),
         kind=literal(_REKEYED),
         id=literal(referenced.id),
         pin_shard=identifier(PIN_SHARD),
@@ -453,7 +436,7 @@ def _note_revalued(table: Table, referenced: ReferencedKey, shard: int, shards: 
         new=travelling_key(referenced, "new"),
         shard=literal(shard),
         pin=table_identifier(referenced.pin),
-        same=columns_equal(referenced.columns, "p", "old"),
+        same=same_key(referenced, "p", "old"),
         elsewhere=literal(postgres_errors.ELSEWHERE),
         hint=literal("Write through the router."),
     )
@@ -480,15 +463,12 @@ def _unshadowed(plan: Plan, key: KeyPlan) -> sql.Composed:
     A shadow that is found is locked, as the foreign key will do: one that is being dropped as unused is none.
     """
     referenced = plan.referenced_key(key.referenced_key or "")
-    pairs = column_pairs(plan, key.foreign_key)
     return sql.SQL(
-        "EXISTS (SELECT FROM (SELECT {reference}) k WHERE {condition}"
-        " AND NOT EXISTS (SELECT FROM {shadow} s WHERE {same} FOR KEY SHARE))"
+        "EXISTS (SELECT FROM ({reference}) k WHERE NOT EXISTS (SELECT FROM {shadow} s WHERE {same} FOR KEY SHARE))"
     ).format(
-        reference=_reference(pairs, "new"),
-        condition=_can_have_parent(pairs, "k"),
+        reference=reference(plan, key.foreign_key, "new"),
         shadow=table_identifier(referenced.shadow),
-        same=columns_equal(referenced.columns, "s", "k"),
+        same=same_key(referenced, "s", "k"),
     )
 
 
@@ -497,7 +477,7 @@ def _pinned(referenced: ReferencedKey) -> sql.Composed:
     return sql.SQL("{changed} AND EXISTS (SELECT FROM {pin} p WHERE {same})").format(
         changed=changed(referenced.columns),
         pin=table_identifier(referenced.pin),
-        same=columns_equal(referenced.columns, "p", "old"),
+        same=same_key(referenced, "p", "old"),
     )
 
 

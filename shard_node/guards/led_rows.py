@@ -27,7 +27,7 @@ from shard_node.guards.triggers import (
     trigger_function,
 )
 from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, of_child
+from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, is_parent
 from shard_node.sql_text.slot_expressions import shard_of
 from shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
 
@@ -239,4 +239,4 @@ def _note_left(plan: Plan, led: Led, parents: sql.Composable, shards: int) -> sq
 
 def _is_root(led: Led, alias: str, column: Column, root: str = "r") -> sql.Composed:
     """Whether the row called `root` has the value of a column that is of the type of the led table's own."""
-    return sql.SQL("{} = {}").format(identifier(root, led.root.name), of_child(ColumnPair(column, led.root), alias))
+    return is_parent(ColumnPair(column, led.root), identifier(root, led.root.name), identifier(alias, column.name))

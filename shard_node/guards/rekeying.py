@@ -13,6 +13,7 @@ from psycopg import sql
 
 from catalog.plan import ReferencedKey
 from shard_node.sql_text.identifiers import identifier
+from shard_node.sql_text.key_columns import same_key
 from shard_node.sql_text.sql_names import column_list, function_identifier, table_identifier
 
 _PURPOSE = "rekey"
@@ -29,7 +30,7 @@ BEGIN
         ) WITH ORDINALITY AS k({old}, {new}, place)
         ORDER BY place
     LOOP
-        UPDATE {shadow} s SET ({columns}) = ROW({new_of_k}) WHERE ({columns_of_s}) = ({old_of_k});
+        UPDATE {shadow} s SET ({columns}) = ROW({new_of_k}) WHERE {same};
         IF NOT ROW({new_of_k}) IS NOT NULL THEN
             DELETE FROM {shadow} s WHERE {unreferenced};
         END IF;
@@ -58,10 +59,9 @@ def _source(referenced: ReferencedKey) -> sql.Composed:
     return sql.SQL(_SOURCE).format(
         shadow=table_identifier(referenced.shadow),
         columns=column_list(referenced.columns),
-        columns_of_s=column_list(referenced.columns, alias="s"),
         old=column_list(old),
         new=column_list(new),
-        old_of_k=column_list(old, alias="k"),
+        same=same_key(referenced, "s", "k", old),
         new_of_k=column_list(new, alias="k"),
         unreferenced=_unreferenced(referenced, new),
     )
@@ -72,7 +72,7 @@ def _unreferenced(referenced: ReferencedKey, new: Sequence[str]) -> sql.Composed
     if referenced.locator is None:
         # IS NULL would also be true of a composite value whose fields are all NULL.
         return sql.SQL("num_nulls({}) > 0").format(column_list(referenced.columns, alias="s"))
-    return sql.SQL("{} = {} AND NOT ROW({}) IS NOT NULL").format(
+    return sql.SQL("{} OPERATOR(pg_catalog.=) {} AND NOT ROW({}) IS NOT NULL").format(
         identifier("s", referenced.locator),
         identifier("k", new[referenced.columns.index(referenced.locator)]),
         column_list(referenced.columns, alias="s"),

@@ -180,6 +180,14 @@ BEGIN
 END
 $$;
 
+-- A shadow that is dropped as unused takes no row along, whatever the action of its key.
+CREATE OR REPLACE FUNCTION crosskey.refuse_change_by_dropping() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a row of "%" references a shadow that is being dropped as unused', TG_TABLE_NAME
+        USING ERRCODE = 'XK001', TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
+END
+$$;
+
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'crosskey_refuse_effect') THEN

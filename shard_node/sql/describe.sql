@@ -104,6 +104,7 @@ column_list AS (
                     WHEN a.atttypmod > 4 THEN a.atttypmod - 4
                     WHEN b.modifier > 4 THEN b.modifier - 4
                 END,
+                'domain', b.base_oid <> a.atttypid,
                 'deterministic_collation', coalesce(l.collisdeterministic, true),
                 'collation', CASE WHEN l.collname <> 'default' THEN format('%I.%I', ln.nspname, l.collname) END,
                 'comment', col_description(a.attrelid, a.attnum),
@@ -251,6 +252,61 @@ foreign_key AS (
     -- The keys of partitions are copies of their parent's.
     WHERE con.contype = 'f' AND con.conparentid = 0
 ),
+-- The operators by which each foreign key compares, column by column, with what a value is cast to where its column is of
+-- another type than the operator takes. Of an operator class that is not the default one of the parent's column, a key
+-- onto a copy of the parent would not choose the same ones again.
+equality AS (
+    SELECT o.oid, format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS sql, o.oprleft, o.oprright
+    FROM pg_operator o
+    JOIN pg_namespace n ON n.oid = o.oprnamespace
+),
+default_equality AS (
+    SELECT c.opcintype AS type_oid, m.amopopr AS operator_oid
+    FROM pg_opclass c
+    JOIN pg_am am ON am.oid = c.opcmethod AND am.amname = 'btree'
+    JOIN pg_amop m ON m.amopfamily = c.opcfamily
+        AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype AND m.amopstrategy = 3
+    WHERE c.opcdefault
+),
+foreign_key_equality AS (
+    SELECT
+        con.oid,
+        json_agg(
+            json_build_object(
+                'operator', of_child.sql,
+                'left', CASE WHEN of_child.oprleft <> p.atttypid THEN format_type(of_child.oprleft, -1) ELSE '' END,
+                'right', CASE WHEN of_child.oprright <> c.atttypid THEN format_type(of_child.oprright, -1) ELSE '' END
+            )
+            ORDER BY k.place
+        ) AS of_child,
+        json_agg(
+            json_build_object(
+                'operator', of_parent.sql,
+                'left', CASE WHEN of_parent.oprleft <> p.atttypid THEN format_type(of_parent.oprleft, -1) ELSE '' END,
+                'right', CASE WHEN of_parent.oprright <> p.atttypid THEN format_type(of_parent.oprright, -1) ELSE '' END
+            )
+            ORDER BY k.place
+        ) AS of_parent,
+        bool_and(of_parent.oid IN (
+            SELECT d.operator_oid
+            FROM default_equality d
+            WHERE d.type_oid = CASE
+                WHEN b.base_type = 'varchar' THEN 'text'::regtype
+                WHEN EXISTS (SELECT FROM default_equality own WHERE own.type_oid = b.base_oid) THEN b.base_oid
+                -- One that is taken for another type, as an array is for anyarray.
+                ELSE d.type_oid
+            END
+        )) AS by_default
+    FROM foreign_key con
+    CROSS JOIN LATERAL unnest(con.conkey, con.confkey, con.conpfeqop, con.conppeqop)
+        WITH ORDINALITY AS k(child_attnum, parent_attnum, of_child_oid, of_parent_oid, place)
+    JOIN pg_attribute c ON c.attrelid = con.conrelid AND c.attnum = k.child_attnum
+    JOIN pg_attribute p ON p.attrelid = con.confrelid AND p.attnum = k.parent_attnum
+    JOIN type_below b ON b.type_oid = p.atttypid
+    JOIN equality of_child ON of_child.oid = k.of_child_oid
+    JOIN equality of_parent ON of_parent.oid = k.of_parent_oid
+    GROUP BY con.oid
+),
 foreign_key_list AS (
     SELECT json_agg(
         json_build_object(
@@ -279,11 +335,15 @@ foreign_key_list AS (
             'initially_deferred', con.condeferred,
             'validated', con.convalidated,
             'period', coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false),
+            'equalities', q.of_child,
+            'parent_equalities', q.of_parent,
+            'by_default', q.by_default,
             'comment', obj_description(con.oid, 'pg_constraint')
         )
         ORDER BY con.nspname, con.relname, con.conname
     ) AS foreign_keys
     FROM foreign_key con
+    JOIN foreign_key_equality q ON q.oid = con.oid
     JOIN pg_class p ON p.oid = con.confrelid
     JOIN pg_namespace n ON n.oid = p.relnamespace
 ),

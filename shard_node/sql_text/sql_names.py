@@ -32,9 +32,14 @@ def column_reference(column: str, alias: str | None = None) -> sql.Identifier:
 
 
 def columns_equal(columns: Sequence[str], left: str, right: str) -> sql.Composed:
-    """`left.a = right.a AND left.b = right.b`."""
+    """`left.a = right.a AND left.b = right.b`, of columns that have the same types.
+
+    By PostgreSQL's own operators: the search path may lead to others. A key onto columns of an extension's types has
+    its own (key_columns.same_key).
+    """
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(identifier(left, column), identifier(right, column)) for column in columns
+        sql.SQL("{} OPERATOR(pg_catalog.=) {}").format(identifier(left, column), identifier(right, column))
+        for column in columns
     )
 
 

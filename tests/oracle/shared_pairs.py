@@ -59,10 +59,15 @@ class SharedPairs:
 
     def _start(self, modules: Sequence[str], lifetime: ExitStack) -> Pair:
         schema = "\n".join(import_module(f"tests.oracle.{module}").SCHEMA for module in modules)
-        name = f"plain_{next(_numbers)}"
-        cluster = FreshClusters(self._servers, self._folder / name, lifetime)(schema, shards=SHARDS)
-        plain = lifetime.enter_context(plain_postgres(self._servers[0].dsn(), name, schema))
-        return Pair(cluster, lifetime.enter_context(Client(cluster.address)), plain, lifetime)
+        return start_pair(self._servers, self._folder, schema, lifetime)
+
+
+def start_pair(servers: Sequence[PostgresServer], folder: Path, schema: str, lifetime: ExitStack) -> Pair:
+    """Return a pair with the schema; it is stopped with `lifetime`."""
+    name = f"plain_{next(_numbers)}"
+    cluster = FreshClusters(servers, folder / name, lifetime)(schema, shards=SHARDS)
+    plain = lifetime.enter_context(plain_postgres(servers[0].dsn(), name, schema))
+    return Pair(cluster, lifetime.enter_context(Client(cluster.address)), plain, lifetime)
 
 
 def family(module: str) -> Sequence[str]:

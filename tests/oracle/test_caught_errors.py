@@ -51,6 +51,12 @@ BEGIN
 END $$;
 CREATE TRIGGER zzz BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION forward();
 
+-- The two ends are of different types.
+CREATE TABLE marks (id bigint, code char(4), PRIMARY KEY (id, code));
+COMMENT ON TABLE marks IS '@shard_by id';
+CREATE TABLE marked (id bigint PRIMARY KEY, mark bigint, code text, FOREIGN KEY (mark, code) REFERENCES marks);
+COMMENT ON TABLE marked IS '@shard_by id';
+
 -- Each row is tried out as a statement, and says whether that failed.
 CREATE TABLE attempts (id bigint PRIMARY KEY, kind text, subject bigint, other bigint, words text, failed boolean);
 COMMENT ON TABLE attempts IS '@shard_by id';
@@ -69,6 +75,7 @@ BEGIN
         WHEN 'pass on' THEN UPDATE badges SET member = NEW.other WHERE id = NEW.subject;
         WHEN 'leave' THEN DELETE FROM members WHERE id = NEW.subject;
         WHEN 'renumber' THEN UPDATE members SET number = NEW.other WHERE id = NEW.subject;
+        WHEN 'mark' THEN INSERT INTO marked VALUES (NEW.subject, NEW.other, NEW.words);
         WHEN 'odd' THEN INSERT INTO "row's" VALUES (NEW.subject, NEW.other);
         WHEN 'odd delete' THEN DELETE FROM "100% new" WHERE "a""%s" = NEW.subject::text;
     END CASE;
@@ -150,6 +157,14 @@ def test_a_first_reference_beside_later_ones(pair: Pair, child_shard: int, user:
     attempts = [row_of_attempt(pair, child_shard, "post", pair.number(child_shard), author) for author in authors]
     pair.insert("attempts", *attempts)
     assert len(pair.rows("posts", in_("author", [known, user]))) == 4
+
+
+def test_a_first_reference_by_columns_of_other_types(pair: Pair, child_shard: int) -> None:
+    mark = pair.number(PARENT_SHARD)
+    pair.insert("marks", {"id": mark, "code": "k"})
+    for words in ("k", "k "):
+        assert attempt(pair, child_shard, "mark", pair.number(child_shard), mark, words=words)
+    assert len(pair.rows("marked", {"mark": mark})) == 2
 
 
 def test_a_reference_at_the_commit(pair: Pair, child_shard: int, user: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from catalog.model import Column, Database, Exclusion, ForeignKey, OtherComment, Table, TableName, UniqueKey
+from catalog.model import Column, Database, Equality, Exclusion, ForeignKey, OtherComment, Table, TableName, UniqueKey
 from crosskey import errors
 from crosskey_cli.postgres import PostgresServer
 from shard_node.commands.provision import ensure_role
@@ -41,6 +41,11 @@ async def _nothing_is_left(dsn: str) -> AsyncIterator[None]:
 async def table_of(dsn: str, schema_sql: str) -> Table:
     [table] = (await inspect_schema(dsn, schema_sql)).tables
     return table
+
+
+def plainly(columns: int) -> tuple[Equality, ...]:
+    """What a foreign key says of columns that have the parent's types."""
+    return (Equality(),) * columns
 
 
 async def keys_of(dsn: str, schema_sql: str) -> list[ForeignKey]:
@@ -94,7 +99,7 @@ async def test_columns(dsn: str) -> None:
         ),
         Column("code", "character(3)", "bpchar", not_null=False, max_length=3),
         Column("mood", "public.mood", "public.mood", not_null=False),
-        Column("nick", "public.shorter", "varchar", not_null=False, max_length=5),
+        Column("nick", "public.shorter", "varchar", not_null=False, max_length=5, domain=True),
         Column("tags", "text[]", "_text", not_null=False),
         Column("twice", "integer", "int4", not_null=False, generated=True),
     )
@@ -237,6 +242,8 @@ async def test_foreign_keys(dsn: str) -> None:
             on_update="RESTRICT",
             deferrable=True,
             initially_deferred=True,
+            equalities=plainly(2),
+            parent_equalities=plainly(2),
         ),
         ForeignKey(
             "list_key",
@@ -247,10 +254,66 @@ async def test_foreign_keys(dsn: str) -> None:
             on_delete="SET NULL",
             on_update="SET DEFAULT",
             on_delete_columns=("y",),
+            equalities=plainly(2),
+            parent_equalities=plainly(2),
         ),
-        ForeignKey("plain_key", children, ("z",), parents, ("c",), comment="@enforce eventual"),
-        ForeignKey("unproven_key", children, ("x",), parents, ("c",), validated=False),
+        ForeignKey(
+            "plain_key",
+            children,
+            ("z",),
+            parents,
+            ("c",),
+            comment="@enforce eventual",
+            equalities=plainly(1),
+            parent_equalities=plainly(1),
+        ),
+        ForeignKey(
+            "unproven_key",
+            children,
+            ("x",),
+            parents,
+            ("c",),
+            validated=False,
+            equalities=plainly(1),
+            parent_equalities=plainly(1),
+        ),
     ]
+
+
+async def test_the_operators_of_foreign_keys(dsn: str) -> None:
+    keys = await keys_of(
+        dsn,
+        """
+        CREATE SCHEMA elsewhere;
+        CREATE EXTENSION citext SCHEMA elsewhere;
+        CREATE TABLE parents (
+            a integer, b varchar(4), c char(4), d elsewhere.citext, e text[], f text,
+            PRIMARY KEY (a, b, c, d, e)
+        );
+        CREATE UNIQUE INDEX other_rules ON parents (f bpchar_pattern_ops);
+        CREATE TABLE children (
+            a bigint, b char(6), c text, d elsewhere.citext, e text[], f text,
+            CONSTRAINT a_key FOREIGN KEY (a, b, c, d, e) REFERENCES parents,
+            CONSTRAINT f_key FOREIGN KEY (f) REFERENCES parents (f)
+        );
+        """,
+    )
+    equal, array, loose = "OPERATOR(pg_catalog.=)", "anyarray", "OPERATOR(elsewhere.=)"
+    assert keys[0].equalities == (
+        Equality(equal),
+        Equality(equal, "text", "text"),
+        Equality(equal, "", "bpchar"),
+        Equality(loose),
+        Equality(equal, array, array),
+    )
+    assert keys[0].parent_equalities == (
+        Equality(equal),
+        Equality(equal, "text", "text"),
+        Equality(equal),
+        Equality(loose),
+        Equality(equal, array, array),
+    )
+    assert [key.by_default for key in keys] == [True, False]
 
 
 async def test_kinds_of_tables(dsn: str) -> None:

@@ -214,6 +214,12 @@ def test_a_column_list_that_spares_the_locator() -> None:
     plan_of(NOTES, msgspec.structs.replace(key, on_delete_columns=("reply",)))
 
 
+def test_a_key_that_compares_by_an_operator_class_of_its_own() -> None:
+    crossing = foreign_key("follows", "followee", "users", by_default=False)
+    assert 'the unique index of users on "id" compares by an operator class' in refusal_of(USERS, FOLLOWS, crossing)
+    plan_of(USERS, FOLLOWS, foreign_key("follows", "follower", "users", by_default=False))
+
+
 def test_an_update_that_cascades_into_a_locator() -> None:
     plan_of(USERS, FOLLOWS, foreign_key("follows", "follower", "users", on_update="CASCADE"))
     plan_of(USERS, NOTES, foreign_key("notes", "owner", "users", on_update="CASCADE"))

@@ -89,8 +89,9 @@ soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for
 soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py
 
-soak-differential: $(INSTALLED) ## Compare a cluster with one PostgreSQL, on random schemas, for SECONDS; SEED repeats a run.
-	$(BIN)/python -m tests.oracle.differential.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+soak-differential: $(INSTALLED) ## Compare a cluster with one PostgreSQL, on random schemas, for SECONDS or OPERATIONS; SEED repeats a run.
+	$(BIN)/python -m tests.oracle.differential.soak $(if $(OPERATIONS),--operations $(OPERATIONS),--seconds $(SECONDS)) \
+		$(if $(SEED),--seed $(SEED))
 
 up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
 	$(BIN)/crosskey up --schema $(SCHEMA) --shards $(SHARDS) --listen $(LISTEN) --data $(DATA)

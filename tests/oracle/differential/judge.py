@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -46,6 +46,11 @@ class Judge(Pair):
         super().__init__(cluster, client, plain, lifetime)
         self.counts: Counter[str] = Counter()
         self.numbers = Numbers(plain.connection)
+
+    @property
+    def operations(self) -> int:
+        """How many requests were compared."""
+        return operations_of(self.counts)
 
     def before_postgres(self, write: Statement, answer: object) -> None:
         """Has PostgreSQL draw the numbers that Crosskey drew. Raises DisagreementError if one was drawn before."""
@@ -108,6 +113,11 @@ class Judge(Pair):
                 return outcome
         except psycopg.Error as error:
             return refusal_by_postgres(error), "".join(places) if place else ""
+
+
+def operations_of(counts: Mapping[str, int]) -> int:
+    """Of counts by what came of requests, the sum of those that were compared."""
+    return counts["done"] + counts["refused"]
 
 
 def _differing(found: Outcome, expected: Outcome, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from crosskey import Client
 from crosskey_cli.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
+from tests.memory_folder import folder_in_memory
 from tests.oracle.differential.judge import Judge
 from tests.oracle.pair import SHARDS
 from tests.oracle.plain import plain_postgres
@@ -37,9 +38,9 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """Servers for the length of the context."""
+    """Servers for the length of the context, fast and forgetful."""
     with (
-        tempfile.TemporaryDirectory(prefix="crosskey-differential-") as folder,
+        tempfile.TemporaryDirectory(prefix="crosskey-differential-", dir=folder_in_memory()) as folder,
         postgres_servers(Path(folder), SHARDS, fast=True) as servers,
     ):
         yield Stage(servers, Path(folder))

@@ -16,6 +16,9 @@ from tests.oracle.differential.judge import Judge
 from tests.oracle.pair import SHARDS
 from tests.oracle.plain import plain_postgres
 
+# One at its own time may be halfway through when shadows and pins are compared.
+_NO_SWEEPS = {"CROSSKEY_SWEEP_INTERVAL_SECONDS": "0"}
+
 
 class Stage:
     """PostgreSQL servers on which one pair after the other can be set up."""
@@ -30,7 +33,8 @@ class Stage:
         """A new cluster and a new plain database with the schema. Raises SchemaRefused."""
         name = f"pair_{next(self._numbers)}"
         with ExitStack() as lifetime:
-            cluster = FreshClusters(self._servers, self._folder / name, lifetime)(schema_sql, shards=SHARDS)
+            clusters = FreshClusters(self._servers, self._folder / name, lifetime)
+            cluster = clusters(schema_sql, shards=SHARDS, router_environment=_NO_SWEEPS)
             plain = lifetime.enter_context(plain_postgres(self._servers[0].dsn(), name, schema_sql))
             client = lifetime.enter_context(Client(cluster.address))
             yield Judge(cluster, client, plain, lifetime)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from tests.oracle.differential.operations import (
     Plus,
     SetConstraints,
     SingleWrite,
+    Sweep,
     Transaction,
     Update,
     Value,
@@ -73,14 +75,17 @@ class FamilyStrategies:
         updates = [self._update(table) for table in family.tables]
         deletes = [self._delete(table) for table in family.tables]
         writes = st.one_of(*inserts, *upserts, *updates, *updates, *deletes)
-        self.operations: st.SearchStrategy[Operation] = st.one_of(writes, writes, self._transactions(family, writes))
+        self.operations: st.SearchStrategy[Operation] = _weighted(
+            (30, writes), (10, self._transactions(family, writes)), (2, st.just(Sweep()))
+        )
 
     @staticmethod
     def _transactions(family: Family, writes: st.SearchStrategy[SingleWrite]) -> st.SearchStrategy[Transaction]:
         names = st.lists(st.sampled_from([key.name for key in family.foreign_keys]), max_size=2, unique=True)
         modes = st.builds(SetConstraints, names, st.booleans())
-        group = st.lists(st.one_of(writes, writes, modes), min_size=1, max_size=MAX_IN_GROUP).map(Group)
-        statements = st.one_of(writes, writes, writes, modes, group)
+        in_group = _weighted((4, writes), (1, modes))
+        group = st.lists(in_group, min_size=1, max_size=MAX_IN_GROUP).map(Group)
+        statements = _weighted((6, writes), (1, modes), (1, group))
         return st.lists(statements, min_size=1, max_size=MAX_STATEMENTS).map(Transaction)
 
     def _first_rows(self, table: Table) -> st.SearchStrategy[Insert]:
@@ -188,6 +193,12 @@ class FamilyStrategies:
         if column.kind == "part":
             return st.sampled_from(_REFERENCED_PARTS if is_reference else PARTS)
         return st.sampled_from(NOTES)
+
+
+def _weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """One of the strategies, each as often as its weight says: st.one_of would choose among the branches of all."""
+    strategies = [strategy for weight, strategy in choices for _ in range(weight)]
+    return st.sampled_from(strategies).flatmap(lambda chosen: chosen)
 
 
 def _most_rows(table: Table) -> int:

@@ -91,12 +91,18 @@ class Workers:
 def _work(first_seed: int, step: int, reports: Queue[Report], is_over: Event) -> None:
     with stage() as servers:
         for seed in itertools.count(first_seed, step):
-            if is_over.is_set():
+            if _is_enough(is_over):
                 break
             try:
                 _run_schema(servers, seed, reports, is_over)
             except DisagreementError as disagreement:
                 reports.put(Report(seed, disagreement=str(disagreement)))
+
+
+def _is_enough(is_over: Event) -> bool:
+    """Whether the workers were told to stop, or who would tell them is gone."""
+    parent = multiprocessing.parent_process()
+    return is_over.is_set() or (parent is not None and not parent.is_alive())
 
 
 def _run_schema(servers: Stage, seed: int, reports: Queue[Report], is_over: Event) -> None:
@@ -109,7 +115,7 @@ def _run_schema(servers: Stage, seed: int, reports: Queue[Report], is_over: Even
         def may_go_on() -> bool:
             reports.put(Report(seed, judge.counts - told))
             told.update(judge.counts - told)
-            return not is_over.is_set() and judge.operations < OPERATIONS_A_SCHEMA
+            return not _is_enough(is_over) and judge.operations < OPERATIONS_A_SCHEMA
 
         run_examples(Run(Arena(judge, families), SCRIPT.with_stem(f"{SCRIPT.stem}-{seed}"), may_go_on), seed)
         judge.check_health()

@@ -34,7 +34,8 @@ type_below AS (
     JOIN pg_type t ON t.oid = step.below AND t.typtype <> 'd'
     JOIN pg_namespace n ON n.oid = t.typnamespace
 ),
--- The sequence behind each column: an identity's own depends on the column, a default depends on those that it names.
+-- The sequence behind each column: an identity's own depends on the column, a default depends on those that it names, and
+-- so does a domain whose default it is.
 drawing AS (
     SELECT d.refobjid AS table_oid, d.refobjsubid AS attnum, d.objid AS sequence_oid
     FROM pg_depend d
@@ -45,6 +46,11 @@ drawing AS (
     FROM pg_attrdef a
     JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
     WHERE d.refclassid = 'pg_class'::regclass
+    UNION
+    SELECT a.attrelid, a.attnum, d.refobjid
+    FROM pg_attribute a
+    JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = a.atttypid
+    WHERE NOT a.atthasdef AND a.attidentity = '' AND d.refclassid = 'pg_class'::regclass
 ),
 column_sequence AS (
     SELECT DISTINCT ON (d.table_oid, d.attnum)
@@ -65,7 +71,12 @@ column_list AS (
                 'type', format_type(a.atttypid, a.atttypmod),
                 'base_type', b.base_type,
                 'not_null', a.attnotnull,
-                'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+                'default', CASE
+                    WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN NULL
+                    WHEN a.atthasdef THEN pg_get_expr(d.adbin, d.adrelid)
+                    -- A domain has its default from the domain below it, unless it has one of its own.
+                    ELSE pg_get_expr(own.typdefaultbin, 'pg_type'::regclass)
+                END,
                 'generated', a.attgenerated <> '',
                 'identity', CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' ELSE '' END,
                 'max_length', CASE
@@ -83,6 +94,7 @@ column_list AS (
         ) AS columns
     FROM pg_attribute a
     JOIN type_below b ON b.type_oid = a.atttypid
+    JOIN pg_type own ON own.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace

@@ -92,8 +92,9 @@ soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECO
 soak-names: $(INSTALLED) ## Try every name that SQL of ours uses, and every reserved word, as that of a table and in keys.
 	CROSSKEY_EVERY_NAME=1 $(BIN)/pytest --timeout=0 tests/oracle/test_every_name.py
 
-soak-differential: $(INSTALLED) ## Compare a cluster with one PostgreSQL, on random schemas, for SECONDS; SEED repeats a run.
-	$(BIN)/python -m tests.oracle.differential.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+soak-differential: $(INSTALLED) ## Compare a cluster with one PostgreSQL, on random schemas, for SECONDS or OPERATIONS; SEED repeats a run.
+	$(BIN)/python -m tests.oracle.differential.soak $(if $(OPERATIONS),--operations $(OPERATIONS),--seconds $(SECONDS)) \
+		$(if $(SEED),--seed $(SEED))
 
 up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
 	$(BIN)/crosskey up --schema $(SCHEMA) --shards $(SHARDS) --listen $(LISTEN) --data $(DATA)

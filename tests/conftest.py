@@ -13,12 +13,11 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 
 from crosskey_cli.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
+from tests.memory_folder import folder_in_memory
 from tests.oracle.shared_pairs import family
 
 POSTGRES_BIN_VARIABLE = "CROSSKEY_TEST_POSTGRES_BIN"
 SERVERS = 3
-MEMORY_FOLDER = Path("/dev/shm")
-MEMORY_BYTES = 4 << 30
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,19 +61,10 @@ def postgres() -> Iterator[list[PostgresServer]]:
     """Three PostgreSQL servers, fast and forgetful; of the version in CROSSKEY_TEST_POSTGRES_BIN if that is set."""
     binaries = os.environ.get(POSTGRES_BIN_VARIABLE)
     with (
-        tempfile.TemporaryDirectory(prefix="crosskey-test-", dir=_folder_in_memory()) as folder,
+        tempfile.TemporaryDirectory(prefix="crosskey-test-", dir=folder_in_memory()) as folder,
         postgres_servers(Path(folder), SERVERS, binaries=Path(binaries) if binaries else None, fast=True) as servers,
     ):
         yield servers
-
-
-def _folder_in_memory() -> Path | None:
-    """Return a folder in memory with room for the servers' data, None where there is no such folder.
-
-    Tests make and drop hundreds of databases of hundreds of files each, which takes a disk's file system much longer.
-    """
-    has_room = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free >= MEMORY_BYTES
-    return MEMORY_FOLDER if has_room and os.access(MEMORY_FOLDER, os.W_OK) else None
 
 
 @pytest.fixture(scope="module")

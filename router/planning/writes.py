@@ -142,8 +142,8 @@ def upsert_parts(
     for shard, places in places_by_shard.items():
         part = _insert_part(table, shard, rows, places, forms)
         insert = part.statement.insert
-        # An INSERT names a column at least.
-        insert.columns[:] = insert.columns or [_first_to_give(table.table)]
+        if not insert.columns:
+            _name_a_column(table.table, insert)
         insert.on_conflict.CopyFrom(on_conflict)
         insert.sometimes_absent[:] = [name for name in insert.columns if not all(name in row for row in part.rows)]
         yield part
@@ -293,18 +293,22 @@ def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequ
     insert = shard_node_pb2.InsertRows(
         columns=columns,
         rows_json=_encoder.encode(chosen),
-        # What is here by now was drawn, or may be given.
-        overriding_system_value=any(
-            column.identity == "ALWAYS" and column.name in columns for column in table.table.columns
-        ),
+        overriding_system_value=_overrides(table.table, columns),
         json_text_columns=[name for name in columns if name in forms.json_text_columns],
     )
     return Part(shard, _statement(table, insert=insert, forms=forms), chosen, places)
 
 
-def _first_to_give(table: Table) -> str:
-    """The first column that a row can give at all."""
-    return next((column.name for column in table.columns if not column.generated), table.columns[0].name)
+def _overrides(table: Table, columns: Collection[str]) -> bool:
+    """Whether values are given that only PostgreSQL may draw: what is among the columns by now was drawn, or may be."""
+    return any(column.identity == "ALWAYS" and column.name in columns for column in table.columns)
+
+
+def _name_a_column(table: Table, insert: shard_node_pb2.InsertRows) -> None:
+    """An INSERT names a column at least: of rows without any, the first that a row can give, with its default."""
+    named = next((column.name for column in table.columns if not column.generated), table.columns[0].name)
+    insert.columns[:] = [named]
+    insert.overriding_system_value = _overrides(table, [named])
 
 
 def _in_table_order(table: Table, names: Collection[str]) -> list[str]:

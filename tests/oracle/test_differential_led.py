@@ -12,7 +12,7 @@ from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
 from tests.oracle.differential.judge import Judge
 from tests.oracle.differential.led_families import led_families
-from tests.oracle.differential.machine import SHRINK_SECONDS, Run, run_examples
+from tests.oracle.differential.machine import SHRINK_SECONDS, Run, for_seconds, run_examples
 from tests.oracle.differential.stage import Stage
 
 SEED = 1
@@ -31,7 +31,7 @@ def pair(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.timeout(SECONDS + SHRINK_SECONDS + 60)
 def test_both_sides_do_the_same(pair: Judge) -> None:
-    run = Run(Arena(pair, FAMILIES), SCRIPT, SECONDS)
+    run = Run(Arena(pair, FAMILIES), SCRIPT, for_seconds(SECONDS))
     run_examples(run, SEED)
     assert pair.counts["done"]
     assert pair.counts["refused"]

@@ -5,12 +5,13 @@ ones come later. Where there was no gap yet, they are PostgreSQL's own.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, do_update, errors, group, insert
+from crosskey import CrosskeyError, do_nothing, do_update, errors, group, insert
 from crosskey.requests import Overriding, Statement
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
 from tests.oracle.pair import SHARDS, Pair, shard_of
@@ -190,6 +191,19 @@ def test_the_overriding_clause(pair: Pair, table: str, overriding: Overriding | 
         assert given == [id == 5_000_000 for id in values(by_postgres)]
         assert given == [overriding != "USER_VALUE", False]
         assert [row["name"] for row in by_crosskey] == ["given", "left out"]
+
+
+@pytest.mark.parametrize("table", ["always", "tens", "always_copied"])
+def test_upserts_of_rows_without_any_value(pair: Pair, table: str) -> None:
+    by_crosskey, by_postgres = outcomes(pair, insert(table, [{}, {}], on_conflict=do_nothing()))
+    assert [row["name"] for row in by_crosskey] == [row["name"] for row in by_postgres] == [None, None]
+    request = insert(table, {}, on_conflict=do_update("id", on=["id"]))
+    by_crosskey, by_postgres = outcomes(pair, request)
+    if table == "tens":
+        assert [row["name"] for row in by_crosskey] == [row["name"] for row in by_postgres] == [None]
+    else:
+        assert by_postgres.message == 'column "id" can only be updated to DEFAULT'
+        assert replace(by_crosskey, table="") == by_postgres
 
 
 def test_a_null_for_a_column_that_is_always_generated(pair: Pair) -> None:

@@ -61,6 +61,11 @@ CREATE TABLE drawers (
 );
 COMMENT ON TABLE drawers IS '@shard_by id';
 
+CREATE TABLE shelters (id bigint PRIMARY KEY);
+COMMENT ON TABLE shelters IS '@shard_by id';
+CREATE TABLE pets (id bigint PRIMARY KEY, shelter bigint DEFAULT 0 REFERENCES shelters ON DELETE SET DEFAULT);
+COMMENT ON TABLE pets IS '@shard_by id';
+
 -- A trigger that draws from a sequence.
 CREATE TABLE visitors (id bigint PRIMARY KEY);
 COMMENT ON TABLE visitors IS '@shard_by id';
@@ -199,7 +204,7 @@ COMMENT ON TABLE scans IS E'@shard_with owner\\n@claim';
 
 TABLES = [
     *("bottoms", "lefts", "rights", "tops", "numbered", "drawers", "visitors", "guest_book"),
-    *("logged", "log", "counted"),
+    *("pets", "shelters", "logged", "log", "counted"),
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
     *("walls", "hues", "tints", "shades", "paints", "paint_log"),
     *("calls", "sketches", "documents", "orders", "circles"),
@@ -452,3 +457,17 @@ def test_a_row_that_moves_away_from_its_own_reference_may_be_named_for_that(pair
     assert (by_crosskey.sqlstate, by_crosskey.constraint) == (by_postgres.sqlstate, by_postgres.constraint)
     assert by_crosskey.message.startswith('insert or update on table "circles"')
     assert by_postgres.message.startswith('update or delete on table "circles"')
+
+
+@pytest.mark.parametrize("default_first", [True, False])
+@pytest.mark.parametrize("shards", [(1, 1), (0, 1), (2, 0)], ids=str)
+def test_a_default_whose_parent_goes_too_is_refused(pair: Pair, shards: tuple[int, int], default_first: bool) -> None:
+    parent, child = map(pair.number, shards)
+    shelters = [{"id": 0}, {"id": parent}]
+    pair.insert("shelters", *(shelters if default_first else reversed(shelters)))
+    pair.insert("pets", {"id": child, "shelter": parent})
+    by_crosskey, by_postgres = outcomes(pair, delete("shelters", where=is_null("id", False)))
+    assert (by_crosskey.sqlstate, by_crosskey.constraint) == (by_postgres.sqlstate, by_postgres.constraint)
+    at_child, at_parent = "insert or update on table", "update or delete on table"
+    assert by_postgres.message.startswith(at_child if default_first else at_parent)
+    assert by_crosskey.message.startswith((at_child, at_parent))

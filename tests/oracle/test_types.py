@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crosskey import CheckViolation, ExclusionViolation, InvalidValue, UniqueViolation, in_
+from crosskey import CheckViolation, ExclusionViolation, InvalidValue, UniqueViolation, do_nothing, do_update, in_
 from tests.oracle.pair import SHARDS, Pair
 
 SCHEMA = """
@@ -37,6 +37,23 @@ CREATE TABLE generated (
     options jsonb DEFAULT '{"a": [1, 2]}'
 );
 COMMENT ON TABLE generated IS '@shard_by id';
+
+-- The types bring the defaults: a domain has that of the domain below it, and a column may have one of its own.
+CREATE DOMAIN grade AS integer DEFAULT 5 CHECK (VALUE > 0);
+CREATE DOMAIN mark AS text DEFAULT 'mark ' || 100 % 7;
+CREATE DOMAIN final_mark AS mark;
+CREATE SEQUENCE roll_numbers;
+CREATE DOMAIN roll_number AS bigint DEFAULT nextval('roll_numbers');
+CREATE TABLE pupils (id bigint PRIMARY KEY, grade grade, mark final_mark, none mark DEFAULT NULL, seat integer);
+COMMENT ON TABLE pupils IS '@shard_by id';
+CREATE TABLE honours (id bigint PRIMARY KEY, grade grade, mark final_mark);
+COMMENT ON TABLE honours IS '@reference';
+CREATE TABLE prizes (id bigint PRIMARY KEY, grade grade UNIQUE, winner text);
+COMMENT ON TABLE prizes IS '@shard_by id';
+CREATE TABLE by_mark (mark final_mark, place integer, PRIMARY KEY (mark, place));
+COMMENT ON TABLE by_mark IS '@shard_by mark';
+CREATE TABLE by_roll (number roll_number PRIMARY KEY, place integer);
+COMMENT ON TABLE by_roll IS '@shard_by number';
 
 CREATE TABLE checked (
     id bigint NOT NULL,
@@ -159,6 +176,31 @@ def test_domains(pair: Pair) -> None:
     for wrong in ({"positive": 0}, {"positive": -1}):
         with pytest.raises(CheckViolation):
             pair.insert("everything", {"id": pair.number(1), **wrong})
+
+
+@pytest.mark.parametrize("table", ["pupils", "honours"])
+def test_defaults_of_domains(pair: Pair, table: str) -> None:
+    rows: list[dict[str, Any]] = [{"id": pair.number(1)}, {"id": pair.number(1), "grade": 3}]
+    rows.append({"id": pair.number(1), "mark": None})
+    assert [row["grade"] for row in pair.insert(table, *rows)] == [5, 3, 5]
+    rows = [{**row, "id": pair.number(1)} for row in rows]
+    assert [row["mark"] for row in pair.insert(table, *rows, on_conflict=do_nothing())] == ["mark 2", "mark 2", None]
+
+
+def test_defaults_of_domains_that_say_where_a_row_is(pair: Pair) -> None:
+    assert pair.insert("by_mark", {"place": 1}, {"place": 2, "mark": "other"})[0]["mark"] == "mark 2"
+    numbers = [int(row["number"]) for row in pair.insert("by_roll", *[{"place": place} for place in range(6)])]
+    assert numbers == [1, 2, 3, 4, 5, 6]
+    assert len(pair.rows("by_roll", where=in_("number", numbers))) == 6
+
+
+def test_defaults_of_domains_that_are_taken(pair: Pair) -> None:
+    pair.insert("prizes", {"id": pair.number(0), "grade": 4}, {"id": pair.number(0)})
+    with pytest.raises(UniqueViolation):
+        pair.insert("prizes", {"id": pair.number(1)}, {"id": pair.number(1), "grade": 6})
+    winners = {"id": pair.number(2), "winner": "a"}, {"id": pair.number(2), "grade": 4, "winner": "b"}
+    written = pair.insert("prizes", *winners, on_conflict=do_update("winner", on=["grade"]))
+    assert written.outcomes == ["UPDATED", "UPDATED"]
 
 
 def test_defaults_and_computed_columns(pair: Pair) -> None:

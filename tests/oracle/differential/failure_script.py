@@ -30,6 +30,7 @@ from tests.oracle.differential.operations import (
     OnConflict,
     Plus,
     SetConstraints,
+    Sweep,
     Transaction,
     Update,
     Where,

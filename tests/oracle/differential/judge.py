@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import psycopg
@@ -16,8 +16,8 @@ from crosskey.v1.router_pb2 import Group, InsertRequest, UpdateRequest
 from crosskey_cli.cluster import LocalCluster
 from tests.oracle import outcome as single
 from tests.oracle.differential.numbers import Numbers
-from tests.oracle.differential.obstacles import can_be_taken_away, take_away
-from tests.oracle.nested import Outcome, run_all, transact
+from tests.oracle.differential.obstacles import can_be_taken_away, reverse_rows, take_away
+from tests.oracle.nested import Failure, Outcome, run_all, transact
 from tests.oracle.outcome import Refusal, refusal_by_postgres
 from tests.oracle.pair import DisagreementError, Pair
 from tests.oracle.plain import PlainPostgres
@@ -35,6 +35,17 @@ class OrderDecidesError(Exception):
     """
 
 
+@dataclass(frozen=True)
+class _Try:
+    """Statements to be tried on PostgreSQL, whether it says what was found at a place of their outcome."""
+
+    statements: Sequence[Statement]
+    path: Path
+    found: Failure
+    reverse: bool = False
+    """Whether the rows are first put into the reverse order on disk."""
+
+
 class Judge(Pair):
     """A pair that counts what it compared, and tolerates what docs/differences.md says.
 
@@ -46,6 +57,11 @@ class Judge(Pair):
         super().__init__(cluster, client, plain, lifetime)
         self.counts: Counter[str] = Counter()
         self.numbers = Numbers(plain.connection)
+
+    @property
+    def operations(self) -> int:
+        """How many requests were compared."""
+        return operations_of(self.counts)
 
     def before_postgres(self, write: Statement, answer: object) -> None:
         """Has PostgreSQL draw the numbers that Crosskey drew. Raises DisagreementError if one was drawn before."""
@@ -81,33 +97,52 @@ class Judge(Pair):
         """Whether PostgreSQL could fail so at that place, were it not for what it met first there.
 
         Which of several violated constraints is met first depends on the order of triggers and of rows on disk. So
-        those that PostgreSQL names are taken away, one after the other.
+        those that PostgreSQL names are taken away, one after the other; and all is tried with the rows in the reverse
+        order.
         """
+        if not (_is_failure(found) and _is_failure(expected)):
+            return False
+        if self._could_be_for_another_reason(_Try(statements, path, found), expected):
+            return True
+        reverse = _Try(statements, path, found, reverse=True)
+        if self._could_be_for_another_reason(reverse, self._fails(reverse, [])):
+            self.counts["refused as in another order of rows on disk"] += 1
+            return True
+        return False
+
+    def _could_be_for_another_reason(self, attempt: _Try, expected: Any) -> bool:
         taken: list[Refusal] = []
-        while _is_failure(expected) and _is_failure(found) and expected[1] == found[1]:
+        while _is_failure(expected) and expected[1] == attempt.found[1]:
             refusal = expected[0]
-            if _is_alike(found[0], refusal):
+            if _is_alike(attempt.found[0], refusal):
                 self.counts["refused for another of several reasons"] += bool(taken)
                 return True
             if refusal in taken or not can_be_taken_away(refusal):
                 return False
             taken.append(refusal)
-            expected = _at(path, self._outcome_without(taken, statements, found[1]))
+            expected = self._fails(attempt, taken)
         return False
 
-    def _outcome_without(self, taken: Sequence[Refusal], statements: Sequence[Statement], place: str) -> Outcome:
-        """What PostgreSQL would say if it did not look for what it refused; nothing is changed."""
+    def _fails(self, attempt: _Try, taken: Sequence[Refusal]) -> Any:
+        """What PostgreSQL would say at the place if it did not look for what it refused; nothing is changed."""
         connection = self.plain.connection
         places: list[str] = []
         try:
             with connection.transaction(force_rollback=True):
+                if attempt.reverse:
+                    reverse_rows(connection, self.plain.tables.values())
                 for refusal in taken:
                     take_away(connection, refusal)
-                outcome = run_all(self, statements, places)
+                outcome: Outcome = run_all(self, attempt.statements, places)
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                return outcome
         except psycopg.Error as error:
-            return refusal_by_postgres(error), "".join(places) if place else ""
+            outcome = refusal_by_postgres(error), "".join(places) if attempt.found[1] else ""
+        return _at(attempt.path, outcome)
+
+
+def operations_of(counts: Mapping[str, int]) -> int:
+    """Of counts by what came of requests, the sum of those that were compared."""
+    return counts["done"] + counts["refused"]
 
 
 def _differing(found: Outcome, expected: Outcome, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:

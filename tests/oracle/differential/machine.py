@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -45,34 +45,40 @@ _SETTINGS = settings(
 class Run:
     """What the examples of a run share.
 
-    No example begins once the time is up. A failure is shrunk for some time more.
+    No example begins once `may_go_on` says no. A failure is shrunk for some time more.
     """
 
-    def __init__(self, arena: Arena, script: Path, seconds: float) -> None:
+    def __init__(self, arena: Arena, script: Path, may_go_on: Callable[[], bool]) -> None:
         self.arena = arena
         self.keys = KeyMaker()
-        self.examples = 0
+        self.strategies = {family.name: FamilyStrategies(family) for family in arena.families}
         self.disagreement: str | None = None
         self._found_after = 0
         self._script = script
-        self._ends_at = time.monotonic() + seconds
+        self._may_go_on = may_go_on
 
     def begin_example(self) -> None:
-        """Raises SkipTest when the time is up."""
-        if time.monotonic() > self._ends_at:
-            raise SkipTest("the time is up")
-        self.examples += 1
+        """Raises SkipTest when it is enough."""
+        if not self._may_go_on():
+            raise SkipTest("it is enough")
+        self.arena.judge.counts["examples"] += 1
 
     def note_failure(self, family: Family, operations: list[Operation], why: str) -> None:
         """Writes the failure down as a script; the last one written is the shortest one."""
         if self.disagreement is None:
-            self._ends_at = time.monotonic() + SHRINK_SECONDS
-            self._found_after = self.arena.judge.counts.total()
+            self._may_go_on = for_seconds(SHRINK_SECONDS)
+            self._found_after = self.arena.judge.operations
         text = failure_script(family, operations, why)
         found = f"It was found after {self._found_after} operations on this schema."
         self.disagreement = f"{why}\n\n{text}\nThis script is {self._script}\n{found}"
         self._script.parent.mkdir(parents=True, exist_ok=True)
         self._script.write_text(text)
+
+
+def for_seconds(seconds: float) -> Callable[[], bool]:
+    """Whether so much time has not yet gone by since now."""
+    ends_at = time.monotonic() + seconds
+    return lambda: time.monotonic() < ends_at
 
 
 class Differential(RuleBasedStateMachine):
@@ -92,10 +98,11 @@ class Differential(RuleBasedStateMachine):
         self.run.begin_example()
         self._family = data.draw(st.sampled_from(self.run.arena.families))
         shards = data.draw(shard_patterns)
-        self._may = FamilyStrategies(self._family, self.run.keys.keys(self._family.key_type, shards))
+        self._may = self.run.strategies[self._family.name]
+        self._may.keys = self.run.keys.keys(self._family.key_type, shards)
         self.run.arena.clear(self._family)
-        for table in self._family.tables:
-            self._do(data.draw(self._may.first_rows(table)))
+        for first_rows in self._may.first_rows:
+            self._do(data.draw(first_rows))
 
     @rule(data=st.data())
     def operate(self, data: st.DataObject) -> None:
@@ -135,7 +142,7 @@ class Differential(RuleBasedStateMachine):
 
 
 def run_examples(run: Run, seed_number: int) -> None:
-    """Runs examples until the run's time is up. Raises DisagreementError for the shortest failure, if there is one."""
+    """Runs examples until it is enough. Raises DisagreementError for the shortest failure, if there is one."""
 
     class Example(Differential):
         pass
@@ -144,7 +151,7 @@ def run_examples(run: Run, seed_number: int) -> None:
     try:
         run_state_machine_as_test(seed(seed_number)(Example), settings=_SETTINGS)
     except (SkipTest, HypothesisException, DisagreementError):
-        # The time is up, of which Hypothesis may only say that this example was shorter than it should be; or there is
+        # It is enough, of which Hypothesis may only say that this example was shorter than it should be; or there is
         # a disagreement, be it one that does not come again.
         if run.disagreement is not None:
             raise DisagreementError(run.disagreement) from None

@@ -1,13 +1,15 @@
-"""Taking away what PostgreSQL met first, to see what it would have met next."""
+"""Taking away what PostgreSQL met first, or turning rows round, to see what it would have met otherwise."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from tests.oracle.outcome import Refusal
+from tests.oracle.plain import PlainTable
 
 # A foreign key is looked at from two ends, by triggers on the child (RI_FKey_check_...) and on the parent.
 _CHECKING_TRIGGERS = """
@@ -54,3 +56,19 @@ def take_away(connection: psycopg.Connection[Any], refusal: Refusal) -> None:
         connection.execute(
             sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(sql.Identifier(table_name), sql.Identifier(trigger))
         )
+
+
+def reverse_rows(connection: psycopg.Connection[Any], tables: Iterable[PlainTable]) -> None:
+    """Puts the rows of each table into the reverse order on disk, in the transaction that is open."""
+    # Else foreign keys would act.
+    connection.execute("SET LOCAL session_replication_role = replica")
+    for table in tables:
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.types))
+        connection.execute(
+            sql.SQL(
+                "WITH gone AS (DELETE FROM {table} RETURNING ctid AS its_place, {columns})"
+                " INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE"
+                " SELECT {columns} FROM gone ORDER BY its_place DESC"
+            ).format(table=table.identifier, columns=columns)
+        )
+    connection.execute("SET LOCAL session_replication_role = origin")

@@ -150,9 +150,19 @@ class Transaction:
         judge.run_transaction([statement.request(judge) for statement in self.statements])
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """Drops unused shadows, of which no client can see anything."""
+
+    def run(self, judge: Judge) -> None:
+        """Does it in Crosskey; one PostgreSQL has none."""
+        judge.client.drop_unused_shadows()
+        judge.counts["sweeps"] += 1
+
+
 SingleWrite: TypeAlias = Insert | Update | Delete
 Statement: TypeAlias = SingleWrite | SetConstraints | Group
-Operation: TypeAlias = SingleWrite | Transaction
+Operation: TypeAlias = SingleWrite | Transaction | Sweep
 
 
 def _selection(statement: Update | Delete, judge: Judge) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from tests.oracle.differential.operations import (
     Plus,
     SetConstraints,
     SingleWrite,
+    Sweep,
     Transaction,
     Update,
     Value,
@@ -57,28 +60,35 @@ shard_patterns = st.lists(st.integers(0, SHARDS - 1), min_size=PATTERN_LENGTH, m
 
 
 class FamilyStrategies:
-    """Strategies for one family and the keys of one example."""
+    """Strategies for one family. They are made once: Hypothesis takes longer to make them than to draw from them.
 
-    def __init__(self, family: Family, keys: Sequence[Key]) -> None:
-        self._keys = keys
+    `keys` are those of the example that draws, by their values.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self.keys: Sequence[Key] = ()
         self._draws = any(table.generated for table in family.tables)
-        inserts = [self.insert(table) for table in family.tables]
+        self.first_rows = [self._first_rows(table) for table in family.tables]
+        """Of each table, the rows that an example begins with: few, and most reference one of those inserted before."""
+        inserts = [self._insert(table) for table in family.tables]
         upserts = [self._upsert(table) for table in family.tables]
         updates = [self._update(table) for table in family.tables]
         deletes = [self._delete(table) for table in family.tables]
         writes = st.one_of(*inserts, *upserts, *updates, *updates, *deletes)
-        self.operations: st.SearchStrategy[Operation] = st.one_of(writes, writes, self._transactions(family, writes))
+        self.operations: st.SearchStrategy[Operation] = _weighted(
+            (30, writes), (10, self._transactions(family, writes)), (2, st.just(Sweep()))
+        )
 
     @staticmethod
     def _transactions(family: Family, writes: st.SearchStrategy[SingleWrite]) -> st.SearchStrategy[Transaction]:
         names = st.lists(st.sampled_from([key.name for key in family.foreign_keys]), max_size=2, unique=True)
         modes = st.builds(SetConstraints, names, st.booleans())
-        group = st.lists(st.one_of(writes, writes, modes), min_size=1, max_size=MAX_IN_GROUP).map(Group)
-        statements = st.one_of(writes, writes, writes, modes, group)
+        in_group = _weighted((4, writes), (1, modes))
+        group = st.lists(in_group, min_size=1, max_size=MAX_IN_GROUP).map(Group)
+        statements = _weighted((6, writes), (1, modes), (1, group))
         return st.lists(statements, min_size=1, max_size=MAX_STATEMENTS).map(Transaction)
 
-    def first_rows(self, table: Table) -> st.SearchStrategy[Insert]:
-        """The rows that an example begins with: few, and nearly all reference one of those inserted before."""
+    def _first_rows(self, table: Table) -> st.SearchStrategy[Insert]:
         rows = st.tuples(*(self._first_row(table, value) for value in _FIRST_VALUES[: _most_rows(table)]))
         overriding: Overriding | None = "SYSTEM_VALUE" if table.generated else None
         return rows.map(lambda rows: Insert(table.name, list(rows), overriding=overriding))
@@ -89,15 +99,15 @@ class FamilyStrategies:
         given = row if table.generated is None else {}
         for column in table.columns:
             if column.name == "id":
-                given["id"] = st.just(self._keys[value])
+                given["id"] = self._key_of_value([value])
             elif column.name in references and column.kind == "key":
-                first = st.sampled_from(_FIRST_VALUES).map(self._keys.__getitem__) | self._drawn()
+                first = self._key_of_value(_FIRST_VALUES) | self._drawn()
                 row[column.name] = first if self._is_always_given(table, column) else st.one_of(first, first, st.none())
             elif column.kind == "part":
                 row[column.name] = st.just(1)
         return st.fixed_dictionaries(row, optional={} if given is row else given)
 
-    def insert(self, table: Table) -> st.SearchStrategy[Insert]:
+    def _insert(self, table: Table) -> st.SearchStrategy[Insert]:
         """Inserts of some rows with different keys."""
         always = {one.name: self._value(table, one) for one in table.columns if self._is_always_given(table, one)}
         others = {one.name: self._optional(table, one) for one in table.columns if one.name not in always}
@@ -120,7 +130,7 @@ class FamilyStrategies:
         nothing = st.builds(OnConflict, st.one_of(st.just(()), targets))
         return st.builds(
             lambda insert, on_conflict: replace(insert, on_conflict=on_conflict),
-            self.insert(table),
+            self._insert(table),
             st.one_of(updates, updates, nothing),
         )
 
@@ -132,9 +142,8 @@ class FamilyStrategies:
         return column.name == table.shard_key or (column.not_null and column.default is None)
 
     def _update(self, table: Table) -> st.SearchStrategy[Update]:
-        changes = st.lists(st.sampled_from(table.columns), min_size=1, max_size=3, unique=True).flatmap(
-            lambda columns: st.fixed_dictionaries({column.name: self._new_value(table, column) for column in columns})
-        )
+        changed = [st.tuples(st.just(column.name), self._new_value(table, column)) for column in table.columns]
+        changes = st.lists(st.one_of(changed), min_size=1, max_size=3, unique_by=itemgetter(0)).map(dict)
         by_key = [st.builds(Update, st.just(table.name), changes, key=self._key(table))] if table.primary_key else []
         return st.one_of([*by_key, st.builds(Update, st.just(table.name), changes, where=self._where(table))])
 
@@ -146,7 +155,7 @@ class FamilyStrategies:
         return st.fixed_dictionaries({name: self._value(table, table.column(name)) for name in table.primary_key})
 
     def _where(self, table: Table) -> st.SearchStrategy[list[Where]]:
-        condition = st.sampled_from(table.columns).flatmap(lambda column: self._condition(table, column))
+        condition = st.one_of([self._condition(table, column) for column in table.columns])
         return st.lists(condition, min_size=1, max_size=2)
 
     def _condition(self, table: Table, column: Column) -> st.SearchStrategy[Where]:
@@ -166,6 +175,9 @@ class FamilyStrategies:
             return value
         return st.one_of(value, value, st.builds(Plus, st.just(column.name), st.sampled_from(_STEPS)))
 
+    def _key_of_value(self, values: Sequence[int]) -> st.SearchStrategy[Value]:
+        return st.sampled_from(values).map(lambda value: self.keys[value])
+
     def _drawn(self) -> st.SearchStrategy[Value]:
         return st.sampled_from(_DRAWN) if self._draws else st.nothing()
 
@@ -177,11 +189,16 @@ class FamilyStrategies:
         is_reference = column.name in _references(table)
         if column.kind == "key":
             values = _REFERENCED_VALUES if is_reference else _VALUES
-            given: st.SearchStrategy[Value] = st.sampled_from(values).map(self._keys.__getitem__)
-            return given | self._drawn()
+            return self._key_of_value(values) | self._drawn()
         if column.kind == "part":
             return st.sampled_from(_REFERENCED_PARTS if is_reference else PARTS)
         return st.sampled_from(NOTES)
+
+
+def _weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """One of the strategies, each as often as its weight says: st.one_of would choose among the branches of all."""
+    strategies = [strategy for weight, strategy in choices for _ in range(weight)]
+    return st.sampled_from(strategies).flatmap(lambda chosen: chosen)
 
 
 def _most_rows(table: Table) -> int:

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PROTOS := $(wildcard protos/crosskey/v1/*.proto)
+PROTOS := $(shell find protos -name "*.proto")
 PACKAGES := catalog serving shard_node router clients/crosskey clients/crosskey_cli
 POSTGRES_15 := /usr/lib/postgresql/15/bin
 
@@ -39,7 +39,7 @@ lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Ne
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey/v1 from protos/.
+generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey from protos/.
 	$(call protoc,clients)
 
 # $(call protoc,FOLDER): writes the stubs of all protos to FOLDER.
@@ -65,6 +65,7 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 	rm -rf build/stubs && mkdir -p build/stubs
 	$(call protoc,build/stubs)
 	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
+	diff -r --exclude=__pycache__ build/stubs/crosskey/internal/v1 clients/crosskey/internal/v1
 
 # These start, stop and kill whole clusters and servers, which takes long.
 PROCESSES := tests/crashes tests/deploy tests/local tests/serving

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import recovery_pb2 as proto
 from router.calls.call_context import call_context_of_its_own
 from router.calls.nodes import Nodes
 from router.committing.gids import Gid
@@ -69,11 +69,12 @@ class Finisher:
         if gid.age_seconds() > MAX_SETTLE_AGE_SECONDS:
             return None
         try:
-            response = await self._call(gid.home, "Decide", proto.DecideRequest(shard=gid.home, gids=[str(gid)]))
+            with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+                response = await self._nodes[gid.home].decide(proto.DecideRequest(gids=[str(gid)]))
         except errors.CrosskeyError as error:
             _log.warning("outcome unknown for now", gid=str(gid), error=str(error))
             return None
-        committed = bool(response.outcomes[0] == _COMMITTED)
+        committed = response.outcomes[0] == _COMMITTED
         await (self.commit if committed else self.roll_back)(gid, participants)
         return committed
 
@@ -109,7 +110,8 @@ class Finisher:
         done, self._done = self._done, defaultdict(list)
         for home, gids in done.items():
             try:
-                await self._call(home, "ForgetDecisions", proto.ForgetDecisionsRequest(shard=home, gids=gids))
+                with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+                    await self._nodes[home].forget_decisions(proto.ForgetDecisionsRequest(gids=gids))
             except errors.CrosskeyError as error:
                 _log.warning("decisions not forgotten; the resolver does it later", home=home, error=str(error))
 
@@ -118,7 +120,7 @@ class Finisher:
         return all(results)
 
     async def _finish_one(self, gid: Gid, shard: int, *, commit: bool) -> bool:
-        request = proto.FinishPreparedRequest(shard=shard, gids=[gid.participant(shard)], commit=commit)
+        request = proto.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
                 await self._insist(shard, request)
@@ -134,12 +136,8 @@ class Finisher:
         """
         while True:
             try:
-                await self._nodes.call(shard, "FinishPrepared", request)
+                await self._nodes[shard].finish_prepared(request)
             except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
                 await asyncio.sleep(BUSY_PAUSE_SECONDS)
             else:
                 return
-
-    async def _call(self, shard: int, method: str, request: Any) -> Any:
-        with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-            return await self._nodes.call(shard, method, request)

@@ -11,8 +11,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.internal.v1 import reads_pb2
 from crosskey.rows import struct_to_dict, value_to_python
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.v1 import rows_pb2
 from router.planning.values import checked_json
 
 # In one order, so that equal predicates have equal text.
@@ -30,9 +31,9 @@ class CheckedPredicate:
     op: int
     value: Any
 
-    def to_condition(self) -> shard_node_pb2.Condition:
+    def to_condition(self) -> reads_pb2.Condition:
         """The condition as nodes take it."""
-        return shard_node_pb2.Condition(column=self.column.name, op=self.op, value_json=_encoder.encode(self.value))
+        return reads_pb2.Condition(column=self.column.name, op=self.op, value_json=_encoder.encode(self.value))
 
 
 def check_predicates(table: Table, predicates: Sequence[rows_pb2.Predicate]) -> tuple[CheckedPredicate, ...]:
@@ -56,7 +57,7 @@ def check_key(table: Table, key: Struct) -> tuple[CheckedPredicate, ...]:
     )
 
 
-def to_conditions(predicates: Sequence[CheckedPredicate]) -> list[shard_node_pb2.Condition]:
+def to_conditions(predicates: Sequence[CheckedPredicate]) -> list[reads_pb2.Condition]:
     """The conditions as nodes take them."""
     return [predicate.to_condition() for predicate in predicates]
 

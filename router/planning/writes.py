@@ -14,8 +14,9 @@ import msgspec
 from catalog.model import Column, Table
 from catalog.plan import Claim, TablePlan
 from crosskey import errors
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.rows import struct_to_dict, structs_to_dicts, value_to_python
-from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
+from crosskey.v1 import router_pb2, rows_pb2
 from router.planning.conflict_targets import arbiters, check_on_conflict
 from router.planning.led_parents import NOWHERE, Whereabouts
 from router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
@@ -42,7 +43,7 @@ class Part:
     """
 
     shard: int
-    statement: shard_node_pb2.RunStatement
+    statement: proto.Statement
     rows: Sequence[Row] = ()
     positions: Sequence[int] = ()
 
@@ -80,6 +81,16 @@ class WritePlan:
     def shards(self) -> list[int]:
         """The shards of the parts, in order, each once."""
         return sorted({part.shard for part in self.parts})
+
+    @property
+    def changed_columns(self) -> frozenset[str] | None:
+        """The columns that rows which are there already get new values in; None if those rows are deleted."""
+        if self.kind == "delete":
+            return None
+        if self.kind == "insert":
+            return frozenset(self.on_conflict.update.columns if self.on_conflict is not None else ())
+        update = self.parts[0].statement.update
+        return frozenset((*update.columns, *(computed.column for computed in update.computed)))
 
 
 def plan_insert(
@@ -149,7 +160,7 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
     _check_rows(table.table, [values])
     columns = _in_table_order(table.table, values.keys())
-    update = shard_node_pb2.UpdateRows(
+    update = proto.UpdateRows(
         where=to_conditions(predicates),
         columns=columns,
         set_json=_encoder.encode(values),
@@ -168,7 +179,7 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
     """
     table = view.table(request.table)
     predicates = _selection(table.table, request)
-    statement = _statement(table, delete=shard_node_pb2.DeleteRows(where=to_conditions(predicates)))
+    statement = _statement(table, delete=proto.DeleteRows(where=to_conditions(predicates)))
     parts = tuple(Part(shard, statement) for shard in _shards_to_write(view, table, predicates))
     return WritePlan(table, "delete", parts, predicates)
 
@@ -185,7 +196,7 @@ def _check_rows(table: Table, rows: Sequence[Row]) -> None:
                 checked_json(table, columns[name], value)
 
 
-def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
+def _computed(table: Table, assignment: rows_pb2.Assignment) -> proto.ComputedColumn:
     """Raises InvalidRequest (an unknown operator), UnknownColumn and NumberNotExact."""
     if assignment.op not in rows_pb2.Assignment.Op.values():
         raise errors.InvalidRequest(f"there is no assignment operator {assignment.op}", table=str(table.name))
@@ -195,7 +206,7 @@ def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.C
         if name not in columns:
             raise _unknown_column(table, name)
     value = value_to_python(assignment.value) if assignment.HasField("value") else None
-    return shard_node_pb2.ComputedColumn(
+    return proto.ComputedColumn(
         column=assignment.column,
         source=source,
         op=assignment.op,
@@ -243,7 +254,7 @@ def _fills_itself(column: Column) -> bool:
 def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int], *, count_only: bool) -> Part:
     chosen = [rows[place] for place in places]
     columns = _in_table_order(table.table, set().union(*chosen))
-    insert = shard_node_pb2.InsertRows(
+    insert = proto.InsertRows(
         columns=columns,
         rows_json=_encoder.encode(chosen),
         # What is here by now was drawn, or may be given.
@@ -285,12 +296,12 @@ def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[Ch
 def _statement(
     table: TablePlan,
     *,
-    insert: shard_node_pb2.InsertRows | None = None,
-    update: shard_node_pb2.UpdateRows | None = None,
-    delete: shard_node_pb2.DeleteRows | None = None,
+    insert: proto.InsertRows | None = None,
+    update: proto.UpdateRows | None = None,
+    delete: proto.DeleteRows | None = None,
     count_only: bool = False,
-) -> shard_node_pb2.RunStatement:
-    return shard_node_pb2.RunStatement(
+) -> proto.Statement:
+    return proto.Statement(
         table=table.table.name.qualified,
         lock_table=table.placement == "reference",
         insert=insert,

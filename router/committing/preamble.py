@@ -1,7 +1,7 @@
-"""What every participant of a transaction must have been told before it does anything: savepoints, modes.
+"""What every branch of a transaction must have been told before it does anything: savepoints, modes.
 
-A participant that joins late is told all that still counts. One that is there already is told with the next command
-that it gets, so savepoints take no round trips of their own.
+A branch that joins late is told all that still counts. One that is there already is told with the next command that it
+gets, so savepoints take no round trips of their own.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1 import rows_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 
 
 class Mark(NamedTuple):
-    """A savepoint: how many are set with it, and its place among the orders."""
+    """A savepoint: how many are set with it, and its place in the preamble."""
 
     level: int
     place: int
 
 
-class StandingOrders:
-    """The orders that count now, in order."""
+class Preamble:
+    """The commands that count now, in order."""
 
     def __init__(self) -> None:
-        self._orders: list[proto.Command] = []
+        self._commands: list[proto.Command] = []
         self._level = 0
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._orders)
+        return len(self._commands)
 
     @property
     def behind_savepoint(self) -> bool:
@@ -38,32 +38,32 @@ class StandingOrders:
 
     def since(self, told: int) -> Sequence[proto.Command]:
         """All but the first `told`."""
-        return self._orders[told:]
+        return self._commands[told:]
 
     def set_savepoint(self) -> Mark:
         """Adds a savepoint behind all others."""
         self._level += 1
-        mark = Mark(self._level, len(self._orders))
-        self._orders.append(_savepoint(proto.Savepoint.ACTION_SET, self._level))
+        mark = Mark(self._level, len(self._commands))
+        self._commands.append(_savepoint(proto.Savepoint.ACTION_SET, self._level))
         return mark
 
     def lock_early(self) -> None:
         """Has rows that others live with locked before any change. To be said behind no savepoint."""
-        self._orders.append(proto.Command(lock_early=proto.LockEarly()))
+        self._commands.append(proto.Command(lock_early=proto.LockEarly()))
 
     def set_constraints(self, change: rows_pb2.SetConstraints) -> None:
         """Adds constraint modes."""
-        self._orders.append(proto.Command(set_constraints=change))
+        self._commands.append(proto.Command(set_constraints=change))
 
     def go_back(self, mark: Mark) -> proto.Command:
         """Drops the last savepoint and all behind it; answers how to undo it where it was told."""
-        del self._orders[mark.place :]
+        del self._commands[mark.place :]
         self._level = mark.level - 1
         return _savepoint(proto.Savepoint.ACTION_ROLL_BACK, mark.level)
 
     def release(self, mark: Mark) -> proto.Command:
         """Drops the last savepoint alone; answers how to release it where it was told."""
-        del self._orders[mark.place]
+        del self._commands[mark.place]
         self._level = mark.level - 1
         return _savepoint(proto.Savepoint.ACTION_RELEASE, mark.level)
 

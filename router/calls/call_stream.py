@@ -60,7 +60,8 @@ class CallStream:
         call.id = next(self._numbers)
         call.timeout_ms = max(1, int(timeout_seconds * 1000))
         loop = asyncio.get_running_loop()
-        answered = self._answers[call.id] = loop.create_future()
+        answered: asyncio.Future[proto.Answer] = loop.create_future()
+        self._answers[call.id] = answered
         expiry = loop.call_later(timeout_seconds, self._expire, call.id)
         self._send(call)
         try:

@@ -24,11 +24,11 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 class CheckedPredicate:
     """One condition on a column that exists.
 
-    `op` is a rows_pb2.Predicate.Op; `value` is a JSON value that the operator takes: a list for IN, a bool for IS_NULL.
+    `value` is a JSON value that the operator takes: a list for IN, a bool for IS_NULL.
     """
 
     column: Column
-    op: int
+    op: rows_pb2.Predicate.Op.ValueType
     value: Any
 
     def to_condition(self) -> reads_pb2.Condition:

@@ -20,7 +20,7 @@ from psycopg import sql
 from catalog.model import Column, Table
 from catalog.naming import shorten
 from catalog.plan import Claim, Plan
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node.guards.triggers import COORDINATED, RELOCATING, trigger_function
 from shard_node.postgres.postgres_errors import ELSEWHERE
 from shard_node.sql_text.identifiers import identifier, literal
@@ -30,9 +30,8 @@ from shard_node.sql_text.sql_names import column_list, columns_equal, function_i
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
 
-_CLAIMED = shard_node_pb2.Effect.KIND_VALUES_CLAIMED
-_RELEASED = shard_node_pb2.Effect.KIND_VALUES_RELEASED
-_LEFT = shard_node_pb2.Effect.KIND_VALUES_LEFT
+_CLAIMED = Effect.CLAIM_VALUES_FIELD_NUMBER
+_RELEASED = Effect.RELEASE_VALUES_FIELD_NUMBER
 
 
 def claim_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
@@ -148,18 +147,16 @@ class _Notes(NamedTuple):
             "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns}, {shard} FROM ({values}) k"
             " ON CONFLICT ({columns}, {claiming}) DO NOTHING;"
         )
-        return self._note(literal(_CLAIMED), values, here)
+        return self._note(_CLAIMED, values, sql.NULL, here)
 
     def release(self, values: sql.Composable) -> sql.Composed:
         """Releases values that this shard claimed, or notes that others must."""
         here = sql.SQL("DELETE FROM {claims} c USING ({values}) k WHERE {same} AND c.{claiming} = {shard};")
         # When a row is updated, another trigger notes what becomes of those that reference it.
-        kind = sql.SQL("CASE WHEN TG_OP = 'UPDATE' OR {} THEN {} ELSE {} END").format(
-            sql.SQL(RELOCATING), literal(_LEFT), literal(_RELEASED)
-        )
-        return self._note(kind, values, here)
+        keeps_pins = sql.SQL("to_json(TG_OP = 'UPDATE' OR {})").format(sql.SQL(RELOCATING))
+        return self._note(_RELEASED, values, keeps_pins, here)
 
-    def _note(self, kind: sql.Composable, values: sql.Composable, here: sql.SQL) -> sql.Composed:
+    def _note(self, kind: int, values: sql.Composable, keeps_pins: sql.Composable, here: sql.SQL) -> sql.Composed:
         names = {
             "values": values,
             "shard": literal(self.shard),
@@ -170,15 +167,16 @@ class _Notes(NamedTuple):
         }
         return sql.SQL(
             "IF {coordinated} THEN"
-            " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
-            " SELECT {kind}, {id}, {place}, {key} FROM ({values}) k;"
+            " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
+            " SELECT {kind}, {id}, {place}, {key}, {keeps_pins} FROM ({values}) k;"
             " ELSIF EXISTS (SELECT FROM ({values}) k WHERE {place} <> {shard}) THEN"
             " RAISE assert_failure USING MESSAGE = 'another shard holds the claim on a value of this row',"
             " CONSTRAINT = {elsewhere}, HINT = {hint};"
             " ELSE {here} END IF;"
         ).format(
             coordinated=sql.SQL(COORDINATED),
-            kind=kind,
+            kind=literal(kind),
+            keeps_pins=keeps_pins,
             id=literal(self.constraint.id),
             place=claim_shard(self.constraint, self.table, "k", self.shards),
             key=json_object(self.constraint.columns, "k"),

@@ -107,31 +107,40 @@ class Database:
         except psycopg.OperationalError as error:
             raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
 
+    async def borrow(self) -> Connection:
+        """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
+        return await self._borrow(self._requests)
+
+    async def give_back(self, connection: Connection) -> None:
+        """Returns what was borrowed; the pool rolls back what is open. Goes on to its end if it is cancelled."""
+        await asyncio.shield(self._requests.putconn(connection))
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
-        async with self._lend(self._requests) as connection:
+        """A connection for a request. Raises as `borrow`."""
+        connection = await self.borrow()
+        try:
             yield connection
+        finally:
+            await self.give_back(connection)
 
     @asynccontextmanager
     async def finishing_connection(self) -> AsyncIterator[Connection]:
-        """A connection for finishing prepared transactions; never taken by requests. Raises as `connection`."""
-        async with self._lend(self._finishing) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _lend(self, pool: AsyncConnectionPool[Connection]) -> AsyncIterator[Connection]:
+        """A connection for finishing prepared transactions; never taken by requests. Raises as `borrow`."""
+        connection = await self._borrow(self._finishing)
         try:
-            connection = await _working_connection(pool)
+            yield connection
+        finally:
+            await asyncio.shield(self._finishing.putconn(connection))
+
+    async def _borrow(self, pool: AsyncConnectionPool[Connection]) -> Connection:
+        try:
+            return await _working_connection(pool)
         except TooManyRequests as error:
             raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
         except PoolTimeout as error:
             kind, message = NO_CONNECTION[await self._why_none()]
             raise kind(message) from error
-        try:
-            yield connection
-        finally:
-            await asyncio.shield(_give_back(pool, connection))
 
     async def _why_none(self) -> str:
         """A key of NO_CONNECTION. However many ask at once, it is tried once."""
@@ -191,9 +200,4 @@ def _has_something_to_read(socket: int) -> bool:
 async def _discard(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
     """Has the pool replace the connection."""
     await connection.close()
-    await _give_back(pool, connection)
-
-
-async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
-    """Returns the connection; the pool rolls back what is open."""
     await pool.putconn(connection)

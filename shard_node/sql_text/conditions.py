@@ -15,7 +15,8 @@ from psycopg import sql
 
 from catalog.model import Column, Table
 from crosskey import errors
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import rows_pb2
 from shard_node.sql_text.identifiers import identifier
 from shard_node.sql_text.sql_names import typed_columns
 
@@ -37,7 +38,7 @@ JSON_TYPES = frozenset({"json", "jsonb"})
 MAX_COMPARISONS = 1000
 
 
-def where_clause(table: Table, conditions: Sequence[shard_node_pb2.Condition], alias: str | None = None) -> Fragment:
+def where_clause(table: Table, conditions: Sequence[reads_pb2.Condition], alias: str | None = None) -> Fragment:
     """A boolean expression (without the word WHERE) that joins the conditions by AND, and its parameters.
 
     Columns are qualified by `alias` if it is given. No conditions give TRUE. Raises UnknownColumn, InvalidRequest (an
@@ -65,7 +66,7 @@ def known_column(table: Table, name: str) -> Column:
     return column
 
 
-def _condition(table: Table, condition: shard_node_pb2.Condition, alias: str | None) -> Fragment:
+def _condition(table: Table, condition: reads_pb2.Condition, alias: str | None) -> Fragment:
     column = known_column(table, condition.column)
     name = identifier(column.name) if alias is None else identifier(alias, column.name)
     if condition.op == rows_pb2.Predicate.IS_NULL:

@@ -1,0 +1,62 @@
+"""A branch that needs nothing of ours: PostgreSQL's own foreign keys, shadows and all, do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+
+from crosskey import errors
+from crosskey.internal.v1 import transactions_pb2 as proto
+from serving.answer_size import AnswerSize
+from shard_node.postgres.database import Connection
+from shard_node.postgres.postgres_errors import needs_coordination, unknown_if_lost
+from shard_node.schema.shard_schema import ShardSchema
+from shard_node.writing.execution import execute_statement, tagged, uninterrupted
+
+
+async def run_plainly(
+    connection: Connection, schema: ShardSchema, commands: Sequence[proto.Command]
+) -> proto.RunResponse | None:
+    """Runs statements and a commit with PostgreSQL's foreign keys alone, none of them deferred.
+
+    This is what nearly every request needs. Answers None, with everything rolled back, if a foreign key, the check of
+    the shard, an error guard or a claim refused: it may do so only because a shadow is missing, a pin is left, a row
+    must move to another shard, or a value is claimed on one. So the commands must be run again as those of a branch
+    that notes effects, which can tell. Raises InvalidRequest for other commands.
+    """
+    runs = _statements_of(commands)
+    in_block = len(runs) != 1 or runs[0].run.lock_table
+    # A single statement commits by itself.
+    tag, commits = commands[-1].tag, not in_block
+    response = proto.RunResponse(finished=True)
+    answer_size = AnswerSize()
+    try:
+        if in_block:
+            await connection.execute(b"BEGIN")
+        for command in runs:
+            tag = command.tag
+            table = schema.table(command.run.table)
+            result = response.results.add(tag=tag)
+            await execute_statement(connection, table, command.run, result)
+            answer_size.add(result.rows_json, str(table.name))
+        if in_block:
+            tag, commits = commands[-1].tag, True
+            await uninterrupted(connection.execute(b"COMMIT"))
+    except (psycopg.Error, errors.CrosskeyError) as error:
+        if isinstance(error, psycopg.Error) and needs_coordination(error):
+            await connection.rollback()
+            return None
+        told = tagged(unknown_if_lost(error) if commits else error, tag)
+        if told is error:
+            raise
+        raise told from error
+    return response
+
+
+def _statements_of(commands: Sequence[proto.Command]) -> list[proto.Command]:
+    """The statements: PostgreSQL checks constraints by itself. Raises InvalidRequest for what cannot be plain."""
+    kinds = [command.WhichOneof("command") for command in commands]
+    if not kinds or kinds[-1] != "commit" or commands[-1].commit.decision_gid or not {*kinds[:-1]} <= {"run", "check"}:
+        raise errors.InvalidRequest("a branch that begins plain has statements, checks and a commit of its own only")
+    return [command for command, kind in zip(commands, kinds, strict=True) if kind == "run"]

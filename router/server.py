@@ -33,7 +33,7 @@ SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
 async def serve(settings: Settings) -> None:
     """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
     configure_logging(service="router")
-    nodes = Nodes(settings.nodes)
+    nodes = Nodes.behind(settings.nodes)
     cluster = Cluster(nodes)
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)

@@ -132,6 +132,7 @@ class CallStream:
             # In good order: what the node has read it has answered, so it has not begun what is left.
             self._unsent.extendleft(reversed(self._sent.values()))
             self._sent.clear()
+            self._something_waits.set()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             _log.debug("a stream broke", shard=self._shard, error=str(error))
             self._fail_sent()

@@ -246,10 +246,15 @@ class BranchCalls:
 
 
 class Nodes:
-    """The nodes behind a list of addresses, in the order of the shards. To be made in the event loop, and closed."""
+    """The nodes of a cluster, in the order of the shards; to be closed."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._nodes = [Node(shard, address) for shard, address in enumerate(addresses)]
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+
+    @staticmethod
+    def behind(addresses: Sequence[str]) -> Nodes:
+        """The nodes behind those addresses. To be called in the event loop."""
+        return Nodes([Node(shard, address) for shard, address in enumerate(addresses)])
 
     def __len__(self) -> int:
         """How many shards there are."""

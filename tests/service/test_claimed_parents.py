@@ -118,12 +118,12 @@ def test_a_first_reference_goes_to_the_claim_and_later_ones_nowhere(referencing:
     username = referencing.account(new_name())["username"]
     first = requests.insert("mails", [new_mail(CHILD_SHARD, sender=username)])
     explained = referencing.calls.router.Explain(explanation(first))
-    calls = [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{CHILD_SHARD} ShardNode.Execute"]
+    calls = [f"s{CLAIM_SHARD} ShardNode.Run", f"s{CHILD_SHARD} ShardNode.Run"]
     assert list(explained.rpcs) == [*calls, f"s{CLAIM_SHARD} ShardNode.FinishPrepared"]
     assert explained.keys[1].note.endswith("their parents are pinned on the shards with the claims on them.")
     assert referencing.node_calls(first) == calls
     later = requests.insert("mails", [new_mail(CHILD_SHARD, sender=username, receiver=username)])
-    assert referencing.node_calls(later) == [f"s{CHILD_SHARD} ShardNode.Execute"]
+    assert referencing.node_calls(later) == [f"s{CHILD_SHARD} ShardNode.Run"]
 
 
 def test_many_parents_are_pinned_by_shard_and_not_by_row(referencing: Referencing) -> None:
@@ -131,7 +131,7 @@ def test_many_parents_are_pinned_by_shard_and_not_by_row(referencing: Referencin
     referencing.client.insert("accounts", [new_account(PARENT_SHARD, name) for name in names])
     referencing.wait_until_settled()
     calls = referencing.node_calls(requests.insert("mails", [new_mail(CHILD_SHARD, sender=name) for name in names]))
-    assert calls == [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{CHILD_SHARD} ShardNode.Execute"]
+    assert calls == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{CHILD_SHARD} ShardNode.Run"]
 
 
 def test_a_parent_whose_claim_cannot_be_read_yet_is_waited_for(referencing: Referencing) -> None:

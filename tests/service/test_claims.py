@@ -102,10 +102,10 @@ def claiming(fresh_cluster: FreshClusters) -> Iterator[Claiming]:
 def test_an_insert_claims_first_and_one_by_value_is_found_on_one_shard(claiming: Claiming) -> None:
     request = requests.insert("accounts", [new_account(ROW_SHARD, username := new_name())])
     explained = claiming.calls.router.Explain(explanation(request))
-    assert claiming.node_calls(request) == [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{ROW_SHARD} ShardNode.Execute"]
+    assert claiming.node_calls(request) == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
     assert list(explained.rpcs) == [
-        f"s{CLAIM_SHARD} ShardNode.Execute",
-        f"s{ROW_SHARD} ShardNode.Execute",
+        f"s{CLAIM_SHARD} ShardNode.Run",
+        f"s{ROW_SHARD} ShardNode.Run",
         f"s{CLAIM_SHARD} ShardNode.FinishPrepared",
     ]
     claiming.wait_until_settled()
@@ -116,20 +116,20 @@ def test_an_insert_claims_first_and_one_by_value_is_found_on_one_shard(claiming:
 
 def test_a_value_that_is_claimed_on_its_rows_shard_takes_one_call(claiming: Claiming) -> None:
     request = requests.insert("accounts", [new_account(ROW_SHARD, new_name(ROW_SHARD))])
-    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Execute"]
+    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Run"]
 
 
 def test_an_update_of_other_columns_takes_one_call(claiming: Claiming) -> None:
     account = new_account(ROW_SHARD, new_name())
     claiming.client.insert("accounts", account)
     request = requests.update("accounts", {"note": "new"}, key={"id": account["id"]})
-    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Execute"]
+    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Run"]
 
 
 def test_many_rows_claim_by_shard_and_not_by_row(claiming: Claiming) -> None:
     rows = [new_account(ROW_SHARD, new_name()) for _ in range(50)]
     calls = claiming.node_calls(requests.insert("accounts", rows))
-    assert calls == [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{ROW_SHARD} ShardNode.Execute"]
+    assert calls == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
 
 
 def test_a_row_whose_claim_cannot_be_read_yet_is_found(claiming: Claiming) -> None:

@@ -188,7 +188,7 @@ def test_rows_go_in_and_come_out(calls: Calls) -> None:
         ]
     }
     explained = calls.router("Router.Explain", delete={"table": "users", "key": {"id": BOB}}).message
-    assert explained["rpcs"] == ["s1 ShardNode.Execute"]
+    assert explained["rpcs"] == ["s1 ShardNode.Run"]
     assert calls.router("Router.Delete", table="users", key={"id": BOB}).message == {"count": "1"}
     assert calls.router("Router.Count", table="follows").message == {}
 

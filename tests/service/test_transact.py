@@ -86,7 +86,7 @@ def refused(client: Client, *statements: Statement) -> dict[str, str]:
 def test_a_transaction_of_one_shard_is_one_call(cluster: LocalCluster) -> None:
     first, second = new(1), new(1)
     statements = [parent(first), parent(second), crosskey.delete("parents", key={"id": first})]
-    assert calls_of(cluster, *statements) == ["s1 ShardNode.Execute"]
+    assert calls_of(cluster, *statements) == ["s1 ShardNode.Run"]
 
 
 def test_groups_and_modes_open_one_stream_a_shard(cluster: LocalCluster) -> None:
@@ -99,10 +99,10 @@ def test_groups_and_modes_open_one_stream_a_shard(cluster: LocalCluster) -> None
     calls = calls_of(cluster, *statements)
     assert sorted(calls) == [
         "s0 ShardNode.FinishPrepared",
-        "s0 ShardNode.Participate",
-        "s1 ShardNode.Participate",
+        "s0 ShardNode.Run",
+        "s1 ShardNode.Run",
         "s2 ShardNode.FinishPrepared",
-        "s2 ShardNode.Participate",
+        "s2 ShardNode.Run",
     ]
 
 

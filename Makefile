@@ -18,7 +18,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint test test-processes test-pg15 soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate format lint trace test test-processes test-pg15 soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -98,6 +98,9 @@ up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
 
 demo: $(INSTALLED) ## Start a cluster with real data, tell the story, stop it.
 	$(BIN)/crosskey demo
+
+trace: $(INSTALLED) ## Count the functions, files, calls and statements that each kind of request takes.
+	$(BIN)/python -m bench.trace
 
 bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench

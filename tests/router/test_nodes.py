@@ -180,7 +180,9 @@ async def test_calls_in_flight_when_a_node_dies(node: tuple[ToyNode, Nodes]) -> 
 async def test_calls_that_a_stopping_node_has_not_begun_go_on_elsewhere(node: tuple[ToyNode, Nodes]) -> None:
     toy, nodes = node
     assert (await nodes[0].count_rows(count_rows())).count == len("users")
+    streams = [*toy.streams]
     await toy.sessions.drain()
+    await asyncio.wait(streams)
     toy.sessions = Sessions(TYPES, lambda: ToyCalls(toy), 1000)
     assert (await nodes[0].count_rows(count_rows())).count == len("users")
 

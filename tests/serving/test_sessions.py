@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -12,7 +13,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from crosskey import errors
-from crosskey.internal.v1 import session_pb2
+from crosskey.internal.v1 import reads_pb2, session_pb2
 from serving.answer_stream import MAX_WAITING, AnswerStream
 from tests.serving.toy_session import MAX_IN_FLIGHT, ToyClient, ToyServer, act, leave, served, wait
 
@@ -142,7 +143,7 @@ async def test_calls_over_the_bound_are_refused(toy: Toy, server: ToyServer, cli
     assert (await client.answers(1))[4].HasField("count_rows")
 
 
-@pytest.mark.parametrize("call", [session_pb2.Call(id=1), session_pb2.Call(id=1, sort={})])
+@pytest.mark.parametrize("call", [session_pb2.Call(id=1), session_pb2.Call(id=1, sort=reads_pb2.SortRequest())])
 async def test_a_call_that_nobody_knows_is_refused_alone(client: ToyClient, call: session_pb2.Call) -> None:
     await client.send(call, act(2))
     answers = await client.answers(2)
@@ -159,7 +160,7 @@ async def test_a_message_that_is_refused_refuses_its_calls(client: ToyClient) ->
 
 
 async def test_garbage_ends_the_stream(toy: Toy, server: ToyServer) -> None:
-    stream = toy[1].stream_stream("/crosskey.internal.v1.ShardNode/Session")()
+    stream: Any = toy[1].stream_stream("/crosskey.internal.v1.ShardNode/Session")()
     await stream.write(session_pb2.SessionRequest(calls=[wait(1, "lost")]).SerializeToString())
     await server.until(lambda: server.waiting == {"lost"})
     await stream.write(b"\xff\xff\xff")

@@ -169,4 +169,4 @@ async def test_a_nul_is_no_text(things: Table, op: str) -> None:
 
 async def test_an_unknown_operator(things: Table) -> None:
     with pytest.raises(errors.InvalidRequest, match="unknown operator 99"):
-        where_clause(things, [reads_pb2.Condition(column="id", op=99, value_json=b"1")])
+        where_clause(things, [reads_pb2.Condition.FromString(b"\n\x02id\x10c\x1a\x011")])

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2
 from serving.answer_stream import MAX_WAITING, AnswerStream
+from serving.calls_in_flight import CallsInFlight
 from tests.serving.toy_session import MAX_IN_FLIGHT, ToyClient, ToyServer, act, leave, served, wait
 
 Toy = tuple[ToyServer, grpc.aio.Channel, grpc.aio.Server]
@@ -238,24 +239,19 @@ async def test_ten_thousand_calls_at_once_are_shed_and_none_is_lost(server: ToyS
 
 
 async def test_answers_that_nobody_takes_keep_the_stream_from_being_read() -> None:
-    taken, written = asyncio.Event(), 0
+    taken, in_flight = asyncio.Event(), CallsInFlight(maximum=0, number=MAX_WAITING + 2)
 
     async def write(_: session_pb2.SessionResponse) -> None:
         await taken.wait()
 
-    def count(number: int) -> None:
-        nonlocal written
-        written += number
-
-    stream = AnswerStream(write, session_pb2.SessionResponse, count)
+    stream = AnswerStream(write, session_pb2.SessionResponse, in_flight)
     writing = asyncio.create_task(stream.send(session_pb2.Answer(id=1)))
     await asyncio.sleep(0)
     for number in range(MAX_WAITING + 1):
-        await asyncio.wait_for(stream.room(), 10)
+        assert stream.has_room.is_set()
         await stream.send(session_pb2.Answer(id=number))
-    reading = asyncio.create_task(stream.room())
-    await asyncio.sleep(0)
-    assert not reading.done()
+    assert not stream.has_room.is_set()
     taken.set()
-    await asyncio.gather(writing, reading)
-    assert written == MAX_WAITING + 2
+    await writing
+    assert stream.has_room.is_set()
+    assert in_flight.number == 0

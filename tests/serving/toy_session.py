@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1.transactions_pb2 import LeaveRequest, LeaveResponse
-from serving.call_handlers import CallHandlers, Handler
+from serving.call_handlers import CallHandlers
 from serving.interceptor import ErrorInterceptor
 from serving.request_id import request_id
 from serving.session import SessionTypes
@@ -67,16 +67,11 @@ class ToyCalls(CallHandlers):
         self.server = server
         self.held = 0
         self.closed = False
-
-    @property
-    @override
-    def handlers(self) -> Mapping[str, Handler]:
-        return {"read": self._wait, "count_rows": self._act, "leave": self._free}
+        super().__init__({"read": self._wait, "count_rows": self._act, "leave": self._free})
 
     @override
-    def check(self, message: session_pb2.SessionRequest) -> None:
-        if message.shard:
-            raise errors.WrongShard("another shard")
+    def refusal(self, message: session_pb2.SessionRequest) -> errors.CrosskeyError | None:
+        return errors.WrongShard("another shard") if message.shard else None
 
     @override
     def goes_on(self, kind: str, request: Any) -> bool:

@@ -44,6 +44,10 @@ CREATE TABLE children (
     parent bigint REFERENCES parents ON DELETE CASCADE ON UPDATE CASCADE
 );
 COMMENT ON TABLE children IS '@shard_by id';
+CREATE TABLE media (id bigint PRIMARY KEY, owner_id bigint NOT NULL);
+COMMENT ON TABLE media IS '@shard_by owner_id';
+CREATE TABLE comments (id bigint PRIMARY KEY, media_id bigint NOT NULL REFERENCES media);
+COMMENT ON TABLE comments IS '@shard_with media_id';
 CREATE TABLE accounts (id bigint PRIMARY KEY, username text UNIQUE);
 COMMENT ON TABLE accounts IS '@shard_by id';
 
@@ -59,6 +63,7 @@ CREATE TRIGGER count_delete AFTER DELETE ON parents FOR EACH STATEMENT EXECUTE F
 """
 
 KEY = "public.parents(id)"
+MEDIA_CLAIM = "public.media_pkey"
 CLAIM = "public.accounts_username_key"
 HERE, THERE, _ = range(SHARDS)
 
@@ -278,6 +283,38 @@ def test_rows_that_belong_elsewhere_are_taken_out_when_they_are_asked_for(hand: 
     assert place.shard == THERE
     assert msgspec.json.decode(place.place_rows.rows_json) == [{"id": str(there), "label": "moves"}]
     assert hand.execute(THERE, apply(place), CHECK, commit()).finished
+
+
+def test_rows_follow_their_anchors_as_the_claims_say(hand: HandCoordinator) -> None:
+    """Of two, one is claimed nowhere."""
+    media, comment, absent = new(HERE), new(HERE), new(HERE)
+    with hand.participate(THERE) as anchors, hand.participate(HERE) as home:
+        anchors.run(insert("media", {"id": media, "owner_id": new(THERE)}))
+        rows = {"id": comment, "media_id": media}, {"id": new(HERE), "media_id": absent}
+        [inserted] = home.run(insert("comments", *rows), CHECK, commit(), start=START.START_ALONE)
+        found = [one for effect in inserted.effects for one in _found_on(hand, effect, media)]
+        follow = [effect for effect in found if effect.HasField("follow_anchors")]
+        [again] = [effect for effect in found if effect.HasField("find_anchors")]
+        assert (again.origin, msgspec.json.decode(again.find_anchors.values_json)) == (HERE, [{"id": absent}])
+        [one] = follow
+        assert (one.shard, list(one.follow_anchors.shards)) == (HERE, [THERE])
+        [taken_out] = home.run(apply(one))
+        [place] = [effect for effect in taken_out.effects if effect.HasField("place_rows")]
+        assert place.shard == THERE
+        anchors.run(apply(place))
+        anchored = anchors.run(update("comments", {"media_id": media}, id=comment))
+        assert [result.count for result in anchored] == [1]
+
+
+def _found_on(hand: HandCoordinator, effect: Effect, media: int) -> list[Effect]:
+    """What comes of an effect on the shard of the claims, where the media is claimed for THERE."""
+    keys = {key["id"] for key in msgspec.json.decode(effect.find_anchors.values_json)}
+    with hand.participate(effect.shard) as claims:
+        if media in keys:
+            claims.run(claim_values(MEDIA_CLAIM, THERE, {"id": media}))
+        [result] = claims.run(apply(effect))
+        assert result.parents_absent == (keys != {media})
+        return list(result.effects)
 
 
 def test_an_effect_that_cannot_be_applied(hand: HandCoordinator) -> None:

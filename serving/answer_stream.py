@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serving.calls_in_flight import CallsInFlight
+
 MAX_MESSAGE_BYTES = 1 << 20
 """Of the answers in one message; a larger one travels alone."""
 
@@ -21,52 +23,47 @@ class AnswerStream:
     """One direction of a stream."""
 
     def __init__(
-        self, write: Callable[[Any], Awaitable[None]], response: Callable[..., Any], written: Callable[[int], None]
+        self, write: Callable[[Any], Awaitable[None]], response: Callable[..., Any], in_flight: CallsInFlight
     ) -> None:
-        """`write` sends a message, which `response` makes of `answers`; `written` is told how many are, or are lost."""
+        """`write` sends a message, which `response` makes of `answers`."""
         self._write = write
         self._response = response
-        self._written = written
+        self._in_flight = in_flight
         self._waiting: deque[Any] = deque()
         self._is_writing = False
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self.has_room = asyncio.Event()
+        """Not set while too many answers wait."""
+        self.has_room.set()
 
     async def send(self, answer: Any) -> None:
         """Has an answer written: by this call, unless another one is writing. Returns also if nobody reads any more."""
         self._waiting.append(answer)
-        if len(self._waiting) > MAX_WAITING:
-            self._has_room.clear()
         if self._is_writing:
+            if len(self._waiting) > MAX_WAITING:
+                self.has_room.clear()
             return
         self._is_writing = True
-        try:
-            while self._waiting:
-                await self._write_next()
-        finally:
-            self._is_writing = False
-
-    async def room(self) -> None:
-        """Waits while too many answers wait."""
-        if not self._has_room.is_set():
-            await self._has_room.wait()
+        while self._waiting:
+            answers = [self._waiting.popleft()] if len(self._waiting) == 1 else self._next_answers()
+            try:
+                await self._write(self._response(answers=answers))
+            except (asyncio.CancelledError, Exception):
+                # The stream has ended, which gRPC has many ways to say. Its reader learns of it.
+                self.close()
+            self._in_flight.number -= len(answers)
+            if len(self._waiting) <= MAX_WAITING:
+                self.has_room.set()
+        self._is_writing = False
 
     def close(self) -> None:
         """Drops what was not written."""
-        self._written(len(self._waiting))
+        self._in_flight.number -= len(self._waiting)
         self._waiting.clear()
 
-    async def _write_next(self) -> None:
+    def _next_answers(self) -> list[Any]:
+        """What fits into the next message, of those that wait longest."""
         answers = [self._waiting.popleft()]
         size = answers[0].ByteSize()
         while self._waiting and (size := size + self._waiting[0].ByteSize()) <= MAX_MESSAGE_BYTES:
             answers.append(self._waiting.popleft())
-        try:
-            await self._write(self._response(answers=answers))
-        except (asyncio.CancelledError, Exception):
-            # The stream has ended, which gRPC has many ways to say. Its reader learns of it.
-            self.close()
-        finally:
-            self._written(len(answers))
-            if len(self._waiting) <= MAX_WAITING:
-                self._has_room.set()
+        return answers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,16 +11,16 @@ Handler = Callable[[Any], Awaitable[Any]]
 """Takes the message of a call's field and answers that of the answer's field of the same name. Raises CrosskeyError."""
 
 
-class CallHandlers(ABC):
+class CallHandlers:
     """Made anew for each session, so that it may keep what is begun there."""
 
-    @property
-    @abstractmethod
-    def handlers(self) -> Mapping[str, Handler]:
-        """The handler of each field of a call."""
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        """Take the handler of each field of a call."""
+        self.handlers = handlers
 
-    def check(self, message: Any) -> None:  # noqa: B027 - takes all messages unless it is overridden
-        """Raises CrosskeyError if all calls of a message are to be refused."""
+    def refusal(self, message: Any) -> errors.CrosskeyError | None:  # noqa: ARG002
+        """Why all calls of a message are refused; None if they are not."""
+        return None
 
     def goes_on(self, kind: str, request: Any) -> bool:  # noqa: ARG002
         """Whether a call is taken although the server is about to stop, because it ends what is under way."""
@@ -36,5 +35,5 @@ class CallHandlers(ABC):
         """Whether nothing is begun that further calls must end."""
         return True
 
-    async def close(self) -> None:  # noqa: B027 - has nothing to end unless it is overridden
+    async def close(self) -> None:
         """Ends all that is begun. No call is in flight any more."""

@@ -1,8 +1,8 @@
 """One session: a stream that carries many calls at once, each with its own deadline, request id and log line.
 
-Messages of a session have `calls`: each has `id`, `timeout_ms`, `request_id`, and a oneof `call` with a field for each
-handler and `cancel`, the id of a call to stop. Those of the other direction have `answers`: each has `id` and a oneof
-`answer` with fields of the same names, or `failure`. A call is answered once, unless it is cancelled.
+Messages of a session have `calls`: each has `id`, `timeout_ms` (0 for no deadline), `request_id`, and a oneof `call`
+with a field for each handler and `cancel`, the id of a call to stop. Those of the other direction have `answers`: each
+has `id` and a oneof `answer` with fields of the same names, or `failure`. Each is answered once, or cancelled.
 """
 
 from __future__ import annotations
@@ -18,24 +18,13 @@ import structlog
 from crosskey import errors
 from serving.answer_stream import AnswerStream
 from serving.call_handlers import CallHandlers, Handler
+from serving.calls_in_flight import CallsInFlight
 from serving.interceptor import internal_error, too_many_in_flight, well_formed
 from serving.request_id import bind
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _log = structlog.get_logger(__name__)
-
-
-class CallsInFlight:
-    """Counts the calls of all sessions of a server: from when they are read until their answers are written."""
-
-    def __init__(self, maximum: int) -> None:
-        self.maximum = maximum
-        self.number = 0
-
-    def end(self, number: int) -> None:
-        """Some calls have ended."""
-        self.number -= number
 
 
 class SessionTypes(NamedTuple):
@@ -54,7 +43,7 @@ class Session:
         self._handlers = handlers
         self._context = context
         self._in_flight = in_flight
-        self._answers = AnswerStream(context.write, types.response, in_flight.end)
+        self._answers = AnswerStream(context.write, types.response, in_flight)
         self._calls: dict[int, asyncio.Task[None]] = {}
         """Those that are at work, by their ids."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,27 +74,21 @@ class Session:
 
     async def _read(self) -> None:
         while (message := await self._context.read()) is not grpc.aio.EOF:
-            self._take(well_formed(message))
-            await self._answers.room()
-
-    def _take(self, message: Any) -> None:
-        """Begins the calls of a message."""
-        try:
-            self._handlers.check(message)
-        except errors.CrosskeyError as error:
+            refusal = self._handlers.refusal(well_formed(message))
             for call in message.calls:
-                self._refuse(call, error)
-            return
-        for call in message.calls:
-            kind = call.WhichOneof("call")
-            if kind == "cancel":
-                self._cancel(call.cancel)
-            else:
-                self._begin(call, kind)
+                if refusal is not None:
+                    self._refuse(call, refusal)
+                elif call.HasField("cancel"):
+                    self._cancel(call.cancel)
+                else:
+                    self._begin(call)
+            if not self._answers.has_room.is_set():
+                await self._answers.has_room.wait()
 
-    def _begin(self, call: Any, kind: str | None) -> None:
-        handler = self._handlers.handlers.get(kind or "")
-        if handler is None or kind is None:
+    def _begin(self, call: Any) -> None:
+        kind = call.WhichOneof("call")
+        handler = self._handlers.handlers.get(kind)
+        if handler is None:
             self._refuse(call, errors.InvalidRequest("the call is of no kind that this server knows"))
         elif self._in_flight.number >= self._in_flight.maximum:
             self._refuse(call, too_many_in_flight(self._in_flight.number))
@@ -120,8 +103,10 @@ class Session:
     async def _serve_call(self, call: Any, kind: str, handler: Handler) -> None:
         """Answers one call and logs it; in the end it writes what answers wait, for itself and others."""
         bind(call.request_id)
-        started, code, reason = time.perf_counter(), "OK", None
-        expiry = self._expire_after(call)
+        started, code, reason, expiry = time.perf_counter(), "OK", None, None
+        if call.timeout_ms:
+            loop = asyncio.get_running_loop()
+            expiry = loop.call_later(call.timeout_ms / 1000, self._expire, call.id)
         try:
             answer = self._types.answer(id=call.id, **{kind: await handler(getattr(call, kind))})
         except asyncio.CancelledError:
@@ -146,11 +131,6 @@ class Session:
             _log.info("call", method=f"{self._types.name}/{kind}", code=code, reason=reason, duration_ms=duration_ms)
         await self._answers.send(answer)
 
-    def _expire_after(self, call: Any) -> asyncio.TimerHandle | None:
-        if not call.timeout_ms:
-            return None
-        return asyncio.get_running_loop().call_later(call.timeout_ms / 1000, self._expire, call.id)
-
     def _expire(self, call_id: int) -> None:
         if call_id in self._calls:
             self._expired.add(call_id)
@@ -174,11 +154,12 @@ class Session:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
-            self._in_flight.end(1)
-        self._end_if_drained()
+            self._in_flight.number -= 1
+        if self._draining:
+            self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if self._draining and not self._tasks and self._handlers.is_idle:
+        if not self._tasks and self._handlers.is_idle:
             self._drained.set()
 
     async def _end(self, tasks: set[asyncio.Task[Any]]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from serving.call_handlers import CallHandlers
-from serving.session import CallsInFlight, Context, Session, SessionTypes
+from serving.calls_in_flight import CallsInFlight
+from serving.session import Context, Session, SessionTypes
 
 
 class Sessions:

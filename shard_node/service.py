@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from shard_node.guards.claim_queries import look_up_claims
 from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import naming_table, translated
 from shard_node.reading import reader, sorting
-from shard_node.schema.shard import Shard
+from shard_node.schema.shard import Shard, wrong_shard
 from shard_node.writing import default_values, recovery
 from shard_node.writing.branches import Branches
 from shard_node.writing.commands import to_found_claim
@@ -55,7 +55,7 @@ class NodeCalls(CallHandlers):
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
         self._branches = Branches(shard)
-        self._handlers: dict[str, Handler] = {
+        handlers: dict[str, Handler] = {
             "run": self._branches.run,
             "leave": self._branches.leave,
             "finish_prepared": self._finish_prepared,
@@ -68,15 +68,12 @@ class NodeCalls(CallHandlers):
             "find_claims": self._find_claims,
             "draw_numbers": self._draw_numbers,
         }
-
-    @property
-    @override
-    def handlers(self) -> Mapping[str, Handler]:
-        return self._handlers
+        super().__init__(handlers)
 
     @override
-    def check(self, message: session_pb2.SessionRequest) -> None:
-        self._shard.check(message.shard)
+    def refusal(self, message: session_pb2.SessionRequest) -> errors.CrosskeyError | None:
+        shard = self._shard.identity.shard
+        return None if message.shard == shard else wrong_shard(shard, message.shard)
 
     @override
     def goes_on(self, kind: str, request: Any) -> bool:
@@ -123,7 +120,8 @@ class NodeCalls(CallHandlers):
         database = self._shard.database
         connection = await database.borrow()
         try:
-            table = (await self._shard.schema(connection)).table(request.table)
+            schema = self._shard.known_schema or await self._shard.schema(connection)
+            table = schema.table(request.table)
             try:
                 return await work(connection, table, request)
             except (psycopg.Error, errors.CrosskeyError) as error:

@@ -107,9 +107,15 @@ class Database:
         except psycopg.OperationalError as error:
             raise errors.ShardUnavailable("the shard's PostgreSQL cannot be reached") from error
 
-    async def borrow(self) -> Connection:
+    async def borrow(self, *, for_finishing: bool = False) -> Connection:
         """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
-        return await self._borrow(self._requests)
+        try:
+            return await _working_connection(self._finishing if for_finishing else self._requests)
+        except TooManyRequests as error:
+            raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
+        except PoolTimeout as error:
+            kind, message = NO_CONNECTION[await self._why_none()]
+            raise kind(message) from error
 
     async def give_back(self, connection: Connection) -> None:
         """Returns what was borrowed; the pool rolls back what is open. Goes on to its end if it is cancelled."""
@@ -127,20 +133,11 @@ class Database:
     @asynccontextmanager
     async def finishing_connection(self) -> AsyncIterator[Connection]:
         """A connection for finishing prepared transactions; never taken by requests. Raises as `borrow`."""
-        connection = await self._borrow(self._finishing)
+        connection = await self.borrow(for_finishing=True)
         try:
             yield connection
         finally:
             await asyncio.shield(self._finishing.putconn(connection))
-
-    async def _borrow(self, pool: AsyncConnectionPool[Connection]) -> Connection:
-        try:
-            return await _working_connection(pool)
-        except TooManyRequests as error:
-            raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
-        except PoolTimeout as error:
-            kind, message = NO_CONNECTION[await self._why_none()]
-            raise kind(message) from error
 
     async def _why_none(self) -> str:
         """A key of NO_CONNECTION. However many ask at once, it is tried once."""
@@ -173,7 +170,7 @@ async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connecti
     while not works:
         connection = await pool.getconn()
         try:
-            works = await _works(connection)
+            works = not _has_something_to_read(connection.fileno()) or await _works(connection)
         finally:
             if not works:
                 await asyncio.shield(_discard(pool, connection))
@@ -183,8 +180,7 @@ async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connecti
 async def _works(connection: Connection) -> bool:
     """Whether an idle connection can be used. PostgreSQL is asked only if there is something to read, which is rare."""
     try:
-        if _has_something_to_read(connection.fileno()):
-            await AsyncConnectionPool.check_connection(connection)
+        await AsyncConnectionPool.check_connection(connection)
     except psycopg.Error:
         return False
     return True

@@ -15,27 +15,33 @@ class Shard:
     def __init__(self, database: Database, identity: ShardIdentity) -> None:
         self.database = database
         self.identity = identity
-        self._schema: ShardSchema | None = None
+        self.known_schema: ShardSchema | None = None
+        """The schema in force, once it was read: it never changes."""
 
     def check(self, shard: int) -> None:
         """Raises WrongShard if a request is for another shard."""
         if shard != self.identity.shard:
-            raise errors.WrongShard(
-                f"this node serves shard {self.identity.shard}, not {shard}",
-                shard=self.identity.shard,
-                hint="Give the router its nodes in the order of the shards' numbers.",
-            )
+            raise wrong_shard(self.identity.shard, shard)
 
     async def schema_in_force(self, connection: Connection) -> ShardSchema | None:
-        """The schema; once there is one it never changes, so it is read until then."""
-        if self._schema is None:
+        """The schema, which is read until there is one; None if there is none yet."""
+        if self.known_schema is None:
             with translated():
-                self._schema = await read_schema(connection)
-        return self._schema
+                self.known_schema = await read_schema(connection)
+        return self.known_schema
 
     async def schema(self, connection: Connection) -> ShardSchema:
         """The schema. Raises SchemaNotLoaded."""
-        schema = self._schema or await self.schema_in_force(connection)
+        schema = await self.schema_in_force(connection)
         if schema is None:
             raise no_schema()
         return schema
+
+
+def wrong_shard(own: int, asked: int) -> errors.WrongShard:
+    """What is raised for a request for another shard."""
+    return errors.WrongShard(
+        f"this node serves shard {own}, not {asked}",
+        shard=own,
+        hint="Give the router its nodes in the order of the shards' numbers.",
+    )

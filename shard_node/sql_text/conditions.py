@@ -9,6 +9,7 @@ conditions, so that prepared statements are found again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 from psycopg import sql
@@ -31,6 +32,8 @@ _COMPARISONS: dict[int, sql.SQL] = {
     rows_pb2.Predicate.GT: sql.SQL(">"),
     rows_pb2.Predicate.GE: sql.SQL(">="),
 }
+_CACHED_SHAPES = 1024
+
 JSON_TYPES = frozenset({"json", "jsonb"})
 
 # PostgreSQL takes 65,535 parameters a statement, but long before that, building and parsing it keeps others waiting.
@@ -51,6 +54,12 @@ def where_clause(table: Table, conditions: Sequence[reads_pb2.Condition], alias:
     expressions: list[sql.Composable] = []
     parameters: list[object] = []
     for condition in conditions:
+        value_json = condition.value_json
+        if condition.op in _COMPARISONS and value_json[:1] not in (b"[", b"{"):
+            expression, column = _comparison(table, condition.column, condition.op, alias)
+            expressions.append(expression)
+            parameters.append(_text(column, value_json))
+            continue
         expression, values = _condition(table, condition, alias)
         expressions.append(expression)
         parameters.extend(values)
@@ -64,6 +73,14 @@ def known_column(table: Table, name: str) -> Column:
     if column is None:
         raise errors.UnknownColumn(f'column "{name}" does not exist', table=str(table.name), columns=name)
     return column
+
+
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _comparison(table: Table, name: str, op: int, alias: str | None) -> tuple[sql.Composable, Column]:
+    """The expression that compares a column with one plain value, and the column. Raises UnknownColumn."""
+    column = known_column(table, name)
+    reference = identifier(column.name) if alias is None else identifier(alias, column.name)
+    return sql.SQL("{} {} %s").format(reference, _COMPARISONS[op]), column
 
 
 def _condition(table: Table, condition: reads_pb2.Condition, alias: str | None) -> Fragment:

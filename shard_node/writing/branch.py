@@ -32,15 +32,13 @@ class Branch:
     pool does so when it gets the connection back.
     """
 
-    connection: Connection
-    """Only from `begin` on."""
-
-    def __init__(self, shard: int, shards: int) -> None:
+    def __init__(self, number: int, connection: Connection, shard: int, shards: int) -> None:
+        self.number = number
+        self.connection = connection
         self.shard = shard
         self.shards = shards
         self.turn = asyncio.Lock()
         """Held by whoever runs commands or ends it."""
-        self.connected = False
         self.alone = False
         self.finished = False
         self.checked = True
@@ -53,7 +51,7 @@ class Branch:
         self.answer_size = AnswerSize()
 
     async def begin(self, schema: ShardSchema | None, *, alone: bool) -> None:
-        """Begins the transaction, on the connection. Raises psycopg.Error."""
+        """Begins the transaction. Raises psycopg.Error."""
         self._schema = schema
         self.alone = alone
         self.modes = NO_MODES if schema is None else schema.modes

@@ -30,11 +30,11 @@ async def execute_statement(
     Effects are left to the caller. Raises psycopg.Error and CrosskeyError.
     """
     try:
-        if not statement.lock_table:
-            await _execute(connection, table, statement, result)
-            return
-        await _lock(connection, table)
-        async with written_everywhere(connection):
+        if statement.lock_table:
+            await _lock(connection, table)
+            async with written_everywhere(connection):
+                await _execute(connection, table, statement, result)
+        else:
             await _execute(connection, table, statement, result)
     except (psycopg.Error, errors.CrosskeyError) as error:
         named = naming_table(error, table.name)

@@ -10,7 +10,7 @@ from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from serving.answer_size import AnswerSize
 from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import needs_coordination, unknown_if_lost
+from shard_node.postgres.postgres_errors import needs_coordination, translated, unknown_if_lost
 from shard_node.schema.shard_schema import ShardSchema
 from shard_node.writing.execution import execute_statement, tagged, uninterrupted
 
@@ -25,27 +25,30 @@ async def run_plainly(
     must move to another shard, or a value is claimed on one. So the commands must be run again as those of a branch
     that notes effects, which can tell. Raises InvalidRequest for other commands.
     """
-    runs = _statements_of(commands)
+    runs = [command for command in commands if command.HasField("run")]
+    _check_plain(commands, len(runs))
     in_block = len(runs) != 1 or runs[0].run.lock_table
     # A single statement commits by itself.
     tag, commits = commands[-1].tag, not in_block
     response = proto.RunResponse(finished=True)
-    answer_size = AnswerSize()
     try:
         if in_block:
             await connection.execute(b"BEGIN")
+        answer_size = AnswerSize() if in_block else None
         for command in runs:
             tag = command.tag
             table = schema.table(command.run.table)
             result = response.results.add(tag=tag)
             await execute_statement(connection, table, command.run, result)
-            answer_size.add(result.rows_json, str(table.name))
+            if answer_size is not None:
+                answer_size.add(result.rows_json, str(table.name))
         if in_block:
             tag, commits = commands[-1].tag, True
             await uninterrupted(connection.execute(b"COMMIT"))
     except (psycopg.Error, errors.CrosskeyError) as error:
         if isinstance(error, psycopg.Error) and needs_coordination(error):
-            await connection.rollback()
+            with translated():
+                await connection.rollback()
             return None
         told = tagged(unknown_if_lost(error) if commits else error, tag)
         if told is error:
@@ -54,9 +57,9 @@ async def run_plainly(
     return response
 
 
-def _statements_of(commands: Sequence[proto.Command]) -> list[proto.Command]:
-    """The statements: PostgreSQL checks constraints by itself. Raises InvalidRequest for what cannot be plain."""
-    kinds = [command.WhichOneof("command") for command in commands]
-    if not kinds or kinds[-1] != "commit" or commands[-1].commit.decision_gid or not {*kinds[:-1]} <= {"run", "check"}:
+def _check_plain(commands: Sequence[proto.Command], statements: int) -> None:
+    """Raises InvalidRequest unless these are statements, checks, which PostgreSQL does by itself, and a commit."""
+    checks = sum(command.HasField("check") for command in commands)
+    commits = bool(commands) and commands[-1].HasField("commit") and not commands[-1].commit.decision_gid
+    if not commits or statements + checks + 1 != len(commands):
         raise errors.InvalidRequest("a branch that begins plain has statements, checks and a commit of its own only")
-    return [command for command, kind in zip(commands, kinds, strict=True) if kind == "run"]

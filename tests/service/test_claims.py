@@ -14,14 +14,13 @@ import pytest
 
 from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, errors, requests
 from crosskey.requests import explanation
-from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey_cli.cluster import LocalCluster
 from router.committing.gids import Gid
 from router.router_service import CALLS_KEY
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
-from tests.hand_coordinator import HandCoordinator, commit, insert, prepare
+from tests.hand_coordinator import HandCoordinator, claim_values, commit, expect_claims, insert, prepare
 from tests.hot_keys.settings import run_seconds, run_seed
 from tests.numbers_on_shards import SHARDS, NewAccounts
 from tests.refusals import RawCalls
@@ -69,19 +68,14 @@ class Claiming:
     def prepare_claim(self, username: str) -> Gid:
         """Claims a username for ROW_SHARD, as the first phase of an insert does."""
         gid = self.hand.gid(home=ROW_SHARD)
-        claim = proto.ClaimValues(claim=CLAIM, for_shard=ROW_SHARD, keys_json=_values(username))
-        self.hand.execute(CLAIM_SHARD, proto.Command(claim_values=claim), prepare(gid, CLAIM_SHARD))
+        claim = claim_values(CLAIM, ROW_SHARD, {"username": username})
+        self.hand.execute(CLAIM_SHARD, claim, prepare(gid, CLAIM_SHARD))
         return gid
 
     def insert_at_home(self, gid: Gid, row: dict[str, Any], *expected: str) -> bool:
         """Inserts a row and commits with the decision; whether that was done."""
-        expect = proto.ExpectClaims(claim=CLAIM, keys_json=_values(*expected))
-        commands = (proto.Command(expect_claims=expect), insert("accounts", row), commit(gid))
-        return self.hand.execute(ROW_SHARD, *commands).committed
-
-
-def _values(*usernames: str) -> bytes:
-    return msgspec.json.encode([{"username": username} for username in usernames])
+        expect = expect_claims(CLAIM, *({"username": username} for username in expected))
+        return self.hand.execute(ROW_SHARD, expect, insert("accounts", row), commit(gid)).finished
 
 
 @pytest.fixture(scope="module")

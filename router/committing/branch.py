@@ -32,6 +32,11 @@ class Branch(Protocol):
         """Whether no client can see what it did, so that nobody need wait for its second phase."""
         ...
 
+    @property
+    def answers_at_commit(self) -> bool:
+        """Whether the answer to the commit holds more than that it is committed."""
+        ...
+
     async def prepare(self, gid: str) -> None:
         """Does what is left to be done and prepares, under that gid.
 
@@ -68,6 +73,7 @@ class OpenBranch:
         self._preamble = preamble
         self._told = 0
         self._to_release: list[proto.Command] = []
+        self.answers_at_commit = False
         self.last_statement = ""
         """What an error of the check at the end names."""
         self.unseen = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
@@ -25,6 +25,7 @@ MAX_SETTLE_AGE_SECONDS = 50.0
 
 _COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
 
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
@@ -62,15 +63,15 @@ class Finisher:
     async def settle(self, gid: Gid, participants: Iterable[int]) -> bool | None:
         """Finishes a transaction whose commit at home was asked for and not answered.
 
-        Answers whether it is committed; None if home cannot be asked: then the resolver finishes it. None too if so
-        much time has passed that others may have finished it and had its decision forgotten: none would then look
-        like an abort.
+        Answers whether it is committed; None if home cannot be asked, not by asking again for a while either: then the
+        resolver finishes it. None too if so much time has passed that others may have finished it and had its decision
+        forgotten: none would then look like an abort.
         """
         if gid.age_seconds() > MAX_SETTLE_AGE_SECONDS:
             return None
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-                response = await self._nodes[gid.home].decide(proto.DecideRequest(gids=[str(gid)]))
+                response = await _insist(self._nodes[gid.home].decide, proto.DecideRequest(gids=[str(gid)]))
         except errors.CrosskeyError as error:
             _log.warning("outcome unknown for now", gid=str(gid), error=str(error))
             return None
@@ -123,21 +124,20 @@ class Finisher:
         request = proto.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-                await self._insist(shard, request)
+                await _insist(self._nodes[shard].finish_prepared, request)
         except errors.CrosskeyError as error:
             _log.warning("left to the resolver", gid=gid.participant(shard), commit=commit, error=str(error))
             return False
         return True
 
-    async def _insist(self, shard: int, request: proto.FinishPreparedRequest) -> None:
-        """Asks again while the node does not answer or is too busy, or another finisher is at work.
 
-        What an unanswered call finished is gone when it is asked for again, which is no error.
-        """
-        while True:
-            try:
-                await self._nodes[shard].finish_prepared(request)
-            except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
-                await asyncio.sleep(BUSY_PAUSE_SECONDS)
-            else:
-                return
+async def _insist(ask: Callable[[Request], Awaitable[Answer]], request: Request) -> Answer:
+    """Asks again while the node does not answer or is too busy, or somebody else is at work on the transaction.
+
+    What an unanswered call finished is gone when it is asked for again, which is no error.
+    """
+    while True:
+        try:
+            return await ask(request)
+        except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
+            await asyncio.sleep(BUSY_PAUSE_SECONDS)

@@ -25,6 +25,8 @@ class ReservingBranch:
     unseen = True
     """No client can read a pin, and whoever follows a claim looks whether the row is there."""
 
+    answers_at_commit = False
+
     def __init__(self, shard: int, calls: BranchCalls) -> None:
         self.shard = shard
         self.pinned: list[effects_pb2.Effect] = []
@@ -66,6 +68,7 @@ class ReservedHome:
     """Home, whose statements rely on what others have prepared."""
 
     unseen = False
+    answers_at_commit = True
 
     def __init__(
         self,

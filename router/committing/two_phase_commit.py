@@ -70,8 +70,8 @@ class TwoPhaseCommit:
                     await rolling_back
                 raise
             await _leave(branches)
-            await self._ask_for_outcome(error, others)
-            raise
+            await self._ask_for_outcome(error, home, others)
+            return
         await _leave(branches)
         await self._finish(others)
 
@@ -81,16 +81,30 @@ class TwoPhaseCommit:
         if not all(branch.unseen for branch in others):
             await finishing
 
-    async def _ask_for_outcome(self, error: errors.CrosskeyError, others: Sequence[Branch]) -> None:
-        """Home's answer was lost. Raises OutcomeUnknown unless home says that it has not committed."""
-        home = self.gid.home
+    async def _ask_for_outcome(self, error: errors.CrosskeyError, home: Branch, others: Sequence[Branch]) -> None:
+        """Home's answer was lost. Returns if home says that it committed, and its answer is not needed.
+
+        Raises Conflict if it did not commit, and OutcomeUnknown if it cannot be asked. Deadlines, and what nobody
+        foresaw, stay what they are.
+        """
         if not others:
-            raise errors.OutcomeUnknown("the connection to the shard that commits was lost", shard=home) from error
+            if isinstance(error, errors.DeadlineExceeded | errors.OutcomeUnknown):
+                raise error
+            raise errors.OutcomeUnknown(
+                "the connection to the shard that commits was lost", shard=home.shard
+            ) from error
         committed = await self._finisher.settle(self.gid, [branch.shard for branch in others])
+        if committed and not home.answers_at_commit:
+            return
         if committed is not False:
             raise errors.OutcomeUnknown(
-                "the connection to the shard that decides was lost at the commit point", shard=home
+                "the connection to the shard that decides was lost at the commit point", shard=home.shard
             ) from error
+        if isinstance(error, errors.OutcomeUnknown | errors.ShardUnavailable):
+            raise errors.Conflict(
+                "the connection to the shard that decides was lost before it committed", shard=home.shard
+            ) from error
+        raise error
 
     async def abandon(self, branches: Sequence[Branch]) -> asyncio.Task[None] | None:
         """Rolls back all branches, whatever happens to the client. To be called only if home will never commit.

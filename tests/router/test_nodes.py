@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from crosskey.internal.v1 import transactions_pb2 as proto
 from router.calls import call_stream
 from router.calls.call_context import call_context
 from router.calls.nodes import Nodes
-from serving.call_handlers import CallHandlers, Handler
+from serving.call_handlers import CallHandlers
 from serving.request_id import request_id
 from serving.session import SessionTypes
 from serving.sessions import Sessions
@@ -67,12 +67,8 @@ class ToyCalls(CallHandlers):
     """The calls of one stream."""
 
     def __init__(self, node: ToyNode) -> None:
+        super().__init__({"count_rows": self._count_rows, "run": self._run, "leave": self._leave})
         self._node = node
-
-    @property
-    @override
-    def handlers(self) -> Mapping[str, Handler]:
-        return {"count_rows": self._count_rows, "run": self._run, "leave": self._leave}
 
     async def _count_rows(self, request: reads_pb2.CountRowsRequest) -> reads_pb2.CountRowsResponse:
         self._node.request_ids.append(request_id.get())

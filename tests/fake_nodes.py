@@ -26,7 +26,8 @@ class FakeNode(Node):
 
     @override
     async def ask(self, name: str, call: session_pb2.Call) -> session_pb2.Answer:
-        current_call_context().record(self._shard, name)
+        if name:
+            current_call_context().record(self._shard, name)
         return await self._answering(self._shard, call)
 
     @override

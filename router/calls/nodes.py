@@ -80,10 +80,14 @@ class Node:
         return BranchCalls(self, next(self._branches))
 
     async def ask(self, name: str, call: session_pb2.Call) -> session_pb2.Answer:
-        """Sends one call on the stream, within the request's deadline; `name` is noted in the request's account."""
+        """Sends one call on the stream, within the request's deadline; `name` is noted in the request's account.
+
+        What goes on with a branch has no name: a branch is noted once.
+        """
         context = current_call_context()
         remaining_seconds = context.remaining_seconds()
-        context.record(self._shard, name)
+        if name:
+            context.record(self._shard, name)
         call.request_id = request_id.get()
         return await self._calls.ask(call, remaining_seconds)
 
@@ -209,6 +213,7 @@ class BranchCalls:
         """Begins with the first commands."""
         self._node = node
         self._number = number
+        self._has_begun = False
         self._is_open = False
 
     async def run(
@@ -221,10 +226,11 @@ class BranchCalls:
         Raises what the node raised; it has rolled the branch back then. Behind a savepoint, one of STATEMENT_ERRORS
         leaves it open for a roll back to that.
         """
-        self._is_open = True
+        name = "" if self._has_begun else "Run"
+        self._has_begun = self._is_open = True
         request = transactions.RunRequest(branch=self._number, commands=commands, start=start)
         try:
-            response = (await self._node.ask("Run", session_pb2.Call(run=request))).run
+            response = (await self._node.ask(name, session_pb2.Call(run=request))).run
         except errors.CrosskeyError as error:
             self._is_open = not error.answered
             raise

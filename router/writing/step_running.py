@@ -54,6 +54,7 @@ class StepRunner:
         self._transaction = transaction
         self._check_early = check_early
         self._results: list[StepResult] = []
+        self._ends_unnamed = False
         self.carried_out: list[WritePlan] = []
         """The writes that were carried out; those of a group that failed are not."""
         self._answer_size = AnswerSize()
@@ -69,8 +70,13 @@ class StepRunner:
         for plan, result in zip(self.carried_out, done, strict=True):
             self._answer_size.add(result.rows_json, str(plan.table.table.name))
         self._transaction.adopt(branch, [proto.Command(run=part.statement) for part in self.carried_out[-1].parts])
-        with naming_statement(str(len(done) - 1)):
-            await self._transaction.apply_effects([results])
+        if results[-1].tag:
+            with naming_statement(str(len(done) - 1)):
+                await self._transaction.apply_effects([results])
+            return
+        # What waited for the commit belongs to no statement.
+        self._ends_unnamed = True
+        await self._transaction.apply_effects([results])
 
     async def run_and_commit(self, steps: Sequence[Step]) -> Sequence[StepResult]:
         """Runs all steps that are not done yet and commits.
@@ -88,7 +94,7 @@ class StepRunner:
             await self._check(last)
             await self._transaction.set_constraints(_CHECK_ALL)
             await self._transaction.check()
-        await self._transaction.commit(str(last))
+        await self._transaction.commit("" if self._ends_unnamed else str(last))
         return self._results
 
     async def _check(self, number: int) -> None:

@@ -1,6 +1,6 @@
 """Effects: what triggers noted becomes messages, and one table tells how each is applied, for this shard or another.
 
-What triggers noted for this shard is applied at once, all else is answered. Once other branches take part, new keys of
+What triggers noted for this shard is applied at once, all else is answered. Of one of several branches, new keys of
 parents are answered also where their shadows are on this shard: shadows get theirs in an order that only the router
 knows, since parents on other shards may have some too.
 """
@@ -35,6 +35,8 @@ _NEVER_AT_ONCE = frozenset({Effect.FIND_ANCHORS_FIELD_NUMBER, Effect.TAKE_OUT_DI
 async def settle(branch: Branch, result: CommandResult) -> None:
     """Applies the effects that triggers noted for this shard until there are none; the result gets those for others."""
     while noted := [one for one in await take_effects(branch.connection) if not _is_expected(branch, one)]:
+        # What a branch by itself has brought about is in its own order, and waits here for whoever is at work here.
+        in_order = branch.alone
         branch.alone = branch.alone and all(
             one.shard == branch.shard and one.kind not in _NEVER_AT_ONCE for one in noted
         )
@@ -45,7 +47,7 @@ async def settle(branch: Branch, result: CommandResult) -> None:
             if one.kind == Effect.REKEY_SHADOWS_FIELD_NUMBER:
                 await _repin(branch, one)
             effect = to_effect(one, branch.shard)
-            if _is_applied_here(branch, one):
+            if _is_applied_here(branch, one, in_order=in_order):
                 await apply(branch, effect, result)
             else:
                 result.effects.append(effect)
@@ -116,10 +118,10 @@ def _is_expected(branch: Branch, noted: NotedEffects) -> bool:
     return noted.kind == Effect.CLAIM_VALUES_FIELD_NUMBER and branch.expected.meet(noted.name, noted.old_keys)
 
 
-def _is_applied_here(branch: Branch, noted: NotedEffects) -> bool:
+def _is_applied_here(branch: Branch, noted: NotedEffects, *, in_order: bool) -> bool:
     """Whether the effect is applied here and now."""
     here = noted.shard == branch.shard and noted.kind not in _NEVER_AT_ONCE
-    return here and (branch.alone or noted.kind not in _IN_ORDER)
+    return here and (in_order or noted.kind not in _IN_ORDER)
 
 
 def _remember_displaced(branch: Branch, noted: NotedEffects, result: CommandResult) -> None:

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PROTOS := $(wildcard protos/crosskey/v1/*.proto)
+PROTOS := $(shell find protos -name "*.proto")
 PACKAGES := catalog serving shard_node router clients/crosskey clients/crosskey_cli
 POSTGRES_15 := /usr/lib/postgresql/15/bin
 
@@ -18,7 +18,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate format lint trace test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,7 +39,7 @@ lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Ne
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey/v1 from protos/.
+generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey from protos/.
 	$(call protoc,clients)
 
 # $(call protoc,FOLDER): writes the stubs of all protos to FOLDER.
@@ -65,6 +65,7 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 	rm -rf build/stubs && mkdir -p build/stubs
 	$(call protoc,build/stubs)
 	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
+	diff -r --exclude=__pycache__ build/stubs/crosskey/internal/v1 clients/crosskey/internal/v1
 
 # These start, stop and kill whole clusters and servers, which takes long.
 PROCESSES := tests/crashes tests/deploy tests/local tests/serving
@@ -101,6 +102,9 @@ up: $(INSTALLED) ## Serve a cluster until Ctrl-C: SCHEMA, SHARDS, LISTEN, DATA.
 
 demo: $(INSTALLED) ## Start a cluster with real data, tell the story, stop it.
 	$(BIN)/crosskey demo
+
+trace: $(INSTALLED) ## Count the functions, files, calls and statements that each kind of request takes.
+	$(BIN)/python -m bench.trace
 
 bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench

@@ -9,8 +9,9 @@ from crosskey import errors
 from crosskey.v1 import router_pb2
 from router.planning.acting_keys import ActingKey, Change, acting_keys
 from router.planning.claimed_values import ClaimedValue
-from router.planning.parent_references import references, unknown_parents
+from router.planning.parent_references import references
 from router.planning.reads import ReadPlan, plan_count, plan_get, plan_list
+from router.planning.routes import Distributed, Local, Reserve, Route, plan_route
 from router.planning.schema_view import SchemaView
 from router.planning.shadow_hints import ShadowHints
 from router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
@@ -20,12 +21,10 @@ from router.planning.transactions import (
     Step,
     all_steps,
     all_writes,
-    home_of,
-    only_writes,
     plan_transact,
     raise_refusals,
 )
-from router.planning.wanted_claims import surely_claims_elsewhere, wanted_claims
+from router.planning.wanted_claims import surely_claims_elsewhere
 from router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
 from router.reading.locating import claim_to_follow
 from router.reading.merging import rank
@@ -34,12 +33,11 @@ from router.writing.upserting import look_up_shards
 Explanation = router_pb2.ExplainResponse
 
 NEW_PARENT_NOTE = (
-    "If a parent turns out to have no shadow where the row lives, all is rolled back and run again as a distributed"
-    " transaction with the parent's shard."
+    "If a parent turns out to have no shadow where the row lives, its shard takes part in the transaction too."
 )
 PINNED_NOTE = (
-    "If other shards hold pins on a row that goes or changes its key, all is rolled back and run again as a distributed"
-    " transaction over exactly these shards and those that the cascades there reach."
+    "If other shards hold pins on a row that goes or changes its key, exactly these shards and those that the cascades"
+    " there reach take part in the transaction too."
 )
 MORE_PARTICIPANTS_NOTE = (
     "Shards of parents that have no shadow yet where the row lives, and shards that hold pins on a row that goes or"
@@ -139,29 +137,42 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, steps: Sequence[Step
 
 def _explain_writes(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:
     plans = list(all_writes(steps))
-    shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)} | {home_of(steps)})
-    releases = surely_claims_elsewhere(view, plans)
+    route = plan_route(view, hints, steps)
+    explanation = _explain_route(view, route, plans)
     seekers = [plan for plan in plans if plan.arbiters]
-    alone = (
-        len(shards) == 1
-        and only_writes(steps) is not None
-        and not any(plan.reference for plan in plans)
-        and not releases
-        and not seekers
-    )
-    explanation = _on_one_shard(view, hints, plans, shards[0]) if alone else _on_many_shards(home_of(steps), shards)
     _add_look_ups(view, explanation, seekers)
     keys = [key for plan in plans for key in _keys(view, hints, plan)]
     explanation.keys.extend(key for place, key in enumerate(keys) if key not in keys[:place])
-    explanation.notes.extend(_notes_on_pins(view, plans, alone=alone))
+    explanation.notes.extend(_notes_on_pins(view, plans, alone=not isinstance(route, Distributed)))
+    releases = surely_claims_elsewhere(view, plans)
     explanation.notes.extend([RELEASE_NOTE] if releases else [CLAIM_NOTE] if _claims(view, plans) else [])
     return explanation
+
+
+def _explain_route(view: SchemaView, route: Route, plans: Sequence[WritePlan]) -> Explanation:
+    """The shards, the calls and why."""
+    match route:
+        case Local():
+            calls = _rpcs([route.shard], "Run")
+            return Explanation(shards=[route.shard], rpcs=calls, route="local", reason=route.reason)
+        case Reserve():
+            others = sorted({one.parent_shard for one in route.parents} | {one.claim_shard for one in route.claims})
+            calls = [*_rpcs([*others, route.home], "Run"), *_rpcs(others, "FinishPrepared")]
+            notes = [AFTER_ANSWER_NOTE, FORGET_NOTE.format(home=route.home)]
+            shards = sorted({route.home, *others})
+            return Explanation(shards=shards, rpcs=calls, notes=notes, route="reserve", reason=route.reason)
+        case Distributed():
+            shards = sorted({shard for plan in plans for shard in _written_shards(view, plan)} | {route.home})
+            others = [shard for shard in shards if shard != route.home]
+            calls = [*_rpcs(shards, "Run"), *_rpcs(others, "FinishPrepared")]
+            notes = [FORGET_NOTE.format(home=route.home)] if others else []
+            return Explanation(shards=shards, rpcs=calls, notes=notes, route="distributed", reason=route.reason)
 
 
 def _add_look_ups(view: SchemaView, explanation: Explanation, seekers: Sequence[WritePlan]) -> None:
     """What comes first where rows may conflict with rows of any shard."""
     asked = sorted({shard for plan in seekers for shard in look_up_shards(view, plan)})
-    rpcs = [rpc for rpc in _rpcs(asked, "Participate") if rpc not in explanation.rpcs]
+    rpcs = [rpc for rpc in _rpcs(asked, "Run") if rpc not in explanation.rpcs]
     explanation.rpcs[:] = [*rpcs, *explanation.rpcs]
     explanation.shards[:] = sorted({*explanation.shards, *asked})
     constraints = sorted({claim.constraint for plan in seekers for claim in plan.arbiters})
@@ -172,24 +183,9 @@ def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
     return view.all_shards if plan.reference else plan.shards
 
 
-def _on_one_shard(view: SchemaView, hints: ShadowHints, plans: Sequence[WritePlan], shard: int) -> Explanation:
-    pinning = {one.parent_shard for one in unknown_parents(view, hints, plans)}
-    claiming = {one.claim_shard for one in wanted_claims(view, plans)}
-    first = sorted((pinning | claiming) - {shard})
-    rpcs = [*_rpcs(first, "Execute"), *_rpcs([shard], "Execute"), *_rpcs(first, "FinishPrepared")]
-    notes = [AFTER_ANSWER_NOTE, FORGET_NOTE.format(home=shard)] if first else []
-    return Explanation(shards=sorted({shard, *first}), rpcs=rpcs, notes=notes)
-
-
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
     """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
     return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans)
-
-
-def _on_many_shards(home: int, shards: Sequence[int]) -> Explanation:
-    others = [shard for shard in shards if shard != home]
-    rpcs = [*_rpcs(shards, "Participate"), *_rpcs(others, "FinishPrepared")]
-    return Explanation(shards=shards, rpcs=rpcs, notes=[FORGET_NOTE.format(home=home)] if others else [])
 
 
 def _notes_on_pins(view: SchemaView, plans: Sequence[WritePlan], *, alone: bool) -> Iterable[str]:
@@ -211,22 +207,14 @@ def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
     own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.table.name]
     if plan.kind == "insert":
         return own
-    changed = _changed_columns(plan)
-    return [key for key in own if not changed.isdisjoint(key.foreign_key.columns)]
+    changed = plan.changed_columns
+    return [key for key in own if changed is not None and not changed.isdisjoint(key.foreign_key.columns)]
 
 
 def _acting_keys(view: SchemaView, plan: WritePlan) -> list[ActingKey]:
-    if plan.kind == "insert" and not _changed_columns(plan):
+    if plan.kind == "insert" and not plan.changed_columns:
         return []
-    columns = None if plan.kind == "delete" else _changed_columns(plan)
-    return acting_keys(view.plan.keys, Change(plan.table.table.name, columns))
-
-
-def _changed_columns(plan: WritePlan) -> frozenset[str]:
-    """The columns of rows that are there already that an update, or an insert with on_conflict, sets."""
-    if plan.kind == "insert":
-        return frozenset(plan.on_conflict.update.columns if plan.on_conflict is not None else ())
-    return frozenset().union(*(row for part in plan.parts for row in part.rows))
+    return acting_keys(view.plan.keys, Change(plan.table.table.name, plan.changed_columns))
 
 
 def _check_note(view: SchemaView, hints: ShadowHints, plan: WritePlan, key: KeyPlan) -> str:

@@ -14,17 +14,13 @@ from router import explaining
 from router.calls.call_context import call_context
 from router.calls.cluster import Cluster
 from router.foreseeing import foresee
-from router.planning import transactions, writes
-from router.planning.led_parents import parents_of_insert, parents_of_transaction
 from router.planning.reserved_fields import refuse_reserved
 from router.planning.shadow_hints import ShadowHints
 from router.reading.reader import Reader
 from router.row_answers import fill_row, fill_rows
 from router.writing.loader import Loader
+from router.writing.pipeline import Pipeline
 from router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
-from router.writing.supplying import Supplier
-from router.writing.whereabouts import Finder
-from router.writing.writer import Writer
 
 CALLS_KEY = "crosskey-node-calls"
 """The trailer that says which RPCs to nodes a request took, in order."""
@@ -42,30 +38,21 @@ class Router(router_pb2_grpc.RouterServicer):
         self,
         cluster: Cluster,
         reader: Reader,
-        writer: Writer,
+        writes: Pipeline,
         hints: ShadowHints,
-        supplier: Supplier,
         loader: Loader,
-        finder: Finder,
     ) -> None:
         self._cluster = cluster
         self._reader = reader
-        self._writer = writer
+        self._writes = writes
         self._hints = hints
-        self._supplier = supplier
         self._loader = loader
-        self._finder = finder
 
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
         with _request(context):
             refuse_reserved(request)
-            view = await self._cluster.view()
-            supply = await self._supplier.for_insert(view, request)
-            whereabouts = await self._finder.find(parents_of_insert(view, request, supply))
-            plan = writes.plan_insert(view, request, supply, whereabouts)
-            result = await self._writer.write(view, plan)
-            self._finder.learn(view, [plan])
+            result = await self._writes.insert(await self._cluster.view(), request)
             response = router_pb2.InsertResponse()
             fill_insert_response(response, request, result)
             return response
@@ -74,8 +61,7 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
         with _request(context):
             refuse_reserved(request)
-            view = await self._cluster.view()
-            result = await self._writer.write(view, writes.plan_update(view, request))
+            result = await self._writes.update(await self._cluster.view(), request)
             response = router_pb2.UpdateResponse()
             fill_update_response(response, request, result)
             return response
@@ -84,20 +70,14 @@ class Router(router_pb2_grpc.RouterServicer):
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
         with _request(context):
             refuse_reserved(request)
-            view = await self._cluster.view()
-            result = await self._writer.write(view, writes.plan_delete(view, request))
+            result = await self._writes.delete(await self._cluster.view(), request)
             return router_pb2.DeleteResponse(count=result.count)
 
     @override
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
         with _request(context):
             refuse_reserved(request)
-            view = await self._cluster.view()
-            supplies = await self._supplier.for_transaction(view, request)
-            whereabouts = await self._finder.find(parents_of_transaction(view, request.statements, supplies))
-            steps = transactions.plan_transact(view, request, supplies, whereabouts)
-            results = await self._writer.transact(view, steps)
-            self._finder.learn(view, transactions.all_writes(steps))
+            results = await self._writes.transact(await self._cluster.view(), request)
             return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     @override
@@ -153,7 +133,7 @@ class Router(router_pb2_grpc.RouterServicer):
         with _request(context):
             refuse_reserved(request)
             view = await self._cluster.view()
-            foresight = foresee(view, self._supplier.blocks, request)
+            foresight = foresee(view, self._writes.supplier.blocks, request)
             explanation = explaining.explain(view, self._hints, request, foresight.supplies)
             foresight.add_to(explanation)
             return explanation

@@ -11,7 +11,7 @@ from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
 from router.admin_service import Admin
 from router.administration.unused_shadows import ShadowSweeper
 from router.calls.cluster import Cluster
-from router.calls.nodes import GrpcNodes
+from router.calls.nodes import Nodes
 from router.committing.finishing import Finisher
 from router.committing.resolver import Resolver
 from router.planning.shadow_hints import ShadowHints
@@ -19,6 +19,7 @@ from router.reading.reader import Reader
 from router.router_service import Router
 from router.settings import Settings
 from router.writing.loader import Loader
+from router.writing.pipeline import Pipeline
 from router.writing.sequence_blocks import SequenceBlocks
 from router.writing.supplying import Supplier
 from router.writing.whereabouts import Finder
@@ -32,7 +33,7 @@ SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
 async def serve(settings: Settings) -> None:
     """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
     configure_logging(service="router")
-    nodes = GrpcNodes(settings.nodes)
+    nodes = Nodes.behind(settings.nodes)
     cluster = Cluster(nodes)
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
@@ -48,10 +49,10 @@ async def serve(settings: Settings) -> None:
             recovery.append(asyncio.create_task(sweeper.run(settings.sweep_interval_seconds)))
 
     def register(server: grpc.aio.Server) -> None:
-        writer = Writer(nodes, finisher, hints, cluster, settings.retries)
         supplier = Supplier(nodes, SequenceBlocks(nodes))
-        loader = Loader(nodes, finisher, cluster, supplier)
-        router = Router(cluster, Reader(nodes), writer, hints, supplier, loader, Finder(nodes))
+        writer = Writer(nodes, finisher, hints, cluster, settings.retries)
+        writes = Pipeline(supplier, Finder(nodes), writer)
+        router = Router(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 

@@ -76,7 +76,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _admitted(self) -> Iterator[None]:
         """Counts a call in flight. Raises Overloaded if there are too many."""
         if self._in_flight >= self._max_in_flight:
-            raise errors.Overloaded(f"this server has {self._in_flight} calls in flight already; try again later")
+            raise too_many_in_flight(self._in_flight)
         self._in_flight += 1
         try:
             yield
@@ -95,10 +95,16 @@ async def _errors_answered(context: Context) -> AsyncIterator[None]:
         await _abort(context, error)
     except Exception:
         _log.exception("unhandled exception")
-        await _abort(context, _internal_error())
+        await _abort(context, internal_error())
 
 
-def _internal_error() -> errors.InternalError:
+def too_many_in_flight(number: int) -> errors.Overloaded:
+    """What is raised for a call that a server has no room for."""
+    return errors.Overloaded(f"this server has {number} calls in flight already; try again later")
+
+
+def internal_error() -> errors.InternalError:
+    """What is answered for an exception that nobody foresaw: where to look, and nothing of the exception itself."""
     identifier = request_id.get()
     return errors.InternalError(
         f"internal error; see the server's log, request id {identifier}", request_id=identifier or None
@@ -144,13 +150,13 @@ def _guarded(behaviour: Behaviour, guard: Callable[[Context], Any]) -> Behaviour
 
     async def streamed(request: Any, context: Context) -> None:
         # Not a generator: a cancelled call would leave one suspended, to be ended later and by another task.
-        async with guard(context), aclosing(behaviour(_well_formed(request), context)) as responses:
+        async with guard(context), aclosing(behaviour(well_formed(request), context)) as responses:
             async for response in responses:
                 await context.write(response)
 
     async def awaited(request: Any, context: Context) -> Any:
         async with guard(context):
-            return await behaviour(_well_formed(request), context)
+            return await behaviour(well_formed(request), context)
 
     return streamed if isasyncgenfunction(behaviour) else awaited
 
@@ -173,8 +179,11 @@ def _decoder(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
     return decode_or_mark
 
 
-def _well_formed(request: Any) -> Any:
-    """The request, or the iterator over requests. Raises InvalidRequest if it could not be decoded."""
+def well_formed(request: Any) -> Any:
+    """The request, or the iterator over requests. Raises InvalidRequest if it could not be decoded.
+
+    A handler that reads its requests itself asks it of each.
+    """
     if isinstance(request, _Malformed):
         raise errors.InvalidRequest("the request is not a message of the method's type")
     return request

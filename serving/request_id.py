@@ -20,7 +20,12 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 def adopt_or_mint(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """Takes the request id from a call's metadata, or makes one, and binds it to the task and its log lines."""
-    value = _sent_in(metadata) or secrets.token_hex(8)
+    return bind(_sent_in(metadata))
+
+
+def bind(given: str) -> str:
+    """Takes a request id that was sent, or makes one if it is empty, and binds it to the task and its log lines."""
+    value = given[:MAX_LENGTH] or secrets.token_hex(8)
     request_id.set(value)
     structlog.contextvars.bind_contextvars(request_id=value)
     return value
@@ -35,5 +40,5 @@ def metadata_to_pass_on() -> tuple[tuple[str, str], ...]:
 def _sent_in(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     for key, value in metadata:
         if key == METADATA_KEY and isinstance(value, str):
-            return value[:MAX_LENGTH]
+            return value
     return ""

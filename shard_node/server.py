@@ -9,23 +9,25 @@ import psycopg
 import structlog
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2_grpc
+from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
 from serving.logging import configure_logging
 from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
+from shard_node.maintenance import ShardMaintenance
 from shard_node.postgres.connection_limits import check_connections
 from shard_node.postgres.database import Database
 from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
 from shard_node.schema.scratch import drop_left_over
+from shard_node.schema.shard import Shard
 from shard_node.service import ShardNode
 from shard_node.settings import Settings
 
-SERVICE_NAME = "crosskey.v1.ShardNode"
+SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMaintenance")
 
 # PostgreSQL may be starting while the node is: try again for so long before giving up.
 CONNECT_PATIENCE_SECONDS = 30.0
 CONNECT_INTERVAL_SECONDS = 0.25
 
-# Calls that wait for a connection are bounded by the pool's queue; this bounds the streams as well.
+# Calls that wait for a connection are bounded by the pool's queue; this bounds branches as well.
 MAX_IN_FLIGHT = 2000
 
 _log = structlog.get_logger(__name__)
@@ -81,10 +83,13 @@ async def _clear_away(dsn: str) -> None:
 
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
-    node = ShardNode(database, settings.dsn, identity)
+    shard = Shard(database, identity)
+    node = ShardNode(shard, MAX_IN_FLIGHT)
+    maintenance = ShardMaintenance(shard, settings.dsn)
 
     def register(server: grpc.aio.Server) -> None:
-        shard_node_pb2_grpc.add_ShardNodeServicer_to_server(node, server)
+        session_pb2_grpc.add_ShardNodeServicer_to_server(node, server)
+        maintenance_pb2_grpc.add_ShardMaintenanceServicer_to_server(maintenance, server)
 
     _log.info("shard", shard=identity.shard, shards=identity.shards, postgres_version=identity.postgres_version)
     await run_server(
@@ -95,5 +100,6 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
             drain_seconds=settings.drain_seconds,
         ),
         register=register,
-        service_names=[SERVICE_NAME],
+        service_names=SERVICE_NAMES,
+        on_drain=node.drain,
     )

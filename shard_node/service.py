@@ -1,284 +1,153 @@
-"""The ShardNode service: check, call, respond."""
+"""The ShardNode service: the calls of a router's session, dispatched by one table."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
+import psycopg
 from typing_extensions import override
 
 from catalog.model import Table
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
-from crosskey.v1 import shard_node_pb2_grpc
-from shard_node.auditing import shard_audit
+from crosskey.internal.v1 import generated_values_pb2, reads_pb2, recovery_pb2, session_pb2, session_pb2_grpc
+from serving.call_handlers import CallHandlers, Handler
+from serving.session import SessionTypes
+from serving.sessions import Sessions
 from shard_node.guards.claim_queries import look_up_claims
-from shard_node.postgres.database import Connection, Database
+from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import naming_table, translated
-from shard_node.postgres.startup import ShardIdentity
 from shard_node.reading import reader, sorting
-from shard_node.schema.introspection import inspect_schema
-from shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
-from shard_node.writing import default_values, loading, lost_commits, recovery
-from shard_node.writing.command_lists import run_for_participant, run_until_effects
-from shard_node.writing.local_transaction import run_locally
+from shard_node.schema.shard import Shard, wrong_shard
+from shard_node.writing import default_values, recovery
+from shard_node.writing.branches import Branches
+from shard_node.writing.commands import to_found_claim
+from shard_node.writing.execution import tagged
 from shard_node.writing.own_gids import OwnGids
-from shard_node.writing.transactions import ShardTransaction, to_found_claim
-from shard_node.writing.unused_shadows import find_unused
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse)
+_SECOND_PHASE = frozenset({"finish_prepared", "decide", "forget_decisions"})
 
-class ShardNode(shard_node_pb2_grpc.ShardNodeServicer):
+
+class ShardNode(session_pb2_grpc.ShardNodeServicer):
     """Serves one shard."""
 
-    def __init__(self, database: Database, dsn: str, identity: ShardIdentity) -> None:
-        self._database = database
-        self._dsn = dsn
-        self._identity = identity
-        self._gids = OwnGids(identity.cluster, identity.shard, identity.shards)
-        self._schema: ShardSchema | None = None
-        self._find_out = lost_commits.asking(database)
+    def __init__(self, shard: Shard, max_in_flight: int) -> None:
+        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard), max_in_flight)
 
     @override
-    async def Execute(self, request: proto.ExecuteRequest, context: Context) -> proto.ExecuteResponse:
-        self._check_shard(request.shard)
-        async with self._database.connection() as connection:
-            schema = await self._schema_in_force(connection)
-            if schema is not None and _is_local(request.commands):
-                results = await run_locally(connection, schema, request.commands, self._find_out)
-                if results is not None:
-                    return proto.ExecuteResponse(results=results, committed=True)
-            return await self._execute_coordinated(connection, schema, request)
-
-    async def _execute_coordinated(
-        self, connection: Connection, schema: ShardSchema | None, request: proto.ExecuteRequest
-    ) -> proto.ExecuteResponse:
-        transaction = self._transaction(connection, schema, alone=True)
-        results = await run_until_effects(transaction, request.commands)
-        return proto.ExecuteResponse(results=results, committed=transaction.finished)
-
-    @override
-    async def Participate(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well
-        self, request_iterator: AsyncIterator[proto.ParticipateRequest], context: Context
+    async def Session(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well
+        self, request_iterator: AsyncIterator[session_pb2.SessionRequest], context: Context
     ) -> None:
-        # Not a generator: a cancelled call leaves a generator suspended, and its transaction and locks with it.
-        request = await context.read()
-        # Only now: a router that is still writing would not be told why the stream ends.
-        async with self._database.connection() as connection:
-            transaction = self._transaction(connection, await self._schema_in_force(connection), alone=False)
-            while isinstance(request, proto.ParticipateRequest):
-                self._check_shard(request.shard)
-                await context.write(await run_for_participant(transaction, request.commands))
-                request = await context.read()
+        await self._sessions.serve(context)
+
+    async def drain(self) -> None:
+        """Has every session end once nothing is under way there."""
+        await self._sessions.drain()
+
+
+class NodeCalls(CallHandlers):
+    """What one router asks for."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._gids = OwnGids(shard.identity.cluster, shard.identity.shard, shard.identity.shards)
+        self._branches = Branches(shard, self._gids)
+        handlers: dict[str, Handler] = {
+            "run": self._branches.run,
+            "leave": self._branches.leave,
+            "finish_prepared": self._finish_prepared,
+            "decide": self._decide,
+            "forget_decisions": self._forget_decisions,
+            "read": partial(self._with_table, reader.read),
+            "count_rows": partial(self._with_table, reader.count_rows),
+            "sort": partial(self._with_table, sorting.sort),
+            "compute_defaults": partial(self._with_table, default_values.compute_defaults),
+            "find_claims": self._find_claims,
+            "draw_numbers": self._draw_numbers,
+        }
+        super().__init__(handlers)
 
     @override
-    async def FinishPrepared(
-        self, request: proto.FinishPreparedRequest, context: Context
-    ) -> proto.FinishPreparedResponse:
-        self._check_shard(request.shard)
+    def refusal(self, message: session_pb2.SessionRequest) -> errors.CrosskeyError | None:
+        shard = self._shard.identity.shard
+        return None if message.shard == shard else wrong_shard(shard, message.shard)
+
+    @override
+    def goes_on(self, kind: str, request: Any) -> bool:
+        return kind in _SECOND_PHASE or kind == "leave" or (kind == "run" and request.branch in self._branches)
+
+    @override
+    def expired(self, kind: str, request: Any) -> errors.CrosskeyError:
+        if kind == "run" and request.commands and request.commands[-1].WhichOneof("command") == "commit":
+            return errors.OutcomeUnknown("the deadline of the call passed before the commit was answered")
+        return super().expired(kind, request)
+
+    @property
+    @override
+    def is_idle(self) -> bool:
+        return not len(self._branches)
+
+    @override
+    async def close(self) -> None:
+        await self._branches.close()
+
+    async def _finish_prepared(
+        self, request: recovery_pb2.FinishPreparedRequest
+    ) -> recovery_pb2.FinishPreparedResponse:
         self._gids.check_participants(request.gids)
-        async with self._database.finishing_connection() as connection:
+        async with self._shard.database.finishing_connection() as connection:
             with translated():
                 await recovery.finish_prepared(connection, request.gids, commit=request.commit)
-        return proto.FinishPreparedResponse()
+        return recovery_pb2.FinishPreparedResponse()
 
-    @override
-    async def Decide(self, request: proto.DecideRequest, context: Context) -> proto.DecideResponse:
-        self._check_shard(request.shard)
+    async def _decide(self, request: recovery_pb2.DecideRequest) -> recovery_pb2.DecideResponse:
         self._gids.check_decisions(request.gids)
-        async with self._database.finishing_connection() as connection:
-            return proto.DecideResponse(outcomes=await recovery.decide(connection, request.gids, peek=request.peek))
+        async with self._shard.database.finishing_connection() as connection:
+            outcomes = await recovery.decide(connection, request.gids, peek=request.peek)
+        return recovery_pb2.DecideResponse(outcomes=outcomes)
 
-    @override
-    async def ListPrepared(self, request: proto.ListPreparedRequest, context: Context) -> proto.ListPreparedResponse:
-        self._check_shard(request.shard)
-        async with self._database.finishing_connection() as connection:
-            with translated():
-                transactions = await recovery.list_prepared(connection, self._gids)
-        return proto.ListPreparedResponse(transactions=transactions)
-
-    @override
-    async def ForgetDecisions(
-        self, request: proto.ForgetDecisionsRequest, context: Context
-    ) -> proto.ForgetDecisionsResponse:
-        self._check_shard(request.shard)
+    async def _forget_decisions(
+        self, request: recovery_pb2.ForgetDecisionsRequest
+    ) -> recovery_pb2.ForgetDecisionsResponse:
         self._gids.check_decisions(request.gids)
-        async with self._database.finishing_connection() as connection:
+        async with self._shard.database.finishing_connection() as connection:
             with translated():
                 await recovery.forget_decisions(connection, request.gids)
-        return proto.ForgetDecisionsResponse()
+        return recovery_pb2.ForgetDecisionsResponse()
 
-    @override
-    async def ListDecisions(self, request: proto.ListDecisionsRequest, context: Context) -> proto.ListDecisionsResponse:
-        self._check_shard(request.shard)
-        async with self._database.finishing_connection() as connection:
-            with translated():
-                gids = await recovery.list_decisions(connection, request.min_age_ms)
-        return proto.ListDecisionsResponse(gids=gids)
-
-    @override
-    async def DescribeShard(self, request: proto.DescribeShardRequest, context: Context) -> proto.DescribeShardResponse:
-        self._check_shard(request.shard)
-        async with self._database.connection() as connection:
-            schema = await self._schema_in_force(connection)
-        response = proto.DescribeShardResponse(
-            shards=self._identity.shards,
-            cluster=self._identity.cluster,
-            postgres_version=self._identity.postgres_version,
-            incarnation=self._identity.incarnation,
-            token_key=self._identity.token_key,
-        )
-        if schema is not None:
-            response.schema_fingerprint = schema.fingerprint
-            if request.known_fingerprint != schema.fingerprint:
-                response.description_json = schema.database.to_json()
-        return response
-
-    @override
-    async def InspectSchema(self, request: proto.InspectSchemaRequest, context: Context) -> proto.InspectSchemaResponse:
-        self._check_shard(request.shard)
-        with translated():
-            description = await inspect_schema(self._dsn, request.sql)
-        return proto.InspectSchemaResponse(description_json=description.to_json())
-
-    @override
-    async def Read(self, request: proto.ReadRequest, context: Context) -> proto.ReadResponse:
-        async with self._reading_table(request) as (connection, table):
-            return await reader.read(connection, table, request)
-
-    @override
-    async def CountRows(self, request: proto.CountRowsRequest, context: Context) -> proto.CountRowsResponse:
-        async with self._reading_table(request) as (connection, table):
-            return await reader.count_rows(connection, table, request)
-
-    @override
-    async def DrawNumbers(self, request: proto.DrawNumbersRequest, context: Context) -> proto.DrawNumbersResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            return await default_values.draw_numbers(connection, schema.sequence(request.sequence), request)
-
-    @override
-    async def ComputeDefaults(
-        self, request: proto.ComputeDefaultsRequest, context: Context
-    ) -> proto.ComputeDefaultsResponse:
-        async with self._reading_table(request) as (connection, table):
-            return await default_values.compute_defaults(connection, table, request)
-
-    @override
-    async def AdvanceSequence(
-        self, request: proto.AdvanceSequenceRequest, context: Context
-    ) -> proto.AdvanceSequenceResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            await loading.advance_sequence(connection, schema.sequence(request.sequence), request.past)
-            return proto.AdvanceSequenceResponse()
-
-    @override
-    async def ListBatches(self, request: proto.ListBatchesRequest, context: Context) -> proto.ListBatchesResponse:
-        async with self._reading(request.shard) as (connection, _):
-            return proto.ListBatchesResponse(batches=await loading.list_batches(connection, request.load))
-
-    @override
-    async def ForgetBatches(self, request: proto.ForgetBatchesRequest, context: Context) -> proto.ForgetBatchesResponse:
-        async with self._reading(request.shard) as (connection, _):
-            await loading.forget_batches(connection, request.load)
-            return proto.ForgetBatchesResponse()
-
-    @override
-    async def Sort(self, request: proto.SortRequest, context: Context) -> proto.SortResponse:
-        async with self._reading_table(request) as (connection, table):
-            return await sorting.sort(connection, table, request)
-
-    @override
-    async def AuditShard(
-        self, request: proto.AuditShardRequest, context: Context
-    ) -> AsyncIterator[proto.AuditShardResponse]:
-        async with self._reading(request.shard) as (connection, schema):
-            async for finding in shard_audit.audit_shard(connection, schema, self._identity, self._dsn):
-                yield finding
-
-    @override
-    async def ListGuards(self, request: proto.ListGuardsRequest, context: Context) -> proto.ListGuardsResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            return await shard_audit.list_guards(connection, schema, self._identity, request)
-
-    @override
-    async def FindUnusedShadows(
-        self, request: proto.FindUnusedShadowsRequest, context: Context
-    ) -> proto.FindUnusedShadowsResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            referenced = schema.referenced_key(request.referenced_key)
-            keys, count = await find_unused(connection, schema, referenced, request.keys_json.decode())
-            return proto.FindUnusedShadowsResponse(keys_json=keys.encode(), count=count)
-
-    @override
-    async def FindClaims(self, request: proto.FindClaimsRequest, context: Context) -> proto.FindClaimsResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            claim = schema.claim(request.claim)
-            found = await look_up_claims(connection, claim, request.keys_json.decode())
-            shards = sorted({shard for shard, _ in found if shard is not None})
-            return proto.FindClaimsResponse(shards=shards, claims=map(to_found_claim, found))
-
-    @override
-    async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:
-        async with self._reading(request.shard) as (connection, schema):
-            return await shard_audit.find_unguarded(connection, schema, self._identity, request)
-
-    @asynccontextmanager
-    async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:
-        """A connection and the schema for a read. Raises WrongShard, SchemaNotLoaded, and PostgreSQL's errors."""
-        self._check_shard(shard)
-        async with self._database.connection() as connection:
-            schema = await self._schema_in_force(connection)
-            if schema is None:
-                raise no_schema()
-            with translated():
-                yield connection, schema
-
-    @asynccontextmanager
-    async def _reading_table(
-        self, request: proto.ReadRequest | proto.CountRowsRequest | proto.SortRequest | proto.ComputeDefaultsRequest
-    ) -> AsyncIterator[tuple[Connection, Table]]:
-        """A connection and the table for a read of one table. Raises as `_reading`, and UnknownTable."""
-        async with self._reading(request.shard) as (connection, schema):
+    async def _with_table(self, work: Callable[[Connection, Table, Any], Awaitable[Any]], request: Any) -> Any:
+        """Does work that concerns one table. Errors name it. Raises UnknownTable and SchemaNotLoaded, too."""
+        database = self._shard.database
+        connection = await database.borrow()
+        try:
+            schema = self._shard.known_schema or await self._shard.schema(connection)
             table = schema.table(request.table)
-            with naming_table(table.name):
-                yield connection, table
+            try:
+                return await work(connection, table, request)
+            except (psycopg.Error, errors.CrosskeyError) as error:
+                told = tagged(naming_table(error, table.name), "")
+                if told is error:
+                    raise
+                raise told from error
+        finally:
+            await database.give_back(connection)
 
-    def _transaction(self, connection: Connection, schema: ShardSchema | None, *, alone: bool) -> ShardTransaction:
-        return ShardTransaction(
-            connection,
-            schema,
-            self._identity.shard,
-            self._identity.shards,
-            alone=alone,
-            gids=self._gids,
-            find_out=self._find_out,
-        )
-
-    def _check_shard(self, shard: int) -> None:
-        if shard != self._identity.shard:
-            raise errors.WrongShard(
-                f"this node serves shard {self._identity.shard}, not {shard}",
-                shard=self._identity.shard,
-                hint="Give the router its nodes in the order of the shards' numbers.",
-            )
-
-    async def _schema_in_force(self, connection: Connection) -> ShardSchema | None:
-        """The schema; once there is one it never changes, so it is read until then."""
-        if self._schema is None:
+    async def _find_claims(self, request: reads_pb2.FindClaimsRequest) -> reads_pb2.FindClaimsResponse:
+        async with self._shard.database.connection() as connection:
+            claim = (await self._shard.schema(connection)).claim(request.claim)
             with translated():
-                self._schema = await read_schema(connection)
-        return self._schema
+                found = await look_up_claims(connection, claim, request.values_json.decode())
+        return reads_pb2.FindClaimsResponse(claims=map(to_found_claim, found))
 
-
-def _is_local(commands: Any) -> bool:
-    """Whether the commands are statements and a plain commit, which PostgreSQL alone may well be able to do."""
-    kinds = [command.WhichOneof("command") for command in commands]
-    return (
-        bool(kinds)
-        and kinds[-1] == "commit"
-        and not commands[-1].commit.decision_gid
-        and set(kinds[:-1]) <= {"run", "check"}
-    )
+    async def _draw_numbers(
+        self, request: generated_values_pb2.DrawNumbersRequest
+    ) -> generated_values_pb2.DrawNumbersResponse:
+        async with self._shard.database.connection() as connection:
+            sequence = (await self._shard.schema(connection)).sequence(request.sequence)
+            with translated():
+                return await default_values.draw_numbers(connection, sequence, request)

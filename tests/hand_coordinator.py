@@ -1,78 +1,126 @@
 """A coordinator driven by hand: it takes a router's steps one at a time, and stops wherever a test wants it to."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from queue import SimpleQueue
+from typing import Protocol
 
 import grpc
 import msgspec
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
-from crosskey.v1.shard_node_pb2_grpc import ShardNodeStub
-from crosskey_cli.cluster import LocalCluster
+from crosskey.internal.v1 import effects_pb2, maintenance_pb2, reads_pb2, recovery_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.internal.v1.maintenance_pb2_grpc import ShardMaintenanceStub
 from router.committing.gids import Gid
+from tests.hand_session import HandSession
 
-CALL_SECONDS = 30.0
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
 
 Key = Mapping[str, object]
+Effect = effects_pb2.Effect
+START = proto.RunRequest
+
+
+class Process(Protocol):
+    """A process that serves somewhere."""
+
+    address: str
+
+
+class Nodes(Protocol):
+    """A cluster, as far as its nodes go."""
+
+    @property
+    def nodes(self) -> Sequence[Process]:
+        """The nodes in the order of their shards."""
 
 
 class HandParticipant:
-    """One end of a Participate stream."""
+    """A branch on a session of its own."""
 
-    def __init__(self, stub: ShardNodeStub, shard: int) -> None:
-        """Opens the stream; the transaction begins with the first command."""
-        self._shard = shard
-        self._requests: SimpleQueue[proto.ParticipateRequest | None] = SimpleQueue()
-        self._responses = stub.Participate(iter(self._requests.get, None), timeout=CALL_SECONDS)
+    def __init__(self, session: HandSession) -> None:
+        """The branch begins with the first command."""
+        self.session = session
 
-    def run(self, *commands: proto.Command) -> list[proto.CommandResult]:
-        """Runs commands and answers their results. Raises what the node answers."""
-        self._requests.put(proto.ParticipateRequest(shard=self._shard, commands=commands))
-        with _errors_of_node():
-            return list(next(self._responses).results)
+    def run(
+        self, *commands: proto.Command, start: proto.RunRequest.Start.ValueType = START.START_UNSPECIFIED
+    ) -> list[proto.CommandResult]:
+        """Runs commands and answers their results. Raises what the node answers, behind a savepoint too."""
+        response = self.answer(*commands, start=start)
+        if response.HasField("failure"):
+            raise errors.from_failure(response.failure)
+        return list(response.results)
+
+    def answer(
+        self, *commands: proto.Command, start: proto.RunRequest.Start.ValueType = START.START_UNSPECIFIED
+    ) -> proto.RunResponse:
+        """Runs commands and answers all of the response. Raises what the node answers instead of one."""
+        response = self.session.call(run=proto.RunRequest(branch=1, commands=commands, start=start))
+        assert isinstance(response, proto.RunResponse)
+        return response
 
     def leave(self) -> None:
-        """Ends the stream in good order."""
-        self._requests.put(None)
-        with _errors_of_node():
-            list(self._responses)
+        """Ends the session in good order."""
+        self.session.leave()
 
     def die(self) -> None:
-        """Breaks the stream off, as a killed router would."""
-        self._responses.cancel()
-        self._requests.put(None)
+        """Breaks the session off, as a killed router would."""
+        self.session.die()
 
 
 class HandCoordinator:
     """Calls the nodes of a cluster directly."""
 
-    def __init__(self, cluster: LocalCluster) -> None:
+    def __init__(self, cluster: Nodes) -> None:
         """Connects to every node."""
         self._channels = [grpc.insecure_channel(node.address, options=CHANNEL_OPTIONS) for node in cluster.nodes]
-        self.stubs = [ShardNodeStub(channel) for channel in self._channels]
-        self.cluster_name = self.stubs[0].DescribeShard(proto.DescribeShardRequest(shard=0)).cluster
+        self.maintenance = [ShardMaintenanceStub(channel) for channel in self._channels]
+        self._sessions: dict[int, HandSession] = {}
+        self._branches = itertools.count(1)
+        self.cluster_name = self.maintenance[0].DescribeShard(maintenance_pb2.DescribeShardRequest(shard=0)).cluster
 
     def close(self) -> None:
         """Closes the connections."""
+        for session in self._sessions.values():
+            session.die()
         for channel in self._channels:
             channel.close()
+
+    def session(self, shard: int) -> HandSession:
+        """A new session with the node of the shard."""
+        return HandSession(self._channels[shard], shard)
 
     def gid(self, home: int) -> Gid:
         """The id of a new distributed transaction."""
         return Gid.new(self.cluster_name, home)
 
-    def execute(self, shard: int, *commands: proto.Command) -> proto.ExecuteResponse:
-        """Runs one local transaction. Raises what the node answers."""
-        with _errors_of_node():
-            return self.stubs[shard].Execute(proto.ExecuteRequest(shard=shard, commands=commands), timeout=CALL_SECONDS)
+    def install(self, schema_sql: str) -> None:
+        """Installs a schema on all shards, one after another."""
+        for shard, node in enumerate(self.maintenance):
+            inspected = node.InspectSchema(maintenance_pb2.InspectSchemaRequest(shard=shard, sql=schema_sql))
+            install = proto.InstallSchema(sql=schema_sql, description_json=inspected.description_json)
+            self.execute(shard, proto.Command(install_schema=install), commit())
+
+    def execute(
+        self,
+        shard: int,
+        *commands: proto.Command,
+        start: proto.RunRequest.Start.ValueType = START.START_ALONE,
+    ) -> proto.RunResponse:
+        """Runs one branch, and leaves it if it is not finished then. Raises what the node answers."""
+        branch = next(self._branches)
+        session = self._shared(shard)
+        response = session.call(run=proto.RunRequest(branch=branch, commands=commands, start=start))
+        assert isinstance(response, proto.RunResponse)
+        if not response.finished:
+            session.call(leave=proto.LeaveRequest(branch=branch))
+        return response
 
     @contextmanager
     def participate(self, shard: int) -> Iterator[HandParticipant]:
         """A participant that dies with the context."""
-        participant = HandParticipant(self.stubs[shard], shard)
+        participant = HandParticipant(self.session(shard))
         try:
             yield participant
         finally:
@@ -80,84 +128,94 @@ class HandCoordinator:
 
     def finish(self, gid: Gid, shard: int, *, commit: bool) -> None:
         """Commits or rolls back what is prepared on the shard. Raises Conflict if it is busy."""
-        request = proto.FinishPreparedRequest(shard=shard, gids=[gid.participant(shard)], commit=commit)
-        with _errors_of_node():
-            self.stubs[shard].FinishPrepared(request, timeout=CALL_SECONDS)
+        request = recovery_pb2.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
+        self._shared(shard).call(finish_prepared=request)
 
     def decide(self, gid: Gid, *, peek: bool = False) -> str:
         """What home has decided, or decides now: COMMITTED, ABORTED, or UNDECIDED for a mere look."""
-        request = proto.DecideRequest(shard=gid.home, gids=[str(gid)], peek=peek)
-        with _errors_of_node():
-            response = self.stubs[gid.home].Decide(request, timeout=CALL_SECONDS)
-        return proto.DecideResponse.Outcome.Name(response.outcomes[0]).removeprefix("OUTCOME_")
+        response = self._shared(gid.home).call(decide=recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek))
+        return recovery_pb2.DecideResponse.Outcome.Name(response.outcomes[0]).removeprefix("OUTCOME_")
 
     def forget(self, gid: Gid) -> None:
         """Has home forget a decision."""
-        request = proto.ForgetDecisionsRequest(shard=gid.home, gids=[str(gid)])
-        with _errors_of_node():
-            self.stubs[gid.home].ForgetDecisions(request, timeout=CALL_SECONDS)
+        self._shared(gid.home).call(forget_decisions=recovery_pb2.ForgetDecisionsRequest(gids=[str(gid)]))
 
-
-@contextmanager
-def _errors_of_node() -> Iterator[None]:
-    """Raises the node's own exception."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise errors.from_rpc_error(error) from error
+    def _shared(self, shard: int) -> HandSession:
+        """The session for what is no participant's; a new one if the node has ended the last."""
+        session = self._sessions.get(shard)
+        if session is None or session.has_ended:
+            session = self._sessions[shard] = self.session(shard)
+        return session
 
 
 def insert(table: str, *rows: Key) -> proto.Command:
     """Inserts rows that have the same columns."""
     statement = proto.InsertRows(columns=list(rows[0]), rows_json=msgspec.json.encode(rows))
-    return proto.Command(run=proto.RunStatement(table=f"public.{table}", insert=statement))
+    return proto.Command(run=proto.Statement(table=f"public.{table}", insert=statement))
 
 
 def load(table: str, *rows: Key) -> proto.Command:
     """Copies rows that have the same columns, and whose values need no escape."""
     lines = "".join("\t".join(map(str, row.values())) + "\n" for row in rows).encode()
     statement = proto.LoadRows(columns=list(rows[0]), lines=lines)
-    return proto.Command(run=proto.RunStatement(table=f"public.{table}", load=statement))
+    return proto.Command(run=proto.Statement(table=f"public.{table}", load=statement))
 
 
 def update(table: str, values: Key, **key: object) -> proto.Command:
     """Changes the rows with these values."""
     statement = proto.UpdateRows(where=_where(key), columns=list(values), set_json=msgspec.json.encode(values))
-    return proto.Command(run=proto.RunStatement(table=f"public.{table}", update=statement))
+    return proto.Command(run=proto.Statement(table=f"public.{table}", update=statement))
 
 
 def delete(table: str, **key: object) -> proto.Command:
     """Deletes the rows with these values."""
     statement = proto.DeleteRows(where=_where(key))
-    return proto.Command(run=proto.RunStatement(table=f"public.{table}", delete=statement))
+    return proto.Command(run=proto.Statement(table=f"public.{table}", delete=statement))
 
 
-def _where(key: Key) -> list[proto.Condition]:
-    return [proto.Condition(column=name, value_json=msgspec.json.encode(value)) for name, value in key.items()]
+def _where(key: Key) -> list[reads_pb2.Condition]:
+    return [reads_pb2.Condition(column=name, value_json=msgspec.json.encode(value)) for name, value in key.items()]
+
+
+def apply(effect: Effect) -> proto.Command:
+    """Applies an effect, on the shard that it names."""
+    return proto.Command(apply=effect)
 
 
 def pin(referenced_key: str, for_shard: int, *keys: Key) -> proto.Command:
     """Pins parents for a shard."""
-    return proto.Command(
-        pin=proto.PinParents(referenced_key=referenced_key, for_shard=for_shard, keys_json=msgspec.json.encode(keys))
-    )
+    pins = effects_pb2.PinParents(referenced_key=referenced_key, keys_json=msgspec.json.encode(keys))
+    return apply(Effect(origin=for_shard, pin_parents=pins))
 
 
 def add_shadows(referenced_key: str, *keys: Key) -> proto.Command:
     """Adds shadows."""
-    return proto.Command(
-        add_shadows=proto.AddShadows(referenced_key=referenced_key, keys_json=msgspec.json.encode(keys))
-    )
+    shadows = effects_pb2.AddShadows(referenced_key=referenced_key, keys_json=msgspec.json.encode(keys))
+    return apply(Effect(add_shadows=shadows))
 
 
-def change_shadows(effect: proto.Effect) -> proto.Command:
-    """Carries out an effect on the shard that it names."""
+def claim_values(claim: str, for_shard: int, *values: Key) -> proto.Command:
+    """Claims values for a shard."""
+    claimed = effects_pb2.ClaimValues(claim=claim, values_json=msgspec.json.encode(values))
+    return apply(Effect(origin=for_shard, claim_values=claimed))
+
+
+def release_values(claim: str, for_shard: int, *values: Key) -> proto.Command:
+    """Releases values that a shard claimed."""
+    released = effects_pb2.ReleaseValues(claim=claim, values_json=msgspec.json.encode(values))
+    return apply(Effect(origin=for_shard, release_values=released))
+
+
+def expect_claims(claim: str, *values: Key) -> proto.Command:
+    """Says what was claimed in advance."""
+    expected = proto.ExpectClaims(claim=claim, values_json=msgspec.json.encode(values))
+    return proto.Command(expect_claims=expected)
+
+
+def savepoint(action: str, level: int = 1) -> proto.Command:
+    """Does with a savepoint what the action says: SET, ROLL_BACK or RELEASE."""
     return proto.Command(
-        change_shadows=proto.ChangeShadows(
-            referenced_key=effect.referenced_key,
-            old_keys_json=effect.keys_json,
-            new_keys_json=effect.new_keys_json,
-        )
+        savepoint=proto.Savepoint(action=proto.Savepoint.Action.Value(f"ACTION_{action}"), level=level)
     )
 
 
@@ -174,9 +232,9 @@ def commit(gid: Gid | None = None) -> proto.Command:
     return proto.Command(commit=proto.Commit(decision_gid="" if gid is None else str(gid)))
 
 
-def effects_by_shard(results: Sequence[proto.CommandResult]) -> dict[int, list[proto.Effect]]:
+def effects_by_shard(results: Sequence[proto.CommandResult]) -> dict[int, list[Effect]]:
     """The effects of commands, by the shard that they concern."""
-    by_shard: dict[int, list[proto.Effect]] = {}
+    by_shard: dict[int, list[Effect]] = {}
     for result in results:
         for effect in result.effects:
             by_shard.setdefault(effect.shard, []).append(effect)

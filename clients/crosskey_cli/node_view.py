@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from crosskey.v1 import shard_node_pb2
-from crosskey.v1.shard_node_pb2_grpc import ShardNodeStub
+from crosskey import errors
+from crosskey.internal.v1 import reads_pb2, session_pb2
+from crosskey.internal.v1.session_pb2_grpc import ShardNodeStub
 from crosskey_cli.local_channel import local_channel
 
 MAX_ROWS = 1000
@@ -24,23 +25,30 @@ class NodeView:
     def counts(self, table: str) -> list[int]:
         """Return how many rows of a table of the schema public each shard holds."""
         return [
-            node.CountRows(
-                shard_node_pb2.CountRowsRequest(shard=shard, table=f"public.{table}"), timeout=self._timeout_seconds
-            ).count
-            for shard, node in enumerate(self._nodes)
+            self._ask(shard, count_rows=reads_pb2.CountRowsRequest(table=f"public.{table}")).count_rows.count
+            for shard in range(len(self._nodes))
         ]
 
     def rows(self, table: str, order_by: str) -> list[list[dict[str, Any]]]:
         """Return the first rows of a table of the schema public on each shard."""
         return [
-            msgspec.json.decode(self._read(node, shard, f"public.{table}", order_by).rows_json)
-            for shard, node in enumerate(self._nodes)
+            msgspec.json.decode(self._ask(shard, read=_first_rows(f"public.{table}", order_by)).read.rows_json)
+            for shard in range(len(self._nodes))
         ]
 
-    def _read(self, node: ShardNodeStub, shard: int, table: str, order_by: str) -> shard_node_pb2.ReadResponse:
-        order = [shard_node_pb2.Order(column=order_by)]
-        request = shard_node_pb2.ReadRequest(shard=shard, table=table, order_by=order, limit=MAX_ROWS)
-        return node.Read(request, timeout=self._timeout_seconds)
+    def _ask(self, shard: int, **request: Any) -> session_pb2.Answer:
+        """Have a node answer one call, given as a field of Call. Raises what the node answers, and grpc.RpcError."""
+        call = session_pb2.Call(id=1, timeout_ms=int(self._timeout_seconds * 1000), **request)
+        message = session_pb2.SessionRequest(shard=shard, calls=[call])
+        [response] = self._nodes[shard].Session(iter([message]), timeout=self._timeout_seconds)
+        [answer] = response.answers
+        if answer.HasField("failure"):
+            raise errors.from_failure(answer.failure)
+        return answer
+
+
+def _first_rows(table: str, order_by: str) -> reads_pb2.ReadRequest:
+    return reads_pb2.ReadRequest(table=table, order_by=[reads_pb2.Order(column=order_by)], limit=MAX_ROWS)
 
 
 @contextmanager

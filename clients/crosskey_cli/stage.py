@@ -38,7 +38,7 @@ class Stage:
         self.page = page
 
     def call(self, method: str, request: Json) -> tuple[Json, list[str]]:
-        """Call a method of Router; return the answer and the calls to nodes, such as `s1 ShardNode.Execute`.
+        """Call a method of Router; return the answer and the calls to nodes, such as `s1 ShardNode.Run`.
 
         Raises what the router raises.
         """

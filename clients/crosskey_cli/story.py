@@ -73,7 +73,7 @@ def follow_across_shards(stage: Stage) -> None:
         " shadow of the user, which the foreign key of the follow points to. After the answer the pin is finished."
     )
     _, node_calls = stage.call("Insert", _following(FIRST_FOLLOWER, AUTHOR))
-    expect(node_calls == [f"s{parents} ShardNode.Execute", f"s{home} ShardNode.Execute"], "two shards took part")
+    expect(node_calls == [f"s{parents} ShardNode.Run", f"s{home} ShardNode.Run"], "two shards took part")
 
 
 def follow_once_more(stage: Stage) -> None:
@@ -85,7 +85,7 @@ def follow_once_more(stage: Stage) -> None:
         " one node: PostgreSQL checks the key there, and no other shard is asked."
     )
     _, node_calls = stage.call("Insert", _following(LATER_FOLLOWER, AUTHOR))
-    expect(node_calls == [f"s{home} ShardNode.Execute"], "one shard was called once")
+    expect(node_calls == [f"s{home} ShardNode.Run"], "one shard was called once")
 
 
 def follow_nobody(stage: Stage) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 from catalog.plan import Claim, ReferencedKey
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from router.administration.guard_comparison import PresentGuards, compare_guards
 from router.administration.reference_comparison import Digests, compare_references
-from router.calls.call_context import current_call_context
 from router.calls.fan_out import fan_out
-from router.calls.node_errors import errors_of
 from router.calls.nodes import Nodes
 from router.planning.schema_view import SchemaView
-from serving.request_id import metadata_to_pass_on
 
 Reports = Mapping[int, list[proto.AuditShardResponse]]
 """What each shard answered."""
@@ -70,17 +68,11 @@ async def _look_at_references(view: SchemaView, nodes: Nodes) -> Digests:
 
 async def _report(nodes: Nodes, shard: int, *, digests_only: bool = False) -> list[proto.AuditShardResponse]:
     """What a shard finds; each kind of finding is bounded, so that the whole is too."""
-    call = nodes.stub(shard).AuditShard(
-        proto.AuditShardRequest(shard=shard),
-        timeout=current_call_context().remaining_seconds(),
-        metadata=metadata_to_pass_on(),
-    )
     responses = []
-    with errors_of(shard):
-        async for response in call:
+    async with aclosing(nodes[shard].audit_shard(proto.AuditShardRequest())) as report:
+        async for response in report:
             if digests_only and not response.digest:
                 # The digests come first.
-                call.cancel()
                 break
             responses.append(response)
     return responses
@@ -106,7 +98,7 @@ def _digests(reports: Reports) -> Digests:
 
 def _finding(shard: int, response: proto.AuditShardResponse) -> AuditResponse:
     return AuditResponse(
-        kind=AuditResponse.Kind.ValueType(response.kind),
+        kind=response.kind,
         shard=shard,
         table=response.table,
         constraint=response.constraint,

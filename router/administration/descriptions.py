@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from catalog.plan import KeyPlan, Plan, TablePlan
 from catalog.slots import SLOTS
+from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.v1 import admin_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 
 
 def describe_schema(plan: Plan, fingerprint: str) -> admin_pb2.DescribeSchemaResponse:

@@ -10,7 +10,7 @@ import msgspec
 
 from catalog.plan import Claim, ReferencedKey
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from router.calls.nodes import Nodes
 from router.committing.settling import wait_until_settled
@@ -86,14 +86,13 @@ async def _alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIte
 
 async def _keys_alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> AsyncIterator[bytes]:
     request = proto.ListGuardsRequest(
-        shard=guards.shard,
         referenced_key=guards.guarded.id,
         pins=guards.pins,
         other_shard=guards.other_shard,
         limit=PAGE_KEYS,
     )
     while True:
-        page = await nodes.call(guards.shard, "ListGuards", request)
+        page = await nodes[guards.shard].list_guards(request)
         for key in await _confirmed(nodes, guards, counterparts, _keys(page.keys_json)):
             yield key
         if page.count < PAGE_KEYS:
@@ -128,13 +127,12 @@ async def _missing(nodes: Nodes, guards: Guards, keys: list[bytes]) -> list[byte
     if not keys:
         return []
     request = proto.FindUnguardedRequest(
-        shard=guards.shard,
         referenced_key=guards.guarded.id,
         pins=guards.pins,
         other_shard=guards.other_shard,
         keys_json=b"[" + b",".join(keys) + b"]",
     )
-    response = await nodes.call(guards.shard, "FindUnguarded", request)
+    response = await nodes[guards.shard].find_unguarded(request)
     return _keys(response.keys_json)
 
 

@@ -10,8 +10,9 @@ from catalog.model import Database
 from catalog.plan import Plan
 from catalog.planning import SchemaRefused, plan_schema
 from crosskey import errors
+from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2
 from crosskey.v1 import admin_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 from router.administration.descriptions import describe_schema
 from router.calls.cluster import Cluster
 from router.calls.nodes import Nodes
@@ -32,9 +33,8 @@ async def apply_schema(
     client is at it and does not come to an end.
     """
     fingerprint = hashlib.sha256(request.sql.encode()).hexdigest()
-    inspect = proto.InspectSchemaRequest(shard=PLANNING_SHARD, sql=request.sql)
-    inspected = await nodes.call(PLANNING_SHARD, "InspectSchema", inspect)
-    description: bytes = inspected.description_json
+    inspected = await nodes[PLANNING_SHARD].inspect_schema(proto.InspectSchemaRequest(sql=request.sql))
+    description = inspected.description_json
     planned = describe_schema(_plan(Database.from_json(description)), fingerprint)
     in_force = await _in_force(cluster, fingerprint)
     changed = False
@@ -100,7 +100,7 @@ async def _wait_for_second_phase(cluster: Cluster, fingerprint: str) -> None:
 async def _install(cluster: Cluster, nodes: Nodes, finisher: Finisher, sql: str, description: bytes) -> None:
     gid = Gid.new(cluster.name, PLANNING_SHARD)
     async with DistributedTransaction(nodes, finisher, gid) as transaction:
-        install = proto.InstallSchema(sql=sql, description_json=description)
+        install = transactions_pb2.InstallSchema(sql=sql, description_json=description)
         # One shard before the others, so that of two clients one waits there and neither waits for the other elsewhere.
         others = [shard for shard in range(cluster.shards) if shard != PLANNING_SHARD]
         await transaction.install_schema(install, [PLANNING_SHARD])

@@ -13,7 +13,8 @@ import structlog
 
 from catalog.plan import ReferencedKey
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2
 from router.calls.call_context import call_context_of_its_own
 from router.calls.cluster import Cluster
 from router.calls.nodes import Nodes
@@ -65,39 +66,32 @@ class ShadowSweeper:
         """Pages of keys whose shadows seem to be unused, each a JSON array."""
         after = b""
         while True:
-            page = await self._nodes.call(
-                child_shard,
-                "ListGuards",
-                proto.ListGuardsRequest(
-                    shard=child_shard,
-                    referenced_key=referenced.id,
-                    other_shard=parent_shard,
-                    after_json=after,
-                    limit=PAGE_KEYS,
-                ),
+            request = proto.ListGuardsRequest(
+                referenced_key=referenced.id, other_shard=parent_shard, after_json=after, limit=PAGE_KEYS
             )
+            page = await self._nodes[child_shard].list_guards(request)
             if not page.count:
                 return
             after = page.last_json
-            look = proto.FindUnusedShadowsRequest(
-                shard=child_shard, referenced_key=referenced.id, keys_json=page.keys_json
-            )
-            found = await self._nodes.call(child_shard, "FindUnusedShadows", look)
+            look = proto.FindUnusedShadowsRequest(referenced_key=referenced.id, keys_json=page.keys_json)
+            found = await self._nodes[child_shard].find_unused_shadows(look)
             if found.count:
                 yield found.keys_json
 
     async def _drop(self, referenced: ReferencedKey, child_shard: int, parent_shard: int, keys: bytes) -> int:
         """Drops those that are still unused once they are locked. What loses a race is left for the next round."""
         name = referenced.id
-        lock = proto.LockPins(referenced_key=name, for_shard=child_shard, keys_json=keys)
-        drop = proto.DropUnusedShadows(referenced_key=name, keys_json=keys)
+        lock = transactions_pb2.LockPins(referenced_key=name, for_shard=child_shard, keys_json=keys)
+        drop = transactions_pb2.DropUnusedShadows(referenced_key=name, keys_json=keys)
         gid = Gid.new(self._cluster.name, child_shard)
         try:
             async with DistributedTransaction(self._nodes, self._finisher, gid) as transaction:
-                await transaction.command(parent_shard, proto.Command(lock_pins=lock))
-                dropped = await transaction.command(child_shard, proto.Command(drop_unused_shadows=drop))
-                unpin = proto.DropPins(referenced_key=name, for_shard=child_shard, keys_json=dropped.rows_json)
-                await transaction.command(parent_shard, proto.Command(drop_pins=unpin))
+                await transaction.command(parent_shard, transactions_pb2.Command(lock_pins=lock))
+                dropped = await transaction.command(child_shard, transactions_pb2.Command(drop_unused_shadows=drop))
+                unpin = transactions_pb2.DropPins(
+                    referenced_key=name, for_shard=child_shard, keys_json=dropped.rows_json
+                )
+                await transaction.command(parent_shard, transactions_pb2.Command(drop_pins=unpin))
                 await transaction.commit()
         except errors.Conflict:
             return 0

@@ -10,7 +10,7 @@ import structlog
 from catalog.model import Database
 from catalog.planning import plan_schema
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
 from router.calls.call_context import call_context_of_its_own
 from router.calls.fan_out import fan_out
 from router.calls.nodes import Nodes
@@ -40,7 +40,7 @@ class Cluster:
     @property
     def shards(self) -> int:
         """How many shards there are."""
-        return self._nodes.shards
+        return len(self._nodes)
 
     async def wait_for_nodes(self) -> None:
         """Returns once every node serves. Raises Misconfigured if they are not one cluster in this order."""
@@ -105,6 +105,4 @@ class Cluster:
                 await asyncio.sleep(WAIT_INTERVAL_SECONDS)
 
     async def _describe(self, shard: int) -> proto.DescribeShardResponse:
-        response = await self._nodes.call(shard, "DescribeShard", proto.DescribeShardRequest(shard=shard))
-        assert isinstance(response, proto.DescribeShardResponse)
-        return response
+        return await self._nodes[shard].describe_shard(proto.DescribeShardRequest())

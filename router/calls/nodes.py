@@ -1,29 +1,36 @@
-"""Calls to the shards' nodes: one channel a node, deadlines and request ids passed on, errors turned back."""
+"""The shards' nodes as the router calls them: a typed method for each request.
+
+Deadlines and request ids are passed on, and calls are noted in the request's account.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any, Protocol
+import itertools
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
-import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2_grpc
+from crosskey.internal.v1 import generated_values_pb2 as generated
+from crosskey.internal.v1 import maintenance_pb2 as maintenance
+from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2, session_pb2_grpc
+from crosskey.internal.v1 import reads_pb2 as reads
+from crosskey.internal.v1 import recovery_pb2 as recovery
+from crosskey.internal.v1 import transactions_pb2 as transactions
 from router.calls.call_context import current_call_context
+from router.calls.call_stream import CallStream
 from router.calls.node_errors import MAX_MESSAGE_MIB, errors_of
-from router.calls.participant import Participant, StreamParticipant
-from serving.request_id import metadata_to_pass_on
+from serving.request_id import metadata_to_pass_on, request_id
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
 """Rows of a whole request for one shard; requests themselves are bounded where they come in."""
 
-MAX_CALLS_IN_FLIGHT = 1000
-"""For each node; its own queue is shorter."""
+LEAVE_SECONDS = 2.0
+"""How long leaving a branch waits for the node to roll back, so that a retry does not meet its own locks."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -36,83 +43,237 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 250),
 )
 
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response")
 
-class NodeCalls(Protocol):
-    """Unary calls to the nodes of a cluster, by shard: all that reads need."""
 
-    async def call(self, shard: int, method: str, request: Message) -> Any:
-        """Calls the unary method of ShardNode on the node of that shard, and answers its response.
+class Node:
+    """One shard's node: what requests of clients need goes over one stream, maintenance is by plain calls.
 
-        Raises what the node raised; ShardUnavailable, Overloaded and DeadlineExceeded also for what gRPC says. Every
-        error names the shard.
+    The methods are the calls of crosskey.internal.v1. They raise what the node raised, and ShardUnavailable, Overloaded
+    and DeadlineExceeded for what the way there says. Every error names the shard.
+    """
+
+    def __init__(self, shard: int, address: str) -> None:
+        """Connects with the first call. To be made in the event loop, and closed."""
+        self._shard = shard
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        session = session_pb2_grpc.ShardNodeStub(self._channel)
+        self._calls = CallStream(shard, session.Session)
+        self._maintenance: maintenance_pb2_grpc.ShardMaintenanceAsyncStub = maintenance_pb2_grpc.ShardMaintenanceStub(
+            self._channel
+        )
+        self._branches = itertools.count(1)
+
+    @property
+    def shard(self) -> int:
+        """Which shard it is."""
+        return self._shard
+
+    async def close(self) -> None:
+        """Cancels what is in flight and closes the connection."""
+        await self._calls.close()
+        await self._channel.close()
+
+    def branch(self) -> BranchCalls:
+        """A branch that is yet to begin."""
+        return BranchCalls(self, next(self._branches))
+
+    async def ask(self, name: str, call: session_pb2.Call) -> session_pb2.Answer:
+        """Sends one call on the stream, within the request's deadline; `name` is noted in the request's account.
+
+        What goes on with a branch has no name: a branch is noted once.
         """
-        ...
+        context = current_call_context()
+        remaining_seconds = context.remaining_seconds()
+        if name:
+            context.record(self._shard, name)
+        call.request_id = request_id.get()
+        return await self._calls.ask(call, remaining_seconds)
+
+    async def ask_aside(self, call: session_pb2.Call, timeout_seconds: float) -> session_pb2.Answer:
+        """The same whatever the request's deadline, and without a note: what only cleans up."""
+        call.request_id = request_id.get()
+        return await self._calls.ask(call, timeout_seconds)
+
+    async def finish_prepared(self, request: recovery.FinishPreparedRequest) -> recovery.FinishPreparedResponse:
+        """Commits or rolls back prepared branches."""
+        return (await self.ask("FinishPrepared", session_pb2.Call(finish_prepared=request))).finish_prepared
+
+    async def decide(self, request: recovery.DecideRequest) -> recovery.DecideResponse:
+        """Asks home for decisions."""
+        return (await self.ask("Decide", session_pb2.Call(decide=request))).decide
+
+    async def forget_decisions(self, request: recovery.ForgetDecisionsRequest) -> None:
+        """Deletes decisions."""
+        await self.ask("ForgetDecisions", session_pb2.Call(forget_decisions=request))
+
+    async def read(self, request: reads.ReadRequest) -> reads.ReadResponse:
+        """Reads rows."""
+        return (await self.ask("Read", session_pb2.Call(read=request))).read
+
+    async def count_rows(self, request: reads.CountRowsRequest) -> reads.CountRowsResponse:
+        """Counts rows."""
+        return (await self.ask("CountRows", session_pb2.Call(count_rows=request))).count_rows
+
+    async def sort(self, request: reads.SortRequest) -> reads.SortResponse:
+        """Sorts cursors."""
+        return (await self.ask("Sort", session_pb2.Call(sort=request))).sort
+
+    async def find_claims(self, request: reads.FindClaimsRequest) -> reads.FindClaimsResponse:
+        """Asks who has claimed values."""
+        return (await self.ask("FindClaims", session_pb2.Call(find_claims=request))).find_claims
+
+    async def draw_numbers(self, request: generated.DrawNumbersRequest) -> generated.DrawNumbersResponse:
+        """Draws numbers from a sequence."""
+        return (await self.ask("DrawNumbers", session_pb2.Call(draw_numbers=request))).draw_numbers
+
+    async def compute_defaults(self, request: generated.ComputeDefaultsRequest) -> generated.ComputeDefaultsResponse:
+        """Works out defaults."""
+        return (await self.ask("ComputeDefaults", session_pb2.Call(compute_defaults=request))).compute_defaults
+
+    async def describe_shard(self, request: maintenance.DescribeShardRequest) -> maintenance.DescribeShardResponse:
+        """Describes the shard."""
+        return await self._call("DescribeShard", self._maintenance.DescribeShard, request)
+
+    async def inspect_schema(self, request: maintenance.InspectSchemaRequest) -> maintenance.InspectSchemaResponse:
+        """Describes a schema that is not in force."""
+        return await self._call("InspectSchema", self._maintenance.InspectSchema, request)
+
+    async def list_prepared(self, request: maintenance.ListPreparedRequest) -> maintenance.ListPreparedResponse:
+        """Lists prepared branches."""
+        return await self._call("ListPrepared", self._maintenance.ListPrepared, request)
+
+    async def list_decisions(self, request: maintenance.ListDecisionsRequest) -> maintenance.ListDecisionsResponse:
+        """Lists old decisions."""
+        return await self._call("ListDecisions", self._maintenance.ListDecisions, request)
+
+    async def advance_sequence(self, request: maintenance.AdvanceSequenceRequest) -> None:
+        """Moves a sequence."""
+        await self._call("AdvanceSequence", self._maintenance.AdvanceSequence, request)
+
+    async def list_batches(self, request: maintenance.ListBatchesRequest) -> maintenance.ListBatchesResponse:
+        """Lists the committed batches of a load."""
+        return await self._call("ListBatches", self._maintenance.ListBatches, request)
+
+    async def forget_batches(self, request: maintenance.ForgetBatchesRequest) -> None:
+        """Forgets the batches of a load."""
+        await self._call("ForgetBatches", self._maintenance.ForgetBatches, request)
+
+    async def audit_shard(
+        self, request: maintenance.AuditShardRequest
+    ) -> AsyncGenerator[maintenance.AuditShardResponse, None]:
+        """Looks for damage. To be closed if it is not read to its end."""
+        context = current_call_context()
+        context.record(self._shard, "AuditShard")
+        findings = self._maintenance.AuditShard(
+            self._own(request), timeout=context.remaining_seconds(), metadata=metadata_to_pass_on()
+        )
+        try:
+            with errors_of(self._shard):
+                async for finding in findings:
+                    yield finding
+        finally:
+            findings.cancel()
+
+    async def list_guards(self, request: maintenance.ListGuardsRequest) -> maintenance.ListGuardsResponse:
+        """Lists shadows or pins."""
+        return await self._call("ListGuards", self._maintenance.ListGuards, request)
+
+    async def find_unused_shadows(
+        self, request: maintenance.FindUnusedShadowsRequest
+    ) -> maintenance.FindUnusedShadowsResponse:
+        """Finds shadows without children."""
+        return await self._call("FindUnusedShadows", self._maintenance.FindUnusedShadows, request)
+
+    async def find_unguarded(self, request: maintenance.FindUnguardedRequest) -> maintenance.FindUnguardedResponse:
+        """Finds keys without a pin or shadow."""
+        return await self._call("FindUnguarded", self._maintenance.FindUnguarded, request)
+
+    async def _call(
+        self, name: str, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
+    ) -> Response:
+        """A plain call within the request's deadline."""
+        context = current_call_context()
+        remaining_seconds = context.remaining_seconds()
+        context.record(self._shard, name)
+        with errors_of(self._shard):
+            return await method(self._own(request), timeout=remaining_seconds, metadata=metadata_to_pass_on())
+
+    def _own(self, request: Request) -> Request:
+        """The request, addressed to this shard."""
+        request.shard = self._shard  # type: ignore[attr-defined]  # every request of ShardMaintenance has one
+        return request
 
 
-class Nodes(NodeCalls, Protocol):
-    """The nodes of a cluster, by shard."""
+class BranchCalls:
+    """One branch on one shard: a transaction on a connection of its own."""
 
-    @property
-    def shards(self) -> int:
-        """How many nodes there are."""
-        ...
+    def __init__(self, node: Node, number: int) -> None:
+        """Begins with the first commands."""
+        self._node = node
+        self._number = number
+        self._has_begun = False
+        self._is_open = False
 
-    def stub(self, shard: int) -> shard_node_pb2_grpc.ShardNodeAsyncStub:
-        """The bare stub, for calls that answer a stream."""
-        ...
+    async def run(
+        self,
+        commands: Sequence[transactions.Command],
+        start: transactions.RunRequest.Start.ValueType = transactions.RunRequest.START_UNSPECIFIED,
+    ) -> transactions.RunResponse:
+        """Runs commands in order; the first call begins the branch, in the way that `start` says.
 
-    def participate(self, shard: int) -> AbstractAsyncContextManager[Participant]:
-        """A participant on that shard, which leaves with the context. Raises Overloaded and DeadlineExceeded."""
-        ...
+        Raises what the node raised; it has rolled the branch back then. Behind a savepoint, one of STATEMENT_ERRORS
+        leaves it open for a roll back to that.
+        """
+        name = "" if self._has_begun else "Run"
+        self._has_begun = self._is_open = True
+        request = transactions.RunRequest(branch=self._number, commands=commands, start=start)
+        try:
+            response = (await self._node.ask(name, session_pb2.Call(run=request))).run
+        except errors.CrosskeyError as error:
+            self._is_open = not error.answered
+            raise
+        self._is_open = not response.finished
+        if response.HasField("failure"):
+            failure = errors.from_failure(response.failure)
+            failure.metadata["shard"] = str(self._node.shard)
+            raise failure
+        return response
+
+    async def leave(self) -> None:
+        """Rolls back what is neither prepared nor committed. Raises nothing: a stream that ends does the same."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        leave = session_pb2.Call(leave=transactions.LeaveRequest(branch=self._number))
+        with suppress(errors.CrosskeyError):
+            await self._node.ask_aside(leave, LEAVE_SECONDS)
 
 
-class GrpcNodes:
-    """The nodes behind a list of addresses, in the order of the shards. To be made in the event loop, and closed."""
+class Nodes:
+    """The nodes of a cluster, in the order of the shards; to be closed."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._channels = [grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) for address in addresses]
-        self._stubs = [shard_node_pb2_grpc.ShardNodeStub(channel) for channel in self._channels]
-        self._in_flight: Counter[int] = Counter()
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
 
-    @property
-    def shards(self) -> int:
-        """How many nodes there are."""
-        return len(self._stubs)
+    @staticmethod
+    def behind(addresses: Sequence[str]) -> Nodes:
+        """The nodes behind those addresses. To be called in the event loop."""
+        return Nodes([Node(shard, address) for shard, address in enumerate(addresses)])
 
-    def stub(self, shard: int) -> shard_node_pb2_grpc.ShardNodeAsyncStub:
-        """The bare stub, for calls that answer a stream."""
-        return self._stubs[shard]
+    def __len__(self) -> int:
+        """How many shards there are."""
+        return len(self._nodes)
+
+    def __getitem__(self, shard: int) -> Node:
+        """The node of that shard."""
+        return self._nodes[shard]
+
+    def __iter__(self) -> Iterator[Node]:
+        """All, in the order of the shards."""
+        return iter(self._nodes)
 
     async def close(self) -> None:
         """Cancels what is in flight and closes the connections."""
-        await asyncio.gather(*(channel.close() for channel in self._channels))
-
-    async def call(self, shard: int, method: str, request: Message) -> Any:
-        """As NodeCalls.call."""
-        with self._in_flight_call(shard, method) as timeout, errors_of(shard):
-            return await getattr(self._stubs[shard], method)(request, timeout=timeout, metadata=metadata_to_pass_on())
-
-    @asynccontextmanager
-    async def participate(self, shard: int) -> AsyncIterator[Participant]:
-        """As Nodes.participate."""
-        with self._in_flight_call(shard, "Participate") as timeout:
-            stream = self._stubs[shard].Participate(timeout=timeout, metadata=metadata_to_pass_on())
-            participant = StreamParticipant(shard, stream)
-            try:
-                yield participant
-            finally:
-                await participant.leave()
-
-    @contextmanager
-    def _in_flight_call(self, shard: int, method: str) -> Iterator[float]:
-        """Records and counts a call, and says how many seconds it may take. Raises Overloaded and DeadlineExceeded."""
-        context = current_call_context()
-        remaining_seconds = context.remaining_seconds()
-        if self._in_flight[shard] >= MAX_CALLS_IN_FLIGHT:
-            raise errors.Overloaded(f"too many calls to shard {shard} are in flight", shard=shard)
-        context.record(shard, method)
-        self._in_flight[shard] += 1
-        try:
-            yield remaining_seconds
-        finally:
-            self._in_flight[shard] -= 1
+        await asyncio.gather(*(node.close() for node in self._nodes))

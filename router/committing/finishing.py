@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import recovery_pb2 as proto
 from router.calls.call_context import call_context_of_its_own
 from router.calls.nodes import Nodes
 from router.committing.gids import Gid
@@ -25,6 +25,7 @@ MAX_SETTLE_AGE_SECONDS = 50.0
 
 _COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
 
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
@@ -69,19 +70,14 @@ class Finisher:
         if gid.age_seconds() > MAX_SETTLE_AGE_SECONDS:
             return None
         try:
-            response = await self._decide(gid)
+            with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+                response = await _insist(self._nodes[gid.home].decide, proto.DecideRequest(gids=[str(gid)]))
         except errors.CrosskeyError as error:
             _log.warning("outcome unknown for now", gid=str(gid), error=str(error))
             return None
-        committed = bool(response.outcomes[0] == _COMMITTED)
+        committed = response.outcomes[0] == _COMMITTED
         await (self.commit if committed else self.roll_back)(gid, participants)
         return committed
-
-    async def _decide(self, gid: Gid) -> proto.DecideResponse:
-        request = proto.DecideRequest(shard=gid.home, gids=[str(gid)])
-        with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-            response: proto.DecideResponse = await self._insist(gid.home, "Decide", request)
-        return response
 
     def in_background(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
         """Runs what must go on even if its client does not wait for it; `drain` waits for it.
@@ -115,7 +111,8 @@ class Finisher:
         done, self._done = self._done, defaultdict(list)
         for home, gids in done.items():
             try:
-                await self._call(home, "ForgetDecisions", proto.ForgetDecisionsRequest(shard=home, gids=gids))
+                with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+                    await self._nodes[home].forget_decisions(proto.ForgetDecisionsRequest(gids=gids))
             except errors.CrosskeyError as error:
                 _log.warning("decisions not forgotten; the resolver does it later", home=home, error=str(error))
 
@@ -124,26 +121,23 @@ class Finisher:
         return all(results)
 
     async def _finish_one(self, gid: Gid, shard: int, *, commit: bool) -> bool:
-        request = proto.FinishPreparedRequest(shard=shard, gids=[gid.participant(shard)], commit=commit)
+        request = proto.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-                await self._insist(shard, "FinishPrepared", request)
+                await _insist(self._nodes[shard].finish_prepared, request)
         except errors.CrosskeyError as error:
             _log.warning("left to the resolver", gid=gid.participant(shard), commit=commit, error=str(error))
             return False
         return True
 
-    async def _insist(self, shard: int, method: str, request: Any) -> Any:
-        """Asks again while the node does not answer or is too busy, or somebody else is at work on the transaction.
 
-        What an unanswered call finished is gone when it is asked for again, which is no error.
-        """
-        while True:
-            try:
-                return await self._nodes.call(shard, method, request)
-            except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
-                await asyncio.sleep(BUSY_PAUSE_SECONDS)
+async def _insist(ask: Callable[[Request], Awaitable[Answer]], request: Request) -> Answer:
+    """Asks again while the node does not answer or is too busy, or somebody else is at work on the transaction.
 
-    async def _call(self, shard: int, method: str, request: Any) -> Any:
-        with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-            return await self._nodes.call(shard, method, request)
+    What an unanswered call finished is gone when it is asked for again, which is no error.
+    """
+    while True:
+        try:
+            return await ask(request)
+        except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
+            await asyncio.sleep(BUSY_PAUSE_SECONDS)

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.internal.v1 import recovery_pb2
 from crosskey.v1.admin_pb2 import InDoubtTransaction, ListInDoubtResponse
 from router.calls.call_context import call_context_of_its_own
 from router.calls.fan_out import fan_out
@@ -17,9 +18,9 @@ ASK_TIMEOUT_SECONDS = 5.0
 """A shard that takes longer counts as one that cannot be reached."""
 
 _DECISIONS = {
-    proto.DecideResponse.OUTCOME_COMMITTED: "committed",
-    proto.DecideResponse.OUTCOME_ABORTED: "aborted",
-    proto.DecideResponse.OUTCOME_UNDECIDED: "undecided",
+    recovery_pb2.DecideResponse.OUTCOME_COMMITTED: "committed",
+    recovery_pb2.DecideResponse.OUTCOME_ABORTED: "aborted",
+    recovery_pb2.DecideResponse.OUTCOME_UNDECIDED: "undecided",
 }
 _UNKNOWN = "unknown"
 
@@ -50,13 +51,13 @@ async def list_in_doubt(nodes: Nodes) -> ListInDoubtResponse:
 
 
 async def _prepared(nodes: Nodes) -> Prepared:
-    return await fan_out({shard: _prepared_on(nodes, shard) for shard in range(nodes.shards)})
+    return await fan_out({shard: _prepared_on(nodes, shard) for shard in range(len(nodes))})
 
 
 async def _prepared_on(nodes: Nodes, shard: int) -> list[proto.PreparedTransaction] | None:
     try:
         with call_context_of_its_own(ASK_TIMEOUT_SECONDS):
-            response = await nodes.call(shard, "ListPrepared", proto.ListPreparedRequest(shard=shard))
+            response = await nodes[shard].list_prepared(proto.ListPreparedRequest())
     except errors.CrosskeyError:
         return None
     return list(response.transactions)
@@ -78,7 +79,7 @@ async def _decisions(nodes: Nodes, gids: Iterable[Gid]) -> dict[str, str]:
 async def _decisions_of(nodes: Nodes, home: int, gids: list[str]) -> dict[str, str]:
     try:
         with call_context_of_its_own(ASK_TIMEOUT_SECONDS):
-            response = await nodes.call(home, "Decide", proto.DecideRequest(shard=home, gids=gids, peek=True))
+            response = await nodes[home].decide(recovery_pb2.DecideRequest(gids=gids, peek=True))
     except errors.CrosskeyError:
         return {}
     return {gid: _DECISIONS[outcome] for gid, outcome in zip(gids, response.outcomes, strict=True)}

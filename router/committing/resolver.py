@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.internal.v1 import recovery_pb2
 from router.calls.call_context import call_context_of_its_own
 from router.calls.nodes import Nodes
 from router.committing.finishing import FINISH_TIMEOUT_SECONDS
@@ -21,7 +22,9 @@ from router.committing.gids import Gid
 STALE_DECISION_AGE_MS = 60_000
 STALE_DECISION_INTERVAL_SECONDS = 60.0
 
-_COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
+_COMMITTED = recovery_pb2.DecideResponse.OUTCOME_COMMITTED
+
+Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +43,7 @@ class Resolver:
 
     async def resolve_once(self) -> None:
         """Finishes every transaction that is old enough and whose home can be asked."""
-        prepared = await asyncio.gather(*(self._prepared(shard) for shard in range(self._nodes.shards)))
+        prepared = await asyncio.gather(*(self._prepared(shard) for shard in range(len(self._nodes))))
         by_home: dict[int, dict[str, list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
         for shard, transactions in enumerate(prepared):
             for transaction in transactions or ():
@@ -55,16 +58,18 @@ class Resolver:
         Every participant prepared before the decision was made; so if none has it prepared any more, all have finished
         it. A shard that does not answer might still have one: then nothing is forgotten.
         """
-        stale = await asyncio.gather(*(self._stale_decisions(shard) for shard in range(self._nodes.shards)))
+        stale = await asyncio.gather(*(self._stale_decisions(shard) for shard in range(len(self._nodes))))
         if not any(stale):
             return
-        prepared = await asyncio.gather(*(self._prepared(shard) for shard in range(self._nodes.shards)))
+        prepared = await asyncio.gather(*(self._prepared(shard) for shard in range(len(self._nodes))))
         if any(transactions is None for transactions in prepared):
             return
         needed = {str(self._ours(found.gid)) for transactions in prepared for found in transactions or ()}
         for home, gids in enumerate(stale):
             if forgotten := [gid for gid in gids if gid not in needed]:
-                await self._call(home, "ForgetDecisions", proto.ForgetDecisionsRequest(shard=home, gids=forgotten))
+                await _if_answered(
+                    home, self._nodes[home].forget_decisions(recovery_pb2.ForgetDecisionsRequest(gids=forgotten))
+                )
 
     def _ours(self, text: str) -> Gid | None:
         """The transaction of a participant's gid; None for one that only looks like ours: nobody here finishes it."""
@@ -72,7 +77,7 @@ class Resolver:
             gid = Gid.of_participant(text)
         except ValueError:
             return None
-        return gid if gid.home < self._nodes.shards else None
+        return gid if gid.home < len(self._nodes) else None
 
     async def _resolve_regularly(self) -> None:
         while True:
@@ -87,7 +92,7 @@ class Resolver:
                 await self.forget_stale_once()
 
     async def _resolve_home(self, home: int, found: dict[str, list[tuple[int, str]]]) -> None:
-        decisions = await self._call(home, "Decide", proto.DecideRequest(shard=home, gids=list(found)))
+        decisions = await _if_answered(home, self._nodes[home].decide(recovery_pb2.DecideRequest(gids=list(found))))
         if decisions is None:
             return
         to_finish: dict[tuple[int, bool], list[str]] = defaultdict(list)
@@ -97,27 +102,29 @@ class Resolver:
         await asyncio.gather(*(self._finish(shard, commit, gids) for (shard, commit), gids in to_finish.items()))
 
     async def _finish(self, shard: int, commit: bool, gids: Iterable[str]) -> None:
-        request = proto.FinishPreparedRequest(shard=shard, gids=gids, commit=commit)
-        if await self._call(shard, "FinishPrepared", request) is not None:
+        request = recovery_pb2.FinishPreparedRequest(gids=gids, commit=commit)
+        finish = self._nodes[shard].finish_prepared(request)
+        if await _if_answered(shard, finish) is not None:
             _log.info("resolved", shard=shard, commit=commit, gids=list(gids))
 
     async def _prepared(self, shard: int) -> list[proto.PreparedTransaction] | None:
-        response = await self._call(shard, "ListPrepared", proto.ListPreparedRequest(shard=shard))
+        response = await _if_answered(shard, self._nodes[shard].list_prepared(proto.ListPreparedRequest()))
         return None if response is None else list(response.transactions)
 
     async def _stale_decisions(self, home: int) -> list[str]:
-        request = proto.ListDecisionsRequest(shard=home, min_age_ms=STALE_DECISION_AGE_MS)
-        response = await self._call(home, "ListDecisions", request)
+        request = proto.ListDecisionsRequest(min_age_ms=STALE_DECISION_AGE_MS)
+        response = await _if_answered(home, self._nodes[home].list_decisions(request))
         return [] if response is None else list(response.gids)
 
-    async def _call(self, shard: int, method: str, request: Any) -> Any:
-        """None if the shard cannot be asked now: the next round tries again."""
-        try:
-            with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
-                return await self._nodes.call(shard, method, request)
-        except errors.CrosskeyError as error:
-            _log.debug("not now", shard=shard, method=method, error=str(error))
-            return None
+
+async def _if_answered(shard: int, call: Coroutine[Any, Any, Answer]) -> Answer | None:
+    """None if the shard cannot be asked now: the next round tries again."""
+    try:
+        with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
+            return await call
+    except errors.CrosskeyError as error:
+        _log.debug("not now", shard=shard, error=str(error))
+        return None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
 from router.calls.fan_out import fan_out
 from router.calls.nodes import Nodes
 
@@ -37,7 +37,5 @@ async def wait_until_settled(nodes: Nodes, shards: Iterable[int]) -> None:
 
 async def _prepared(nodes: Nodes, shards: Iterable[int]) -> set[str]:
     """The gids of the participants on those shards."""
-    responses = await fan_out(
-        {shard: nodes.call(shard, "ListPrepared", proto.ListPreparedRequest(shard=shard)) for shard in shards}
-    )
+    responses = await fan_out({shard: nodes[shard].list_prepared(proto.ListPreparedRequest()) for shard in shards})
     return {transaction.gid for response in responses.values() for transaction in response.transactions}

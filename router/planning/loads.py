@@ -20,8 +20,8 @@ from catalog.plan import TablePlan
 from catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.copy_text import field_of, join_lines, read_fields, split_lines, text_of
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1 import router_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 from router.planning.claimed_values import ClaimedValue
 from router.planning.led_parents import NOWHERE, Whereabouts, key_of, parent_of
 from router.planning.schema_view import SchemaView
@@ -34,7 +34,7 @@ class LoadPart:
     """Lines for one shard, and the place of each in the message, from 0."""
 
     shard: int
-    statement: proto.RunStatement
+    statement: proto.Statement
     places: Sequence[int]
 
 
@@ -130,7 +130,7 @@ def plan_reference_load(table: TablePlan, columns: Sequence[str], lines: Sequenc
     insert = proto.InsertRows(
         columns=columns, rows_json=msgspec.json.encode(rows), overriding_system_value=True, verbatim=True
     )
-    statement = proto.RunStatement(table=table.table.name.qualified, lock_table=True, insert=insert)
+    statement = proto.Statement(table=table.table.name.qualified, lock_table=True, insert=insert)
     return WritePlan(table, "insert", (Part(FIRST_SHARD, statement, rows, range(len(rows))),))
 
 
@@ -226,5 +226,5 @@ def _with_values(line: bytes, values: Mapping[str, Any]) -> bytes:
     return b"\t".join([line, *map(field_of, values.values())])
 
 
-def _statement(table: Table, columns: Sequence[str], lines: list[bytes]) -> proto.RunStatement:
-    return proto.RunStatement(table=table.name.qualified, load=proto.LoadRows(columns=columns, lines=join_lines(lines)))
+def _statement(table: Table, columns: Sequence[str], lines: list[bytes]) -> proto.Statement:
+    return proto.Statement(table=table.name.qualified, load=proto.LoadRows(columns=columns, lines=join_lines(lines)))

@@ -11,8 +11,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.internal.v1 import reads_pb2
 from crosskey.rows import struct_to_dict
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.v1 import rows_pb2
 from router.planning.given_values import Row, given_value, has_value
 from router.planning.values import checked_json
 
@@ -24,16 +25,16 @@ _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 class CheckedPredicate:
     """One condition on a column that exists.
 
-    `op` is a rows_pb2.Predicate.Op; `value` is a JSON value that the operator takes: a list for IN, a bool for IS_NULL.
+    `value` is a JSON value that the operator takes: a list for IN, a bool for IS_NULL.
     """
 
     column: Column
-    op: int
+    op: rows_pb2.Predicate.Op.ValueType
     value: Any
 
-    def to_condition(self) -> shard_node_pb2.Condition:
+    def to_condition(self) -> reads_pb2.Condition:
         """The condition as nodes take it."""
-        return shard_node_pb2.Condition(column=self.column.name, op=self.op, value_json=_encoder.encode(self.value))
+        return reads_pb2.Condition(column=self.column.name, op=self.op, value_json=_encoder.encode(self.value))
 
 
 def check_predicates(table: Table, predicates: Sequence[rows_pb2.Predicate]) -> tuple[CheckedPredicate, ...]:
@@ -57,7 +58,7 @@ def check_key(table: Table, key: Struct | Row) -> tuple[CheckedPredicate, ...]:
     )
 
 
-def to_conditions(predicates: Sequence[CheckedPredicate]) -> list[shard_node_pb2.Condition]:
+def to_conditions(predicates: Sequence[CheckedPredicate]) -> list[reads_pb2.Condition]:
     """The conditions as nodes take them."""
     return [predicate.to_condition() for predicate in predicates]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from catalog.model import Column, Table
 from catalog.plan import TablePlan
 from crosskey import errors
-from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import router_pb2, rows_pb2
 from router.planning import page_token
 from router.planning.given_values import given_key, is_text_form
 from router.planning.page_token import Places
@@ -30,9 +31,9 @@ class OrderColumn:
     column: Column | None
     descending: bool
 
-    def to_order(self) -> shard_node_pb2.Order:
+    def to_order(self) -> reads_pb2.Order:
         """The column as nodes take it."""
-        return shard_node_pb2.Order(column=self.name, descending=self.descending)
+        return reads_pb2.Order(column=self.name, descending=self.descending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class ReadPlan:
     table: TablePlan
     shards: tuple[int, ...]
     predicates: tuple[CheckedPredicate, ...]
-    conditions: tuple[shard_node_pb2.Condition, ...]
+    conditions: tuple[reads_pb2.Condition, ...]
     as_text: bool = False
     """Whether values are answered as PostgreSQL's own text."""
 
@@ -53,7 +54,7 @@ class ListPlan:
 
     table: TablePlan
     predicates: tuple[CheckedPredicate, ...]
-    conditions: tuple[shard_node_pb2.Condition, ...]
+    conditions: tuple[reads_pb2.Condition, ...]
     order: tuple[OrderColumn, ...]
     places: Places
     page_size: int

@@ -13,7 +13,20 @@ from catalog.plan import Claim, Plan, TablePlan
 from catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey import errors
 from crosskey.v1 import rows_pb2
+from router.planning.acting_keys import Change, acting_keys
 from router.planning.predicates import CheckedPredicate
+
+
+@dataclass(frozen=True, slots=True)
+class InsertPath:
+    """Which steps an insert into a table needs, beyond those that each one needs."""
+
+    generates: bool
+    """Values are made before its rows are placed."""
+    follows_anchor: bool
+    """Its rows live with others that only a claim finds."""
+    is_anchor: bool
+    """Rows of other tables live with its rows, and find them by a claim."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,42 @@ class SchemaView:
     def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
         """The columns whose absent values come from one shard, as catalog.generated_keys says."""
         return self._supplied[table.table.name.qualified]
+
+    def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:
+        """Whether a change of rows may concern other shards: they hold pins, or the rows move there.
+
+        `changed` are the columns that get new values; None if the rows are deleted.
+        """
+        if changed is not None and not changed:
+            return False
+        known = self._acting_elsewhere.get((table, changed))
+        if known is None:
+            acting = acting_keys(self.plan.keys, Change(table, changed))
+            moves = changed is not None and self.table(table.qualified).shard_key in changed
+            known = moves or any(one.key.referenced_key is not None for one in acting)
+            self._acting_elsewhere[table, changed] = known
+        return known
+
+    @cached_property
+    def _acting_elsewhere(self) -> dict[tuple[TableName, frozenset[str] | None], bool]:
+        """What may_act_elsewhere has answered: a schema's tables and the columns that requests change are few."""
+        return {}
+
+    def insert_path(self, table: TablePlan) -> InsertPath:
+        """What an insert into the table goes through."""
+        return self._insert_paths[table.table.name.qualified]
+
+    @cached_property
+    def _insert_paths(self) -> dict[str, InsertPath]:
+        return {table.table.name.qualified: self._insert_path(table) for table in self.plan.tables}
+
+    def _insert_path(self, table: TablePlan) -> InsertPath:
+        claims = {claim.id for claim in self.claims_of(table.table.name)}
+        return InsertPath(
+            generates=bool(self.supplied_columns(table)),
+            follows_anchor=table.leader is not None,
+            is_anchor=not claims.isdisjoint(self.leading_claims),
+        )
 
     def shards_for_where(
         self, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int = 0

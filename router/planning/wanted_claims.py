@@ -62,4 +62,4 @@ def surely_claims_elsewhere(view: SchemaView, plans: Iterable[WritePlan]) -> boo
 
 
 def _releases(plan: WritePlan, claim: Claim) -> bool:
-    return plan.kind == "delete" or any(not part.rows[0].keys().isdisjoint(claim.columns) for part in plan.parts)
+    return plan.changed_columns is None or not plan.changed_columns.isdisjoint(claim.columns)

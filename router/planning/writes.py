@@ -14,7 +14,8 @@ import msgspec
 from catalog.model import Column, Table
 from catalog.plan import Claim, TablePlan
 from crosskey import errors
-from crosskey.v1 import router_pb2, rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.v1 import router_pb2, rows_pb2
 from router.planning.conflict_targets import arbiters, check_on_conflict
 from router.planning.given_values import given_key, given_rows, given_set, given_value, has_key, has_value, is_text_form
 from router.planning.led_parents import NOWHERE, Whereabouts
@@ -55,7 +56,7 @@ class Part:
     """
 
     shard: int
-    statement: shard_node_pb2.RunStatement
+    statement: proto.Statement
     rows: Sequence[Row] = ()
     positions: Sequence[int] = ()
 
@@ -93,6 +94,16 @@ class WritePlan:
     def shards(self) -> list[int]:
         """The shards of the parts, in order, each once."""
         return sorted({part.shard for part in self.parts})
+
+    @property
+    def changed_columns(self) -> frozenset[str] | None:
+        """The columns that rows which are there already get new values in; None if those rows are deleted."""
+        if self.kind == "delete":
+            return None
+        if self.kind == "insert":
+            return frozenset(self.on_conflict.update.columns if self.on_conflict is not None else ())
+        update = self.parts[0].statement.update
+        return frozenset((*update.columns, *(computed.column for computed in update.computed)))
 
 
 def plan_insert(
@@ -163,7 +174,7 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     forms = _forms(table.table, request)
     _check_rows(table.table, [values], forms)
     columns = _in_table_order(table.table, values.keys())
-    update = shard_node_pb2.UpdateRows(
+    update = proto.UpdateRows(
         where=to_conditions(predicates),
         columns=columns,
         set_json=_encoder.encode(values),
@@ -183,7 +194,7 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
     """
     table = view.table(request.table)
     predicates = _selection(table.table, request)
-    statement = _statement(table, delete=shard_node_pb2.DeleteRows(where=to_conditions(predicates)))
+    statement = _statement(table, delete=proto.DeleteRows(where=to_conditions(predicates)))
     parts = tuple(Part(shard, statement) for shard in _shards_to_write(view, table, predicates))
     return WritePlan(table, "delete", parts, predicates)
 
@@ -229,7 +240,7 @@ def _check_rows(table: Table, rows: Sequence[Row], forms: RowForms) -> None:
                 checked_json(table, column, row.get(column.name))
 
 
-def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.ComputedColumn:
+def _computed(table: Table, assignment: rows_pb2.Assignment) -> proto.ComputedColumn:
     """Raises InvalidRequest (an unknown operator, a value for COPY), UnknownColumn, NumberNotExact and InvalidValue."""
     if assignment.op not in rows_pb2.Assignment.Op.values():
         raise errors.InvalidRequest(f"there is no assignment operator {assignment.op}", table=str(table.name))
@@ -242,7 +253,7 @@ def _computed(table: Table, assignment: rows_pb2.Assignment) -> shard_node_pb2.C
         if name not in columns:
             raise _unknown_column(table, name)
     value = given_value(str(table.name), assignment)
-    return shard_node_pb2.ComputedColumn(
+    return proto.ComputedColumn(
         column=assignment.column,
         source=source,
         op=assignment.op,
@@ -290,7 +301,7 @@ def _fills_itself(column: Column) -> bool:
 def _insert_part(table: TablePlan, shard: int, rows: Sequence[Row], places: Sequence[int], forms: RowForms) -> Part:
     chosen = [rows[place] for place in places]
     columns = _in_table_order(table.table, set().union(*chosen))
-    insert = shard_node_pb2.InsertRows(
+    insert = proto.InsertRows(
         columns=columns,
         rows_json=_encoder.encode(chosen),
         overriding_system_value=_overrides(table.table, columns),
@@ -304,7 +315,7 @@ def _overrides(table: Table, columns: Collection[str]) -> bool:
     return any(column.identity == "ALWAYS" and column.name in columns for column in table.columns)
 
 
-def _name_a_column(table: Table, insert: shard_node_pb2.InsertRows) -> None:
+def _name_a_column(table: Table, insert: proto.InsertRows) -> None:
     """An INSERT names a column at least: of rows without any, the first that a row can give, with its default."""
     named = next((column.name for column in table.columns if not column.generated), table.columns[0].name)
     insert.columns[:] = [named]
@@ -337,12 +348,12 @@ def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[Ch
 def _statement(
     table: TablePlan,
     *,
-    insert: shard_node_pb2.InsertRows | None = None,
-    update: shard_node_pb2.UpdateRows | None = None,
-    delete: shard_node_pb2.DeleteRows | None = None,
+    insert: proto.InsertRows | None = None,
+    update: proto.UpdateRows | None = None,
+    delete: proto.DeleteRows | None = None,
     forms: RowForms | None = None,
-) -> shard_node_pb2.RunStatement:
-    return shard_node_pb2.RunStatement(
+) -> proto.Statement:
+    return proto.Statement(
         table=table.table.name.qualified,
         lock_table=table.placement == "reference",
         insert=insert,

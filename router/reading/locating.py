@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import msgspec
 
 from catalog.plan import TablePlan
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import rows_pb2
 from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import NodeCalls
+from router.calls.nodes import Nodes
 from router.planning.claimed_values import ClaimedValue, claimed_value
 from router.planning.led_parents import parent_of
 from router.planning.predicates import CheckedPredicate
@@ -37,11 +38,9 @@ def claim_to_follow(
     return value
 
 
-async def follow_claim(nodes: NodeCalls, value: ClaimedValue) -> Sequence[int]:
-    """The shards that have claimed a value: one, or none. Raises what NodeCalls.call raises."""
-    request = shard_node_pb2.FindClaimsRequest(
-        shard=value.claim_shard, claim=value.claim.id, keys_json=msgspec.json.encode([value.columns])
-    )
+async def follow_claim(nodes: Nodes, value: ClaimedValue) -> Sequence[int]:
+    """The shards that have claimed a value: one, or none. Raises what nodes raise."""
+    request = reads_pb2.FindClaimsRequest(claim=value.claim.id, values_json=msgspec.json.encode([value.columns]))
     with leaving_no_trace():
-        response = await nodes.call(value.claim_shard, "FindClaims", request)
-    return tuple(response.shards)
+        response = await nodes[value.claim_shard].find_claims(request)
+    return tuple(found.shard for found in response.claims if found.HasField("shard"))

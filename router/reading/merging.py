@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
 from router.planning.page_token import Places, Position
 from router.planning.reads import ROW_PLACE, OrderColumn
 
@@ -44,7 +44,7 @@ class MergedPage:
     places: Places
 
 
-def shard_page(response: shard_node_pb2.ReadResponse) -> ShardPage:
+def shard_page(response: reads_pb2.ReadResponse) -> ShardPage:
     """The response, cut into rows without a look into them."""
     rows = msgspec.json.decode(response.rows_json, type=list[msgspec.Raw])
     positions = msgspec.json.decode(response.cursors_json, type=list[Position])

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
-from typing import Any
 
 import msgspec
-from google.protobuf.message import Message
 
 from crosskey import errors, exact_json
-from crosskey.v1 import router_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import router_pb2
 from router.calls.fan_out import fan_out
 from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import NodeCalls
+from router.calls.nodes import Nodes
 from router.planning.given_values import given_key
 from router.planning.page_token import Position
 from router.planning.reads import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
@@ -36,12 +35,12 @@ class Page:
 class Reader:
     """Reads through the nodes, from the copies of reference tables in turn."""
 
-    def __init__(self, nodes: NodeCalls) -> None:
+    def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._turns = count()
 
     async def get(self, view: SchemaView, request: router_pb2.GetRequest) -> bytes:
-        """A JSON array of the one row. Raises RowNotFound and what plan_get and NodeCalls.call raise."""
+        """A JSON array of the one row. Raises RowNotFound and what plan_get and nodes raise."""
         plan = plan_get(view, request, next(self._turns))
         row = await self._one_row(plan, await self._claiming(view, plan)) or await self._one_row(plan, plan.shards)
         if row is None:
@@ -60,35 +59,26 @@ class Reader:
         return [shard for shard in await self._claiming(view, plan) if shard in plan.places]
 
     async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> bytes | None:
-        requests = {
-            shard: shard_node_pb2.ReadRequest(
-                shard=shard,
-                table=plan.table.table.name.qualified,
-                where=plan.conditions,
-                limit=1,
-                as_text=plan.as_text,
-            )
-            for shard in shards
-        }
-        answers = await self._ask("Read", requests)
-        return next((bytes(answer.rows_json) for answer in answers if answer.rows_json != NO_ROWS), None)
+        request = reads_pb2.ReadRequest(
+            table=plan.table.table.name.qualified, where=plan.conditions, limit=1, as_text=plan.as_text
+        )
+        with leaving_no_trace():
+            answers = await fan_out({shard: self._nodes[shard].read(request) for shard in shards})
+        return next((answer.rows_json for answer in answers.values() if answer.rows_json != NO_ROWS), None)
 
     async def count(self, view: SchemaView, request: router_pb2.CountRequest) -> int:
-        """The number of rows, of each shard at its own moment. Raises what plan_count and NodeCalls.call raise."""
+        """The number of rows, of each shard at its own moment. Raises what plan_count and nodes raise."""
         plan = plan_count(view, request, next(self._turns))
         return await self._count(plan, await self._claiming(view, plan)) or await self._count(plan, plan.shards)
 
     async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:
-        requests = {
-            shard: shard_node_pb2.CountRowsRequest(
-                shard=shard, table=plan.table.table.name.qualified, where=plan.conditions
-            )
-            for shard in shards
-        }
-        return sum(answer.count for answer in await self._ask("CountRows", requests))
+        request = reads_pb2.CountRowsRequest(table=plan.table.table.name.qualified, where=plan.conditions)
+        with leaving_no_trace():
+            answers = await fan_out({shard: self._nodes[shard].count_rows(request) for shard in shards})
+        return sum(answer.count for answer in answers.values())
 
     async def list_page(self, view: SchemaView, request: router_pb2.ListRequest) -> Page:
-        """A page of rows in order. Raises what plan_list and NodeCalls.call raise.
+        """A page of rows in order. Raises what plan_list and nodes raise.
 
         A row that is inserted or deleted meanwhile makes no other row come twice or not at all.
         """
@@ -101,20 +91,9 @@ class Reader:
         merged = await self._merged(plan, answers)
         return Page(merged.rows_json, plan.token(merged.places))
 
-    async def _ask(self, method: str, requests: Mapping[int, Message]) -> Iterable[Any]:
-        """The answers of all shards, in the order of the requests."""
-        answers = await fan_out({shard: self._call(shard, method, one) for shard, one in requests.items()})
-        return answers.values()
-
-    async def _call(self, shard: int, method: str, request: Message) -> Any:
-        """As NodeCalls.call; what only reads may always be asked again."""
-        with leaving_no_trace():
-            return await self._nodes.call(shard, method, request)
-
-    async def _read(self, plan: ListPlan, shard: int) -> shard_node_pb2.ReadResponse:
+    async def _read(self, plan: ListPlan, shard: int) -> reads_pb2.ReadResponse:
         place = plan.places[shard]
-        request = shard_node_pb2.ReadRequest(
-            shard=shard,
+        request = reads_pb2.ReadRequest(
             table=plan.table.table.name.qualified,
             where=plan.conditions,
             order_by=[column.to_order() for column in plan.order],
@@ -122,10 +101,10 @@ class Reader:
             after_json=b"" if place is None else msgspec.json.encode(place),
             as_text=plan.as_text,
         )
-        response: shard_node_pb2.ReadResponse = await self._call(shard, "Read", request)
-        return response
+        with leaving_no_trace():
+            return await self._nodes[shard].read(request)
 
-    async def _merged(self, plan: ListPlan, answers: Mapping[int, shard_node_pb2.ReadResponse]) -> MergedPage:
+    async def _merged(self, plan: ListPlan, answers: Mapping[int, reads_pb2.ReadResponse]) -> MergedPage:
         if len(answers) == 1:
             return _page_of_one_shard(answers)
         pages = {shard: shard_page(answer) for shard, answer in answers.items()}
@@ -140,17 +119,16 @@ class Reader:
         return await self._sorted_by_node(plan, filled[0], positions) if ranking is None else ranking
 
     async def _sorted_by_node(self, plan: ListPlan, shard: int, positions: Sequence[Position]) -> Ranking:
-        request = shard_node_pb2.SortRequest(
-            shard=shard,
+        request = reads_pb2.SortRequest(
             table=plan.table.table.name.qualified,
             order_by=[column.to_order() for column in plan.order if column.name != ROW_PLACE],
             cursors_json=msgspec.json.encode(positions),
         )
-        response: shard_node_pb2.SortResponse = await self._call(shard, "Sort", request)
-        return response.places
+        with leaving_no_trace():
+            return (await self._nodes[shard].sort(request)).places
 
 
-def _page_of_claimed(plan: ListPlan, answer: shard_node_pb2.ReadResponse) -> Page:
+def _page_of_claimed(plan: ListPlan, answer: reads_pb2.ReadResponse) -> Page:
     """A page of the shard that has claimed. The next one begins behind it wherever the rows are by then."""
     if not answer.more:
         return Page(answer.rows_json, "")
@@ -158,7 +136,7 @@ def _page_of_claimed(plan: ListPlan, answer: shard_node_pb2.ReadResponse) -> Pag
     return Page(answer.rows_json, plan.token(dict.fromkeys(plan.shards, last)))
 
 
-def _page_of_one_shard(answers: Mapping[int, shard_node_pb2.ReadResponse]) -> MergedPage:
+def _page_of_one_shard(answers: Mapping[int, reads_pb2.ReadResponse]) -> MergedPage:
     """One shard's page is the page: its rows are passed on as they are."""
     ((shard, answer),) = answers.items()
     if not answer.more:

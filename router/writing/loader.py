@@ -15,13 +15,16 @@ import msgspec
 from catalog.model import Column
 from catalog.plan import TablePlan
 from crosskey import errors
+from crosskey.internal.v1 import maintenance_pb2, reads_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1 import router_pb2, rows_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 from router.calls.cluster import Cluster
 from router.calls.fan_out import fan_out
 from router.calls.node_errors import leaving_no_trace
 from router.calls.nodes import Nodes
-from router.committing.distributed_transaction import DistributedTransaction, LateEffects, LockedTooLate
+from router.committing.branch import LateEffects
+from router.committing.distributed_transaction import DistributedTransaction
+from router.committing.effect_queue import LockedTooLate
 from router.committing.finishing import Finisher
 from router.committing.gids import Gid
 from router.planning.led_parents import NOWHERE
@@ -78,11 +81,9 @@ class Loader:
             ):
                 return await _Stream(self, view, transaction, until_the_end).run(requests)
 
-    async def list_batches(self, load: str) -> list[proto.LoadedBatch]:
+    async def list_batches(self, load: str) -> list[maintenance_pb2.LoadedBatch]:
         """The committed batches of a load."""
-        response: proto.ListBatchesResponse = await self.nodes.call(
-            HOME, "ListBatches", proto.ListBatchesRequest(shard=HOME, load=load)
-        )
+        response = await self.nodes[HOME].list_batches(maintenance_pb2.ListBatchesRequest(load=load))
         return [*response.batches]
 
     async def finish(self, request: router_pb2.FinishLoadRequest) -> None:
@@ -92,18 +93,15 @@ class Loader:
             for name in request.tables:
                 await self._advance_sequences(view, view.table(name))
             if request.load:
-                forget = proto.ForgetBatchesRequest(shard=HOME, load=request.load)
-                await self.nodes.call(HOME, "ForgetBatches", forget)
+                await self.nodes[HOME].forget_batches(maintenance_pb2.ForgetBatchesRequest(load=request.load))
 
     async def _advance_sequences(self, view: SchemaView, table: TablePlan) -> None:
         for column in table.table.columns:
             if not column.counts or column.sequence is None:
                 continue
             for number in await self._outermost(view, table, column):
-                advance = proto.AdvanceSequenceRequest(
-                    shard=FIRST_SHARD, sequence=column.sequence.qualified, past=number
-                )
-                await self.nodes.call(FIRST_SHARD, "AdvanceSequence", advance)
+                advance = maintenance_pb2.AdvanceSequenceRequest(sequence=column.sequence.qualified, past=number)
+                await self.nodes[FIRST_SHARD].advance_sequence(advance)
             self.supplier.blocks.forget(column.sequence)
 
     async def _outermost(self, view: SchemaView, table: TablePlan, column: Column) -> list[int]:
@@ -121,12 +119,10 @@ class Loader:
         return [*([max(largest)] if largest else ()), *([min(smallest)] if smallest else ())]
 
     async def _end(self, shard: int, table: TablePlan, column: Column, *, descending: bool) -> int | None:
-        given = proto.Condition(column=column.name, op=rows_pb2.Predicate.IS_NULL, value_json=b"false")
-        order = [proto.Order(column=column.name, descending=descending)]
-        request = proto.ReadRequest(
-            shard=shard, table=table.table.name.qualified, where=[given], order_by=order, limit=1
-        )
-        response: proto.ReadResponse = await self.nodes.call(shard, "Read", request)
+        given = reads_pb2.Condition(column=column.name, op=rows_pb2.Predicate.IS_NULL, value_json=b"false")
+        order = [reads_pb2.Order(column=column.name, descending=descending)]
+        request = reads_pb2.ReadRequest(table=table.table.name.qualified, where=[given], order_by=order, limit=1)
+        response = await self.nodes[shard].read(request)
         rows: list[Row] = msgspec.json.decode(response.rows_json)
         return int(rows[0][column.name]) if rows else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
 from router.committing.distributed_transaction import DistributedTransaction
 from router.planning.writes import FIRST_SHARD, WritePlan
 from router.writing.write_results import WriteResult, collect, split_rows
@@ -34,7 +34,7 @@ def _first_part_of(plan: WritePlan) -> WritePlan:
     return plan.on({FIRST_SHARD})
 
 
-def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.RunStatement:
+def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.Statement:
     """Inserts rows as the first shard stored them, so that defaults and sequences give one value on all shards.
 
     A row that was updated there conflicts here as well, and its columns are set to what they became there.
@@ -50,7 +50,7 @@ def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.RunSt
         verbatim=True,
         on_conflict=plan.on_conflict,
     )
-    return proto.RunStatement(
+    return proto.Statement(
         table=plan.table.table.name.qualified, lock_table=True, insert=insert, as_text=plan.forms.as_text
     )
 

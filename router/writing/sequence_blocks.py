@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from catalog.model import TableName
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import generated_values_pb2 as proto
 from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import NodeCalls
+from router.calls.nodes import Nodes
 from router.planning.writes import FIRST_SHARD
 
 FIRST_BLOCK = 32
@@ -49,7 +49,7 @@ class _Stock:
 class SequenceBlocks:
     """A router's numbers of every sequence."""
 
-    def __init__(self, nodes: NodeCalls) -> None:
+    def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._stocks: dict[TableName, _Stock] = {}
 
@@ -87,13 +87,12 @@ class SequenceBlocks:
         block = next_block(stock.block, now - stock.drawn_at)
         left = len(stock.numbers)
         request = proto.DrawNumbersRequest(
-            shard=FIRST_SHARD,
             sequence=sequence.qualified,
             needed=count - left,
             wanted=max(block, stock.wanted + soon - left),
         )
         # Whoever does not learn of the numbers may draw others.
         with leaving_no_trace():
-            response: proto.DrawNumbersResponse = await self._nodes.call(FIRST_SHARD, "DrawNumbers", request)
+            response = await self._nodes[FIRST_SHARD].draw_numbers(request)
         stock.numbers.extend(response.numbers)
         stock.block, stock.drawn_at = block, now

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1 import rows_pb2
-from crosskey.v1 import shard_node_pb2 as proto
+from router.calls.nodes import BranchCalls
 from router.committing.distributed_transaction import DistributedTransaction
 from router.planning.schema_view import SchemaView
 from router.planning.statement_names import naming_statement
 from router.planning.transactions import GroupPlan, ModeChange, Refused, Step
 from router.planning.writes import Part, WritePlan
 from router.writing.reference_tables import run_on_all_shards
+from router.writing.script import collect_results
 from router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
 from router.writing.whereabouts import settle_selection
 from router.writing.write_results import WriteResult, collect
@@ -41,33 +43,64 @@ StepResult: TypeAlias = WriteResult | ModesSet | GroupResult
 
 
 class StepRunner:
-    """Runs steps in one distributed transaction. Errors name their statement."""
+    """Runs steps in one distributed transaction. Errors name their statement.
 
-    def __init__(self, view: SchemaView, transaction: DistributedTransaction) -> None:
+    What is to be checked at the end is checked along with the commit, which saves a round trip; with `check_early`
+    before any shard prepares, for what a deferred trigger does then.
+    """
+
+    def __init__(self, view: SchemaView, transaction: DistributedTransaction, *, check_early: bool = False) -> None:
         self._view = view
         self._transaction = transaction
+        self._check_early = check_early
+        self._results: list[StepResult] = []
+        self._ends_unnamed = False
         self.carried_out: list[WritePlan] = []
         """The writes that were carried out; those of a group that failed are not."""
         self._answer_size = AnswerSize()
 
-    async def run_and_commit(self, steps: Sequence[Step], *, check_early: bool = False) -> list[StepResult]:
-        """Runs all steps and commits. Raises what PostgreSQL says, with everything rolled back at the latest then.
+    async def take_over(
+        self, plans: Sequence[Step], branch: BranchCalls, results: Sequence[proto.CommandResult]
+    ) -> None:
+        """Goes on from a branch of home that was to do all plans alone, up to a statement with effects elsewhere."""
+        writes = [plan for plan in plans if isinstance(plan, WritePlan)]
+        done = collect_results(writes, results)
+        self.carried_out += writes[: len(done)]
+        self._results += done
+        for plan, result in zip(self.carried_out, done, strict=True):
+            self._answer_size.add(result.rows_json, str(plan.table.table.name))
+        self._transaction.adopt(branch, [proto.Command(run=part.statement) for part in self.carried_out[-1].parts])
+        if results[-1].tag:
+            with naming_statement(str(len(done) - 1)):
+                await self._transaction.apply_effects([results])
+            return
+        # What waited for the commit belongs to no statement.
+        self._ends_unnamed = True
+        await self._transaction.apply_effects([results])
 
-        What is to be checked at the end is checked along with the commit, which saves a round trip. Raises LateEffects
-        if that comes too late for what a trigger does then; not if `check_early`.
+    async def run_and_commit(self, steps: Sequence[Step]) -> Sequence[StepResult]:
+        """Runs all steps that are not done yet and commits.
+
+        Raises what PostgreSQL says, with everything rolled back at the latest then. Raises LateEffects if a trigger has
+        effects when others are prepared already; not if they are checked early.
         """
-        *earlier, last = steps
-        results = await self._run_and_check(earlier, "")
-        last_place = str(len(earlier))
-        with naming_statement(last_place):
-            results.append(await self._run(last, last_place))
-            if check_early:
-                await self._transaction.check()
-        if check_early:
+        for number in range(len(self._results), len(steps)):
+            if number > 0:
+                await self._check(number - 1)
+            with naming_statement(str(number)):
+                self._results.append(await self._run(steps[number], str(number)))
+        last = len(steps) - 1
+        if self._check_early:
+            await self._check(last)
             await self._transaction.set_constraints(_CHECK_ALL)
             await self._transaction.check()
-        await self._transaction.commit(last_place)
-        return results
+        await self._transaction.commit("" if self._ends_unnamed else str(last))
+        return self._results
+
+    async def _check(self, number: int) -> None:
+        """Ends the statement of that number."""
+        with naming_statement(str(number)):
+            await self._transaction.check()
 
     async def _run_and_check(self, steps: Iterable[Step], within: str) -> list[StepResult]:
         results = []
@@ -139,9 +172,9 @@ class StepRunner:
             return GroupResult((), error)
 
 
-def _statements(plan: WritePlan) -> dict[int, list[proto.RunStatement]]:
+def _statements(plan: WritePlan) -> dict[int, list[proto.Statement]]:
     """What each shard is to run."""
-    statements: dict[int, list[proto.RunStatement]] = defaultdict(list)
+    statements: dict[int, list[proto.Statement]] = defaultdict(list)
     for part in plan.parts:
         statements[part.shard].append(part.statement)
     return statements

@@ -11,10 +11,10 @@ import msgspec
 
 from catalog.model import TableName
 from crosskey import errors
+from crosskey.internal.v1 import generated_values_pb2 as proto
 from crosskey.v1 import router_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import NodeCalls
+from router.calls.nodes import Nodes
 from router.planning.schema_view import SchemaView
 from router.planning.supplied_values import NOTHING, Need, Row, Supplies, Supply, need_of, needs_of
 from router.planning.writes import FIRST_SHARD
@@ -42,7 +42,7 @@ class _Defaults:
 class Supplier:
     """Has values made by the first shard: numbers in blocks, other defaults for all rows of a request at once."""
 
-    nodes: NodeCalls
+    nodes: Nodes
     blocks: SequenceBlocks
 
     async def for_insert(self, view: SchemaView, request: router_pb2.InsertRequest) -> Supply:
@@ -90,12 +90,10 @@ class Supplier:
         return {table: await self._compute_for(table, columns) for table, columns in counts.items()}
 
     async def _compute_for(self, table: TableName, counts: Counter[str]) -> _Defaults:
-        request = proto.ComputeDefaultsRequest(
-            shard=FIRST_SHARD, table=table.qualified, columns=list(counts), count=max(counts.values())
-        )
+        request = proto.ComputeDefaultsRequest(table=table.qualified, columns=list(counts), count=max(counts.values()))
         try:
             with leaving_no_trace():
-                response = await self.nodes.call(FIRST_SHARD, "ComputeDefaults", request)
+                response = await self.nodes[FIRST_SHARD].compute_defaults(request)
         except errors.STATEMENT_ERRORS as error:
             return _Defaults([], error)
         return _Defaults(msgspec.json.decode(response.rows_json))

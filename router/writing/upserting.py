@@ -21,8 +21,9 @@ from typing import Any
 from catalog.model import Table
 from catalog.plan import Claim
 from crosskey import errors, exact_json
+from crosskey.internal.v1 import reads_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1 import rows_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 from router.committing.distributed_transaction import DistributedTransaction
 from router.planning.led_parents import key_of, parent_of
 from router.planning.schema_view import SchemaView
@@ -181,12 +182,13 @@ def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[
 
 async def _look_up(
     transaction: DistributedTransaction, asked: Mapping[tuple[str, int], Sequence[_Asked]]
-) -> list[Sequence[proto.FoundClaim]]:
+) -> list[Sequence[reads_pb2.FoundClaim]]:
     """What each group of values came to, all shards at once."""
     commands: defaultdict[int, list[proto.Command]] = defaultdict(list)
     for (claim, shard), values in asked.items():
-        keys_json = exact_json.encode([value.columns for value in values])
-        commands[shard].append(proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=keys_json)))
+        values_json = exact_json.encode([value.columns for value in values])
+        look_up = proto.LookUpClaims(claim=claim, values_json=values_json)
+        commands[shard].append(proto.Command(look_up_claims=look_up))
     answers = {shard: iter(results) for shard, results in (await transaction.commands(commands)).items()}
     return [next(answers[shard]).claims for _, shard in asked]
 

@@ -14,12 +14,12 @@ from typing import TypeAlias
 
 import msgspec
 
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import effects_pb2, reads_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
 from router.calls.fan_out import fan_out
 from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import NodeCalls
+from router.calls.nodes import Nodes
 from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.strays import DESTINATION
 from router.planning.claimed_values import ClaimedValue
 from router.planning.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
 from router.planning.schema_view import SchemaView
@@ -43,7 +43,7 @@ async def find_within(
     asked = _by_shard({key_of(parent): parent for parent in parents}.values())
     commands = {
         shard: [
-            proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, keys_json=_keys_json(values), hold=hold))
+            proto.Command(look_up_claims=proto.LookUpClaims(claim=claim, values_json=_values_json(values), hold=hold))
             for claim, values in claims.items()
         ]
         for shard, claims in asked.items()
@@ -69,9 +69,10 @@ async def settle_selection(view: SchemaView, transaction: DistributedTransaction
     if claimed is None or places.get(key_of(claimed)) not in plan.shards:
         return plan
     shard = places[key_of(claimed)]
-    keys_json = msgspec.json.encode([{**claimed.columns, DESTINATION: shard}])
-    seen = proto.Command(take_out_strays=proto.TakeOutStrays(claim=claimed.claim.id, keys_json=keys_json))
-    await transaction.command(shard, seen)
+    # On the shard that is said to have the anchor, this only looks that it is there.
+    follow = effects_pb2.FollowAnchors(claim=claimed.claim.id, values_json=_values_json([claimed]), shards=[shard])
+    effect = effects_pb2.Effect(shard=shard, origin=shard, follow_anchors=follow)
+    await transaction.command(shard, proto.Command(apply=effect))
     return plan.on([shard])
 
 
@@ -83,7 +84,7 @@ class Finder:
     for those whose claims it does not find.
     """
 
-    nodes: NodeCalls
+    nodes: Nodes
     _recent: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def learn(self, view: SchemaView, plans: Iterable[WritePlan]) -> None:
@@ -96,7 +97,7 @@ class Finder:
             del self._recent[key]
 
     async def find(self, parents: Sequence[ClaimedValue]) -> Whereabouts:
-        """Where the parents are; those of whom nothing is known are left out. Raises what NodeCalls.call raises."""
+        """Where the parents are; those of whom nothing is known are left out. Raises what nodes raise."""
         asked = _by_shard(parents)
         if not asked:
             return NOWHERE
@@ -108,8 +109,8 @@ class Finder:
     async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> Whereabouts:
         places: dict[tuple[str, str], int] = {}
         for claim, parents in claims.items():
-            request = proto.FindClaimsRequest(shard=shard, claim=claim, keys_json=_keys_json(parents))
-            response: proto.FindClaimsResponse = await self.nodes.call(shard, "FindClaims", request)
+            request = reads_pb2.FindClaimsRequest(claim=claim, values_json=_values_json(parents))
+            response = await self.nodes[shard].find_claims(request)
             places |= _places(parents, response.claims)
         return places
 
@@ -121,11 +122,11 @@ def _by_shard(parents: Iterable[ClaimedValue]) -> Asked:
     return groups
 
 
-def _keys_json(parents: Iterable[ClaimedValue]) -> bytes:
+def _values_json(parents: Iterable[ClaimedValue]) -> bytes:
     return msgspec.json.encode([parent.columns for parent in parents])
 
 
-def _places(parents: Iterable[ClaimedValue], claims: Iterable[proto.FoundClaim]) -> dict[tuple[str, str], int]:
+def _places(parents: Iterable[ClaimedValue], claims: Iterable[reads_pb2.FoundClaim]) -> dict[tuple[str, str], int]:
     return {
         key_of(parent): found.shard for parent, found in zip(parents, claims, strict=True) if found.HasField("shard")
     }

@@ -1,42 +1,36 @@
-"""Carrying out writes: one local transaction where one shard suffices, else a distributed one.
-
-A write is tried as cheaply as it can be; only when a node finds that other shards are involved is it coordinated.
-"""
+"""Carrying out writes along their routes; a transaction that lost a race is run again."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
 from router.calls.call_context import current_call_context
 from router.calls.cluster import Cluster
-from router.calls.fan_out import fan_out_to_the_end
 from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.committing.distributed_transaction import (
-    DistributedTransaction,
-    LateEffects,
-    LockedTooLate,
-    raise_rolled_back,
-    says_rolled_back,
-)
+from router.calls.nodes import BranchCalls, Nodes
+from router.committing.branch import LateEffects
+from router.committing.distributed_transaction import DistributedTransaction
+from router.committing.effect_queue import LockedTooLate
 from router.committing.finishing import Finisher
 from router.committing.gids import Gid
-from router.planning.parent_references import learn, unknown_parents
+from router.committing.reservations import ReservedHome, reserving_branches
+from router.committing.tags import naming_tagged
+from router.committing.two_phase_commit import TwoPhaseCommit
+from router.planning.parent_references import learn
+from router.planning.routes import Local, Reserve, plan_route
 from router.planning.schema_view import SchemaView
 from router.planning.shadow_hints import ShadowHints
-from router.planning.transactions import Step, home_of, only_writes
-from router.planning.wanted_claims import surely_claims_elsewhere, wanted_claims
+from router.planning.transactions import Step, home_of
 from router.planning.writes import WritePlan
 from router.reading.locating import claim_to_follow, follow_claim
-from router.writing.first_phase import FirstPhase
-from router.writing.script import deal_out, naming_statements, script
+from router.writing.script import collect_results, to_commands
 from router.writing.step_running import StepResult, StepRunner
 from router.writing.upserting import LostRace
 from router.writing.write_results import WriteResult
@@ -44,7 +38,17 @@ from router.writing.write_results import WriteResult
 FIRST_RETRY_DELAY_SECONDS = 0.01
 MAX_RETRY_DELAY_SECONDS = 0.5
 
+_COMMIT = proto.Command(commit=proto.Commit())
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A branch that was to do everything alone, and that found effects on other shards."""
+
+    branch: BranchCalls
+    results: Sequence[proto.CommandResult]
 
 
 @dataclass(frozen=True)
@@ -102,140 +106,104 @@ class Writer:
             raise lost.for_good() from None
 
     async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
-        plans = only_writes(steps) or []
-        shards = {part.shard for plan in plans for part in plan.parts}
+        route = plan_route(view, self.hints, steps)
         # A commit that may have been lost is OutcomeUnknown.
         with leaving_no_trace():
-            if len(shards) == 1 and not any(plan.reference for plan in plans):
-                (shard,) = shards
-                results = await self._on_one_shard(view, shard, plans)
+            if isinstance(route, Local):
+                return await self._locally(view, route)
+            if isinstance(route, Reserve):
+                results = await self._with_reservations(view, route)
                 if results is not None:
                     return results
             return await self._distributed(view, steps)
 
-    async def _on_one_shard(
-        self, view: SchemaView, shard: int, plans: Sequence[WritePlan]
-    ) -> Sequence[WriteResult] | None:
-        """None, with everything rolled back, if other shards turn out to be involved."""
-        if surely_claims_elsewhere(view, plans) or any(plan.arbiters for plan in plans):
-            return None
-        unknown = unknown_parents(view, self.hints, plans)
-        foreign = [parents for parents in unknown if parents.parent_shard != shard]
-        claims = [wanted for wanted in wanted_claims(view, plans) if wanted.claim_shard != shard]
-        if foreign or claims:
-            results = await self._in_two_phases(shard, plans, FirstPhase(foreign, claims))
-        else:
-            results = await self._locally(shard, plans)
-        if results is not None and unknown:
-            learn(view, self.hints, plans)
-        return results
-
-    async def _locally(self, shard: int, plans: Sequence[WritePlan]) -> list[WriteResult] | None:
-        """One RPC, one local transaction. None if other shards turn out to be involved."""
-        commands = [*script(plans), proto.Command(commit=proto.Commit())]
-        request = proto.ExecuteRequest(shard=shard, commands=commands)
+    async def _locally(self, view: SchemaView, route: Local) -> Sequence[StepResult]:
+        """One message to one shard; if it finds effects on others, the transaction goes on from there."""
+        branch = self.nodes[route.shard].branch()
+        start = proto.RunRequest.START_PLAIN if route.plain else proto.RunRequest.START_ALONE
         try:
-            with naming_statements(plans):
-                response = await self.nodes.call(shard, "Execute", request)
+            with naming_tagged():
+                response = await branch.run([*to_commands(route.plans), _COMMIT], start)
         except errors.CrosskeyError as error:
             # A deadline says by itself that nobody knows.
             if error.answered or isinstance(error, errors.DeadlineExceeded):
                 raise
-            raise errors.OutcomeUnknown("the connection to the shard that commits was lost", shard=shard) from error
-        return deal_out(plans, shard, response.results) if response.committed else None
+            raise errors.OutcomeUnknown(
+                "the connection to the shard that commits was lost", shard=route.shard
+            ) from error
+        if not response.finished:
+            return await self._go_on(view, route, _Begun(branch, response.results))
+        if route.has_new_parents:
+            learn(view, self.hints, route.plans)
+        return collect_results(route.plans, response.results)
 
-    async def _in_two_phases(
-        self, shard: int, plans: Sequence[WritePlan], first_phase: FirstPhase
-    ) -> list[WriteResult] | None:
+    async def _go_on(self, view: SchemaView, route: Local, begun: _Begun) -> Sequence[StepResult]:
+        """Nothing is run twice, unless rows were to be sent to others that they may conflict with."""
+        if any(plan.on_conflict is not None and plan.table.leader is not None for plan in route.plans):
+            await begun.branch.leave()
+            return await self._distributed(view, route.plans)
+        return await self._distributed(view, route.plans, begun)
+
+    async def _with_reservations(self, view: SchemaView, route: Reserve) -> Sequence[StepResult] | None:
         """First references and claims: they are prepared on their shards, then the rows' shard commits.
 
         None, with everything rolled back, if yet other shards turn out to be involved. So too if another shard refuses
         a value, which may be claimed already or break the rules of its domain: on one PostgreSQL, a row, or an earlier
         one, may have other faults, which come first.
         """
-        gid = Gid.new(self.cluster.name, shard)
-        others = first_phase.shards
+        others = reserving_branches(self.nodes, route.parents, route.claims)
+        home = ReservedHome(route.home, self.nodes[route.home].branch(), others, to_commands(route.plans))
+        end = TwoPhaseCommit(Gid.new(self.cluster.name, route.home), self.finisher)
         try:
-            with naming_statements():
-                first = await self._first_phase(gid, first_phase)
-        except errors.STATEMENT_ERRORS:
-            await self.finisher.roll_back(gid, others)
-            return None
+            await end.prepare(others)
         except BaseException as error:
-            answered = isinstance(error, errors.CrosskeyError) and error.answered
-            self.finisher.in_background(self.finisher.roll_back(gid, others, unanswered=not answered))
-            raise
-        commit = proto.Command(commit=proto.Commit(decision_gid=str(gid)))
-        request = proto.ExecuteRequest(shard=shard, commands=[*first, *script(plans), commit])
-        with naming_statements(plans, first=len(first)):
-            response = await self._decide(gid, others, request)
-        if response is None:
-            return None
-        return deal_out(plans, shard, response.results[len(first) :])
-
-    async def _first_phase(self, gid: Gid, first_phase: FirstPhase) -> list[proto.Command]:
-        """Prepares the other shards' part; answers the commands that home runs first."""
-        # To the end: what is prepared after it was to be rolled back would stay until it is resolved.
-        answers = await fan_out_to_the_end(
-            {shard: self.nodes.call(shard, "Execute", first_phase.request(shard, gid)) for shard in first_phase.shards}
-        )
-        return first_phase.commands_at_home(answers)
-
-    async def _decide(
-        self, gid: Gid, others: Sequence[int], request: proto.ExecuteRequest
-    ) -> proto.ExecuteResponse | None:
-        """The commit point: home writes the rows and the decision. None if it rolled back because of effects.
-
-        The others' second phase runs after the answer: no client can read a pin, whoever follows a claim looks whether
-        the row is there, and whoever needs either waits for it.
-        """
-        try:
-            response: proto.ExecuteResponse = await self.nodes.call(gid.home, "Execute", request)
-        except errors.CrosskeyError as error:
-            if says_rolled_back(error):
-                self._roll_back_later(gid, others)
+            rolling_back = await end.abandon(others)
+            if not isinstance(error, errors.STATEMENT_ERRORS):
                 raise
-            committed = await self.finisher.settle(gid, others)
-            if committed is False:
-                raise_rolled_back(error)
-            raise errors.OutcomeUnknown(
-                "the connection to the shard that decides was lost at the commit point", shard=gid.home
-            ) from error
-        except asyncio.CancelledError:
-            self.finisher.in_background(self.finisher.settle(gid, others))
-            raise
-        if not response.committed:
-            await self.finisher.roll_back(gid, others)
+            if rolling_back is not None:
+                await rolling_back
             return None
-        self.finisher.in_background(self.finisher.commit(gid, others))
-        return response
-
-    def _roll_back_later(self, gid: Gid, others: Iterable[int]) -> None:
-        self.finisher.in_background(self.finisher.roll_back(gid, others))
-
-    async def _distributed(self, view: SchemaView, steps: Sequence[Step]) -> list[StepResult]:
-        """All shards that turn out to be involved, however many."""
         try:
-            return await self._checked_in_time(view, steps)
-        except LockedTooLate:
-            return await self._checked_in_time(view, steps, lock_early=True)
-
-    async def _checked_in_time(
-        self, view: SchemaView, steps: Sequence[Step], *, lock_early: bool = False
-    ) -> list[StepResult]:
-        try:
-            return await self._in_one_transaction(view, steps, lock_early=lock_early)
+            await end.decide(home, others)
         except LateEffects:
-            return await self._in_one_transaction(view, steps, lock_early=lock_early, check_early=True)
+            return None
+        learn(view, self.hints, route.plans)
+        return collect_results(route.plans, home.results)
+
+    async def _distributed(
+        self, view: SchemaView, steps: Sequence[Step], begun: _Begun | None = None
+    ) -> Sequence[StepResult]:
+        """All shards that turn out to be involved, however many.
+
+        Two things are found out only on the way, and then all is run once more: that rows were locked too late, and
+        that a deferred trigger has effects when others are prepared already.
+        """
+        lock_early = check_early = False
+        while True:
+            try:
+                return await self._in_one_transaction(
+                    view, steps, begun, lock_early=lock_early, check_early=check_early
+                )
+            except LockedTooLate:
+                if lock_early:
+                    raise
+                lock_early = True
+            except LateEffects:
+                if check_early:
+                    raise
+                check_early = True
+            begun = None
 
     async def _in_one_transaction(
-        self, view: SchemaView, steps: Sequence[Step], *, lock_early: bool, check_early: bool = False
-    ) -> list[StepResult]:
+        self, view: SchemaView, steps: Sequence[Step], begun: _Begun | None, *, lock_early: bool, check_early: bool
+    ) -> Sequence[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
         async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
             if lock_early:
                 transaction.lock_early()
-            runner = StepRunner(view, transaction)
-            results = await runner.run_and_commit(steps, check_early=check_early)
+            runner = StepRunner(view, transaction, check_early=check_early)
+            if begun is not None:
+                await runner.take_over(steps, begun.branch, begun.results)
+            results = await runner.run_and_commit(steps)
         learn(view, self.hints, runner.carried_out)
         return results

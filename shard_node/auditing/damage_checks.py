@@ -34,7 +34,7 @@ class DamageCheck(msgspec.Struct, frozen=True):
     MAX_FINDINGS of them as a text[] of JSON.
     """
 
-    kind: int
+    kind: AuditResponse.Kind.ValueType
     table: TableName
     constraint: str
     message: str
@@ -57,7 +57,7 @@ def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
     child = plan.table(foreign_key.table)
     assert child is not None, f"the plan has a key of {foreign_key.table}, and not the table"
     if key.referenced_key is None:
-        kind: int = AuditResponse.KIND_CHILD_WITHOUT_PARENT
+        kind: AuditResponse.Kind.ValueType = AuditResponse.KIND_CHILD_WITHOUT_PARENT
         target = foreign_key.parent
         message = f"references a row of {foreign_key.parent} that does not exist: write that row, or delete this one"
         if child.leader is not None and child.leader.constraint == foreign_key.name:
@@ -148,7 +148,9 @@ def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[Damage
         yield _row_check(plan, AuditResponse.KIND_WRONG_SLOT, SLOT_CHECK, message, where)
 
 
-def _row_check(plan: TablePlan, kind: int, constraint: str, message: str, where: sql.Composed) -> DamageCheck:
+def _row_check(
+    plan: TablePlan, kind: AuditResponse.Kind.ValueType, constraint: str, message: str, where: sql.Composed
+) -> DamageCheck:
     damaged = sql.SQL("SELECT {key} AS key FROM {table} r WHERE {where}").format(
         key=json_object(_row_key(plan.table, plan.locators), "r"),
         table=table_identifier(plan.table.name),

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from catalog.model import TableName
 from catalog.plan import Claim, ReferencedKey
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from shard_node.auditing.damage_checks import DamageCheck, damage_checks
 from shard_node.auditing.drift import Difference, find_drift

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from catalog.model import Table
 from catalog.plan import Claim, ReferencedKey
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node.guards.claims import CLAIMING_SHARD, claim_shard
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
 from shard_node.postgres.database import Connection
@@ -21,9 +21,9 @@ from shard_node.sql_text.key_columns import same_key
 from shard_node.sql_text.sql_names import column_list, table_identifier
 from shard_node.sql_text.travelling_keys import travelling_key
 
-_DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
-_REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
-_PINS_MOVED = shard_node_pb2.Effect.KIND_PINS_MOVED
+_DELETED = Effect.DELETE_SHADOWS_FIELD_NUMBER
+_REKEYED = Effect.REKEY_SHADOWS_FIELD_NUMBER
+_PINS_MOVED = Effect.RESTORE_PINS_FIELD_NUMBER
 
 
 async def take_pins(connection: Connection, referenced: ReferencedKey, claimant: int, keys: str) -> None:

@@ -20,7 +20,7 @@ from psycopg import sql
 from catalog.model import Column, Table
 from catalog.naming import shorten
 from catalog.plan import Claim, Plan
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node.guards.triggers import COORDINATED, RELOCATING, trigger_function
 from shard_node.postgres.postgres_errors import ELSEWHERE
 from shard_node.sql_text.identifiers import identifier, literal
@@ -31,9 +31,8 @@ from shard_node.sql_text.travelling_keys import travelling_key
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
 
-_CLAIMED = shard_node_pb2.Effect.KIND_VALUES_CLAIMED
-_RELEASED = shard_node_pb2.Effect.KIND_VALUES_RELEASED
-_LEFT = shard_node_pb2.Effect.KIND_VALUES_LEFT
+_CLAIMED = Effect.CLAIM_VALUES_FIELD_NUMBER
+_RELEASED = Effect.RELEASE_VALUES_FIELD_NUMBER
 
 
 def claim_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Composed]:
@@ -129,9 +128,11 @@ def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[s
         _of_row("OLD", claim), is_claimed(claim, "old"), _gone(claim, "old")
     )
     yield from _trigger(claim, "INSERT", arrival, [notes.claim(new_values)])
-    yield from _trigger(claim, "DELETE", departure, [notes.release(old_values, _kind_of_deleted())])
+    yield from _trigger(claim, "DELETE", departure, [notes.release(old_values, _keeps_pins_of_deleted())])
     # Another trigger notes what becomes of those that reference the row.
-    yield from _trigger(claim, "UPDATE", change, [notes.release(old_value, literal(_LEFT)), notes.claim(new_value)])
+    yield from _trigger(
+        claim, "UPDATE", change, [notes.release(old_value, sql.SQL("to_json(true)")), notes.claim(new_value)]
+    )
 
 
 def _gone(claim: Claim, alias: str) -> sql.Composed:
@@ -141,8 +142,9 @@ def _gone(claim: Claim, alias: str) -> sql.Composed:
     )
 
 
-def _kind_of_deleted() -> sql.Composed:
-    return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(sql.SQL(RELOCATING), literal(_LEFT), literal(_RELEASED))
+def _keeps_pins_of_deleted() -> sql.Composed:
+    """Rows that move to another shard keep them."""
+    return sql.SQL("to_json({})").format(sql.SQL(RELOCATING))
 
 
 class _Notes(NamedTuple):
@@ -160,14 +162,14 @@ class _Notes(NamedTuple):
             "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns_of_k}, {shard} FROM ({values}) k"
             " ON CONFLICT ON CONSTRAINT {once} DO NOTHING;"
         )
-        return self._note(literal(_CLAIMED), values, here)
+        return self._note(_CLAIMED, values, sql.NULL, here)
 
-    def release(self, values: sql.Composable, kind: sql.Composable) -> sql.Composed:
-        """Releases values that this shard claimed, or notes that others must, as an effect of that kind."""
+    def release(self, values: sql.Composable, keeps_pins: sql.Composable) -> sql.Composed:
+        """Releases values that this shard claimed, or notes that others must, and whether they are to keep pins."""
         here = sql.SQL("DELETE FROM {claims} c USING ({values}) k WHERE {same} AND c.{claiming} = {shard};")
-        return self._note(kind, values, here)
+        return self._note(_RELEASED, values, keeps_pins, here)
 
-    def _note(self, kind: sql.Composable, values: sql.Composable, here: sql.SQL) -> sql.Composed:
+    def _note(self, kind: int, values: sql.Composable, keeps_pins: sql.Composable, here: sql.SQL) -> sql.Composed:
         names = {
             "values": values,
             "shard": literal(self.shard),
@@ -180,15 +182,16 @@ class _Notes(NamedTuple):
         }
         return sql.SQL(
             "IF {coordinated} THEN"
-            " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)"
-            " SELECT {kind}, {id}, {place}, {key} FROM ({values}) k;"
+            " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
+            " SELECT {kind}, {id}, {place}, {key}, {keeps_pins} FROM ({values}) k;"
             " ELSIF EXISTS (SELECT FROM ({values}) k WHERE {place} <> {shard}) THEN"
             " RAISE assert_failure USING MESSAGE = 'another shard holds the claim on a value of this row',"
             " CONSTRAINT = {elsewhere}, HINT = {hint};"
             " ELSE {here} END IF;"
         ).format(
             coordinated=sql.SQL(COORDINATED),
-            kind=kind,
+            kind=literal(kind),
+            keeps_pins=keeps_pins,
             id=literal(self.constraint.id),
             place=claim_shard(self.constraint, self.table, "k", self.shards),
             key=travelling_key(self.constraint, "k"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -10,7 +11,7 @@ from psycopg.rows import TupleRow
 
 from catalog.plan import ReferencedKey
 from crosskey import errors
-from crosskey.v1.shard_node_pb2 import Effect
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node.guards import rekeying
 from shard_node.guards.claims import CLAIMING_SHARD
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
@@ -26,35 +27,49 @@ from shard_node.sql_text.travelling_keys import travelling_key
 _PIN_ROUNDS = 5
 
 # Claims are left before pins are changed: that waits for whoever is about to add a pin, so that the change finds it.
+_IN_ORDER = (
+    Effect.FIND_ANCHORS_FIELD_NUMBER,
+    Effect.CHANGE_VALUES_FIELD_NUMBER,
+    Effect.RELEASE_VALUES_FIELD_NUMBER,
+    Effect.CLAIM_VALUES_FIELD_NUMBER,
+    Effect.RESTORE_PINS_FIELD_NUMBER,
+    Effect.REKEY_SHADOWS_FIELD_NUMBER,
+    Effect.DELETE_SHADOWS_FIELD_NUMBER,
+    Effect.PIN_PARENTS_FIELD_NUMBER,
+    Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER,
+)
 _TAKE_EFFECTS = (
     sql.SQL(
-        "WITH taken AS (DELETE FROM crosskey.effect RETURNING *)"
+        "WITH taken AS (DELETE FROM crosskey.effect"
+        " RETURNING *, (kind = {release} AND new_key::text = 'true') IS TRUE AS keeps_pins)"
         " SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text,"
-        " json_agg(new_key ORDER BY place)::text FROM taken GROUP BY kind, referenced_key, shard"
-        " ORDER BY kind <> {left}, kind DESC, referenced_key, shard"
+        " json_agg(new_key ORDER BY place)::text, keeps_pins"
+        " FROM taken GROUP BY kind, referenced_key, shard, keeps_pins"
+        " ORDER BY NOT keeps_pins, array_position(ARRAY[{in_order}], kind), referenced_key, shard"
     )
-    .format(left=literal(Effect.KIND_VALUES_LEFT))
+    .format(release=literal(Effect.RELEASE_VALUES_FIELD_NUMBER), in_order=sql.SQL(", ").join(map(literal, _IN_ORDER)))
     .as_bytes()
 )
 
 
-class Effects(msgspec.Struct, frozen=True):
-    """What a statement means for one shard and one referenced key, or table; keys are JSON arrays.
+class NotedEffects(msgspec.Struct, frozen=True):
+    """What triggers noted for one shard and one referenced key, claim or table (`name`); keys are JSON arrays.
 
-    `kind` is an Effect.Kind or guards.MISPLACED; `new_keys` matches `old_keys` one by one where it means something.
+    `kind` is the number of a field of Effect; `new_keys` matches `old_keys` one by one where it means something.
     """
 
     kind: int
-    referenced_key: str
+    name: str
     shard: int
     old_keys: str
     new_keys: str
+    keeps_pins: bool
 
 
-async def take_effects(connection: Connection) -> list[Effects]:
+async def take_effects(connection: Connection) -> list[NotedEffects]:
     """Takes the effects that the triggers noted in this transaction."""
     cursor = await connection.execute(_TAKE_EFFECTS)
-    return [Effects(*row) for row in await cursor.fetchall()]
+    return [NotedEffects(*row) for row in await cursor.fetchall()]
 
 
 async def pin_parents(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> tuple[str, int]:
@@ -116,30 +131,29 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
     return insert.as_bytes(), lock.as_bytes()
 
 
-async def restore_pins(connection: Connection, referenced: ReferencedKey, keys: str, shards: str) -> None:
-    """Pins parents that moved here, each for the shard that stands at its place among `shards`, a JSON array.
+async def restore_pins(
+    connection: Connection, referenced: ReferencedKey, keys: str, shards: Sequence[int], claimants: Sequence[int]
+) -> None:
+    """Pins parents that moved here, each for the shard that stands at its place among `shards`.
 
-    Where claims stand for parents it stands there with the shard that claims, as an array of two.
+    Where claims stand for parents, the shards that claim are among `claimants`, which else are none.
     """
-    await connection.execute(_restore_text(referenced), (keys, shards))
+    given = [list(shards)] if referenced.claim is None else [list(shards), list(claimants)]
+    await connection.execute(_restore_text(referenced), (keys, *given))
 
 
 @lru_cache
 def _restore_text(referenced: ReferencedKey) -> bytes:
+    given = [PIN_SHARD] if referenced.claim is None else [PIN_SHARD, CLAIMANT]
     return (
         sql.SQL(
-            "INSERT INTO {pin} ({columns}, {pinned_for}) SELECT {columns}, {shards} FROM ROWS FROM"
-            " (json_populate_recordset(NULL::{shadow}, %s), json_array_elements(%s))"
-            " AS k({columns}, crosskey_pinned_for)"
+            "INSERT INTO {pin} ({columns}, {given}) SELECT {columns}, {given} FROM ROWS FROM"
+            " (json_populate_recordset(NULL::{shadow}, %s), {arrays}) AS k({columns}, {given})"
         )
         .format(
             pin=table_identifier(referenced.pin),
-            pinned_for=column_list([PIN_SHARD] if referenced.claim is None else [PIN_SHARD, CLAIMANT]),
-            shards=sql.SQL(
-                "crosskey_pinned_for::text::integer"
-                if referenced.claim is None
-                else "(crosskey_pinned_for->>0)::integer, (crosskey_pinned_for->>1)::integer"
-            ),
+            given=column_list(given),
+            arrays=sql.SQL(", ").join([sql.SQL("unnest(%s::integer[])")] * len(given)),
             shadow=table_identifier(referenced.shadow),
             columns=column_list(referenced.columns),
         )

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from catalog.model import Column, ForeignKey, Table, TableName
 from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node.guards import error_guards, led_rows, reference_guards, rekeying, sweep_guards
 from shard_node.guards.claims import claim_shard, claim_statements
 from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
@@ -30,14 +30,12 @@ from shard_node.sql_text.travelling_keys import travelling_key
 
 PIN_CONSTRAINT = "crosskey_pinned"
 
-MISPLACED = -1
-"""The kind, in crosskey.effect, of rows that no longer belong here; the node turns it into Effect.KIND_ROWS_MOVED."""
-
-_MISSING = shard_node_pb2.Effect.KIND_PARENT_MISSING
-_DELETED = shard_node_pb2.Effect.KIND_PARENT_DELETED
-_REKEYED = shard_node_pb2.Effect.KIND_PARENT_REKEYED
-_PINS_MOVED = shard_node_pb2.Effect.KIND_PINS_MOVED
-_VALUES_CHANGED = shard_node_pb2.Effect.KIND_VALUES_CHANGED
+_MISSING = Effect.PIN_PARENTS_FIELD_NUMBER
+_DELETED = Effect.DELETE_SHADOWS_FIELD_NUMBER
+_REKEYED = Effect.REKEY_SHADOWS_FIELD_NUMBER
+_PINS_MOVED = Effect.RESTORE_PINS_FIELD_NUMBER
+_VALUES_CHANGED = Effect.CHANGE_VALUES_FIELD_NUMBER
+_DISPLACED = Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER
 
 _ARRIVALS = {"INSERT": "NEW TABLE AS new_rows", "UPDATE": "NEW TABLE AS new_rows OLD TABLE AS old_rows"}
 """How rows come, or come to reference others, and what a trigger sees of it."""
@@ -348,7 +346,7 @@ def _note_misplaced(table: Table, shard_key: Column, shard: int, shards: int) ->
         "SELECT {kind}, {table}, {belongs}, {key} FROM (SELECT DISTINCT n.{column} FROM new_rows n) k"
         " WHERE {belongs} <> {shard}"
     ).format(
-        kind=literal(MISPLACED),
+        kind=literal(_DISPLACED),
         table=literal(table.name.qualified),
         belongs=belongs,
         key=json_object([shard_key.name], "k"),

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from catalog.model import Column, ForeignKey, TableName
 from catalog.plan import Claim, Leader, Plan, TablePlan
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node.guards import reference_guards
 from shard_node.guards.claims import claim_shard, claimed_table
 from shard_node.guards.triggers import (
@@ -31,7 +31,7 @@ from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, is_par
 from shard_node.sql_text.slot_expressions import shard_of
 from shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
 
-_STRAY = shard_node_pb2.Effect.KIND_ROWS_STRAY
+_STRAY = Effect.FIND_ANCHORS_FIELD_NUMBER
 
 LOCKED_TOO_LATE = "crosskey.locked_too_late"
 """The setting that is `on` in a transaction that changed rows which lead others without a lock."""

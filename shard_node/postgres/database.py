@@ -127,31 +127,37 @@ class Database:
         except psycopg.OperationalError as error:
             raise not_connected(error) from error
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def borrow(self, *, for_finishing: bool = False) -> Connection:
         """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
-        async with self._lend(self._requests) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def finishing_connection(self) -> AsyncIterator[Connection]:
-        """A connection for finishing prepared transactions; never taken by requests. Raises as `connection`."""
-        async with self._lend(self._finishing) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _lend(self, pool: AsyncConnectionPool[Connection]) -> AsyncIterator[Connection]:
         try:
-            connection = await _working_connection(pool)
+            return await _working_connection(self._finishing if for_finishing else self._requests)
         except TooManyRequests as error:
             raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
         except PoolTimeout as error:
             kind, message = NO_CONNECTION[await self._why_none()]
             raise kind(message) from error
+
+    async def give_back(self, connection: Connection) -> None:
+        """Returns what was borrowed; the pool rolls back what is open. Goes on to its end if it is cancelled."""
+        await asyncio.shield(self._requests.putconn(connection))
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for a request. Raises as `borrow`."""
+        connection = await self.borrow()
         try:
             yield connection
         finally:
-            await asyncio.shield(_give_back(pool, connection))
+            await self.give_back(connection)
+
+    @asynccontextmanager
+    async def finishing_connection(self) -> AsyncIterator[Connection]:
+        """A connection for finishing prepared transactions; never taken by requests. Raises as `borrow`."""
+        connection = await self.borrow(for_finishing=True)
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(self._finishing.putconn(connection))
 
     async def _why_none(self) -> str:
         """A key of NO_CONNECTION. However many ask at once, it is tried once."""
@@ -186,7 +192,7 @@ async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connecti
     while not works:
         connection = await pool.getconn()
         try:
-            works = await _works(connection)
+            works = not _has_something_to_read(connection.fileno()) or await _works(connection)
         finally:
             if not works:
                 await asyncio.shield(_discard(pool, connection))
@@ -196,8 +202,7 @@ async def _working_connection(pool: AsyncConnectionPool[Connection]) -> Connecti
 async def _works(connection: Connection) -> bool:
     """Whether an idle connection can be used. PostgreSQL is asked only if there is something to read, which is rare."""
     try:
-        if _has_something_to_read(connection.fileno()):
-            await AsyncConnectionPool.check_connection(connection)
+        await AsyncConnectionPool.check_connection(connection)
     except psycopg.Error:
         return False
     return True
@@ -213,9 +218,4 @@ def _has_something_to_read(socket: int) -> bool:
 async def _discard(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
     """Has the pool replace the connection."""
     await connection.close()
-    await _give_back(pool, connection)
-
-
-async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
-    """Returns the connection; the pool rolls back what is open."""
     await pool.putconn(connection)

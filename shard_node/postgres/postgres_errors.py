@@ -169,7 +169,7 @@ def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
     )
 
 
-def only_others_can_tell(error: psycopg.Error) -> bool:
+def needs_coordination(error: psycopg.Error) -> bool:
     """Whether an error outside of a coordinated transaction may mean no more than that other shards must be asked."""
     match error:
         case postgres.ForeignKeyViolation():
@@ -193,35 +193,28 @@ def translated() -> Iterator[None]:
         raise known from error
 
 
-@contextmanager
-def naming_table(table: TableName) -> Iterator[None]:
-    """Names the table that a statement is about in errors that do not: PostgreSQL does not say whose a value was."""
-    try:
-        yield
-    except errors.CrosskeyError as error:
-        error.metadata.setdefault("table", str(table))
-        raise
-    except psycopg.IntegrityError:
-        # It names it itself.
-        raise
-    except psycopg.Error as error:
-        if only_others_can_tell(error):
-            raise
+def naming_table(error: psycopg.Error | errors.CrosskeyError, table: TableName) -> Exception:
+    """The error, naming the table that its statement is about: PostgreSQL does not say whose a value was.
+
+    PostgreSQL's own error is answered if it names the table itself, or may mean no more than that other shards must be
+    asked, or says nothing of the statement.
+    """
+    if isinstance(error, errors.CrosskeyError):
+        known: errors.CrosskeyError | None = error
+    elif isinstance(error, psycopg.IntegrityError) or needs_coordination(error):
+        return error
+    else:
         known = from_postgres(error)
-        if known is None or (
-            isinstance(error, psycopg.OperationalError) and not isinstance(known, errors.STATEMENT_ERRORS)
-        ):
-            raise
-        known.metadata.setdefault("table", str(table))
-        raise known from error
+        if isinstance(error, psycopg.OperationalError) and not isinstance(known, errors.STATEMENT_ERRORS):
+            return error
+    if known is None:
+        return error
+    known.metadata.setdefault("table", str(table))
+    return known
 
 
-@contextmanager
-def unknown_if_lost() -> Iterator[None]:
-    """For what commits: a connection lost meanwhile leaves the outcome open. Raises OutcomeUnknown then."""
-    try:
-        yield
-    except psycopg.OperationalError as error:
-        if error.sqlstate is not None:
-            raise
-        raise errors.OutcomeUnknown("the connection to the shard's PostgreSQL was lost during the commit") from error
+def unknown_if_lost(error: psycopg.Error | errors.CrosskeyError) -> Exception:
+    """The error of something that commits: a connection lost meanwhile leaves the outcome open."""
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return errors.OutcomeUnknown("the connection to the shard's PostgreSQL was lost during the commit")
+    return error

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 
 from catalog.model import Table
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
 from shard_node.sql_text.conditions import where_clause
 from shard_node.sql_text.keyset import OrderColumn, Position, after, order_clause, order_columns, position_expression
 from shard_node.sql_text.row_json import row_expression, text_expression
@@ -36,9 +36,7 @@ _BOUNDED_TAIL = sql.SQL(
 Connection = AsyncConnection[Any]
 
 
-async def read(
-    connection: Connection, table: Table, request: shard_node_pb2.ReadRequest
-) -> shard_node_pb2.ReadResponse:
+async def read(connection: Connection, table: Table, request: reads_pb2.ReadRequest) -> reads_pb2.ReadResponse:
     """A page of rows, and with an order the position of each.
 
     The page ends after `limit` rows or MAX_PAGE_BYTES, but has at least one row if there is one. Raises UnknownColumn,
@@ -50,18 +48,18 @@ async def read(
 
 
 async def count_rows(
-    connection: Connection, table: Table, request: shard_node_pb2.CountRowsRequest
-) -> shard_node_pb2.CountRowsResponse:
+    connection: Connection, table: Table, request: reads_pb2.CountRowsRequest
+) -> reads_pb2.CountRowsResponse:
     """How many rows meet the conditions. Raises UnknownColumn and psycopg.Error."""
     where, parameters = where_clause(table, request.where)
     statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table_identifier(table.name), where)
     cursor = await connection.execute(statement, parameters)
     ((count,),) = await cursor.fetchall()
-    return shard_node_pb2.CountRowsResponse(count=count)
+    return reads_pb2.CountRowsResponse(count=count)
 
 
 def _page_statement(
-    table: Table, order: tuple[OrderColumn, ...], request: shard_node_pb2.ReadRequest
+    table: Table, order: tuple[OrderColumn, ...], request: reads_pb2.ReadRequest
 ) -> tuple[bytes, list[object]]:
     where, parameters = where_clause(table, request.where, _ALIAS)
     if request.after_json:
@@ -89,13 +87,13 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], *, as_text: bool) 
     return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
 
 
-def _page(cursor: AsyncCursor[Any], limit: int) -> shard_node_pb2.ReadResponse:
+def _page(cursor: AsyncCursor[Any], limit: int) -> reads_pb2.ReadResponse:
     found = cursor.rowcount
     rows = _raw_column(cursor, 0)[:limit]
     if len(rows) > 1 and sum(map(len, rows)) > MAX_PAGE_BYTES:
         rows.pop()
     positions = _raw_column(cursor, 1)[: len(rows)]
-    return shard_node_pb2.ReadResponse(
+    return reads_pb2.ReadResponse(
         rows_json=_json_array(rows), cursors_json=_json_array(positions), more=len(rows) < found
     )
 

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, sql
 
 from catalog.model import Table
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
 from shard_node.sql_text.conditions import JSON_TYPES
 from shard_node.sql_text.identifiers import identifier
 from shard_node.sql_text.keyset import ROW_PLACE, OrderColumn, Position, order_clause, order_columns
@@ -22,8 +22,8 @@ _CACHED_SHAPES = 1024
 
 
 async def sort(
-    connection: AsyncConnection[Any], table: Table, request: shard_node_pb2.SortRequest
-) -> shard_node_pb2.SortResponse:
+    connection: AsyncConnection[Any], table: Table, request: reads_pb2.SortRequest
+) -> reads_pb2.SortResponse:
     """The places of the positions in PostgreSQL's order, equal ones in the order of the request.
 
     ROW_PLACE, which can only come last, does not count: it means nothing beyond its shard. Raises UnknownColumn,
@@ -34,7 +34,7 @@ async def sort(
         raise errors.InvalidRequest("there is no column to sort by", table=str(table.name))
     positions = msgspec.json.decode(request.cursors_json, type=list[list[str | None]])
     cursor = await connection.execute(_statement(table, order), [_objects_json(order, positions)])
-    return shard_node_pb2.SortResponse(places=[place for (place,) in await cursor.fetchall()])
+    return reads_pb2.SortResponse(places=[place for (place,) in await cursor.fetchall()])
 
 
 @lru_cache(maxsize=_CACHED_SHAPES)

@@ -9,13 +9,15 @@ conditions, so that prepared statements are found again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 from psycopg import sql
 
 from catalog.model import Column, Table
 from crosskey import errors
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import rows_pb2
 from shard_node.sql_text.identifiers import identifier
 from shard_node.sql_text.sql_names import typed_columns
 
@@ -30,6 +32,8 @@ _COMPARISONS: dict[int, sql.SQL] = {
     rows_pb2.Predicate.GT: sql.SQL(">"),
     rows_pb2.Predicate.GE: sql.SQL(">="),
 }
+_CACHED_SHAPES = 1024
+
 JSON_TYPES = frozenset({"json", "jsonb"})
 
 # PostgreSQL takes 65,535 parameters a statement, but long before that, building and parsing it keeps others waiting.
@@ -37,7 +41,7 @@ JSON_TYPES = frozenset({"json", "jsonb"})
 MAX_COMPARISONS = 1000
 
 
-def where_clause(table: Table, conditions: Sequence[shard_node_pb2.Condition], alias: str | None = None) -> Fragment:
+def where_clause(table: Table, conditions: Sequence[reads_pb2.Condition], alias: str | None = None) -> Fragment:
     """A boolean expression (without the word WHERE) that joins the conditions by AND, and its parameters.
 
     Columns are qualified by `alias` if it is given. No conditions give TRUE. Raises UnknownColumn, InvalidRequest (an
@@ -50,6 +54,12 @@ def where_clause(table: Table, conditions: Sequence[shard_node_pb2.Condition], a
     expressions: list[sql.Composable] = []
     parameters: list[object] = []
     for condition in conditions:
+        value_json = condition.value_json
+        if condition.op in _COMPARISONS and value_json[:1] not in (b"[", b"{"):
+            expression, column = _comparison(table, condition.column, condition.op, alias)
+            expressions.append(expression)
+            parameters.append(_text(column, value_json))
+            continue
         expression, values = _condition(table, condition, alias)
         expressions.append(expression)
         parameters.extend(values)
@@ -65,7 +75,15 @@ def known_column(table: Table, name: str) -> Column:
     return column
 
 
-def _condition(table: Table, condition: shard_node_pb2.Condition, alias: str | None) -> Fragment:
+@lru_cache(maxsize=_CACHED_SHAPES)
+def _comparison(table: Table, name: str, op: int, alias: str | None) -> tuple[sql.Composable, Column]:
+    """The expression that compares a column with one plain value, and the column. Raises UnknownColumn."""
+    column = known_column(table, name)
+    reference = identifier(column.name) if alias is None else identifier(alias, column.name)
+    return sql.SQL("{} {} %s").format(reference, _COMPARISONS[op]), column
+
+
+def _condition(table: Table, condition: reads_pb2.Condition, alias: str | None) -> Fragment:
     column = known_column(table, condition.column)
     name = identifier(column.name) if alias is None else identifier(alias, column.name)
     if condition.op == rows_pb2.Predicate.IS_NULL:

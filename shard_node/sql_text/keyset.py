@@ -12,7 +12,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.model import Column, Table
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
 from shard_node.sql_text.conditions import Fragment, known_column
 from shard_node.sql_text.identifiers import identifier
 from shard_node.sql_text.sql_names import as_record
@@ -38,7 +38,7 @@ class OrderColumn:
         return self.column is not None and not self.column.not_null
 
 
-def order_columns(table: Table, order: Sequence[shard_node_pb2.Order]) -> tuple[OrderColumn, ...]:
+def order_columns(table: Table, order: Sequence[reads_pb2.Order]) -> tuple[OrderColumn, ...]:
     """The order, checked. Raises UnknownColumn."""
     return tuple(
         OrderColumn(one.column, None if one.column == ROW_PLACE else known_column(table, one.column), one.descending)

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from catalog.model import Column, Table, TableName
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import generated_values_pb2 as proto
 from shard_node.postgres.database import Connection
 from shard_node.sql_text.row_json import EXACT_TYPES
 from shard_node.sql_text.sql_names import column_reference

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+import psycopg
 from psycopg import sql
 
 from catalog.model import Table
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey import errors
+from crosskey.internal.v1 import transactions_pb2 as proto
 from shard_node.guards.reference_guards import written_everywhere
 from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import naming_table
-from shard_node.schema.shard_schema import ShardSchema
+from shard_node.postgres.postgres_errors import from_postgres, naming_table
 from shard_node.sql_text.sql_names import table_identifier
 from shard_node.writing import statements
 from shard_node.writing.loading import copy_rows
@@ -21,43 +22,46 @@ from shard_node.writing.loading import copy_rows
 Answer = TypeVar("Answer")
 
 
-class Executed(NamedTuple):
-    """What a statement answers, and the id of its transaction, as text, if that has one and the statement tells it."""
+async def execute_statement(
+    connection: Connection, table: Table, statement: proto.Statement, result: proto.CommandResult
+) -> str | None:
+    """Runs a statement; the result gets how many rows it changed, and them as JSON arrays.
 
-    result: proto.CommandResult
-    transaction: str | None
+    Answers the id of its transaction, as text, if that has one and the statement tells it. Effects are left to the
+    caller. Raises psycopg.Error and CrosskeyError.
+    """
+    try:
+        if statement.lock_table:
+            await _lock(connection, table)
+            async with written_everywhere(connection):
+                return await _execute(connection, table, statement, result)
+        return await _execute(connection, table, statement, result)
+    except (psycopg.Error, errors.CrosskeyError) as error:
+        named = naming_table(error, table.name)
+        if named is error:
+            raise
+        raise named from error
 
 
-async def execute_statement(connection: Connection, schema: ShardSchema, run: proto.RunStatement) -> Executed:
-    """Runs a statement: how many rows it changed, and them as JSON arrays. Effects are left to the caller."""
-    table = schema.table(run.table)
-    with naming_table(table.name):
-        if not run.lock_table:
-            return await _execute(connection, table, run)
-        await _lock(connection, table)
-        async with written_everywhere(connection):
-            return await _execute(connection, table, run)
-
-
-async def _execute(connection: Connection, table: Table, run: proto.RunStatement) -> Executed:
-    if run.WhichOneof("statement") == "load":
-        return Executed(proto.CommandResult(count=await copy_rows(connection, table, run.load)), None)
-    text, parameters = statements.build(table, run)
+async def _execute(
+    connection: Connection, table: Table, statement: proto.Statement, result: proto.CommandResult
+) -> str | None:
+    if statement.WhichOneof("statement") == "load":
+        result.count = await copy_rows(connection, table, statement.load)
+        return None
+    text, parameters = statements.build(table, statement)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
     transaction, count, rows, verbatim, *places = row
-    result = proto.CommandResult(count=count, rows_json=_json_array(rows))
+    # Of no rows, json_agg is NULL.
+    result.count, result.rows_json = count, (rows or "[]").encode()
     if places:
         result.places.extend(places[0] or ())
-    if run.lock_table:
-        result.verbatim_json = _json_array(verbatim)
-    return Executed(result, transaction)
-
-
-def _json_array(aggregated: str | None) -> bytes:
-    """What json_agg answered; of no rows that is NULL."""
-    return b"[]" if aggregated is None else aggregated.encode()
+    if statement.lock_table:
+        result.verbatim_json = (verbatim or "[]").encode()
+    assert transaction is None or isinstance(transaction, str), "an id is told as text"
+    return transaction
 
 
 async def _lock(connection: Connection, table: Table) -> None:
@@ -80,3 +84,13 @@ async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
             # Nobody is left to be told of an error.
             task.exception()
         raise
+
+
+def tagged(error: Exception, tag: str) -> Exception:
+    """The error of the command with that tag as it is answered: with the tag, if it is not empty, and in our words."""
+    known = from_postgres(error) if isinstance(error, psycopg.Error) else error
+    if known is None:
+        return error
+    if tag and isinstance(known, errors.CrosskeyError):
+        known.metadata["tag"] = tag
+    return known

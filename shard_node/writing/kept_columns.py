@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from catalog.model import Column, Table
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1 import transactions_pb2
 from shard_node.sql_text.conditions import Fragment
 from shard_node.sql_text.identifiers import identifier, literal
 from shard_node.sql_text.row_json import own_type, read_given, text_of
 from shard_node.sql_text.sql_names import typed_columns
 
 
-def kept_columns(table: Table, update: shard_node_pb2.UpdateRows) -> list[Column]:
+def kept_columns(table: Table, update: transactions_pb2.UpdateRows) -> list[Column]:
     """The given columns that cannot be set. None if nothing else is set: then PostgreSQL is to refuse the update."""
     kept = [column for column in table.columns if column.name in update.columns and not _can_be_set(column)]
     return kept if len(kept) < len(update.columns) or update.computed else []
 
 
-def keeping(table: Table, kept: Sequence[Column], update: shard_node_pb2.UpdateRows, where: Fragment) -> Fragment:
+def keeping(table: Table, kept: Sequence[Column], update: transactions_pb2.UpdateRows, where: Fragment) -> Fragment:
     """The condition of an update, which then fails if a row that meets it has another value in a kept column."""
     if not kept:
         return where
@@ -41,7 +41,7 @@ def _can_be_set(column: Column) -> bool:
     return not column.generated and column.identity != "ALWAYS"
 
 
-def _check(table: Table, column: Column, update: shard_node_pb2.UpdateRows) -> Fragment:
+def _check(table: Table, column: Column, update: transactions_pb2.UpdateRows) -> Fragment:
     kind = "a generated column" if column.generated else "an identity column defined as GENERATED ALWAYS"
     # Not by the type's own equality: json has none, and equal numerics may differ.
     expression = sql.SQL(

@@ -15,7 +15,8 @@ from psycopg import sql
 
 from catalog.model import Table, TableName
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
 from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import from_postgres
 from shard_node.sql_text.sql_names import column_list, table_identifier
@@ -78,10 +79,10 @@ async def note_batch(connection: Connection, note: proto.NoteBatch) -> bool:
     return False
 
 
-async def list_batches(connection: Connection, load: str) -> list[proto.LoadedBatch]:
+async def list_batches(connection: Connection, load: str) -> list[maintenance_pb2.LoadedBatch]:
     """The committed batches of a load."""
     cursor = await connection.execute(_LIST, (load,))
-    return [proto.LoadedBatch(batch=batch, digest=digest) for batch, digest in await cursor.fetchall()]
+    return [maintenance_pb2.LoadedBatch(batch=batch, digest=digest) for batch, digest in await cursor.fetchall()]
 
 
 async def forget_batches(connection: Connection, load: str) -> None:

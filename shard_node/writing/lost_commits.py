@@ -66,11 +66,13 @@ async def known_if_lost(find_out: FindOut, transaction: str | None) -> AsyncIter
     OutcomeUnknown if nobody can tell, or no id was noted.
     """
     try:
-        with unknown_if_lost():
-            yield
-    except errors.OutcomeUnknown as error:
+        yield
+    except psycopg.OperationalError as error:
+        told = unknown_if_lost(error)
+        if told is error:
+            raise
         committed = None if transaction is None else await find_out(transaction)
         if committed is None:
-            raise
+            raise told from error
         if not committed:
             raise errors.Conflict("the connection to the shard's PostgreSQL was lost before the commit") from error

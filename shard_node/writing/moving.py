@@ -20,7 +20,7 @@ from psycopg import sql
 from catalog.model import Column, Table
 from catalog.plan import Claim, TablePlan
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
 from shard_node.guards.led_rows import LOCKED_TOO_LATE, Led
 from shard_node.postgres.database import Connection
 from shard_node.schema.shard_schema import ShardSchema
@@ -75,18 +75,18 @@ async def locked_too_late(connection: Connection, schema: ShardSchema, misplaced
     return bool(too_late)
 
 
-async def settle_strays(
-    connection: Connection, schema: ShardSchema, claim: Claim, keys: str, shard: int
+async def keys_of_followers(
+    connection: Connection, schema: ShardSchema, claim: Claim, values: str, shards: Sequence[int], shard: int
 ) -> dict[str, list[str]]:
-    """The keys of all rows that live with parents elsewhere, as `take_out` takes them.
+    """The keys of all rows that live with anchors elsewhere, as `take_out` takes them.
 
-    `keys` are values that are claimed, each with DESTINATION. Those that a row here has by now are left out, and that
-    row is locked, so that it stays. Raises Conflict if one is claimed for this shard and not seen here: its row is
+    `values`, a JSON array, are claimed by `shards`, one for each. Those that a row here has by now are left out, and
+    that row is locked, so that it stays. Raises Conflict if one is claimed for this shard and not seen here: its row is
     prepared, and not committed yet.
     """
     table = schema.table(claim.table.qualified)
     columns = tuple(column for column in table.columns if column.name in claim.columns)
-    cursor = await connection.execute(_settle_text(claim, columns), (keys, keys))
+    cursor = await connection.execute(_followers_text(claim, columns), (values, values, list(shards)))
     going = [(value, place) for value, place in await cursor.fetchall()]
     if any(place == shard for _, place in going):
         raise errors.Conflict(f'a row of "{claim.table}" is on its way to another shard', table=str(claim.table))
@@ -227,19 +227,21 @@ def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
 
 
 @lru_cache
-def _settle_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
+def _followers_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
     # What leads others has one column.
     return (
         sql.SQL(
             "WITH here AS (SELECT {columns} FROM {table} r JOIN json_to_recordset(%s) AS k({typed}) ON {same}"
             " ORDER BY {columns} FOR KEY SHARE OF r)"
-            " SELECT to_json(k.{first}), k.{place} FROM json_to_recordset(%s) AS k({typed}, {place} integer)"
+            " SELECT to_json(k.{first}), k.{place} FROM ROWS FROM"
+            " (json_to_recordset(%s) AS ({typed}), unnest(%s::integer[])) AS k({names}, {place})"
             " WHERE NOT EXISTS (SELECT FROM here r WHERE {same})"
         )
         .format(
             columns=column_list(claim.columns, alias="r"),
             table=table_identifier(claim.table),
             typed=typed_columns(columns),
+            names=column_list([column.name for column in columns]),
             same=columns_equal(claim.columns, "r", "k"),
             first=identifier(columns[0].name),
             place=identifier(DESTINATION),

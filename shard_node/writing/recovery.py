@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from psycopg import sql
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2, recovery_pb2
 from shard_node.postgres.database import Connection
 from shard_node.postgres.postgres_errors import translated
 from shard_node.writing.execution import uninterrupted
@@ -22,9 +22,9 @@ _GONE = "42704"
 _BUSY = "55000"
 
 _OUTCOMES = {
-    True: proto.DecideResponse.OUTCOME_COMMITTED,
-    False: proto.DecideResponse.OUTCOME_ABORTED,
-    None: proto.DecideResponse.OUTCOME_UNDECIDED,
+    True: recovery_pb2.DecideResponse.OUTCOME_COMMITTED,
+    False: recovery_pb2.DecideResponse.OUTCOME_ABORTED,
+    None: recovery_pb2.DecideResponse.OUTCOME_UNDECIDED,
 }
 
 
@@ -49,7 +49,7 @@ async def finish_prepared(connection: Connection, gids: Sequence[str], *, commit
 
 async def decide(
     connection: Connection, gids: Sequence[str], *, peek: bool
-) -> list[proto.DecideResponse.Outcome.ValueType]:
+) -> list[recovery_pb2.DecideResponse.Outcome.ValueType]:
     """The outcomes of distributed transactions whose home is this shard; where there is none, abort (unless peeking).
 
     The INSERT waits for a home transaction that is committing right now. Its conflict is seen by the next statement.
@@ -69,7 +69,7 @@ async def decide(
     return [_OUTCOMES[outcomes.get(gid)] for gid in gids]
 
 
-async def list_prepared(connection: Connection, own: OwnGids) -> list[proto.PreparedTransaction]:
+async def list_prepared(connection: Connection, own: OwnGids) -> list[maintenance_pb2.PreparedTransaction]:
     """The prepared transactions of this shard, oldest first. Gids are server-wide: two shards may share a server.
 
     What another program prepared here is left out.
@@ -82,10 +82,10 @@ async def list_prepared(connection: Connection, own: OwnGids) -> list[proto.Prep
     return [_prepared(*row) for row in await cursor.fetchall()]
 
 
-def _prepared(gid: str, prepared_at: float, age_ms: float) -> proto.PreparedTransaction:
+def _prepared(gid: str, prepared_at: float, age_ms: float) -> maintenance_pb2.PreparedTransaction:
     when = Timestamp()
     when.FromMicroseconds(int(prepared_at * 1_000_000))
-    return proto.PreparedTransaction(gid=gid, prepared_at=when, age_ms=int(age_ms))
+    return maintenance_pb2.PreparedTransaction(gid=gid, prepared_at=when, age_ms=int(age_ms))
 
 
 async def forget_decisions(connection: Connection, gids: Sequence[str]) -> None:

@@ -14,7 +14,8 @@ from psycopg import sql
 
 from catalog.model import Column, Table
 from crosskey import errors
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.v1 import rows_pb2
 from serving.answer_size import MAX_ROWS_BYTES
 from shard_node.sql_text.conditions import operand, where_clause
 from shard_node.sql_text.row_json import (
@@ -76,7 +77,7 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
     return sql.SQL("crosskey.answer(json_agg({row})::text, {limit})").format(row=row, limit=sql.Literal(MAX_ROWS_BYTES))
 
 
-def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
+def build(table: Table, command: proto.Statement) -> Statement:
     """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     kind = command.WhichOneof("statement")
     answer = _Answer(rows=not command.count_only, as_text=command.as_text, verbatim=command.lock_table)
@@ -89,7 +90,7 @@ def build(table: Table, command: shard_node_pb2.RunStatement) -> Statement:
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
 
 
-def _insert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) -> Statement:
+def _insert(table: Table, insert: proto.InsertRows, answer: _Answer) -> Statement:
     if insert.HasField("on_conflict"):
         return _upsert(table, insert, answer), [insert.rows_json.decode()]
     if not insert.columns:
@@ -99,7 +100,7 @@ def _insert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) ->
     return text, [insert.rows_json.decode()]
 
 
-def _json_text(table: Table, insert: shard_node_pb2.InsertRows) -> frozenset[str]:
+def _json_text(table: Table, insert: proto.InsertRows) -> frozenset[str]:
     """The columns whose JSON is given as its text."""
     return json_columns(table.columns) if insert.verbatim else frozenset(insert.json_text_columns)
 
@@ -130,7 +131,7 @@ def _insert_text(
     )
 
 
-def _upsert(table: Table, insert: shard_node_pb2.InsertRows, answer: _Answer) -> bytes:
+def _upsert(table: Table, insert: proto.InsertRows, answer: _Answer) -> bytes:
     return _upsert_text(
         table,
         tuple(insert.columns),
@@ -188,7 +189,7 @@ def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
     return statement, []
 
 
-def _update(table: Table, update: shard_node_pb2.UpdateRows, answer: _Answer) -> Statement:
+def _update(table: Table, update: proto.UpdateRows, answer: _Answer) -> Statement:
     kept = kept_columns(table, update)
     where, parameters = keeping(table, kept, update, where_clause(table, update.where))
     given, given_parameters = _given_columns(table, update, kept)
@@ -204,7 +205,7 @@ def _update(table: Table, update: shard_node_pb2.UpdateRows, answer: _Answer) ->
     return statement, [*given_parameters, *computed_parameters, *parameters]
 
 
-def _given_columns(table: Table, update: shard_node_pb2.UpdateRows, kept: Sequence[Column]) -> Changes:
+def _given_columns(table: Table, update: proto.UpdateRows, kept: Sequence[Column]) -> Changes:
     columns = [column for column in _columns(table, update.columns) if column not in kept]
     if not columns:
         return [], []
@@ -216,7 +217,7 @@ def _given_columns(table: Table, update: shard_node_pb2.UpdateRows, kept: Sequen
     return [change], [update.set_json.decode()]
 
 
-def _computed_columns(table: Table, computed: Sequence[shard_node_pb2.ComputedColumn]) -> Changes:
+def _computed_columns(table: Table, computed: Sequence[proto.ComputedColumn]) -> Changes:
     changes: list[sql.Composed] = []
     parameters: list[object] = []
     for one in computed:
@@ -236,7 +237,7 @@ def _computed_columns(table: Table, computed: Sequence[shard_node_pb2.ComputedCo
     return changes, parameters
 
 
-def _delete(table: Table, delete: shard_node_pb2.DeleteRows) -> Statement:
+def _delete(table: Table, delete: proto.DeleteRows) -> Statement:
     where, parameters = where_clause(table, delete.where)
     statement = sql.SQL(
         "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"

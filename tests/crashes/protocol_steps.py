@@ -11,7 +11,7 @@ from tests.hand_coordinator import (
     CHECK,
     HandCoordinator,
     add_shadows,
-    change_shadows,
+    apply,
     commit,
     delete,
     effects_by_shard,
@@ -78,7 +78,7 @@ def delete_of_a_pinned_parent(hand: HandCoordinator, family: Family, parent: int
         others = {}
         for shard in (CHILD_SHARD, THIRD_SHARD):
             others[shard] = stack.enter_context(hand.participate(shard))
-            others[shard].run(*map(change_shadows, effects[shard]))
+            others[shard].run(*map(apply, effects[shard]))
             yield gid
         for participant in (home, *others.values()):
             participant.run(CHECK)

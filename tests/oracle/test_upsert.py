@@ -490,10 +490,10 @@ def test_explained(pair: Pair) -> None:
     email = pair.text(2)
     request = crosskey.insert("accounts", {"id": pair.number(0), "email": email}, on_conflict=ON_EMAIL)
     explanation = pair.client.explain(request)
-    assert next(iter(explanation.rpcs)) == "s2 ShardNode.Participate"
+    assert next(iter(explanation.rpcs)) == "s2 ShardNode.Run"
     assert any("accounts_email_key" in note for note in explanation.notes)
     local = crosskey.insert("members", {"team": 1, "number": 1}, on_conflict=crosskey.do_nothing())
-    assert [rpc.split(".")[1] for rpc in pair.client.explain(local).rpcs] == ["Execute"]
+    assert [rpc.split(".")[1] for rpc in pair.client.explain(local).rpcs] == ["Run"]
 
 
 @pytest.mark.parametrize("shards", list(permutations(range(SHARDS))), ids=str)

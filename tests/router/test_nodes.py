@@ -1,9 +1,10 @@
-"""Calls to nodes over real gRPC: deadlines, request ids, errors, bounds, and the ends of streams."""
+"""Calls to nodes over real gRPC: deadlines, request ids, errors, bounds, branches, and streams that end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -13,183 +14,254 @@ import pytest_asyncio
 from typing_extensions import override
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
-from crosskey.v1 import shard_node_pb2_grpc
-from router.calls import nodes as nodes_module
+from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
+from crosskey.internal.v1 import transactions_pb2 as proto
+from router.calls import call_stream
 from router.calls.call_context import call_context
-from router.calls.nodes import GrpcNodes
-from serving.interceptor import ErrorInterceptor
-from serving.request_id import METADATA_KEY, request_id
+from router.calls.nodes import Nodes
+from serving.call_handlers import CallHandlers
+from serving.request_id import request_id
+from serving.session import SessionTypes
+from serving.sessions import Sessions
 
-COMMAND = proto.Command(check=proto.CheckConstraints())
+COMMAND = proto.Command(tag="a tag", check=proto.CheckConstraints())
+TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse)
 
 
-class ToyNode(shard_node_pb2_grpc.ShardNodeServicer):
-    """Does as the table's name says; remembers what reached it."""
+class ToyNode(session_pb2_grpc.ShardNodeServicer):
+    """Does as the table's name says; remembers what reached it. All its streams can be broken off."""
 
     def __init__(self) -> None:
-        self.seconds_left: float | None = None
-        self.request_id: object = None
-        self.ended = asyncio.Event()
+        self.request_ids: list[str] = []
+        self.left: list[int] = []
+        self.slow = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.sessions = Sessions(TYPES, lambda: ToyCalls(self), 1000)
+        self.streams: set[asyncio.Task[None]] = set()
 
     @override
-    async def CountRows(self, request: proto.CountRowsRequest, context: Any) -> proto.CountRowsResponse:
-        self.seconds_left = context.time_remaining()
-        self.request_id = dict(context.invocation_metadata()).get(METADATA_KEY)
+    async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
+        stream = asyncio.ensure_future(self.sessions.serve(context))
+        self.streams.add(stream)
+        with suppress(asyncio.CancelledError):
+            await stream
+        self.streams.discard(stream)
+        if stream.cancelled():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
+
+    async def break_off(self) -> None:
+        """As a node that is killed."""
+        for stream in self.streams:
+            stream.cancel()
+
+    async def wait(self) -> None:
+        """For as long as somebody wants it."""
+        self.slow.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+
+
+class ToyCalls(CallHandlers):
+    """The calls of one stream."""
+
+    def __init__(self, node: ToyNode) -> None:
+        super().__init__({"count_rows": self._count_rows, "run": self._run, "leave": self._leave})
+        self._node = node
+
+    async def _count_rows(self, request: reads_pb2.CountRowsRequest) -> reads_pb2.CountRowsResponse:
+        self._node.request_ids.append(request_id.get())
         if request.table == "missing":
             raise errors.UnknownTable("no such table", table="missing")
-        if request.table == "cancelled":
-            await context.abort(grpc.StatusCode.CANCELLED)
         if request.table == "slow":
-            await asyncio.sleep(30)
-        return proto.CountRowsResponse(count=7)
+            await self._node.wait()
+        return reads_pb2.CountRowsResponse(count=len(request.table))
 
-    @override
-    async def Participate(self, request_iterator: Any, context: Any) -> AsyncIterator[proto.ParticipateResponse]:
-        try:
-            async for request in request_iterator:
-                await self._run(len(request.commands))
-                yield proto.ParticipateResponse(results=[proto.CommandResult(count=request.shard)])
-            self.ended.set()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-
-    async def _run(self, commands: int) -> None:
-        if commands == 2:
+    async def _run(self, request: proto.RunRequest) -> proto.RunResponse:
+        if len(request.commands) == 2:
             raise errors.Conflict("lock time-out")
-        if commands == 3:
-            await asyncio.sleep(30)
+        if len(request.commands) == 3:
+            await self._node.wait()
+        if len(request.commands) == 4:
+            failure = errors.to_failure(errors.UniqueViolation("taken"))
+            return proto.RunResponse(failure=failure)
+        result = proto.CommandResult(tag=request.commands[0].tag, count=request.branch)
+        return proto.RunResponse(results=[result], finished=request.start == proto.RunRequest.START_PLAIN)
+
+    async def _leave(self, request: proto.LeaveRequest) -> proto.LeaveResponse:
+        self._node.left.append(request.branch)
+        return proto.LeaveResponse()
+
+
+class ToyServer:
+    """A toy node on a port that it keeps through restarts."""
+
+    def __init__(self) -> None:
+        self.toy = ToyNode()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Serves."""
+        self.server = grpc.aio.server()
+        session_pb2_grpc.add_ShardNodeServicer_to_server(self.toy, self.server)
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self.server.start()
 
 
 @pytest_asyncio.fixture
-async def node() -> AsyncIterator[tuple[ToyNode, GrpcNodes]]:
+async def node() -> AsyncIterator[tuple[ToyNode, Nodes]]:
     """A toy node as shard 0, and nobody as shard 1."""
-    toy = ToyNode()  # type: ignore[abstract]
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(100)])
-    shard_node_pb2_grpc.add_ShardNodeServicer_to_server(toy, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    server = ToyServer()
     await server.start()
-    nodes = GrpcNodes([f"127.0.0.1:{port}", "127.0.0.1:1"])
-    yield toy, nodes
+    nodes = Nodes.behind([f"127.0.0.1:{server.port}", "127.0.0.1:1"])
+    yield server.toy, nodes
     await nodes.close()
-    await server.stop(0)
+    await server.server.stop(0)
 
 
-def count_rows(table: str = "users") -> proto.CountRowsRequest:
-    return proto.CountRowsRequest(table=table)
+def count_rows(table: str = "users") -> reads_pb2.CountRowsRequest:
+    return reads_pb2.CountRowsRequest(table=table)
 
 
-async def test_a_call_passes_on_deadline_and_request_id(node: tuple[ToyNode, GrpcNodes]) -> None:
+async def test_a_call_passes_on_its_request_id_and_is_noted(node: tuple[ToyNode, Nodes]) -> None:
     toy, nodes = node
     token = request_id.set("abc")
     with call_context(5.0) as context:
-        assert (await nodes.call(0, "CountRows", count_rows())).count == 7
+        assert (await nodes[0].count_rows(count_rows())).count == len("users")
     request_id.reset(token)
-    assert toy.seconds_left is not None
-    assert 3 < toy.seconds_left <= 5
-    assert toy.request_id == "abc"
+    assert toy.request_ids == ["abc"]
     assert context.calls == ["s0 ShardNode.CountRows"]
 
 
-async def test_no_call_waits_for_ever(node: tuple[ToyNode, GrpcNodes]) -> None:
-    toy, nodes = node
-    with call_context(None):
-        await nodes.call(0, "CountRows", count_rows())
-    assert toy.seconds_left is not None
-
-
-async def test_a_nodes_error_comes_back_with_its_shard(node: tuple[ToyNode, GrpcNodes]) -> None:
+async def test_a_nodes_error_comes_back_with_its_shard(node: tuple[ToyNode, Nodes]) -> None:
     with pytest.raises(errors.UnknownTable, match="no such table") as caught:
-        await node[1].call(0, "CountRows", count_rows("missing"))
+        await node[1][0].count_rows(count_rows("missing"))
     assert caught.value.metadata == {"table": "missing", "shard": "0"}
 
 
-async def test_a_node_that_is_down(node: tuple[ToyNode, GrpcNodes]) -> None:
-    with pytest.raises(errors.ShardUnavailable, match=r"^shard 1 does not answer$") as caught:
-        await node[1].call(1, "CountRows", count_rows())
-    assert caught.value.retryable
-    assert caught.value.metadata == {"shard": "1"}
+async def test_a_node_that_is_down(node: tuple[ToyNode, Nodes]) -> None:
+    for _ in range(2):
+        with pytest.raises(errors.ShardUnavailable, match=r"^shard 1 does not answer$") as caught:
+            await node[1][1].count_rows(count_rows())
+        assert (caught.value.answered, caught.value.retryable) == (True, True)
+        assert caught.value.metadata == {"shard": "1"}
 
 
-async def test_a_node_that_cancels_a_call_because_it_stops(node: tuple[ToyNode, GrpcNodes]) -> None:
-    with pytest.raises(errors.ShardUnavailable, match=r"^shard 0 does not answer$") as caught:
-        await node[1].call(0, "CountRows", count_rows("cancelled"))
-    assert (caught.value.answered, caught.value.retryable) == (False, False)
-
-
-async def test_a_deadline_that_passes_at_a_node(node: tuple[ToyNode, GrpcNodes]) -> None:
-    with call_context(0.2), pytest.raises(errors.DeadlineExceeded, match="before shard 0 answered"):
-        await node[1].call(0, "CountRows", count_rows("slow"))
-
-
-async def test_a_deadline_that_has_passed_makes_no_call(node: tuple[ToyNode, GrpcNodes]) -> None:
-    with call_context(0.0) as context, pytest.raises(errors.DeadlineExceeded):
-        await node[1].call(0, "CountRows", count_rows())
-    assert context.calls == []
-
-
-async def test_too_many_calls_are_refused(node: tuple[ToyNode, GrpcNodes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes_module, "MAX_CALLS_IN_FLIGHT", 1)
-    slow = asyncio.create_task(node[1].call(0, "CountRows", count_rows("slow")))
-    await asyncio.sleep(0.1)
-    with pytest.raises(errors.Overloaded, match="too many calls to shard 0"):
-        await node[1].call(0, "CountRows", count_rows())
+async def test_a_blocked_call_holds_up_no_other(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    slow = asyncio.create_task(nodes[0].count_rows(count_rows("slow")))
+    await toy.slow.wait()
+    names = ["a" * length for length in range(1, 501)]
+    answers = await asyncio.gather(*(nodes[0].count_rows(count_rows(name)) for name in names))
+    assert [answer.count for answer in answers] == [len(name) for name in names]
+    assert not slow.done()
     slow.cancel()
     await asyncio.wait([slow])
-    assert (await node[1].call(0, "CountRows", count_rows())).count == 7
 
 
-async def test_a_participant_answers_each_request_and_ends_its_stream(node: tuple[ToyNode, GrpcNodes]) -> None:
+async def test_calls_in_flight_when_a_node_dies(node: tuple[ToyNode, Nodes]) -> None:
+    """Nobody knows what became of them; the next call opens a new stream."""
     toy, nodes = node
-    with call_context(5.0) as context:
-        async with nodes.participate(0) as participant:
-            for _ in range(3):
-                [result] = await participant.run([COMMAND])
-                assert result.count == 0
-        assert toy.ended.is_set()
-    assert context.calls == ["s0 ShardNode.Participate"]
+    slow = [asyncio.create_task(nodes[0].count_rows(count_rows("slow"))) for _ in range(500)]
+    await toy.slow.wait()
+    await toy.break_off()
+    await asyncio.wait(slow)
+    failures = [task.exception() for task in slow]
+    assert {type(failure) for failure in failures} == {errors.ShardUnavailable}
+    assert {failure.answered for failure in failures if isinstance(failure, errors.ShardUnavailable)} <= {True, False}
+    assert (await nodes[0].count_rows(count_rows())).count == len("users")
 
 
-async def test_a_participant_raises_what_its_node_raised(node: tuple[ToyNode, GrpcNodes]) -> None:
-    async with node[1].participate(0) as participant:
-        await participant.run([COMMAND])
-        with pytest.raises(errors.Conflict) as caught:
-            await participant.run([COMMAND, COMMAND])
-    assert caught.value.retryable
-    assert caught.value.metadata == {"shard": "0"}
-
-
-async def test_an_error_elsewhere_waits_for_the_rollback(node: tuple[ToyNode, GrpcNodes]) -> None:
+async def test_calls_that_a_stopping_node_has_not_begun_go_on_elsewhere(node: tuple[ToyNode, Nodes]) -> None:
     toy, nodes = node
-
-    async def work() -> None:
-        async with nodes.participate(0) as participant:
-            await participant.run([COMMAND])
-            raise errors.UniqueViolation("of another shard")
-
-    with pytest.raises(errors.UniqueViolation):
-        await work()
-    assert toy.ended.is_set()
+    assert (await nodes[0].count_rows(count_rows())).count == len("users")
+    streams = [*toy.streams]
+    await toy.sessions.drain()
+    await asyncio.wait(streams)
+    toy.sessions = Sessions(TYPES, lambda: ToyCalls(toy), 1000)
+    assert (await nodes[0].count_rows(count_rows())).count == len("users")
 
 
-async def test_a_cancelled_participant_stops_its_command(node: tuple[ToyNode, GrpcNodes]) -> None:
+async def test_a_deadline_that_passes_at_a_node(node: tuple[ToyNode, Nodes]) -> None:
     toy, nodes = node
-
-    async def work() -> None:
-        async with nodes.participate(0) as participant:
-            await participant.run([COMMAND] * 3)
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0.1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    with call_context(0.3), pytest.raises(errors.DeadlineExceeded):
+        await nodes[0].count_rows(count_rows("slow"))
     await asyncio.wait_for(toy.cancelled.wait(), 5)
 
 
-async def test_a_participant_of_a_node_that_is_down(node: tuple[ToyNode, GrpcNodes]) -> None:
-    async with node[1].participate(1) as participant:
-        with pytest.raises(errors.ShardUnavailable, match="shard 1 does not answer"):
-            await participant.run([COMMAND])
+async def test_a_deadline_that_has_passed_makes_no_call(node: tuple[ToyNode, Nodes]) -> None:
+    with call_context(0.0) as context, pytest.raises(errors.DeadlineExceeded):
+        await node[1][0].count_rows(count_rows())
+    assert context.calls == []
+
+
+async def test_a_cancelled_call_is_stopped(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    slow = asyncio.create_task(nodes[0].count_rows(count_rows("slow")))
+    await toy.slow.wait()
+    slow.cancel()
+    await asyncio.wait_for(toy.cancelled.wait(), 5)
+
+
+async def test_too_many_calls_are_refused(node: tuple[ToyNode, Nodes], monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, nodes = node
+    monkeypatch.setattr(call_stream, "MAX_CALLS_IN_FLIGHT", 1)
+    slow = asyncio.create_task(nodes[0].count_rows(count_rows("slow")))
+    await toy.slow.wait()
+    with pytest.raises(errors.Overloaded, match="too many calls to shard 0"):
+        await nodes[0].count_rows(count_rows())
+    slow.cancel()
+    await asyncio.wait([slow])
+    assert (await nodes[0].count_rows(count_rows())).count == len("users")
+
+
+async def test_branches_have_numbers_of_their_own(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    first, second = nodes[0].branch(), nodes[0].branch()
+    results = [(await branch.run([COMMAND])).results[0] for branch in (first, second, first)]
+    assert [result.count for result in results] == [1, 2, 1]
+    assert {result.tag for result in results} == {COMMAND.tag}
+    for branch in (first, second, first):
+        await branch.leave()
+    assert toy.left == [1, 2]
+
+
+async def test_what_never_began_or_has_ended_is_not_left(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    never, finished, failed = nodes[0].branch(), nodes[0].branch(), nodes[0].branch()
+    await finished.run([COMMAND], proto.RunRequest.START_PLAIN)
+    with pytest.raises(errors.Conflict) as caught:
+        await failed.run([COMMAND] * 2)
+    assert caught.value.metadata == {"shard": "0"}
+    for branch in (never, finished, failed):
+        await branch.leave()
+    assert toy.left == []
+
+
+async def test_a_failure_behind_a_savepoint_leaves_the_branch_open(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    branch = nodes[0].branch()
+    with pytest.raises(errors.UniqueViolation) as caught:
+        await branch.run([COMMAND] * 4)
+    assert caught.value.metadata == {"shard": "0"}
+    await branch.leave()
+    assert toy.left == [1]
+
+
+async def test_a_branch_that_is_cancelled_is_stopped_and_left_past_the_deadline(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    with call_context(0.3):
+        branch = nodes[0].branch()
+        with pytest.raises(errors.DeadlineExceeded):
+            await branch.run([COMMAND] * 3)
+        await asyncio.wait_for(toy.cancelled.wait(), 5)
+        await branch.leave()
+    assert toy.left in ([], [1])
+
+
+async def test_a_branch_of_a_node_that_is_down(node: tuple[ToyNode, Nodes]) -> None:
+    branch = node[1][1].branch()
+    with pytest.raises(errors.ShardUnavailable, match="shard 1 does not answer"):
+        await branch.run([COMMAND])
+    await branch.leave()

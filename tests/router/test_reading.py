@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,12 +18,15 @@ from catalog.model import Database
 from catalog.planning import plan_schema
 from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
+from crosskey.internal.v1 import session_pb2
 from crosskey.v1 import router_pb2
 from crosskey_cli.postgres import PostgresServer
+from router.calls.nodes import Nodes
 from router.planning.schema_view import SchemaView
 from router.reading.reader import Reader
 from shard_node.reading import reader, sorting
 from shard_node.schema.introspection import describe
+from tests.fake_nodes import FakeNode
 
 SHARDS = 3
 SCHEMA = """
@@ -37,20 +40,24 @@ INSERT INTO regions VALUES ('de'), ('fr'), ('it');
 """
 
 
-@dataclass
-class NodesOfDatabases:
+_WORK: dict[str, Any] = {"read": reader.read, "count_rows": reader.count_rows, "sort": sorting.sort}
+
+
+class NodesOfDatabases(Nodes):
     """Nodes without gRPC: each call runs on the shard's database, and is remembered."""
 
-    connections: list[Any]
-    database: Database
-    calls: list[str] = field(default_factory=list)
+    def __init__(self, connections: list[Any], database: Database) -> None:
+        super().__init__([FakeNode(shard, self._answer) for shard in range(len(connections))])
+        self.connections = connections
+        self.calls: list[str] = []
+        self._tables = {table.name.qualified: table for table in database.tables}
 
-    async def call(self, shard: int, method: str, request: Any) -> Any:
-        """As NodeCalls.call."""
-        self.calls.append(f"s{shard} {method}")
-        functions: dict[str, Any] = {"Read": reader.read, "CountRows": reader.count_rows, "Sort": sorting.sort}
-        table = next(one for one in self.database.tables if one.name.qualified == request.table)
-        return await functions[method](self.connections[shard], table, request)
+    async def _answer(self, shard: int, call: session_pb2.Call) -> session_pb2.Answer:
+        kind = call.WhichOneof("call") or ""
+        request = getattr(call, kind)
+        self.calls.append(f"s{shard} {kind}")
+        answer = await _WORK[kind](self.connections[shard], self._tables[request.table], request)
+        return session_pb2.Answer(**{kind: answer})
 
 
 @dataclass
@@ -122,7 +129,7 @@ async def notes(cluster: Cluster) -> AsyncIterator[Cluster]:
 async def test_get_asks_the_one_shard_of_the_key(notes: Cluster) -> None:
     [note] = msgspec.json.decode(await notes.reader.get(notes.view, crosskey.get("notes", {"id": 17})))
     assert (note["id"], note["author"]) == ("17", "3")
-    assert notes.nodes.calls == [f"s{shard_of(17)} Read"]
+    assert notes.nodes.calls == [f"s{shard_of(17)} read"]
 
 
 async def test_get_finds_nothing(notes: Cluster) -> None:
@@ -135,7 +142,7 @@ async def test_get_reads_the_copies_of_a_reference_table_in_turn(cluster: Cluste
     cluster.nodes.calls.clear()
     for _ in range(SHARDS):
         await cluster.reader.get(cluster.view, crosskey.get("regions", {"code": "fr"}))
-    assert sorted(cluster.nodes.calls) == ["s0 Read", "s1 Read", "s2 Read"]
+    assert sorted(cluster.nodes.calls) == ["s0 read", "s1 read", "s2 read"]
 
 
 async def test_count(notes: Cluster) -> None:
@@ -165,7 +172,7 @@ async def test_text_is_merged_as_postgresql_sorts_it(notes: Cluster) -> None:
         b" ORDER BY (ARRAY['\xc3\xa4', 'B', 'c'])[n % 3 + 1] || ' ' || n % 4, nullif(n % 7, 0) DESC, n DESC"
     )
     assert [int(row["id"]) for row in rows] == [number for (number,) in await cursor.fetchall()]
-    assert sum(call.endswith("Sort") for call in notes.nodes.calls) == 5
+    assert sum(call.endswith("sort") for call in notes.nodes.calls) == 5
 
 
 async def test_conditions_on_a_list(notes: Cluster) -> None:
@@ -176,7 +183,7 @@ async def test_conditions_on_a_list(notes: Cluster) -> None:
 async def test_a_list_of_one_shard_asks_one_shard(notes: Cluster) -> None:
     rows = await notes.all_rows("notes", where=[crosskey.eq("id", 17)])
     assert [row["id"] for row in rows] == ["17"]
-    assert notes.nodes.calls == [f"s{shard_of(17)} Read"]
+    assert notes.nodes.calls == [f"s{shard_of(17)} read"]
 
 
 async def test_finished_shards_are_not_asked_again(notes: Cluster) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from contextlib import nullcontext
 
 import pytest
 import pytest_asyncio
-from google.protobuf.message import Message
+from typing_extensions import override
 
 import crosskey
 from crosskey import errors, requests
-from crosskey.v1 import router_pb2, shard_node_pb2
+from crosskey.internal.v1 import session_pb2
+from crosskey.v1 import router_pb2
 from router.calls.cluster import Cluster
-from router.calls.nodes import GrpcNodes
-from router.calls.participant import Participant
+from router.calls.nodes import Node, Nodes
 from router.committing.finishing import Finisher
 from router.planning import writes
 from router.planning.shadow_hints import ShadowHints
@@ -63,37 +61,25 @@ _numbers = [itertools.islice(numbers_on(shard), 10, None) for shard in range(SHA
 _batches = itertools.count(1)
 
 
-@dataclass
-class CountingParticipant:
-    """A participant whose exchanges are counted."""
+class CountingNode(Node):
+    """A node that counts the calls of requests."""
 
-    participant: Participant
-    shard: int
-    exchanges: Counter[int]
+    def __init__(self, shard: int, address: str, exchanges: Counter[int]) -> None:
+        super().__init__(shard, address)
+        self._exchanges = exchanges
 
-    async def run(self, commands: Sequence[shard_node_pb2.Command]) -> Sequence[shard_node_pb2.CommandResult]:
-        """As Participant.run."""
-        self.exchanges[self.shard] += 1
-        return await self.participant.run(commands)
+    @override
+    async def ask(self, name: str, call: session_pb2.Call) -> session_pb2.Answer:
+        self._exchanges[self.shard] += 1
+        return await super().ask(name, call)
 
 
-class CountingNodes(GrpcNodes):
-    """Nodes that count, by shard, the messages that are sent to them: unary calls, and those of each stream."""
+class CountingNodes(Nodes):
+    """Nodes that count, by shard, the calls that are sent to them."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
-        super().__init__(addresses)
         self.exchanges: Counter[int] = Counter()
-
-    async def call(self, shard: int, method: str, request: Message) -> Any:
-        """As NodeCalls.call."""
-        self.exchanges[shard] += 1
-        return await super().call(shard, method, request)
-
-    @asynccontextmanager
-    async def participate(self, shard: int) -> AsyncIterator[Participant]:
-        """As Nodes.participate."""
-        async with super().participate(shard) as participant:
-            yield CountingParticipant(participant, shard, self.exchanges)
+        super().__init__([CountingNode(shard, address, self.exchanges) for shard, address in enumerate(addresses)])
 
 
 class CountedRouter:

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 
 from crosskey import errors, requests
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1.router_pb2 import LoadRequest
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.eventually import eventually
 from tests.hand_coordinator import (
     CHECK,
     add_shadows,
-    change_shadows,
+    apply,
     commit,
     delete,
     effects_by_shard,
@@ -210,8 +210,7 @@ def test_a_shadow_that_goes_while_new_children_wait_for_it_is_missing(
             bringing = background.submit(participant.run, bring(CASCADE.children, *children))
             wait_for_waiters(setting.cluster, 1)
         [effect] = effects_by_shard(bringing.result())[0]
-    assert effect.kind == proto.Effect.KIND_PARENT_MISSING
-    assert {key["id"] for key in msgspec.json.decode(effect.keys_json)} == {gone, new}
+    assert {key["id"] for key in msgspec.json.decode(effect.pin_parents.keys_json)} == {gone, new}
 
 
 def test_a_parent_deleted_while_its_children_are_loaded_leaves_no_orphan(
@@ -228,7 +227,7 @@ def test_a_parent_deleted_while_its_children_are_loaded_leaves_no_orphan(
     with grpc.insecure_channel(setting.cluster.address) as channel:
         with hand.participate(0) as of_parent, hand.participate(1) as of_children:
             [deletion] = effects_by_shard(of_parent.run(delete(CASCADE.parents, id=parent)))[1]
-            of_children.run(change_shadows(deletion))
+            of_children.run(apply(deletion))
             loading = background.submit(RouterStub(channel).Load, iter([rows]))
             wait_for_waiters(setting.cluster, 1)
             of_children.run(CHECK, prepare(gid, 1))

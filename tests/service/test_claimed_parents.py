@@ -15,14 +15,24 @@ import pytest
 from catalog.slots import shard_of_slot, slot_of_text
 from crosskey import AsyncClient, Client, ForeignKeyViolation, UniqueViolation, column, errors, in_, requests
 from crosskey.requests import explanation
-from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey_cli.cluster import LocalCluster
 from router.committing.gids import Gid
 from router.router_service import CALLS_KEY
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
-from tests.hand_coordinator import HandCoordinator, add_shadows, commit, insert, pin, prepare
+from tests.hand_coordinator import (
+    HandCoordinator,
+    add_shadows,
+    claim_values,
+    commit,
+    effects_by_shard,
+    expect_claims,
+    insert,
+    pin,
+    prepare,
+    release_values,
+)
 from tests.hot_keys.settings import run_seconds, run_seed
 from tests.numbers_on_shards import SHARDS, NewAccounts
 from tests.refusals import RawCalls
@@ -88,7 +98,7 @@ class Referencing:
         answer = self.hand.execute(
             CLAIM_SHARD, pin(REFERENCED, CHILD_SHARD, {"username": username}), prepare(gid, CLAIM_SHARD)
         )
-        assert answer.results[0].count == 1
+        assert list(effects_by_shard(answer.results)) == [CHILD_SHARD]
         return gid
 
     def insert_at_home(self, gid: Gid, mail: dict[str, Any], username: str) -> None:
@@ -96,7 +106,7 @@ class Referencing:
         response = self.hand.execute(
             CHILD_SHARD, add_shadows(REFERENCED, {"username": username}), insert("mails", mail), commit(gid)
         )
-        assert response.committed
+        assert response.finished
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +128,12 @@ def test_a_first_reference_goes_to_the_claim_and_later_ones_nowhere(referencing:
     username = referencing.account(new_name())["username"]
     first = requests.insert("mails", [new_mail(CHILD_SHARD, sender=username)])
     explained = referencing.calls.router.Explain(explanation(first))
-    calls = [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{CHILD_SHARD} ShardNode.Execute"]
+    calls = [f"s{CLAIM_SHARD} ShardNode.Run", f"s{CHILD_SHARD} ShardNode.Run"]
     assert list(explained.rpcs) == [*calls, f"s{CLAIM_SHARD} ShardNode.FinishPrepared"]
     assert explained.keys[1].note.endswith("their parents are pinned on the shards with the claims on them.")
     assert referencing.node_calls(first) == calls
     later = requests.insert("mails", [new_mail(CHILD_SHARD, sender=username, receiver=username)])
-    assert referencing.node_calls(later) == [f"s{CHILD_SHARD} ShardNode.Execute"]
+    assert referencing.node_calls(later) == [f"s{CHILD_SHARD} ShardNode.Run"]
 
 
 def test_many_parents_are_pinned_by_shard_and_not_by_row(referencing: Referencing) -> None:
@@ -131,17 +141,16 @@ def test_many_parents_are_pinned_by_shard_and_not_by_row(referencing: Referencin
     referencing.client.insert("accounts", [new_account(PARENT_SHARD, name) for name in names])
     referencing.wait_until_settled()
     calls = referencing.node_calls(requests.insert("mails", [new_mail(CHILD_SHARD, sender=name) for name in names]))
-    assert calls == [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{CHILD_SHARD} ShardNode.Execute"]
+    assert calls == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{CHILD_SHARD} ShardNode.Run"]
 
 
 def test_a_parent_whose_claim_cannot_be_read_yet_is_waited_for(referencing: Referencing) -> None:
     account = new_account(PARENT_SHARD, username := new_name())
     gid = referencing.hand.gid(home=PARENT_SHARD)
-    values = msgspec.json.encode([{"username": username}])
-    claim = proto.Command(claim_values=proto.ClaimValues(claim=CLAIM, for_shard=PARENT_SHARD, keys_json=values))
-    expect = proto.Command(expect_claims=proto.ExpectClaims(claim=CLAIM, keys_json=values))
+    claim = claim_values(CLAIM, PARENT_SHARD, {"username": username})
+    expect = expect_claims(CLAIM, {"username": username})
     referencing.hand.execute(CLAIM_SHARD, claim, prepare(gid, CLAIM_SHARD))
-    assert referencing.hand.execute(PARENT_SHARD, expect, insert("accounts", account), commit(gid)).committed
+    assert referencing.hand.execute(PARENT_SHARD, expect, insert("accounts", account), commit(gid)).finished
     with ThreadPoolExecutor() as background:
         inserting = background.submit(referencing.client.insert, "mails", new_mail(CHILD_SHARD, sender=username))
         wait_for_waiters(referencing.cluster, CLAIM_SHARD)
@@ -151,8 +160,7 @@ def test_a_parent_whose_claim_cannot_be_read_yet_is_waited_for(referencing: Refe
 
 def test_a_claim_that_is_given_up_is_no_parent(referencing: Referencing) -> None:
     username, gid = new_name(), referencing.hand.gid(home=PARENT_SHARD)
-    values = msgspec.json.encode([{"username": username}])
-    claim = proto.Command(claim_values=proto.ClaimValues(claim=CLAIM, for_shard=PARENT_SHARD, keys_json=values))
+    claim = claim_values(CLAIM, PARENT_SHARD, {"username": username})
     referencing.hand.execute(CLAIM_SHARD, claim, prepare(gid, CLAIM_SHARD))
     with pytest.raises(ForeignKeyViolation) as refused:
         referencing.client.insert("mails", new_mail(CHILD_SHARD, sender=username))
@@ -177,8 +185,7 @@ def test_a_delete_waits_for_a_child_that_is_being_written(referencing: Referenci
 def test_a_child_waits_for_a_delete_and_finds_no_parent(referencing: Referencing) -> None:
     account = referencing.account(new_name())
     gid = referencing.hand.gid(home=PARENT_SHARD)
-    values = msgspec.json.encode([{"username": account["username"]}])
-    release = proto.Command(release_values=proto.ReleaseValues(claim=CLAIM, for_shard=PARENT_SHARD, keys_json=values))
+    release = release_values(CLAIM, PARENT_SHARD, {"username": account["username"]})
     referencing.hand.execute(CLAIM_SHARD, release, prepare(gid, CLAIM_SHARD))
     with ThreadPoolExecutor() as background:
         mail = new_mail(CHILD_SHARD, sender=account["username"])

@@ -14,14 +14,13 @@ import pytest
 
 from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, errors, requests
 from crosskey.requests import explanation
-from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey_cli.cluster import LocalCluster
 from router.committing.gids import Gid
 from router.router_service import CALLS_KEY
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
-from tests.hand_coordinator import HandCoordinator, commit, insert, prepare
+from tests.hand_coordinator import HandCoordinator, claim_values, commit, expect_claims, insert, prepare
 from tests.hot_keys.settings import run_seconds, run_seed
 from tests.numbers_on_shards import SHARDS, NewAccounts
 from tests.refusals import RawCalls
@@ -69,19 +68,14 @@ class Claiming:
     def prepare_claim(self, username: str) -> Gid:
         """Claims a username for ROW_SHARD, as the first phase of an insert does."""
         gid = self.hand.gid(home=ROW_SHARD)
-        claim = proto.ClaimValues(claim=CLAIM, for_shard=ROW_SHARD, keys_json=_values(username))
-        self.hand.execute(CLAIM_SHARD, proto.Command(claim_values=claim), prepare(gid, CLAIM_SHARD))
+        claim = claim_values(CLAIM, ROW_SHARD, {"username": username})
+        self.hand.execute(CLAIM_SHARD, claim, prepare(gid, CLAIM_SHARD))
         return gid
 
     def insert_at_home(self, gid: Gid, row: dict[str, Any], *expected: str) -> bool:
         """Inserts a row and commits with the decision; whether that was done."""
-        expect = proto.ExpectClaims(claim=CLAIM, keys_json=_values(*expected))
-        commands = (proto.Command(expect_claims=expect), insert("accounts", row), commit(gid))
-        return self.hand.execute(ROW_SHARD, *commands).committed
-
-
-def _values(*usernames: str) -> bytes:
-    return msgspec.json.encode([{"username": username} for username in usernames])
+        expect = expect_claims(CLAIM, *({"username": username} for username in expected))
+        return self.hand.execute(ROW_SHARD, expect, insert("accounts", row), commit(gid)).finished
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +96,10 @@ def claiming(fresh_cluster: FreshClusters) -> Iterator[Claiming]:
 def test_an_insert_claims_first_and_one_by_value_is_found_on_one_shard(claiming: Claiming) -> None:
     request = requests.insert("accounts", [new_account(ROW_SHARD, username := new_name())])
     explained = claiming.calls.router.Explain(explanation(request))
-    assert claiming.node_calls(request) == [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{ROW_SHARD} ShardNode.Execute"]
+    assert claiming.node_calls(request) == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
     assert list(explained.rpcs) == [
-        f"s{CLAIM_SHARD} ShardNode.Execute",
-        f"s{ROW_SHARD} ShardNode.Execute",
+        f"s{CLAIM_SHARD} ShardNode.Run",
+        f"s{ROW_SHARD} ShardNode.Run",
         f"s{CLAIM_SHARD} ShardNode.FinishPrepared",
     ]
     claiming.wait_until_settled()
@@ -116,20 +110,20 @@ def test_an_insert_claims_first_and_one_by_value_is_found_on_one_shard(claiming:
 
 def test_a_value_that_is_claimed_on_its_rows_shard_takes_one_call(claiming: Claiming) -> None:
     request = requests.insert("accounts", [new_account(ROW_SHARD, new_name(ROW_SHARD))])
-    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Execute"]
+    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Run"]
 
 
 def test_an_update_of_other_columns_takes_one_call(claiming: Claiming) -> None:
     account = new_account(ROW_SHARD, new_name())
     claiming.client.insert("accounts", account)
     request = requests.update("accounts", {"note": "new"}, key={"id": account["id"]})
-    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Execute"]
+    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Run"]
 
 
 def test_many_rows_claim_by_shard_and_not_by_row(claiming: Claiming) -> None:
     rows = [new_account(ROW_SHARD, new_name()) for _ in range(50)]
     calls = claiming.node_calls(requests.insert("accounts", rows))
-    assert calls == [f"s{CLAIM_SHARD} ShardNode.Execute", f"s{ROW_SHARD} ShardNode.Execute"]
+    assert calls == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
 
 
 def test_a_row_whose_claim_cannot_be_read_yet_is_found(claiming: Claiming) -> None:

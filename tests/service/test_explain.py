@@ -120,7 +120,7 @@ def users(explained: Explained) -> list[int]:
 
 
 def execute(*shards: int) -> list[str]:
-    return [f"s{shard} ShardNode.Execute" for shard in shards]
+    return [f"s{shard} ShardNode.Run" for shard in shards]
 
 
 def finish(*shards: int) -> list[str]:
@@ -128,7 +128,7 @@ def finish(*shards: int) -> list[str]:
 
 
 def participate(*shards: int) -> list[str]:
-    return [f"s{shard} ShardNode.Participate" for shard in shards]
+    return [f"s{shard} ShardNode.Run" for shard in shards]
 
 
 def check(explained: Explained, request: Request, rpcs: list[str]) -> ExplainResponse:

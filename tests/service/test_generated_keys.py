@@ -104,14 +104,14 @@ def test_a_block_is_drawn_by_one_rpc_and_then_used(cluster: LocalCluster, client
 @pytest.mark.parametrize("request_", [crosskey.insert("unnumbered", {"id": 1}), crosskey.insert("people", {"id": -1})])
 def test_rows_that_need_no_number_cost_nothing(cluster: LocalCluster, request_: Request) -> None:
     [[call]] = calls_of(cluster, request_)
-    assert call.endswith("Execute")
+    assert call.endswith("Run")
 
 
 def test_other_defaults_of_a_shard_key_are_computed_at_once(cluster: LocalCluster) -> None:
     rows = [{"place": place} for place in range(50)]
     [[first, *others]] = calls_of(cluster, crosskey.insert("tokens", rows))
     assert first == "s0 ShardNode.ComputeDefaults"
-    assert all(call.endswith("Participate") for call in others if "Finish" not in call)
+    assert all(call.endswith("Run") for call in others if "Finish" not in call)
 
 
 def test_explain_says_what_comes_first_and_draws_nothing(cluster: LocalCluster, client: Client) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from crosskey.v1 import admin_pb2, router_pb2, shard_node_pb2
+from crosskey.internal.v1 import maintenance_pb2, session_pb2
+from crosskey.v1 import admin_pb2, router_pb2
 from crosskey_cli.cluster import LocalCluster
 from router.committing.gids import Gid
 from tests.fresh_cluster import FreshClusters
@@ -95,10 +96,19 @@ class Calls:
         return grpcurl(self._cluster.address, f"crosskey.v1.{method}", data=json.dumps(request))
 
     def node(self, number: int, method: str, **request: Any) -> Answer:
-        """Calls a method of ShardNode on a node, for its own shard if the request does not say otherwise."""
-        self.called.add(f"ShardNode.{method}")
-        address = self._cluster.nodes[number].address
-        return grpcurl(address, f"crosskey.v1.ShardNode/{method}", data=json.dumps({"shard": number, **request}))
+        """Calls a method of ShardMaintenance on a node, for its own shard if the request does not say otherwise."""
+        return self._node(number, f"ShardMaintenance.{method}", **request)
+
+    def session(self, number: int, kind: str, **request: Any) -> Any:
+        """Has a node answer one call on a session, and returns the field of the answer."""
+        call = {"id": "1", kind: request}
+        [answer] = self._node(number, "ShardNode.Session", calls=[call]).message["answers"]
+        return answer.get(kind, answer.get("failure"))
+
+    def _node(self, number: int, method: str, **request: Any) -> Answer:
+        self.called.add(method)
+        address, path = self._cluster.nodes[number].address, method.replace(".", "/")
+        return grpcurl(address, f"crosskey.internal.v1.{path}", data=json.dumps({"shard": number, **request}))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +137,11 @@ def test_the_services_are_listed(cluster: LocalCluster) -> None:
         "crosskey.v1.Router",
         *INFRASTRUCTURE,
     ]
-    assert grpcurl(cluster.nodes[0].address, "list").printed.split() == ["crosskey.v1.ShardNode", *INFRASTRUCTURE]
+    assert grpcurl(cluster.nodes[0].address, "list").printed.split() == [
+        "crosskey.internal.v1.ShardMaintenance",
+        "crosskey.internal.v1.ShardNode",
+        *INFRASTRUCTURE,
+    ]
 
 
 def test_everything_can_be_described(cluster: LocalCluster) -> None:
@@ -135,7 +149,11 @@ def test_everything_can_be_described(cluster: LocalCluster) -> None:
     internal = grpcurl(cluster.nodes[0].address, "describe").printed
     for described, *services in (
         (public, router_pb2.DESCRIPTOR.services_by_name["Router"], admin_pb2.DESCRIPTOR.services_by_name["Admin"]),
-        (internal, shard_node_pb2.DESCRIPTOR.services_by_name["ShardNode"]),
+        (
+            internal,
+            session_pb2.DESCRIPTOR.services_by_name["ShardNode"],
+            maintenance_pb2.DESCRIPTOR.services_by_name["ShardMaintenance"],
+        ),
     ):
         for service in services:
             assert f"{service.full_name} is a service" in described
@@ -188,7 +206,7 @@ def test_rows_go_in_and_come_out(calls: Calls) -> None:
         ]
     }
     explained = calls.router("Router.Explain", delete={"table": "users", "key": {"id": BOB}}).message
-    assert explained["rpcs"] == ["s1 ShardNode.Execute"]
+    assert explained["rpcs"] == ["s1 ShardNode.Run"]
     assert calls.router("Router.Delete", table="users", key={"id": BOB}).message == {"count": "1"}
     assert calls.router("Router.Count", table="follows").message == {}
 
@@ -275,13 +293,13 @@ def test_rows_of_a_node_are_written_and_read_by_hand(calls: Calls) -> None:
     where = [{"column": "id", "value_json": as_bytes(EVE)}]
     order = [{"column": "id"}]
     commands = [insert("users", {"id": EVE, "name": "Eve"}), {"commit": {}}]
-    executed = calls.node(0, "Execute", commands=commands).message
-    assert (executed["committed"], executed["results"][0]["count"]) == (True, "1")
-    read = calls.node(0, "Read", table="public.users", where=where, order_by=order, limit=5).message
+    executed = calls.session(0, "run", branch=1, commands=commands, start="START_PLAIN")
+    assert (executed["finished"], executed["results"][0]["count"]) == (True, "1")
+    read = calls.session(0, "read", table="public.users", where=where, order_by=order, limit=5)
     assert from_bytes(read["rows_json"]) == [{"id": str(EVE), "name": "Eve"}]
-    sort = calls.node(0, "Sort", table="public.users", order_by=order, cursors_json=as_bytes([["2"], ["1"]])).message
+    sort = calls.session(0, "sort", table="public.users", order_by=order, cursors_json=as_bytes([["2"], ["1"]]))
     assert sort == {"places": [1, 0]}
-    assert calls.node(0, "CountRows", table="public.users", where=where).message == {"count": "1"}
+    assert calls.session(0, "count_rows", table="public.users", where=where) == {"count": "1"}
 
 
 def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: LocalCluster) -> None:
@@ -289,16 +307,16 @@ def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: Loca
     gid = Gid.new(name, home=1)
     delete = {"run": {"table": "public.users", "delete": {"where": [{"column": "id", "value_json": as_bytes(EVE)}]}}}
     prepare = {"prepare": {"gid": gid.participant(0)}}
-    participated = calls.node(0, "Participate", commands=[delete, prepare]).message
-    assert [result.get("count") for result in participated["results"]] == ["1", None]
+    participated = calls.session(0, "run", branch=1, commands=[delete, prepare])
+    assert (participated["finished"], [result["count"] for result in participated["results"]]) == (True, ["1"])
     [prepared] = calls.node(0, "ListPrepared").message["transactions"]
     assert prepared["gid"] == gid.participant(0)
-    assert calls.node(1, "Decide", gids=[str(gid)], peek=True).message == {"outcomes": ["OUTCOME_UNDECIDED"]}
-    assert calls.node(1, "Decide", gids=[str(gid)]).message == {"outcomes": ["OUTCOME_ABORTED"]}
-    assert calls.node(0, "FinishPrepared", gids=[gid.participant(0)]).message == {}
+    assert calls.session(1, "decide", gids=[str(gid)], peek=True) == {"outcomes": ["OUTCOME_UNDECIDED"]}
+    assert calls.session(1, "decide", gids=[str(gid)]) == {"outcomes": ["OUTCOME_ABORTED"]}
+    assert calls.session(0, "finish_prepared", gids=[gid.participant(0)]) == {}
     assert calls.node(1, "ListDecisions").message == {}
-    assert calls.node(1, "ForgetDecisions", gids=[str(gid)]).message == {}
-    assert calls.node(0, "CountRows", table="public.users").message == {"count": "2"}
+    assert calls.session(1, "forget_decisions", gids=[str(gid)]) == {}
+    assert calls.session(0, "count_rows", table="public.users") == {"count": "2"}
 
 
 def test_a_node_describes_and_audits_its_shard(calls: Calls) -> None:
@@ -313,20 +331,18 @@ def test_a_node_describes_and_audits_its_shard(calls: Calls) -> None:
     keys = as_bytes([{"id": BOB}])
     unguarded = calls.node(0, "FindUnguarded", keys_json=keys, **key).message
     assert from_bytes(unguarded["keys_json"]) == [{"id": BOB}]
-    assert (
-        "shards"
-        not in calls.node(0, "FindClaims", claim=CLAIM, keys_json=as_bytes([{"address": "ada@example.org"}])).message
-    )
-    drawn = calls.node(0, "DrawNumbers", sequence="public.mailboxes_id_seq", needed=1, wanted=1).message
+    values = as_bytes([{"address": "ada@example.org"}])
+    assert "shard" not in calls.session(0, "find_claims", claim=CLAIM, values_json=values)["claims"][0]
+    drawn = calls.session(0, "draw_numbers", sequence="public.mailboxes_id_seq", needed=1, wanted=1)
     assert drawn["numbers"] == ["1"]
-    computed = calls.node(0, "ComputeDefaults", table="public.mailboxes", columns=["id"], count=1).message
+    computed = calls.session(0, "compute_defaults", table="public.mailboxes", columns=["id"], count=1)
     assert from_bytes(computed["rows_json"]) == [{"id": "2"}]
     unused = calls.node(0, "FindUnusedShadows", referenced_key=REFERENCED_KEY, keys_json=keys).message
     assert from_bytes(unused["keys_json"]) == []
 
 
 def test_a_node_refuses_another_shards_call(calls: Calls) -> None:
-    answer = calls.node(1, "CountRows", shard=0, table="public.users")
+    answer = calls.node(1, "ListPrepared", shard=0)
     assert "Code: FailedPrecondition" in answer.printed
     assert '"reason":"WRONG_SHARD"' in answer.printed
 
@@ -340,9 +356,9 @@ def test_rows_are_loaded_once(calls: Calls) -> None:
     assert calls.node(0, "ListBatches", load="a load").message["batches"][0]["batch"] == "0"
     assert calls.router("Router.FinishLoad", load="a load", tables=["mailboxes"]).ok
     assert calls.node(0, "AdvanceSequence", sequence="public.mailboxes_id_seq", past=650).ok
-    assert calls.node(0, "DrawNumbers", sequence="public.mailboxes_id_seq", needed=1, wanted=1).message["numbers"] == [
-        "701"
-    ]
+    assert calls.session(0, "draw_numbers", sequence="public.mailboxes_id_seq", needed=1, wanted=1) == {
+        "numbers": ["701"]
+    }
     assert calls.node(0, "ForgetBatches", load="a load").ok
     assert "batches" not in calls.node(0, "ListBatches", load="a load").message
 
@@ -351,6 +367,7 @@ def test_every_method_was_called(calls: Calls) -> None:
     services = [
         *router_pb2.DESCRIPTOR.services_by_name.values(),
         *admin_pb2.DESCRIPTOR.services_by_name.values(),
-        *shard_node_pb2.DESCRIPTOR.services_by_name.values(),
+        *session_pb2.DESCRIPTOR.services_by_name.values(),
+        *maintenance_pb2.DESCRIPTOR.services_by_name.values(),
     ]
     assert calls.called == {f"{service.name}.{method.name}" for service in services for method in service.methods}

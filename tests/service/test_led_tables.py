@@ -64,7 +64,7 @@ def test_an_insert_asks_for_its_parents_once_and_goes_to_them(leading: Leading) 
     rows = [{"id": next(_numbers[MEDIA_SHARD]), "media_id": media} for _ in range(5)]
     assert leading.node_calls(requests.insert("comments", rows)) == [
         f"s{CLAIM_SHARD} ShardNode.FindClaims",
-        f"s{MEDIA_SHARD} ShardNode.Execute",
+        f"s{MEDIA_SHARD} ShardNode.Run",
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_parent_is_found_before_its_claim_can_be_read(leading: Leading) -> Non
     media, owner = next(_numbers[CLAIM_SHARD]), next(_numbers[OTHER_SHARD])
     leading.calls.router.Insert(requests.insert("media", {"id": media, "owner_id": owner}))
     calls = leading.node_calls(requests.insert("comments", {"id": next(_numbers[OTHER_SHARD]), "media_id": media}))
-    assert calls == [f"s{CLAIM_SHARD} ShardNode.FindClaims", f"s{OTHER_SHARD} ShardNode.Execute"]
+    assert calls == [f"s{CLAIM_SHARD} ShardNode.FindClaims", f"s{OTHER_SHARD} ShardNode.Run"]
 
 
 def test_many_parents_are_asked_for_by_shard_and_not_by_row(leading: Leading) -> None:
@@ -86,7 +86,7 @@ def test_many_parents_are_asked_for_by_shard_and_not_by_row(leading: Leading) ->
 def test_other_tables_ask_for_nothing(leading: Leading) -> None:
     number = next(_numbers[MEDIA_SHARD])
     calls = leading.node_calls(requests.insert("media", {"id": number, "owner_id": number}))
-    assert calls == [f"s{MEDIA_SHARD} ShardNode.Execute"]
+    assert calls == [f"s{MEDIA_SHARD} ShardNode.Run"]
 
 
 def test_a_read_by_parent_goes_to_its_shard(leading: Leading) -> None:

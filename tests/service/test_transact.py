@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from queue import SimpleQueue
 
 import grpc
 import pytest
 
 import crosskey
 from crosskey import Client, CrosskeyError, errors, requests
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.requests import Statement
-from crosskey.v1 import shard_node_pb2 as proto
 from crosskey.v1.router_pb2_grpc import RouterStub
 from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
-from tests.hand_coordinator import HandCoordinator
+from tests.hand_coordinator import HandCoordinator, HandParticipant, savepoint
 from tests.hand_coordinator import insert as insert_command
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import as_superuser, prepared, query_all
@@ -86,7 +85,7 @@ def refused(client: Client, *statements: Statement) -> dict[str, str]:
 def test_a_transaction_of_one_shard_is_one_call(cluster: LocalCluster) -> None:
     first, second = new(1), new(1)
     statements = [parent(first), parent(second), crosskey.delete("parents", key={"id": first})]
-    assert calls_of(cluster, *statements) == ["s1 ShardNode.Execute"]
+    assert calls_of(cluster, *statements) == ["s1 ShardNode.Run"]
 
 
 def test_groups_and_modes_open_one_stream_a_shard(cluster: LocalCluster) -> None:
@@ -99,10 +98,10 @@ def test_groups_and_modes_open_one_stream_a_shard(cluster: LocalCluster) -> None
     calls = calls_of(cluster, *statements)
     assert sorted(calls) == [
         "s0 ShardNode.FinishPrepared",
-        "s0 ShardNode.Participate",
-        "s1 ShardNode.Participate",
+        "s0 ShardNode.Run",
+        "s1 ShardNode.Run",
         "s2 ShardNode.FinishPrepared",
-        "s2 ShardNode.Participate",
+        "s2 ShardNode.Run",
     ]
 
 
@@ -182,66 +181,45 @@ def test_a_failed_group_holds_no_locks(cluster: LocalCluster, client: Client) ->
         assert client.update("parents", {"name": "y"}, key={"id": TAKEN})
 
 
-class NodeStream:
-    """A Participate stream to the first shard, whose answers are seen as they are."""
-
-    def __init__(self, coordinator: HandCoordinator) -> None:
-        self._requests: SimpleQueue[proto.ParticipateRequest | None] = SimpleQueue()
-        self._responses = coordinator.stubs[0].Participate(iter(self._requests.get, None), timeout=30)
-
-    def send(self, *commands: proto.Command) -> proto.ParticipateResponse:
-        """Sends commands and waits for the answer. Raises what the node raises."""
-        self._requests.put(proto.ParticipateRequest(shard=0, commands=commands))
-        try:
-            return next(self._responses)
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error) from error
-
-    def close(self) -> None:
-        """Ends the stream."""
-        self._requests.put(None)
-        self._responses.cancel()
-
-
 @pytest.fixture
-def stream(cluster: LocalCluster) -> Iterator[NodeStream]:
-    """A new stream."""
+def branch(cluster: LocalCluster) -> Iterator[HandParticipant]:
+    """A new branch on the first shard."""
     coordinator = HandCoordinator(cluster)
-    stream = NodeStream(coordinator)
-    yield stream
-    stream.close()
+    with coordinator.participate(0) as branch:
+        yield branch
     coordinator.close()
 
 
-def savepoint(action: proto.Savepoint.Action.ValueType, level: int) -> proto.Command:
-    return proto.Command(savepoint=proto.Savepoint(action=action, level=level))
-
-
-SET, ROLL_BACK, RELEASE = proto.Savepoint.ACTION_SET, proto.Savepoint.ACTION_ROLL_BACK, proto.Savepoint.ACTION_RELEASE
 FAILING = insert_command("parents", {"id": TAKEN})
 
 
-def test_a_node_answers_an_error_behind_a_savepoint_and_goes_on(stream: NodeStream) -> None:
-    fresh = insert_command("parents", {"id": new(0)})
-    response = stream.send(savepoint(SET, 1), savepoint(SET, 2), fresh, FAILING, fresh)
-    assert len(response.results) == 3
-    assert response.failure.metadata["command"] == "3"
+def test_a_node_answers_an_error_behind_a_savepoint_and_goes_on(branch: HandParticipant) -> None:
+    fresh, failing = insert_command("parents", {"id": new(0)}), proto.Command(tag="taken", run=FAILING.run)
+    response = branch.answer(savepoint("SET", 1), savepoint("SET", 2), fresh, failing, fresh)
+    assert len(response.results) == 1
+    assert response.failure.metadata["tag"] == "taken"
     assert isinstance(errors.from_failure(response.failure), errors.UniqueViolation)
-    response = stream.send(savepoint(ROLL_BACK, 2), fresh, savepoint(RELEASE, 1))
+    response = branch.answer(savepoint("ROLL_BACK", 2), fresh, savepoint("RELEASE", 1))
     assert not response.HasField("failure")
-    assert response.results[1].count == 1
+    assert [result.count for result in response.results] == [1]
 
 
-def test_a_node_ends_the_stream_at_an_error_without_savepoint(stream: NodeStream) -> None:
+def test_a_branch_ends_at_an_error_without_savepoint(branch: HandParticipant) -> None:
+    failing = proto.Command(tag="taken", run=FAILING.run)
     with pytest.raises(errors.UniqueViolation) as caught:
-        stream.send(savepoint(SET, 1), savepoint(RELEASE, 1), FAILING)
-    assert caught.value.metadata["command"] == "2"
+        branch.run(savepoint("SET"), savepoint("RELEASE"), failing)
+    assert caught.value.metadata["tag"] == "taken"
 
 
 @pytest.mark.parametrize(
     "command",
-    [savepoint(SET, 3), savepoint(ROLL_BACK, 2), savepoint(RELEASE, 0), proto.Command(savepoint=proto.Savepoint())],
+    [
+        savepoint("SET", 3),
+        savepoint("ROLL_BACK", 2),
+        savepoint("RELEASE", 0),
+        proto.Command(savepoint=proto.Savepoint()),
+    ],
 )
-def test_a_node_knows_its_savepoints(stream: NodeStream, command: proto.Command) -> None:
+def test_a_node_knows_its_savepoints(branch: HandParticipant, command: proto.Command) -> None:
     with pytest.raises(errors.InvalidRequest):
-        stream.send(savepoint(SET, 1), command)
+        branch.run(savepoint("SET"), command)

@@ -12,7 +12,8 @@ from psycopg import sql
 
 from catalog.model import Table
 from crosskey import errors
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import rows_pb2
 from shard_node.sql_text.conditions import where_clause
 from shard_node.sql_text.sql_names import table_identifier
 from tests.shard_node.conftest import TestDatabase
@@ -41,13 +42,11 @@ async def things(database: TestDatabase) -> Table:
     return await database.table("Things", "odd")
 
 
-def condition(column: str, op: str, value: Any = None) -> shard_node_pb2.Condition:
-    return shard_node_pb2.Condition(
-        column=column, op=rows_pb2.Predicate.Op.Value(op), value_json=msgspec.json.encode(value)
-    )
+def condition(column: str, op: str, value: Any = None) -> reads_pb2.Condition:
+    return reads_pb2.Condition(column=column, op=rows_pb2.Predicate.Op.Value(op), value_json=msgspec.json.encode(value))
 
 
-async def matches(database: TestDatabase, table: Table, *conditions: shard_node_pb2.Condition) -> bool:
+async def matches(database: TestDatabase, table: Table, *conditions: reads_pb2.Condition) -> bool:
     where, parameters = where_clause(table, conditions, "t")
     statement = sql.SQL("SELECT count(*) FROM {} AS t WHERE {}").format(table_identifier(table.name), where)
     ((count,),) = await (await database.connection.execute(statement, parameters)).fetchall()
@@ -170,4 +169,4 @@ async def test_a_nul_is_no_text(things: Table, op: str) -> None:
 
 async def test_an_unknown_operator(things: Table) -> None:
     with pytest.raises(errors.InvalidRequest, match="unknown operator 99"):
-        where_clause(things, [shard_node_pb2.Condition(column="id", op=99, value_json=b"1")])
+        where_clause(things, [reads_pb2.Condition.FromString(b"\n\x02id\x10c\x1a\x011")])

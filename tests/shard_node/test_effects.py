@@ -6,13 +6,15 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from crosskey.internal.v1.effects_pb2 import Effect
 from shard_node import sql as sql_files
 from shard_node.guards.foreign_key_queries import take_effects
 from tests.shard_node.conftest import TestDatabase
 
-_NOTE = """
+_NOTE = f"""
 INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
-SELECT 1, 'public.users(id)', 1, json_build_object('id', n) FROM generate_series(1, %s) n
+SELECT {Effect.PIN_PARENTS_FIELD_NUMBER}, 'public.users(id)', 1, json_build_object('id', n)
+FROM generate_series(1, %s) n
 """
 _SCANS = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'crosskey.effect'::regclass"
 _LEFT = "SELECT count(*) FROM crosskey.effect"
@@ -29,7 +31,7 @@ async def shard(database: TestDatabase) -> AsyncIterator[TestDatabase]:
 
 async def note_effects(shard: TestDatabase, number: int) -> None:
     """What triggers do."""
-    await shard.connection.execute(_NOTE, (number,))
+    await shard.connection.execute(_NOTE.encode(), (number,))
 
 
 async def refuses_to_commit(shard: TestDatabase) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 import crosskey
 from crosskey import Client
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.internal.v1.effects_pb2 import Effect, TakeOutDisplaced
 from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
-from tests.hand_coordinator import HandCoordinator, update
+from tests.hand_coordinator import HandCoordinator, apply, update
 from tests.hot_keys.led_rows import LED_SCHEMA
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import as_node, query, wait_for_waiters
@@ -139,7 +140,7 @@ def test_a_child_and_who_moves_its_parent_wait_for_each_other(
 def test_rows_that_were_changed_without_a_lock_are_not_taken_out(
     cluster: LocalCluster, media: list[int], comment_leaves: Departure, numbers: list[Iterator[int]]
 ) -> None:
-    take_out = proto.Command(take_out_misplaced=proto.TakeOutMisplaced())
+    take_out = apply(Effect(take_out_displaced=TakeOutDisplaced()))
     commands = [
         update("comments", {"note": "new"}, id=comment_leaves.row),
         update("media", {"owner_id": next(numbers[ELSEWHERE])}, id=media[HERE]),
@@ -148,10 +149,10 @@ def test_rows_that_were_changed_without_a_lock_are_not_taken_out(
     hand = HandCoordinator(cluster)
     with hand.participate(HERE) as late:
         *_, result = late.run(*commands)
-        assert [effect.kind for effect in result.effects] == [proto.Effect.KIND_LOCKED_TOO_LATE]
+        assert [effect.WhichOneof("effect") for effect in result.effects] == ["locked_too_late"]
     with hand.participate(HERE) as early:
         *_, result = early.run(proto.Command(lock_early=proto.LockEarly()), *commands)
-        assert proto.Effect.KIND_ROWS_MOVED in [effect.kind for effect in result.effects]
+        assert "place_rows" in [effect.WhichOneof("effect") for effect in result.effects]
     hand.close()
 
 

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from crosskey import errors
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
+from crosskey.v1 import rows_pb2
 from shard_node.reading import reader
 from shard_node.sql_text.keyset import order_columns
 from tests.shard_node.conftest import TestDatabase
@@ -35,10 +36,10 @@ async def items(database: TestDatabase) -> TestDatabase:
     return database
 
 
-def request_for(name: str, order: Order, limit: int, after: list[str | None] | None) -> shard_node_pb2.ReadRequest:
-    return shard_node_pb2.ReadRequest(
+def request_for(name: str, order: Order, limit: int, after: list[str | None] | None) -> reads_pb2.ReadRequest:
+    return reads_pb2.ReadRequest(
         table=f"public.{name}",
-        order_by=[shard_node_pb2.Order(column=column, descending=descending) for column, descending in order],
+        order_by=[reads_pb2.Order(column=column, descending=descending) for column, descending in order],
         limit=limit,
         after_json=b"" if after is None else msgspec.json.encode(after),
     )
@@ -187,7 +188,7 @@ async def test_an_unknown_order_column(items: TestDatabase) -> None:
 
 async def test_counting(items: TestDatabase) -> None:
     table = await items.table("items")
-    assert (await reader.count_rows(items.connection, table, shard_node_pb2.CountRowsRequest())).count == 120
-    request = shard_node_pb2.CountRowsRequest()
+    assert (await reader.count_rows(items.connection, table, reads_pb2.CountRowsRequest())).count == 120
+    request = reads_pb2.CountRowsRequest()
     request.where.add(column="rank", op=rows_pb2.Predicate.IS_NULL)
     assert (await reader.count_rows(items.connection, table, request)).count == 24

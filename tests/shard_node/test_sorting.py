@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2
+from crosskey.internal.v1 import reads_pb2
 from shard_node.reading.sorting import sort
 from tests.shard_node.conftest import TestDatabase
 
@@ -20,8 +20,8 @@ async def sorted_ids(database: TestDatabase, table_name: str, *order: tuple[str,
     cursor = await database.connection.execute(f'SELECT {columns} FROM "{table_name}"'.encode())
     positions = [list(row) for row in await cursor.fetchall()]
     random.Random(7).shuffle(positions)
-    request = shard_node_pb2.SortRequest(
-        order_by=[shard_node_pb2.Order(column=column, descending=descending) for column, descending in order],
+    request = reads_pb2.SortRequest(
+        order_by=[reads_pb2.Order(column=column, descending=descending) for column, descending in order],
         cursors_json=msgspec.json.encode(positions),
     )
     response = await sort(database.connection, await database.table(table_name), request)
@@ -79,8 +79,8 @@ async def test_text_is_sorted_by_its_column_collation(database: TestDatabase) ->
 
 async def test_the_place_of_rows_does_not_count(database: TestDatabase) -> None:
     await database.run("CREATE TABLE lines (line text)")
-    request = shard_node_pb2.SortRequest(
-        order_by=[shard_node_pb2.Order(column="line"), shard_node_pb2.Order(column="ctid")],
+    request = reads_pb2.SortRequest(
+        order_by=[reads_pb2.Order(column="line"), reads_pb2.Order(column="ctid")],
         cursors_json=b'[["b","(0,1)"],["a","(0,9)"],["b","(0,0)"],[null,"(0,1)"],["a","(0,1)"]]',
     )
     response = await sort(database.connection, await database.table("lines"), request)
@@ -89,6 +89,6 @@ async def test_the_place_of_rows_does_not_count(database: TestDatabase) -> None:
 
 async def test_there_must_be_something_to_sort_by(database: TestDatabase) -> None:
     await database.run("CREATE TABLE empty (line text)")
-    request = shard_node_pb2.SortRequest(order_by=[shard_node_pb2.Order(column="ctid")], cursors_json=b"[]")
+    request = reads_pb2.SortRequest(order_by=[reads_pb2.Order(column="ctid")], cursors_json=b"[]")
     with pytest.raises(errors.InvalidRequest):
         await sort(database.connection, await database.table("empty"), request)

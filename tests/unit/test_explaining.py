@@ -29,7 +29,7 @@ FOLLOW = crosskey.insert("follows", {"follower_id": user_on(0), "followee_id": u
 def test_an_insert_without_cross_shard_parents_is_one_rpc_and_nothing_more() -> None:
     explanation = explain(crosskey.insert("accounts", {"id": 1}))
     (shard,) = explanation.shards
-    assert list(explanation.rpcs) == [f"s{shard} ShardNode.Execute"]
+    assert list(explanation.rpcs) == [f"s{shard} ShardNode.Run"]
     assert not explanation.keys
     assert not explanation.notes
 
@@ -37,7 +37,7 @@ def test_an_insert_without_cross_shard_parents_is_one_rpc_and_nothing_more() -> 
 def test_a_first_reference_pins_the_parent_before_and_finishes_after() -> None:
     explanation = explain(FOLLOW)
     assert list(explanation.shards) == [0, 1]
-    assert list(explanation.rpcs) == ["s1 ShardNode.Execute", "s0 ShardNode.Execute", "s1 ShardNode.FinishPrepared"]
+    assert list(explanation.rpcs) == ["s1 ShardNode.Run", "s0 ShardNode.Run", "s1 ShardNode.FinishPrepared"]
     assert list(explanation.notes) == [
         explaining.AFTER_ANSWER_NOTE,
         explaining.FORGET_NOTE.format(home=0),
@@ -59,7 +59,7 @@ def test_a_later_reference_is_one_rpc() -> None:
     learn(VIEW, hints, [plan_insert(VIEW, FOLLOW)])
     explanation = explain(FOLLOW, hints)
     assert list(explanation.shards) == [0]
-    assert list(explanation.rpcs) == ["s0 ShardNode.Execute"]
+    assert list(explanation.rpcs) == ["s0 ShardNode.Run"]
     assert list(explanation.notes) == [explaining.NEW_PARENT_NOTE]
     assert note_on(explanation, "follows_followee_id_fkey") == (
         "PostgreSQL checks it against shadows on s0, all seen before: no other shard is asked."
@@ -68,7 +68,7 @@ def test_a_later_reference_is_one_rpc() -> None:
 
 def test_a_first_reference_on_the_childs_own_shard_is_one_rpc() -> None:
     explanation = explain(crosskey.insert("follows", {"follower_id": user_on(2), "followee_id": user_on(2, 1)}))
-    assert list(explanation.rpcs) == ["s2 ShardNode.Execute"]
+    assert list(explanation.rpcs) == ["s2 ShardNode.Run"]
 
 
 def test_a_null_references_nothing() -> None:
@@ -83,8 +83,8 @@ def test_rows_on_several_shards_are_a_distributed_transaction_whose_home_is_the_
     explanation = explain(crosskey.insert("users", [{"id": user_on(2)}, {"id": user_on(0)}]))
     assert list(explanation.shards) == [0, 2]
     assert list(explanation.rpcs) == [
-        "s0 ShardNode.Participate",
-        "s2 ShardNode.Participate",
+        "s0 ShardNode.Run",
+        "s2 ShardNode.Run",
         "s0 ShardNode.FinishPrepared",
     ]
     assert list(explanation.notes) == [explaining.FORGET_NOTE.format(home=2)]
@@ -93,13 +93,13 @@ def test_rows_on_several_shards_are_a_distributed_transaction_whose_home_is_the_
 def test_a_reference_table_is_written_on_all_shards() -> None:
     explanation = explain(crosskey.insert("favourites", {"place": 1, "user_id": user_on(1)}))
     assert list(explanation.shards) == [0, 1, 2]
-    assert [rpc.split(".")[1] for rpc in explanation.rpcs] == ["Participate"] * 3 + ["FinishPrepared"] * 2
+    assert [rpc.split(".")[1] for rpc in explanation.rpcs] == ["Run"] * 3 + ["FinishPrepared"] * 2
     assert explaining.MORE_PARTICIPANTS_NOTE in explanation.notes
 
 
 def test_a_delete_tells_what_every_key_does() -> None:
     explanation = explain(crosskey.delete("users", key={"id": user_on(1)}))
-    assert list(explanation.rpcs) == ["s1 ShardNode.Execute"]
+    assert list(explanation.rpcs) == ["s1 ShardNode.Run"]
     assert list(explanation.notes) == [explaining.PINNED_NOTE]
     everywhere = "on every shard that holds a pin for it"
     refused = 'Refused if a row of "follows" has a parent that is deleted'
@@ -118,7 +118,7 @@ def test_a_delete_tells_what_every_key_does() -> None:
 
 def test_a_delete_that_no_cross_shard_key_follows_has_nothing_on_top() -> None:
     explanation = explain(crosskey.delete("follows", key={"follower_id": user_on(1), "followee_id": user_on(0)}))
-    assert list(explanation.rpcs) == ["s1 ShardNode.Execute"]
+    assert list(explanation.rpcs) == ["s1 ShardNode.Run"]
     assert not explanation.notes
 
 
@@ -143,7 +143,7 @@ def test_a_transaction_on_one_shard_is_one_rpc() -> None:
         crosskey.insert("users", {"id": user}),
         crosskey.update("users", {"name": "x"}, key={"id": user}),
     ]
-    assert list(explain(crosskey.transaction(writes)).rpcs) == ["s1 ShardNode.Execute"]
+    assert list(explain(crosskey.transaction(writes)).rpcs) == ["s1 ShardNode.Run"]
 
 
 def test_a_key_that_a_transaction_uses_twice_is_told_once() -> None:
@@ -160,7 +160,7 @@ def test_groups_and_constraint_modes_are_coordinated_also_on_one_shard() -> None
     insert = crosskey.insert("users", {"id": user_on(1)})
     explanation = explain(crosskey.transaction([crosskey.set_constraints(deferred=True), crosskey.group([insert])]))
     assert list(explanation.shards) == [1]
-    assert list(explanation.rpcs) == ["s1 ShardNode.Participate"]
+    assert list(explanation.rpcs) == ["s1 ShardNode.Run"]
     assert explaining.MODES_NOTE in explanation.notes
     assert explaining.GROUPS_NOTE in explanation.notes
 

@@ -6,8 +6,6 @@ import crosskey
 from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
 from crosskey.v1 import router_pb2
-from crosskey.v1 import shard_node_pb2 as proto
-from router.committing.strays import DESTINATION, Strays, look_ups, take_outs
 from router.planning.led_parents import key_of, leading_keys, parents_of_insert, parents_of_transaction
 from router.planning.loads import parents_of_lines, plan_load
 from router.planning.schema_view import SchemaView
@@ -96,17 +94,3 @@ def test_lines_to_load() -> None:
     whereabouts = {(CLAIM, "7"): elsewhere(7)}
     parts = plan_load(VIEW, COMMENTS, ["id", "media"], lines[:2], (), whereabouts)
     assert {place: part.shard for part in parts for place in part.places} == {0: elsewhere(7), 1: shard_of(8)}
-
-
-def test_strays_are_taken_to_where_their_parents_are_claimed() -> None:
-    here = Strays(0, CLAIM, 2, [{"id": 7}, {"id": 8}])
-    there = Strays(1, CLAIM, 2, [{"id": 9}])
-    assert [command.look_up_claims.hold for command in look_ups([here, there])[2]] == [True, True]
-    found, nobody = proto.FoundClaim(shard=1), proto.FoundClaim()
-    answers = {2: [proto.CommandResult(claims=[found, nobody]), proto.CommandResult(claims=[nobody])]}
-    commands, lost = take_outs([here, there], answers)
-    assert commands.keys() == {0}
-    [command] = commands[0]
-    assert command.take_out_strays.claim == CLAIM
-    assert command.take_out_strays.keys_json == b'[{"id":7,"%s":1}]' % DESTINATION.encode()
-    assert lost == [Strays(0, CLAIM, 2, [{"id": 8}]), there]

@@ -8,8 +8,9 @@ import pytest
 
 from catalog.model import UniqueKey
 from crosskey import errors
+from crosskey.internal.v1 import reads_pb2
 from crosskey.rows import dict_to_struct, python_to_value
-from crosskey.v1 import rows_pb2, shard_node_pb2
+from crosskey.v1 import rows_pb2
 from router.planning.predicates import check_key, check_predicates, to_conditions
 from tests.schema_builders import column, table
 
@@ -35,7 +36,7 @@ def predicate(column_name: str, op: str = "EQ", value: Any = NOTHING) -> rows_pb
     return made
 
 
-def condition_of(*given: Any) -> shard_node_pb2.Condition:
+def condition_of(*given: Any) -> reads_pb2.Condition:
     [condition] = to_conditions(check_predicates(USERS, [predicate(*given)]))
     return condition
 

@@ -1,4 +1,4 @@
-"""Writes as commands for one shard: results dealt out, and errors that name their statement."""
+"""Writes as commands for one shard: results collected by the tags of their commands, errors named by them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pytest
 
 import crosskey
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
+from router.committing.tags import naming_tagged, tag_of
 from router.planning.writes import plan_delete, plan_insert
-from router.writing.script import deal_out, naming_statements, script
+from router.writing.script import collect_results, to_commands
 from tests.messenger_view import VIEW, user_on
 
 TWO_PARTS = plan_insert(VIEW, crosskey.insert("users", [{"id": user_on(1)}, {"id": user_on(1, 1), "state": "old"}]))
@@ -16,23 +17,30 @@ ONE_PART = plan_delete(VIEW, crosskey.delete("users", key={"id": user_on(1)}))
 PLANS = [TWO_PARTS, ONE_PART]
 
 
-def statement_of(command: int | None, first: int = 0) -> str | None:
-    with pytest.raises(errors.UniqueViolation) as caught, naming_statements(PLANS, first=first):
-        raise errors.UniqueViolation("taken", command=command)
-    assert "command" not in caught.value.metadata
-    return caught.value.metadata.get("statement")
+def result(statement: str, count: int) -> proto.CommandResult:
+    return proto.CommandResult(tag=tag_of(statement), count=count, rows_json=b"[]")
 
 
 def test_each_plan_ends_with_a_check() -> None:
-    assert [command.WhichOneof("command") for command in script(PLANS)] == ["run", "run", "check", "run", "check"]
+    commands = to_commands(PLANS)
+    assert [command.WhichOneof("command") for command in commands] == ["run", "run", "check", "run", "check"]
+    assert [command.tag for command in commands] == [tag_of(place) for place in "00011"]
 
 
-def test_results_are_dealt_out() -> None:
-    results = [proto.CommandResult(count=count, rows_json=b"[]") for count in (1, 1, 0, 5, 0)]
-    assert [result.count for result in deal_out(PLANS, 1, results)] == [2, 5]
+def test_results_are_collected() -> None:
+    results = [result("0", 1), result("0", 1), result("1", 5)]
+    assert [one.count for one in collect_results(PLANS, results)] == [2, 5]
 
 
-def test_an_error_names_the_statement_of_its_command() -> None:
-    assert [statement_of(command) for command in range(6)] == ["0", "0", "0", "1", "1", None]
-    assert [statement_of(command, first=2) for command in range(8)] == [None, None, "0", "0", "0", "1", "1", None]
-    assert statement_of(None) is None
+def test_a_plan_that_was_not_run_has_no_result() -> None:
+    late_effects = proto.CommandResult(tag=tag_of("0"))
+    assert [one.count for one in collect_results(PLANS, [result("0", 1), result("0", 1), late_effects])] == [2]
+
+
+@pytest.mark.parametrize(("tag", "statement"), [(tag_of("2.1"), "2.1"), ("17", None), ("", None)])
+def test_an_error_names_the_statement_of_its_tag(tag: str, statement: str | None) -> None:
+    refused = errors.UniqueViolation("taken")
+    refused.metadata["tag"] = tag
+    with pytest.raises(errors.UniqueViolation) as caught, naming_tagged():
+        raise refused
+    assert caught.value.metadata == ({} if statement is None else {"statement": statement})

@@ -2,36 +2,36 @@
 
 import asyncio
 import itertools
-from typing import Any
 
 import pytest
-from google.protobuf.message import Message
 
 from catalog.model import TableName
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import generated_values_pb2 as proto
+from crosskey.internal.v1 import session_pb2
+from router.calls.nodes import Nodes
 from router.writing.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK, SequenceBlocks, next_block
+from tests.fake_nodes import FakeNode
 
 SEQUENCE = TableName("public", "numbers")
 
 
-class CountingNodes:
+class CountingNodes(Nodes):
     """Nodes with a sequence of a number of numbers; it answers once the event loop has gone round."""
 
     def __init__(self, numbers: int = 1_000_000) -> None:
+        super().__init__([FakeNode(0, self._draw)])
         self.requests: list[proto.DrawNumbersRequest] = []
         self._remaining = iter(range(1, numbers + 1))
 
-    async def call(self, shard: int, method: str, request: Message) -> Any:
-        """Draws."""
-        assert (shard, method) == (0, "DrawNumbers")
-        assert isinstance(request, proto.DrawNumbersRequest)
+    async def _draw(self, _: int, call: session_pb2.Call) -> session_pb2.Answer:
+        request = call.draw_numbers
         self.requests.append(request)
         await asyncio.sleep(0)
         numbers = [*itertools.islice(self._remaining, request.wanted)]
         if len(numbers) < request.needed:
             raise errors.InvalidValue("nextval: reached maximum value")
-        return proto.DrawNumbersResponse(numbers=numbers)
+        return session_pb2.Answer(draw_numbers=proto.DrawNumbersResponse(numbers=numbers))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import crosskey
 from catalog.model import UniqueKey
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.v1.router_pb2 import InsertResponse
 from router.planning.schema_view import SchemaView
 from router.planning.writes import WritePlan, plan_insert

@@ -1061,6 +1061,14 @@ class ExplainResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     RPCS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    route: _builtins.str
+    """Of a write: "local" (one message to one shard), "reserve" (other shards prepare pins and claims first) or
+    "distributed". Empty for a read.
+    """
+    reason: _builtins.str
+    """Of a write: why that route."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The shards that the request touches for certain."""
@@ -1071,7 +1079,7 @@ class ExplainResponse(_message.Message):
 
     @_builtins.property
     def rpcs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The RPCs to nodes, in order, such as "s1 ShardNode.Execute"."""
+        """The RPCs to nodes, in order, such as "s1 ShardNode.Run"."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1084,10 +1092,12 @@ class ExplainResponse(_message.Message):
         keys: _abc.Iterable[Global___ExplainResponse.Key] | None = ...,
         rpcs: _abc.Iterable[_builtins.str] | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        route: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "notes", b"notes", "rpcs", b"rpcs", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "notes", b"notes", "reason", b"reason", "route", b"route", "rpcs", b"rpcs", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

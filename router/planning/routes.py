@@ -1,0 +1,87 @@
+"""Which way a write takes over the shards, as far as the request and the schema tell: pure.
+
+The writer carries a route out, and Explain prints it. A node may find out more (a parent without a shadow, pins of
+other shards); then the transaction goes on from a local route as a distributed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from router.planning.parent_references import UnknownParents, unknown_parents
+from router.planning.schema_view import SchemaView
+from router.planning.shadow_hints import ShadowHints
+from router.planning.transactions import Step, home_of, only_writes
+from router.planning.wanted_claims import WantedClaims, surely_claims_elsewhere, wanted_claims
+from router.planning.writes import WritePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """One message to one shard, which commits if no other one turns out to be involved."""
+
+    shard: int
+    plans: Sequence[WritePlan]
+    reason: str
+    plain: bool
+    """Whether it is tried without anything of Crosskey's first: nothing tells that it may concern other shards."""
+    has_new_parents: bool
+    """Whether it references parents on the same shard that were not seen to have a shadow there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What the rows need of other shards is prepared there; then their own shard writes them and decides."""
+
+    home: int
+    plans: Sequence[WritePlan]
+    reason: str
+    parents: Sequence[UnknownParents]
+    """To be pinned on other shards."""
+    claims: Sequence[WantedClaims]
+    """To be claimed on other shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """Statements, and what follows from them, on one shard after another; `home` decides."""
+
+    home: int
+    reason: str
+
+
+Route: TypeAlias = Local | Reserve | Distributed
+
+
+def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Route:
+    """The route of the steps of one transaction."""
+    home = home_of(steps)
+    plans = only_writes(steps)
+    if plans is None:
+        return Distributed(home, "it has groups of statements or sets constraint modes")
+    if reason := _needs_others(view, plans):
+        return Distributed(home, reason)
+    unknown = unknown_parents(view, hints, plans)
+    parents = [one for one in unknown if one.parent_shard != home]
+    claims = [one for one in wanted_claims(view, plans) if one.claim_shard != home]
+    if parents or claims:
+        what = " and ".join([*(["parents"] if parents else []), *(["unique values"] if claims else [])])
+        return Reserve(home, plans, f"rows of one shard, whose {what} are on others", parents, claims)
+    acts = any(view.may_act_elsewhere(plan.table.table.name, plan.changed_columns) for plan in plans)
+    reason = "rows of one shard, which others may reference" if acts else "rows of one shard"
+    return Local(home, plans, reason, plain=not (acts or unknown), has_new_parents=bool(unknown))
+
+
+def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:
+    """Why several shards take part for sure; empty if none is known to."""
+    if any(plan.reference for plan in plans):
+        return "a reference table is the same on all shards"
+    if len({shard for plan in plans for shard in plan.shards}) > 1:
+        return "it has rows on several shards"
+    if any(plan.arbiters for plan in plans):
+        return "rows may conflict with rows of any shard"
+    if surely_claims_elsewhere(view, plans):
+        return "it gives up unique values, most of which are claimed on other shards"
+    return ""

@@ -1,0 +1,60 @@
+"""What every write goes through: values made, anchors looked up, planned, carried out.
+
+Which of these steps a table needs is settled when the schema is read; the others are not entered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crosskey.v1 import router_pb2
+from router.planning import transactions
+from router.planning.led_parents import NOWHERE, parents_of_insert, parents_of_transaction
+from router.planning.schema_view import SchemaView
+from router.planning.supplied_values import NOTHING
+from router.planning.writes import plan_delete, plan_insert, plan_update
+from router.writing.step_running import StepResult
+from router.writing.supplying import Supplier
+from router.writing.whereabouts import Finder
+from router.writing.write_results import WriteResult
+from router.writing.writer import Writer
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Carries out requests to write. All methods raise what planning raises, and what shards say."""
+
+    supplier: Supplier
+    finder: Finder
+    writer: Writer
+
+    async def insert(self, view: SchemaView, request: router_pb2.InsertRequest) -> WriteResult:
+        """Inserts rows."""
+        path = view.insert_path(view.table(request.table))
+        generates = path.generates or request.HasField("on_conflict")
+        supply = await self.supplier.for_insert(view, request) if generates else NOTHING
+        anchors = parents_of_insert(view, request, supply) if path.follows_anchor else []
+        whereabouts = await self.finder.find(anchors) if anchors else NOWHERE
+        plan = plan_insert(view, request, supply, whereabouts)
+        result = await self.writer.write(view, plan)
+        if path.is_anchor:
+            self.finder.learn(view, [plan])
+        return result
+
+    async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
+        """Updates rows."""
+        return await self.writer.write(view, plan_update(view, request))
+
+    async def delete(self, view: SchemaView, request: router_pb2.DeleteRequest) -> WriteResult:
+        """Deletes rows."""
+        return await self.writer.write(view, plan_delete(view, request))
+
+    async def transact(self, view: SchemaView, request: router_pb2.TransactRequest) -> Sequence[StepResult]:
+        """Carries out statements as one transaction."""
+        supplies = await self.supplier.for_transaction(view, request)
+        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
+        steps = transactions.plan_transact(view, request, supplies, whereabouts)
+        results = await self.writer.transact(view, steps)
+        self.finder.learn(view, transactions.all_writes(steps))
+        return results

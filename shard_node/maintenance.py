@@ -1,0 +1,136 @@
+"""The ShardMaintenance service: check, call, respond."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from typing_extensions import override
+
+from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2_grpc
+from shard_node.auditing import shard_audit
+from shard_node.postgres.database import Connection
+from shard_node.postgres.postgres_errors import translated
+from shard_node.schema.introspection import inspect_schema
+from shard_node.schema.shard import Shard
+from shard_node.schema.shard_schema import ShardSchema
+from shard_node.writing import loading, recovery
+from shard_node.writing.own_gids import OwnGids
+from shard_node.writing.unused_shadows import find_unused
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
+    """Looks after one shard."""
+
+    def __init__(self, shard: Shard, dsn: str) -> None:
+        """`dsn` leads to the shard's database."""
+        self._shard = shard
+        self._dsn = dsn
+
+    @override
+    async def DescribeShard(self, request: proto.DescribeShardRequest, context: Context) -> proto.DescribeShardResponse:
+        identity = self._shard.identity
+        self._shard.check(request.shard)
+        async with self._shard.database.connection() as connection:
+            schema = await self._shard.schema_in_force(connection)
+        response = proto.DescribeShardResponse(
+            shards=identity.shards,
+            cluster=identity.cluster,
+            postgres_version=identity.postgres_version,
+            incarnation=identity.incarnation,
+            token_key=identity.token_key,
+        )
+        if schema is not None:
+            response.schema_fingerprint = schema.fingerprint
+            if request.known_fingerprint != schema.fingerprint:
+                response.description_json = schema.database.to_json()
+        return response
+
+    @override
+    async def InspectSchema(self, request: proto.InspectSchemaRequest, context: Context) -> proto.InspectSchemaResponse:
+        self._shard.check(request.shard)
+        with translated():
+            description = await inspect_schema(self._dsn, request.sql)
+        return proto.InspectSchemaResponse(description_json=description.to_json())
+
+    @override
+    async def ListPrepared(self, request: proto.ListPreparedRequest, context: Context) -> proto.ListPreparedResponse:
+        identity = self._shard.identity
+        own = OwnGids(identity.cluster, identity.shard, identity.shards)
+        async with self._finishing(request.shard) as connection:
+            transactions = await recovery.list_prepared(connection, own)
+        return proto.ListPreparedResponse(transactions=transactions)
+
+    @override
+    async def ListDecisions(self, request: proto.ListDecisionsRequest, context: Context) -> proto.ListDecisionsResponse:
+        async with self._finishing(request.shard) as connection:
+            gids = await recovery.list_decisions(connection, request.min_age_ms)
+        return proto.ListDecisionsResponse(gids=gids)
+
+    @override
+    async def AdvanceSequence(
+        self, request: proto.AdvanceSequenceRequest, context: Context
+    ) -> proto.AdvanceSequenceResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            await loading.advance_sequence(connection, schema.sequence(request.sequence), request.past)
+            return proto.AdvanceSequenceResponse()
+
+    @override
+    async def ListBatches(self, request: proto.ListBatchesRequest, context: Context) -> proto.ListBatchesResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.ListBatchesResponse(batches=await loading.list_batches(connection, request.load))
+
+    @override
+    async def ForgetBatches(self, request: proto.ForgetBatchesRequest, context: Context) -> proto.ForgetBatchesResponse:
+        async with self._reading(request.shard) as (connection, _):
+            await loading.forget_batches(connection, request.load)
+            return proto.ForgetBatchesResponse()
+
+    @override
+    async def AuditShard(
+        self, request: proto.AuditShardRequest, context: Context
+    ) -> AsyncIterator[proto.AuditShardResponse]:
+        async with self._reading(request.shard) as (connection, schema):
+            async for finding in shard_audit.audit_shard(connection, schema, self._shard.identity, self._dsn):
+                yield finding
+
+    @override
+    async def ListGuards(self, request: proto.ListGuardsRequest, context: Context) -> proto.ListGuardsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await shard_audit.list_guards(connection, schema, self._shard.identity, request)
+
+    @override
+    async def FindUnusedShadows(
+        self, request: proto.FindUnusedShadowsRequest, context: Context
+    ) -> proto.FindUnusedShadowsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            referenced = schema.referenced_key(request.referenced_key)
+            keys, count = await find_unused(connection, schema, referenced, request.keys_json.decode())
+            return proto.FindUnusedShadowsResponse(keys_json=keys.encode(), count=count)
+
+    @override
+    async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            return await shard_audit.find_unguarded(connection, schema, self._shard.identity, request)
+
+    @asynccontextmanager
+    async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:
+        """A connection and the schema. Raises WrongShard, SchemaNotLoaded, and PostgreSQL's errors."""
+        self._shard.check(shard)
+        async with self._shard.database.connection() as connection:
+            schema = await self._shard.schema(connection)
+            with translated():
+                yield connection, schema
+
+    @asynccontextmanager
+    async def _finishing(self, shard: int) -> AsyncIterator[Connection]:
+        """A connection that requests never take. Raises WrongShard, and PostgreSQL's errors."""
+        self._shard.check(shard)
+        async with self._shard.database.finishing_connection() as connection:
+            with translated():
+                yield connection

@@ -1,0 +1,88 @@
+"""A branch: one transaction on this shard, alone or one of several of a distributed transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import NamedTuple
+
+from crosskey.internal.v1.effects_pb2 import Effect
+from serving.answer_size import AnswerSize
+from shard_node.postgres.database import Connection
+from shard_node.schema.constraint_modes import NO_MODES, ConstraintModes
+from shard_node.schema.shard_schema import ShardSchema, no_schema
+from shard_node.writing.expected_claims import ExpectedClaims
+from shard_node.writing.lost_commits import FindOut
+from shard_node.writing.own_gids import OwnGids
+from shard_node.writing.savepoints import Savepoints
+
+
+class Memory(NamedTuple):
+    """What a branch keeps beside PostgreSQL that a roll back to a savepoint must restore.
+
+    Nobody's rows are displaced when a savepoint is set: a statement has no effects left when it is done.
+    """
+
+    modes: ConstraintModes
+    absent: tuple[Effect, ...]
+
+
+class Branch:
+    """What is known of a branch; `commands.run_commands` runs its commands.
+
+    As long as it is `alone`, all effects are applied here. Unless `finished`, it must be rolled back in the end: the
+    pool does so when it gets the connection back.
+    """
+
+    def __init__(
+        self, number: int, connection: Connection, shard: int, shards: int, gids: OwnGids, find_out: FindOut
+    ) -> None:
+        self.number = number
+        self.connection = connection
+        self.shard = shard
+        self.shards = shards
+        self.gids = gids
+        self.find_out = find_out
+        self.turn = asyncio.Lock()
+        """Held by whoever runs commands or ends it."""
+        self.alone = False
+        self.finished = False
+        self.checked = True
+        """Whether nothing was done since constraints were checked."""
+        self.absent: list[Effect] = []
+        """Parents that children here reference and that did not exist: constraints are checked after another look."""
+        self.displaced: defaultdict[str, list[str]] = defaultdict(list)
+        """Shard keys of rows that belong to other shards, JSON arrays by table as `schema.name`."""
+        self.expected = ExpectedClaims()
+        self.answer_size = AnswerSize()
+        self.transaction: str | None = None
+        """The id of its transaction in PostgreSQL, as text, once a statement has told it."""
+
+    async def begin(self, schema: ShardSchema | None, *, alone: bool) -> None:
+        """Begins the transaction. Raises psycopg.Error."""
+        self._schema = schema
+        self.alone = alone
+        self.modes = NO_MODES if schema is None else schema.modes
+        self.savepoints: Savepoints[Memory] = Savepoints(self.connection)
+        await self.connection.execute(b"BEGIN" if schema is None else schema.begin, prepare=False)
+
+    @property
+    def schema(self) -> ShardSchema:
+        """The schema in force. Raises SchemaNotLoaded."""
+        if self._schema is None:
+            raise no_schema()
+        return self._schema
+
+    @property
+    def holds_back_checks(self) -> bool:
+        """Whether a constraint may wait to be checked."""
+        return self._schema is not None and (not self.checked or bool(self.modes.deferred))
+
+    def memory(self) -> Memory:
+        """What a savepoint must restore."""
+        return Memory(self.modes, tuple(self.absent))
+
+    def restore(self, memory: Memory) -> None:
+        """Goes back to what was remembered."""
+        self.modes, self.absent = memory.modes, list(memory.absent)
+        self.displaced.clear()

@@ -1,0 +1,172 @@
+"""The commands of a branch: one table tells what runs each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from catalog.model import Database
+from crosskey import errors
+from crosskey.internal.v1 import reads_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.internal.v1.effects_pb2 import Effect
+from crosskey.v1 import rows_pb2
+from shard_node.guards import claim_queries
+from shard_node.schema import installation
+from shard_node.schema.constraint_modes import set_modes
+from shard_node.writing import ending, loading, unused_shadows
+from shard_node.writing.branch import Branch
+from shard_node.writing.effects import LEAD_TO_MORE, apply, settle
+from shard_node.writing.execution import execute_statement, tagged
+
+_CHECKING = frozenset({"check", "prepare", "commit"})
+_ANSWERING = frozenset({"run", "look_up_claims", "note_batch", "drop_unused_shadows"})
+
+
+async def run_commands(branch: Branch, commands: Sequence[proto.Command]) -> proto.RunResponse:
+    """Runs commands in order. Raises CrosskeyError; the branch can then only be rolled back.
+
+    Behind a savepoint, an error of a statement is part of the answer: the branch goes on. Nothing is checked, prepared
+    or committed while effects wait to be applied elsewhere, and nothing is run behind a check that had some.
+    """
+    response = proto.RunResponse()
+    for command in commands:
+        kind = command.WhichOneof("command") or ""
+        if kind in _CHECKING and any(map(_waits_for_others, response.results)):
+            break
+        result = response.results.add(tag=command.tag)
+        try:
+            await _run(branch, kind, command, result)
+        except (psycopg.Error, errors.CrosskeyError) as error:
+            told = tagged(error, command.tag)
+            if not isinstance(told, errors.STATEMENT_ERRORS) or not len(branch.savepoints):
+                if told is error:
+                    raise
+                raise told from error
+            response.failure.CopyFrom(errors.to_failure(told))
+            del response.results[-1]
+            break
+        if kind in _CHECKING and (result.effects or kind == "commit"):
+            # That of a commit is empty if claims were taken in advance in vain.
+            if branch.finished:
+                del response.results[-1]
+            break
+        if kind not in _ANSWERING and not result.effects and not result.parents_absent:
+            del response.results[-1]
+    response.finished = branch.finished
+    return response
+
+
+def _waits_for_others(result: proto.CommandResult) -> bool:
+    """Whether effects are to be applied before constraints are checked; shadows of what was pinned here can wait."""
+    return any(effect.WhichOneof("effect") != "add_shadows" for effect in result.effects)
+
+
+async def _run(branch: Branch, kind: str, command: proto.Command, result: proto.CommandResult) -> None:
+    if branch.finished:
+        raise errors.InvalidRequest("the branch is finished already")
+    handler = _HANDLERS.get(kind)
+    if handler is None:
+        raise errors.InvalidRequest("a command is empty")
+    branch.checked = branch.checked and kind in _CHECKING
+    await handler(branch, getattr(command, kind), result)
+
+
+async def _run_statement(branch: Branch, statement: proto.Statement, result: proto.CommandResult) -> None:
+    table = branch.schema.table(statement.table)
+    transaction = await execute_statement(branch.connection, table, statement, result)
+    branch.transaction = transaction or branch.transaction
+    branch.answer_size.add(result.rows_json, str(table.name))
+    await settle(branch, result)
+
+
+async def _apply(branch: Branch, effect: Effect, result: proto.CommandResult) -> None:
+    await apply(branch, effect, result)
+    if effect.WhichOneof("effect") in LEAD_TO_MORE:
+        await settle(branch, result)
+
+
+async def _set_constraints(branch: Branch, change: rows_pb2.SetConstraints, result: proto.CommandResult) -> None:
+    branch.modes = await set_modes(branch.connection, branch.modes, change.constraints, deferred=change.deferred)
+    await settle(branch, result)
+
+
+async def _savepoint(branch: Branch, savepoint: proto.Savepoint, _: proto.CommandResult) -> None:
+    match savepoint.action:
+        case proto.Savepoint.ACTION_SET:
+            await branch.savepoints.set(savepoint.level, branch.memory())
+        case proto.Savepoint.ACTION_RELEASE:
+            await branch.savepoints.release(savepoint.level)
+        case proto.Savepoint.ACTION_ROLL_BACK:
+            branch.restore(await branch.savepoints.roll_back(savepoint.level))
+        case _:
+            raise errors.InvalidRequest("a savepoint has no action")
+
+
+async def _lock_early(branch: Branch, _: proto.LockEarly, __: proto.CommandResult) -> None:
+    await branch.connection.execute(b"SET LOCAL crosskey.lock_early = 'on'", prepare=False)
+
+
+async def _expect_claims(branch: Branch, values: proto.ExpectClaims, _: proto.CommandResult) -> None:
+    branch.expected.expect(values.claim, values.values_json)
+
+
+async def _look_up_claims(branch: Branch, values: proto.LookUpClaims, result: proto.CommandResult) -> None:
+    claim = branch.schema.claim(values.claim)
+    look_up = claim_queries.look_up_and_hold if values.hold else claim_queries.look_up_claims
+    found = await look_up(branch.connection, claim, values.values_json.decode())
+    result.claims.extend(map(to_found_claim, found))
+
+
+async def _note_batch(branch: Branch, note: proto.NoteBatch, result: proto.CommandResult) -> None:
+    result.count = int(await loading.note_batch(branch.connection, note))
+
+
+async def _install_schema(branch: Branch, install: proto.InstallSchema, _: proto.CommandResult) -> None:
+    description = Database.from_json(install.description_json)
+    await installation.install(branch.connection, install.sql, description, shard=branch.shard, shards=branch.shards)
+
+
+async def _lock_pins(branch: Branch, lock: proto.LockPins, _: proto.CommandResult) -> None:
+    referenced = branch.schema.referenced_key(lock.referenced_key)
+    await unused_shadows.lock_pins(branch.connection, referenced, lock.for_shard, lock.keys_json.decode())
+
+
+async def _drop_unused_shadows(branch: Branch, drop: proto.DropUnusedShadows, result: proto.CommandResult) -> None:
+    referenced = branch.schema.referenced_key(drop.referenced_key)
+    keys, count = await unused_shadows.drop_unused(
+        branch.connection, branch.schema, referenced, drop.keys_json.decode()
+    )
+    result.rows_json, result.count = keys.encode(), count
+
+
+async def _drop_pins(branch: Branch, drop: proto.DropPins, _: proto.CommandResult) -> None:
+    referenced = branch.schema.referenced_key(drop.referenced_key)
+    await unused_shadows.drop_pins(branch.connection, referenced, drop.for_shard, drop.keys_json.decode())
+
+
+_HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None]]] = {
+    "run": _run_statement,
+    "apply": _apply,
+    "check": ending.check,
+    "set_constraints": _set_constraints,
+    "savepoint": _savepoint,
+    "lock_early": _lock_early,
+    "expect_claims": _expect_claims,
+    "look_up_claims": _look_up_claims,
+    "note_batch": _note_batch,
+    "install_schema": _install_schema,
+    "lock_pins": _lock_pins,
+    "drop_unused_shadows": _drop_unused_shadows,
+    "drop_pins": _drop_pins,
+    "prepare": ending.prepare,
+    "commit": ending.commit,
+}
+
+
+def to_found_claim(found: tuple[int | None, int]) -> reads_pb2.FoundClaim:
+    """What a look-up found for a value: the shard, and the place of the first equal value."""
+    shard, first_equal = found
+    return reads_pb2.FoundClaim(shard=shard, first_equal=first_equal)

@@ -1,0 +1,91 @@
+"""How a branch ends: its constraints are checked, and it is prepared or committed."""
+
+from __future__ import annotations
+
+import time
+
+from psycopg import sql
+
+from crosskey import errors
+from crosskey.internal.v1 import transactions_pb2 as proto
+from shard_node.writing.branch import Branch
+from shard_node.writing.effects import retry_absent, settle
+from shard_node.writing.execution import uninterrupted
+from shard_node.writing.lost_commits import known_if_lost
+from shard_node.writing.own_gids import time_of
+
+# A gid carries its time. A router that was paused for longer than this finds its decision refused, and abort decisions
+# are kept for much longer than this, so that none is forgotten while a transaction could still commit.
+MAX_GID_AGE_SECONDS = 600
+
+
+async def check(branch: Branch, _: proto.CheckConstraints, result: proto.CommandResult) -> None:
+    """Checks what waited for the end of the statement."""
+    await retry_absent(branch, result)
+    if branch.modes.check_statement:
+        await branch.connection.execute(branch.modes.check_statement, prepare=False)
+    branch.checked = True
+    await settle(branch, result)
+
+
+async def prepare(branch: Branch, command: proto.Prepare, result: proto.CommandResult) -> None:
+    """Prepares, unless there are effects left."""
+    branch.gids.check_participants([command.gid])
+    await _check_all(branch, result)
+    if not result.effects:
+        text = sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(command.gid))
+        await uninterrupted(_finish(branch, text.as_bytes()))
+
+
+async def commit(branch: Branch, command: proto.Commit, result: proto.CommandResult) -> None:
+    """Commits, unless there are effects left or claims that were taken in advance in vain."""
+    decision: sql.Composable = sql.SQL("")
+    if command.decision_gid:
+        branch.gids.check_decisions([command.decision_gid])
+        decision = _decision(command.decision_gid)
+    await _check_all(branch, result)
+    if result.effects or not branch.expected.all_met:
+        return
+    async with known_if_lost(branch.find_out, branch.transaction):
+        await uninterrupted(_finish(branch, sql.Composed([decision, sql.SQL("COMMIT")]).as_bytes()))
+    branch.finished = True
+
+
+async def _check_all(branch: Branch, result: proto.CommandResult) -> None:
+    """Checks every constraint that still waits, those that the user deferred too."""
+    if not branch.holds_back_checks:
+        return
+    await retry_absent(branch, result)
+    modes = branch.modes
+    if modes.check_others:
+        await branch.connection.execute(modes.check_statement + modes.check_others, prepare=False)
+        await settle(branch, result)
+        if result.effects:
+            return
+    if modes.check_keys:
+        await branch.connection.execute(modes.check_keys, prepare=False)
+    await settle(branch, result)
+
+
+async def _finish(branch: Branch, text: bytes) -> None:
+    cursor = await branch.connection.execute(text, prepare=False)
+    while cursor.nextset():
+        pass
+    # In a transaction that failed, PREPARE and COMMIT roll back and call it no error.
+    if cursor.statusmessage == "ROLLBACK":
+        raise errors.Conflict("the transaction had failed before its end")
+    branch.finished = True
+
+
+def _decision(gid: str) -> sql.Composed:
+    """The commit decision. Raises Conflict if the gid is so old that an abort decision may be forgotten already."""
+    age = time.time() - time_of(gid)
+    if abs(age) > MAX_GID_AGE_SECONDS:
+        raise errors.Conflict(
+            f"the transaction {gid} is too old to be committed",
+            hint="Compare the clocks of router and node if this comes at once.",
+        )
+    # A trigger of the user's may have asked for a commit in haste; a lost decision would tear the transaction apart.
+    return sql.SQL(
+        "SET LOCAL synchronous_commit = on; INSERT INTO crosskey.decision (gid, committed) VALUES ({}, true); "
+    ).format(sql.Literal(gid))

@@ -110,7 +110,7 @@ class HandCoordinator:
     ) -> proto.RunResponse:
         """Runs one branch, and leaves it if it is not finished then. Raises what the node answers."""
         branch = next(self._branches)
-        session = self._shared(shard)
+        session = self.shared(shard)
         response = session.call(run=proto.RunRequest(branch=branch, commands=commands, start=start))
         assert isinstance(response, proto.RunResponse)
         if not response.finished:
@@ -129,18 +129,18 @@ class HandCoordinator:
     def finish(self, gid: Gid, shard: int, *, commit: bool) -> None:
         """Commits or rolls back what is prepared on the shard. Raises Conflict if it is busy."""
         request = recovery_pb2.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
-        self._shared(shard).call(finish_prepared=request)
+        self.shared(shard).call(finish_prepared=request)
 
     def decide(self, gid: Gid, *, peek: bool = False) -> str:
         """What home has decided, or decides now: COMMITTED, ABORTED, or UNDECIDED for a mere look."""
-        response = self._shared(gid.home).call(decide=recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek))
+        response = self.shared(gid.home).call(decide=recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek))
         return recovery_pb2.DecideResponse.Outcome.Name(response.outcomes[0]).removeprefix("OUTCOME_")
 
     def forget(self, gid: Gid) -> None:
         """Has home forget a decision."""
-        self._shared(gid.home).call(forget_decisions=recovery_pb2.ForgetDecisionsRequest(gids=[str(gid)]))
+        self.shared(gid.home).call(forget_decisions=recovery_pb2.ForgetDecisionsRequest(gids=[str(gid)]))
 
-    def _shared(self, shard: int) -> HandSession:
+    def shared(self, shard: int) -> HandSession:
         """The session for what is no participant's; a new one if the node has ended the last."""
         session = self._sessions.get(shard)
         if session is None or session.has_ended:

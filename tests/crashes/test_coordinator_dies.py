@@ -14,7 +14,7 @@ import pytest
 from crosskey import Client, errors
 from crosskey_cli.cluster import LocalCluster
 from router.calls.call_context import call_context
-from router.calls.nodes import GrpcNodes
+from router.calls.nodes import Nodes
 from router.committing import finishing
 from router.committing.finishing import Finisher
 from router.committing.gids import Gid
@@ -190,7 +190,7 @@ async def test_the_second_phase_waits_for_a_node_that_restarts(
     monkeypatch.setattr(finishing, "FINISH_TIMEOUT_SECONDS", 60.0)
     parent = crashing.insert_parent()
     node = crashing.cluster.nodes[PARENT_SHARD]
-    nodes = GrpcNodes([node.address for node in crashing.cluster.nodes])
+    nodes = Nodes.behind([node.address for node in crashing.cluster.nodes])
     finisher = Finisher(nodes)
     with crashing.router_held_up(), call_context(None) as context:
         step = FIRST_REFERENCE.committed_after if committed else FIRST_REFERENCE.prepared_after
@@ -208,7 +208,7 @@ async def test_the_second_phase_waits_for_a_node_that_restarts(
 
 async def test_a_stale_decision_is_forgotten_when_nobody_needs_it(crashing: Crashing) -> None:
     parent = crashing.insert_parent()
-    nodes = GrpcNodes([node.address for node in crashing.cluster.nodes])
+    nodes = Nodes.behind([node.address for node in crashing.cluster.nodes])
     resolver = Resolver(nodes, interval_ms=1, min_age_ms=0)
     with crashing.router_held_up():
         gid = crashing.die_after(FIRST_REFERENCE, FIRST_REFERENCE.committed_after, parent)

@@ -8,32 +8,37 @@ from typing import Any, cast
 import msgspec
 import pytest
 from msgspec.structs import replace as struct_replace
+from typing_extensions import override
 
 from catalog.model import TableName
+from crosskey.internal.v1 import maintenance_pb2, reads_pb2, session_pb2
 from crosskey.v1 import router_pb2
-from crosskey.v1 import shard_node_pb2 as proto
 from router.calls.call_context import call_context
+from router.calls.nodes import Nodes
 from router.writing.loader import Loader
 from router.writing.sequence_blocks import SequenceBlocks
 from router.writing.supplying import Supplier
+from tests.fake_nodes import FakeNode
 from tests.messenger_view import VIEW
 
 
-class Nodes:
-    """Nodes whose rows are deleted after the first question in one direction."""
+class EmptyingNode(FakeNode):
+    """A node whose rows are deleted after the first question in one direction."""
 
-    def __init__(self, *, last_seen_descending: bool) -> None:
+    def __init__(self, shard: int, *, last_seen_descending: bool, advanced: list[int]) -> None:
+        super().__init__(shard, self._answer)
         self._seen = last_seen_descending
-        self.advanced: list[int] = []
+        self._advanced = advanced
 
-    async def call(self, shard: int, method: str, request: Any) -> Any:
-        """Answer one row, or none."""
-        if method == "AdvanceSequence":
-            self.advanced.append(request.past)
-            return proto.AdvanceSequenceResponse()
-        [order] = request.order_by
+    async def _answer(self, shard: int, call: session_pb2.Call) -> session_pb2.Answer:
+        [order] = call.read.order_by
         there = order.descending == self._seen and shard == 1
-        return proto.ReadResponse(rows_json=msgspec.json.encode([{order.column: "7"}] if there else []))
+        rows_json = msgspec.json.encode([{order.column: "7"}] if there else [])
+        return session_pb2.Answer(read=reads_pb2.ReadResponse(rows_json=rows_json))
+
+    @override
+    async def advance_sequence(self, request: maintenance_pb2.AdvanceSequenceRequest) -> None:
+        self._advanced.append(request.past)
 
 
 class Cluster:
@@ -51,9 +56,9 @@ class Cluster:
 
 @pytest.mark.parametrize("descending", [True, False])
 async def test_rows_that_are_deleted_meanwhile(descending: bool) -> None:
-    nodes = Nodes(last_seen_descending=descending)
-    stubs = cast("Any", nodes)
-    loader = Loader(stubs, cast("Any", None), cast("Any", Cluster()), Supplier(stubs, SequenceBlocks(stubs)))
+    advanced: list[int] = []
+    nodes = Nodes([EmptyingNode(shard, last_seen_descending=descending, advanced=advanced) for shard in range(3)])
+    loader = Loader(nodes, cast("Any", None), cast("Any", Cluster()), Supplier(nodes, SequenceBlocks(nodes)))
     with call_context(None):
         await loader.finish(router_pb2.FinishLoadRequest(tables=["users"]))
-    assert nodes.advanced == [7]
+    assert advanced == [7]

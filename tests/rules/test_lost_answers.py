@@ -1,17 +1,16 @@
 """Home's answer to the commit is lost on the way to the router, which asks home what became of it."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from typing_extensions import override
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import session_pb2
 from router.calls.call_context import call_context
-from router.calls.nodes import GrpcNodes
-from router.calls.participant import Participant
+from router.calls.nodes import Node, Nodes
 from router.committing.distributed_transaction import DistributedTransaction
 from router.committing.finishing import Finisher
 from router.committing.gids import Gid
@@ -21,36 +20,35 @@ from tests.rules.setting import Setting
 HOME, OTHER = 0, 1
 
 
-class LossyNodes(GrpcNodes):
+class LossyNode(Node):
     """Loses the answer to every commit with a decision, after home has carried it out or before it is sent."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        super().__init__(addresses)
-        self.carries_out = True
+    carries_out = True
 
-    @asynccontextmanager
-    async def participate(self, shard: int) -> AsyncIterator[Participant]:
-        """As Nodes.participate."""
-        async with super().participate(shard) as participant:
-            yield _LossyParticipant(participant, carries_out=self.carries_out)
-
-
-class _LossyParticipant:
-    def __init__(self, participant: Participant, *, carries_out: bool) -> None:
-        self._participant = participant
-        self._carries_out = carries_out
-
-    async def run(self, commands: Sequence[proto.Command]) -> Sequence[proto.CommandResult]:
-        """As Participant.run."""
-        commits = any(command.commit.decision_gid for command in commands)
-        results: Sequence[proto.CommandResult] = []
-        if self._carries_out or not commits:
-            results = await self._participant.run(commands)
+    @override
+    async def ask(self, name: str, call: session_pb2.Call) -> session_pb2.Answer:
+        commits = any(command.commit.decision_gid for command in call.run.commands)
+        answer = session_pb2.Answer()
+        if self.carries_out or not commits:
+            answer = await super().ask(name, call)
         if commits:
             lost = errors.ShardUnavailable("lost")
             lost.answered = False
             raise lost
-        return results
+        return answer
+
+
+class LossyNodes(Nodes):
+    """Such nodes."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        self.lossy = [LossyNode(shard, address) for shard, address in enumerate(addresses)]
+        super().__init__(self.lossy)
+
+    def lose_commits(self) -> None:
+        """From now on before they are sent."""
+        for node in self.lossy:
+            node.carries_out = False
 
 
 @pytest_asyncio.fixture
@@ -81,7 +79,7 @@ async def test_home_has_committed(setting: Setting, nodes: LossyNodes) -> None:
 
 
 async def test_home_has_not(setting: Setting, nodes: LossyNodes) -> None:
-    nodes.carries_out = False
+    nodes.lose_commits()
     ids = setting.number_on(HOME), setting.number_on(OTHER)
     with pytest.raises(errors.Conflict) as lost:
         await insert_on_two_shards(setting, nodes, *ids)

@@ -8,10 +8,11 @@ import pytest
 import pytest_asyncio
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2 as proto
 from shard_node.postgres.database import Database
 from shard_node.postgres.startup import ShardIdentity
-from shard_node.service import ShardNode
+from shard_node.schema.shard import Shard
+from shard_node.service import NodeCalls
 from shard_node.writing import lost_commits
 from tests.cut_connections import Way
 from tests.hand_coordinator import commit, insert
@@ -40,12 +41,14 @@ async def way(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 @pytest_asyncio.fixture
-async def node(setting: Setting, way: Way) -> AsyncIterator[ShardNode]:
-    """A second node of the shard, in this process."""
+async def node(setting: Setting, way: Way) -> AsyncIterator[NodeCalls]:
+    """A session with a second node of the shard, in this process."""
     [(cluster, shards)] = query(setting.cluster, SHARD, "SELECT cluster, shards FROM crosskey.shard")
     database = Database(way.dsn, pool_size=2, pool_queue=10, lock_timeout_ms=20_000)
     await database.open()
-    yield ShardNode(database, way.dsn, ShardIdentity(cluster, SHARD, shards, "", "", b""))
+    calls = NodeCalls(Shard(database, ShardIdentity(cluster, SHARD, shards, "", "", b"")))
+    yield calls
+    await calls.close()
     await database.close()
 
 
@@ -80,15 +83,18 @@ WAYS_TO_COMMIT = pytest.mark.parametrize(
 )
 
 
-async def execute(node: ShardNode, commands: Commands) -> proto.ExecuteResponse:
-    """What the node answers."""
-    request = proto.ExecuteRequest(shard=SHARD, commands=commands)
-    return await node.Execute(request, None)  # type: ignore[arg-type]  # the handler looks at nothing but the request
+async def execute(node: NodeCalls, commands: Commands) -> proto.RunResponse:
+    """What the node answers to a branch that is plain if it can be."""
+    plain = not commands[-1].commit.decision_gid
+    start = proto.RunRequest.START_PLAIN if plain else proto.RunRequest.START_ALONE
+    response = await node.handlers["run"](proto.RunRequest(branch=1, commands=commands, start=start))
+    assert isinstance(response, proto.RunResponse)
+    return response
 
 
 @WAYS_TO_COMMIT
 async def test_one_that_was_carried_out_is_answered(
-    setting: Setting, node: ShardNode, way: Way, commands: MakesCommands, held_up: HoldsUp
+    setting: Setting, node: NodeCalls, way: Way, commands: MakesCommands, held_up: HoldsUp
 ) -> None:
     doomed = await asyncio.to_thread(setting.parent_on, SHARD)
     with held_up(setting, doomed):
@@ -96,14 +102,14 @@ async def test_one_that_was_carried_out_is_answered(
         await asyncio.to_thread(wait_for_waiters, setting.cluster, SHARD)
         way.cut()
     response = await executing
-    assert response.committed
-    assert response.results[-2].count == 1
+    assert response.finished
+    assert response.results[-1].count == 1
     assert setting.client.count("hasty", {"id": doomed}) == 1
 
 
 @WAYS_TO_COMMIT
 async def test_one_that_was_not_is_run_again(
-    setting: Setting, node: ShardNode, way: Way, commands: MakesCommands, held_up: HoldsUp
+    setting: Setting, node: NodeCalls, way: Way, commands: MakesCommands, held_up: HoldsUp
 ) -> None:
     doomed = await asyncio.to_thread(setting.parent_on, SHARD)
     with held_up(setting, doomed):
@@ -118,7 +124,7 @@ async def test_one_that_was_not_is_run_again(
 
 
 async def test_one_that_goes_on_for_too_long_is_unknown(
-    setting: Setting, node: ShardNode, way: Way, monkeypatch: pytest.MonkeyPatch
+    setting: Setting, node: NodeCalls, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lost_commits, "PATIENCE_SECONDS", 0.0)
     doomed = await asyncio.to_thread(setting.parent_on, SHARD)

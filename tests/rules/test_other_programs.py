@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import grpc
 import pytest
 from psycopg import sql
 
 from crosskey import errors
-from crosskey.v1 import shard_node_pb2 as proto
+from crosskey.internal.v1 import maintenance_pb2, recovery_pb2
+from crosskey.internal.v1 import transactions_pb2 as proto
 from router.committing.gids import Gid
 from tests.hand_coordinator import HandCoordinator, insert
 from tests.numbers_on_shards import numbers_on
@@ -74,7 +74,7 @@ def write() -> proto.Command:
 
 
 def finish(node: HandCoordinator, gid: str, *, commit: bool) -> None:
-    node.stubs[SHARD].FinishPrepared(proto.FinishPreparedRequest(shard=SHARD, gids=[gid], commit=commit), timeout=30)
+    node.shared(SHARD).call(finish_prepared=recovery_pb2.FinishPreparedRequest(gids=[gid], commit=commit))
 
 
 CALLS: list[Callable[[HandCoordinator, str], object]] = [
@@ -83,10 +83,8 @@ CALLS: list[Callable[[HandCoordinator, str], object]] = [
     lambda node, gid: node.execute(SHARD, write(), proto.Command(prepare=proto.Prepare(gid=gid))),
 ]
 CALLS_OF_HOME: list[Callable[[HandCoordinator, str], object]] = [
-    lambda node, gid: node.stubs[SHARD].Decide(proto.DecideRequest(shard=SHARD, gids=[gid]), timeout=30),
-    lambda node, gid: node.stubs[SHARD].ForgetDecisions(
-        proto.ForgetDecisionsRequest(shard=SHARD, gids=[gid]), timeout=30
-    ),
+    lambda node, gid: node.shared(SHARD).call(decide=recovery_pb2.DecideRequest(gids=[gid])),
+    lambda node, gid: node.shared(SHARD).call(forget_decisions=recovery_pb2.ForgetDecisionsRequest(gids=[gid])),
     lambda node, gid: node.execute(SHARD, write(), proto.Command(commit=proto.Commit(decision_gid=gid))),
 ]
 
@@ -94,8 +92,6 @@ CALLS_OF_HOME: list[Callable[[HandCoordinator, str], object]] = [
 def refused(call: Callable[[HandCoordinator, str], object], node: HandCoordinator, gid: str) -> bool:
     try:
         call(node, gid)
-    except grpc.RpcError as error:
-        return isinstance(errors.from_rpc_error(error), errors.InvalidRequest)
     except errors.InvalidRequest:
         return True
     return False
@@ -103,7 +99,8 @@ def refused(call: Callable[[HandCoordinator, str], object], node: HandCoordinato
 
 def test_what_others_prepared_is_neither_listed_nor_finished(setting: Setting, theirs: list[str]) -> None:
     before = state(setting)
-    response = setting.hand.stubs[SHARD].ListPrepared(proto.ListPreparedRequest(shard=SHARD), timeout=30)
+    request = maintenance_pb2.ListPreparedRequest(shard=SHARD)
+    response = setting.hand.maintenance[SHARD].ListPrepared(request, timeout=30)
     assert {found.gid for found in response.transactions}.isdisjoint(theirs)
     assert {found.gid for found in setting.client.list_in_doubt().transactions}.isdisjoint(theirs)
     assert [gid for gid in theirs for call in CALLS[:2] if not refused(call, setting.hand, gid)] == []

@@ -41,13 +41,13 @@ class RunRequest(_message.Message):
     class _StartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RunRequest._Start.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         START_UNSPECIFIED: RunRequest._Start.ValueType  # 0
-        """As one of several branches. All its effects on others are answered; so are those on this shard that must be put in
-        order over all shards (RekeyShadows, ChangeValues).
+        """As one of several branches. All its effects on others are answered, and so are those on this shard that must be put
+        in order over all shards (RekeyShadows, ChangeValues).
         """
         START_ALONE: RunRequest._Start.ValueType  # 1
-        """As the only branch that is known of; the last command is Commit or Prepare. As long as all effects are on this
-        shard they are applied here. The commands behind a statement that has others are not run: the effects are
-        answered, and the branch goes on as one of several.
+        """As the only branch that is known of; the last command is Commit or Prepare. Effects on this shard are applied here.
+        The check behind a statement that has others, and what follows, is not run: these effects are answered, and the
+        branch goes on as one of several.
         """
         START_PLAIN: RunRequest._Start.ValueType  # 2
         """The same, but first without anything of Crosskey's, as plain statements and a commit: nearly all requests need no
@@ -58,13 +58,13 @@ class RunRequest(_message.Message):
         """How a branch begins."""
 
     START_UNSPECIFIED: RunRequest.Start.ValueType  # 0
-    """As one of several branches. All its effects on others are answered; so are those on this shard that must be put in
-    order over all shards (RekeyShadows, ChangeValues).
+    """As one of several branches. All its effects on others are answered, and so are those on this shard that must be put
+    in order over all shards (RekeyShadows, ChangeValues).
     """
     START_ALONE: RunRequest.Start.ValueType  # 1
-    """As the only branch that is known of; the last command is Commit or Prepare. As long as all effects are on this
-    shard they are applied here. The commands behind a statement that has others are not run: the effects are
-    answered, and the branch goes on as one of several.
+    """As the only branch that is known of; the last command is Commit or Prepare. Effects on this shard are applied here.
+    The check behind a statement that has others, and what follows, is not run: these effects are answered, and the
+    branch goes on as one of several.
     """
     START_PLAIN: RunRequest.Start.ValueType  # 2
     """The same, but first without anything of Crosskey's, as plain statements and a commit: nearly all requests need no

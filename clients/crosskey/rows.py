@@ -19,10 +19,13 @@ from uuid import UUID
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
-from crosskey.exact_json import Row, decoder, is_same
+from crosskey.exact_json import Row, decoder, encode, is_same
 
 MAX_EXACT = 2**53 - 1
 """The largest integer that no other integer is rounded to in a double."""
+
+MAX_DEPTH = 24
+"""How deep one value nests in a Struct. Protobuf reads 100 levels of messages, and an object takes three."""
 
 
 def struct_to_dict(struct: Struct) -> dict[str, Any]:
@@ -96,7 +99,8 @@ def add_rows(target: RepeatedCompositeFieldContainer[Struct], rows: Iterable[Row
 def add_json_rows(target: RepeatedCompositeFieldContainer[Struct], rows_json: bytes) -> None:
     """Adds a JSON array of objects to a repeated field.
 
-    A number that a double does not hold becomes a string of its digits. Raises ValueError if it is no JSON.
+    A number that a double does not hold becomes a string of its digits, and a value that nests deeper than MAX_DEPTH a
+    string of its JSON text. Raises ValueError if it is no JSON.
     """
     add_rows(target, _objects(rows_json))
 
@@ -146,7 +150,21 @@ def _objects(rows_json: bytes) -> list[dict[str, Any]]:
     rows = _decode(rows_json)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("rows are an array of objects")
+    for row in rows:
+        for name, value in row.items():
+            if type(value) in _NESTED and _is_deeper_than(MAX_DEPTH, value):
+                row[name] = encode(value).decode()
     return rows
+
+
+_NESTED = frozenset({list, dict})
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    if type(value) not in _NESTED:
+        return False
+    elements = value.values() if type(value) is dict else value
+    return levels == 0 or any(_is_deeper_than(levels - 1, element) for element in elements)
 
 
 def _set_text(target: Value, value: str) -> None:

@@ -99,6 +99,19 @@ def test_a_json_number_too_large_for_a_double_keeps_its_digits() -> None:
     assert rows.struct_to_dict(struct) == {"a": "1e400", "b": "12345678901234567890", "c": 1.5}
 
 
+@pytest.mark.parametrize("element", [lambda inner: [inner], lambda inner: {"a": inner}])
+@pytest.mark.parametrize("depth", [1, rows.MAX_DEPTH, rows.MAX_DEPTH + 1, 300])
+def test_a_value_that_nests_too_deep_for_a_message_is_its_text(element: Any, depth: int) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = element(value)
+    sent = router_pb2.TransactResponse()
+    rows.add_json_rows(sent.results.add().insert.rows, msgspec.json.encode([{"document": value}]))
+    read = router_pb2.TransactResponse.FromString(sent.SerializeToString())
+    document = rows.struct_to_dict(read.results[0].insert.rows[0])["document"]
+    assert document == (value if depth <= rows.MAX_DEPTH else msgspec.json.encode(value).decode())
+
+
 def test_rows_are_added_to_a_repeated_field_in_order() -> None:
     response = router_pb2.InsertResponse()
     rows.add_rows(response.rows, [{"a": 1}, {"a": 2}])

@@ -51,6 +51,10 @@ class Fault(Enum):
     ROUTER_DIES = "it is done, and then the router is gone"
 
 
+AT_ONCE = (Fault.REFUSED, Fault.GIVEN_UP, Fault.ANSWER_LOST)
+"""A transaction that these refuse is tidied up by its router: no lock waits for a resolver."""
+
+
 class RouterDied(BaseException):
     """Ends all that the router does."""
 
@@ -74,6 +78,8 @@ class Cluster:
         self.faults = faults
         self.dead = False
         self.late: list[Callable[[], object]] = []
+        self.left_to_resolver = 0
+        """How many branches were still prepared when the router had done all that it does."""
         self._random = random.Random(seed)
 
     def nodes(self) -> Nodes:
@@ -231,6 +237,7 @@ async def outcome_of(transaction: Transaction, cluster: Cluster) -> str:
     except errors.CrosskeyError as error:
         outcome = "refused" if error.answered else "unanswered"
     await drained(finisher)
+    cluster.left_to_resolver = sum(len(shard.prepared) for shard in cluster.shards)
     cluster.router_is_gone()
     cluster.dead, cluster.faults = False, {}
     for _ in range(2):
@@ -282,6 +289,8 @@ async def test_every_fault_at_every_step(transaction: Transaction) -> None:
         cluster = Cluster({step: fault}, seed)
         outcome = await outcome_of(transaction, cluster)
         check(cluster, outcome, {step: fault})
+        if fault in AT_ONCE and outcome == "refused":
+            assert cluster.left_to_resolver == 0, f"{outcome}, after {fault} at step {step}"
         outcomes.add(outcome)
     assert outcomes == {"acknowledged", "unknown", "refused", "unanswered"}
 

@@ -52,7 +52,7 @@ class Fault(Enum):
 
 
 AT_ONCE = (Fault.REFUSED, Fault.GIVEN_UP, Fault.ANSWER_LOST)
-"""A transaction that these refuse is tidied up by its router: no lock waits for a resolver."""
+"""A transaction that these end is tidied up by its router: no lock waits for a resolver."""
 
 
 class RouterDied(BaseException):
@@ -222,6 +222,9 @@ async def reserved(nodes: Nodes, finisher: Finisher) -> None:
 
 
 Transaction = Callable[[Nodes, Finisher], Coroutine[Any, Any, None]]
+PAIRS = 300
+"""Of some 3,500: others in each run."""
+
 SINGLE_FAULTS = [*itertools.product(range(20), Fault)]
 
 
@@ -289,7 +292,7 @@ async def test_every_fault_at_every_step(transaction: Transaction) -> None:
         cluster = Cluster({step: fault}, seed)
         outcome = await outcome_of(transaction, cluster)
         check(cluster, outcome, {step: fault})
-        if fault in AT_ONCE and outcome == "refused":
+        if fault in AT_ONCE and outcome in ("refused", "unanswered"):
             assert cluster.left_to_resolver == 0, f"{outcome}, after {fault} at step {step}"
         outcomes.add(outcome)
     assert outcomes == {"acknowledged", "unknown", "refused", "unanswered"}
@@ -300,7 +303,7 @@ async def test_two_faults_at_every_two_steps(transaction: Transaction) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - shown when it fails
     pairs: Sequence[Any] = [*itertools.combinations(SINGLE_FAULTS[: 14 * len(Fault)], 2)]
-    for (first, one), (second, other) in pairs:
+    for (first, one), (second, other) in random.Random(seed).sample(pairs, PAIRS):
         if first != second:
             cluster = Cluster({first: one, second: other}, seed)
             outcome = await outcome_of(transaction, cluster)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -149,7 +150,7 @@ class Story:
 def _table(roads: Sequence[Road]) -> Table:
     table = Table(title="The road of a request, with what it leaves to be done behind its answer", title_justify="left")
     table.add_column("request")
-    for column in ("functions", "files", "router / node / shared", "node calls", "SQL round trips", "on user's tables"):
+    for column in ("functions", "files", "router / node / shared", "node calls", "SQL round trips", "writes to tables"):
         table.add_column(column, justify="right")
     for road in roads:
         table.add_row(
@@ -159,7 +160,7 @@ def _table(roads: Sequence[Road]) -> Table:
             " / ".join(str(number) for number in _rooms(road.record)),
             str(len(road.calls)),
             str(len(road.record.statements)),
-            str(sum(is_on_users_table(statement) for statement in road.record.statements)),
+            str(sum(writes_users_table(statement) for statement in road.record.statements)),
         )
     return table
 
@@ -171,9 +172,12 @@ def _rooms(record: Recording) -> list[int]:
     return [*found, len(record.functions) - sum(found)]
 
 
-def is_on_users_table(statement: str) -> bool:
-    """Whether a statement is the client's own, on a table of the schema."""
-    return '"public"."' in statement and 'json_populate_recordset(NULL::"crosskey' not in statement
+_WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "public"\.')
+
+
+def writes_users_table(statement: str) -> bool:
+    """Whether a statement writes a table of the schema by itself; what cascades from it is PostgreSQL's."""
+    return _WRITE.search(statement) is not None
 
 
 def _list(console: Console, road: Road) -> None:

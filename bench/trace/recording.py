@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 PROJECT = Path(__file__).resolve().parents[2]
 _NO_ROOMS = (".venv/", "bench/", "tests/")
@@ -43,7 +44,7 @@ def recording() -> Iterator[Recording]:
     sent = psycopg.AsyncCursor.execute
 
     async def execute(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
-        record.statements.append(query.decode() if isinstance(query, bytes) else str(query))
+        record.statements.append(_text(cursor, query))
         return await sent(cursor, query, *arguments, **options)
 
     psycopg.AsyncCursor.execute = execute  # type: ignore[method-assign,assignment]
@@ -53,6 +54,12 @@ def recording() -> Iterator[Recording]:
     finally:
         sys.setprofile(None)
         psycopg.AsyncCursor.execute = sent  # type: ignore[method-assign]
+
+
+def _text(cursor: Any, query: Any) -> str:
+    if isinstance(query, sql.Composable):
+        return query.as_string(cursor)
+    return query.decode() if isinstance(query, bytes) else str(query)
 
 
 def _of_project(frame: FrameType) -> tuple[str, str] | None:

@@ -27,8 +27,8 @@ TOLD = [
     # A username that is taken on another shard.
     'ALREADY_EXISTS: duplicate key value violates unique constraint "accounts_username_key"',
     # The first reference pins the parent on its shard; a later one is one call to one node.
-    "calls to nodes: s1 Execute, s2 Execute\n",
-    "calls to nodes: s2 Execute\n",
+    "calls to nodes: s1 Run, s2 Run\n",
+    "calls to nodes: s2 Run\n",
     'FAILED_PRECONDITION: insert or update on table "follows" violates foreign key constraint',
     '"constraint": "follows_followee_id_fkey"',
     "RESTRICT_VIOLATION",

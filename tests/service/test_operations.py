@@ -496,8 +496,8 @@ def test_the_lines_of_a_request_have_one_id_on_all_servers(cluster: LocalCluster
         for lines in (lines_of(node, "trace-1") for node in cluster.nodes)
     ]
     assert methods == [
-        [("call", "node", 0, "Execute"), ("call", "node", 0, "FinishPrepared")],
-        [("call", "node", 1, "Execute")],
+        [("call", "node", 0, "run"), ("call", "node", 0, "finish_prepared")],
+        [("call", "node", 1, "run")],
         [],
     ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.message import Message
+
 from crosskey import errors
 
 MAX_ROWS_MIB: Final = 10
@@ -33,3 +35,19 @@ def answer_too_large(table: str | None = None) -> errors.AnswerTooLarge:
         table=table,
         hint="Nothing was written. Say count_only, or write fewer rows at a time.",
     )
+
+
+MAX_MESSAGE_MIB = 64
+"""What gRPC carries between servers in one message."""
+
+_ENVELOPE_BYTES = 1 << 16
+"""More than what is around a call or an answer in a message of its own."""
+
+
+def check_fits_message(call_or_answer: Message) -> None:
+    """Raises AnswerTooLarge for a call, or an answer, that no message can carry."""
+    if call_or_answer.ByteSize() > MAX_MESSAGE_MIB * 1024 * 1024 - _ENVELOPE_BYTES:
+        raise errors.AnswerTooLarge(
+            f"what a shard is sent, or answers, at once has more than {MAX_MESSAGE_MIB} MiB",
+            hint="Nothing was written. Write or read fewer rows at a time, or smaller ones.",
+        )

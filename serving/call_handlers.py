@@ -23,7 +23,7 @@ class CallHandlers:
         return None
 
     def goes_on(self, kind: str, request: Any) -> bool:  # noqa: ARG002
-        """Whether a call is taken although the server is about to stop, because it ends what is under way."""
+        """Whether a call is taken although the server is full or about to stop, because it ends what is under way."""
         return False
 
     def expired(self, kind: str, request: Any) -> errors.CrosskeyError:  # noqa: ARG002

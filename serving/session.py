@@ -16,6 +16,7 @@ import grpc
 import structlog
 
 from crosskey import errors
+from serving.answer_size import check_fits_message
 from serving.answer_stream import AnswerStream
 from serving.call_handlers import CallHandlers, Handler
 from serving.calls_in_flight import CallsInFlight
@@ -65,7 +66,7 @@ class Session:
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
-            await asyncio.shield(self._end({reading, drained, *self._tasks}))
+            await asyncio.shield(self._end(reading, drained))
 
     def drain(self) -> None:
         """Takes no new calls from now on, but for those that end what is under way; ends when nothing is left."""
@@ -90,15 +91,23 @@ class Session:
         handler = self._handlers.handlers.get(kind)
         if handler is None:
             self._refuse(call, errors.InvalidRequest("the call is of no kind that this server knows"))
-        elif self._in_flight.number >= self._in_flight.maximum:
-            self._refuse(call, too_many_in_flight(self._in_flight.number))
-        elif self._draining and not self._handlers.goes_on(kind, getattr(call, kind)):
-            self._refuse(call, errors.ShardUnavailable("this server is about to stop"))
+        elif self._is_full_or_draining and not self._handlers.goes_on(kind, getattr(call, kind)):
+            self._refuse(call, self._why_nothing_new())
         else:
             self._in_flight.number += 1
             task = self._calls[call.id] = asyncio.create_task(self._serve_call(call, kind, handler))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    @property
+    def _is_full_or_draining(self) -> bool:
+        """Whether only what goes on with something that is begun is taken."""
+        return self._draining or self._in_flight.number >= self._in_flight.maximum
+
+    def _why_nothing_new(self) -> errors.CrosskeyError:
+        if self._draining:
+            return errors.ShardUnavailable("this server is about to stop")
+        return too_many_in_flight(self._in_flight.number)
 
     async def _serve_call(self, call: Any, kind: str, handler: Handler) -> None:
         """Answers one call and logs it; in the end it writes what answers wait, for itself and others."""
@@ -109,6 +118,7 @@ class Session:
             expiry = loop.call_later(call.timeout_ms / 1000, self._expire, call.id)
         try:
             answer = self._types.answer(id=call.id, **{kind: await handler(getattr(call, kind))})
+            check_fits_message(answer)
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED.name
             if call.id not in self._expired:
@@ -138,7 +148,7 @@ class Session:
 
     def _cancel(self, call_id: int) -> None:
         task = self._calls.get(call_id)
-        if task is not None:
+        if task is not None and not task.cancelling():
             task.cancel()
 
     def _failure(self, call: Any, error: errors.CrosskeyError) -> Any:
@@ -162,10 +172,15 @@ class Session:
         if not self._tasks and self._handlers.is_idle:
             self._drained.set()
 
-    async def _end(self, tasks: set[asyncio.Task[Any]]) -> None:
-        """Stops all that is at work, and then ends what was begun."""
+    async def _end(self, *sources: asyncio.Task[Any]) -> None:
+        """Stops what brings new calls, then all that is at work, and then ends what was begun."""
+        for source in sources:
+            source.cancel()
+        await asyncio.gather(*sources, return_exceptions=True)
+        tasks = list(self._tasks)
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._answers.close()
         await self._handlers.close()

@@ -19,9 +19,14 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import session_pb2 as proto
+from router.calls.node_errors import naming_shard
+from serving.answer_size import check_fits_message
 
 MAX_BATCH_BYTES = 1 << 20
-"""A message ends with the call that takes it past this, so that one huge call does not hold up many small ones."""
+"""Of the calls in one message; a larger one travels alone."""
+
+MAX_TIMEOUT_MS = 2**32 - 1
+"""What a call can say: 49 days."""
 
 MAX_CALLS_IN_FLIGHT = 1000
 """On each stream; the node's own queue is shorter."""
@@ -49,16 +54,20 @@ class CallStream:
         self._something_waits = asyncio.Event()
         self._carrier: asyncio.Task[None] | None = None
 
-    async def ask(self, call: proto.Call, timeout_seconds: float) -> proto.Answer:
+    async def ask(self, call: proto.Call, timeout_seconds: float, *, goes_on: bool = False) -> proto.Answer:
         """Sends a call and answers what the node answered. The call gets its number here.
+
+        One that goes on with what is begun is sent however many others are in flight.
 
         Raises what the node raised; ShardUnavailable, with `answered` False if the call may have been carried out;
         Overloaded; DeadlineExceeded. All of them name the shard. If the caller is cancelled, so is the call.
         """
-        if len(self._answers) >= MAX_CALLS_IN_FLIGHT:
+        if len(self._answers) >= MAX_CALLS_IN_FLIGHT and not goes_on:
             raise errors.Overloaded(f"too many calls to shard {self._shard} are in flight", shard=self._shard)
+        with naming_shard(self._shard):
+            check_fits_message(call)
         call.id = next(self._numbers)
-        call.timeout_ms = max(1, int(timeout_seconds * 1000))
+        call.timeout_ms = min(max(1, int(timeout_seconds * 1000)), MAX_TIMEOUT_MS)
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[proto.Answer] = loop.create_future()
         self._answers[call.id] = answered
@@ -102,6 +111,8 @@ class CallStream:
         self._answers.pop(number, None)
         if self._sent.pop(number, None) is not None:
             self._send(proto.Call(cancel=number))
+        else:
+            self._unsent = deque(call for call in self._unsent if call.id != number)
 
     def _failed(self, answer: proto.Answer) -> errors.CrosskeyError:
         error = errors.from_failure(answer.failure)
@@ -116,6 +127,9 @@ class CallStream:
         except asyncio.CancelledError:
             self._fail_all(was_sent=True)
             raise
+        except Exception:
+            _log.exception("a stream failed", shard=self._shard)
+            self._fail_all(was_sent=True)
 
     async def _carry(self) -> None:
         """One stream, from its opening to its end."""
@@ -127,6 +141,8 @@ class CallStream:
             self._fail_all(was_sent=False)
             return
         writing = asyncio.create_task(self._write_all(stream))
+        # If writing fails, reading says why.
+        writing.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await self._read_all(stream)
             # In good order: what the node has read it has answered, so it has not begun what is left.
@@ -151,14 +167,17 @@ class CallStream:
         """What waits, and somebody still wants; noted as sent."""
         batch: list[proto.Call] = []
         size = 0
-        while self._unsent and size < MAX_BATCH_BYTES:
-            call = self._unsent.popleft()
+        while self._unsent:
+            call = self._unsent[0]
+            size += call.ByteSize()
+            if batch and size > MAX_BATCH_BYTES:
+                break
+            self._unsent.popleft()
             if call.HasField("cancel"):
                 batch.append(call)
             elif call.id in self._answers:
                 batch.append(call)
                 self._sent[call.id] = call
-                size += call.ByteSize()
         if not self._unsent:
             self._something_waits.clear()
         return batch
@@ -170,6 +189,8 @@ class CallStream:
                 answered = self._answers.pop(answer.id, None)
                 if answered is not None and not answered.done():
                     answered.set_result(answer)
+        if response is not grpc.aio.EOF:
+            raise asyncio.InvalidStateError("an answer cannot be read")
         if await stream.code() is not grpc.StatusCode.OK:
             raise asyncio.InvalidStateError(await stream.details())
 

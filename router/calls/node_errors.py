@@ -9,11 +9,9 @@ import grpc
 import grpc.aio
 
 from crosskey import errors
+from serving.answer_size import MAX_MESSAGE_MIB
 
 _STATUS_KEY = "grpc-status-details-bin"
-
-MAX_MESSAGE_MIB = 64
-"""What gRPC carries between router and node in one message."""
 
 # How gRPC says so, on either side.
 _TOO_LARGE = "message larger than max"
@@ -36,6 +34,16 @@ def errors_of(shard: int) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as rpc_error:
         raise _translated(rpc_error, shard) from rpc_error
+
+
+@contextmanager
+def naming_shard(shard: int) -> Iterator[None]:
+    """Names the shard in errors."""
+    try:
+        yield
+    except errors.CrosskeyError as error:
+        error.metadata["shard"] = str(shard)
+        raise
 
 
 @contextmanager

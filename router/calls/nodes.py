@@ -23,7 +23,8 @@ from crosskey.internal.v1 import recovery_pb2 as recovery
 from crosskey.internal.v1 import transactions_pb2 as transactions
 from router.calls.call_context import current_call_context
 from router.calls.call_stream import CallStream
-from router.calls.node_errors import MAX_MESSAGE_MIB, errors_of
+from router.calls.node_errors import errors_of
+from serving.answer_size import MAX_MESSAGE_MIB
 from serving.request_id import metadata_to_pass_on, request_id
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
@@ -42,6 +43,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 250),
 )
+
+_OF_THE_WAY = (errors.Overloaded, errors.ShardUnavailable, errors.DeadlineExceeded)
+"""What may be said of a call that never came to its branch, which then goes on to exist."""
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
@@ -89,12 +93,12 @@ class Node:
         if name:
             context.record(self._shard, name)
         call.request_id = request_id.get()
-        return await self._calls.ask(call, remaining_seconds)
+        return await self._calls.ask(call, remaining_seconds, goes_on=not name)
 
     async def ask_aside(self, call: session_pb2.Call, timeout_seconds: float) -> session_pb2.Answer:
         """The same whatever the request's deadline, and without a note: what only cleans up."""
         call.request_id = request_id.get()
-        return await self._calls.ask(call, timeout_seconds)
+        return await self._calls.ask(call, timeout_seconds, goes_on=True)
 
     async def finish_prepared(self, request: recovery.FinishPreparedRequest) -> recovery.FinishPreparedResponse:
         """Commits or rolls back prepared branches."""
@@ -223,16 +227,19 @@ class BranchCalls:
     ) -> transactions.RunResponse:
         """Runs commands in order; the first call begins the branch, in the way that `start` says.
 
-        Raises what the node raised; it has rolled the branch back then. Behind a savepoint, one of STATEMENT_ERRORS
+        Raises what the node raised; it has rolled the branch back then. Conflict if the branch is gone with the stream
+        on which it was begun. Behind a savepoint, one of STATEMENT_ERRORS
         leaves it open for a roll back to that.
         """
         name = "" if self._has_begun else "Run"
+        if self._has_begun:
+            start = transactions.RunRequest.START_GO_ON
         self._has_begun = self._is_open = True
         request = transactions.RunRequest(branch=self._number, commands=commands, start=start)
         try:
             response = (await self._node.ask(name, session_pb2.Call(run=request))).run
         except errors.CrosskeyError as error:
-            self._is_open = not error.answered
+            self._is_open = not error.answered or isinstance(error, _OF_THE_WAY)
             raise
         self._is_open = not response.finished
         if response.HasField("failure"):

@@ -11,7 +11,7 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import recovery_pb2 as proto
-from router.calls.call_context import call_context_of_its_own
+from router.calls.call_context import call_context, call_context_of_its_own
 from router.calls.nodes import Nodes
 from router.committing.gids import Gid
 
@@ -46,6 +46,14 @@ class Finisher:
         """
         if await self._finish(gid, participants, commit=True):
             self._done[gid.home].append(str(gid))
+
+    def commit_behind_the_answer(self, gid: Gid, participants: Iterable[int]) -> None:
+        """The same in the background, and with no request's account of its calls."""
+        self.in_background(self._commit_for_nobody(gid, [*participants]))
+
+    async def _commit_for_nobody(self, gid: Gid, participants: Iterable[int]) -> None:
+        with call_context(None):
+            await self.commit(gid, participants)
 
     async def roll_back(self, gid: Gid, participants: Iterable[int], *, unanswered: bool = False) -> None:
         """Rolls back what is prepared on the participants. Only for a transaction that home is sure not to commit.

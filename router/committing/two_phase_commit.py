@@ -62,7 +62,7 @@ class TwoPhaseCommit:
         branches = [home, *others, *readers]
         try:
             await home.commit(str(self.gid) if others else "")
-        except errors.CrosskeyError as error:
+        except Exception as error:
             if says_rolled_back(error):
                 rolling_back = await self.abandon(branches)
                 if isinstance(error, LateEffects) and rolling_back is not None:
@@ -72,16 +72,17 @@ class TwoPhaseCommit:
             await _leave(branches)
             await self._ask_for_outcome(error, home, others)
             return
-        await _leave(branches)
-        await self._finish(others)
+        await asyncio.gather(_leave(branches), self._finish(others))
 
     async def _finish(self, others: Sequence[Branch]) -> None:
         """The second phase. What no client can see runs after the answer: whoever needs it waits for it."""
-        finishing = self._finisher.in_background(self._finisher.commit(self.gid, [branch.shard for branch in others]))
-        if not all(branch.unseen for branch in others):
-            await finishing
+        shards = [branch.shard for branch in others]
+        if all(branch.unseen for branch in others):
+            self._finisher.commit_behind_the_answer(self.gid, shards)
+        else:
+            await self._finisher.commit(self.gid, shards)
 
-    async def _ask_for_outcome(self, error: errors.CrosskeyError, home: Branch, others: Sequence[Branch]) -> None:
+    async def _ask_for_outcome(self, error: Exception, home: Branch, others: Sequence[Branch]) -> None:
         """Home's answer was lost. Returns if home says that it committed, and its answer is not needed.
 
         Raises Conflict if it did not commit, and OutcomeUnknown if it cannot be asked. Deadlines, and what nobody
@@ -128,8 +129,7 @@ async def _leave(branches: Sequence[Branch]) -> None:
     await asyncio.gather(*(branch.leave() for branch in branches))
 
 
-def says_rolled_back(error: errors.CrosskeyError) -> bool:
+def says_rolled_back(error: Exception) -> bool:
     """Whether a node that was asked to commit is sure not to have done so: it answered, in its own words."""
-    return error.answered and not isinstance(
-        error, errors.OutcomeUnknown | errors.InternalError | errors.DeadlineExceeded
-    )
+    unsure = errors.OutcomeUnknown | errors.InternalError | errors.DeadlineExceeded
+    return isinstance(error, errors.CrosskeyError) and error.answered and not isinstance(error, unsure)

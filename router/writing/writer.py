@@ -124,7 +124,11 @@ class Writer:
         try:
             with naming_tagged():
                 response = await branch.run([*to_commands(route.plans), _COMMIT], start)
+        except asyncio.CancelledError:
+            self.finisher.in_background(branch.leave())
+            raise
         except errors.CrosskeyError as error:
+            self.finisher.in_background(branch.leave())
             # A deadline says by itself that nobody knows.
             if error.answered or isinstance(error, errors.DeadlineExceeded):
                 raise
@@ -140,7 +144,7 @@ class Writer:
     async def _go_on(self, view: SchemaView, route: Local, begun: _Begun) -> Sequence[StepResult]:
         """Nothing is run twice, unless rows were to be sent to others that they may conflict with."""
         if any(plan.on_conflict is not None and plan.table.leader is not None for plan in route.plans):
-            await begun.branch.leave()
+            await asyncio.shield(self.finisher.in_background(begun.branch.leave()))
             return await self._distributed(view, route.plans)
         return await self._distributed(view, route.plans, begun)
 

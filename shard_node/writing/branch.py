@@ -45,6 +45,8 @@ class Branch:
         self.find_out = find_out
         self.turn = asyncio.Lock()
         """Held by whoever runs commands or ends it."""
+        self.idle: asyncio.TimerHandle | None = None
+        """Ends it if nothing is asked of it for too long."""
         self.alone = False
         self.finished = False
         self.checked = True

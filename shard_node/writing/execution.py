@@ -74,16 +74,20 @@ async def _lock(connection: Connection, table: Table) -> None:
 
 
 async def uninterrupted(operation: Coroutine[Any, Any, Answer]) -> Answer:
-    """Runs an operation to its end even if the caller is cancelled meanwhile: nothing stops a commit halfway."""
+    """Runs an operation to its end however often the caller is cancelled meanwhile: nothing stops a commit halfway."""
     task = asyncio.ensure_future(operation)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            # Nobody is left to be told of an error.
-            task.exception()
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        # Nobody is left to be told of an error.
+        task.exception()
+    raise cancelled
 
 
 def tagged(error: Exception, tag: str) -> Exception:

@@ -185,4 +185,4 @@ def _comparable_answer(write: Write, answer: Answer) -> Any:
 
 
 def _in_order(rows: Iterable[dict[str, Any]]) -> list[str]:
-    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+    return sorted(json.dumps(row, sort_keys=True, default=str) for row in rows)

@@ -44,7 +44,7 @@ AT_PARENT = Refusal(
 @pytest.fixture(scope="module")
 def pair(postgres: list[PostgresServer]) -> Iterator[Judge]:
     """A judge with PostgreSQL alone: what Crosskey is said to answer is made up."""
-    no_cluster: Any = SimpleNamespace(databases=[])
+    no_cluster: Any = SimpleNamespace(databases=[], address="")
     with plain_postgres(postgres[0].dsn(), "judge", SCHEMA) as plain, ExitStack() as lifetime:
         yield Judge(no_cluster, cast("Any", None), plain, lifetime)
 

@@ -8,6 +8,8 @@ import pytest
 
 from crosskey import CrosskeyError, SlotMismatch, column, delete, insert, is_null, update
 from crosskey.requests import Write
+from crosskey.rows import dict_to_struct
+from crosskey.v1.router_pb2 import InsertRequest
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.outcome import Outcome, Refusal, refusal_by_crosskey
 from tests.oracle.pair import SHARDS, Pair
@@ -397,10 +399,14 @@ def test_a_json_null_does_not_travel_in_a_key(pair: Pair) -> None:
     pair.empty(["empty_pages", "empty_books"])
 
 
-def test_numbers_that_a_double_cannot_hold_are_refused(pair: Pair) -> None:
-    by_crosskey, by_postgres = outcomes(pair, insert("documents", {"id": pair.number(1), "body": 2.0**60}))
+def test_numbers_that_a_double_cannot_hold_are_refused_in_a_struct(pair: Pair) -> None:
+    """As JSON text, in which clients of ours send them, they are what is written there."""
+    row = {"id": pair.number(1), "body": 2.0**60}
+    in_a_struct = InsertRequest(table="documents", rows=[dict_to_struct(row)])
+    by_crosskey, by_postgres = outcomes(pair, in_a_struct)
     assert "beyond 2^53" in by_crosskey.message
     assert isinstance(by_postgres, list)
+    pair.empty(["documents"])
 
 
 def test_ids_that_carry_a_slot_are_minted(pair: Pair) -> None:

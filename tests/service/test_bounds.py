@@ -123,6 +123,7 @@ def test_a_server_without_room_shows_no_path_and_asks_for_no_retry(
 ) -> None:
     with as_superuser(cluster, 0) as server:
         [(large_object,)] = server.execute("SELECT lo_from_bytea(0, 'x')").fetchall()
+        [(as_it_was,)] = server.execute("SELECT pg_get_functiondef('use_up'::regproc)").fetchall()
         server.execute(sql.SQL(function).format(large_object=large_object))
     with pytest.raises(errors.ShardFull) as refused:
         client.insert("hoards", {"id": HERE})
@@ -131,3 +132,5 @@ def test_a_server_without_room_shows_no_path_and_asks_for_no_retry(
     assert "/" not in str(refused.value)
     assert not refused.value.retryable
     assert client.count("hoards") == 0
+    with as_superuser(cluster, 0) as server:
+        server.execute(as_it_was)

@@ -53,6 +53,8 @@ class RunRequest(_message.Message):
         """The same, but first without anything of Crosskey's, as plain statements and a commit: nearly all requests need no
         more. What PostgreSQL then refuses for reasons that only Crosskey can judge is rolled back and run as START_ALONE.
         """
+        START_GO_ON: RunRequest._Start.ValueType  # 3
+        """It has begun, and goes on. ABORTED if it is gone: with its stream, or because nothing was asked of it for too long."""
 
     class Start(_Start, metaclass=_StartEnumTypeWrapper):
         """How a branch begins."""
@@ -70,14 +72,16 @@ class RunRequest(_message.Message):
     """The same, but first without anything of Crosskey's, as plain statements and a commit: nearly all requests need no
     more. What PostgreSQL then refuses for reasons that only Crosskey can judge is rolled back and run as START_ALONE.
     """
+    START_GO_ON: RunRequest.Start.ValueType  # 3
+    """It has begun, and goes on. ABORTED if it is gone: with its stream, or because nothing was asked of it for too long."""
 
     BRANCH_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     branch: _builtins.int
-    """Which branch of this stream; a new number begins a new one."""
+    """Which branch of this stream. A new number begins a new one, unless `start` says that it has begun."""
     start: Global___RunRequest.Start.ValueType
-    """How the branch begins; only with its first commands."""
+    """How the branch begins, or that it has."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Command]:
         """The commands."""

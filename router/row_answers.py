@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from crosskey import errors
 from crosskey.rows import add_json_rows
 from crosskey.v1 import router_pb2, rows_pb2
 
@@ -13,33 +12,18 @@ AskingForRows: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest |
 
 
 def fill_rows(response: WithRows, request: AskingForRows, rows_json: bytes) -> None:
-    """Adds a JSON array of rows in the form that the request asks for. Raises NotSupported as `fill_row` does."""
+    """Adds a JSON array of rows in the form that the request asks for."""
     if request.row_form != rows_pb2.ROW_FORM_UNSPECIFIED:
         response.rows_json = rows_json.decode()
         return
-    try:
-        add_json_rows(response.rows, rows_json)
-    except RecursionError:
-        raise _too_deep(request.table) from None
+    add_json_rows(response.rows, rows_json)
 
 
 def fill_row(response: router_pb2.GetResponse, request: router_pb2.GetRequest, row_json: bytes) -> None:
-    """Adds the one row of a JSON array in the form that the request asks for.
-
-    Raises NotSupported for a value that is nested too deep for a Struct.
-    """
+    """Adds the one row of a JSON array in the form that the request asks for."""
     if request.row_form != rows_pb2.ROW_FORM_UNSPECIFIED:
         response.row_json = row_json.strip().removeprefix(b"[").removesuffix(b"]").decode()
         return
     page = router_pb2.ListResponse()
-    try:
-        add_json_rows(page.rows, row_json)
-    except RecursionError:
-        raise _too_deep(request.table) from None
+    add_json_rows(page.rows, row_json)
     response.row.CopyFrom(page.rows[0])
-
-
-def _too_deep(table: str) -> errors.NotSupported:
-    return errors.NotSupported(
-        "a value is nested too deep for a google.protobuf.Struct", table=table, hint="Ask for rows as JSON text."
-    )

@@ -10,6 +10,7 @@ as much.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -147,7 +148,10 @@ _decode = decoder(_json_number)
 
 
 def _objects(rows_json: bytes) -> list[dict[str, Any]]:
-    rows = _decode(rows_json)
+    try:
+        rows = _decode(rows_json)
+    except RecursionError:
+        rows = _decode(_with_deep_values_as_text(rows_json))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("rows are an array of objects")
     for row in rows:
@@ -155,6 +159,31 @@ def _objects(rows_json: bytes) -> list[dict[str, Any]]:
             if type(value) in _NESTED and _is_deeper_than(MAX_DEPTH, value):
                 row[name] = encode(value).decode()
     return rows
+
+
+_MARK = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[\]{}]')
+_LEVEL_OF_VALUES = 3
+"""Where a nested value of a column begins: in a row, in the array of rows."""
+
+
+def _with_deep_values_as_text(rows_json: bytes) -> bytes:
+    """The rows with each value that nests deeper than MAX_DEPTH as a string of its JSON text.
+
+    It takes the depth from the brackets alone: no recursion bounds it, as it does what reads the values.
+    """
+    parts, taken, level, deepest, begin = [], 0, 0, 0, 0
+    for mark in _MARK.finditer(rows_json):
+        if mark[0] in b"[{":
+            level += 1
+            if level == _LEVEL_OF_VALUES:
+                begin, deepest = mark.start(), 0
+            deepest = max(deepest, level)
+        elif mark[0] in b"]}":
+            if level == _LEVEL_OF_VALUES and deepest - _LEVEL_OF_VALUES >= MAX_DEPTH:
+                parts += [rows_json[taken:begin], encode(rows_json[begin : mark.end()].decode())]
+                taken = mark.end()
+            level -= 1
+    return b"".join([*parts, rows_json[taken:]])
 
 
 _NESTED = frozenset({list, dict})

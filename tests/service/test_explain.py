@@ -244,7 +244,7 @@ def test_nodes_see_one_call_for_a_later_reference(explained: Explained) -> None:
         crosskey.transaction([crosskey.insert("notes", rows), crosskey.insert("notes", rows)]),
     ):
         check(explained, later, execute(2))
-        assert explained.calls_seen_by_nodes(later) == ["s2 Session/run"]
+        assert explained.calls_seen_by_nodes(later) == ["s2 ShardNode.run"]
 
 
 def test_first_references_to_many_parents_are_one_call_a_shard(explained: Explained) -> None:

@@ -112,6 +112,14 @@ def test_a_value_that_nests_too_deep_for_a_message_is_its_text(element: Any, dep
     assert document == (value if depth <= rows.MAX_DEPTH else msgspec.json.encode(value).decode())
 
 
+def test_no_depth_is_too_deep_for_an_answer() -> None:
+    deep = "[" * 5000 + r'"\"]\\"' + "]" * 5000
+    text = f'[{{"id":1,"document":{deep}}},{{"id":2,"document":[{{"a":"]"}}]}}]'
+    [first, second] = rows.structs_to_dicts(rows.json_rows_to_structs(text.encode()))
+    assert first == {"id": 1, "document": deep}
+    assert second == {"id": 2, "document": [{"a": "]"}]}
+
+
 def test_rows_are_added_to_a_repeated_field_in_order() -> None:
     response = router_pb2.InsertResponse()
     rows.add_rows(response.rows, [{"a": 1}, {"a": 2}])

@@ -227,9 +227,9 @@ class BranchCalls:
     ) -> transactions.RunResponse:
         """Runs commands in order; the first call begins the branch, in the way that `start` says.
 
-        Raises what the node raised; it has rolled the branch back then. Conflict if the branch is gone with the stream
-        on which it was begun. Behind a savepoint, one of STATEMENT_ERRORS
-        leaves it open for a roll back to that.
+        Raises what the node raised; it has rolled the branch back then, but for one of STATEMENT_ERRORS behind a
+        savepoint, which leaves the branch open for a roll back to that. Raises Conflict if the branch is gone with the
+        stream on which it was begun.
         """
         name = "" if self._has_begun else "Run"
         if self._has_begun:

@@ -359,6 +359,17 @@ def test_a_branch_that_failed_is_forgotten(cluster: LocalCluster, hand: HandCoor
     assert not stored(cluster, HERE, "parents", rolled_back)
 
 
+def test_a_branch_that_is_gone_is_not_begun_again_halfway(cluster: LocalCluster, hand: HandCoordinator) -> None:
+    first, second = new(HERE), new(HERE)
+    with hand.participate(HERE) as branch:
+        branch.run(insert("parents", {"id": first}))
+        branch.session.call(leave=proto.LeaveRequest(branch=1))
+        with pytest.raises(errors.Conflict, match="gone with the connection"):
+            branch.answer(insert("parents", {"id": second}), commit(), start=START.START_GO_ON)
+    assert not stored(cluster, HERE, "parents", first)
+    assert not stored(cluster, HERE, "parents", second)
+
+
 def test_behind_a_savepoint_an_error_is_answered_and_the_branch_goes_on(hand: HandCoordinator) -> None:
     taken, kept = new(HERE), new(HERE)
     hand.execute(HERE, insert("parents", {"id": taken}), commit())

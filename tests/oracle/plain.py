@@ -1,7 +1,7 @@
 """The judge: one ordinary PostgreSQL database with the same schema, driven by plain SQL.
 
-Shares no code with the engine. Values are written as quoted literals, as an application would, so that PostgreSQL
-types each one by its column.
+Shares no code with the engine, but reads JSON as clients do. Values are written as quoted literals, as an application
+would, so that PostgreSQL types each one by its column.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import set_json_loads
 
+from crosskey.exact_json import decode
 from crosskey.requests import Write
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2 import InsertRequest
@@ -110,6 +112,8 @@ class PlainPostgres:
     def __init__(self, connection: psycopg.Connection[Any], schema_sql: str) -> None:
         """Loads the schema; the connection is in autocommit mode."""
         self.connection = connection
+        # Digits are compared as clients get them: a numeric's 2.50 is another text than 2.5.
+        set_json_loads(decode, connection)
         connection.execute(schema_sql.encode())
         self.tables = {table.api_name: table for table in _read_tables(connection)}
 

@@ -31,9 +31,12 @@ def planner_name(role: str) -> str:
 
 
 def planner_statement(planner: str, password: str, *, exists: bool) -> sql.Composed:
-    """What makes a planner, or takes from it whatever it should not have."""
+    """What makes a planner, or takes from it whatever it should not have.
+
+    It inherits: PostgreSQL 15 gives a database's owner the schema `public` by that alone.
+    """
     return sql.SQL(
-        "{verb} ROLE {planner} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT"
+        "{verb} ROLE {planner} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
         " CONNECTION LIMIT {limit} PASSWORD {password}"
     ).format(
         verb=sql.SQL("ALTER" if exists else "CREATE"),

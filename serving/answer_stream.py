@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from serving.calls_in_flight import CallsInFlight
@@ -25,7 +26,7 @@ class AnswerStream:
     def __init__(
         self, write: Callable[[Any], Awaitable[None]], response: Callable[..., Any], in_flight: CallsInFlight
     ) -> None:
-        """`write` sends a message, which `response` makes of `answers`."""
+        """`write` sends a message, which `response` makes of `answers` or `last`."""
         self._write = write
         self._response = response
         self._in_flight = in_flight
@@ -54,6 +55,11 @@ class AnswerStream:
             if len(self._waiting) <= MAX_WAITING:
                 self.has_room.set()
         self._is_writing = False
+
+    async def send_last(self) -> None:
+        """Tells the reader that nothing follows. Nothing may be waiting. Returns also if nobody reads any more."""
+        with suppress(Exception):
+            await self._write(self._response(last=True))
 
     def close(self) -> None:
         """Drops what was not written."""

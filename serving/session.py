@@ -3,6 +3,9 @@
 Messages of a session have `calls`: each has `id`, `timeout_ms` (0 for no deadline), `request_id`, and a oneof `call`
 with a field for each handler and `cancel`, the id of a call to stop. Those of the other direction have `answers`: each
 has `id` and a oneof `answer` with fields of the same names, or `failure`. Each is answered once, or cancelled.
+
+A session that is drained says so in a message with `last`, and ends when its other end has ended its half: a stream
+that ended while its other end writes would leave that in doubt about what it wrote.
 """
 
 from __future__ import annotations
@@ -61,21 +64,27 @@ class Session:
         drained = asyncio.ensure_future(self._drained.wait())
         try:
             await asyncio.wait({reading, drained}, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                reading.result()
+            if not reading.done():
+                await self._answers.send_last()
+            await reading
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
             await asyncio.shield(self._end(reading, drained))
 
     def drain(self) -> None:
-        """Takes no new calls from now on, but for those that end what is under way; ends when nothing is left."""
+        """Takes no new calls from now on, but for those that end what is under way.
+
+        When nothing is left the other end is told, and what it had sent before it knew is not begun.
+        """
         self._draining = True
         self._end_if_drained()
 
     async def _read(self) -> None:
         while (message := await self._context.read()) is not grpc.aio.EOF:
             refusal = self._handlers.refusal(well_formed(message))
+            if self._drained.is_set():
+                continue
             for call in message.calls:
                 if refusal is not None:
                     self._refuse(call, refusal)

@@ -40,7 +40,7 @@ class CallStream:
     """The calls to one shard. The stream is opened by the first call, and anew by the first one after it broke.
 
     Calls that were not sent when it broke go on with the next one; of those that were sent and not answered nobody
-    knows what became of them, unless the node ended the stream in good order: it has begun none of them then.
+    knows what became of them, unless the node said which message is its last: it has begun none of them then.
     """
 
     def __init__(self, shard: int, open_stream: Callable[[], Stream]) -> None:
@@ -52,6 +52,8 @@ class CallStream:
         self._sent: dict[int, proto.Call] = {}
         self._answers: dict[int, asyncio.Future[proto.Answer]] = {}
         self._something_waits = asyncio.Event()
+        self._is_ending = False
+        """Whether the node has sent its last message on this stream."""
         self._carrier: asyncio.Task[None] | None = None
 
     async def ask(self, call: proto.Call, timeout_seconds: float, *, goes_on: bool = False) -> proto.Answer:
@@ -133,6 +135,7 @@ class CallStream:
 
     async def _carry(self) -> None:
         """One stream, from its opening to its end."""
+        self._is_ending = False
         stream = self._open_stream()
         try:
             await stream.wait_for_connection()
@@ -145,7 +148,7 @@ class CallStream:
         writing.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await self._read_all(stream)
-            # In good order: what the node has read it has answered, so it has not begun what is left.
+            # What the node has begun it has answered.
             self._unsent.extendleft(reversed(self._sent.values()))
             self._sent.clear()
             self._something_waits.set()
@@ -159,6 +162,9 @@ class CallStream:
     async def _write_all(self, stream: Stream) -> None:
         while True:
             await self._something_waits.wait()
+            if self._is_ending:
+                await stream.done_writing()
+                return
             batch = self._take_batch()
             if batch:
                 await stream.write(proto.SessionRequest(shard=self._shard, calls=batch))
@@ -189,10 +195,13 @@ class CallStream:
                 answered = self._answers.pop(answer.id, None)
                 if answered is not None and not answered.done():
                     answered.set_result(answer)
+            if response.last:
+                self._is_ending = True
+                self._something_waits.set()
         if response is not grpc.aio.EOF:
             raise asyncio.InvalidStateError("an answer cannot be read")
-        if await stream.code() is not grpc.StatusCode.OK:
-            raise asyncio.InvalidStateError(await stream.details())
+        if not self._is_ending or await stream.code() is not grpc.StatusCode.OK:
+            raise asyncio.InvalidStateError(f"it ended early: {await stream.details()}")
 
     def _fail_all(self, *, was_sent: bool) -> None:
         self._fail_sent()

@@ -49,6 +49,11 @@ class ToyNode(session_pb2_grpc.ShardNodeServicer):
         if stream.cancelled():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
 
+    async def restart(self) -> None:
+        """As a node that is told to stop, and another one in its place."""
+        old, self.sessions = self.sessions, Sessions(TYPES, lambda: ToyCalls(self), 1000)
+        await old.drain()
+
     async def break_off(self) -> None:
         """As a node that is killed."""
         for stream in self.streams:
@@ -177,10 +182,24 @@ async def test_calls_that_a_stopping_node_has_not_begun_go_on_elsewhere(node: tu
     toy, nodes = node
     assert (await nodes[0].count_rows(count_rows())).count == len("users")
     streams = [*toy.streams]
-    await toy.sessions.drain()
+    await toy.restart()
     await asyncio.wait(streams)
-    toy.sessions = Sessions(TYPES, lambda: ToyCalls(toy), 1000)
     assert (await nodes[0].count_rows(count_rows())).count == len("users")
+
+
+async def test_whatever_is_asked_while_a_node_stops_is_answered_or_not_begun(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    failures = []
+    for number in range(100):
+        asked = [asyncio.create_task(nodes[0].count_rows(count_rows())) for _ in range(1 + number % 3)]
+        await asyncio.wait(asked)
+        await toy.restart()
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        asked += [asyncio.create_task(nodes[0].count_rows(count_rows())) for _ in range(1 + number % 3)]
+        await asyncio.wait(asked)
+        failures += [error for task in asked if (error := task.exception())]
+    assert [error for error in failures if not (isinstance(error, errors.ShardUnavailable) and error.retryable)] == []
 
 
 async def test_a_deadline_that_passes_at_a_node(node: tuple[ToyNode, Nodes]) -> None:

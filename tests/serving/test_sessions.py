@@ -197,7 +197,21 @@ async def test_an_idle_session_ends_at_once_when_the_server_is_about_to_stop(
     await client.send(act(1))
     await client.answers(1)
     await server.sessions.drain()
+    await client.is_told_the_last()
+    await client.stream.done_writing()
     assert await client.ends() is grpc.StatusCode.OK
+
+
+async def test_what_is_sent_before_the_last_message_is_read_is_not_begun(server: ToyServer, client: ToyClient) -> None:
+    await client.send(act(1))
+    await client.answers(1)
+    await server.sessions.drain()
+    await client.send(wait(2, "late"))
+    await client.is_told_the_last()
+    await client.send(wait(3, "later"))
+    await client.stream.done_writing()
+    assert await client.ends() is grpc.StatusCode.OK
+    assert server.waiting == set()
 
 
 async def test_what_is_under_way_is_ended_when_the_server_is_about_to_stop(
@@ -216,6 +230,8 @@ async def test_what_is_under_way_is_ended_when_the_server_is_about_to_stop(
     await client.answers(1)
     await client.send(leave(4))
     assert set(await client.answers(1)) == {4}
+    await client.is_told_the_last()
+    await client.stream.done_writing()
     assert await client.ends() is grpc.StatusCode.OK
 
 
@@ -224,6 +240,8 @@ async def test_a_server_that_stops_does_not_wait_for_idle_sessions(toy: Toy, ser
     await client.send(act(1))
     await client.answers(1)
     await server.sessions.drain()
+    await client.is_told_the_last()
+    await client.stream.done_writing()
     await toy[2].stop(60)
     assert await client.ends() is grpc.StatusCode.OK
 

@@ -140,6 +140,12 @@ class ToyClient:
                 found |= {answer.id: answer for answer in message.answers}
         return found
 
+    async def is_told_the_last(self) -> None:
+        """Reads the message with which a server that is about to stop ends its half of the stream."""
+        async with asyncio.timeout(10):
+            message = await self.stream.read()
+        assert message == session_pb2.SessionResponse(last=True)
+
     async def ends(self) -> grpc.StatusCode:
         """Waits for the end of the stream, before which nothing more is answered."""
         async with asyncio.timeout(10):

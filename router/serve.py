@@ -1,5 +1,6 @@
 """The subcommand that runs a router."""
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from router.settings import Settings
 from serving.address import ADDRESS
 from serving.commands import setting
 from serving.logging import UnknownLogLevel
+from serving.workers import run_workers
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
@@ -51,9 +53,23 @@ SECONDS = click.FloatRange(min=0)
     default=Settings.sweep_interval_seconds,
 )
 @setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
-def serve(**values: Any) -> None:
+@setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
+def serve(workers: int, **values: Any) -> None:
     """Serve the public API until SIGTERM."""
+    settings = Settings(**values)
     try:
-        uvloop.run(server.serve(Settings(**values)))
+        if workers == 1:
+            _run(settings)
+        else:
+            run_workers(
+                workers, settings.listen, lambda listen, worker: _run(replace(settings, listen=listen, worker=worker))
+            )
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(settings: Settings) -> None:
+    try:
+        uvloop.run(server.serve(settings))
     except (Misconfigured, CrosskeyError, UnknownLogLevel, OSError) as error:
         raise click.ClickException(str(error)) from None

@@ -32,7 +32,7 @@ SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
 
 async def serve(settings: Settings) -> None:
     """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
-    configure_logging(service="router")
+    configure_logging(service="router", worker=settings.worker)
     nodes = Nodes.behind(settings.nodes)
     cluster = Cluster(nodes)
     finisher = Finisher(nodes)
@@ -59,7 +59,10 @@ async def serve(settings: Settings) -> None:
     try:
         await run_server(
             ServerSettings(
-                listen=settings.listen, max_in_flight=settings.max_in_flight, drain_seconds=settings.drain_seconds
+                listen=settings.listen,
+                max_in_flight=settings.max_in_flight,
+                drain_seconds=settings.drain_seconds,
+                shares_address=settings.worker is not None,
             ),
             register=register,
             service_names=SERVICE_NAMES,

@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 async def serve(settings: Settings) -> None:
     """Serves a shard until SIGTERM. Raises UnfitDatabase if it cannot be served."""
-    configure_logging(service="node", shard=settings.shard)
+    configure_logging(service="node", shard=settings.shard, worker=settings.worker)
     database = Database(
         settings.dsn,
         pool_size=settings.pool_size,
@@ -70,7 +70,7 @@ async def open_patiently(database: Database, settings: Settings) -> ShardIdentit
 
 async def _prepare(database: Database, settings: Settings) -> ShardIdentity:
     async with await database.connect() as connection:
-        await check_connections(connection, settings.pool_size)
+        await check_connections(connection, settings.pool_size, settings.workers)
         return await prepare_database(connection, settings.cluster, settings.shard, settings.shards)
 
 
@@ -98,6 +98,7 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
             max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
             max_in_flight=MAX_IN_FLIGHT,
             drain_seconds=settings.drain_seconds,
+            shares_address=settings.worker is not None,
         ),
         register=register,
         service_names=SERVICE_NAMES,

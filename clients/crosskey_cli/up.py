@@ -28,11 +28,13 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--shards", type=click.IntRange(1, 8), default=3, show_default=True, help="How many shards.")
 @click.option("--listen", type=ADDRESS, default="127.0.0.1:7400", show_default=True, help="Where the router serves.")
 @click.option("--data", type=FOLDER, default=".crosskey", show_default=True, help="Keeps the data between runs.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes of each server.")
 @click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
-def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: Path | None) -> None:
+def up(schema: Path | None, shards: int, listen: str, data: Path, workers: int, postgres_bin: Path | None) -> None:
     """Serve a cluster of several PostgreSQL servers until Ctrl-C or SIGTERM, keeping its data."""
     folder = data.resolve()
-    options = ClusterOptions(listen=listen)
+    sharing = {"CROSSKEY_WORKERS": str(workers)}
+    options = ClusterOptions(listen=listen, node_environment=sharing, router_environment=sharing)
     click.echo(f"Starting {shards} PostgreSQL servers, {shards} shard nodes and a router.")
     try:
         with (

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from crosskey_cli.advise import advise
-from crosskey_cli.cluster import LocalCluster
+from crosskey.cli.advise import advise
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.docs.examples import ROOT, examples, fences, masked, run
 
 

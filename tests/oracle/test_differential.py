@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
 from tests.oracle.differential.judge import Judge

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from crosskey import Client, ForeignKeyViolation, column, delete, desc, do_nothing, do_update, eq, insert, update
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.names_in_use import names_of_ours, names_of_rows

@@ -14,7 +14,7 @@ import pytest
 
 import crosskey
 from crosskey import ForeignKeyViolation, in_
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.joinable_types import SAMPLES, JoinablePair, candidates, joinable, name_objects, types_of
 from tests.oracle.pair import SHARDS, Pair

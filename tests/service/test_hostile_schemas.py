@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from crosskey import Client, errors
-from crosskey_cli.cluster import ROLE, LocalCluster
-from shard_node.postgres.planner import planner_name
+from crosskey.local_cluster.cluster import ROLE, LocalCluster
+from crosskey.shard_node.postgres.planner import planner_name
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import as_superuser, query
 

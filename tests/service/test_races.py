@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from crosskey import AsyncClient
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.accounts import complaints
 from tests.hot_keys.clients import run_clients

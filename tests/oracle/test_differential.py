@@ -18,6 +18,8 @@ from tests.oracle.differential.machine import SHRINK_SECONDS, Run, for_seconds, 
 from tests.oracle.differential.shapes import ACTIONS, GENERATED, SHAPES, TIMINGS, FamilyMaker
 from tests.oracle.differential.stage import Stage
 
+pytestmark = pytest.mark.searches
+
 SEED = 1
 SECONDS = 12.0
 FAMILIES_OF_SCHEMA = 18

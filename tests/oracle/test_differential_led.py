@@ -15,6 +15,8 @@ from tests.oracle.differential.led_families import led_families
 from tests.oracle.differential.machine import SHRINK_SECONDS, Run, for_seconds, run_examples
 from tests.oracle.differential.stage import Stage
 
+pytestmark = pytest.mark.searches
+
 SEED = 1
 SECONDS = 8.0
 FAMILIES = [*led_families(Random(SEED), 8)]

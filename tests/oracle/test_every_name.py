@@ -21,7 +21,7 @@ from tests.oracle.names_in_use import names_of_ours, names_of_rows
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.plain import plain_postgres
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.searches, pytest.mark.timeout(300)]
 
 NO_COLUMNS = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 """PostgreSQL's own."""

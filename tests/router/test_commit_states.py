@@ -34,6 +34,8 @@ from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
 from crosskey.router.planning.parent_references import UnknownParents
 from tests.fake_nodes import FakeNode
 
+pytestmark = pytest.mark.searches
+
 SHARDS = 3
 HOME = 0
 STATEMENT = proto.Statement(table="public.t")

@@ -24,6 +24,8 @@ from tests.numbers_on_shards import SHARDS, NewAccounts
 from tests.running_cluster import RunningCluster
 from tests.shard_sql import as_superuser, query, query_all, wait_for_waiters
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, username text NOT NULL UNIQUE, email text UNIQUE, note text);
 COMMENT ON TABLE accounts IS '@shard_by id';

@@ -22,6 +22,8 @@ from tests.numbers_on_shards import numbers_on
 from tests.refusals import RawCalls, refusal_of_error
 from tests.service.hostile_messages import Hostility, shown
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE regions (code text PRIMARY KEY, "odd ""name" text);
 COMMENT ON TABLE regions IS '@reference';

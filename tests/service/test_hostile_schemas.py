@@ -12,6 +12,8 @@ from crosskey.shard_node.postgres.planner import planner_name
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import as_superuser, query
 
+pytestmark = pytest.mark.searches
+
 PLACED = "CREATE TABLE t (id int PRIMARY KEY); COMMENT ON TABLE t IS '@shard_by id';"
 
 # What a shard and its server are, beyond schemas.

@@ -18,6 +18,8 @@ from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.running_cluster import RunningCluster
 from tests.shard_sql import prepared, query
 
+pytestmark = pytest.mark.searches
+
 SECONDS = 4.0
 MEDIA_SHARD, CLAIM_SHARD, OTHER_SHARD = range(SHARDS)
 

@@ -19,6 +19,8 @@ from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.hot_keys.stored_rows import stored_rows
 from tests.shard_sql import prepared, query_all
 
+pytestmark = pytest.mark.searches
+
 SECONDS = 2.5
 ADMIN_SECONDS = 60.0
 PAUSE_SECONDS = 0.1

@@ -20,6 +20,8 @@ from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.refusals import RawCalls
 from tests.shard_sql import prepared, query_all
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE teams (id bigint PRIMARY KEY);
 COMMENT ON TABLE teams IS '@shard_by id';

@@ -7,13 +7,13 @@ import click
 import uvloop
 
 from crosskey.errors import CrosskeyError
-from router import server
-from router.calls.cluster import Misconfigured
-from router.settings import Settings
-from serving.address import ADDRESS
-from serving.commands import setting
-from serving.logging import UnknownLogLevel
-from serving.workers import run_workers
+from crosskey.router import server
+from crosskey.router.calls.cluster import Misconfigured
+from crosskey.router.settings import Settings
+from crosskey.serving.address import ADDRESS
+from crosskey.serving.commands import setting
+from crosskey.serving.logging import UnknownLogLevel
+from crosskey.serving.workers import run_workers
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)

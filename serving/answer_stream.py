@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from serving.calls_in_flight import CallsInFlight
+from crosskey.serving.calls_in_flight import CallsInFlight
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Of the answers in one message; a larger one travels alone."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import grpc.aio
 import structlog
 
-from serving.discovery import Health, register_discovery
-from serving.interceptor import ErrorInterceptor
+from crosskey.serving.discovery import Health, register_discovery
+from crosskey.serving.interceptor import ErrorInterceptor
 
 MAX_PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
 """What a caller of the public API may send in one message: gRPC's own default, said aloud."""

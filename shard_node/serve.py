@@ -7,14 +7,14 @@ import click
 import uvloop
 
 from crosskey.errors import CrosskeyError
-from serving.address import ADDRESS
-from serving.commands import setting
-from serving.logging import UnknownLogLevel
-from serving.workers import run_workers
-from shard_node import server
-from shard_node.postgres.startup import UnfitDatabase
-from shard_node.setting_types import CLUSTER_NAME, CONNECTION_STRING
-from shard_node.settings import Settings
+from crosskey.serving.address import ADDRESS
+from crosskey.serving.commands import setting
+from crosskey.serving.logging import UnknownLogLevel
+from crosskey.serving.workers import run_workers
+from crosskey.shard_node import server
+from crosskey.shard_node.postgres.startup import UnfitDatabase
+from crosskey.shard_node.setting_types import CLUSTER_NAME, CONNECTION_STRING
+from crosskey.shard_node.settings import Settings
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)

@@ -10,16 +10,16 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
-from serving.logging import configure_logging
-from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
-from shard_node.maintenance import ShardMaintenance
-from shard_node.postgres.connection_limits import check_connections
-from shard_node.postgres.database import Database
-from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
-from shard_node.schema.scratch import drop_left_over
-from shard_node.schema.shard import Shard
-from shard_node.service import ShardNode
-from shard_node.settings import Settings
+from crosskey.serving.logging import configure_logging
+from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
+from crosskey.shard_node.maintenance import ShardMaintenance
+from crosskey.shard_node.postgres.connection_limits import check_connections
+from crosskey.shard_node.postgres.database import Database
+from crosskey.shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
+from crosskey.shard_node.schema.scratch import drop_left_over
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.service import ShardNode
+from crosskey.shard_node.settings import Settings
 
 SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMaintenance")
 

@@ -19,8 +19,8 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import session_pb2 as proto
-from router.calls.node_errors import naming_shard
-from serving.answer_size import check_fits_message
+from crosskey.router.calls.node_errors import naming_shard
+from crosskey.serving.answer_size import check_fits_message
 
 MAX_BATCH_BYTES = 1 << 20
 """Of the calls in one message; a larger one travels alone."""

@@ -21,11 +21,11 @@ from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2, session_pb2_
 from crosskey.internal.v1 import reads_pb2 as reads
 from crosskey.internal.v1 import recovery_pb2 as recovery
 from crosskey.internal.v1 import transactions_pb2 as transactions
-from router.calls.call_context import current_call_context
-from router.calls.call_stream import CallStream
-from router.calls.node_errors import errors_of
-from serving.answer_size import MAX_MESSAGE_MIB
-from serving.request_id import metadata_to_pass_on, request_id
+from crosskey.router.calls.call_context import current_call_context
+from crosskey.router.calls.call_stream import CallStream
+from crosskey.router.calls.node_errors import errors_of
+from crosskey.serving.answer_size import MAX_MESSAGE_MIB
+from crosskey.serving.request_id import metadata_to_pass_on, request_id
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
 """Rows of a whole request for one shard; requests themselves are bounded where they come in."""

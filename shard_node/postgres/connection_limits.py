@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 
 from crosskey import errors
-from shard_node.postgres.database import FINISHING_POOL_SIZE, Connection
-from shard_node.postgres.postgres_errors import from_postgres
-from shard_node.postgres.startup import UnfitDatabase
+from crosskey.shard_node.postgres.database import FINISHING_POOL_SIZE, Connection
+from crosskey.shard_node.postgres.postgres_errors import from_postgres
+from crosskey.shard_node.postgres.startup import UnfitDatabase
 
 # Outside of its pools: one that finds out why there is no connection, and those of a plan or audit, which makes a
 # scratch database, works in it and drops it.

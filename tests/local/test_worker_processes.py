@@ -10,10 +10,12 @@ import psutil
 import pytest
 
 from crosskey import AsyncClient, Client, errors
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.server_process import ServerProcess
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.server_process import ServerProcess
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
+
+pytestmark = pytest.mark.processes
 
 SCHEMA = """
 CREATE TABLE parents (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), drawn bigint GENERATED ALWAYS AS IDENTITY);

@@ -18,6 +18,8 @@ import pytest
 
 from tests.eventually import eventually
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -15,10 +15,10 @@ import grpc.aio
 import uvloop
 
 from crosskey import errors
+from crosskey.serving.logging import configure_logging
+from crosskey.serving.request_id import request_id
+from crosskey.serving.server import ServerSettings, run_server
 from crosskey.v1 import router_pb2
-from serving.logging import configure_logging
-from serving.request_id import request_id
-from serving.server import ServerSettings, run_server
 
 SECRET = "postgresql://app:hunter2@db.example/app"
 

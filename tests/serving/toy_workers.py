@@ -14,9 +14,9 @@ import grpc
 import grpc.aio
 import uvloop
 
-from serving.logging import configure_logging
-from serving.server import ServerSettings, run_server
-from serving.workers import run_workers
+from crosskey.serving.logging import configure_logging
+from crosskey.serving.server import ServerSettings, run_server
+from crosskey.serving.workers import run_workers
 
 
 async def _pid(_: bytes, __: Any) -> bytes:

@@ -22,10 +22,8 @@ MAX_GID_AGE_SECONDS = 600
 async def check(branch: Branch, _: proto.CheckConstraints, result: proto.CommandResult) -> None:
     """Checks what waited for the end of the statement."""
     await retry_absent(branch, result)
-    if branch.modes.check_statement:
-        await branch.connection.execute(branch.modes.check_statement, prepare=False)
+    await settle(branch, result, after=branch.modes.check_statement)
     branch.checked = True
-    await settle(branch, result)
 
 
 async def prepare(branch: Branch, command: proto.Prepare, result: proto.CommandResult) -> None:
@@ -58,13 +56,10 @@ async def _check_all(branch: Branch, result: proto.CommandResult) -> None:
     await retry_absent(branch, result)
     modes = branch.modes
     if modes.check_others:
-        await branch.connection.execute(modes.check_statement + modes.check_others, prepare=False)
-        await settle(branch, result)
+        await settle(branch, result, after=modes.check_statement + modes.check_others)
         if result.effects:
             return
-    if modes.check_keys:
-        await branch.connection.execute(modes.check_keys, prepare=False)
-    await settle(branch, result)
+    await settle(branch, result, after=modes.check_keys)
 
 
 async def _finish(branch: Branch, text: bytes) -> None:

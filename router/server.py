@@ -16,6 +16,7 @@ from router.committing.finishing import Finisher
 from router.committing.resolver import Resolver
 from router.planning.shadow_hints import ShadowHints
 from router.reading.reader import Reader
+from router.requests import Requests
 from router.router_service import Router
 from router.settings import Settings
 from router.writing.loader import Loader
@@ -24,6 +25,7 @@ from router.writing.sequence_blocks import SequenceBlocks
 from router.writing.supplying import Supplier
 from router.writing.whereabouts import Finder
 from router.writing.writer import Writer
+from serving.calls_in_flight import CallsInFlight
 from serving.logging import configure_logging
 from serving.server import ServerSettings, run_server
 
@@ -38,6 +40,11 @@ async def serve(settings: Settings) -> None:
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
     hints = ShadowHints()
+    supplier = Supplier(nodes, SequenceBlocks(nodes))
+    writes = Pipeline(supplier, Finder(nodes), Writer(nodes, finisher, hints, cluster, settings.retries))
+    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
+    in_flight = CallsInFlight(settings.max_in_flight)
+    router = Router(requests, in_flight)
     recovery: list[asyncio.Task[None]] = []
 
     async def ready() -> None:
@@ -49,21 +56,17 @@ async def serve(settings: Settings) -> None:
             recovery.append(asyncio.create_task(sweeper.run(settings.sweep_interval_seconds)))
 
     def register(server: grpc.aio.Server) -> None:
-        supplier = Supplier(nodes, SequenceBlocks(nodes))
-        writer = Writer(nodes, finisher, hints, cluster, settings.retries)
-        writes = Pipeline(supplier, Finder(nodes), writer)
-        router = Router(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
     try:
         await run_server(
-            ServerSettings(
-                listen=settings.listen, max_in_flight=settings.max_in_flight, drain_seconds=settings.drain_seconds
-            ),
+            ServerSettings(listen=settings.listen, drain_seconds=settings.drain_seconds),
+            in_flight,
             register=register,
             service_names=SERVICE_NAMES,
             ready=ready,
+            on_drain=router.drain,
         )
     finally:
         await _stop(recovery)

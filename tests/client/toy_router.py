@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -19,9 +20,16 @@ from crosskey.v1 import admin_pb2, router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from crosskey.v1.router_pb2_grpc import RouterServicer, add_RouterServicer_to_server
 from router.planning.given_values import given_key, given_rows, given_set, given_value
+from serving.call_handlers import CallHandlers
+from serving.calls_in_flight import CallsInFlight
 from serving.interceptor import ErrorInterceptor
+from serving.session import SessionTypes
+from serving.sessions import Sessions
 
 PAGE_SIZE = 2
+
+
+TYPES = SessionTypes("Router", router_pb2.Answer, router_pb2.SessionResponse, errors.to_cut_failure)
 
 
 class ToyRouter(RouterServicer):
@@ -29,6 +37,15 @@ class ToyRouter(RouterServicer):
 
     def __init__(self) -> None:
         self.rows: dict[Any, dict[str, Any]] = {}
+        self.sessions: Sessions
+        self.streams: set[asyncio.Future[None]] = set()
+
+    async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
+        """Carries the others."""
+        stream = asyncio.ensure_future(self.sessions.serve(context))
+        self.streams.add(stream)
+        stream.add_done_callback(self.streams.discard)
+        await stream
 
     async def Insert(self, request: router_pb2.InsertRequest, context: Any) -> router_pb2.InsertResponse:
         """Stores rows by their id."""
@@ -130,6 +147,15 @@ class ToyRouter(RouterServicer):
         return [row for row in self.rows.values() if wanted.items() <= row.items()]
 
 
+class ToyCalls(CallHandlers):
+    """The unary methods without a context, which they do not use."""
+
+    def __init__(self, router: ToyRouter) -> None:
+        methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count)
+        more = (router.Transact, router.Explain)
+        super().__init__({one.__name__.lower(): partial(one, context=None) for one in methods + more})
+
+
 def _text(rows: Any) -> str:
     return encode(rows).decode()
 
@@ -197,11 +223,15 @@ class RunningRouter:
             loop.close()
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        server = grpc.aio.server(interceptors=[ErrorInterceptor(max_in_flight=100)])
+        in_flight = CallsInFlight(100)
+        self.router.sessions = Sessions(TYPES, lambda: ToyCalls(self.router), in_flight)
+        server = grpc.aio.server(interceptors=[ErrorInterceptor(in_flight)])
         add_RouterServicer_to_server(self.router, server)
         add_AdminServicer_to_server(self.admin, server)
         self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         self._started.set()
         await stop.wait()
+        await self.router.sessions.drain()
         await server.stop(0)
+        await asyncio.gather(*self.router.streams, return_exceptions=True)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import grpc
 
@@ -22,6 +23,9 @@ Stream: TypeAlias = Any
 """Of responses: an iterator that has `cancel`."""
 
 _log = logging.getLogger(__name__)
+
+_all: WeakSet[BlockingCallStream] = WeakSet()
+_of_parents: list[object] = []
 
 
 class _Answered:
@@ -68,24 +72,28 @@ class BlockingCallStream:
         """Opens nothing yet; `open_stream` is given the messages to send."""
         self._peer = peer
         self._open_stream = open_stream
+        self._is_closed = False
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """Without calls, stream and carrier."""
         self._lock = threading.Lock()
         """Held by whoever uses the calls, or starts or ends the carrier."""
-        self._calls = PendingCalls(peer)
+        self._calls = PendingCalls(self._peer)
         self._wakes: SimpleQueue[bool] = SimpleQueue()
         """Tells the thread that writes the present stream that something waits; False that the stream has ended."""
         self._carrier: threading.Thread | None = None
         self._stream: Stream | None = None
         self._is_ending = False
-        self._is_closed = False
-        self._process = os.getpid()
 
     def ask(self, call: Any, timeout_seconds: float) -> Any:
         """Sends a call and answers what the peer answered. The call gets its number and deadline here.
 
-        Raises what CallStream raises, and RuntimeError in a process that was forked off since this was made.
+        Raises what CallStream raises.
         """
         answered = _Answered()
-        with self._lock_of_this_process():
+        with self._lock:
             if self._is_closed:
                 raise self._peer.closed()
             number = self._calls.begin(call, timeout_seconds, answered)
@@ -103,8 +111,6 @@ class BlockingCallStream:
 
     def close(self) -> None:
         """Ends the stream; calls that are in flight fail."""
-        if self._process != os.getpid():
-            return
         with self._lock:
             self._is_closed = True
             self._calls.close()
@@ -122,10 +128,11 @@ class BlockingCallStream:
         self._is_closed = True
         self._wakes.put(False)
 
-    def _lock_of_this_process(self) -> threading.Lock:
-        if self._process != os.getpid():
-            raise RuntimeError("a client does not outlive a fork: make one in the new process")
-        return self._lock
+    def begin_anew(self) -> None:
+        """After a fork, in the child: the threads, and the calls that wait, are the parent's."""
+        # What belongs to the parent's stream is kept: its end would wait for locks that the parent's threads had.
+        _of_parents.append((self._stream, self._carrier, self._calls))
+        self._begin()
 
     def _wake(self) -> None:
         """Has what waits sent. The lock is held."""
@@ -201,3 +208,12 @@ class BlockingCallStream:
                 batch = self._calls.take_batch()
             if batch:
                 yield self._peer.request(calls=batch)
+
+
+def _begin_all_anew() -> None:
+    for stream in list(_all):
+        stream.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_all_anew)

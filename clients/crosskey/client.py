@@ -185,7 +185,7 @@ class Client:
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
     the `retryable` of an error says whether that is safe. Close the client, or use `with`. All calls share one
-    stream, Router.Session, which is opened anew when it breaks. A client does not outlive a fork.
+    stream, Router.Session, which is opened anew when it breaks.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.

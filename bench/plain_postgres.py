@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from bench.population import SCHEMA_SQL, Population, shard_of
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 
 CONNECTIONS = 32
 """To each server: as many as work at once, so that nobody waits for one."""

@@ -28,8 +28,8 @@ from bench.references import insert_first_references, insert_later_references
 from bench.sessions import gets_on_stream, inserts_on_stream
 from bench.shard_counts import later_references_by_shards
 from bench.unique_values import gets_by_unique_value, inserts_of_unique_values
-from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
-from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
+from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
 
 MOST_SERVERS = 3
 """More shards than this share servers: on one machine, more servers only get in each other's way."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.claim_rules import claim_id, claimed_key, plan_claims
-from catalog.company import refuse_lonely
-from catalog.key_rules import parent_locator, plan_key, referenced_key_id
-from catalog.key_values import verbatim_columns
-from catalog.leading import find_leaders
-from catalog.model import Database, ForeignKey, TableName
-from catalog.naming import name_tables
-from catalog.placement import place_table
-from catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
-from catalog.refusals import Refusal, SchemaRefused, refuse_key
-from catalog.tag_rules import refuse_tags
+from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
+from crosskey.catalog.company import refuse_lonely
+from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
+from crosskey.catalog.key_values import verbatim_columns
+from crosskey.catalog.leading import find_leaders
+from crosskey.catalog.model import Database, ForeignKey, TableName
+from crosskey.catalog.naming import name_tables
+from crosskey.catalog.placement import place_table
+from crosskey.catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
+from crosskey.catalog.tag_rules import refuse_tags
 
 __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 

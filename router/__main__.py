@@ -1,12 +1,12 @@
-"""The command line of the router: `python -m router`."""
+"""The command line of the router: `python -m crosskey.router`."""
 
-from serving.commands import LazyGroup
+from crosskey.serving.commands import LazyGroup
 
 main = LazyGroup(
     name="router",
     help="Serves the public API of a cluster.",
-    lazy_commands={"serve": ("router.serve:serve", "Serve the public API until SIGTERM.")},
+    lazy_commands={"serve": ("crosskey.router.serve:serve", "Serve the public API until SIGTERM.")},
 )
 
 if __name__ == "__main__":
-    main(prog_name="python -m router")
+    main(prog_name="python -m crosskey.router")

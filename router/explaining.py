@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.plan import KeyPlan, TablePlan
 from crosskey import errors
-from crosskey.v1 import router_pb2
-from router.planning.acting_keys import ActingKey, Change, acting_keys
-from router.planning.claimed_values import ClaimedValue
-from router.planning.parent_references import references
-from router.planning.reads import ReadPlan, plan_count, plan_get, plan_list
-from router.planning.routes import Distributed, Local, Reserve, Route, plan_route
-from router.planning.schema_view import SchemaView
-from router.planning.shadow_hints import ShadowHints
-from router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
-from router.planning.transactions import (
+from crosskey.catalog.plan import KeyPlan, TablePlan
+from crosskey.router.planning.acting_keys import ActingKey, Change, acting_keys
+from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.parent_references import references
+from crosskey.router.planning.reads import ReadPlan, plan_count, plan_get, plan_list
+from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, plan_route
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from crosskey.router.planning.transactions import (
     GroupPlan,
     ModeChange,
     Step,
@@ -24,11 +23,12 @@ from router.planning.transactions import (
     plan_transact,
     raise_refusals,
 )
-from router.planning.wanted_claims import surely_claims_elsewhere
-from router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
-from router.reading.locating import claim_to_follow
-from router.reading.merging import rank
-from router.writing.upserting import look_up_shards
+from crosskey.router.planning.wanted_claims import surely_claims_elsewhere
+from crosskey.router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
+from crosskey.router.reading.locating import claim_to_follow
+from crosskey.router.reading.merging import rank
+from crosskey.router.writing.upserting import look_up_shards
+from crosskey.v1 import router_pb2
 
 Explanation = router_pb2.ExplainResponse
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from crosskey.router import explaining
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.foreseeing import foresee
+from crosskey.router.planning.reserved_fields import refuse_reserved
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.reading.reader import Reader
+from crosskey.router.row_answers import fill_row, fill_rows
+from crosskey.router.writing.loader import Loader
+from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
 from crosskey.v1 import router_pb2
-from router import explaining
-from router.calls.cluster import Cluster
-from router.foreseeing import foresee
-from router.planning.reserved_fields import refuse_reserved
-from router.planning.shadow_hints import ShadowHints
-from router.reading.reader import Reader
-from router.row_answers import fill_row, fill_rows
-from router.writing.loader import Loader
-from router.writing.pipeline import Pipeline
-from router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
 
 
 class Requests:

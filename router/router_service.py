@@ -9,13 +9,13 @@ import grpc
 from typing_extensions import override
 
 from crosskey import errors
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.requests import Requests
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 from crosskey.v1 import router_pb2, router_pb2_grpc
-from router.calls.call_context import call_context
-from router.requests import Requests
-from serving.call_handlers import CallHandlers
-from serving.calls_in_flight import CallsInFlight
-from serving.session import SessionTypes
-from serving.sessions import Sessions
 
 CALLS_KEY = "crosskey-node-calls"
 """The trailer that says which RPCs to nodes a request took, in order."""

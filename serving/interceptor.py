@@ -20,8 +20,8 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from crosskey import errors
-from serving.calls_in_flight import CallsInFlight
-from serving.request_id import adopt_or_mint, request_id
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.request_id import adopt_or_mint, request_id
 
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 """Methods that answer however busy the server is, and that nobody wants a log line of."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import grpc.aio
 import structlog
 
-from serving.calls_in_flight import CallsInFlight
-from serving.discovery import Health, register_discovery
-from serving.interceptor import ErrorInterceptor
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.discovery import Health, register_discovery
+from crosskey.serving.interceptor import ErrorInterceptor
 
 MAX_PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
 """What a caller of the public API may send in one message: gRPC's own default, said aloud."""
@@ -46,6 +46,8 @@ class ServerSettings:
     listen: str
     max_request_bytes: int = MAX_PUBLIC_REQUEST_BYTES
     drain_seconds: float = 10.0
+    shares_address: bool = False
+    """Whether other processes of the same server listen on it too."""
 
 
 async def _nothing() -> None:
@@ -98,7 +100,7 @@ async def _listening(
     on_drain: AsyncAction,
 ) -> AsyncIterator[Health]:
     """A started server; drained at the end."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(in_flight)], options=_options(settings.max_request_bytes))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(in_flight)], options=_options(settings))
     register(server)
     health = register_discovery(server, service_names)
     await health.hold()
@@ -142,14 +144,14 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     return f"{listen.rpartition(':')[0]}:{port}"
 
 
-def _options(max_request_bytes: int) -> list[tuple[str, int]]:
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", max_request_bytes),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         # Two servers on one port would share its connections silently.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.shares_address)),
     ]

@@ -19,12 +19,12 @@ import grpc
 import structlog
 
 from crosskey import errors
-from serving.answer_size import check_fits_message
-from serving.answer_stream import AnswerStream
-from serving.call_handlers import CallHandlers
-from serving.calls_in_flight import CallsInFlight
-from serving.interceptor import internal_error, too_many_in_flight, well_formed
-from serving.request_id import bind
+from crosskey.serving.answer_size import check_fits_message
+from crosskey.serving.answer_stream import AnswerStream
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import internal_error, too_many_in_flight, well_formed
+from crosskey.serving.request_id import bind
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

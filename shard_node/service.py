@@ -10,23 +10,23 @@ import grpc
 import psycopg
 from typing_extensions import override
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import generated_values_pb2, reads_pb2, recovery_pb2, session_pb2, session_pb2_grpc
-from serving.call_handlers import CallHandlers, Handler
-from serving.calls_in_flight import CallsInFlight
-from serving.session import SessionTypes
-from serving.sessions import Sessions
-from shard_node.guards.claim_queries import look_up_claims
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import naming_table, translated
-from shard_node.reading import reader, sorting
-from shard_node.schema.shard import Shard, wrong_shard
-from shard_node.writing import default_values, recovery
-from shard_node.writing.branches import Branches
-from shard_node.writing.commands import to_found_claim
-from shard_node.writing.execution import tagged
-from shard_node.writing.own_gids import OwnGids
+from crosskey.serving.call_handlers import CallHandlers, Handler
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
+from crosskey.shard_node.guards.claim_queries import look_up_claims
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
+from crosskey.shard_node.reading import reader, sorting
+from crosskey.shard_node.schema.shard import Shard, wrong_shard
+from crosskey.shard_node.writing import default_values, recovery
+from crosskey.shard_node.writing.branches import Branches
+from crosskey.shard_node.writing.commands import to_found_claim
+from crosskey.shard_node.writing.execution import tagged
+from crosskey.shard_node.writing.own_gids import OwnGids
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

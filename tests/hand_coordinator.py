@@ -12,7 +12,7 @@ from crosskey import errors
 from crosskey.internal.v1 import effects_pb2, maintenance_pb2, reads_pb2, recovery_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.internal.v1.maintenance_pb2_grpc import ShardMaintenanceStub
-from router.committing.gids import Gid
+from crosskey.router.committing.gids import Gid
 from tests.hand_session import HandSession
 
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]

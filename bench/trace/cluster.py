@@ -11,31 +11,31 @@ import psycopg
 
 from crosskey import AsyncClient
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
+from crosskey.local_cluster.cluster import ROLE
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.router.admin_service import Admin
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.reading.reader import Reader
+from crosskey.router.requests import Requests
+from crosskey.router.router_service import Router
+from crosskey.router.writing.loader import Loader
+from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.sequence_blocks import SequenceBlocks
+from crosskey.router.writing.supplying import Supplier
+from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.writer import Writer
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.shard_node.commands.provision import ensure_database, ensure_role
+from crosskey.shard_node.maintenance import ShardMaintenance
+from crosskey.shard_node.postgres.database import Database
+from crosskey.shard_node.postgres.startup import prepare_database
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.service import ShardNode
 from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
-from crosskey_cli.cluster import ROLE
-from crosskey_cli.postgres import PostgresServer
-from router.admin_service import Admin
-from router.calls.cluster import Cluster
-from router.calls.nodes import Nodes
-from router.committing.finishing import Finisher
-from router.planning.shadow_hints import ShadowHints
-from router.reading.reader import Reader
-from router.requests import Requests
-from router.router_service import Router
-from router.writing.loader import Loader
-from router.writing.pipeline import Pipeline
-from router.writing.sequence_blocks import SequenceBlocks
-from router.writing.supplying import Supplier
-from router.writing.whereabouts import Finder
-from router.writing.writer import Writer
-from serving.calls_in_flight import CallsInFlight
-from serving.interceptor import ErrorInterceptor
-from shard_node.commands.provision import ensure_database, ensure_role
-from shard_node.maintenance import ShardMaintenance
-from shard_node.postgres.database import Database
-from shard_node.postgres.startup import prepare_database
-from shard_node.schema.shard import Shard
-from shard_node.service import ShardNode
 
 CLUSTER = "traced"
 MAX_IN_FLIGHT = 100

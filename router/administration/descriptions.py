@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from catalog.plan import KeyPlan, Plan, TablePlan
-from catalog.slots import SLOTS
+from crosskey.catalog.plan import KeyPlan, Plan, TablePlan
+from crosskey.catalog.slots import SLOTS
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.v1 import admin_pb2
 

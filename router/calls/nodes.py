@@ -24,10 +24,10 @@ from crosskey.internal.v1 import reads_pb2 as reads
 from crosskey.internal.v1 import recovery_pb2 as recovery
 from crosskey.internal.v1 import transactions_pb2 as transactions
 from crosskey.pending_calls import Peer
-from router.calls.call_context import current_call_context
-from router.calls.node_errors import errors_of, naming_shard
-from serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
-from serving.request_id import metadata_to_pass_on, request_id
+from crosskey.router.calls.call_context import current_call_context
+from crosskey.router.calls.node_errors import errors_of, naming_shard
+from crosskey.serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
+from crosskey.serving.request_id import metadata_to_pass_on, request_id
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
 """Rows of a whole request for one shard; requests themselves are bounded where they come in."""

@@ -13,10 +13,10 @@ import structlog
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import recovery_pb2
-from router.calls.call_context import call_context_of_its_own
-from router.calls.nodes import Nodes
-from router.committing.finishing import FINISH_TIMEOUT_SECONDS
-from router.committing.gids import Gid
+from crosskey.router.calls.call_context import call_context_of_its_own
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.finishing import FINISH_TIMEOUT_SECONDS
+from crosskey.router.committing.gids import Gid
 
 # Decisions are normally forgotten within seconds; what is older was left by a router that is gone.
 STALE_DECISION_AGE_MS = 60_000

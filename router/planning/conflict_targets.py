@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from catalog.model import Column, Table
-from catalog.plan import Claim, TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import Claim, TablePlan
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import router_pb2, rows_pb2
-from router.planning.schema_view import SchemaView
 
 
 def check_on_conflict(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.OnConflict) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from google.protobuf.struct_pb2 import Struct
 
-from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.planning.given_values import Row, given_value, has_value
+from crosskey.router.planning.values import checked_json
 from crosskey.rows import struct_to_dict
 from crosskey.v1 import rows_pb2
-from router.planning.given_values import Row, given_value, has_value
-from router.planning.values import checked_json
 
 # In one order, so that equal predicates have equal text.
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from catalog.model import Column, Table
-from catalog.plan import TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.planning import page_token
+from crosskey.router.planning.given_values import given_key, is_text_form
+from crosskey.router.planning.page_token import Places
+from crosskey.router.planning.predicates import (
+    CheckedPredicate,
+    check_key,
+    check_predicates,
+    existing_column,
+    to_conditions,
+)
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import router_pb2, rows_pb2
-from router.planning import page_token
-from router.planning.given_values import given_key, is_text_form
-from router.planning.page_token import Places
-from router.planning.predicates import CheckedPredicate, check_key, check_predicates, existing_column, to_conditions
-from router.planning.schema_view import SchemaView
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000

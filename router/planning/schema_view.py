@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from catalog.generated_keys import supplied_columns
-from catalog.model import Column, TableName
-from catalog.plan import Claim, Plan, TablePlan
-from catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey import errors
+from crosskey.catalog.generated_keys import supplied_columns
+from crosskey.catalog.model import Column, TableName
+from crosskey.catalog.plan import Claim, Plan, TablePlan
+from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
+from crosskey.router.planning.acting_keys import Change, acting_keys
+from crosskey.router.planning.predicates import CheckedPredicate
 from crosskey.v1 import rows_pb2
-from router.planning.acting_keys import Change, acting_keys
-from router.planning.predicates import CheckedPredicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class SchemaView:
         return found
 
     def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
-        """The columns whose absent values come from one shard, as catalog.generated_keys says."""
+        """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""
         return self._supplied[table.table.name.qualified]
 
     def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:

@@ -11,19 +11,27 @@ from typing import Any, Literal
 
 import msgspec
 
-from catalog.model import Column, Table
-from catalog.plan import Claim, TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.conflict_targets import arbiters, check_on_conflict
+from crosskey.router.planning.given_values import (
+    given_key,
+    given_rows,
+    given_set,
+    given_value,
+    has_key,
+    has_value,
+    is_text_form,
+)
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts
+from crosskey.router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
+from crosskey.router.planning.row_placement import RowPlacement
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import NOTHING, Row, Supply, override
+from crosskey.router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 from crosskey.v1 import router_pb2, rows_pb2
-from router.planning.conflict_targets import arbiters, check_on_conflict
-from router.planning.given_values import given_key, given_rows, given_set, given_value, has_key, has_value, is_text_form
-from router.planning.led_parents import NOWHERE, Whereabouts
-from router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
-from router.planning.row_placement import RowPlacement
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import NOTHING, Row, Supply, override
-from router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 
 FIRST_SHARD = 0
 """Where rows for a reference table are inserted first; from there they are copied to the other shards as stored."""

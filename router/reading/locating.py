@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from catalog.plan import TablePlan
+from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
+from crosskey.router.planning.led_parents import parent_of
+from crosskey.router.planning.predicates import CheckedPredicate
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import rows_pb2
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.planning.claimed_values import ClaimedValue, claimed_value
-from router.planning.led_parents import parent_of
-from router.planning.predicates import CheckedPredicate
-from router.planning.schema_view import SchemaView
 
 
 def claim_to_follow(

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from crosskey.internal.v1 import reads_pb2
-from router.planning.page_token import Places, Position
-from router.planning.reads import ROW_PLACE, OrderColumn
+from crosskey.router.planning.page_token import Places, Position
+from crosskey.router.planning.reads import ROW_PLACE, OrderColumn
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """A page ends early once its rows' JSON is that large: clients of gRPC take 4 MiB by default."""

@@ -10,16 +10,16 @@ import msgspec
 
 from crosskey import errors, exact_json
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.given_values import given_key
+from crosskey.router.planning.page_token import Position
+from crosskey.router.planning.reads import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.reading.locating import claim_to_follow, follow_claim
+from crosskey.router.reading.merging import MergedPage, Ranking, ShardPage, merge, rank, shard_page
 from crosskey.v1 import router_pb2
-from router.calls.fan_out import fan_out
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.planning.given_values import given_key
-from router.planning.page_token import Position
-from router.planning.reads import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
-from router.planning.schema_view import SchemaView
-from router.reading.locating import claim_to_follow, follow_claim
-from router.reading.merging import MergedPage, Ranking, ShardPage, merge, rank, shard_page
 
 NO_ROWS = b"[]"
 

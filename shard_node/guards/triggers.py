@@ -7,9 +7,9 @@ from typing import Literal
 
 from psycopg import sql
 
-from catalog.model import TableName
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import function_identifier, table_identifier
+from crosskey.catalog.model import TableName
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import function_identifier, table_identifier
 
 # Never NULL, which a CHECK would let pass.
 COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"

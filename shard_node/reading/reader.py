@@ -9,13 +9,20 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
-from shard_node.sql_text.conditions import where_clause
-from shard_node.sql_text.keyset import OrderColumn, Position, after, order_clause, order_columns, position_expression
-from shard_node.sql_text.row_json import row_expression, text_expression
-from shard_node.sql_text.sql_names import table_identifier
+from crosskey.shard_node.sql_text.conditions import where_clause
+from crosskey.shard_node.sql_text.keyset import (
+    OrderColumn,
+    Position,
+    after,
+    order_clause,
+    order_columns,
+    position_expression,
+)
+from crosskey.shard_node.sql_text.row_json import row_expression, text_expression
+from crosskey.shard_node.sql_text.sql_names import table_identifier
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """A page ends early once its rows' JSON is that large: gRPC takes 4 MiB by default."""

@@ -11,13 +11,13 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from catalog.model import Table
 from crosskey import errors
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import is_passing
-from shard_node.schema.admission import check_statement
-from shard_node.sql import load
-from shard_node.sql_text.script import Statement, next_statement
+from crosskey.catalog.model import Table
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import is_passing
+from crosskey.shard_node.schema.admission import check_statement
+from crosskey.shard_node.sql import load
+from crosskey.shard_node.sql_text.script import Statement, next_statement
 
 
 async def run_schema(connection: Connection, schema_sql: str, *, stands_for: str | None = None) -> None:

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from catalog.model import Database, Table, TableName
-from catalog.plan import Claim, Plan, ReferencedKey, TablePlan
-from catalog.planning import plan_schema
 from crosskey import errors
-from shard_node.guards.led_rows import Led, led_tables
-from shard_node.postgres.database import Connection
-from shard_node.schema.constraint_modes import Name, declared_modes, read_others
+from crosskey.catalog.model import Database, Table, TableName
+from crosskey.catalog.plan import Claim, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.planning import plan_schema
+from crosskey.shard_node.guards.led_rows import Led, led_tables
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.schema.constraint_modes import Name, declared_modes, read_others
 
 _BEGIN = b"""
 BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on';

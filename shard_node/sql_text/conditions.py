@@ -14,12 +14,12 @@ from functools import lru_cache
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import typed_columns
 from crosskey.v1 import rows_pb2
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import typed_columns
 
 Fragment = tuple[sql.Composable, list[object]]
 """A piece of SQL and its parameters, in order."""

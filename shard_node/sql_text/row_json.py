@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, Table
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import typed_columns
+from crosskey.catalog.model import Column, Table
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import typed_columns
 
 EXACT_TYPES = frozenset({"int8", "numeric"})
 """Types whose values a double may not hold: they are shown as text."""

@@ -7,14 +7,14 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from crosskey.internal.v1.effects_pb2 import Effect
-from serving.answer_size import AnswerSize
-from shard_node.postgres.database import Connection
-from shard_node.schema.constraint_modes import NO_MODES, ConstraintModes
-from shard_node.schema.shard_schema import ShardSchema, no_schema
-from shard_node.writing.expected_claims import ExpectedClaims
-from shard_node.writing.lost_commits import FindOut
-from shard_node.writing.own_gids import OwnGids
-from shard_node.writing.savepoints import Savepoints
+from crosskey.serving.answer_size import AnswerSize
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.schema.constraint_modes import NO_MODES, ConstraintModes
+from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema
+from crosskey.shard_node.writing.expected_claims import ExpectedClaims
+from crosskey.shard_node.writing.lost_commits import FindOut
+from crosskey.shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.writing.savepoints import Savepoints
 
 
 class Memory(NamedTuple):

@@ -6,15 +6,15 @@ import asyncio
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from serving.answer_size import check_fits_message
-from shard_node.postgres.database import IDLE_IN_TRANSACTION_TIMEOUT_MS, Connection
-from shard_node.postgres.postgres_errors import translated
-from shard_node.schema.shard import Shard
-from shard_node.writing.branch import Branch
-from shard_node.writing.commands import run_commands
-from shard_node.writing.lost_commits import asking
-from shard_node.writing.own_gids import OwnGids
-from shard_node.writing.plain import run_plainly
+from crosskey.serving.answer_size import check_fits_message
+from crosskey.shard_node.postgres.database import IDLE_IN_TRANSACTION_TIMEOUT_MS, Connection
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.commands import run_commands
+from crosskey.shard_node.writing.lost_commits import asking
+from crosskey.shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.writing.plain import run_plainly
 
 
 class Branches:

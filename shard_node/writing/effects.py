@@ -16,12 +16,12 @@ import msgspec
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult, Statement
-from shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
-from shard_node.guards.foreign_key_queries import NotedEffects, take_effects
-from shard_node.guards.reference_guards import has_copied_children, written_everywhere
-from shard_node.writing import moving
-from shard_node.writing.branch import Branch
-from shard_node.writing.execution import execute_statement
+from crosskey.shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
+from crosskey.shard_node.guards.foreign_key_queries import NotedEffects, take_effects
+from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
+from crosskey.shard_node.writing import moving
+from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.execution import execute_statement
 
 Effect = proto.Effect
 

@@ -8,11 +8,11 @@ from psycopg import sql
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from shard_node.writing.branch import Branch
-from shard_node.writing.effects import retry_absent, settle
-from shard_node.writing.execution import uninterrupted
-from shard_node.writing.lost_commits import known_if_lost
-from shard_node.writing.own_gids import time_of
+from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.effects import retry_absent, settle
+from crosskey.shard_node.writing.execution import uninterrupted
+from crosskey.shard_node.writing.lost_commits import known_if_lost
+from crosskey.shard_node.writing.own_gids import time_of
 
 # A gid carries its time. A router that was paused for longer than this finds its decision refused, and abort decisions
 # are kept for much longer than this, so that none is forgotten while a transaction could still commit.

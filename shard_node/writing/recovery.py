@@ -10,10 +10,10 @@ from psycopg import sql
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2, recovery_pb2
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import translated
-from shard_node.writing.execution import uninterrupted
-from shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.writing.execution import uninterrupted
+from crosskey.shard_node.writing.own_gids import OwnGids
 
 # Abort decisions outlive by far any transaction that could still try to commit (see MAX_GID_AGE_SECONDS).
 ABORT_RETENTION = "1 day"

@@ -9,8 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from crosskey_cli import administration, data, transact
-from crosskey_cli.__main__ import main
+from crosskey.cli import administration, data, transact
+from crosskey.cli.commands import crosskey as main
 from tests.client.toy_router import RunningRouter
 
 

@@ -16,15 +16,15 @@ from structlog.testing import capture_logs
 
 from crosskey import errors
 from crosskey.exact_json import encode
+from crosskey.router.planning.given_values import given_key, given_rows, given_set, given_value
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 from crosskey.v1 import admin_pb2, router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from crosskey.v1.router_pb2_grpc import RouterServicer, add_RouterServicer_to_server
-from router.planning.given_values import given_key, given_rows, given_set, given_value
-from serving.call_handlers import CallHandlers
-from serving.calls_in_flight import CallsInFlight
-from serving.interceptor import ErrorInterceptor
-from serving.session import SessionTypes
-from serving.sessions import Sessions
 
 PAGE_SIZE = 2
 MAX_IN_FLIGHT = 500

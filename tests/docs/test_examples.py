@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
-from crosskey_cli.advise import advise
-from crosskey_cli.cluster import LocalCluster
+from crosskey.cli.advise import advise
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.docs.examples import ROOT, examples, fences, masked, run
+
+pytestmark = pytest.mark.searches
 
 
 def test_those_of_the_readme(messenger: LocalCluster) -> None:

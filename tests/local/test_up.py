@@ -15,6 +15,8 @@ import pytest
 
 from crosskey import Client
 
+pytestmark = pytest.mark.processes
+
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -31,7 +33,7 @@ class Up:
         """Start it with its data in `folder`, with one shard unless the flags say otherwise."""
         self._folder = folder
         self._printed = folder.with_suffix(".log")
-        command = [sys.executable, "-m", "crosskey_cli", "up", "--data", str(folder), "--listen", "127.0.0.1:0", *flags]
+        command = [sys.executable, "-m", "crosskey.cli", "up", "--data", str(folder), "--listen", "127.0.0.1:0", *flags]
         with self._printed.open("w") as printed:
             self.process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
 

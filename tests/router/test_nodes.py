@@ -16,14 +16,14 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls import nodes as calls_to_nodes
-from router.calls.call_context import call_context
-from router.calls.nodes import Nodes
-from serving.call_handlers import CallHandlers
-from serving.calls_in_flight import CallsInFlight
-from serving.request_id import request_id
-from serving.session import SessionTypes
-from serving.sessions import Sessions
+from crosskey.router.calls import nodes as calls_to_nodes
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.nodes import Nodes
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.request_id import request_id
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 
 COMMAND = proto.Command(tag="a tag", check=proto.CheckConstraints())
 TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse)

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from catalog.slots import mint_uuid
 from crosskey import errors, requests
-from router.committing.gids import Gid
+from crosskey.catalog.slots import mint_uuid
+from crosskey.router.committing.gids import Gid
 from tests.eventually import eventually
 from tests.hand_coordinator import add_shadows, commit, insert, pin, prepare
 from tests.rules.setting import CASCADE, Setting

@@ -16,9 +16,9 @@ from google.protobuf.message import Message
 
 import crosskey
 from crosskey import errors
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
-from crosskey_cli.cluster import LocalCluster
 from tests.eventually import eventually
 from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters

@@ -12,9 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from crosskey import errors
-from serving.calls_in_flight import CallsInFlight
-from serving.interceptor import ErrorInterceptor
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import ErrorInterceptor
 from tests.serving import toy_server
+
+pytestmark = pytest.mark.processes
 
 MAX_IN_FLIGHT = 3
 LOG_SECONDS = 10

@@ -14,8 +14,10 @@ from structlog.testing import capture_logs
 
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2
-from serving.answer_stream import MAX_WAITING, MAX_WAITING_BYTES, AnswerStream
+from crosskey.serving.answer_stream import MAX_WAITING, MAX_WAITING_BYTES, AnswerStream
 from tests.serving.toy_session import MAX_IN_FLIGHT, ToyClient, ToyServer, act, leave, served, wait
+
+pytestmark = pytest.mark.processes
 
 Toy = tuple[ToyServer, grpc.aio.Channel, grpc.aio.Server]
 

@@ -16,14 +16,14 @@ import grpc.aio
 import uvloop
 
 from crosskey import errors
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.logging import configure_logging
+from crosskey.serving.request_id import request_id
+from crosskey.serving.server import ServerSettings, run_server
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 from crosskey.v1 import router_pb2
-from serving.call_handlers import CallHandlers
-from serving.calls_in_flight import CallsInFlight
-from serving.logging import configure_logging
-from serving.request_id import request_id
-from serving.server import ServerSettings, run_server
-from serving.session import SessionTypes
-from serving.sessions import Sessions
 
 SECRET = "postgresql://app:hunter2@db.example/app"
 

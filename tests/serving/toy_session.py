@@ -15,12 +15,12 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1.transactions_pb2 import LeaveRequest, LeaveResponse
-from serving.call_handlers import CallHandlers
-from serving.calls_in_flight import CallsInFlight
-from serving.interceptor import ErrorInterceptor
-from serving.request_id import request_id
-from serving.session import SessionTypes
-from serving.sessions import Sessions
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.serving.request_id import request_id
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 
 MAX_IN_FLIGHT = 20
 SECRET = "postgresql://app:hunter2@db.example/app"

@@ -6,11 +6,11 @@ import pytest
 
 import crosskey
 from crosskey import errors, requests
+from crosskey.router import explaining
+from crosskey.router.planning.parent_references import learn
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.writes import plan_insert
 from crosskey.v1 import router_pb2
-from router import explaining
-from router.planning.parent_references import learn
-from router.planning.shadow_hints import ShadowHints
-from router.planning.writes import plan_insert
 from tests.messenger_view import VIEW, user_on
 
 

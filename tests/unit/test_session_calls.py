@@ -8,9 +8,9 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
 from crosskey import _operations as operations
+from crosskey.router.requests import Requests
+from crosskey.router.router_service import SessionCalls
 from crosskey.v1 import router_pb2
-from router.requests import Requests
-from router.router_service import SessionCalls
 
 SERVICE = router_pb2.DESCRIPTOR.services_by_name["Router"]
 UNARY = [method for method in SERVICE.methods if not method.client_streaming and not method.server_streaming]

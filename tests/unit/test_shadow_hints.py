@@ -1,6 +1,6 @@
 """The memory of shadows: what it knows, forgets and evicts."""
 
-from router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.shadow_hints import ShadowHints
 
 USERS = "public.users(id)"
 TEAMS = "public.teams(id)"

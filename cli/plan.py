@@ -1,0 +1,71 @@
+"""The subcommand that shows what Crosskey makes of a schema, before there is a cluster."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from crosskey.catalog.model import Database
+from crosskey.catalog.plan import Plan
+from crosskey.catalog.planning import Refusal, SchemaRefused, plan_schema
+from crosskey.cli.plan_tables import print_plan
+from crosskey.cli.schema_reading import read_schema
+from crosskey.local_cluster.cluster_error import ClusterError
+from crosskey.local_cluster.postgres import postgres_servers
+
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("schema", type=EXISTING_FILE)
+@click.option("--dsn", help="A PostgreSQL to load it into, in a scratch database; a temporary server if not given.")
+@click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str) -> None:
+    """Show where the rows of SCHEMA would live, which foreign keys cross shards, and why.
+
+    Exits with 1, and prints each reason on a line, if the schema cannot be sharded.
+    """
+    try:
+        with some_database(dsn, postgres_bin) as database_dsn:
+            planned = plan_schema(read_schema("inspect", database_dsn, Database.from_json, schema))
+    except ClusterError as error:
+        raise click.ClickException(str(error)) from None
+    except SchemaRefused as refused:
+        print_refusals(refused.refusals, output)
+        sys.exit(1)
+    _print_plan(planned, output)
+
+
+@contextmanager
+def some_database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
+    """Give the DSN of a database: the one that the user named, or one of a temporary server."""
+    if dsn is not None:
+        yield dsn
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="crosskey-plan-") as folder,
+        postgres_servers(Path(folder), 1, binaries=postgres_bin, fast=True) as [server],
+    ):
+        yield server.dsn()
+
+
+def print_refusals(refusals: tuple[Refusal, ...], output: str) -> None:
+    """Print each reason on a line, or all as JSON if `output` says so."""
+    if output == "json":
+        click.echo(msgspec.json.encode({"refusals": refusals}))
+        return
+    for refusal in refusals:
+        click.echo(refusal.message, err=True)
+
+
+def _print_plan(planned: Plan, output: str) -> None:
+    if output == "json":
+        click.echo(msgspec.json.encode(planned))
+    else:
+        print_plan(planned)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from inspect import isasyncgenfunction
 from typing import Any, NoReturn, TypeAlias
 
@@ -19,6 +20,7 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from crosskey import errors
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.request_id import adopt_or_mint, request_id
 
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
@@ -34,12 +36,12 @@ Behaviour: TypeAlias = Callable[[Any, Any], Any]
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Answers CrosskeyError as its status, and any other exception as INTERNAL with a fixed text.
 
-    Calls over `max_in_flight` are refused with RESOURCE_EXHAUSTED before their handler starts.
+    Calls that `in_flight` has no room for are refused with RESOURCE_EXHAUSTED before their handler starts. A stream in
+    both directions is a session: it counts its calls, and is none itself.
     """
 
-    def __init__(self, max_in_flight: int) -> None:
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+    def __init__(self, in_flight: CallsInFlight) -> None:
+        self._in_flight = in_flight
         self._wrapped: dict[str, Handler] = {}
 
     @override
@@ -61,27 +63,31 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Handler) -> Handler:
         if method.startswith(_INFRASTRUCTURE):
             return _rewrap(handler, lambda behaviour: _guarded(behaviour, _errors_answered))
-        return _rewrap(handler, lambda behaviour: _guarded(behaviour, lambda context: self._call(method, context)))
+        admitted = nullcontext if handler.request_streaming and handler.response_streaming else self._admitted
+        guard = partial(self._call, method, admitted)
+        return _rewrap(handler, lambda behaviour: _guarded(behaviour, guard))
 
     @asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _call(
+        self, method: str, admitted: Callable[[], AbstractContextManager[None]], context: Context
+    ) -> AsyncIterator[None]:
         """The life of one call, around its handler."""
         adopt_or_mint(context.invocation_metadata() or ())
         with _logged(method):
             async with _errors_answered(context):
-                with self._admitted():
+                with admitted():
                     yield
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         """Counts a call in flight. Raises Overloaded if there are too many."""
-        if self._in_flight >= self._max_in_flight:
+        if self._in_flight.is_full:
             raise too_many_in_flight(self._in_flight)
-        self._in_flight += 1
+        self._in_flight.number += 1
         try:
             yield
         finally:
-            self._in_flight -= 1
+            self._in_flight.number -= 1
 
 
 @asynccontextmanager
@@ -98,9 +104,9 @@ async def _errors_answered(context: Context) -> AsyncIterator[None]:
         await _abort(context, internal_error())
 
 
-def too_many_in_flight(number: int) -> errors.Overloaded:
+def too_many_in_flight(in_flight: CallsInFlight) -> errors.Overloaded:
     """What is raised for a call that a server has no room for."""
-    return errors.Overloaded(f"this server has {number} calls in flight already; try again later")
+    return errors.Overloaded(f"this server has {in_flight.number} calls in flight already; try again later")
 
 
 def internal_error() -> errors.InternalError:

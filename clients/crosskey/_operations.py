@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from crosskey import errors, requests
+from crosskey._channel import MAX_SESSION_REQUEST_BYTES
 from crosskey.exact_json import Row
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import RowReader, Rows
@@ -33,6 +34,18 @@ class Call(Generic[Answer]):
     request: Message
     read: Callable[[Any, RowReader], Answer]
     streaming: bool = False
+
+    @property
+    def session_field(self) -> str:
+        """The field of a call of Router.Session that takes the request; empty if it goes by a call of its own."""
+        if self.service != "Router" or self.request.ByteSize() > MAX_SESSION_REQUEST_BYTES:
+            return ""
+        return self.method.lower()
+
+    def on_session(self, field: str) -> router_pb2.Call:
+        """The call of Router.Session with the request in that field."""
+        fields: dict[str, Any] = {field: self.request}
+        return router_pb2.Call(**fields)
 
 
 Outcome: TypeAlias = Literal["INSERTED", "UPDATED", "SKIPPED"]

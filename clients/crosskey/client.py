@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from copy import copy
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from weakref import finalize
 
 import grpc
 import grpc.aio
@@ -15,13 +16,26 @@ from crosskey import _operations as operations
 from crosskey import errors
 from crosskey._channel import Options, with_defaults
 from crosskey._operations import Call
+from crosskey.blocking_call_stream import BlockingCallStream
+from crosskey.call_stream import CallStream
+from crosskey.pending_calls import Peer
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
+from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a call may take, unless the client says otherwise."""
+
+_ROUTER = Peer(
+    name="the router",
+    call=router_pb2.Call,
+    request=router_pb2.SessionRequest,
+    lost=lambda error: (
+        errors.ShardUnavailable("the router ended the connection") if error is None else errors.from_rpc_error(error)
+    ),
+)
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -57,11 +71,19 @@ def _name_after(method: Callable[..., Any], operation: Callable[..., Any]) -> No
     method.__doc__ = operation.__doc__
 
 
+class _InUse:
+    """Shared by all clients on one connection: when none of them is left, `let_go` ends what they did not close."""
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        finalize(self, let_go)
+
+
 class AsyncClient:
     """A client of a router, for asyncio.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `async with`.
+    the `retryable` of an error says whether that is safe. Close the client, or use `async with`. All calls share one
+    stream, Router.Session, which is opened anew when it breaks.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -83,7 +105,10 @@ class AsyncClient:
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, with_defaults(options))
         )
-        self._stubs = {"Router": RouterStub(self._channel), "Admin": AdminStub(self._channel)}
+        router = RouterStub(self._channel)
+        self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
+        self._session = CallStream(_ROUTER, router.Session)
+        self._in_use = _InUse(self._session.let_go)
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +118,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection; calls in flight are cancelled."""
+        await self._session.close()
         await self._channel.close()
 
     def with_timeout(self, timeout: float) -> Self:
@@ -138,6 +164,9 @@ class AsyncClient:
         tables = ask_for(call.request, self._rows.form)
         if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
             await self._learn(self._rows)
+        if field := call.session_field:
+            answer = await self._session.ask(call.on_session(field), self.timeout)
+            return call.read(getattr(answer, field), self._rows)
         rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=self.timeout)
         try:
             response = [one async for one in rpc] if call.streaming else await rpc
@@ -155,7 +184,8 @@ class Client:
     """A client of a router that blocks; safe to share between threads.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `with`.
+    the `retryable` of an error says whether that is safe. Close the client, or use `with`. All calls share one
+    stream, Router.Session, which is opened anew when it breaks.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -177,7 +207,10 @@ class Client:
             if credentials is None
             else grpc.secure_channel(address, credentials, with_defaults(options))
         )
-        self._stubs = {"Router": RouterStub(self._channel), "Admin": AdminStub(self._channel)}
+        router = RouterStub(self._channel)
+        self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
+        self._session = BlockingCallStream(_ROUTER, router.Session)
+        self._in_use = _InUse(self._session.let_go)
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +220,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; calls in flight are cancelled."""
+        self._session.close()
         self._channel.close()
 
     def with_timeout(self, timeout: float) -> Self:
@@ -231,13 +265,16 @@ class Client:
         tables = ask_for(call.request, self._rows.form)
         if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
             self._learn(self._rows)
+        if field := call.session_field:
+            answer = self._session.ask(call.on_session(field), self.timeout)
+            return call.read(getattr(answer, field), self._rows)
         rpc = getattr(self._stubs[call.service], call.method)
         try:
             response = rpc(call.request, timeout=self.timeout)
-            answer = [*response] if call.streaming else response
+            responses = [*response] if call.streaming else response
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-        return call.read(answer, self._rows)
+        return call.read(responses, self._rows)
 
     def _learn(self, rows: TypedRows) -> None:
         """Learns the schema. Without one the call itself is refused, in words that fit it."""

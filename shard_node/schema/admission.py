@@ -35,7 +35,7 @@ _CALLS_OF_A_DUMP = _words("set_config setval")
 # Functions that reach beyond the database, or do what no rollback takes back.
 _FORBIDDEN_FUNCTIONS = _words(
     "pg_terminate_backend pg_cancel_backend pg_reload_conf pg_rotate_logfile pg_promote pg_switch_wal pg_sleep"
-    " pg_sleep_for pg_sleep_until pg_notify pg_read_file pg_read_binary_file pg_ls_dir pg_stat_file lo_import lo_export"
+    " pg_sleep_for pg_sleep_until pg_read_file pg_read_binary_file pg_ls_dir pg_stat_file lo_import lo_export"
     " lo_create lo_creat lo_open lo_put lo_from_bytea lo_unlink lowrite dblink dblink_connect dblink_connect_u"
     " dblink_exec dblink_send_query pg_advisory_lock pg_advisory_lock_shared pg_stat_reset pg_stat_reset_shared"
     " pg_create_logical_replication_slot pg_create_physical_replication_slot"

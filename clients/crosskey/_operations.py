@@ -92,9 +92,9 @@ def insert(
 def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str, Any]]:
     """Returns the row with that primary or unique key, given as a mapping or as keyword arguments.
 
-    Raises RowNotFound if there is none.
+    Raises RowNotFound if there is none, TypeError for a key that names no columns.
     """
-    request = requests.get(table, {**(key or {}), **columns})
+    request = requests.get(table, {**requests.checked_key({} if key is None else key), **columns})
     return Call("Router", "Get", request, lambda response, reader: reader.rows(table, f"[{response.row_json}]")[0])
 
 

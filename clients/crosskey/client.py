@@ -13,7 +13,7 @@ import grpc.aio
 
 from crosskey import _operations as operations
 from crosskey import errors
-from crosskey._channel import Options, with_defaults
+from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
@@ -61,7 +61,8 @@ class AsyncClient:
     """A client of a router, for asyncio.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `async with`.
+    the `retryable` of an error says whether that is safe. Close the client, or use `async with`. Raises ValueError for
+    an address that is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -76,6 +77,7 @@ class AsyncClient:
         options: Options = (),
         typed: bool = False,
     ) -> None:
+        address = checked_address(address)
         self.timeout = timeout
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
@@ -155,7 +157,8 @@ class Client:
     """A client of a router that blocks; safe to share between threads.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `with`.
+    the `retryable` of an error says whether that is safe. Close the client, or use `with`. Raises ValueError for an
+    address that is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -170,6 +173,7 @@ class Client:
         options: Options = (),
         typed: bool = False,
     ) -> None:
+        address = checked_address(address)
         self.timeout = timeout
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (

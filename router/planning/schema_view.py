@@ -15,6 +15,7 @@ from crosskey import errors
 from crosskey.v1 import rows_pb2
 from router.planning.acting_keys import Change, acting_keys
 from router.planning.predicates import CheckedPredicate
+from router.planning.suggestions import suggest_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class SchemaView:
         table = self._by_name.get(name)
         if table is None:
             message = f'relation "{name}" does not exist'
-            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
+            hint = suggest_table(name, self._by_name)
+            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)
         return table
 
     def find_table(self, name: str) -> TablePlan | None:

@@ -202,6 +202,36 @@ async def test_a_router_that_stops_in_the_middle_of_a_call_leaves_it_unsure() ->
     await client.close()
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["", "localhost", "http://localhost:7400", "localhost:", "localhost:0", "localhost:70000", ":7400"],
+)
+def test_what_is_no_address_is_told_at_once(address: str) -> None:
+    for client in (crosskey.Client, crosskey.AsyncClient):
+        with pytest.raises(ValueError, match=r"is no address of a router: say HOST:PORT"):
+            client(address)
+
+
+@pytest.mark.parametrize("address", ["[::1]:7400", "dns:///router:7400", "unix:/run/router.sock", "router.local:1"])
+def test_addresses(address: str) -> None:
+    crosskey.Client(address).close()
+
+
+async def test_what_a_request_cannot_mean_is_told_with_what_to_say(client: Any) -> None:
+    with pytest.raises(TypeError, match=r'a key names its columns: say \{"id": 5\}, not 5'):
+        await client.get("users", 5)
+    with pytest.raises(TypeError, match="a key names its columns"):
+        await client.update("users", {"name": "Ada"}, key="ada")
+    with pytest.raises(TypeError, match="a key names its columns"):
+        await client.delete("users", key=[1])
+    with pytest.raises(TypeError, match="a row names its columns"):
+        await client.insert("users", ["Ada"])
+    with pytest.raises(TypeError, match=r"in_ takes a list of values, such as \['Ada'\]"):
+        crosskey.in_("name", "Ada")
+    with pytest.raises(TypeError, match="'name' is no condition"):
+        await client.count("users", "name")
+
+
 def test_both_clients_have_the_same_documented_methods() -> None:
     def methods(kind: type) -> dict[str, str | None]:
         return {name: inspect.getdoc(method) for name, method in vars(kind).items() if not name.startswith("_")}

@@ -21,7 +21,8 @@ CREATE EXTENSION IF NOT EXISTS citext WITH SCHEMA public;
 COMMENT ON EXTENSION citext IS 'data type for case-insensitive character strings';
 CREATE TYPE app.mood AS ENUM ('good', 'bad');
 CREATE OR REPLACE FUNCTION app.f() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN UPDATE users SET role = 'x', "session" = DEFAULT; RAISE 'alter role'; PERFORM pg_notify('a', 'b'); RETURN NULL; END $$;
+    BEGIN UPDATE users SET role = 'x', "session" = DEFAULT; RAISE 'alter role';
+    PERFORM pg_notify('a', 'b'); RETURN NULL; END $$;
 CREATE PROCEDURE app.p() LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;
 CREATE UNLOGGED TABLE app.users (id bigint NOT NULL, role text DEFAULT 'drop role', "user" text);
 COMMENT ON TABLE app.users IS 'Set role and drop database.';

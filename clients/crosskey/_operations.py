@@ -129,6 +129,18 @@ def list_page(
     return Call("Router", "List", request, partial(_read_page, table))
 
 
+def first(table: str, where: Where | None = None, order_by: Order | None = None) -> Call[dict[str, Any] | None]:
+    """Returns the first of the rows in order; None if there is none."""
+    request = requests.list_rows(table, where, order_by, page_size=1)
+    return Call("Router", "List", request, partial(_read_first, table))
+
+
+def exists(table: str, where: Where | None = None) -> Call[bool]:
+    """Returns whether there is a row."""
+    request = requests.list_rows(table, where, page_size=1)
+    return Call("Router", "List", request, lambda response, reader: _read_first(table, response, reader) is not None)
+
+
 def count(table: str, where: Where | None = None) -> Call[int]:
     """Returns how many rows there are."""
     return Call("Router", "Count", requests.count(table, where), _read_count)
@@ -209,6 +221,11 @@ def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse, 
 
 def _read_page(table: str, response: router_pb2.ListResponse, reader: RowReader) -> Page:
     return Page(reader.rows(table, response.rows_json), response.next_page_token)
+
+
+def _read_first(table: str, response: router_pb2.ListResponse, reader: RowReader) -> dict[str, Any] | None:
+    rows = reader.rows(table, response.rows_json)
+    return rows[0] if rows else None
 
 
 def _read_transaction(

@@ -15,6 +15,8 @@ from crosskey import _operations as operations
 from crosskey import errors
 from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
+from crosskey._paging import Pages
+from crosskey.exact_json import Row
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.v1.admin_pb2_grpc import AdminStub
@@ -115,6 +117,8 @@ class AsyncClient:
     update = _awaited(operations.update)
     delete = _awaited(operations.delete)
     list_page = _awaited(operations.list_page)
+    first = _awaited(operations.first)
+    exists = _awaited(operations.exists)
     count = _awaited(operations.count)
     transact = _awaited(operations.transact)
     explain = _awaited(operations.explain)
@@ -125,16 +129,28 @@ class AsyncClient:
     drop_unused_shadows = _awaited(operations.drop_unused_shadows)
     list_in_doubt = _awaited(operations.list_in_doubt)
 
+    async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
+        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
+        try:
+            return await self.get(table, key, **columns)
+        except errors.RowNotFound:
+            return None
+
     async def list(
-        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+        self,
+        table: str,
+        where: Where | None = None,
+        order_by: Order | None = None,
+        page_size: int = 0,
+        *,
+        limit: int | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time."""
-        token = None
-        while token != "":
-            page = await self.list_page(table, where, order_by, page_size, token or "")
-            for row in page.rows:
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time."""
+        pages = Pages(page_size, limit)
+        while pages.wants_more:
+            page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token)
+            for row in pages.take(page):
                 yield row
-            token = page.next_page_token
 
     async def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)
@@ -211,6 +227,8 @@ class Client:
     update = _blocking(operations.update)
     delete = _blocking(operations.delete)
     list_page = _blocking(operations.list_page)
+    first = _blocking(operations.first)
+    exists = _blocking(operations.exists)
     count = _blocking(operations.count)
     transact = _blocking(operations.transact)
     explain = _blocking(operations.explain)
@@ -221,15 +239,27 @@ class Client:
     drop_unused_shadows = _blocking(operations.drop_unused_shadows)
     list_in_doubt = _blocking(operations.list_in_doubt)
 
+    def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
+        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
+        try:
+            return self.get(table, key, **columns)
+        except errors.RowNotFound:
+            return None
+
     def list(
-        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+        self,
+        table: str,
+        where: Where | None = None,
+        order_by: Order | None = None,
+        page_size: int = 0,
+        *,
+        limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time."""
-        token = None
-        while token != "":
-            page = self.list_page(table, where, order_by, page_size, token or "")
-            yield from page.rows
-            token = page.next_page_token
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time."""
+        pages = Pages(page_size, limit)
+        while pages.wants_more:
+            page = self.list_page(table, where, order_by, pages.next_size, pages.next_token)
+            yield from pages.take(page)
 
     def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)

@@ -76,6 +76,24 @@ async def test_a_list_goes_through_all_pages(client: Any) -> None:
     assert [row async for row in client.list("users", {"age": 99})] == []
 
 
+async def test_a_list_ends_at_its_limit(client: Any) -> None:
+    await client.insert("users", USERS)
+    for limit, page_size in [(0, 0), (1, 0), (2, 1), (2, 3), (3, 0), (5, 0)]:
+        rows = [row["id"] async for row in client.list("users", page_size=page_size, limit=limit)]
+        assert rows == ["ada", "ben", "cy"][:limit]
+    with pytest.raises(ValueError, match="a limit is 0 or more, not -1"):
+        [row async for row in client.list("users", limit=-1)]
+
+
+async def test_no_row_is_an_answer(client: Any) -> None:
+    await client.insert("users", USERS)
+    assert await client.get_or_none("users", id="ben") == USERS[1]
+    assert await client.get_or_none("users", {"id": "nobody"}) is None
+    assert await client.first("users", {"age": 36}, crosskey.desc("id")) == USERS[2]
+    assert await client.first("users", {"age": 99}) is None
+    assert (await client.exists("users", {"age": 36}), await client.exists("users", {"age": 99})) == (True, False)
+
+
 async def test_a_page_has_the_token_of_the_next_one(client: Any) -> None:
     await client.insert("users", USERS)
     page = await client.list_page("users")

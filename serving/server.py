@@ -18,6 +18,9 @@ from crosskey.serving.interceptor import ErrorInterceptor
 MAX_PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
 """What a caller of the public API may send in one message: gRPC's own default, said aloud."""
 
+REFUSED_REQUEST_BYTES = 12 * 1024 * 1024
+"""How much larger a request may be and still be refused in words of ours; gRPC refuses larger ones in its own."""
+
 MAX_INTERNAL_REQUEST_BYTES = 64 * 1024 * 1024
 """What a router may send to a node: a public request's rows as JSON, with ids and keys added."""
 
@@ -100,7 +103,8 @@ async def _listening(
     on_drain: AsyncAction,
 ) -> AsyncIterator[Health]:
     """A started server; drained at the end."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(in_flight)], options=_options(settings))
+    interceptor = ErrorInterceptor(in_flight, settings.max_request_bytes)
+    server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
     register(server)
     health = register_discovery(server, service_names)
     await health.hold()
@@ -146,7 +150,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_receive_message_length", settings.max_request_bytes + REFUSED_REQUEST_BYTES),
         ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),

@@ -105,9 +105,9 @@ def insert(
 def get(table: str, key: Row | None = None, /, **columns: Any) -> Call[dict[str, Any]]:
     """Returns the row with that primary or unique key, given as a mapping or as keyword arguments.
 
-    Raises RowNotFound if there is none.
+    Raises RowNotFound if there is none, TypeError for a key that names no columns.
     """
-    request = requests.get(table, {**(key or {}), **columns})
+    request = requests.get(table, {**requests.checked_key({} if key is None else key), **columns})
     return Call("Router", "Get", request, lambda response, reader: reader.rows(table, f"[{response.row_json}]")[0])
 
 
@@ -140,6 +140,18 @@ def list_page(
     """Returns one page of rows. Raises InvalidPageToken for a token of another query."""
     request = requests.list_rows(table, where, order_by, page_size, page_token)
     return Call("Router", "List", request, partial(_read_page, table))
+
+
+def first(table: str, where: Where | None = None, order_by: Order | None = None) -> Call[dict[str, Any] | None]:
+    """Returns the first of the rows in order; None if there is none."""
+    request = requests.list_rows(table, where, order_by, page_size=1)
+    return Call("Router", "List", request, partial(_read_first, table))
+
+
+def exists(table: str, where: Where | None = None) -> Call[bool]:
+    """Returns whether there is a row."""
+    request = requests.list_rows(table, where, page_size=1)
+    return Call("Router", "List", request, lambda response, reader: _read_first(table, response, reader) is not None)
 
 
 def count(table: str, where: Where | None = None) -> Call[int]:
@@ -222,6 +234,11 @@ def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse, 
 
 def _read_page(table: str, response: router_pb2.ListResponse, reader: RowReader) -> Page:
     return Page(reader.rows(table, response.rows_json), response.next_page_token)
+
+
+def _read_first(table: str, response: router_pb2.ListResponse, reader: RowReader) -> dict[str, Any] | None:
+    rows = reader.rows(table, response.rows_json)
+    return rows[0] if rows else None
 
 
 def _read_transaction(

@@ -14,10 +14,12 @@ import grpc.aio
 
 from crosskey import _operations as operations
 from crosskey import errors
-from crosskey._channel import Options, with_defaults
+from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
+from crosskey._paging import Pages
 from crosskey.blocking_call_stream import BlockingCallStream
 from crosskey.call_stream import CallStream
+from crosskey.exact_json import Row
 from crosskey.pending_calls import Peer
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
@@ -83,7 +85,7 @@ class AsyncClient:
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
     the `retryable` of an error says whether that is safe. Close the client, or use `async with`. All calls share one
-    stream, Router.Session, which is opened anew when it breaks.
+    stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -98,6 +100,7 @@ class AsyncClient:
         options: Options = (),
         typed: bool = False,
     ) -> None:
+        address = checked_address(address)
         self.timeout = timeout
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
@@ -139,6 +142,8 @@ class AsyncClient:
     update = _awaited(operations.update)
     delete = _awaited(operations.delete)
     list_page = _awaited(operations.list_page)
+    first = _awaited(operations.first)
+    exists = _awaited(operations.exists)
     count = _awaited(operations.count)
     transact = _awaited(operations.transact)
     explain = _awaited(operations.explain)
@@ -149,16 +154,28 @@ class AsyncClient:
     drop_unused_shadows = _awaited(operations.drop_unused_shadows)
     list_in_doubt = _awaited(operations.list_in_doubt)
 
+    async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
+        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
+        try:
+            return await self.get(table, key, **columns)
+        except errors.RowNotFound:
+            return None
+
     async def list(
-        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+        self,
+        table: str,
+        where: Where | None = None,
+        order_by: Order | None = None,
+        page_size: int = 0,
+        *,
+        limit: int | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time."""
-        token = None
-        while token != "":
-            page = await self.list_page(table, where, order_by, page_size, token or "")
-            for row in page.rows:
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time."""
+        pages = Pages(page_size, limit)
+        while pages.wants_more:
+            page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token)
+            for row in pages.take(page):
                 yield row
-            token = page.next_page_token
 
     async def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)
@@ -185,7 +202,7 @@ class Client:
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
     the `retryable` of an error says whether that is safe. Close the client, or use `with`. All calls share one
-    stream, Router.Session, which is opened anew when it breaks.
+    stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -200,6 +217,7 @@ class Client:
         options: Options = (),
         typed: bool = False,
     ) -> None:
+        address = checked_address(address)
         self.timeout = timeout
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
@@ -241,6 +259,8 @@ class Client:
     update = _blocking(operations.update)
     delete = _blocking(operations.delete)
     list_page = _blocking(operations.list_page)
+    first = _blocking(operations.first)
+    exists = _blocking(operations.exists)
     count = _blocking(operations.count)
     transact = _blocking(operations.transact)
     explain = _blocking(operations.explain)
@@ -251,15 +271,27 @@ class Client:
     drop_unused_shadows = _blocking(operations.drop_unused_shadows)
     list_in_doubt = _blocking(operations.list_in_doubt)
 
+    def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
+        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
+        try:
+            return self.get(table, key, **columns)
+        except errors.RowNotFound:
+            return None
+
     def list(
-        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+        self,
+        table: str,
+        where: Where | None = None,
+        order_by: Order | None = None,
+        page_size: int = 0,
+        *,
+        limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time."""
-        token = None
-        while token != "":
-            page = self.list_page(table, where, order_by, page_size, token or "")
-            yield from page.rows
-            token = page.next_page_token
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time."""
+        pages = Pages(page_size, limit)
+        while pages.wants_more:
+            page = self.list_page(table, where, order_by, pages.next_size, pages.next_token)
+            yield from pages.take(page)
 
     def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)

@@ -22,6 +22,7 @@
     ├── Conflict                    a lock time-out, deadlock or serialization failure
     ├── ShardUnavailable
     ├── Overloaded
+    ├── RequestTooLarge             more than 4 MB at once
     ├── ShardFull                   a shard's PostgreSQL has no room left
     ├── DeadlineExceeded
     ├── Cancelled
@@ -66,6 +67,9 @@ RETRY_DELAY_MS = 100
 _NEVER_SENT = "failed to connect to all addresses"
 """How gRPC begins the details of a call that it failed without sending it."""
 
+_TOO_LARGE = "SERVER: Received message larger than max"
+"""How gRPC tells of a message that is too large even to be refused by a server of ours."""
+
 
 class Metadata(TypedDict, total=False):
     """Where an error happened. None is the same as leaving it out.
@@ -108,6 +112,10 @@ class CrosskeyError(Exception):
         self.metadata: dict[str, str] = {
             key: str(value) for key, value in metadata.items() if value is not None and value != ""
         }
+
+    def __str__(self) -> str:
+        hint = self.metadata.get("hint")
+        return f"{self.message}\nHINT: {hint}" if hint else self.message
 
     @property
     def reason_name(self) -> str:
@@ -278,6 +286,13 @@ class AnswerTooLarge(CrosskeyError):
     """A write whose rows are too many to answer; nothing was written."""
 
     reason = reasons.ERROR_REASON_ANSWER_TOO_LARGE
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class RequestTooLarge(CrosskeyError):
+    """A request that is larger than a router takes; nothing was done."""
+
+    reason = reasons.ERROR_REASON_REQUEST_TOO_LARGE
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -453,7 +468,9 @@ def _from_info(message: str, info: error_details_pb2.ErrorInfo, retryable: bool)
 
 def _from_code(code: grpc.StatusCode, details: str) -> CrosskeyError:
     """For statuses without ErrorInfo: nothing is known about what was done unless gRPC says that it sent nothing."""
-    error = _WITHOUT_REASON.get(code, InternalError)(details or code.name)
+    too_large = _TOO_LARGE in details and code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    kind = RequestTooLarge if too_large else _WITHOUT_REASON.get(code, InternalError)
+    error = kind(details or code.name)
     error.retryable = details.startswith(_NEVER_SENT)
     error.answered = error.retryable
     return error

@@ -16,7 +16,7 @@ Order: TypeAlias = str | OrderBy | Iterable[str | OrderBy]
 
 
 def eq(column: str, value: Any) -> Predicate:
-    """The column equals the value."""
+    """The column equals the value. Nothing equals None: that is `is_null`."""
     return _compare(column, Predicate.EQ, value)
 
 
@@ -46,7 +46,9 @@ def ge(column: str, value: Any) -> Predicate:
 
 
 def in_(column: str, values: Iterable[Any]) -> Predicate:
-    """The column equals one of the values."""
+    """The column equals one of the values. Raises TypeError if they are no list."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"in_ takes a list of values, such as [{values!r}], not {values!r}")
     return _compare(column, Predicate.IN, list(values))
 
 
@@ -61,9 +63,11 @@ def desc(column: str) -> OrderBy:
 
 
 def to_predicates(where: Where | None) -> list[Predicate]:
-    """The conditions as predicates; none for None."""
+    """The conditions as predicates; none for None. Raises TypeError for what is no condition."""
     if where is None:
         return []
+    if isinstance(where, str):
+        raise TypeError(f'{where!r} is no condition: say {{"name": "Ada"}}, or predicates such as ge("age", 18)')
     if isinstance(where, Predicate):
         return [where]
     if isinstance(where, Mapping):

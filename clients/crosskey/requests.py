@@ -47,7 +47,7 @@ def insert(
     "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. With `count_only` the rows are not answered.
     Raises KeyError for another clause.
     """
-    rows_json, as_text = encode_rows([rows] if isinstance(rows, Mapping) else list(rows))
+    rows_json, as_text = encode_rows(_checked_rows(rows))
     return router_pb2.InsertRequest(
         table=table,
         rows_json=rows_json,
@@ -78,7 +78,7 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
 
 def get(table: str, key: Row) -> router_pb2.GetRequest:
     """Reads the row with that key."""
-    return router_pb2.GetRequest(table=table, key_json=encode_value(key))
+    return router_pb2.GetRequest(table=table, key_json=encode_value(checked_key(key)))
 
 
 def update(
@@ -172,8 +172,23 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
     raise TypeError(f"a {type(request).__name__} cannot be explained")
 
 
+def checked_key(key: Row) -> Row:
+    """The key. Raises TypeError if it is no mapping."""
+    if not isinstance(key, Mapping):
+        raise TypeError(f'a key names its columns: say {{"id": {key!r}}}, not {key!r}; with get also id={key!r}')
+    return key
+
+
+def _checked_rows(rows: Row | Iterable[Row]) -> list[Row]:
+    checked = [rows] if isinstance(rows, Mapping) else list(rows)
+    for row in checked:
+        if not isinstance(row, Mapping):
+            raise TypeError(f'a row names its columns, such as {{"name": "Ada"}}; {row!r} does not')
+    return checked
+
+
 def _key(key: Row | None) -> str:
-    return "" if key is None else encode_value(key)
+    return "" if key is None else encode_value(checked_key(key))
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:

@@ -13,12 +13,21 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
 from crosskey.router.planning.given_values import Row, given_value, has_value
+from crosskey.router.planning.suggestions import suggest_column
 from crosskey.router.planning.values import checked_json
 from crosskey.rows import struct_to_dict
 from crosskey.v1 import rows_pb2
 
 # In one order, so that equal predicates have equal text.
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+
+# Of types whose values no JSON list stands for.
+_SCALARS = frozenset(
+    {
+        *("int2", "int4", "int8", "float4", "float8", "numeric", "bool", "text", "varchar", "bpchar", "citext", "uuid"),
+        *("date", "time", "timetz", "timestamp", "timestamptz", "interval", "bytea"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ def existing_column(table: Table, name: str) -> Column:
     column = table.column(name)
     if column is None:
         message = f'column "{name}" does not exist'
-        raise errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
+        hint = suggest_column(name, table)
+        raise errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)
     return column
 
 
@@ -83,6 +93,10 @@ def _check_predicate(table: Table, predicate: rows_pb2.Predicate) -> CheckedPred
     value = given_value(str(table.name), predicate)
     if predicate.op == rows_pb2.Predicate.IN and not isinstance(value, list):
         raise _malformed(table, column, "needs a list for IN")
+    if value is None:
+        raise _malformed(table, column, "compares with null, which nothing equals: say IS_NULL")
+    if isinstance(value, list) and predicate.op != rows_pb2.Predicate.IN and column.base_type in _SCALARS:
+        raise _malformed(table, column, "compares with a list: say IN")
     return CheckedPredicate(column, predicate.op, checked_json(table, column, value))
 
 

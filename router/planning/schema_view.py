@@ -14,6 +14,7 @@ from crosskey.catalog.plan import Claim, Plan, TablePlan
 from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey.router.planning.acting_keys import Change, acting_keys
 from crosskey.router.planning.predicates import CheckedPredicate
+from crosskey.router.planning.suggestions import suggest_table
 from crosskey.v1 import rows_pb2
 
 
@@ -60,7 +61,8 @@ class SchemaView:
         table = self._by_name.get(name)
         if table is None:
             message = f'relation "{name}" does not exist'
-            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
+            hint = suggest_table(name, self._by_name)
+            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)
         return table
 
     def find_table(self, name: str) -> TablePlan | None:

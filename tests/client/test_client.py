@@ -45,6 +45,24 @@ async def test_a_list_goes_through_all_pages(client: Any) -> None:
     assert [row async for row in client.list("users", {"age": 99})] == []
 
 
+async def test_a_list_ends_at_its_limit(client: Any) -> None:
+    await client.insert("users", USERS)
+    for limit, page_size in [(0, 0), (1, 0), (2, 1), (2, 3), (3, 0), (5, 0)]:
+        rows = [row["id"] async for row in client.list("users", page_size=page_size, limit=limit)]
+        assert rows == ["ada", "ben", "cy"][:limit]
+    with pytest.raises(ValueError, match="a limit is 0 or more, not -1"):
+        [row async for row in client.list("users", limit=-1)]
+
+
+async def test_no_row_is_an_answer(client: Any) -> None:
+    await client.insert("users", USERS)
+    assert await client.get_or_none("users", id="ben") == USERS[1]
+    assert await client.get_or_none("users", {"id": "nobody"}) is None
+    assert await client.first("users", {"age": 36}, crosskey.desc("id")) == USERS[2]
+    assert await client.first("users", {"age": 99}) is None
+    assert (await client.exists("users", {"age": 36}), await client.exists("users", {"age": 99})) == (True, False)
+
+
 async def test_a_page_has_the_token_of_the_next_one(client: Any) -> None:
     await client.insert("users", USERS)
     page = await client.list_page("users")
@@ -169,6 +187,36 @@ async def test_a_router_that_stops_in_the_middle_of_a_call_leaves_it_unsure() ->
     assert isinstance(caught.value, crosskey.ShardUnavailable | crosskey.Cancelled)
     assert not caught.value.retryable
     await client.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "localhost", "http://localhost:7400", "localhost:", "localhost:0", "localhost:70000", ":7400"],
+)
+def test_what_is_no_address_is_told_at_once(address: str) -> None:
+    for client in (crosskey.Client, crosskey.AsyncClient):
+        with pytest.raises(ValueError, match=r"is no address of a router: say HOST:PORT"):
+            client(address)
+
+
+@pytest.mark.parametrize("address", ["[::1]:7400", "dns:///router:7400", "unix:/run/router.sock", "router.local:1"])
+def test_addresses(address: str) -> None:
+    crosskey.Client(address).close()
+
+
+async def test_what_a_request_cannot_mean_is_told_with_what_to_say(client: Any) -> None:
+    with pytest.raises(TypeError, match=r'a key names its columns: say \{"id": 5\}, not 5'):
+        await client.get("users", 5)
+    with pytest.raises(TypeError, match="a key names its columns"):
+        await client.update("users", {"name": "Ada"}, key="ada")
+    with pytest.raises(TypeError, match="a key names its columns"):
+        await client.delete("users", key=[1])
+    with pytest.raises(TypeError, match="a row names its columns"):
+        await client.insert("users", ["Ada"])
+    with pytest.raises(TypeError, match=r"in_ takes a list of values, such as \['Ada'\]"):
+        crosskey.in_("name", "Ada")
+    with pytest.raises(TypeError, match="'name' is no condition"):
+        await client.count("users", "name")
 
 
 def test_both_clients_have_the_same_documented_methods() -> None:

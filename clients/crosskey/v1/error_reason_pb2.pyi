@@ -102,6 +102,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
     request left no trace, and would fail again until somebody makes room.
     """
+    ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 37
+    """RESOURCE_EXHAUSTED. A request that is larger than a router takes: nothing was done. Send fewer rows at a time."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -186,6 +188,8 @@ ERROR_REASON_SHARD_FULL: ErrorReason.ValueType  # 36
 """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
 request left no trace, and would fail again until somebody makes room.
 """
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 37
+"""RESOURCE_EXHAUSTED. A request that is larger than a router takes: nothing was done. Send fewer rows at a time."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

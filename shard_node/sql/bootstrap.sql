@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS crosskey.schema (
 -- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
 -- transaction that is still in flight and a resolver that decides to abort it.
 CREATE TABLE IF NOT EXISTS crosskey.decision (
-    gid text PRIMARY KEY,
+    gid text CONSTRAINT decision_pkey PRIMARY KEY,
     committed boolean NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -148,7 +148,8 @@ class FamilyStrategies:
 
     def _changes(self, table: Table) -> st.SearchStrategy[dict[str, Value | Plus]]:
         """New values of some columns. One that nobody can set stands alone: beside others, it may have its value."""
-        changed, refused = [], []
+        changed: list[st.SearchStrategy[tuple[str, Value | Plus]]] = []
+        refused: list[st.SearchStrategy[tuple[str, Value | Plus]]] = []
         for column in table.columns:
             some = refused if column.generated == "GENERATED ALWAYS AS IDENTITY" else changed
             some.append(st.tuples(st.just(column.name), self._new_value(table, column)))

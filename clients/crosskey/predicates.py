@@ -84,4 +84,4 @@ def to_orders(order_by: Order | None) -> list[OrderBy]:
 
 
 def _compare(column: str, op: Predicate.Op.ValueType, value: Any) -> Predicate:
-    return Predicate(column=column, op=op, value_json=encode_value(value))
+    return Predicate(column=column, op=op, value_json=encode_value(column, value))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 from crosskey.assignments import Computed
-from crosskey.exact_json import Row, encode_rows, encode_value
+from crosskey.exact_json import Row, encode_key, encode_rows
 from crosskey.predicates import Order, Where, to_orders, to_predicates
 from crosskey.v1 import router_pb2, rows_pb2
 
@@ -78,7 +78,7 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
 
 def get(table: str, key: Row) -> router_pb2.GetRequest:
     """Reads the row with that key."""
-    return router_pb2.GetRequest(table=table, key_json=encode_value(checked_key(key)))
+    return router_pb2.GetRequest(table=table, key_json=encode_key(checked_key(key)))
 
 
 def update(
@@ -188,7 +188,7 @@ def _checked_rows(rows: Row | Iterable[Row]) -> list[Row]:
 
 
 def _key(key: Row | None) -> str:
-    return "" if key is None else encode_value(checked_key(key))
+    return "" if key is None else encode_key(checked_key(key))
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
+from crosskey.deep_values import deepest_column, too_deep_to_read
 from crosskey.exact_json import decode
 from crosskey.typed_values import Reader, reader_of
 from crosskey.v1 import admin_pb2, router_pb2, rows_pb2
@@ -23,7 +24,7 @@ class RowReader(Protocol):
     """The form to ask for."""
 
     def rows(self, table: str, rows_json: str) -> Rows:
-        """A JSON array of rows; none if it is empty text."""
+        """A JSON array of rows; none if it is empty text. Raises ValueError for a value that nests too deep."""
         ...
 
 
@@ -32,9 +33,12 @@ class JsonRows:
 
     form = rows_pb2.ROW_FORM_JSON
 
-    def rows(self, table: str, rows_json: str) -> Rows:  # noqa: ARG002
+    def rows(self, table: str, rows_json: str) -> Rows:
         """The rows of any table."""
-        return decode(rows_json) if rows_json else []
+        try:
+            return decode(rows_json) if rows_json else []
+        except RecursionError:
+            raise too_deep_to_read(table, deepest_column(rows_json)) from None
 
 
 class TypedRows:
@@ -61,14 +65,17 @@ class TypedRows:
             return []
         rows: list[dict[str, str | None]] = decode(rows_json)
         typed = [(name, read) for name, read in self._tables[table].items() if read is not None]
-        return [_typed(row, typed) for row in rows]
+        return [_typed(table, row, typed) for row in rows]
 
 
-def _typed(row: dict[str, Any], typed: list[tuple[str, Reader]]) -> dict[str, Any]:
+def _typed(table: str, row: dict[str, Any], typed: list[tuple[str, Reader]]) -> dict[str, Any]:
     for name, read in typed:
         text = row.get(name)
         if text is not None:
-            row[name] = read(text)
+            try:
+                row[name] = read(text)
+            except RecursionError:
+                raise too_deep_to_read(table, name) from None
     return row
 
 

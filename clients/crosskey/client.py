@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from copy import copy
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -15,6 +15,7 @@ from crosskey import _operations as operations
 from crosskey import errors
 from crosskey._channel import Options, with_defaults
 from crosskey._operations import Call
+from crosskey.includes import Include
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.v1.admin_pb2_grpc import AdminStub
@@ -124,12 +125,20 @@ class AsyncClient:
     list_in_doubt = _awaited(operations.list_in_doubt)
 
     async def list(
-        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+        self,
+        table: str,
+        where: Where | None = None,
+        order_by: Order | None = None,
+        page_size: int = 0,
+        *,
+        columns: Iterable[str] = (),
+        include: Include | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time."""
+        """Yields all rows in order, fetching a page at a time. `columns` and `include` are those of `get`."""
+        columns = list(columns)
         token = None
         while token != "":
-            page = await self.list_page(table, where, order_by, page_size, token or "")
+            page = await self.list_page(table, where, order_by, page_size, token or "", columns, include)
             for row in page.rows:
                 yield row
             token = page.next_page_token
@@ -218,12 +227,20 @@ class Client:
     list_in_doubt = _blocking(operations.list_in_doubt)
 
     def list(
-        self, table: str, where: Where | None = None, order_by: Order | None = None, page_size: int = 0
+        self,
+        table: str,
+        where: Where | None = None,
+        order_by: Order | None = None,
+        page_size: int = 0,
+        *,
+        columns: Iterable[str] = (),
+        include: Include | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time."""
+        """Yields all rows in order, fetching a page at a time. `columns` and `include` are those of `get`."""
+        columns = list(columns)
         token = None
         while token != "":
-            page = self.list_page(table, where, order_by, page_size, token or "")
+            page = self.list_page(table, where, order_by, page_size, token or "", columns, include)
             yield from page.rows
             token = page.next_page_token
 

@@ -14,6 +14,7 @@ from crosskey.catalog.naming import name_tables
 from crosskey.catalog.placement import place_table
 from crosskey.catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
+from crosskey.catalog.relations import refuse_names
 from crosskey.catalog.tag_rules import refuse_tags
 
 __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
@@ -21,7 +22,7 @@ __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 
 def plan_schema(database: Database) -> Plan:
     """Places every table and classes every foreign key. Raises SchemaRefused with every reason why it cannot."""
-    refusals = list(refuse_tags(database))
+    refusals = [*refuse_tags(database), *refuse_names(database)]
     leaders = find_leaders(database)
     tables: dict[TableName, TablePlan] = {}
     for table in database.tables:

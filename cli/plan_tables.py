@@ -1,6 +1,6 @@
 """A plan as tables for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -9,11 +9,13 @@ from rich.text import Text
 
 from crosskey.catalog.costs import COST_OF_CLAIM
 from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
+from crosskey.catalog.relations import ambiguity, find_relations
 
 MIN_WIDTH = 120
 """Narrower, the sentences wrap after every other word; a pipe has no width of its own."""
 
 _CLAIM_HEADER = ("Unique over all shards", "Table", "Columns", "How, and what it costs")
+_RELATION_HEADER = ("Relation", "Leads to", "Kind", "Along", "To be named")
 _KEY_HEADER = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
 
 
@@ -26,6 +28,7 @@ def print_plan(plan: Plan) -> None:
         console.print(_grid(_CLAIM_HEADER, [_claim_row(claim) for claim in plan.claims], leading=1))
     if plan.keys:
         console.print(_grid(_KEY_HEADER, [_key_row(key) for key in plan.keys], leading=1))
+        console.print(_grid(_RELATION_HEADER, list(_relation_rows(plan))))
 
 
 def _table_row(plan: TablePlan) -> tuple[str, ...]:
@@ -41,6 +44,17 @@ def _key_row(key: KeyPlan) -> tuple[str, ...]:
     child = f"{foreign_key.table} ({', '.join(foreign_key.columns)})"
     parent = f"{foreign_key.parent} ({', '.join(foreign_key.parent_columns)})"
     return f"{foreign_key.name}\n{child}\n→ {parent}", key.kind, key.reason, key.cost, key.advice
+
+
+def _relation_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    tables = [table.table for table in plan.tables]
+    found = find_relations(tables, [key.foreign_key for key in plan.keys])
+    for table in tables:
+        for name, relations in sorted(found[table.name].items()):
+            why_not = ambiguity(table, name, relations)
+            for one in relations:
+                along = one.key.name if one.far_key is None else f"{one.key.name}, {one.far_key.name}"
+                yield f"{table.name}.{name}", str(one.target), one.kind, along, why_not
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], *, leading: int = 0) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from copy import copy
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -20,6 +20,7 @@ from crosskey._paging import Pages
 from crosskey.blocking_call_stream import BlockingCallStream
 from crosskey.call_stream import CallStream
 from crosskey.exact_json import Row
+from crosskey.includes import Include
 from crosskey.pending_calls import Peer
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
@@ -169,11 +170,17 @@ class AsyncClient:
         page_size: int = 0,
         *,
         limit: int | None = None,
+        columns: Iterable[str] = (),
+        include: Include | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yields all rows in order, or the first `limit` of them, fetching a page at a time."""
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time.
+
+        `columns` and `include` are those of `get`.
+        """
         pages = Pages(page_size, limit)
+        columns = [*columns]
         while pages.wants_more:
-            page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token)
+            page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
             for row in pages.take(page):
                 yield row
 
@@ -286,11 +293,17 @@ class Client:
         page_size: int = 0,
         *,
         limit: int | None = None,
+        columns: Iterable[str] = (),
+        include: Include | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yields all rows in order, or the first `limit` of them, fetching a page at a time."""
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time.
+
+        `columns` and `include` are those of `get`.
+        """
         pages = Pages(page_size, limit)
+        columns = [*columns]
         while pages.wants_more:
-            page = self.list_page(table, where, order_by, pages.next_size, pages.next_token)
+            page = self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
             yield from pages.take(page)
 
     def _carry_out(self, call: Call[Answer]) -> Answer:

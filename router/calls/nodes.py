@@ -133,6 +133,18 @@ class Node:
         """Sorts cursors."""
         return (await self.ask("Sort", session_pb2.Call(sort=request))).sort
 
+    async def read_linked(self, request: reads.ReadLinkedRequest) -> reads.ReadLinkedResponse:
+        """Reads rows at the other end of a foreign key."""
+        return (await self.ask("ReadLinked", session_pb2.Call(read_linked=request))).read_linked
+
+    async def read_keys(self, request: reads.ReadKeysRequest) -> reads.ReadKeysResponse:
+        """Reads keys of rows."""
+        return (await self.ask("ReadKeys", session_pb2.Call(read_keys=request))).read_keys
+
+    async def find_pins(self, request: reads.FindPinsRequest) -> reads.FindPinsResponse:
+        """Asks which shards hold pins."""
+        return (await self.ask("FindPins", session_pb2.Call(find_pins=request))).find_pins
+
     async def find_claims(self, request: reads.FindClaimsRequest) -> reads.FindClaimsResponse:
         """Asks who has claimed values."""
         return (await self.ask("FindClaims", session_pb2.Call(find_claims=request))).find_claims

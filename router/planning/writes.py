@@ -26,7 +26,13 @@ from crosskey.router.planning.given_values import (
     is_text_form,
 )
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts
-from crosskey.router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
+from crosskey.router.planning.predicates import (
+    Checked,
+    check_key,
+    check_predicates,
+    refuse_related,
+    to_conditions,
+)
 from crosskey.router.planning.row_placement import RowPlacement
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.suggestions import suggest_column
@@ -77,7 +83,7 @@ class WritePlan:
     table: TablePlan
     kind: Literal["insert", "update", "delete"]
     parts: tuple[Part, ...]
-    predicates: tuple[CheckedPredicate, ...] = ()
+    predicates: tuple[Checked, ...] = ()
     """What selects the rows of an update or delete."""
     on_conflict: rows_pb2.OnConflict | None = None
     """What an insert does with rows that conflict with others. It then has one part a shard."""
@@ -336,9 +342,7 @@ def _in_table_order(table: Table, names: Collection[str]) -> list[str]:
     return [column.name for column in table.columns if column.name in names]
 
 
-def _selection(
-    table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest
-) -> tuple[CheckedPredicate, ...]:
+def _selection(table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> tuple[Checked, ...]:
     """The rows to write: never all of them by oversight."""
     by_key = has_key(request)
     if by_key == bool(request.where):
@@ -346,10 +350,14 @@ def _selection(
         raise errors.InvalidRequest(
             f'the request on "{request.table}" has {given}; it takes one of them', table=request.table
         )
-    return check_key(table, given_key(request)) if by_key else check_predicates(table, request.where)
+    if by_key:
+        return check_key(table, given_key(request))
+    predicates = check_predicates(table, request.where)
+    refuse_related(predicates)
+    return predicates
 
 
-def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:
+def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]) -> tuple[int, ...]:
     if table.placement == "reference":
         return view.all_shards
     return view.shards_for_where(table, predicates)

@@ -29,6 +29,13 @@ def test_those_of_upserts(accounts: LocalCluster) -> None:
         assert masked(run(example, accounts.address)) == masked(example.answer), example.code
 
 
+def test_those_of_relations(messenger: LocalCluster) -> None:
+    done = [(masked(run(example, messenger.address)), example) for example in examples(ROOT / "docs" / "relations.md")]
+    assert {example.language for _, example in done} == {"sh", "python"}
+    for answer, example in done:
+        assert answer == masked(example.answer), example.code
+
+
 def test_those_of_types(things: LocalCluster) -> None:
     for example in examples(ROOT / "docs" / "types.md"):
         assert masked(run(example, things.address)) == masked(example.answer), example.code

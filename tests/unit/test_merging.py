@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosskey.catalog.model import Column
+from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
 from crosskey.router.planning.page_token import Places, Position
-from crosskey.router.planning.reads import ROW_PLACE, OrderColumn
 from crosskey.router.reading.merging import MAX_PAGE_BYTES, MergedPage, ShardPage, merge, rank
 
 Row = tuple[int | None, int | None, int]

@@ -9,7 +9,8 @@ import crosskey
 from crosskey import errors
 from crosskey.catalog.model import Table, UniqueKey
 from crosskey.router.planning import page_token
-from crosskey.router.planning.reads import MAX_PAGE_SIZE, plan_count, plan_get, plan_list, total_order
+from crosskey.router.planning.orders import MAX_PAGE_SIZE, total_order
+from crosskey.router.planning.reads import plan_count, plan_get, plan_list
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1.rows_pb2 import OrderBy
 from tests.messenger_view import VIEW, user_on

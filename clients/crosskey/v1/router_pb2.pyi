@@ -626,6 +626,8 @@ class GetRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     KEY_JSON_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     key_json: _builtins.str
@@ -636,6 +638,14 @@ class GetRequest(_message.Message):
     def key(self) -> _struct_pb2.Struct:
         """A value for each column of the primary key, or of another unique key."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty."""
+
+    @_builtins.property
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Include]:
+        """Relations whose rows are answered inside of the row."""
+
     def __init__(
         self,
         *,
@@ -643,10 +653,12 @@ class GetRequest(_message.Message):
         key: _struct_pb2.Struct | None = ...,
         key_json: _builtins.str = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        include: _abc.Iterable[_rows_pb2.Include] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_json", b"key_json", "row_form", b"row_form", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "key", b"key", "key_json", b"key_json", "row_form", b"row_form", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -860,6 +872,8 @@ class ListRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     page_size: _builtins.int
@@ -876,6 +890,14 @@ class ListRequest(_message.Message):
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.OrderBy]:
         """The order; the primary key follows as a tie-break, so that the order is total."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty. They may change from page to page."""
+
+    @_builtins.property
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Include]:
+        """Relations whose rows are answered inside of each row. A page may then have fewer rows than `page_size`."""
+
     def __init__(
         self,
         *,
@@ -885,10 +907,12 @@ class ListRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        include: _abc.Iterable[_rows_pb2.Include] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

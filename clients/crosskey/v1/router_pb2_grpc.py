@@ -127,7 +127,8 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Reads one row by its primary key or another unique key. NOT_FOUND if there is none.
+        """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+        NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +150,8 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """Lists rows in a total order, a page at a time.
+        """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+        never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,9 @@ class RouterStub:
     without its shard key, an id that carries another slot.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetRequest, _router_pb2.GetResponse]
-    """Reads one row by its primary key or another unique key. NOT_FOUND if there is none."""
+    """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+    NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
+    """
     Update: _grpc.UnaryUnaryMultiCallable[_router_pb2.UpdateRequest, _router_pb2.UpdateResponse]
     """Changes the rows that `key` or `where` select, all or none, and answers them as stored."""
     Delete: _grpc.UnaryUnaryMultiCallable[_router_pb2.DeleteRequest, _router_pb2.DeleteResponse]
@@ -57,7 +59,9 @@ class RouterStub:
     FAILED_PRECONDITION: a row is still referenced by a key that does not allow it.
     """
     List: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]
-    """Lists rows in a total order, a page at a time."""
+    """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+    never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+    """
     Count: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]
     """Counts rows."""
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
@@ -107,7 +111,9 @@ class RouterAsyncStub(RouterStub):
     without its shard key, an id that carries another slot.
     """
     Get: _aio.UnaryUnaryMultiCallable[_router_pb2.GetRequest, _router_pb2.GetResponse]  # type: ignore[assignment]
-    """Reads one row by its primary key or another unique key. NOT_FOUND if there is none."""
+    """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+    NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
+    """
     Update: _aio.UnaryUnaryMultiCallable[_router_pb2.UpdateRequest, _router_pb2.UpdateResponse]  # type: ignore[assignment]
     """Changes the rows that `key` or `where` select, all or none, and answers them as stored."""
     Delete: _aio.UnaryUnaryMultiCallable[_router_pb2.DeleteRequest, _router_pb2.DeleteResponse]  # type: ignore[assignment]
@@ -115,7 +121,9 @@ class RouterAsyncStub(RouterStub):
     FAILED_PRECONDITION: a row is still referenced by a key that does not allow it.
     """
     List: _aio.UnaryUnaryMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]  # type: ignore[assignment]
-    """Lists rows in a total order, a page at a time."""
+    """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+    never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+    """
     Count: _aio.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]  # type: ignore[assignment]
     """Counts rows."""
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
@@ -174,7 +182,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.GetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.GetResponse, _abc.Awaitable[_router_pb2.GetResponse]]:
-        """Reads one row by its primary key or another unique key. NOT_FOUND if there is none."""
+        """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+        NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
+        """
 
     @_abc_1.abstractmethod
     def Update(
@@ -200,7 +210,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.ListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ListResponse, _abc.Awaitable[_router_pb2.ListResponse]]:
-        """Lists rows in a total order, a page at a time."""
+        """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+        never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+        """
 
     @_abc_1.abstractmethod
     def Count(

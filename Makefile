@@ -5,6 +5,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(shell find protos -name "*.proto")
 PACKAGES := catalog serving shard_node router clients/crosskey clients/crosskey_cli
+PROTOC_GEN_GO := v1.36.11
+PROTOC_GEN_GO_GRPC := v1.6.2
 POSTGRES_15 := /usr/lib/postgresql/15/bin
 
 SCHEMA ?= examples/messenger/schema.sql
@@ -18,7 +20,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint trace test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +43,14 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-h
 
 generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey from protos/.
 	$(call protoc,clients)
+
+generate-go: $(INSTALLED) ## Regenerate the stubs in clients/go from the public protos. Needs Go.
+	GOBIN=$(CURDIR)/build/go go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
+	GOBIN=$(CURDIR)/build/go go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+		--plugin=build/go/protoc-gen-go --plugin=build/go/protoc-gen-go-grpc \
+		--go_out=clients/go --go_opt=module=crosskey/clients/go \
+		--go-grpc_out=clients/go --go-grpc_opt=module=crosskey/clients/go protos/crosskey/v1/*.proto
 
 # $(call protoc,FOLDER): writes the stubs of all protos to FOLDER.
 define protoc
@@ -68,7 +78,7 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 	diff -r --exclude=__pycache__ build/stubs/crosskey/internal/v1 clients/crosskey/internal/v1
 
 # These start, stop and kill whole clusters and servers, which takes long.
-PROCESSES := tests/crashes tests/deploy tests/local tests/serving
+PROCESSES := tests/crashes tests/deploy tests/go_client tests/local tests/serving
 # These race, draw at random, or try all of many cases.
 SEARCHES := tests/docs/test_examples.py tests/oracle/test_differential.py tests/oracle/test_differential_led.py \
 	tests/oracle/test_every_name.py tests/oracle/test_key_types.py tests/oracle/test_keys_of_two_types.py \

@@ -11,6 +11,7 @@ from crosskey_cli.applying import apply_file
 from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey_cli.cluster_error import ClusterError
 from crosskey_cli.data_folder import claimed
+from crosskey_cli.extensions import extension_option
 from crosskey_cli.grpcurl import grpcurl_lines
 from crosskey_cli.postgres import PostgresServer, postgres_servers
 from crosskey_cli.stop_signals import Stopped, StopRequest, stoppable
@@ -30,10 +31,18 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--listen", type=ADDRESS, default="127.0.0.1:7400", show_default=True, help="Where the router serves.")
 @click.option("--data", type=FOLDER, default=".crosskey", show_default=True, help="Keeps the data between runs.")
 @click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
-def up(schema: Path | None, shards: int, listen: str, data: Path, postgres_bin: Path | None) -> None:
+@extension_option
+def up(
+    schema: Path | None,
+    shards: int,
+    listen: str,
+    data: Path,
+    postgres_bin: Path | None,
+    extensions: Sequence[str],
+) -> None:
     """Serve a cluster of several PostgreSQL servers until Ctrl-C or SIGTERM, keeping its data."""
     folder = data.resolve()
-    options = ClusterOptions(listen=listen)
+    options = ClusterOptions(listen=listen, extensions=extensions)
     click.echo(f"Starting {shards} PostgreSQL servers, {shards} shard nodes and a router.")
     try:
         with (

@@ -83,7 +83,7 @@ PROCESSES := tests/crashes tests/deploy tests/go_client tests/local tests/servin
 SEARCHES := tests/docs/test_examples.py tests/oracle/test_differential.py tests/oracle/test_differential_led.py \
 	tests/oracle/test_every_name.py tests/oracle/test_key_types.py tests/oracle/test_keys_of_two_types.py \
 	tests/oracle/test_round_trips.py tests/router/test_commit_states.py tests/service/test_bounds.py \
-	tests/service/test_claimed_parents.py tests/service/test_claims.py tests/service/test_hostile_requests.py \
+	tests/service/test_claimed_parents.py tests/service/test_claims.py tests/service/test_compatibility.py tests/service/test_hostile_requests.py \
 	tests/service/test_hostile_schemas.py tests/service/test_led_tables.py tests/service/test_races.py \
 	tests/service/test_upsert.py
 # These restart PostgreSQL under everyone who shares it: they run by themselves.

@@ -28,9 +28,8 @@ def print_plan(plan: Plan) -> None:
         console.print(_grid(_KEY_HEADER, [_key_row(key) for key in plan.keys], leading=1))
     if plan.views:
         views = ", ".join(map(str, plan.views))
-        console.print(
-            Text(f"No request reads these views, each of which sees the rows of its own shard only: {views}.")
-        )
+        text = f"No request reads these views, each of which sees the rows of its own shard only: {views}."
+        console.print(Text(text))
 
 
 def _table_row(plan: TablePlan) -> tuple[str, ...]:

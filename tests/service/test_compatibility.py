@@ -60,7 +60,9 @@ CONSTRUCTS = {
     "`FOREIGN KEY .. DEFERRABLE`": f"{KEY} (other) REFERENCES a DEFERRABLE INITIALLY DEFERRED",
     "`MATCH FULL`": f"{KEY} (other) REFERENCES a MATCH FULL",
     "`ON DELETE SET NULL (columns)`": f"{KEY} (other) REFERENCES a ON DELETE SET NULL (other)",
-    "`ON DELETE SET DEFAULT` of a sequence": f"ALTER TABLE a ADD b serial; {KEY} (b) REFERENCES a ON DELETE SET DEFAULT",
+    "`ON DELETE SET DEFAULT` of a sequence": (
+        f"ALTER TABLE a ADD b serial; {KEY} (b) REFERENCES a ON DELETE SET DEFAULT"
+    ),
     "`FOREIGN KEY` from a reference table to a sharded one": "ALTER TABLE r ADD b bigint REFERENCES a",
     "`NOT VALID`": f"{KEY} (other) REFERENCES a NOT VALID; ALTER TABLE a ADD CHECK (n > 0) NOT VALID",
     "views": "CREATE VIEW v AS SELECT id FROM a",
@@ -113,7 +115,9 @@ CONSTRUCTS = {
     "large objects": "SELECT pg_catalog.lo_create('5')",
     "`BEGIN`, `COMMIT`": "BEGIN; COMMIT",
     "`ROLLBACK`, savepoints": "ROLLBACK",
-    "`DROP` and `ALTER .. RENAME` of what the file made": "CREATE TYPE t AS (); DROP TYPE t; ALTER TABLE a RENAME n TO m",
+    "`DROP` and `ALTER .. RENAME` of what the file made": (
+        "CREATE TYPE t AS (); DROP TYPE t; ALTER TABLE a RENAME n TO m"
+    ),
     "`\\restrict`, `\\connect`": "\\restrict x\n",
     "`\\i`, `\\gexec` and other commands of psql": "\\i other.sql\n",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from catalog.model import Database
+from crosskey.catalog.model import Database
 
 MAX_SHOWN_LINES = 8
 _MAX_SHOWN_CHARACTERS = 60

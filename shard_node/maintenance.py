@@ -12,16 +12,16 @@ from typing_extensions import override
 
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import maintenance_pb2_grpc
+from crosskey.shard_node.auditing import shard_audit
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.schema.introspection import inspect_schema
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.writing import loading, recovery
+from crosskey.shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.writing.unused_shadows import find_unused
 from crosskey.v1 import admin_pb2
-from shard_node.auditing import shard_audit
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import translated
-from shard_node.schema.introspection import inspect_schema
-from shard_node.schema.shard import Shard
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.writing import loading, recovery
-from shard_node.writing.own_gids import OwnGids
-from shard_node.writing.unused_shadows import find_unused
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

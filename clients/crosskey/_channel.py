@@ -19,6 +19,9 @@ KEEPALIVE_TIMEOUT_MS = 10_000
 MAX_RECONNECT_BACKOFF_MS = 2_000
 """How long a router that came back may stay unnoticed; gRPC's own two minutes are for the internet."""
 
+MAX_SESSION_REQUEST_BYTES = 1 << 20
+"""A larger request goes by a unary call: on the stream it would hold up all others."""
+
 MAX_PORT = 65_535
 
 _GRPC_SCHEMES = frozenset({"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"})

@@ -415,15 +415,33 @@ def to_status(error: CrosskeyError) -> status_pb2.Status:
 def to_failure(error: CrosskeyError) -> reasons.Failure:
     """The error as a value, for an answer that tells of it without failing."""
     return reasons.Failure(
-        code=error.code.value[0], message=error.message, reason=error.reason, metadata=error.metadata
+        code=error.code.value[0],
+        message=error.message,
+        reason=error.reason,
+        metadata=error.metadata,
+        retry_delay_ms=RETRY_DELAY_MS if error.retryable else 0,
     )
+
+
+def to_cut_failure(error: CrosskeyError) -> reasons.Failure:
+    """The same with its texts cut as to_status cuts them, so that a caller reads the same whichever way it called."""
+    failure = to_failure(error)
+    failure.message = _cut(error.message, MAX_MESSAGE_BYTES)
+    failure.metadata.update(_cut_together(error.metadata, MAX_METADATA_BYTES))
+    return failure
 
 
 def from_failure(failure: reasons.Failure) -> CrosskeyError:
     """The error that the value stands for. A reason that this version does not know becomes InternalError."""
     error = BY_REASON.get(failure.reason, InternalError)(failure.message)
     error.metadata = dict(sorted(failure.metadata.items()))
+    error.retryable = failure.retry_delay_ms > 0
     return error
+
+
+def was_never_sent(error: grpc.RpcError) -> bool:
+    """Whether gRPC says that it failed a call, or a stream, without sending anything of it."""
+    return (error.details() or "").startswith(_NEVER_SENT)
 
 
 def from_rpc_error(error: grpc.RpcError) -> CrosskeyError:

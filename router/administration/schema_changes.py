@@ -7,19 +7,19 @@ import hashlib
 import time
 from collections.abc import Set
 
-from catalog.model import Database
-from catalog.plan import Plan
-from catalog.planning import SchemaRefused, plan_schema
 from crosskey import errors
+from crosskey.catalog.model import Database
+from crosskey.catalog.plan import Plan
+from crosskey.catalog.planning import SchemaRefused, plan_schema
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import transactions_pb2
+from crosskey.router.administration.descriptions import describe_schema
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.finishing import BUSY_PAUSE_SECONDS, FINISH_TIMEOUT_SECONDS, Finisher
+from crosskey.router.committing.gids import Gid
 from crosskey.v1 import admin_pb2
-from router.administration.descriptions import describe_schema
-from router.calls.cluster import Cluster
-from router.calls.nodes import Nodes
-from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.finishing import BUSY_PAUSE_SECONDS, FINISH_TIMEOUT_SECONDS, Finisher
-from router.committing.gids import Gid
 
 # The shard that inspects schemas and decides on their installation.
 PLANNING_SHARD = 0

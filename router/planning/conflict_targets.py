@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from catalog.model import Column, Table
-from catalog.plan import Claim, TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import Claim, TablePlan
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.suggestions import suggest_column
 from crosskey.v1 import router_pb2, rows_pb2
-from router.planning.schema_view import SchemaView
-from router.planning.suggestions import suggest_column
 
 
 def check_on_conflict(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.OnConflict) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from catalog.model import Table
+from crosskey.catalog.model import Table
 
 
 def suggest_table(name: str, tables: Iterable[str]) -> str | None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from shard_node import sql as sql_files
-from shard_node.guards.foreign_keys import guard_statements
-from shard_node.postgres.database import Connection
-from shard_node.postgres.startup import ShardIdentity
-from shard_node.schema.running import run_trusted
-from shard_node.schema.scratch import scratch_database
-from shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node import sql as sql_files
+from crosskey.shard_node.guards.foreign_keys import guard_statements
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.startup import ShardIdentity
+from crosskey.shard_node.schema.running import run_trusted
+from crosskey.shard_node.schema.scratch import scratch_database
+from crosskey.shard_node.schema.shard_schema import ShardSchema
 
 
 class Part(msgspec.Struct, frozen=True):

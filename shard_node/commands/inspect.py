@@ -1,4 +1,4 @@
-"""`python -m shard_node inspect`: describes a schema file as JSON, for planning without a cluster."""
+"""`python -m crosskey.shard_node inspect`: describes a schema file as JSON, for planning without a cluster."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from catalog.skipped import Inspection
-from shard_node.commands.schema_command import failures_of_postgres, schema_text
-from shard_node.schema.introspection import inspect_schema
-from shard_node.setting_types import CONNECTION_STRING
+from crosskey.catalog.skipped import Inspection
+from crosskey.shard_node.commands.schema_command import failures_of_postgres, schema_text
+from crosskey.shard_node.schema.introspection import inspect_schema
+from crosskey.shard_node.setting_types import CONNECTION_STRING
 
 
 @click.command()

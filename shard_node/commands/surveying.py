@@ -11,9 +11,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from catalog.advice.survey import Statement, Survey, TableFacts
-from shard_node.schema.introspection import describe, inspect_schema_with
-from shard_node.sql import load
+from crosskey.advice.survey import Statement, Survey, TableFacts
+from crosskey.shard_node.schema.introspection import describe, inspect_schema_with
+from crosskey.shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from psycopg import sql
 
-from catalog.model import TableName
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import function_identifier, table_identifier
+from crosskey.catalog.model import TableName
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import function_identifier, table_identifier
 
 # Never NULL, which a CHECK would let pass.
 COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on'"
@@ -17,6 +17,13 @@ COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on
 # Triggers fire in the order of their names' bytes, and each sees the row as those before it have made it.
 AFTER_ALL_OTHERS = "~crosskey_"
 """How a BEFORE trigger's name begins that must see a row as it is to be stored."""
+
+GUARDS_FIRST = "!crosskey_0_"
+"""How the name of an AFTER trigger begins that refuses before anything else can: a trigger of the user's, or
+PostgreSQL's own RI_ConstraintTrigger of a foreign key."""
+
+NOTES_FIRST = "!crosskey_1_"
+"""The same of one that tells of a row before any of these changes it again."""
 
 LOCKS_EARLY = "coalesce(current_setting('crosskey.lock_early', true), '') = 'on'"
 """Set where rows that others live with are locked before any change, whether they leave or not."""
@@ -29,8 +36,8 @@ def trigger_function(
     purpose: str, table: TableName, body: Sequence[sql.Composable], answer: Literal["NULL", "NEW"] = "NULL"
 ) -> sql.Composed:
     """A function that runs the statements of `body`; AFTER triggers answer NULL, BEFORE triggers that let pass NEW."""
-    statements = sql.SQL(" ").join(body)
-    source = sql.SQL("BEGIN {} RETURN {}; END").format(statements, sql.SQL(answer)).as_string()
+    statements = sql.SQL("\n").join(body)
+    source = sql.SQL("\nBEGIN\n{}\nRETURN {};\nEND\n").format(statements, sql.SQL(answer)).as_string()
     # Its names are escaped for parameters already, so the source is quoted as it is.
     return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
         function_identifier(purpose, table), sql.Literal(source)

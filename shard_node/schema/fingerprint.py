@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from shard_node.schema.skipping import Taken
-from shard_node.sql_text.script import canonical
+from crosskey.shard_node.schema.skipping import Taken
+from crosskey.shard_node.sql_text.script import canonical
 
 _SETTING_VERBS = frozenset({"set", "reset"})
 

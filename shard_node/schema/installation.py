@@ -6,15 +6,15 @@ import asyncio
 
 import psycopg
 
-from catalog.model import Database
-from catalog.planning import plan_schema
 from crosskey import errors
-from shard_node.guards.foreign_keys import guard_statements
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import is_passing
-from shard_node.schema.introspection import describe
-from shard_node.schema.running import RunSchema, refuse_rows, run_schema
-from shard_node.sql import load
+from crosskey.catalog.model import Database
+from crosskey.catalog.planning import plan_schema
+from crosskey.shard_node.guards.foreign_keys import guard_statements
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import is_passing
+from crosskey.shard_node.schema.introspection import describe
+from crosskey.shard_node.schema.running import RunSchema, refuse_rows, run_schema
+from crosskey.shard_node.sql import load
 
 # Any number, other than that of starting.
 _LOCK = 4_853_921_078

@@ -11,12 +11,12 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow, tuple_row
 
-from catalog.model import Database
 from crosskey import errors
-from shard_node.postgres.postgres_errors import is_passing
-from shard_node.schema.running import RunSchema, refuse_rows, run_schema
-from shard_node.schema.scratch import Scratch, scratch_database
-from shard_node.sql import load
+from crosskey.catalog.model import Database
+from crosskey.shard_node.postgres.postgres_errors import is_passing
+from crosskey.shard_node.schema.running import RunSchema, refuse_rows, run_schema
+from crosskey.shard_node.schema.scratch import Scratch, scratch_database
+from crosskey.shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
 

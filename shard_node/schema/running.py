@@ -12,16 +12,16 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from catalog.model import Table
-from catalog.skipped import Skipped, shortened
 from crosskey import errors
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import is_passing
-from shard_node.schema.admission import check_statement
-from shard_node.schema.fingerprint import Fingerprint
-from shard_node.schema.skipping import Taken, begins_anew, take
-from shard_node.sql import load
-from shard_node.sql_text.script import Statement, next_statement
+from crosskey.catalog.model import Table
+from crosskey.catalog.skipped import Skipped, shortened
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import is_passing
+from crosskey.shard_node.schema.admission import check_statement
+from crosskey.shard_node.schema.fingerprint import Fingerprint
+from crosskey.shard_node.schema.skipping import Taken, begins_anew, take
+from crosskey.shard_node.sql import load
+from crosskey.shard_node.sql_text.script import Statement, next_statement
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _hint_on_extension(error: psycopg.Error, statement: Statement) -> str | None
     name = next(word for word in statement.words[2:] if word not in ("if", "not", "exists"))
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return (
-            f"Only a superuser may make it. Run `python -m shard_node provision` with --extension {name} for every"
-            f" shard; `crosskey up`, `plan` and `advise` take --extension {name} too."
+            f"Only a superuser may make it. Run `python -m crosskey.shard_node provision` with --extension {name} for"
+            f" every shard; `crosskey up`, `plan` and `advise` take --extension {name} too."
         )
     if isinstance(error, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
         return (

@@ -18,9 +18,9 @@ import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from shard_node.postgres.database import SESSION_OPTIONS, Connection
-from shard_node.postgres.planner import find_planner, planner_statement
-from shard_node.sql import load
+from crosskey.shard_node.postgres.database import SESSION_OPTIONS, Connection
+from crosskey.shard_node.postgres.planner import find_planner, planner_statement
+from crosskey.shard_node.sql import load
 
 PREFIX = "crosskey_scratch_"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,36 +14,6 @@ from crosskey.v1 import admin_pb2
 from tests.client.toy_router import RunningRouter
 
 USERS = [{"id": name, "age": age} for name, age in (("ada", 36), ("ben", 7), ("cy", 36))]
-
-
-class Blocking:
-    """A Client with the methods of an AsyncClient, so that one test fits both."""
-
-    def __init__(self, client: crosskey.Client) -> None:
-        self._client = client
-
-    def with_timeout(self, timeout: float) -> Blocking:
-        """As the client's own."""
-        return Blocking(self._client.with_timeout(timeout))
-
-    async def list(self, *args: Any, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
-        """As the client's own."""
-        for row in await asyncio.to_thread(lambda: [*self._client.list(*args, **kwargs)]):
-            yield row
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-        return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
-
-
-@pytest.fixture(params=["async", "blocking"])
-async def client(request: pytest.FixtureRequest, toy: RunningRouter) -> AsyncIterator[Any]:
-    if request.param == "async":
-        async with crosskey.AsyncClient(toy.address, timeout=10) as asynchronous:
-            yield asynchronous
-    else:
-        with crosskey.Client(toy.address, timeout=10) as blocking:
-            yield Blocking(blocking)
 
 
 async def test_rows_go_in_and_come_back(client: Any) -> None:

@@ -11,10 +11,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from crosskey_cli import administration, data, transact
-from crosskey_cli.__main__ import main
-from router.__main__ import main as router_main
-from shard_node.__main__ import main as shard_node_main
+from crosskey.cli import administration, data, transact
+from crosskey.cli.commands import crosskey as main
+from crosskey.router.command_line import router as router_main
+from crosskey.shard_node.commands.command_line import shard_node as shard_node_main
 from tests.client.toy_router import RunningRouter
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from crosskey import Client
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.docs.examples import ROOT, fences
 from tests.fresh_cluster import FreshClusters
 

@@ -23,7 +23,7 @@ FOREIGN_KEY_VIOLATION follows_followee_id_fkey retryable: false
 UNKNOWN_TABLE: relation "user" does not exist (Perhaps you meant "users".)
 """
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crosskey import Client, errors
-from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
-from crosskey_cli.plan import plan
-from crosskey_cli.postgres import PostgresServer
+from crosskey.cli.plan import plan
+from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.shard_sql import query
+
+pytestmark = pytest.mark.processes
 
 # Every PostgreSQL has it, and it is not trusted.
 EXTENSION = "earthdistance"
@@ -20,7 +22,7 @@ CREATE EXTENSION IF NOT EXISTS {extension};
 CREATE TABLE places (id bigint PRIMARY KEY, spot earth);
 COMMENT ON TABLE places IS '@shard_by id';
 """
-HOW_TO_MAKE_IT = f"Run `python -m shard_node provision` with --extension {EXTENSION} for every shard"
+HOW_TO_MAKE_IT = f"Run `python -m crosskey.shard_node provision` with --extension {EXTENSION} for every shard"
 
 
 def run_plan(folder: Path, extension: str, *options: str) -> Result:

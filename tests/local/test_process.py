@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from crosskey_cli.process import ChildProcess, ProcessDiedError, stop_processes
+from crosskey.local_cluster.process import ChildProcess, ProcessDiedError, stop_processes
 from tests.eventually import eventually
+
+pytestmark = pytest.mark.processes
 
 START_SECONDS = 10.0
 STUBBORN = (
@@ -82,7 +84,7 @@ def test_a_running_process_is_not_started_twice(run_python: Callable[[str], Chil
 PARENT = """
 import os, signal, sys, time
 from pathlib import Path
-from crosskey_cli.process import ChildProcess
+from crosskey.local_cluster.process import ChildProcess
 
 def started(name, code):
     child = ChildProcess(name=name, command=[sys.executable, "-c", code], log=Path(sys.argv[1]) / name)

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from crosskey_cli.advise import advise
-from crosskey_cli.plan import plan
-from crosskey_cli.postgres import PostgresServer
-from shard_node.commands.surveying import read_only
+from crosskey.cli.advise import advise
+from crosskey.cli.plan import plan
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.commands.surveying import read_only
 from tests.service.untagged_schemas import INSTAGRAM, MESSENGER
 
 USE = """

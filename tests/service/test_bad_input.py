@@ -15,10 +15,10 @@ from psycopg import sql
 
 import crosskey
 from crosskey import Client, errors
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.rows import add_rows
 from crosskey.v1.admin_pb2 import ApplySchemaRequest, DescribeSchemaRequest
 from crosskey.v1.router_pb2 import CountRequest, ExplainRequest, InsertRequest
-from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.refusals import RawCalls, Refusal, refusal_of
 from tests.service.bad_requests import (

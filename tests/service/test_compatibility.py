@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from crosskey import Client, errors
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
+
+pytestmark = pytest.mark.searches
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from crosskey import Client, errors
-from crosskey_cli.administration import apply
-from crosskey_cli.advise import advise
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.plan import plan
-from crosskey_cli.postgres import PostgresServer
+from crosskey.cli.administration import apply
+from crosskey.cli.advise import advise
+from crosskey.cli.plan import plan
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import query

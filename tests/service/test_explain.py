@@ -12,12 +12,12 @@ import pytest
 from google.protobuf.message import Message
 
 import crosskey
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Request, explanation
+from crosskey.router.explaining import AFTER_ANSWER_NOTE, COPIES_NOTE, MORE_PARTICIPANTS_NOTE, PINNED_NOTE, SORT_NOTE
+from crosskey.router.router_service import CALLS_KEY
+from crosskey.serving.request_id import METADATA_KEY
 from crosskey.v1.router_pb2 import ExplainResponse
-from crosskey_cli.cluster import LocalCluster
-from router.explaining import AFTER_ANSWER_NOTE, COPIES_NOTE, MORE_PARTICIPANTS_NOTE, PINNED_NOTE, SORT_NOTE
-from router.router_service import CALLS_KEY
-from serving.request_id import METADATA_KEY
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
@@ -206,6 +206,15 @@ def test_a_write_to_several_shards_has_a_home_and_others(explained: Explained, u
     check(explained, crosskey.update("users", {"name": "y"}, where=where), [*participate(0, 1), *finish(1)])
     statements = [crosskey.update("users", {"name": "z"}, key={"id": users[shard]}) for shard in (1, 2)]
     check(explained, crosskey.transaction(statements), [*participate(1, 2), *finish(2)])
+
+
+def test_an_update_that_moves_a_row_takes_both_shards(explained: Explained) -> None:
+    user, moved = explained.user(0), next(_new_numbers[2])
+    request = crosskey.update("users", {"id": moved, "name": "x"}, key={"id": user})
+    explanation = check(explained, request, [*participate(0, 2), *finish(2)])
+    assert (explanation.route, list(explanation.shards)) == ("distributed", [0, 2])
+    # What is not there moves nowhere, and the other shard is not asked.
+    assert explained.run(request) == participate(0)
 
 
 def test_a_write_to_a_reference_table_takes_all_shards(explained: Explained) -> None:

@@ -7,13 +7,23 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from catalog.model import Column, Database, Equality, Exclusion, ForeignKey, OtherComment, Table, TableName, UniqueKey
 from crosskey import errors
-from crosskey_cli.postgres import PostgresServer
-from shard_node.commands.provision import ensure_role
-from shard_node.schema import introspection
-from shard_node.schema.introspection import describe, inspect_schema
-from shard_node.schema.scratch import PREFIX, scratch_database
+from crosskey.catalog.model import (
+    Column,
+    Database,
+    Equality,
+    Exclusion,
+    ForeignKey,
+    OtherComment,
+    Table,
+    TableName,
+    UniqueKey,
+)
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.commands.provision import ensure_role
+from crosskey.shard_node.schema import introspection
+from crosskey.shard_node.schema.introspection import describe, inspect_schema
+from crosskey.shard_node.schema.scratch import PREFIX, scratch_database
 
 ROLE = "crosskey_introspection"
 

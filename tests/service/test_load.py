@@ -16,14 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 from psycopg import sql
 
-from catalog.slots import mint_uuid, shard_of_slot, slot_of_value
 from crosskey import Client, errors
+from crosskey.catalog.slots import mint_uuid, shard_of_slot, slot_of_value
+from crosskey.cli.load.command import load
+from crosskey.cli.load.run import LoadRun
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.load import load
-from crosskey_cli.load_run import LoadRun
-from crosskey_cli.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
@@ -166,7 +166,7 @@ class Loading:
 
     def start(self, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         """The command in a process of its own, which can be killed."""
-        command = [sys.executable, "-m", "crosskey_cli", "load", *self._arguments(folder, *arguments)]
+        command = [sys.executable, "-m", "crosskey.cli", "load", *self._arguments(folder, *arguments)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
 
     def _arguments(self, folder: Path, *arguments: str) -> list[str]:

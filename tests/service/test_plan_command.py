@@ -5,8 +5,8 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from crosskey_cli.plan import plan
-from crosskey_cli.postgres import PostgresServer
+from crosskey.cli.plan import plan
+from crosskey.local_cluster.postgres import PostgresServer
 
 SCHEMA = """
 CREATE TABLE users (id bigint PRIMARY KEY);

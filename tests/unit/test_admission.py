@@ -3,9 +3,9 @@
 import pytest
 
 from crosskey import errors
-from shard_node.schema.admission import check_statement
-from shard_node.schema.skipping import take
-from shard_node.sql_text.script import statements
+from crosskey.shard_node.schema.admission import check_statement
+from crosskey.shard_node.schema.skipping import take
+from crosskey.shard_node.sql_text.script import statements
 
 OF_A_DUMP = """
 SET statement_timeout = 0;

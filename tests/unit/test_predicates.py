@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from catalog.model import UniqueKey
 from crosskey import errors
+from crosskey.catalog.model import UniqueKey
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.planning.predicates import check_key, check_predicates, to_conditions
 from crosskey.rows import dict_to_struct, python_to_value
 from crosskey.v1 import rows_pb2
-from router.planning.predicates import check_key, check_predicates, to_conditions
 from tests.schema_builders import column, table
 
 USERS = table(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import crosskey
-from catalog.slots import mint_uuid
 from crosskey import errors
+from crosskey.catalog.slots import mint_uuid
+from crosskey.router.planning.predicates import check_predicates
 from crosskey.v1.rows_pb2 import Predicate
-from router.planning.predicates import check_predicates
 from tests.messenger_view import SHARDS, VIEW, user_on
 
 ALL = tuple(range(SHARDS))

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from crosskey import errors
-from shard_node.schema import skipping
-from shard_node.schema.skipping import take
-from shard_node.sql_text.script import statements
+from crosskey.shard_node.schema import skipping
+from crosskey.shard_node.schema.skipping import take
+from crosskey.shard_node.sql_text.script import statements
 
 SKIPPED = [
     (r"\restrict abc", skipping.PSQL),

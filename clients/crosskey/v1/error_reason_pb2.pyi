@@ -222,12 +222,17 @@ class Failure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_MS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """The gRPC status code."""
     message: _builtins.str
     """What happened, in PostgreSQL's own words where PostgreSQL said it."""
     reason: Global___ErrorReason.ValueType
     """The reason."""
+    retry_delay_ms: _builtins.int
+    """As in the google.rpc.RetryInfo of an error that ends its call: the request left no trace and may be sent again as it
+    is, after so many milliseconds and some jitter. 0 if it has none.
+    """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As in the google.rpc.ErrorInfo of an error that ends its call."""
@@ -239,10 +244,11 @@ class Failure(_message.Message):
         message: _builtins.str = ...,
         reason: Global___ErrorReason.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        retry_delay_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason", "retry_delay_ms", b"retry_delay_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,7 +115,7 @@ func (x AuditResponse_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuditResponse_Kind.Descriptor instead.
 func (AuditResponse_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12, 0}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13, 0}
 }
 
 // Asks for the schema.
@@ -473,6 +473,115 @@ func (x *ColumnDescription) GetGenerated() bool {
 	return false
 }
 
+// A relation: a foreign key, or a join table, seen by name from one side.
+type RelationDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table whose rows have it.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Its name, as `include` takes it.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The table that it leads to.
+	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// "belongs to", "has one", "has many" or "many to many"; the last two lead to lists of rows.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The foreign key that it goes along, as a constraint of `key_table`.
+	Constraint string `protobuf:"bytes,5,opt,name=constraint,proto3" json:"constraint,omitempty"`
+	// The table that has that key: the child, or the join table.
+	KeyTable string `protobuf:"bytes,6,opt,name=key_table,json=keyTable,proto3" json:"key_table,omitempty"`
+	// The foreign key of the join table that leads on to the target; empty if there is no join table.
+	FarConstraint string `protobuf:"bytes,7,opt,name=far_constraint,json=farConstraint,proto3" json:"far_constraint,omitempty"`
+	// Why the name stands for no relation, and which tag mends it; empty if all is well.
+	Ambiguity     string `protobuf:"bytes,8,opt,name=ambiguity,proto3" json:"ambiguity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelationDescription) Reset() {
+	*x = RelationDescription{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelationDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelationDescription) ProtoMessage() {}
+
+func (x *RelationDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelationDescription.ProtoReflect.Descriptor instead.
+func (*RelationDescription) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RelationDescription) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetConstraint() string {
+	if x != nil {
+		return x.Constraint
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetKeyTable() string {
+	if x != nil {
+		return x.KeyTable
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetFarConstraint() string {
+	if x != nil {
+		return x.FarConstraint
+	}
+	return ""
+}
+
+func (x *RelationDescription) GetAmbiguity() string {
+	if x != nil {
+		return x.Ambiguity
+	}
+	return ""
+}
+
 // The schema.
 type DescribeSchemaResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -481,14 +590,16 @@ type DescribeSchemaResponse struct {
 	// The tables, by name.
 	Tables []*TableDescription `protobuf:"bytes,2,rep,name=tables,proto3" json:"tables,omitempty"`
 	// The foreign keys, by table and name.
-	Keys          []*KeyDescription `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*KeyDescription `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The relations, by table and name.
+	Relations     []*RelationDescription `protobuf:"bytes,4,rep,name=relations,proto3" json:"relations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeSchemaResponse) Reset() {
 	*x = DescribeSchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +611,7 @@ func (x *DescribeSchemaResponse) String() string {
 func (*DescribeSchemaResponse) ProtoMessage() {}
 
 func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +624,7 @@ func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeSchemaResponse.ProtoReflect.Descriptor instead.
 func (*DescribeSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DescribeSchemaResponse) GetFingerprint() string {
@@ -537,6 +648,13 @@ func (x *DescribeSchemaResponse) GetKeys() []*KeyDescription {
 	return nil
 }
 
+func (x *DescribeSchemaResponse) GetRelations() []*RelationDescription {
+	if x != nil {
+		return x.Relations
+	}
+	return nil
+}
+
 // Asks for the topology.
 type DescribeTopologyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -546,7 +664,7 @@ type DescribeTopologyRequest struct {
 
 func (x *DescribeTopologyRequest) Reset() {
 	*x = DescribeTopologyRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +676,7 @@ func (x *DescribeTopologyRequest) String() string {
 func (*DescribeTopologyRequest) ProtoMessage() {}
 
 func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +689,7 @@ func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyRequest.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 // A shard.
@@ -593,7 +711,7 @@ type ShardDescription struct {
 
 func (x *ShardDescription) Reset() {
 	*x = ShardDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +723,7 @@ func (x *ShardDescription) String() string {
 func (*ShardDescription) ProtoMessage() {}
 
 func (x *ShardDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +736,7 @@ func (x *ShardDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDescription.ProtoReflect.Descriptor instead.
 func (*ShardDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ShardDescription) GetShard() uint32 {
@@ -669,7 +787,7 @@ type DescribeTopologyResponse struct {
 
 func (x *DescribeTopologyResponse) Reset() {
 	*x = DescribeTopologyResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +799,7 @@ func (x *DescribeTopologyResponse) String() string {
 func (*DescribeTopologyResponse) ProtoMessage() {}
 
 func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +812,7 @@ func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyResponse.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DescribeTopologyResponse) GetSlots() uint32 {
@@ -724,7 +842,7 @@ type ApplySchemaRequest struct {
 
 func (x *ApplySchemaRequest) Reset() {
 	*x = ApplySchemaRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +854,7 @@ func (x *ApplySchemaRequest) String() string {
 func (*ApplySchemaRequest) ProtoMessage() {}
 
 func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +867,7 @@ func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaRequest.ProtoReflect.Descriptor instead.
 func (*ApplySchemaRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ApplySchemaRequest) GetSql() string {
@@ -781,7 +899,7 @@ type ApplySchemaResponse struct {
 
 func (x *ApplySchemaResponse) Reset() {
 	*x = ApplySchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +911,7 @@ func (x *ApplySchemaResponse) String() string {
 func (*ApplySchemaResponse) ProtoMessage() {}
 
 func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +924,7 @@ func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaResponse.ProtoReflect.Descriptor instead.
 func (*ApplySchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApplySchemaResponse) GetChanged() bool {
@@ -845,7 +963,7 @@ type SkippedStatement struct {
 
 func (x *SkippedStatement) Reset() {
 	*x = SkippedStatement{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +975,7 @@ func (x *SkippedStatement) String() string {
 func (*SkippedStatement) ProtoMessage() {}
 
 func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +988,7 @@ func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkippedStatement.ProtoReflect.Descriptor instead.
 func (*SkippedStatement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SkippedStatement) GetLine() uint32 {
@@ -903,7 +1021,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1033,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1046,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 // One finding.
@@ -952,7 +1070,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1082,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1095,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AuditResponse) GetKind() AuditResponse_Kind {
@@ -1031,7 +1149,7 @@ type DropUnusedShadowsRequest struct {
 
 func (x *DropUnusedShadowsRequest) Reset() {
 	*x = DropUnusedShadowsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1161,7 @@ func (x *DropUnusedShadowsRequest) String() string {
 func (*DropUnusedShadowsRequest) ProtoMessage() {}
 
 func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1174,7 @@ func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsRequest.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 // What was dropped.
@@ -1070,7 +1188,7 @@ type DropUnusedShadowsResponse struct {
 
 func (x *DropUnusedShadowsResponse) Reset() {
 	*x = DropUnusedShadowsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1200,7 @@ func (x *DropUnusedShadowsResponse) String() string {
 func (*DropUnusedShadowsResponse) ProtoMessage() {}
 
 func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1213,7 @@ func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsResponse.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DropUnusedShadowsResponse) GetCount() int64 {
@@ -1114,7 +1232,7 @@ type ListInDoubtRequest struct {
 
 func (x *ListInDoubtRequest) Reset() {
 	*x = ListInDoubtRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1244,7 @@ func (x *ListInDoubtRequest) String() string {
 func (*ListInDoubtRequest) ProtoMessage() {}
 
 func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1257,7 @@ func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtRequest.ProtoReflect.Descriptor instead.
 func (*ListInDoubtRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 // A prepared transaction.
@@ -1161,7 +1279,7 @@ type InDoubtTransaction struct {
 
 func (x *InDoubtTransaction) Reset() {
 	*x = InDoubtTransaction{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1291,7 @@ func (x *InDoubtTransaction) String() string {
 func (*InDoubtTransaction) ProtoMessage() {}
 
 func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1304,7 @@ func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InDoubtTransaction.ProtoReflect.Descriptor instead.
 func (*InDoubtTransaction) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InDoubtTransaction) GetGid() string {
@@ -1237,7 +1355,7 @@ type ListInDoubtResponse struct {
 
 func (x *ListInDoubtResponse) Reset() {
 	*x = ListInDoubtResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1367,7 @@ func (x *ListInDoubtResponse) String() string {
 func (*ListInDoubtResponse) ProtoMessage() {}
 
 func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1380,7 @@ func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtResponse.ProtoReflect.Descriptor instead.
 func (*ListInDoubtResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListInDoubtResponse) GetTransactions() []*InDoubtTransaction {
@@ -1315,11 +1433,23 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x19\n" +
 	"\bnot_null\x18\x03 \x01(\bR\anotNull\x12\x1b\n" +
 	"\tbase_type\x18\x04 \x01(\tR\bbaseType\x12\x1c\n" +
-	"\tgenerated\x18\x05 \x01(\bR\tgenerated\"\xa2\x01\n" +
+	"\tgenerated\x18\x05 \x01(\bR\tgenerated\"\xed\x01\n" +
+	"\x13RelationDescription\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x1e\n" +
+	"\n" +
+	"constraint\x18\x05 \x01(\tR\n" +
+	"constraint\x12\x1b\n" +
+	"\tkey_table\x18\x06 \x01(\tR\bkeyTable\x12%\n" +
+	"\x0efar_constraint\x18\a \x01(\tR\rfarConstraint\x12\x1c\n" +
+	"\tambiguity\x18\b \x01(\tR\tambiguity\"\xe2\x01\n" +
 	"\x16DescribeSchemaResponse\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x125\n" +
 	"\x06tables\x18\x02 \x03(\v2\x1d.crosskey.v1.TableDescriptionR\x06tables\x12/\n" +
-	"\x04keys\x18\x03 \x03(\v2\x1b.crosskey.v1.KeyDescriptionR\x04keys\"\x19\n" +
+	"\x04keys\x18\x03 \x03(\v2\x1b.crosskey.v1.KeyDescriptionR\x04keys\x12>\n" +
+	"\trelations\x18\x04 \x03(\v2 .crosskey.v1.RelationDescriptionR\trelations\"\x19\n" +
 	"\x17DescribeTopologyRequest\"\xa9\x01\n" +
 	"\x10ShardDescription\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
@@ -1402,56 +1532,58 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_crosskey_v1_admin_proto_goTypes = []any{
 	(AuditResponse_Kind)(0),           // 0: crosskey.v1.AuditResponse.Kind
 	(*DescribeSchemaRequest)(nil),     // 1: crosskey.v1.DescribeSchemaRequest
 	(*KeyDescription)(nil),            // 2: crosskey.v1.KeyDescription
 	(*TableDescription)(nil),          // 3: crosskey.v1.TableDescription
 	(*ColumnDescription)(nil),         // 4: crosskey.v1.ColumnDescription
-	(*DescribeSchemaResponse)(nil),    // 5: crosskey.v1.DescribeSchemaResponse
-	(*DescribeTopologyRequest)(nil),   // 6: crosskey.v1.DescribeTopologyRequest
-	(*ShardDescription)(nil),          // 7: crosskey.v1.ShardDescription
-	(*DescribeTopologyResponse)(nil),  // 8: crosskey.v1.DescribeTopologyResponse
-	(*ApplySchemaRequest)(nil),        // 9: crosskey.v1.ApplySchemaRequest
-	(*ApplySchemaResponse)(nil),       // 10: crosskey.v1.ApplySchemaResponse
-	(*SkippedStatement)(nil),          // 11: crosskey.v1.SkippedStatement
-	(*AuditRequest)(nil),              // 12: crosskey.v1.AuditRequest
-	(*AuditResponse)(nil),             // 13: crosskey.v1.AuditResponse
-	(*DropUnusedShadowsRequest)(nil),  // 14: crosskey.v1.DropUnusedShadowsRequest
-	(*DropUnusedShadowsResponse)(nil), // 15: crosskey.v1.DropUnusedShadowsResponse
-	(*ListInDoubtRequest)(nil),        // 16: crosskey.v1.ListInDoubtRequest
-	(*InDoubtTransaction)(nil),        // 17: crosskey.v1.InDoubtTransaction
-	(*ListInDoubtResponse)(nil),       // 18: crosskey.v1.ListInDoubtResponse
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(*RelationDescription)(nil),       // 5: crosskey.v1.RelationDescription
+	(*DescribeSchemaResponse)(nil),    // 6: crosskey.v1.DescribeSchemaResponse
+	(*DescribeTopologyRequest)(nil),   // 7: crosskey.v1.DescribeTopologyRequest
+	(*ShardDescription)(nil),          // 8: crosskey.v1.ShardDescription
+	(*DescribeTopologyResponse)(nil),  // 9: crosskey.v1.DescribeTopologyResponse
+	(*ApplySchemaRequest)(nil),        // 10: crosskey.v1.ApplySchemaRequest
+	(*ApplySchemaResponse)(nil),       // 11: crosskey.v1.ApplySchemaResponse
+	(*SkippedStatement)(nil),          // 12: crosskey.v1.SkippedStatement
+	(*AuditRequest)(nil),              // 13: crosskey.v1.AuditRequest
+	(*AuditResponse)(nil),             // 14: crosskey.v1.AuditResponse
+	(*DropUnusedShadowsRequest)(nil),  // 15: crosskey.v1.DropUnusedShadowsRequest
+	(*DropUnusedShadowsResponse)(nil), // 16: crosskey.v1.DropUnusedShadowsResponse
+	(*ListInDoubtRequest)(nil),        // 17: crosskey.v1.ListInDoubtRequest
+	(*InDoubtTransaction)(nil),        // 18: crosskey.v1.InDoubtTransaction
+	(*ListInDoubtResponse)(nil),       // 19: crosskey.v1.ListInDoubtResponse
+	(*timestamppb.Timestamp)(nil),     // 20: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	4,  // 0: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
 	3,  // 1: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
 	2,  // 2: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
-	7,  // 3: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
-	5,  // 4: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
-	11, // 5: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
-	0,  // 6: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	19, // 7: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
-	17, // 8: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	1,  // 9: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
-	6,  // 10: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
-	9,  // 11: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
-	12, // 12: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
-	14, // 13: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
-	16, // 14: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
-	5,  // 15: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	8,  // 16: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	10, // 17: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	13, // 18: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	15, // 19: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	18, // 20: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	5,  // 3: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
+	8,  // 4: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
+	6,  // 5: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
+	12, // 6: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
+	0,  // 7: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
+	20, // 8: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	18, // 9: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
+	1,  // 10: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
+	7,  // 11: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
+	10, // 12: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
+	13, // 13: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
+	15, // 14: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
+	17, // 15: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
+	6,  // 16: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	9,  // 17: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	11, // 18: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	14, // 19: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	16, // 20: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	19, // 21: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_admin_proto_init() }
@@ -1465,7 +1597,7 @@ func file_crosskey_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -215,7 +215,10 @@ type Failure struct {
 	// The reason.
 	Reason ErrorReason `protobuf:"varint,3,opt,name=reason,proto3,enum=crosskey.v1.ErrorReason" json:"reason,omitempty"`
 	// As in the google.rpc.ErrorInfo of an error that ends its call.
-	Metadata      map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// As in the google.rpc.RetryInfo of an error that ends its call: the request left no trace and may be sent again as it
+	// is, after so many milliseconds and some jitter. 0 if it has none.
+	RetryDelayMs  uint32 `protobuf:"varint,5,opt,name=retry_delay_ms,json=retryDelayMs,proto3" json:"retry_delay_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,16 +281,24 @@ func (x *Failure) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *Failure) GetRetryDelayMs() uint32 {
+	if x != nil {
+		return x.RetryDelayMs
+	}
+	return 0
+}
+
 var File_crosskey_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ecrosskey/v1/error_reason.proto\x12\vcrosskey.v1\"\xe6\x01\n" +
+	"\x1ecrosskey/v1/error_reason.proto\x12\vcrosskey.v1\"\x8c\x02\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x120\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x18.crosskey.v1.ErrorReasonR\x06reason\x12>\n" +
-	"\bmetadata\x18\x04 \x03(\v2\".crosskey.v1.Failure.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x04 \x03(\v2\".crosskey.v1.Failure.MetadataEntryR\bmetadata\x12$\n" +
+	"\x0eretry_delay_ms\x18\x05 \x01(\rR\fretryDelayMs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x8c\t\n" +

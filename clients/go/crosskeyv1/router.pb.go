@@ -74,7 +74,7 @@ func (x InsertRequest_Overriding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InsertRequest_Overriding.Descriptor instead.
 func (InsertRequest_Overriding) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{0, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // What became of a row of the request.
@@ -131,8 +131,638 @@ func (x InsertResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InsertResponse_Outcome.Descriptor instead.
 func (InsertResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{1, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
 }
+
+// The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
+type SessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The requests.
+	Calls         []*Call `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRequest) Reset() {
+	*x = SessionRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRequest) ProtoMessage() {}
+
+func (x *SessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
+func (*SessionRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SessionRequest) GetCalls() []*Call {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+// The answers that waited when the message was written.
+type SessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The answers.
+	Answers []*Answer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// The router is about to stop and nothing is under way on this stream: this message is its last, and it begins nothing
+	// of what it reads after it. The client ends its half of the stream, then the router ends the other. What the client
+	// has sent and has no answer to was not begun: it may be sent again on a new stream.
+	Last          bool `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionResponse) Reset() {
+	*x = SessionResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionResponse) ProtoMessage() {}
+
+func (x *SessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
+func (*SessionResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SessionResponse) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+// One request on a stream.
+type Call struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which request of this stream: any number that no other request of the stream has.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How long its caller waits for the answer, in milliseconds; 0 for no deadline.
+	TimeoutMs uint32 `protobuf:"varint,2,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// The id under which servers log it, as the metadata `crosskey-request-id` of a unary call; if it is empty, the router
+	// makes one.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// What to do.
+	//
+	// Types that are valid to be assigned to Call:
+	//
+	//	*Call_Cancel
+	//	*Call_Insert
+	//	*Call_Get
+	//	*Call_Update
+	//	*Call_Delete
+	//	*Call_List
+	//	*Call_Count
+	//	*Call_Transact
+	//	*Call_Explain
+	//	*Call_ListLoadedBatches
+	//	*Call_FinishLoad
+	Call          isCall_Call `protobuf_oneof:"call"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Call) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Call) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Call) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Call) GetCall() isCall_Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *Call) GetCancel() uint64 {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Cancel); ok {
+			return x.Cancel
+		}
+	}
+	return 0
+}
+
+func (x *Call) GetInsert() *InsertRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Insert); ok {
+			return x.Insert
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetGet() *GetRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetUpdate() *UpdateRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Update); ok {
+			return x.Update
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetDelete() *DeleteRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetList() *ListRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetCount() *CountRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetTransact() *TransactRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Transact); ok {
+			return x.Transact
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetExplain() *ExplainRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Explain); ok {
+			return x.Explain
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetListLoadedBatches() *ListLoadedBatchesRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_ListLoadedBatches); ok {
+			return x.ListLoadedBatches
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetFinishLoad() *FinishLoadRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_FinishLoad); ok {
+			return x.FinishLoad
+		}
+	}
+	return nil
+}
+
+type isCall_Call interface {
+	isCall_Call()
+}
+
+type Call_Cancel struct {
+	// Stop the request that has this id. It has no answer of its own, and the stopped one has one only if that was under
+	// way before. A write that is stopped is all done or not done at all.
+	Cancel uint64 `protobuf:"varint,4,opt,name=cancel,proto3,oneof"`
+}
+
+type Call_Insert struct {
+	// Insert rows.
+	Insert *InsertRequest `protobuf:"bytes,5,opt,name=insert,proto3,oneof"`
+}
+
+type Call_Get struct {
+	// Read a row.
+	Get *GetRequest `protobuf:"bytes,6,opt,name=get,proto3,oneof"`
+}
+
+type Call_Update struct {
+	// Change rows.
+	Update *UpdateRequest `protobuf:"bytes,7,opt,name=update,proto3,oneof"`
+}
+
+type Call_Delete struct {
+	// Delete rows.
+	Delete *DeleteRequest `protobuf:"bytes,8,opt,name=delete,proto3,oneof"`
+}
+
+type Call_List struct {
+	// List rows.
+	List *ListRequest `protobuf:"bytes,9,opt,name=list,proto3,oneof"`
+}
+
+type Call_Count struct {
+	// Count rows.
+	Count *CountRequest `protobuf:"bytes,10,opt,name=count,proto3,oneof"`
+}
+
+type Call_Transact struct {
+	// Run statements in one transaction.
+	Transact *TransactRequest `protobuf:"bytes,11,opt,name=transact,proto3,oneof"`
+}
+
+type Call_Explain struct {
+	// Explain a request.
+	Explain *ExplainRequest `protobuf:"bytes,12,opt,name=explain,proto3,oneof"`
+}
+
+type Call_ListLoadedBatches struct {
+	// List the batches of a load.
+	ListLoadedBatches *ListLoadedBatchesRequest `protobuf:"bytes,13,opt,name=list_loaded_batches,json=listLoadedBatches,proto3,oneof"`
+}
+
+type Call_FinishLoad struct {
+	// End a load.
+	FinishLoad *FinishLoadRequest `protobuf:"bytes,14,opt,name=finish_load,json=finishLoad,proto3,oneof"`
+}
+
+func (*Call_Cancel) isCall_Call() {}
+
+func (*Call_Insert) isCall_Call() {}
+
+func (*Call_Get) isCall_Call() {}
+
+func (*Call_Update) isCall_Call() {}
+
+func (*Call_Delete) isCall_Call() {}
+
+func (*Call_List) isCall_Call() {}
+
+func (*Call_Count) isCall_Call() {}
+
+func (*Call_Transact) isCall_Call() {}
+
+func (*Call_Explain) isCall_Call() {}
+
+func (*Call_ListLoadedBatches) isCall_Call() {}
+
+func (*Call_FinishLoad) isCall_Call() {}
+
+// The answer to one request on a stream.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the request.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The calls to nodes that it took, in order, as in the trailer `crosskey-node-calls`. None if it failed.
+	NodeCalls []string `protobuf:"bytes,3,rep,name=node_calls,json=nodeCalls,proto3" json:"node_calls,omitempty"`
+	// What it came to.
+	//
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*Answer_Failure
+	//	*Answer_Insert
+	//	*Answer_Get
+	//	*Answer_Update
+	//	*Answer_Delete
+	//	*Answer_List
+	//	*Answer_Count
+	//	*Answer_Transact
+	//	*Answer_Explain
+	//	*Answer_ListLoadedBatches
+	//	*Answer_FinishLoad
+	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Answer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Answer) GetNodeCalls() []string {
+	if x != nil {
+		return x.NodeCalls
+	}
+	return nil
+}
+
+func (x *Answer) GetAnswer() isAnswer_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *Answer) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetInsert() *InsertResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Insert); ok {
+			return x.Insert
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetGet() *GetResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetUpdate() *UpdateResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Update); ok {
+			return x.Update
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetDelete() *DeleteResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetList() *ListResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetCount() *CountResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetTransact() *TransactResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Transact); ok {
+			return x.Transact
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetExplain() *ExplainResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Explain); ok {
+			return x.Explain
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetListLoadedBatches() *ListLoadedBatchesResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_ListLoadedBatches); ok {
+			return x.ListLoadedBatches
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetFinishLoad() *FinishLoadResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_FinishLoad); ok {
+			return x.FinishLoad
+		}
+	}
+	return nil
+}
+
+type isAnswer_Answer interface {
+	isAnswer_Answer()
+}
+
+type Answer_Failure struct {
+	// It failed: what the unary call would have failed with.
+	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3,oneof"`
+}
+
+type Answer_Insert struct {
+	// Of `insert`.
+	Insert *InsertResponse `protobuf:"bytes,5,opt,name=insert,proto3,oneof"`
+}
+
+type Answer_Get struct {
+	// Of `get`.
+	Get *GetResponse `protobuf:"bytes,6,opt,name=get,proto3,oneof"`
+}
+
+type Answer_Update struct {
+	// Of `update`.
+	Update *UpdateResponse `protobuf:"bytes,7,opt,name=update,proto3,oneof"`
+}
+
+type Answer_Delete struct {
+	// Of `delete`.
+	Delete *DeleteResponse `protobuf:"bytes,8,opt,name=delete,proto3,oneof"`
+}
+
+type Answer_List struct {
+	// Of `list`.
+	List *ListResponse `protobuf:"bytes,9,opt,name=list,proto3,oneof"`
+}
+
+type Answer_Count struct {
+	// Of `count`.
+	Count *CountResponse `protobuf:"bytes,10,opt,name=count,proto3,oneof"`
+}
+
+type Answer_Transact struct {
+	// Of `transact`.
+	Transact *TransactResponse `protobuf:"bytes,11,opt,name=transact,proto3,oneof"`
+}
+
+type Answer_Explain struct {
+	// Of `explain`.
+	Explain *ExplainResponse `protobuf:"bytes,12,opt,name=explain,proto3,oneof"`
+}
+
+type Answer_ListLoadedBatches struct {
+	// Of `list_loaded_batches`.
+	ListLoadedBatches *ListLoadedBatchesResponse `protobuf:"bytes,13,opt,name=list_loaded_batches,json=listLoadedBatches,proto3,oneof"`
+}
+
+type Answer_FinishLoad struct {
+	// Of `finish_load`.
+	FinishLoad *FinishLoadResponse `protobuf:"bytes,14,opt,name=finish_load,json=finishLoad,proto3,oneof"`
+}
+
+func (*Answer_Failure) isAnswer_Answer() {}
+
+func (*Answer_Insert) isAnswer_Answer() {}
+
+func (*Answer_Get) isAnswer_Answer() {}
+
+func (*Answer_Update) isAnswer_Answer() {}
+
+func (*Answer_Delete) isAnswer_Answer() {}
+
+func (*Answer_List) isAnswer_Answer() {}
+
+func (*Answer_Count) isAnswer_Answer() {}
+
+func (*Answer_Transact) isAnswer_Answer() {}
+
+func (*Answer_Explain) isAnswer_Answer() {}
+
+func (*Answer_ListLoadedBatches) isAnswer_Answer() {}
+
+func (*Answer_FinishLoad) isAnswer_Answer() {}
 
 // The rows to insert into one table.
 type InsertRequest struct {
@@ -161,7 +791,7 @@ type InsertRequest struct {
 
 func (x *InsertRequest) Reset() {
 	*x = InsertRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[0]
+	mi := &file_crosskey_v1_router_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -173,7 +803,7 @@ func (x *InsertRequest) String() string {
 func (*InsertRequest) ProtoMessage() {}
 
 func (x *InsertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[0]
+	mi := &file_crosskey_v1_router_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -186,7 +816,7 @@ func (x *InsertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsertRequest.ProtoReflect.Descriptor instead.
 func (*InsertRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *InsertRequest) GetTable() string {
@@ -271,7 +901,7 @@ type InsertResponse struct {
 
 func (x *InsertResponse) Reset() {
 	*x = InsertResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[1]
+	mi := &file_crosskey_v1_router_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +913,7 @@ func (x *InsertResponse) String() string {
 func (*InsertResponse) ProtoMessage() {}
 
 func (x *InsertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[1]
+	mi := &file_crosskey_v1_router_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +926,7 @@ func (x *InsertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsertResponse.ProtoReflect.Descriptor instead.
 func (*InsertResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{1}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *InsertResponse) GetRows() []*structpb.Struct {
@@ -351,7 +981,7 @@ type LoadRequest struct {
 
 func (x *LoadRequest) Reset() {
 	*x = LoadRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[2]
+	mi := &file_crosskey_v1_router_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +993,7 @@ func (x *LoadRequest) String() string {
 func (*LoadRequest) ProtoMessage() {}
 
 func (x *LoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[2]
+	mi := &file_crosskey_v1_router_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +1006,7 @@ func (x *LoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRequest.ProtoReflect.Descriptor instead.
 func (*LoadRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{2}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LoadRequest) GetTable() string {
@@ -434,7 +1064,7 @@ type LoadResponse struct {
 
 func (x *LoadResponse) Reset() {
 	*x = LoadResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	mi := &file_crosskey_v1_router_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +1076,7 @@ func (x *LoadResponse) String() string {
 func (*LoadResponse) ProtoMessage() {}
 
 func (x *LoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	mi := &file_crosskey_v1_router_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +1089,7 @@ func (x *LoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadResponse.ProtoReflect.Descriptor instead.
 func (*LoadResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{3}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LoadResponse) GetCount() int64 {
@@ -487,7 +1117,7 @@ type ListLoadedBatchesRequest struct {
 
 func (x *ListLoadedBatchesRequest) Reset() {
 	*x = ListLoadedBatchesRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	mi := &file_crosskey_v1_router_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +1129,7 @@ func (x *ListLoadedBatchesRequest) String() string {
 func (*ListLoadedBatchesRequest) ProtoMessage() {}
 
 func (x *ListLoadedBatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	mi := &file_crosskey_v1_router_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +1142,7 @@ func (x *ListLoadedBatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesRequest.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListLoadedBatchesRequest) GetLoad() string {
@@ -533,7 +1163,7 @@ type ListLoadedBatchesResponse struct {
 
 func (x *ListLoadedBatchesResponse) Reset() {
 	*x = ListLoadedBatchesResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	mi := &file_crosskey_v1_router_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +1175,7 @@ func (x *ListLoadedBatchesResponse) String() string {
 func (*ListLoadedBatchesResponse) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	mi := &file_crosskey_v1_router_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +1188,7 @@ func (x *ListLoadedBatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesResponse.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListLoadedBatchesResponse) GetBatches() []*ListLoadedBatchesResponse_Batch {
@@ -581,7 +1211,7 @@ type FinishLoadRequest struct {
 
 func (x *FinishLoadRequest) Reset() {
 	*x = FinishLoadRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	mi := &file_crosskey_v1_router_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +1223,7 @@ func (x *FinishLoadRequest) String() string {
 func (*FinishLoadRequest) ProtoMessage() {}
 
 func (x *FinishLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	mi := &file_crosskey_v1_router_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +1236,7 @@ func (x *FinishLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishLoadRequest.ProtoReflect.Descriptor instead.
 func (*FinishLoadRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{6}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FinishLoadRequest) GetLoad() string {
@@ -632,7 +1262,7 @@ type FinishLoadResponse struct {
 
 func (x *FinishLoadResponse) Reset() {
 	*x = FinishLoadResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	mi := &file_crosskey_v1_router_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +1274,7 @@ func (x *FinishLoadResponse) String() string {
 func (*FinishLoadResponse) ProtoMessage() {}
 
 func (x *FinishLoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	mi := &file_crosskey_v1_router_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +1287,7 @@ func (x *FinishLoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishLoadResponse.ProtoReflect.Descriptor instead.
 func (*FinishLoadResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{7}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{11}
 }
 
 // The key of one row.
@@ -670,14 +1300,18 @@ type GetRequest struct {
 	// The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both.
 	KeyJson string `protobuf:"bytes,3,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
 	// The form of the row that is answered.
-	RowForm       RowForm `protobuf:"varint,4,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	RowForm RowForm `protobuf:"varint,4,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	// The columns to answer; all if empty.
+	Columns []string `protobuf:"bytes,5,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Relations whose rows are answered inside of the row.
+	Include       []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	mi := &file_crosskey_v1_router_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1323,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	mi := &file_crosskey_v1_router_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1336,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{8}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetRequest) GetTable() string {
@@ -733,6 +1367,20 @@ func (x *GetRequest) GetRowForm() RowForm {
 	return RowForm_ROW_FORM_UNSPECIFIED
 }
 
+func (x *GetRequest) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *GetRequest) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
 // One row.
 type GetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -746,7 +1394,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	mi := &file_crosskey_v1_router_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +1406,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	mi := &file_crosskey_v1_router_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +1419,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetResponse) GetRow() *structpb.Struct {
@@ -819,7 +1467,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	mi := &file_crosskey_v1_router_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1479,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	mi := &file_crosskey_v1_router_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1492,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{10}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateRequest) GetTable() string {
@@ -939,7 +1587,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	mi := &file_crosskey_v1_router_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1599,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	mi := &file_crosskey_v1_router_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1612,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{11}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateResponse) GetRows() []*structpb.Struct {
@@ -1007,7 +1655,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1667,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1680,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{12}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRequest) GetTable() string {
@@ -1081,7 +1729,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1741,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1754,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{13}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteResponse) GetCount() int64 {
@@ -1130,14 +1778,18 @@ type ListRequest struct {
 	// The next_page_token of the page before, sent with the same table, where and order_by.
 	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The form of the rows that are answered. It may change from page to page.
-	RowForm       RowForm `protobuf:"varint,6,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	RowForm RowForm `protobuf:"varint,6,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	// The columns to answer; all if empty. They may change from page to page.
+	Columns []string `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Relations whose rows are answered inside of each row. A page may then have fewer rows than `page_size`.
+	Include       []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1801,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1814,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{14}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRequest) GetTable() string {
@@ -1207,6 +1859,20 @@ func (x *ListRequest) GetRowForm() RowForm {
 	return RowForm_ROW_FORM_UNSPECIFIED
 }
 
+func (x *ListRequest) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *ListRequest) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
 // A page of rows.
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1222,7 +1888,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[15]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1900,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[15]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1913,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{15}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListResponse) GetRows() []*structpb.Struct {
@@ -1284,7 +1950,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1962,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1975,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CountRequest) GetTable() string {
@@ -1337,7 +2003,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +2015,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +2028,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CountResponse) GetCount() int64 {
@@ -1391,7 +2057,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +2069,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +2082,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -1524,7 +2190,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +2202,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +2215,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -1578,7 +2244,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +2256,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +2269,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -1706,7 +2372,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +2384,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +2397,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
 }
 
 // What a group came to.
@@ -1747,7 +2413,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +2425,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +2438,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -1802,7 +2468,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +2480,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +2493,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -1855,7 +2521,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2533,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2546,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -1911,7 +2577,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2589,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2602,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -2084,7 +2750,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2762,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2775,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -2167,7 +2833,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2845,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2858,7 @@ func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesResponse_Batch.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesResponse_Batch) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9, 0}
 }
 
 func (x *ListLoadedBatchesResponse_Batch) GetBatch() string {
@@ -2228,7 +2894,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2906,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2919,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -2295,7 +2961,50 @@ var File_crosskey_v1_router_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\n" +
-	"\x18crosskey/v1/router.proto\x12\vcrosskey.v1\x1a\x1ecrosskey/v1/error_reason.proto\x1a\x16crosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xed\x03\n" +
+	"\x18crosskey/v1/router.proto\x12\vcrosskey.v1\x1a\x1ecrosskey/v1/error_reason.proto\x1a\x16crosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\"9\n" +
+	"\x0eSessionRequest\x12'\n" +
+	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
+	"\x0fSessionResponse\x12-\n" +
+	"\aanswers\x18\x01 \x03(\v2\x13.crosskey.v1.AnswerR\aanswers\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xb9\x05\n" +
+	"\x04Call\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x02 \x01(\rR\ttimeoutMs\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x18\n" +
+	"\x06cancel\x18\x04 \x01(\x04H\x00R\x06cancel\x124\n" +
+	"\x06insert\x18\x05 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x12+\n" +
+	"\x03get\x18\x06 \x01(\v2\x17.crosskey.v1.GetRequestH\x00R\x03get\x124\n" +
+	"\x06update\x18\a \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
+	"\x06delete\x18\b \x01(\v2\x1a.crosskey.v1.DeleteRequestH\x00R\x06delete\x12.\n" +
+	"\x04list\x18\t \x01(\v2\x18.crosskey.v1.ListRequestH\x00R\x04list\x121\n" +
+	"\x05count\x18\n" +
+	" \x01(\v2\x19.crosskey.v1.CountRequestH\x00R\x05count\x12:\n" +
+	"\btransact\x18\v \x01(\v2\x1c.crosskey.v1.TransactRequestH\x00R\btransact\x127\n" +
+	"\aexplain\x18\f \x01(\v2\x1b.crosskey.v1.ExplainRequestH\x00R\aexplain\x12W\n" +
+	"\x13list_loaded_batches\x18\r \x01(\v2%.crosskey.v1.ListLoadedBatchesRequestH\x00R\x11listLoadedBatches\x12A\n" +
+	"\vfinish_load\x18\x0e \x01(\v2\x1e.crosskey.v1.FinishLoadRequestH\x00R\n" +
+	"finishLoadB\x06\n" +
+	"\x04call\"\xc0\x05\n" +
+	"\x06Answer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"node_calls\x18\x03 \x03(\tR\tnodeCalls\x120\n" +
+	"\afailure\x18\x02 \x01(\v2\x14.crosskey.v1.FailureH\x00R\afailure\x125\n" +
+	"\x06insert\x18\x05 \x01(\v2\x1b.crosskey.v1.InsertResponseH\x00R\x06insert\x12,\n" +
+	"\x03get\x18\x06 \x01(\v2\x18.crosskey.v1.GetResponseH\x00R\x03get\x125\n" +
+	"\x06update\x18\a \x01(\v2\x1b.crosskey.v1.UpdateResponseH\x00R\x06update\x125\n" +
+	"\x06delete\x18\b \x01(\v2\x1b.crosskey.v1.DeleteResponseH\x00R\x06delete\x12/\n" +
+	"\x04list\x18\t \x01(\v2\x19.crosskey.v1.ListResponseH\x00R\x04list\x122\n" +
+	"\x05count\x18\n" +
+	" \x01(\v2\x1a.crosskey.v1.CountResponseH\x00R\x05count\x12;\n" +
+	"\btransact\x18\v \x01(\v2\x1d.crosskey.v1.TransactResponseH\x00R\btransact\x128\n" +
+	"\aexplain\x18\f \x01(\v2\x1c.crosskey.v1.ExplainResponseH\x00R\aexplain\x12X\n" +
+	"\x13list_loaded_batches\x18\r \x01(\v2&.crosskey.v1.ListLoadedBatchesResponseH\x00R\x11listLoadedBatches\x12B\n" +
+	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
+	"finishLoadB\b\n" +
+	"\x06answer\"\xed\x03\n" +
 	"\rInsertRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12+\n" +
 	"\x04rows\x18\x02 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1d\n" +
@@ -2346,13 +3055,15 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11FinishLoadRequest\x12\x12\n" +
 	"\x04load\x18\x01 \x01(\tR\x04load\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\"\x14\n" +
-	"\x12FinishLoadResponse\"\x99\x01\n" +
+	"\x12FinishLoadResponse\"\xe3\x01\n" +
 	"\n" +
 	"GetRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12\x19\n" +
 	"\bkey_json\x18\x03 \x01(\tR\akeyJson\x12/\n" +
-	"\brow_form\x18\x04 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\"S\n" +
+	"\brow_form\x18\x04 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
+	"\acolumns\x18\x05 \x03(\tR\acolumns\x12.\n" +
+	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
 	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xb5\x03\n" +
@@ -2383,7 +3094,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
 	"\bkey_json\x18\x05 \x01(\tR\akeyJson\"&\n" +
 	"\x0eDeleteResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\xef\x01\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\xb9\x02\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
 	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12/\n" +
@@ -2391,7 +3102,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\x12/\n" +
-	"\brow_form\x18\x06 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\"\x80\x01\n" +
+	"\brow_form\x18\x06 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
+	"\acolumns\x18\a \x03(\tR\acolumns\x12.\n" +
+	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"\x80\x01\n" +
 	"\fListResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
@@ -2454,7 +3167,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note2\x89\x06\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xd3\x06\n" +
 	"\x06Router\x12A\n" +
 	"\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x128\n" +
 	"\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12A\n" +
@@ -2467,7 +3180,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11ListLoadedBatches\x12%.crosskey.v1.ListLoadedBatchesRequest\x1a&.crosskey.v1.ListLoadedBatchesResponse\x12M\n" +
 	"\n" +
 	"FinishLoad\x12\x1e.crosskey.v1.FinishLoadRequest\x1a\x1f.crosskey.v1.FinishLoadResponse\x12D\n" +
-	"\aExplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponseB=\n" +
+	"\aExplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponse\x12H\n" +
+	"\aSession\x12\x1b.crosskey.v1.SessionRequest\x1a\x1c.crosskey.v1.SessionResponse(\x010\x01B=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (
@@ -2483,122 +3197,154 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),           // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),             // 1: crosskey.v1.InsertResponse.Outcome
-	(*InsertRequest)(nil),                   // 2: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                  // 3: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                     // 4: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                    // 5: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),        // 6: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),       // 7: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),               // 8: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),              // 9: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                      // 10: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                     // 11: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                   // 12: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                  // 13: crosskey.v1.UpdateResponse
-	(*DeleteRequest)(nil),                   // 14: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                  // 15: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                     // 16: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                    // 17: crosskey.v1.ListResponse
-	(*CountRequest)(nil),                    // 18: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                   // 19: crosskey.v1.CountResponse
-	(*Statement)(nil),                       // 20: crosskey.v1.Statement
-	(*Group)(nil),                           // 21: crosskey.v1.Group
-	(*StatementResult)(nil),                 // 22: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),            // 23: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                     // 24: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                 // 25: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                // 26: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                  // 27: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 28: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil), // 29: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*ExplainResponse_Key)(nil),             // 30: crosskey.v1.ExplainResponse.Key
-	(*structpb.Struct)(nil),                 // 31: google.protobuf.Struct
-	(*OnConflict)(nil),                      // 32: crosskey.v1.OnConflict
-	(RowForm)(0),                            // 33: crosskey.v1.RowForm
-	(*Predicate)(nil),                       // 34: crosskey.v1.Predicate
-	(*Assignment)(nil),                      // 35: crosskey.v1.Assignment
-	(*OrderBy)(nil),                         // 36: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                  // 37: crosskey.v1.SetConstraints
-	(*Failure)(nil),                         // 38: crosskey.v1.Failure
+	(*SessionRequest)(nil),                  // 2: crosskey.v1.SessionRequest
+	(*SessionResponse)(nil),                 // 3: crosskey.v1.SessionResponse
+	(*Call)(nil),                            // 4: crosskey.v1.Call
+	(*Answer)(nil),                          // 5: crosskey.v1.Answer
+	(*InsertRequest)(nil),                   // 6: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                  // 7: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                     // 8: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                    // 9: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),        // 10: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),       // 11: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),               // 12: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),              // 13: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                      // 14: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                     // 15: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                   // 16: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                  // 17: crosskey.v1.UpdateResponse
+	(*DeleteRequest)(nil),                   // 18: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                  // 19: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                     // 20: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                    // 21: crosskey.v1.ListResponse
+	(*CountRequest)(nil),                    // 22: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                   // 23: crosskey.v1.CountResponse
+	(*Statement)(nil),                       // 24: crosskey.v1.Statement
+	(*Group)(nil),                           // 25: crosskey.v1.Group
+	(*StatementResult)(nil),                 // 26: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),            // 27: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                     // 28: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                 // 29: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                // 30: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                  // 31: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 32: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil), // 33: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*ExplainResponse_Key)(nil),             // 34: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                         // 35: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                 // 36: google.protobuf.Struct
+	(*OnConflict)(nil),                      // 37: crosskey.v1.OnConflict
+	(RowForm)(0),                            // 38: crosskey.v1.RowForm
+	(*Include)(nil),                         // 39: crosskey.v1.Include
+	(*Predicate)(nil),                       // 40: crosskey.v1.Predicate
+	(*Assignment)(nil),                      // 41: crosskey.v1.Assignment
+	(*OrderBy)(nil),                         // 42: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                  // 43: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	31, // 0: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,  // 1: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	32, // 2: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	33, // 3: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	31, // 4: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,  // 5: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	29, // 6: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	31, // 7: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	33, // 8: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	31, // 9: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	31, // 10: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	34, // 11: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	31, // 12: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	35, // 13: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	33, // 14: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	31, // 15: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	31, // 16: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	34, // 17: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	34, // 18: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	36, // 19: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	33, // 20: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	31, // 21: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	34, // 22: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	2,  // 23: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	12, // 24: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	14, // 25: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	37, // 26: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	21, // 27: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	20, // 28: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	3,  // 29: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	13, // 30: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	15, // 31: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	23, // 32: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	24, // 33: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	22, // 34: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	38, // 35: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	20, // 36: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	22, // 37: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	2,  // 38: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	10, // 39: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	12, // 40: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	14, // 41: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	16, // 42: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	18, // 43: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	25, // 44: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	30, // 45: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,  // 46: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	10, // 47: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	12, // 48: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	14, // 49: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	16, // 50: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	18, // 51: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	25, // 52: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	4,  // 53: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	6,  // 54: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	8,  // 55: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	27, // 56: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,  // 57: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	11, // 58: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	13, // 59: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	15, // 60: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	17, // 61: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	19, // 62: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	26, // 63: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	5,  // 64: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	7,  // 65: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	9,  // 66: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	28, // 67: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	57, // [57:68] is the sub-list for method output_type
-	46, // [46:57] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	4,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	5,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	6,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	14, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	16, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	18, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	20, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	22, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	29, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	31, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	10, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	12, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	35, // 12: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	7,  // 13: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	15, // 14: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	17, // 15: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	19, // 16: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	21, // 17: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	23, // 18: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	30, // 19: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	32, // 20: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	11, // 21: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	13, // 22: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	36, // 23: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,  // 24: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	37, // 25: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	38, // 26: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	36, // 27: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,  // 28: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	33, // 29: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	36, // 30: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	38, // 31: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	39, // 32: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	36, // 33: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	36, // 34: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	40, // 35: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	36, // 36: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	41, // 37: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	38, // 38: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	36, // 39: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	36, // 40: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	40, // 41: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	40, // 42: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	42, // 43: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	38, // 44: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	39, // 45: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	36, // 46: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	40, // 47: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	6,  // 48: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	16, // 49: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	18, // 50: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	43, // 51: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	25, // 52: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	24, // 53: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	7,  // 54: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	17, // 55: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	19, // 56: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	27, // 57: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	28, // 58: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	26, // 59: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	35, // 60: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	24, // 61: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	26, // 62: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	6,  // 63: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	14, // 64: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	16, // 65: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	18, // 66: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	20, // 67: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	22, // 68: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	29, // 69: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	34, // 70: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	6,  // 71: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	14, // 72: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	16, // 73: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	18, // 74: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	20, // 75: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	22, // 76: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	29, // 77: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	8,  // 78: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	10, // 79: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	12, // 80: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	31, // 81: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	2,  // 82: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	7,  // 83: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	15, // 84: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	17, // 85: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	19, // 86: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	21, // 87: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	23, // 88: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	30, // 89: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	9,  // 90: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	11, // 91: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	13, // 92: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	32, // 93: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	3,  // 94: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	83, // [83:95] is the sub-list for method output_type
+	71, // [71:83] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -2608,21 +3354,47 @@ func file_crosskey_v1_router_proto_init() {
 	}
 	file_crosskey_v1_error_reason_proto_init()
 	file_crosskey_v1_rows_proto_init()
-	file_crosskey_v1_router_proto_msgTypes[18].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[2].OneofWrappers = []any{
+		(*Call_Cancel)(nil),
+		(*Call_Insert)(nil),
+		(*Call_Get)(nil),
+		(*Call_Update)(nil),
+		(*Call_Delete)(nil),
+		(*Call_List)(nil),
+		(*Call_Count)(nil),
+		(*Call_Transact)(nil),
+		(*Call_Explain)(nil),
+		(*Call_ListLoadedBatches)(nil),
+		(*Call_FinishLoad)(nil),
+	}
+	file_crosskey_v1_router_proto_msgTypes[3].OneofWrappers = []any{
+		(*Answer_Failure)(nil),
+		(*Answer_Insert)(nil),
+		(*Answer_Get)(nil),
+		(*Answer_Update)(nil),
+		(*Answer_Delete)(nil),
+		(*Answer_List)(nil),
+		(*Answer_Count)(nil),
+		(*Answer_Transact)(nil),
+		(*Answer_Explain)(nil),
+		(*Answer_ListLoadedBatches)(nil),
+		(*Answer_FinishLoad)(nil),
+	}
+	file_crosskey_v1_router_proto_msgTypes[22].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[20].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[24].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[25].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -2637,7 +3409,7 @@ func file_crosskey_v1_router_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

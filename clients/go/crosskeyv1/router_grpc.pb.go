@@ -32,6 +32,7 @@ const (
 	Router_ListLoadedBatches_FullMethodName = "/crosskey.v1.Router/ListLoadedBatches"
 	Router_FinishLoad_FullMethodName        = "/crosskey.v1.Router/FinishLoad"
 	Router_Explain_FullMethodName           = "/crosskey.v1.Router/Explain"
+	Router_Session_FullMethodName           = "/crosskey.v1.Router/Session"
 )
 
 // RouterClient is the client API for Router service.
@@ -53,14 +54,16 @@ type RouterClient interface {
 	// INVALID_ARGUMENT: unknown table or column, a value of the wrong type, a NOT NULL or CHECK constraint, a row
 	// without its shard key, an id that carries another slot.
 	Insert(ctx context.Context, in *InsertRequest, opts ...grpc.CallOption) (*InsertResponse, error)
-	// Reads one row by its primary key or another unique key. NOT_FOUND if there is none.
+	// Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+	// NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// Changes the rows that `key` or `where` select, all or none, and answers them as stored.
 	Update(ctx context.Context, in *UpdateRequest, opts ...grpc.CallOption) (*UpdateResponse, error)
 	// Deletes the rows that `key` or `where` select, all or none, carrying out every ON DELETE action on every shard.
 	// FAILED_PRECONDITION: a row is still referenced by a key that does not allow it.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
-	// Lists rows in a total order, a page at a time.
+	// Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+	// never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// Counts rows.
 	Count(ctx context.Context, in *CountRequest, opts ...grpc.CallOption) (*CountResponse, error)
@@ -79,6 +82,12 @@ type RouterClient interface {
 	FinishLoad(ctx context.Context, in *FinishLoadRequest, opts ...grpc.CallOption) (*FinishLoadResponse, error)
 	// Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+	// Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+	// Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+	// message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+	// ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
 type routerClient struct {
@@ -202,6 +211,19 @@ func (c *routerClient) Explain(ctx context.Context, in *ExplainRequest, opts ...
 	return out, nil
 }
 
+func (c *routerClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[1], Router_Session_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SessionRequest, SessionResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Router_SessionClient = grpc.BidiStreamingClient[SessionRequest, SessionResponse]
+
 // RouterServer is the server API for Router service.
 // All implementations must embed UnimplementedRouterServer
 // for forward compatibility.
@@ -221,14 +243,16 @@ type RouterServer interface {
 	// INVALID_ARGUMENT: unknown table or column, a value of the wrong type, a NOT NULL or CHECK constraint, a row
 	// without its shard key, an id that carries another slot.
 	Insert(context.Context, *InsertRequest) (*InsertResponse, error)
-	// Reads one row by its primary key or another unique key. NOT_FOUND if there is none.
+	// Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+	// NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// Changes the rows that `key` or `where` select, all or none, and answers them as stored.
 	Update(context.Context, *UpdateRequest) (*UpdateResponse, error)
 	// Deletes the rows that `key` or `where` select, all or none, carrying out every ON DELETE action on every shard.
 	// FAILED_PRECONDITION: a row is still referenced by a key that does not allow it.
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
-	// Lists rows in a total order, a page at a time.
+	// Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+	// never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// Counts rows.
 	Count(context.Context, *CountRequest) (*CountResponse, error)
@@ -247,6 +271,12 @@ type RouterServer interface {
 	FinishLoad(context.Context, *FinishLoadRequest) (*FinishLoadResponse, error)
 	// Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+	// Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+	// Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+	// message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+	// ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedRouterServer()
 }
 
@@ -289,6 +319,9 @@ func (UnimplementedRouterServer) FinishLoad(context.Context, *FinishLoadRequest)
 }
 func (UnimplementedRouterServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedRouterServer) Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error {
+	return status.Error(codes.Unimplemented, "method Session not implemented")
 }
 func (UnimplementedRouterServer) mustEmbedUnimplementedRouterServer() {}
 func (UnimplementedRouterServer) testEmbeddedByValue()                {}
@@ -498,6 +531,13 @@ func _Router_Explain_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Router_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(RouterServer).Session(&grpc.GenericServerStream[SessionRequest, SessionResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Router_SessionServer = grpc.BidiStreamingServer[SessionRequest, SessionResponse]
+
 // Router_ServiceDesc is the grpc.ServiceDesc for Router service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -550,6 +590,12 @@ var Router_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Load",
 			Handler:       _Router_Load_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Session",
+			Handler:       _Router_Session_Handler,
+			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

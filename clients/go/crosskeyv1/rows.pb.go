@@ -107,29 +107,64 @@ const (
 	// NULL if `value` is absent or true; not NULL if `value` is false.
 	// buf:lint:ignore ENUM_VALUE_PREFIX
 	Predicate_IS_NULL Predicate_Op = 7
+	// Matches the pattern of SQL's LIKE.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_LIKE Predicate_Op = 8
+	// Matches the pattern of SQL's ILIKE, in any case.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_ILIKE Predicate_Op = 9
+	// Begins with the text `value`, in which no character means anything else.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_PREFIX Predicate_Op = 10
+	// Contains `value`, as PostgreSQL's @> says it of arrays, of jsonb and of ranges.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_CONTAINS Predicate_Op = 11
+	// Between the two elements of `value`, a list, both included.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_BETWEEN Predicate_Op = 12
+	// Equal to no element of `value`, which is a list. Never true for NULL, nor if NULL is in the list, as in SQL.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_NOT_IN Predicate_Op = 13
+	// The jsonb has an item at the SQL/JSON path `value`, as PostgreSQL's @? says it.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Predicate_JSON_PATH Predicate_Op = 14
 )
 
 // Enum value maps for Predicate_Op.
 var (
 	Predicate_Op_name = map[int32]string{
-		0: "EQ",
-		1: "NE",
-		2: "LT",
-		3: "LE",
-		4: "GT",
-		5: "GE",
-		6: "IN",
-		7: "IS_NULL",
+		0:  "EQ",
+		1:  "NE",
+		2:  "LT",
+		3:  "LE",
+		4:  "GT",
+		5:  "GE",
+		6:  "IN",
+		7:  "IS_NULL",
+		8:  "LIKE",
+		9:  "ILIKE",
+		10: "PREFIX",
+		11: "CONTAINS",
+		12: "BETWEEN",
+		13: "NOT_IN",
+		14: "JSON_PATH",
 	}
 	Predicate_Op_value = map[string]int32{
-		"EQ":      0,
-		"NE":      1,
-		"LT":      2,
-		"LE":      3,
-		"GT":      4,
-		"GE":      5,
-		"IN":      6,
-		"IS_NULL": 7,
+		"EQ":        0,
+		"NE":        1,
+		"LT":        2,
+		"LE":        3,
+		"GT":        4,
+		"GE":        5,
+		"IN":        6,
+		"IS_NULL":   7,
+		"LIKE":      8,
+		"ILIKE":     9,
+		"PREFIX":    10,
+		"CONTAINS":  11,
+		"BETWEEN":   12,
+		"NOT_IN":    13,
+		"JSON_PATH": 14,
 	}
 )
 
@@ -158,6 +193,112 @@ func (x Predicate_Op) Number() protoreflect.EnumNumber {
 // Deprecated: Use Predicate_Op.Descriptor instead.
 func (Predicate_Op) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0, 0}
+}
+
+// How many of the rows must meet the condition.
+type Predicate_Related_Quantifier int32
+
+const (
+	// One at least.
+	Predicate_Related_QUANTIFIER_UNSPECIFIED Predicate_Related_Quantifier = 0
+	// None. Also true if there are no rows.
+	Predicate_Related_QUANTIFIER_NONE Predicate_Related_Quantifier = 1
+	// All of them. Also true if there are no rows.
+	Predicate_Related_QUANTIFIER_EVERY Predicate_Related_Quantifier = 2
+)
+
+// Enum value maps for Predicate_Related_Quantifier.
+var (
+	Predicate_Related_Quantifier_name = map[int32]string{
+		0: "QUANTIFIER_UNSPECIFIED",
+		1: "QUANTIFIER_NONE",
+		2: "QUANTIFIER_EVERY",
+	}
+	Predicate_Related_Quantifier_value = map[string]int32{
+		"QUANTIFIER_UNSPECIFIED": 0,
+		"QUANTIFIER_NONE":        1,
+		"QUANTIFIER_EVERY":       2,
+	}
+)
+
+func (x Predicate_Related_Quantifier) Enum() *Predicate_Related_Quantifier {
+	p := new(Predicate_Related_Quantifier)
+	*p = x
+	return p
+}
+
+func (x Predicate_Related_Quantifier) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Predicate_Related_Quantifier) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_rows_proto_enumTypes[2].Descriptor()
+}
+
+func (Predicate_Related_Quantifier) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_rows_proto_enumTypes[2]
+}
+
+func (x Predicate_Related_Quantifier) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Predicate_Related_Quantifier.Descriptor instead.
+func (Predicate_Related_Quantifier) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0, 0, 0}
+}
+
+// What to answer of a relation that leads to many rows.
+type Include_Count int32
+
+const (
+	// The rows.
+	Include_COUNT_UNSPECIFIED Include_Count = 0
+	// The rows, and how many there are, of all pages: under the relation's name in `crosskey_counts` of the row.
+	Include_COUNT_TOO Include_Count = 1
+	// Only how many there are.
+	Include_COUNT_ONLY Include_Count = 2
+)
+
+// Enum value maps for Include_Count.
+var (
+	Include_Count_name = map[int32]string{
+		0: "COUNT_UNSPECIFIED",
+		1: "COUNT_TOO",
+		2: "COUNT_ONLY",
+	}
+	Include_Count_value = map[string]int32{
+		"COUNT_UNSPECIFIED": 0,
+		"COUNT_TOO":         1,
+		"COUNT_ONLY":        2,
+	}
+)
+
+func (x Include_Count) Enum() *Include_Count {
+	p := new(Include_Count)
+	*p = x
+	return p
+}
+
+func (x Include_Count) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Include_Count) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_rows_proto_enumTypes[3].Descriptor()
+}
+
+func (Include_Count) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_rows_proto_enumTypes[3]
+}
+
+func (x Include_Count) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Include_Count.Descriptor instead.
+func (Include_Count) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1, 0}
 }
 
 // How the value is computed. PostgreSQL finds the operator for the types, and refuses where there is none.
@@ -211,11 +352,11 @@ func (x Assignment_Op) String() string {
 }
 
 func (Assignment_Op) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_rows_proto_enumTypes[2].Descriptor()
+	return file_crosskey_v1_rows_proto_enumTypes[4].Descriptor()
 }
 
 func (Assignment_Op) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_rows_proto_enumTypes[2]
+	return &file_crosskey_v1_rows_proto_enumTypes[4]
 }
 
 func (x Assignment_Op) Number() protoreflect.EnumNumber {
@@ -224,10 +365,10 @@ func (x Assignment_Op) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Assignment_Op.Descriptor instead.
 func (Assignment_Op) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3, 0}
 }
 
-// One condition on one column. Several are joined by AND.
+// One condition: on a column, on several conditions, or on the rows of a relation. Several are joined by AND.
 type Predicate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The column's name, exactly as PostgreSQL stores it.
@@ -237,7 +378,17 @@ type Predicate struct {
 	// What the column is compared with, in PostgreSQL's JSON form.
 	Value *structpb.Value `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	// The same as JSON text, whose numbers are taken as written. Give one of them.
-	ValueJson     string `protobuf:"bytes,4,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"`
+	ValueJson string `protobuf:"bytes,4,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"`
+	// Instead of a value: the column of the same row that `column` is compared with, by EQ, NE, LT, LE, GT or GE.
+	OtherColumn string `protobuf:"bytes,5,opt,name=other_column,json=otherColumn,proto3" json:"other_column,omitempty"`
+	// Instead of a column: at least one of these conditions holds.
+	AnyOf []*Predicate `protobuf:"bytes,6,rep,name=any_of,json=anyOf,proto3" json:"any_of,omitempty"`
+	// Instead of a column: all of these conditions hold.
+	AllOf []*Predicate `protobuf:"bytes,7,rep,name=all_of,json=allOf,proto3" json:"all_of,omitempty"`
+	// Instead of a column: not one of these conditions holds. As SQL's NOT, it is not true of what is unknown.
+	NoneOf []*Predicate `protobuf:"bytes,8,rep,name=none_of,json=noneOf,proto3" json:"none_of,omitempty"`
+	// Instead of a column: a condition on the rows of a relation. Only in reads.
+	Related       *Predicate_Related `protobuf:"bytes,9,opt,name=related,proto3" json:"related,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +451,152 @@ func (x *Predicate) GetValueJson() string {
 	return ""
 }
 
+func (x *Predicate) GetOtherColumn() string {
+	if x != nil {
+		return x.OtherColumn
+	}
+	return ""
+}
+
+func (x *Predicate) GetAnyOf() []*Predicate {
+	if x != nil {
+		return x.AnyOf
+	}
+	return nil
+}
+
+func (x *Predicate) GetAllOf() []*Predicate {
+	if x != nil {
+		return x.AllOf
+	}
+	return nil
+}
+
+func (x *Predicate) GetNoneOf() []*Predicate {
+	if x != nil {
+		return x.NoneOf
+	}
+	return nil
+}
+
+func (x *Predicate) GetRelated() *Predicate_Related {
+	if x != nil {
+		return x.Related
+	}
+	return nil
+}
+
+// Rows of a relation that are answered inside of each row, under the relation's name: an object or null where it leads
+// to one row at most, else an array. What a relation is called is derived from its foreign key: see DescribeSchema.
+type Include struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The relation's name.
+	Relation string `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	// The columns to answer; all if empty.
+	Columns []string `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Which of the rows; all if empty.
+	Where []*Predicate `protobuf:"bytes,3,rep,name=where,proto3" json:"where,omitempty"`
+	// The order for each row that has them; the primary key follows as a tie-break.
+	OrderBy []*OrderBy `protobuf:"bytes,4,rep,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// How many rows at most for each row that has them; 0 means 100, more than 1000 means 1000. If there are more, the
+	// token of the next page is in `crosskey_next` of the row that has them, under the relation's name.
+	Limit int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// That token, sent in an include of a Get of the row itself, with the same where and order_by.
+	PageToken string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Whether to count.
+	Count Include_Count `protobuf:"varint,7,opt,name=count,proto3,enum=crosskey.v1.Include_Count" json:"count,omitempty"`
+	// What to answer inside of each of these rows.
+	Include       []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Include) Reset() {
+	*x = Include{}
+	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Include) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Include) ProtoMessage() {}
+
+func (x *Include) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Include.ProtoReflect.Descriptor instead.
+func (*Include) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Include) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *Include) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *Include) GetWhere() []*Predicate {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+func (x *Include) GetOrderBy() []*OrderBy {
+	if x != nil {
+		return x.OrderBy
+	}
+	return nil
+}
+
+func (x *Include) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Include) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *Include) GetCount() Include_Count {
+	if x != nil {
+		return x.Count
+	}
+	return Include_COUNT_UNSPECIFIED
+}
+
+func (x *Include) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
 // One column of an ordering.
 type OrderBy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -313,7 +610,7 @@ type OrderBy struct {
 
 func (x *OrderBy) Reset() {
 	*x = OrderBy{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -325,7 +622,7 @@ func (x *OrderBy) String() string {
 func (*OrderBy) ProtoMessage() {}
 
 func (x *OrderBy) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -338,7 +635,7 @@ func (x *OrderBy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBy.ProtoReflect.Descriptor instead.
 func (*OrderBy) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *OrderBy) GetColumn() string {
@@ -374,7 +671,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +683,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +696,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Assignment) GetColumn() string {
@@ -450,7 +747,7 @@ type SetConstraints struct {
 
 func (x *SetConstraints) Reset() {
 	*x = SetConstraints{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +759,7 @@ func (x *SetConstraints) String() string {
 func (*SetConstraints) ProtoMessage() {}
 
 func (x *SetConstraints) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +772,7 @@ func (x *SetConstraints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraints.ProtoReflect.Descriptor instead.
 func (*SetConstraints) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SetConstraints) GetConstraints() []string {
@@ -513,7 +810,7 @@ type OnConflict struct {
 
 func (x *OnConflict) Reset() {
 	*x = OnConflict{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +822,7 @@ func (x *OnConflict) String() string {
 func (*OnConflict) ProtoMessage() {}
 
 func (x *OnConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +835,7 @@ func (x *OnConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnConflict.ProtoReflect.Descriptor instead.
 func (*OnConflict) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OnConflict) GetColumns() []string {
@@ -598,6 +895,70 @@ func (*OnConflict_Nothing_) isOnConflict_Action() {}
 
 func (*OnConflict_Update_) isOnConflict_Action() {}
 
+// A condition on the rows that a relation leads to, on whichever shards they are.
+type Predicate_Related struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The relation's name.
+	Relation string `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	// How many.
+	Quantifier Predicate_Related_Quantifier `protobuf:"varint,2,opt,name=quantifier,proto3,enum=crosskey.v1.Predicate_Related_Quantifier" json:"quantifier,omitempty"`
+	// The condition; every row meets it if it is empty.
+	Where         []*Predicate `protobuf:"bytes,3,rep,name=where,proto3" json:"where,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Predicate_Related) Reset() {
+	*x = Predicate_Related{}
+	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Predicate_Related) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Predicate_Related) ProtoMessage() {}
+
+func (x *Predicate_Related) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Predicate_Related.ProtoReflect.Descriptor instead.
+func (*Predicate_Related) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0, 0}
+}
+
+func (x *Predicate_Related) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *Predicate_Related) GetQuantifier() Predicate_Related_Quantifier {
+	if x != nil {
+		return x.Quantifier
+	}
+	return Predicate_Related_QUANTIFIER_UNSPECIFIED
+}
+
+func (x *Predicate_Related) GetWhere() []*Predicate {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
 // Leave the row out.
 type OnConflict_Nothing struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -607,7 +968,7 @@ type OnConflict_Nothing struct {
 
 func (x *OnConflict_Nothing) Reset() {
 	*x = OnConflict_Nothing{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +980,7 @@ func (x *OnConflict_Nothing) String() string {
 func (*OnConflict_Nothing) ProtoMessage() {}
 
 func (x *OnConflict_Nothing) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +993,7 @@ func (x *OnConflict_Nothing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnConflict_Nothing.ProtoReflect.Descriptor instead.
 func (*OnConflict_Nothing) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{4, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // Set columns of the row that is there already.
@@ -646,7 +1007,7 @@ type OnConflict_Update struct {
 
 func (x *OnConflict_Update) Reset() {
 	*x = OnConflict_Update{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +1019,7 @@ func (x *OnConflict_Update) String() string {
 func (*OnConflict_Update) ProtoMessage() {}
 
 func (x *OnConflict_Update) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +1032,7 @@ func (x *OnConflict_Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnConflict_Update.ProtoReflect.Descriptor instead.
 func (*OnConflict_Update) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{4, 1}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5, 1}
 }
 
 func (x *OnConflict_Update) GetColumns() []string {
@@ -685,13 +1046,29 @@ var File_crosskey_v1_rows_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\n" +
-	"\x16crosskey/v1/rows.proto\x12\vcrosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xe6\x01\n" +
+	"\x16crosskey/v1/rows.proto\x12\vcrosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa0\x06\n" +
 	"\tPredicate\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12)\n" +
 	"\x02op\x18\x02 \x01(\x0e2\x19.crosskey.v1.Predicate.OpR\x02op\x12,\n" +
 	"\x05value\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12\x1d\n" +
 	"\n" +
-	"value_json\x18\x04 \x01(\tR\tvalueJson\"I\n" +
+	"value_json\x18\x04 \x01(\tR\tvalueJson\x12!\n" +
+	"\fother_column\x18\x05 \x01(\tR\votherColumn\x12-\n" +
+	"\x06any_of\x18\x06 \x03(\v2\x16.crosskey.v1.PredicateR\x05anyOf\x12-\n" +
+	"\x06all_of\x18\a \x03(\v2\x16.crosskey.v1.PredicateR\x05allOf\x12/\n" +
+	"\anone_of\x18\b \x03(\v2\x16.crosskey.v1.PredicateR\x06noneOf\x128\n" +
+	"\arelated\x18\t \x01(\v2\x1e.crosskey.v1.Predicate.RelatedR\arelated\x1a\xf3\x01\n" +
+	"\aRelated\x12\x1a\n" +
+	"\brelation\x18\x01 \x01(\tR\brelation\x12I\n" +
+	"\n" +
+	"quantifier\x18\x02 \x01(\x0e2).crosskey.v1.Predicate.Related.QuantifierR\n" +
+	"quantifier\x12,\n" +
+	"\x05where\x18\x03 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\"S\n" +
+	"\n" +
+	"Quantifier\x12\x1a\n" +
+	"\x16QUANTIFIER_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fQUANTIFIER_NONE\x10\x01\x12\x14\n" +
+	"\x10QUANTIFIER_EVERY\x10\x02\"\xa0\x01\n" +
 	"\x02Op\x12\x06\n" +
 	"\x02EQ\x10\x00\x12\x06\n" +
 	"\x02NE\x10\x01\x12\x06\n" +
@@ -700,7 +1077,32 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\x02GT\x10\x04\x12\x06\n" +
 	"\x02GE\x10\x05\x12\x06\n" +
 	"\x02IN\x10\x06\x12\v\n" +
-	"\aIS_NULL\x10\a\"A\n" +
+	"\aIS_NULL\x10\a\x12\b\n" +
+	"\x04LIKE\x10\b\x12\t\n" +
+	"\x05ILIKE\x10\t\x12\n" +
+	"\n" +
+	"\x06PREFIX\x10\n" +
+	"\x12\f\n" +
+	"\bCONTAINS\x10\v\x12\v\n" +
+	"\aBETWEEN\x10\f\x12\n" +
+	"\n" +
+	"\x06NOT_IN\x10\r\x12\r\n" +
+	"\tJSON_PATH\x10\x0e\"\xf4\x02\n" +
+	"\aInclude\x12\x1a\n" +
+	"\brelation\x18\x01 \x01(\tR\brelation\x12\x18\n" +
+	"\acolumns\x18\x02 \x03(\tR\acolumns\x12,\n" +
+	"\x05where\x18\x03 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12/\n" +
+	"\border_by\x18\x04 \x03(\v2\x14.crosskey.v1.OrderByR\aorderBy\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\x120\n" +
+	"\x05count\x18\a \x01(\x0e2\x1a.crosskey.v1.Include.CountR\x05count\x12.\n" +
+	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"=\n" +
+	"\x05Count\x12\x15\n" +
+	"\x11COUNT_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tCOUNT_TOO\x10\x01\x12\x0e\n" +
+	"\n" +
+	"COUNT_ONLY\x10\x02\"A\n" +
 	"\aOrderBy\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12\x1e\n" +
 	"\n" +
@@ -753,33 +1155,47 @@ func file_crosskey_v1_rows_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_rows_proto_rawDescData
 }
 
-var file_crosskey_v1_rows_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_crosskey_v1_rows_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_crosskey_v1_rows_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_crosskey_v1_rows_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_crosskey_v1_rows_proto_goTypes = []any{
-	(RowForm)(0),               // 0: crosskey.v1.RowForm
-	(Predicate_Op)(0),          // 1: crosskey.v1.Predicate.Op
-	(Assignment_Op)(0),         // 2: crosskey.v1.Assignment.Op
-	(*Predicate)(nil),          // 3: crosskey.v1.Predicate
-	(*OrderBy)(nil),            // 4: crosskey.v1.OrderBy
-	(*Assignment)(nil),         // 5: crosskey.v1.Assignment
-	(*SetConstraints)(nil),     // 6: crosskey.v1.SetConstraints
-	(*OnConflict)(nil),         // 7: crosskey.v1.OnConflict
-	(*OnConflict_Nothing)(nil), // 8: crosskey.v1.OnConflict.Nothing
-	(*OnConflict_Update)(nil),  // 9: crosskey.v1.OnConflict.Update
-	(*structpb.Value)(nil),     // 10: google.protobuf.Value
+	(RowForm)(0),                      // 0: crosskey.v1.RowForm
+	(Predicate_Op)(0),                 // 1: crosskey.v1.Predicate.Op
+	(Predicate_Related_Quantifier)(0), // 2: crosskey.v1.Predicate.Related.Quantifier
+	(Include_Count)(0),                // 3: crosskey.v1.Include.Count
+	(Assignment_Op)(0),                // 4: crosskey.v1.Assignment.Op
+	(*Predicate)(nil),                 // 5: crosskey.v1.Predicate
+	(*Include)(nil),                   // 6: crosskey.v1.Include
+	(*OrderBy)(nil),                   // 7: crosskey.v1.OrderBy
+	(*Assignment)(nil),                // 8: crosskey.v1.Assignment
+	(*SetConstraints)(nil),            // 9: crosskey.v1.SetConstraints
+	(*OnConflict)(nil),                // 10: crosskey.v1.OnConflict
+	(*Predicate_Related)(nil),         // 11: crosskey.v1.Predicate.Related
+	(*OnConflict_Nothing)(nil),        // 12: crosskey.v1.OnConflict.Nothing
+	(*OnConflict_Update)(nil),         // 13: crosskey.v1.OnConflict.Update
+	(*structpb.Value)(nil),            // 14: google.protobuf.Value
 }
 var file_crosskey_v1_rows_proto_depIdxs = []int32{
 	1,  // 0: crosskey.v1.Predicate.op:type_name -> crosskey.v1.Predicate.Op
-	10, // 1: crosskey.v1.Predicate.value:type_name -> google.protobuf.Value
-	2,  // 2: crosskey.v1.Assignment.op:type_name -> crosskey.v1.Assignment.Op
-	10, // 3: crosskey.v1.Assignment.value:type_name -> google.protobuf.Value
-	8,  // 4: crosskey.v1.OnConflict.nothing:type_name -> crosskey.v1.OnConflict.Nothing
-	9,  // 5: crosskey.v1.OnConflict.update:type_name -> crosskey.v1.OnConflict.Update
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	14, // 1: crosskey.v1.Predicate.value:type_name -> google.protobuf.Value
+	5,  // 2: crosskey.v1.Predicate.any_of:type_name -> crosskey.v1.Predicate
+	5,  // 3: crosskey.v1.Predicate.all_of:type_name -> crosskey.v1.Predicate
+	5,  // 4: crosskey.v1.Predicate.none_of:type_name -> crosskey.v1.Predicate
+	11, // 5: crosskey.v1.Predicate.related:type_name -> crosskey.v1.Predicate.Related
+	5,  // 6: crosskey.v1.Include.where:type_name -> crosskey.v1.Predicate
+	7,  // 7: crosskey.v1.Include.order_by:type_name -> crosskey.v1.OrderBy
+	3,  // 8: crosskey.v1.Include.count:type_name -> crosskey.v1.Include.Count
+	6,  // 9: crosskey.v1.Include.include:type_name -> crosskey.v1.Include
+	4,  // 10: crosskey.v1.Assignment.op:type_name -> crosskey.v1.Assignment.Op
+	14, // 11: crosskey.v1.Assignment.value:type_name -> google.protobuf.Value
+	12, // 12: crosskey.v1.OnConflict.nothing:type_name -> crosskey.v1.OnConflict.Nothing
+	13, // 13: crosskey.v1.OnConflict.update:type_name -> crosskey.v1.OnConflict.Update
+	2,  // 14: crosskey.v1.Predicate.Related.quantifier:type_name -> crosskey.v1.Predicate.Related.Quantifier
+	5,  // 15: crosskey.v1.Predicate.Related.where:type_name -> crosskey.v1.Predicate
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_rows_proto_init() }
@@ -787,7 +1203,7 @@ func file_crosskey_v1_rows_proto_init() {
 	if File_crosskey_v1_rows_proto != nil {
 		return
 	}
-	file_crosskey_v1_rows_proto_msgTypes[4].OneofWrappers = []any{
+	file_crosskey_v1_rows_proto_msgTypes[5].OneofWrappers = []any{
 		(*OnConflict_Nothing_)(nil),
 		(*OnConflict_Update_)(nil),
 	}
@@ -796,8 +1212,8 @@ func file_crosskey_v1_rows_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_rows_proto_rawDesc), len(file_crosskey_v1_rows_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   7,
+			NumEnums:      5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -191,6 +191,8 @@ class Database(msgspec.Struct, frozen=True):
     other_comments: tuple[OtherComment, ...] = ()
     catches_errors: bool = False
     """Whether a function may catch an error of a statement in it, as `EXCEPTION WHEN` does."""
+    views: tuple[TableName, ...] = ()
+    """Views and materialized views: each shard has them, over its own rows."""
 
     def to_json(self) -> bytes:
         """The description as JSON."""

@@ -389,11 +389,22 @@ catching AS (
             WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.objsubid = 0 AND d.deptype = 'e'
         )
     ) AS catches_errors
+),
+view_list AS (
+    SELECT json_agg(json_build_object('schema', n.nspname, 'name', c.relname) ORDER BY n.nspname, c.relname) AS views
+    FROM pg_class c
+    JOIN user_schema n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
+    )
 )
 SELECT json_build_object(
     'tables', coalesce(table_list.tables, '[]'),
     'foreign_keys', coalesce(foreign_key_list.foreign_keys, '[]'),
     'other_comments', coalesce(other_comment_list.other_comments, '[]'),
-    'catches_errors', catching.catches_errors
+    'catches_errors', catching.catches_errors,
+    'views', coalesce(view_list.views, '[]')
 )::text
-FROM table_list, foreign_key_list, other_comment_list, catching
+FROM table_list, foreign_key_list, other_comment_list, catching, view_list

@@ -4,7 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(shell find protos -name "*.proto")
-PACKAGES := catalog serving shard_node router clients/crosskey clients/crosskey_cli
 POSTGRES_15 := /usr/lib/postgresql/15/bin
 
 SCHEMA ?= examples/messenger/schema.sql
@@ -33,7 +32,8 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 	touch $@
 
 lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Needs uv on the PATH.
-	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements.lock
+	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements.lock \
+		--extra cli --extra server
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-dev.lock \
 		--all-extras --constraint requirements.lock
 
@@ -58,38 +58,27 @@ format: $(INSTALLED) ## Format Python and protos in place.
 lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs are up to date.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy $(PACKAGES) tests bench
+	$(BIN)/mypy clients/crosskey tests bench
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	rm -rf build/stubs && mkdir -p build/stubs
 	$(call protoc,build/stubs)
-	diff -r --exclude=__pycache__ build/stubs/crosskey/v1 clients/crosskey/v1
-	diff -r --exclude=__pycache__ build/stubs/crosskey/internal/v1 clients/crosskey/internal/v1
+	diff -r --exclude=__pycache__ --exclude=__init__.py build/stubs/crosskey/v1 clients/crosskey/v1
+	diff -r --exclude=__pycache__ --exclude=__init__.py build/stubs/crosskey/internal/v1 clients/crosskey/internal/v1
 
-# These start, stop and kill whole clusters and servers, which takes long.
-PROCESSES := tests/crashes tests/deploy tests/local tests/serving
-# These race, draw at random, or try all of many cases.
-SEARCHES := tests/docs/test_examples.py tests/oracle/test_differential.py tests/oracle/test_differential_led.py \
-	tests/oracle/test_every_name.py tests/oracle/test_key_types.py tests/oracle/test_keys_of_two_types.py \
-	tests/oracle/test_round_trips.py tests/router/test_commit_states.py tests/service/test_bounds.py \
-	tests/service/test_claimed_parents.py tests/service/test_claims.py tests/service/test_hostile_requests.py \
-	tests/service/test_hostile_schemas.py tests/service/test_led_tables.py tests/service/test_races.py \
-	tests/service/test_upsert.py
-# These restart PostgreSQL under everyone who shares it: they run by themselves.
-RESTARTING := tests/crashes/test_servers_die.py tests/service/test_operations.py
 IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile
 
 test: $(INSTALLED) ## Run the main suite, on the embedded PostgreSQL.
-	$(BIN)/pytest $(IN_TWO_PROCESSES) $(addprefix --ignore=,$(PROCESSES) $(SEARCHES) $(RESTARTING))
+	$(BIN)/pytest $(IN_TWO_PROCESSES) -m "not (processes or searches or restarts_postgres)"
 
 test-processes: $(INSTALLED) ## Run the tests that take long: whole processes, crashes, restarts, races, searches.
-	$(BIN)/pytest $(IN_TWO_PROCESSES) $(addprefix --ignore=,$(RESTARTING)) $(PROCESSES) $(SEARCHES)
-	$(BIN)/pytest $(IN_TWO_PROCESSES) $(RESTARTING)
+	$(BIN)/pytest $(IN_TWO_PROCESSES) -m "(processes or searches) and not restarts_postgres"
+	$(BIN)/pytest $(IN_TWO_PROCESSES) -m restarts_postgres
 
 test-pg15: $(INSTALLED) ## Run the service-level tests of both on Debian's PostgreSQL 15.
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service $(addprefix --ignore=,$(RESTARTING))
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m service $(RESTARTING)
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m "service and not restarts_postgres"
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m "service and restarts_postgres"
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action, and for moving parents.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_led_tables.py
@@ -117,4 +106,4 @@ bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench
 
 clean: ## Remove what the other targets made, but for the data of `make up`.
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist clients/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,7 +17,7 @@ from bench.node_calls import LATER_REFERENCE, costs_one_call_as_explained
 from bench.run import NAMES, Options, Run
 from bench.tables import WIDTH, node_calls_table, results_table
 from crosskey import CrosskeyError
-from crosskey_cli.cluster_error import ClusterError
+from crosskey.local_cluster.cluster_error import ClusterError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LEAST_SHARDS = 2

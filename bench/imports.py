@@ -20,9 +20,9 @@ from bench.measurements import CaseResult, evaluated
 from bench.population import SCHEMA_SQL, Population, shard_of
 from bench.summary import Slice
 from crosskey import errors
+from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.v1 import router_pb2_grpc
 from crosskey.v1.router_pb2 import LoadRequest
-from crosskey_cli.postgres import PostgresServer
 
 DEFAULT_ROWS = 200_000
 """Of each contender, over all rounds: some seconds. The aim is about a million, which takes a minute or two."""

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from bench.population import SCHEMA_SQL, Population, shard_of
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 
 CONNECTIONS = 32
 """To each server: as many as work at once, so that nobody waits for one."""
@@ -40,6 +40,16 @@ class ShardedByHand:
             parents = connections[shard_of(followee, self._shards)]
             if not await _rows(parents, "SELECT 1 FROM people WHERE id = %s", followee):
                 raise AbsentParent(followee)
+            await _rows(
+                connections[shard_of(follower, self._shards)],
+                "INSERT INTO follows_without_key (follower_id, followee_id) VALUES (%s, %s) RETURNING *",
+                follower,
+                followee,
+            )
+
+    async def insert_without_key(self, follower: str, followee: str) -> None:
+        """INSERT into the twin without the key."""
+        async with self._connections() as connections:
             await _rows(
                 connections[shard_of(follower, self._shards)],
                 "INSERT INTO follows_without_key (follower_id, followee_id) VALUES (%s, %s) RETURNING *",

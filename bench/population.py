@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
+from crosskey.catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
 
 SCHEMA_SQL = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
 

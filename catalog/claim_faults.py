@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from catalog.model import Column, Table, UniqueKey
-from catalog.slot_types import has_slot, name_of_type, why_unfit
-from catalog.slots import FAMILIES
+from crosskey.catalog.model import Column, Table, UniqueKey
+from crosskey.catalog.slot_types import has_slot, name_of_type, why_unfit
+from crosskey.catalog.slots import FAMILIES
 
 _STORED = "GENERATED ALWAYS AS ({}) STORED"
 

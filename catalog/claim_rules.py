@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from catalog.claim_faults import claim_fault
-from catalog.key_values import verbatim_columns
-from catalog.model import Table, UniqueKey
-from catalog.naming import name_claims
-from catalog.plan import Claim, TablePlan
-from catalog.refusals import Refusal, refuse_table
-from catalog.slot_types import has_slot
+from crosskey.catalog.claim_faults import claim_fault
+from crosskey.catalog.key_values import verbatim_columns
+from crosskey.catalog.model import Table, UniqueKey
+from crosskey.catalog.naming import name_claims
+from crosskey.catalog.plan import Claim, TablePlan
+from crosskey.catalog.refusals import Refusal, refuse_table
+from crosskey.catalog.slot_types import has_slot
 
 
 def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:

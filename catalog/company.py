@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from catalog.leading import is_with
-from catalog.model import ForeignKey, TableName
-from catalog.plan import KeyPlan, TablePlan
-from catalog.refusals import Refusal, refuse_table
+from crosskey.catalog.leading import is_with
+from crosskey.catalog.model import ForeignKey, TableName
+from crosskey.catalog.plan import KeyPlan, TablePlan
+from crosskey.catalog.refusals import Refusal, refuse_table
 
 
 def refuse_lonely(

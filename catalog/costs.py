@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.model import ForeignKey
-from catalog.plan import TablePlan
+from crosskey.catalog.model import ForeignKey
+from crosskey.catalog.plan import TablePlan
 
 LOCAL = "by PostgreSQL's own key; nothing more"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from catalog.model import Column
-from catalog.plan import TablePlan
+from crosskey.catalog.model import Column
+from crosskey.catalog.plan import TablePlan
 
 
 def mints_shard_key(plan: TablePlan) -> bool:

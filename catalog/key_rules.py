@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.claim_rules import claimed_key, placing_columns
-from catalog.costs import cost_of_crossing, cost_of_local
-from catalog.model import Column, ForeignKey, TableName
-from catalog.plan import KeyPlan, TablePlan
-from catalog.refusals import Refusal, refuse_key
-from catalog.slots import FAMILIES
+from crosskey.catalog.claim_rules import claimed_key, placing_columns
+from crosskey.catalog.costs import cost_of_crossing, cost_of_local
+from crosskey.catalog.model import Column, ForeignKey, TableName
+from crosskey.catalog.plan import KeyPlan, TablePlan
+from crosskey.catalog.refusals import Refusal, refuse_key
+from crosskey.catalog.slots import FAMILIES
 
 Pair = tuple[str, str]
 """A column of the child and the column of the parent that it names."""

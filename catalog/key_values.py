@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from catalog.model import Table
-from catalog.slots import FAMILIES
+from crosskey.catalog.model import Table
+from crosskey.catalog.slots import FAMILIES
 
 _READ_BACK: Final = frozenset({*FAMILIES, "json", "jsonb"})
 """Types of which JSON gives every value back as it was.

@@ -11,12 +11,12 @@ from typing import Literal
 
 import msgspec
 
-from catalog.claim_rules import claim_id, claimed_key
-from catalog.key_rules import same_text
-from catalog.model import Database, ForeignKey, Table, TableName
-from catalog.placement import sketch_table
-from catalog.plan import Leader, TablePlan
-from catalog.tags import parse_tags
+from crosskey.catalog.claim_rules import claim_id, claimed_key
+from crosskey.catalog.key_rules import same_text
+from crosskey.catalog.model import Database, ForeignKey, Table, TableName
+from crosskey.catalog.placement import sketch_table
+from crosskey.catalog.plan import Leader, TablePlan
+from crosskey.catalog.tags import parse_tags
 
 Placed = Leader | Literal["by slot"]
 """What places the rows of a table."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from catalog.model import TableName
+from crosskey.catalog.model import TableName
 
 MAX_NAME_BYTES: Final = 63
 """PostgreSQL cuts longer names off (NAMEDATALEN - 1)."""

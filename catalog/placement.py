@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from catalog.claim_rules import refuse_claims
-from catalog.model import Column, Table
-from catalog.plan import Leader, TablePlan
-from catalog.refusals import Refusal, refuse_table
-from catalog.slot_types import why_unfit
-from catalog.slots import FAMILIES
-from catalog.tags import Tag, parse_tags
+from crosskey.catalog.claim_rules import refuse_claims
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import Leader, TablePlan
+from crosskey.catalog.refusals import Refusal, refuse_table
+from crosskey.catalog.slot_types import why_unfit
+from crosskey.catalog.slots import FAMILIES
+from crosskey.catalog.tags import Tag, parse_tags
 
 _FIT: Final = "a shard key is smallint, integer, bigint, uuid, text or varchar"
 _PLACEMENT_TAGS: Final = ("shard_by", "shard_with", "reference")
@@ -51,7 +51,8 @@ def _refuse_kind(table: Table) -> Iterator[Refusal]:
     if table.inherits:
         yield refuse_table(table, "table inheritance is not supported: keys do not hold over it")
     if table.unlogged:
-        yield refuse_table(table, "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not")
+        why = "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not; leave out SET UNLOGGED"
+        yield refuse_table(table, why)
 
 
 def _refuse_names(table: Table) -> Iterator[Refusal]:

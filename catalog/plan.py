@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from catalog.model import Column, Equality, ForeignKey, Table, TableName
+from crosskey.catalog.model import Column, Equality, ForeignKey, Table, TableName
 
 Placement = Literal["sharded", "reference"]
 

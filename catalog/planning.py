@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catalog.claim_rules import claim_id, claimed_key, plan_claims
-from catalog.company import refuse_lonely
-from catalog.key_rules import parent_locator, plan_key, referenced_key_id
-from catalog.key_values import verbatim_columns
-from catalog.leading import find_leaders
-from catalog.model import Database, ForeignKey, TableName
-from catalog.naming import name_tables
-from catalog.placement import place_table
-from catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
-from catalog.refusals import Refusal, SchemaRefused, refuse_key
-from catalog.tag_rules import refuse_tags
+from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
+from crosskey.catalog.company import refuse_lonely
+from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
+from crosskey.catalog.key_values import verbatim_columns
+from crosskey.catalog.leading import find_leaders
+from crosskey.catalog.model import Database, ForeignKey, TableName
+from crosskey.catalog.naming import name_tables
+from crosskey.catalog.placement import place_table
+from crosskey.catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
+from crosskey.catalog.relations import refuse_names
+from crosskey.catalog.tag_rules import refuse_tags
 
 __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 
 
 def plan_schema(database: Database) -> Plan:
     """Places every table and classes every foreign key. Raises SchemaRefused with every reason why it cannot."""
-    refusals = list(refuse_tags(database))
+    refusals = [*refuse_tags(database), *refuse_names(database)]
     leaders = find_leaders(database)
     tables: dict[TableName, TablePlan] = {}
     for table in database.tables:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from catalog.model import ForeignKey, Table
+from crosskey.catalog.model import ForeignKey, Table
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from catalog.model import Column
-from catalog.slots import FAMILIES
+from crosskey.catalog.model import Column
+from crosskey.catalog.slots import FAMILIES
 
 _WHY_UNFIT: Final = {
     "numeric": "equal numbers can have different texts (1.0 and 1.00)",

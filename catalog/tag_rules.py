@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from catalog.model import Database, OtherComment
-from catalog.refusals import Refusal, refuse_key, refuse_table
-from catalog.tags import SUPPORTED, TAGS, ObjectKind, Tag, parse_tags
+from crosskey.catalog.model import Database, OtherComment
+from crosskey.catalog.refusals import Refusal, refuse_key, refuse_table
+from crosskey.catalog.tags import SUPPORTED, TAGS, ObjectKind, Tag, parse_tags
 
 _PHRASES: Final[dict[ObjectKind, str]] = {
     "table": "a table",

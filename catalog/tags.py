@@ -16,10 +16,13 @@ TAGS: Final[dict[str, ObjectKind]] = {
     "events": "table",
     "enforce": "foreign key",
     "copy": "column",
+    "relation": "foreign key",
+    "inverse": "foreign key",
+    "through": "foreign key",
 }
 """Every tag, and the kind of object that it belongs on."""
 
-SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference", "claim"})
+SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference", "claim", "relation", "inverse", "through"})
 
 
 class Tag(msgspec.Struct, frozen=True):

@@ -8,16 +8,16 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
+from crosskey.router.administration.auditing import audit
+from crosskey.router.administration.descriptions import describe_schema, describe_topology
+from crosskey.router.administration.schema_changes import apply_schema
+from crosskey.router.administration.unused_shadows import ShadowSweeper
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.in_doubt import list_in_doubt
 from crosskey.v1 import admin_pb2, admin_pb2_grpc
-from router.administration.auditing import audit
-from router.administration.descriptions import describe_schema, describe_topology
-from router.administration.schema_changes import apply_schema
-from router.administration.unused_shadows import ShadowSweeper
-from router.calls.call_context import call_context
-from router.calls.cluster import Cluster
-from router.calls.nodes import Nodes
-from router.committing.finishing import Finisher
-from router.committing.in_doubt import list_in_doubt
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.plan import KeyPlan, TablePlan
 from crosskey import errors
-from crosskey.v1 import router_pb2
-from router.planning.acting_keys import ActingKey, Change, acting_keys
-from router.planning.claimed_values import ClaimedValue
-from router.planning.parent_references import references
-from router.planning.reads import ReadPlan, plan_count, plan_get, plan_list
-from router.planning.routes import Distributed, Local, Reserve, Route, new_shards, plan_route
-from router.planning.schema_view import SchemaView
-from router.planning.shadow_hints import ShadowHints
-from router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
-from router.planning.transactions import (
+from crosskey.catalog.plan import KeyPlan, TablePlan
+from crosskey.router.planning.acting_keys import ActingKey, Change, acting_keys
+from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.include_notes import condition_notes, include_notes
+from crosskey.router.planning.parent_references import references
+from crosskey.router.planning.reads import ListPlan, ReadPlan, plan_count, plan_get, plan_list
+from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, new_shards, plan_route
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from crosskey.router.planning.transactions import (
     GroupPlan,
     ModeChange,
     Step,
@@ -24,11 +24,12 @@ from router.planning.transactions import (
     plan_transact,
     raise_refusals,
 )
-from router.planning.wanted_claims import surely_claims_elsewhere
-from router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
-from router.reading.locating import claim_to_follow
-from router.reading.merging import rank
-from router.writing.upserting import look_up_shards
+from crosskey.router.planning.wanted_claims import surely_claims_elsewhere
+from crosskey.router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
+from crosskey.router.reading.locating import claim_to_follow
+from crosskey.router.reading.merging import rank
+from crosskey.router.writing.upserting import look_up_shards
+from crosskey.v1 import router_pb2
 
 Explanation = router_pb2.ExplainResponse
 
@@ -91,11 +92,14 @@ def explain(
         case "transact":
             return _explain_transact(view, hints, plan_transact(view, request.transact, supplies))
         case "get":
-            return _explain_read(view, plan_get(view, request.get), "Read")
+            get = plan_get(view, request.get)
+            return _with_relations(view, get, _explain_read(view, get, "Read"))
         case "count":
-            return _explain_read(view, plan_count(view, request.count), "CountRows")
+            count = plan_count(view, request.count)
+            return _with_relations(view, count, _explain_read(view, count, "CountRows"))
         case "list":
-            return _explain_list(view, request.list)
+            page = plan_list(view, request.list)
+            return _with_relations(view, page, _explain_list(view, page))
     raise errors.InvalidRequest("there is no request to explain")
 
 
@@ -113,8 +117,17 @@ def _following(table: TablePlan, claimed: ClaimedValue) -> Explanation:
     return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[note])
 
 
-def _explain_list(view: SchemaView, request: router_pb2.ListRequest) -> Explanation:
-    plan = plan_list(view, request)
+def _with_relations(view: SchemaView, plan: ReadPlan | ListPlan, explanation: Explanation) -> Explanation:
+    """The explanation, with what conditions over relations and includes add."""
+    explanation.notes[:] = [
+        *condition_notes(plan.predicates),
+        *explanation.notes,
+        *include_notes(view, plan.includes),
+    ]
+    return explanation
+
+
+def _explain_list(view: SchemaView, plan: ListPlan) -> Explanation:
     claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
     if claimed is not None:
         return _following(plan.table, claimed)

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.led_parents import parents_of_insert, parents_of_transaction
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import NOTHING, Need, Supplies, Supply, need_of, needs_of, stand_ins
+from crosskey.router.planning.writes import FIRST_SHARD
+from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.v1 import router_pb2
-from router.planning.claimed_values import ClaimedValue
-from router.planning.led_parents import parents_of_insert, parents_of_transaction
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import NOTHING, Need, Supplies, Supply, need_of, needs_of, stand_ins
-from router.planning.writes import FIRST_SHARD
-from router.writing.sequence_blocks import SequenceBlocks
 
 Explanation = router_pb2.ExplainResponse
 

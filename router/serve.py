@@ -1,17 +1,19 @@
 """The subcommand that runs a router."""
 
+from dataclasses import replace
 from typing import Any
 
 import click
 import uvloop
 
 from crosskey.errors import CrosskeyError
-from router import server
-from router.calls.cluster import Misconfigured
-from router.settings import Settings
-from serving.address import ADDRESS
-from serving.commands import setting
-from serving.logging import UnknownLogLevel
+from crosskey.router import server
+from crosskey.router.calls.cluster import Misconfigured
+from crosskey.router.settings import Settings
+from crosskey.serving.address import ADDRESS
+from crosskey.serving.commands import setting
+from crosskey.serving.logging import UnknownLogLevel
+from crosskey.serving.workers import run_workers
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
@@ -51,9 +53,23 @@ SECONDS = click.FloatRange(min=0)
     default=Settings.sweep_interval_seconds,
 )
 @setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
-def serve(**values: Any) -> None:
+@setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
+def serve(workers: int, **values: Any) -> None:
     """Serve the public API until SIGTERM."""
+    settings = Settings(**values)
     try:
-        uvloop.run(server.serve(Settings(**values)))
+        if workers == 1:
+            _run(settings)
+        else:
+            run_workers(
+                workers, settings.listen, lambda listen, worker: _run(replace(settings, listen=listen, worker=worker))
+            )
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(settings: Settings) -> None:
+    try:
+        uvloop.run(server.serve(settings))
     except (Misconfigured, CrosskeyError, UnknownLogLevel, OSError) as error:
         raise click.ClickException(str(error)) from None

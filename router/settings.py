@@ -23,3 +23,5 @@ class Settings:
     """How often to look for shadows that no child references any more; 0 for never."""
     max_in_flight: int = 1000
     """How many requests may be in flight; more are refused."""
+    worker: int | None = None
+    """Which of the processes that share the address it is; None if it has the address to itself."""

@@ -20,8 +20,10 @@ class UnknownLogLevel(Exception):
     """CROSSKEY_LOG_LEVEL names no level."""
 
 
-def configure_logging(**bound: str | int) -> None:
+def configure_logging(**bound: str | int | None) -> None:
     """Sets structlog up for this process; `bound` is added to every line, such as service="node" and shard=0.
+
+    What is None is not.
 
     Warnings of libraries, which use Python's own logging, become lines like any other.
     Raises UnknownLogLevel.
@@ -41,7 +43,7 @@ def configure_logging(**bound: str | int) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr) if readable else _json_logger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(**bound)
+    structlog.contextvars.bind_contextvars(**{name: value for name, value in bound.items() if value is not None})
     logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
 
 

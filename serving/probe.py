@@ -1,4 +1,4 @@
-"""Asks a server for its health, as the health check of a container does: `python -m serving.probe HOST:PORT`."""
+"""Asks a server for its health, as a container's health check does: `python -m crosskey.serving.probe HOST:PORT`."""
 
 import sys
 
@@ -6,7 +6,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.address import ADDRESS
+from crosskey.serving.address import ADDRESS
 
 # Each probe is a connection of its own: a shared one would wait out a back-off after the server was down.
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]

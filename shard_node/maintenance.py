@@ -7,19 +7,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import msgspec
 from typing_extensions import override
 
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import maintenance_pb2_grpc
-from shard_node.auditing import shard_audit
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import translated
-from shard_node.schema.introspection import inspect_schema
-from shard_node.schema.shard import Shard
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.writing import loading, recovery
-from shard_node.writing.own_gids import OwnGids
-from shard_node.writing.unused_shadows import find_unused
+from crosskey.shard_node.auditing import shard_audit
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.schema.introspection import inspect_schema
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.writing import loading, recovery
+from crosskey.shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.writing.unused_shadows import find_unused
+from crosskey.v1 import admin_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,8 +57,12 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
     async def InspectSchema(self, request: proto.InspectSchemaRequest, context: Context) -> proto.InspectSchemaResponse:
         self._shard.check(request.shard)
         with translated():
-            description = await inspect_schema(self._dsn, request.sql)
-        return proto.InspectSchemaResponse(description_json=description.to_json())
+            inspected = await inspect_schema(self._dsn, request.sql)
+        return proto.InspectSchemaResponse(
+            description_json=inspected.database.to_json(),
+            fingerprint=inspected.run.fingerprint,
+            skipped=[admin_pb2.SkippedStatement(**msgspec.structs.asdict(each)) for each in inspected.run.skipped],
+        )
 
     @override
     async def ListPrepared(self, request: proto.ListPreparedRequest, context: Context) -> proto.ListPreparedResponse:

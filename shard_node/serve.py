@@ -1,18 +1,20 @@
 """The subcommand that runs a shard node."""
 
+from dataclasses import replace
 from typing import Any
 
 import click
 import uvloop
 
 from crosskey.errors import CrosskeyError
-from serving.address import ADDRESS
-from serving.commands import setting
-from serving.logging import UnknownLogLevel
-from shard_node import server
-from shard_node.postgres.startup import UnfitDatabase
-from shard_node.setting_types import CLUSTER_NAME, CONNECTION_STRING
-from shard_node.settings import Settings
+from crosskey.serving.address import ADDRESS
+from crosskey.serving.commands import setting
+from crosskey.serving.logging import UnknownLogLevel
+from crosskey.serving.workers import run_workers
+from crosskey.shard_node import server
+from crosskey.shard_node.postgres.startup import UnfitDatabase
+from crosskey.shard_node.setting_types import CLUSTER_NAME, CONNECTION_STRING
+from crosskey.shard_node.settings import Settings
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
@@ -25,15 +27,30 @@ SECONDS = click.FloatRange(min=0)
 @setting("cluster", CLUSTER_NAME, "The cluster's name.")
 @setting("dsn", CONNECTION_STRING, "The connection string of the shard's database.")
 @setting("listen", ADDRESS, "Where to serve.")
-@setting("pool_size", POSITIVE, "Connections to PostgreSQL at most.", default=Settings.pool_size)
+@setting("pool_size", POSITIVE, "Connections to PostgreSQL at most, of all workers.", default=Settings.pool_size)
 @setting("pool_queue", POSITIVE, "Requests that may wait for a connection.", default=Settings.pool_queue)
 @setting("lock_timeout_ms", POSITIVE, "How long a statement waits for a lock.", default=Settings.lock_timeout_ms)
 @setting("drain_seconds", SECONDS, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
-def serve(**values: Any) -> None:
+@setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
+def serve(pool_size: int, workers: int, **values: Any) -> None:
     """Serve one shard until SIGTERM."""
-    settings = Settings(**values)
+    if pool_size < workers:
+        raise click.UsageError(f"{workers} workers need a --pool-size of at least {workers}")
+    settings = Settings(pool_size=pool_size // workers, workers=workers, **values)
     if settings.shard >= settings.shards:
         raise click.UsageError(f"there is no shard {settings.shard} among {settings.shards}: they count from 0")
+    try:
+        if workers == 1:
+            _run(settings)
+        else:
+            run_workers(
+                workers, settings.listen, lambda listen, worker: _run(replace(settings, listen=listen, worker=worker))
+            )
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(settings: Settings) -> None:
     try:
         uvloop.run(server.serve(settings))
     except (UnfitDatabase, CrosskeyError, UnknownLogLevel, OSError) as error:

@@ -10,16 +10,17 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
-from serving.logging import configure_logging
-from serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
-from shard_node.maintenance import ShardMaintenance
-from shard_node.postgres.connection_limits import check_connections
-from shard_node.postgres.database import Database
-from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
-from shard_node.schema.scratch import drop_left_over
-from shard_node.schema.shard import Shard
-from shard_node.service import ShardNode
-from shard_node.settings import Settings
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.logging import configure_logging
+from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
+from crosskey.shard_node.maintenance import ShardMaintenance
+from crosskey.shard_node.postgres.connection_limits import check_connections
+from crosskey.shard_node.postgres.database import Database
+from crosskey.shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
+from crosskey.shard_node.schema.scratch import drop_left_over
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.service import ShardNode
+from crosskey.shard_node.settings import Settings
 
 SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMaintenance")
 
@@ -35,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 async def serve(settings: Settings) -> None:
     """Serves a shard until SIGTERM. Raises UnfitDatabase if it cannot be served."""
-    configure_logging(service="node", shard=settings.shard)
+    configure_logging(service="node", shard=settings.shard, worker=settings.worker)
     database = Database(
         settings.dsn,
         pool_size=settings.pool_size,
@@ -70,7 +71,7 @@ async def open_patiently(database: Database, settings: Settings) -> ShardIdentit
 
 async def _prepare(database: Database, settings: Settings) -> ShardIdentity:
     async with await database.connect() as connection:
-        await check_connections(connection, settings.pool_size)
+        await check_connections(connection, settings.pool_size, settings.workers)
         return await prepare_database(connection, settings.cluster, settings.shard, settings.shards)
 
 
@@ -84,7 +85,7 @@ async def _clear_away(dsn: str) -> None:
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
     shard = Shard(database, identity)
-    node = ShardNode(shard, MAX_IN_FLIGHT)
+    node = ShardNode(shard, CallsInFlight(MAX_IN_FLIGHT))
     maintenance = ShardMaintenance(shard, settings.dsn)
 
     def register(server: grpc.aio.Server) -> None:
@@ -96,9 +97,10 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
         ServerSettings(
             listen=settings.listen,
             max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
-            max_in_flight=MAX_IN_FLIGHT,
             drain_seconds=settings.drain_seconds,
+            shares_address=settings.worker is not None,
         ),
+        CallsInFlight(MAX_IN_FLIGHT),
         register=register,
         service_names=SERVICE_NAMES,
         on_drain=node.drain,

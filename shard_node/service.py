@@ -10,34 +10,38 @@ import grpc
 import psycopg
 from typing_extensions import override
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import generated_values_pb2, reads_pb2, recovery_pb2, session_pb2, session_pb2_grpc
-from serving.call_handlers import CallHandlers, Handler
-from serving.session import SessionTypes
-from serving.sessions import Sessions
-from shard_node.guards.claim_queries import look_up_claims
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import naming_table, translated
-from shard_node.reading import reader, sorting
-from shard_node.schema.shard import Shard, wrong_shard
-from shard_node.writing import default_values, recovery
-from shard_node.writing.branches import Branches
-from shard_node.writing.commands import to_found_claim
-from shard_node.writing.execution import tagged
-from shard_node.writing.own_gids import OwnGids
+from crosskey.serving.call_handlers import CallHandlers, Handler
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
+from crosskey.shard_node.guards.claim_queries import look_up_claims
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
+from crosskey.shard_node.reading import linked_rows, reader, sorting
+from crosskey.shard_node.schema.shard import Shard, wrong_shard
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.writing import default_values, recovery
+from crosskey.shard_node.writing.branches import Branches
+from crosskey.shard_node.writing.commands import to_found_claim
+from crosskey.shard_node.writing.execution import tagged
+from crosskey.shard_node.writing.own_gids import OwnGids
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse)
+TableWork = Callable[[Connection, Table, Any, ShardSchema], Awaitable[Any]]
+
 _SECOND_PHASE = frozenset({"finish_prepared", "decide", "forget_decisions"})
 
 
 class ShardNode(session_pb2_grpc.ShardNodeServicer):
     """Serves one shard."""
 
-    def __init__(self, shard: Shard, max_in_flight: int) -> None:
-        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard), max_in_flight)
+    def __init__(self, shard: Shard, in_flight: CallsInFlight) -> None:
+        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard), in_flight)
 
     @override
     async def Session(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well
@@ -63,8 +67,11 @@ class NodeCalls(CallHandlers):
             "finish_prepared": self._finish_prepared,
             "decide": self._decide,
             "forget_decisions": self._forget_decisions,
-            "read": partial(self._with_table, reader.read),
-            "count_rows": partial(self._with_table, reader.count_rows),
+            "read": partial(self._with_table_and_schema, reader.read),
+            "count_rows": partial(self._with_table_and_schema, reader.count_rows),
+            "read_linked": partial(self._with_table_and_schema, linked_rows.read_linked),
+            "read_keys": partial(self._with_table_and_schema, linked_rows.read_keys),
+            "find_pins": self._find_pins,
             "sort": partial(self._with_table, sorting.sort),
             "compute_defaults": partial(self._with_table, default_values.compute_defaults),
             "find_claims": self._find_claims,
@@ -108,7 +115,7 @@ class NodeCalls(CallHandlers):
     async def _decide(self, request: recovery_pb2.DecideRequest) -> recovery_pb2.DecideResponse:
         self._gids.check_decisions(request.gids)
         async with self._shard.database.finishing_connection() as connection:
-            outcomes = await recovery.decide(connection, request.gids, peek=request.peek)
+            outcomes = await recovery.decide(connection, request.gids, peek=request.peek, patient=request.patient)
         return recovery_pb2.DecideResponse(outcomes=outcomes)
 
     async def _forget_decisions(
@@ -122,13 +129,21 @@ class NodeCalls(CallHandlers):
 
     async def _with_table(self, work: Callable[[Connection, Table, Any], Awaitable[Any]], request: Any) -> Any:
         """Does work that concerns one table. Errors name it. Raises UnknownTable and SchemaNotLoaded, too."""
+
+        async def without_schema(connection: Connection, table: Table, asked: Any, _: ShardSchema) -> Any:
+            return await work(connection, table, asked)
+
+        return await self._with_table_and_schema(without_schema, request)
+
+    async def _with_table_and_schema(self, work: TableWork, request: Any) -> Any:
+        """The same for work that may concern foreign keys, too."""
         database = self._shard.database
         connection = await database.borrow()
         try:
             schema = self._shard.known_schema or await self._shard.schema(connection)
             table = schema.table(request.table)
             try:
-                return await work(connection, table, request)
+                return await work(connection, table, request, schema)
             except (psycopg.Error, errors.CrosskeyError) as error:
                 told = tagged(naming_table(error, table.name), "")
                 if told is error:
@@ -136,6 +151,14 @@ class NodeCalls(CallHandlers):
                 raise told from error
         finally:
             await database.give_back(connection)
+
+    async def _find_pins(self, request: reads_pb2.FindPinsRequest) -> reads_pb2.FindPinsResponse:
+        async with self._shard.database.connection() as connection:
+            schema = await self._shard.schema(connection)
+            referenced = schema.referenced_key(request.referenced_key)
+            table = schema.table(referenced.parent.qualified)
+            with translated():
+                return await linked_rows.find_pins(connection, referenced, request.keys_json, table)
 
     async def _find_claims(self, request: reads_pb2.FindClaimsRequest) -> reads_pb2.FindClaimsResponse:
         async with self._shard.database.connection() as connection:

@@ -18,10 +18,14 @@ class Settings:
     listen: str
     """HOST:PORT to serve on."""
     pool_size: int = 10
-    """How many connections to PostgreSQL at most."""
+    """How many connections to PostgreSQL at most, of each of the workers."""
     pool_queue: int = 200
     """How many requests may wait for a connection; more are refused."""
     lock_timeout_ms: int = 1000
     """How long a statement waits for a lock."""
     drain_seconds: float = 10.0
     """How long requests in flight may go on after SIGTERM."""
+    workers: int = 1
+    """How many processes share the address and the database."""
+    worker: int | None = None
+    """Which of them it is; None if it has the address to itself."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
 
-from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
 from tests.memory_folder import folder_in_memory
 from tests.oracle.shared_pairs import family

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.ports import PortReservation
-from crosskey_cli.server_process import ServerProcess, python_server
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.ports import PortReservation
+from crosskey.local_cluster.server_process import ServerProcess, python_server
 
 STOP_SECONDS = 15.0
 
@@ -23,7 +23,7 @@ def extra_router(
     addresses = [node.address for node in cluster.nodes] if nodes is None else nodes
     environment = {"CROSSKEY_NODES": ",".join(addresses), **settings}
     router = python_server(
-        "router", "extra-router", address=reservation.address, log_folder=folder, environment=environment
+        "crosskey.router", "extra-router", address=reservation.address, log_folder=folder, environment=environment
     )
     router.start()
     try:

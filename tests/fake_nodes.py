@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing_extensions import override
 
 from crosskey.internal.v1 import session_pb2
-from router.calls.call_context import current_call_context
-from router.calls.nodes import Node, Nodes
+from crosskey.router.calls.call_context import current_call_context
+from crosskey.router.calls.nodes import Node, Nodes
 
 Answering = Callable[[int, session_pb2.Call], Awaitable[session_pb2.Answer]]
 """Answers a call to a shard, or raises what a node would."""

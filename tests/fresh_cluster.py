@@ -10,9 +10,9 @@ import psycopg
 from psycopg import sql
 
 from crosskey import Client
-from crosskey_cli.cluster import ROLE, ClusterOptions, LocalCluster, ShardDatabase
-from crosskey_cli.postgres import PostgresServer
-from shard_node.commands.provision import ensure_database, ensure_role
+from crosskey.local_cluster.cluster import ROLE, ClusterOptions, LocalCluster, ShardDatabase
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.commands.provision import ensure_database, ensure_role
 
 APPLY_SECONDS = 60.0
 

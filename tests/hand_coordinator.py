@@ -12,7 +12,7 @@ from crosskey import errors
 from crosskey.internal.v1 import effects_pb2, maintenance_pb2, reads_pb2, recovery_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.internal.v1.maintenance_pb2_grpc import ShardMaintenanceStub
-from router.committing.gids import Gid
+from crosskey.router.committing.gids import Gid
 from tests.hand_session import HandSession
 
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
@@ -131,9 +131,13 @@ class HandCoordinator:
         request = recovery_pb2.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
         self.shared(shard).call(finish_prepared=request)
 
-    def decide(self, gid: Gid, *, peek: bool = False) -> str:
-        """What home has decided, or decides now: COMMITTED, ABORTED, or UNDECIDED for a mere look."""
-        response = self.shared(gid.home).call(decide=recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek))
+    def decide(self, gid: Gid, *, peek: bool = False, patient: bool = False) -> str:
+        """What home has decided, or decides now: COMMITTED, ABORTED, or UNDECIDED for a mere look.
+
+        Who is patient is told UNDECIDED, too, while home is at work.
+        """
+        request = recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek, patient=patient)
+        response = self.shared(gid.home).call(decide=request)
         return recovery_pb2.DecideResponse.Outcome.Name(response.outcomes[0]).removeprefix("OUTCOME_")
 
     def forget(self, gid: Gid) -> None:

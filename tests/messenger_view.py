@@ -1,7 +1,7 @@
 """A small messenger on three shards, as the router's planning sees it."""
 
-from catalog.slots import shard_of_slot, slot_of_value
-from router.planning.schema_view import SchemaView
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
+from crosskey.router.planning.schema_view import SchemaView
 from tests.schema_builders import column, foreign_key, plan_of, table
 
 SHARDS = 3

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from catalog.slots import shard_of_slot, slot_of_text, slot_of_value
+from crosskey.catalog.slots import shard_of_slot, slot_of_text, slot_of_value
 
 SHARDS = 3
 

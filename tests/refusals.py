@@ -10,9 +10,9 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from crosskey.local_cluster.postgres import SUPERUSER
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
-from crosskey_cli.postgres import SUPERUSER
 
 CALL_SECONDS = 30.0
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]

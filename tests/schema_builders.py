@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from catalog.model import Column, Database, ForeignKey, Table, TableName, UniqueKey
-from catalog.plan import KeyPlan, Plan, TablePlan
-from catalog.planning import SchemaRefused, plan_schema
+from crosskey.catalog.model import Column, Database, ForeignKey, Table, TableName, UniqueKey
+from crosskey.catalog.plan import KeyPlan, Plan, TablePlan
+from crosskey.catalog.planning import SchemaRefused, plan_schema
 
 _BASE_TYPES = {"bigint": "int8", "integer": "int4", "smallint": "int2", "character varying(5)": "varchar"}
 

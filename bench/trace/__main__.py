@@ -19,11 +19,11 @@ from rich.table import Table
 
 from bench.trace.cluster import cluster_here
 from bench.trace.recording import Recording, recording
-from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import requests
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
+from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
+from crosskey.router.router_service import CALLS_KEY
 from crosskey.v1 import router_pb2_grpc
-from crosskey_cli.postgres import PostgresServer, postgres_servers
-from router.router_service import CALLS_KEY
 
 SHARDS = 3
 WIDTH = 140

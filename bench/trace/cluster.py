@@ -11,29 +11,31 @@ import psycopg
 
 from crosskey import AsyncClient
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
+from crosskey.local_cluster.cluster import ROLE
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.router.admin_service import Admin
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.reading.reader import Reader
+from crosskey.router.requests import Requests
+from crosskey.router.router_service import Router
+from crosskey.router.writing.loader import Loader
+from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.sequence_blocks import SequenceBlocks
+from crosskey.router.writing.supplying import Supplier
+from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.writer import Writer
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.shard_node.commands.provision import ensure_database, ensure_role
+from crosskey.shard_node.maintenance import ShardMaintenance
+from crosskey.shard_node.postgres.database import Database
+from crosskey.shard_node.postgres.startup import prepare_database
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.service import ShardNode
 from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
-from crosskey_cli.cluster import ROLE
-from crosskey_cli.postgres import PostgresServer
-from router.admin_service import Admin
-from router.calls.cluster import Cluster
-from router.calls.nodes import Nodes
-from router.committing.finishing import Finisher
-from router.planning.shadow_hints import ShadowHints
-from router.reading.reader import Reader
-from router.router_service import Router
-from router.writing.loader import Loader
-from router.writing.pipeline import Pipeline
-from router.writing.sequence_blocks import SequenceBlocks
-from router.writing.supplying import Supplier
-from router.writing.whereabouts import Finder
-from router.writing.writer import Writer
-from serving.interceptor import ErrorInterceptor
-from shard_node.commands.provision import ensure_database, ensure_role
-from shard_node.maintenance import ShardMaintenance
-from shard_node.postgres.database import Database
-from shard_node.postgres.startup import prepare_database
-from shard_node.schema.shard import Shard
-from shard_node.service import ShardNode
 
 CLUSTER = "traced"
 MAX_IN_FLIGHT = 100
@@ -63,7 +65,7 @@ async def _node(stack: AsyncExitStack, shard: int, shards: int, server: Postgres
     stack.push_async_callback(database.close)
     served = Shard(database, identity)
     server_of_node = _server()
-    session_pb2_grpc.add_ShardNodeServicer_to_server(ShardNode(served, MAX_IN_FLIGHT), server_of_node)
+    session_pb2_grpc.add_ShardNodeServicer_to_server(ShardNode(served, CallsInFlight(MAX_IN_FLIGHT)), server_of_node)
     maintenance_pb2_grpc.add_ShardMaintenanceServicer_to_server(ShardMaintenance(served, dsn), server_of_node)
     return await _started(stack, server_of_node)
 
@@ -87,14 +89,15 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     writes = Pipeline(supplier, Finder(nodes), Writer(nodes, finisher, hints, cluster, 8))
     loader = Loader(nodes, finisher, cluster, supplier)
     server = _server()
-    router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, Reader(nodes), writes, hints, loader), server)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader)
+    router_pb2_grpc.add_RouterServicer_to_server(Router(requests, CallsInFlight(MAX_IN_FLIGHT)), server)
     admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses), server)
     stack.push_async_callback(finisher.drain)
     return await _started(stack, server)
 
 
 def _server() -> grpc.aio.Server:
-    return grpc.aio.server(interceptors=[ErrorInterceptor(MAX_IN_FLIGHT)])
+    return grpc.aio.server(interceptors=[ErrorInterceptor(CallsInFlight(MAX_IN_FLIGHT))])
 
 
 async def _started(stack: AsyncExitStack, server: grpc.aio.Server) -> str:

@@ -66,7 +66,7 @@ def _of_project(frame: FrameType) -> tuple[str, str] | None:
     """File and name of a function of the project's own; None for one of others, and for what is generated."""
     code = frame.f_code
     try:
-        file = str(Path(code.co_filename).relative_to(PROJECT))
+        file = str(Path(code.co_filename).resolve().relative_to(PROJECT))
     except ValueError:
         return None
     name = code.co_qualname

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from crosskey.assignments import Computed
 from crosskey.exact_json import Row, encode_key, encode_rows
+from crosskey.includes import Include, to_includes
 from crosskey.predicates import Order, Where, to_orders, to_predicates
 from crosskey.v1 import router_pb2, rows_pb2
 
@@ -47,7 +48,7 @@ def insert(
     "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. With `count_only` the rows are not answered.
     Raises KeyError for another clause.
     """
-    rows_json, as_text = encode_rows([rows] if isinstance(rows, Mapping) else list(rows))
+    rows_json, as_text = encode_rows(_checked_rows(rows))
     return router_pb2.InsertRequest(
         table=table,
         rows_json=rows_json,
@@ -76,9 +77,11 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
     return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, update=update)
 
 
-def get(table: str, key: Row) -> router_pb2.GetRequest:
-    """Reads the row with that key."""
-    return router_pb2.GetRequest(table=table, key_json=encode_key(key))
+def get(table: str, key: Row, *, columns: Iterable[str] = (), include: Include | None = None) -> router_pb2.GetRequest:
+    """Reads the row with that key: all columns unless some are given, and rows of its relations."""
+    return router_pb2.GetRequest(
+        table=table, key_json=encode_key(checked_key(key)), columns=columns, include=to_includes(include)
+    )
 
 
 def update(
@@ -112,14 +115,18 @@ def list_rows(
     order_by: Order | None = None,
     page_size: int = 0,
     page_token: str = "",
+    columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> router_pb2.ListRequest:
-    """Lists a page of rows; the server chooses the size of the page if it is 0."""
+    """Lists a page of rows; the server chooses the size of the page if it is 0. `columns` and `include` as for get."""
     return router_pb2.ListRequest(
         table=table,
         where=to_predicates(where),
         order_by=to_orders(order_by),
         page_size=page_size,
         page_token=page_token,
+        columns=columns,
+        include=to_includes(include),
     )
 
 
@@ -172,8 +179,23 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
     raise TypeError(f"a {type(request).__name__} cannot be explained")
 
 
+def checked_key(key: Row) -> Row:
+    """The key. Raises TypeError if it is no mapping."""
+    if not isinstance(key, Mapping):
+        raise TypeError(f'a key names its columns: say {{"id": {key!r}}}, not {key!r}; with get also id={key!r}')
+    return key
+
+
+def _checked_rows(rows: Row | Iterable[Row]) -> list[Row]:
+    checked = [rows] if isinstance(rows, Mapping) else list(rows)
+    for row in checked:
+        if not isinstance(row, Mapping):
+            raise TypeError(f'a row names its columns, such as {{"name": "Ada"}}; {row!r} does not')
+    return checked
+
+
 def _key(key: Row | None) -> str:
-    return "" if key is None else encode_key(key)
+    return "" if key is None else encode_key(checked_key(key))
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:

@@ -48,12 +48,18 @@ class TypedRows:
 
     def __init__(self) -> None:
         self._tables: dict[str, ColumnReaders] = {}
+        self._relations: dict[str, dict[str, tuple[str, str]]] = {}
 
     def learn(self, schema: admin_pb2.DescribeSchemaResponse) -> None:
         """Takes the types of all tables."""
         for table in schema.tables:
             readers = {column.name: reader_of(column.base_type) for column in table.columns}
             self._tables[table.table] = self._tables[f"public.{table.table}"] = readers
+            self._relations[table.table] = self._relations[f"public.{table.table}"] = {}
+        for relation in schema.relations:
+            far = relation.target, relation.key_table
+            if not relation.ambiguity:
+                self._relations[relation.table][relation.name] = far
 
     def knows(self, tables: Iterable[str]) -> bool:
         """Whether the types of all these tables are learned."""
@@ -63,12 +69,28 @@ class TypedRows:
         """The rows of a table that is known."""
         if not rows_json:
             return []
-        rows: list[dict[str, str | None]] = decode(rows_json)
+        return self._typed(table, decode(rows_json))
+
+    def _typed(self, table: str, rows: list[dict[str, Any]]) -> Rows:
         typed = [(name, read) for name, read in self._tables[table].items() if read is not None]
-        return [_typed(table, row, typed) for row in rows]
+        for row in rows:
+            # Columns are still text: whatever is nested is of a relation.
+            for name, included in row.items():
+                if isinstance(included, dict | list):
+                    self._type_included(table, name, included)
+            _read_columns(table, row, typed)
+        return rows
+
+    def _type_included(self, table: str, name: str, included: Any) -> None:
+        target, key_table = self._relations[table].get(name, ("", ""))
+        if not target:
+            return
+        rows = included if isinstance(included, list) else [included]
+        self._typed(target, rows)
+        self._typed(key_table, [row["crosskey_join"] for row in rows if "crosskey_join" in row])
 
 
-def _typed(table: str, row: dict[str, Any], typed: list[tuple[str, Reader]]) -> dict[str, Any]:
+def _read_columns(table: str, row: dict[str, Any], typed: list[tuple[str, Reader]]) -> None:
     for name, read in typed:
         text = row.get(name)
         if text is not None:
@@ -76,7 +98,6 @@ def _typed(table: str, row: dict[str, Any], typed: list[tuple[str, Reader]]) -> 
                 row[name] = read(text)
             except RecursionError:
                 raise too_deep_to_read(table, name) from None
-    return row
 
 
 def ask_for(request: Message, form: rows_pb2.RowForm.ValueType) -> set[str]:

@@ -47,6 +47,8 @@ CREATE TABLE follows (
 );
 CREATE INDEX ON follows (followee_id);
 COMMENT ON TABLE follows IS E'@shard_by follower_id';
+COMMENT ON CONSTRAINT follows_follower_id_fkey ON follows IS E'@inverse follows\n@through followers';
+COMMENT ON CONSTRAINT follows_followee_id_fkey ON follows IS E'@inverse followed_by\n@through following';
 
 -- Messages live in the inbox of their recipient. Who has sent one cannot vanish; who goes takes the inbox along.
 CREATE TABLE messages (
@@ -59,3 +61,5 @@ CREATE TABLE messages (
 CREATE INDEX ON messages (recipient_id, sent_at);
 CREATE INDEX ON messages (sender_id);
 COMMENT ON TABLE messages IS E'@shard_by recipient_id';
+COMMENT ON CONSTRAINT messages_recipient_id_fkey ON messages IS '@inverse inbox';
+COMMENT ON CONSTRAINT messages_sender_id_fkey ON messages IS '@inverse sent_messages';

@@ -8,14 +8,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from catalog.plan import Claim, ReferencedKey
+from crosskey.catalog.plan import Claim, ReferencedKey
 from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.router.administration.guard_comparison import PresentGuards, compare_guards
+from crosskey.router.administration.reference_comparison import Digests, compare_references
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1.admin_pb2 import AuditResponse
-from router.administration.guard_comparison import PresentGuards, compare_guards
-from router.administration.reference_comparison import Digests, compare_references
-from router.calls.fan_out import fan_out
-from router.calls.nodes import Nodes
-from router.planning.schema_view import SchemaView
 
 Reports = Mapping[int, list[proto.AuditShardResponse]]
 """What each shard answered."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from catalog.plan import KeyPlan, Plan, TablePlan
-from catalog.slots import SLOTS
+from crosskey.catalog.plan import KeyPlan, Plan, TablePlan
+from crosskey.catalog.relations import Relation, ambiguity, find_relations
+from crosskey.catalog.slots import SLOTS
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.v1 import admin_pb2
 
@@ -16,6 +17,7 @@ def describe_schema(plan: Plan, fingerprint: str) -> admin_pb2.DescribeSchemaRes
         fingerprint=fingerprint,
         tables=[_table(table) for table in plan.tables],
         keys=[_key(key) for key in plan.keys],
+        relations=_relations(plan),
     )
 
 
@@ -46,6 +48,31 @@ def _table(plan: TablePlan) -> admin_pb2.TableDescription:
         ],
         primary_key=plan.table.primary_key,
         leader="" if plan.leader is None else str(plan.leader.table),
+    )
+
+
+def _relations(plan: Plan) -> list[admin_pb2.RelationDescription]:
+    """The relations by table and name; those that share a name say why it stands for none."""
+    tables = [table.table for table in plan.tables]
+    found = find_relations(tables, [key.foreign_key for key in plan.keys])
+    return [
+        _relation(relation, ambiguity(table, name, found[table.name][name]))
+        for table in tables
+        for name in sorted(found[table.name])
+        for relation in found[table.name][name]
+    ]
+
+
+def _relation(relation: Relation, why_not: str) -> admin_pb2.RelationDescription:
+    return admin_pb2.RelationDescription(
+        table=str(relation.table),
+        name=relation.name,
+        target=str(relation.target),
+        kind=relation.kind,
+        constraint=relation.key.name,
+        key_table=str(relation.key.table),
+        far_constraint="" if relation.far_key is None else relation.far_key.name,
+        ambiguity=why_not,
     )
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from catalog.plan import Claim, ReferencedKey
 from crosskey import errors
+from crosskey.catalog.plan import Claim, ReferencedKey
 from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.settling import wait_until_settled
 from crosskey.v1.admin_pb2 import AuditResponse
-from router.calls.nodes import Nodes
-from router.committing.settling import wait_until_settled
 
 MAX_FINDINGS = 100
 """Of one comparison; the others are only counted."""

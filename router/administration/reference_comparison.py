@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from crosskey import errors
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.settling import wait_until_settled
 from crosskey.v1.admin_pb2 import AuditResponse
-from router.calls.nodes import Nodes
-from router.committing.settling import wait_until_settled
 
 MAX_LOOKS = 10
 LOOK_PAUSE_SECONDS = 0.1

@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from catalog.plan import ReferencedKey
 from crosskey import errors
+from crosskey.catalog.plan import ReferencedKey
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import transactions_pb2
-from router.calls.call_context import call_context_of_its_own
-from router.calls.cluster import Cluster
-from router.calls.nodes import Nodes
-from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
+from crosskey.router.calls.call_context import call_context_of_its_own
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
 
 PAGE_KEYS = 1000
 """Shadows looked at and locked at once; who needs one of them meanwhile waits."""

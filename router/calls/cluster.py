@@ -7,14 +7,14 @@ import secrets
 
 import structlog
 
-from catalog.model import Database
-from catalog.planning import plan_schema
 from crosskey import errors
+from crosskey.catalog.model import Database
+from crosskey.catalog.planning import plan_schema
 from crosskey.internal.v1 import maintenance_pb2 as proto
-from router.calls.call_context import call_context_of_its_own
-from router.calls.fan_out import fan_out
-from router.calls.nodes import Nodes
-from router.planning.schema_view import SchemaView
+from crosskey.router.calls.call_context import call_context_of_its_own
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.schema_view import SchemaView
 
 WAIT_INTERVAL_SECONDS = 0.1
 DESCRIBE_TIMEOUT_SECONDS = 5.0

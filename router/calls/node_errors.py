@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from crosskey import errors
-from serving.answer_size import MAX_MESSAGE_MIB
+from crosskey.serving.answer_size import MAX_MESSAGE_MIB
 
 _STATUS_KEY = "grpc-status-details-bin"
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls.nodes import BranchCalls
-from router.committing.preamble import Mark, Preamble
-from router.committing.tags import CHECK, naming_tagged, tag_of
+from crosskey.router.calls.nodes import BranchCalls
+from crosskey.router.committing.preamble import Mark, Preamble
+from crosskey.router.committing.tags import CHECK, naming_tagged, tag_of
 
 # No client can see what these do: whoever follows a claim looks whether the row is there.
 _READS = frozenset({"look_up_claims", "check", "find_anchors"})

@@ -12,7 +12,7 @@ from itertools import chain
 
 import msgspec
 
-from catalog.changed_keys import compose
+from crosskey.catalog.changed_keys import compose
 from crosskey.internal.v1 import effects_pb2 as proto
 
 _Key = bytes

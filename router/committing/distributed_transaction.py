@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.calls.fan_out import fan_out, fan_out_to_the_end
+from crosskey.router.calls.nodes import BranchCalls, Nodes
+from crosskey.router.committing.branch import OpenBranch, Results
+from crosskey.router.committing.effect_queue import EffectQueue
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
+from crosskey.router.committing.preamble import Mark, Preamble
+from crosskey.router.committing.tags import CHECK, tag_of
+from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
 from crosskey.v1 import rows_pb2
-from router.calls.fan_out import fan_out, fan_out_to_the_end
-from router.calls.nodes import BranchCalls, Nodes
-from router.committing.branch import OpenBranch, Results
-from router.committing.effect_queue import EffectQueue
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
-from router.committing.preamble import Mark, Preamble
-from router.committing.tags import CHECK, tag_of
-from router.committing.two_phase_commit import TwoPhaseCommit
 
 _CHECK = proto.Command(check=CHECK)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult
-from router.committing.changed_again import as_if_once
-from router.committing.new_keys import merge_rekeyed
+from crosskey.router.committing.changed_again import as_if_once
+from crosskey.router.committing.new_keys import merge_rekeyed
 
 _TURNS: Sequence[Sequence[str]] = (
     (

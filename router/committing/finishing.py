@@ -11,9 +11,9 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import recovery_pb2 as proto
-from router.calls.call_context import call_context, call_context_of_its_own
-from router.calls.nodes import Nodes
-from router.committing.gids import Gid
+from crosskey.router.calls.call_context import call_context, call_context_of_its_own
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.gids import Gid
 
 # A participant that restarts is back by then; one that is not is left to the resolver.
 FINISH_TIMEOUT_SECONDS = 5.0

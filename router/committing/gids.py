@@ -11,7 +11,7 @@ import time
 
 import msgspec
 
-from catalog.slots import SLOTS, mint_uuid
+from crosskey.catalog.slots import SLOTS, mint_uuid
 
 
 class Gid(msgspec.Struct, frozen=True):

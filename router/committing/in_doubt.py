@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import recovery_pb2
+from crosskey.router.calls.call_context import call_context_of_its_own
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.gids import Gid
 from crosskey.v1.admin_pb2 import InDoubtTransaction, ListInDoubtResponse
-from router.calls.call_context import call_context_of_its_own
-from router.calls.fan_out import fan_out
-from router.calls.nodes import Nodes
-from router.committing.gids import Gid
 
 ASK_TIMEOUT_SECONDS = 5.0
 """A shard that takes longer counts as one that cannot be reached."""

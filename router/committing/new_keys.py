@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from catalog.changed_keys import compose
+from crosskey.catalog.changed_keys import compose
 from crosskey.internal.v1 import effects_pb2 as proto
 
 Key = bytes

@@ -12,11 +12,11 @@ import msgspec
 
 from crosskey.internal.v1 import effects_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls.nodes import BranchCalls, Nodes
-from router.committing.branch import LateEffects, Results
-from router.committing.tags import naming_tagged
-from router.planning.parent_references import UnknownParents
-from router.planning.wanted_claims import WantedClaims
+from crosskey.router.calls.nodes import BranchCalls, Nodes
+from crosskey.router.committing.branch import LateEffects, Results
+from crosskey.router.committing.tags import naming_tagged
+from crosskey.router.planning.parent_references import UnknownParents
+from crosskey.router.planning.wanted_claims import WantedClaims
 
 
 class ReservingBranch:

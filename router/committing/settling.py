@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2 as proto
-from router.calls.fan_out import fan_out
-from router.calls.nodes import Nodes
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.nodes import Nodes
 
 PATIENCE_SECONDS = 20.0
 """Longer than a resolver takes to finish what a router left behind."""

@@ -17,10 +17,10 @@ import asyncio
 from collections.abc import Sequence
 
 from crosskey import errors
-from router.calls.fan_out import fan_out_to_the_end
-from router.committing.branch import Branch, LateEffects
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
+from crosskey.router.calls.fan_out import fan_out_to_the_end
+from crosskey.router.committing.branch import Branch, LateEffects
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
 
 
 class TwoPhaseCommit:

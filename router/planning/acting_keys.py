@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from catalog.model import Action, ForeignKey, TableName
-from catalog.plan import KeyPlan
+from crosskey.catalog.model import Action, ForeignKey, TableName
+from crosskey.catalog.plan import KeyPlan
 
 
 @dataclass(frozen=True, slots=True)

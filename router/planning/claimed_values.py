@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.model import Table
-from catalog.plan import Claim
-from catalog.slots import FAMILIES, canonical_text
-from router.planning.schema_view import SchemaView
+from crosskey.catalog.model import Table
+from crosskey.catalog.plan import Claim
+from crosskey.catalog.slots import FAMILIES, canonical_text
+from crosskey.router.planning.schema_view import SchemaView
 
 Value = dict[str, str]
 """The columns of a unique key, each in canonical text."""

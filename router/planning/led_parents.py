@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from catalog.plan import TablePlan
-from catalog.slots import canonical_text
+from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.slots import canonical_text
+from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
+from crosskey.router.planning.given_values import given_rows
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import NOTHING, Supplies, Supply
 from crosskey.v1 import router_pb2
-from router.planning.claimed_values import ClaimedValue, claimed_value
-from router.planning.given_values import given_rows
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import NOTHING, Supplies, Supply
 
 Whereabouts: TypeAlias = Mapping[tuple[str, str], int]
 """Shards, by the id of a claim and the canonical text of the value that is claimed."""

@@ -14,19 +14,20 @@ from typing import Any
 
 import msgspec
 
-from catalog.generated_keys import mints_shard_key
-from catalog.model import Table
-from catalog.plan import TablePlan
-from catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey import errors
+from crosskey.catalog.generated_keys import mints_shard_key
+from crosskey.catalog.model import Table
+from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey.copy_text import field_of, join_lines, read_fields, split_lines, text_of
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, key_of, parent_of
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.suggestions import suggest_column
+from crosskey.router.planning.supplied_values import Need, Row
+from crosskey.router.planning.writes import FIRST_SHARD, Part, WritePlan
 from crosskey.v1 import router_pb2
-from router.planning.claimed_values import ClaimedValue
-from router.planning.led_parents import NOWHERE, Whereabouts, key_of, parent_of
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import Need, Row
-from router.planning.writes import FIRST_SHARD, Part, WritePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def check_load(view: SchemaView, request: router_pb2.LoadRequest) -> tuple[Table
     for place, name in enumerate(request.columns):
         if name not in names:
             message = f'column "{name}" of relation "{table.table.name.name}" does not exist'
-            raise errors.UnknownColumn(message, table=request.table, columns=name, sqlstate="42703")
+            hint = suggest_column(name, table.table)
+            raise errors.UnknownColumn(message, table=request.table, columns=name, sqlstate="42703", hint=hint)
         if name in request.columns[:place]:
             message = f'column "{name}" specified more than once'
             raise errors.InvalidRequest(message, table=request.table, columns=name, sqlstate="42701")

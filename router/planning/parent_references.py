@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.model import Column, Table
-from catalog.plan import KeyPlan, ReferencedKey
-from catalog.slots import FAMILIES, canonical_text
-from router.planning.schema_view import SchemaView
-from router.planning.shadow_hints import ParentKey, ShadowHints
-from router.planning.supplied_values import Row
-from router.planning.writes import FIRST_SHARD, WritePlan
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import KeyPlan, ReferencedKey
+from crosskey.catalog.slots import FAMILIES, canonical_text
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ParentKey, ShadowHints
+from crosskey.router.planning.supplied_values import Row
+from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
 
 _SPELLED_TYPES = frozenset({str, int})
 """Types of JSON values whose text is a key's; no key of a row that has a NULL in it references anything."""

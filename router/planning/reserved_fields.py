@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crosskey import errors
+from crosskey.router.planning.statement_names import naming_statement
 from crosskey.v1 import router_pb2
-from router.planning.statement_names import naming_statement
 
 
 def refuse_reserved(request: object) -> None:

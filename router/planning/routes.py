@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from router.planning.parent_references import UnknownParents, unknown_parents
-from router.planning.schema_view import SchemaView
-from router.planning.shadow_hints import ShadowHints
-from router.planning.transactions import Step, home_of, only_writes
-from router.planning.wanted_claims import WantedClaims, surely_claims_elsewhere, wanted_claims
-from router.planning.writes import WritePlan
+from crosskey.router.planning.parent_references import UnknownParents, unknown_parents
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.transactions import Step, home_of, only_writes
+from crosskey.router.planning.wanted_claims import WantedClaims, surely_claims_elsewhere, wanted_claims
+from crosskey.router.planning.writes import WritePlan
 
 
 @dataclass(frozen=True, slots=True)

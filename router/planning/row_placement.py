@@ -8,12 +8,12 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from catalog.generated_keys import mints_shard_key
-from catalog.model import Column
-from catalog.plan import TablePlan
-from catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_value
 from crosskey import errors
-from router.planning.led_parents import NOWHERE, Whereabouts
+from crosskey.catalog.generated_keys import mints_shard_key
+from crosskey.catalog.model import Column
+from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_value
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts
 
 _REMEMBERED_TYPES = frozenset({str, int})
 """Of these types, values that Python calls equal are one value; it also calls 1, 1.0 and True equal."""
@@ -24,7 +24,7 @@ _SQLSTATES = {
     "value too long": "22001",
     "unsupported Unicode": "22P05",
 }
-"""PostgreSQL's codes for its messages that catalog.slots gives, by how these begin."""
+"""PostgreSQL's codes for its messages that crosskey.catalog.slots gives, by how these begin."""
 
 
 class RowPlacement:

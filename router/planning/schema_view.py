@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from catalog.generated_keys import supplied_columns
-from catalog.model import Column, TableName
-from catalog.plan import Claim, Plan, TablePlan
-from catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey import errors
+from crosskey.catalog.generated_keys import supplied_columns
+from crosskey.catalog.model import Column, ForeignKey, TableName
+from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
+from crosskey.catalog.relations import Relation, Relations, ambiguity, find_relations
+from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
+from crosskey.router.planning.acting_keys import Change, acting_keys
+from crosskey.router.planning.predicates import Checked, CheckedPredicate, LinkedPredicate, simple_predicates
+from crosskey.router.planning.suggestions import suggest_table
 from crosskey.v1 import rows_pb2
-from router.planning.acting_keys import Change, acting_keys
-from router.planning.predicates import CheckedPredicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,42 @@ class SchemaView:
         table = self._by_name.get(name)
         if table is None:
             message = f'relation "{name}" does not exist'
-            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
+            hint = suggest_table(name, self._by_name)
+            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)
         return table
 
     def find_table(self, name: str) -> TablePlan | None:
         """The same, or None."""
         return self._by_name.get(name)
+
+    @cached_property
+    def relations(self) -> Relations:
+        """What the tables call their relations."""
+        return find_relations([table.table for table in self.plan.tables], [key.foreign_key for key in self.plan.keys])
+
+    def relation(self, table: TablePlan, name: str) -> Relation:
+        """The relation that a table calls so. Raises InvalidRequest if there is none, or if several are called so."""
+        named = self.relations[table.table.name]
+        found = named.get(name)
+        if found is None:
+            known = ", ".join(f'"{one}"' for one in sorted(named)) or "none"
+            raise errors.InvalidRequest(
+                f'"{table.table.name}" has no relation "{name}"; its relations are {known}', table=str(table.table.name)
+            )
+        why_not = ambiguity(table.table, name, found)
+        if why_not:
+            raise errors.InvalidRequest(
+                f'"{name}" names no relation of "{table.table.name}": {why_not}', table=str(table.table.name)
+            )
+        return found[0]
+
+    def key_plan(self, key: ForeignKey) -> KeyPlan:
+        """How that key is enforced."""
+        return self._key_plans[key.table, key.name]
+
+    @cached_property
+    def _key_plans(self) -> dict[tuple[TableName, str], KeyPlan]:
+        return {(one.foreign_key.table, one.foreign_key.name): one for one in self.plan.keys}
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises KeyError."""
@@ -92,7 +124,7 @@ class SchemaView:
         return found
 
     def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
-        """The columns whose absent values come from one shard, as catalog.generated_keys says."""
+        """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""
         return self._supplied[table.table.name.qualified]
 
     def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:
@@ -131,9 +163,7 @@ class SchemaView:
             is_anchor=not claims.isdisjoint(self.leading_claims),
         )
 
-    def shards_for_where(
-        self, table: TablePlan, predicates: Sequence[CheckedPredicate], copy: int = 0
-    ) -> tuple[int, ...]:
+    def shards_for_where(self, table: TablePlan, predicates: Sequence[Checked], copy: int = 0) -> tuple[int, ...]:
         """The shards that may hold rows which meet the predicates, in order and never none.
 
         Where predicates rule out every shard, one is left: PostgreSQL finds nothing there, but checks the values. Of a
@@ -142,9 +172,12 @@ class SchemaView:
         if table.placement == "reference":
             return (copy % self.shards,)
         possible = set(self.all_shards)
-        for predicate in predicates:
+        for predicate in simple_predicates(predicates):
             if predicate.column.name in table.locators:
                 possible &= self._shards_of(predicate)
+        for one in predicates:
+            if isinstance(one, LinkedPredicate) and not one.negated:
+                possible &= self._shards_of_linked(table, one)
         return tuple(sorted(possible)) or self.all_shards[:1]
 
     def shard_of_value(self, column: Column, value: Any) -> int:
@@ -154,6 +187,14 @@ class SchemaView:
     def shard_of_values(self, values: Sequence[tuple[str, object, int | None]]) -> int:
         """The shard of several values together, as slot_of_values takes them. Raises ValueError as that does."""
         return shard_of_slot(slot_of_values(values), self.shards)
+
+    def _shards_of_linked(self, table: TablePlan, linked: LinkedPredicate) -> set[int]:
+        """The shards of the keys that a row must have one of; all of them if those do not tell."""
+        for number, column in enumerate(linked.columns):
+            if column.name in table.locators:
+                values = [key[f"k{number}"] for key in linked.keys]
+                return self._shards_of(CheckedPredicate(column, rows_pb2.Predicate.IN, values))
+        return set(self.all_shards)
 
     def _shards_of(self, predicate: CheckedPredicate) -> set[int]:
         """The shards of a predicate on a locator; all of them if it does not tell."""

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from catalog.model import Column, Table, TableName
-from catalog.plan import TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table, TableName
+from crosskey.catalog.plan import TablePlan
+from crosskey.router.planning.conflict_targets import columns_to_supply
+from crosskey.router.planning.given_values import given_rows
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import router_pb2
-from router.planning.conflict_targets import columns_to_supply
-from router.planning.given_values import given_rows
-from router.planning.schema_view import SchemaView
 
 Row = dict[str, Any]
 """A row as sent: column names and JSON values."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.statement_names import naming_statement
+from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
-from router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
-from router.planning.schema_view import SchemaView
-from router.planning.statement_names import naming_statement
-from router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
-from router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 
 
 @dataclass(frozen=True, slots=True)

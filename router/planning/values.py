@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
 from crosskey.rows import MAX_EXACT
 
 _FLOATING_TYPES = frozenset({"float4", "float8", "_float4", "_float8"})

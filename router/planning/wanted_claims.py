@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from catalog.plan import Claim
-from router.planning.claimed_values import ClaimedValue, Value, claimed_value
-from router.planning.schema_view import SchemaView
-from router.planning.writes import WritePlan
+from crosskey.catalog.plan import Claim
+from crosskey.router.planning.claimed_values import ClaimedValue, Value, claimed_value
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.writes import WritePlan
 
 
 @dataclass(frozen=True, slots=True)

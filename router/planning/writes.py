@@ -11,19 +11,34 @@ from typing import Any, Literal
 
 import msgspec
 
-from catalog.model import Column, Table
-from catalog.plan import Claim, TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.conflict_targets import arbiters, check_on_conflict
+from crosskey.router.planning.given_values import (
+    given_key,
+    given_rows,
+    given_set,
+    given_value,
+    has_key,
+    has_value,
+    is_text_form,
+)
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts
+from crosskey.router.planning.predicates import (
+    Checked,
+    check_key,
+    check_predicates,
+    refuse_related,
+    to_conditions,
+)
+from crosskey.router.planning.row_placement import RowPlacement
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.suggestions import suggest_column
+from crosskey.router.planning.supplied_values import NOTHING, Row, Supply, override
+from crosskey.router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 from crosskey.v1 import router_pb2, rows_pb2
-from router.planning.conflict_targets import arbiters, check_on_conflict
-from router.planning.given_values import given_key, given_rows, given_set, given_value, has_key, has_value, is_text_form
-from router.planning.led_parents import NOWHERE, Whereabouts
-from router.planning.predicates import CheckedPredicate, check_key, check_predicates, to_conditions
-from router.planning.row_placement import RowPlacement
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import NOTHING, Row, Supply, override
-from router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 
 FIRST_SHARD = 0
 """Where rows for a reference table are inserted first; from there they are copied to the other shards as stored."""
@@ -68,7 +83,7 @@ class WritePlan:
     table: TablePlan
     kind: Literal["insert", "update", "delete"]
     parts: tuple[Part, ...]
-    predicates: tuple[CheckedPredicate, ...] = ()
+    predicates: tuple[Checked, ...] = ()
     """What selects the rows of an update or delete."""
     on_conflict: rows_pb2.OnConflict | None = None
     """What an insert does with rows that conflict with others. It then has one part a shard."""
@@ -263,7 +278,8 @@ def _computed(table: Table, assignment: rows_pb2.Assignment) -> proto.ComputedCo
 
 def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:
     message = f'column "{name}" of relation "{table.name.name}" does not exist'
-    return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
+    hint = suggest_column(name, table)
+    return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)
 
 
 def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], whereabouts: Whereabouts) -> list[int]:
@@ -326,9 +342,7 @@ def _in_table_order(table: Table, names: Collection[str]) -> list[str]:
     return [column.name for column in table.columns if column.name in names]
 
 
-def _selection(
-    table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest
-) -> tuple[CheckedPredicate, ...]:
+def _selection(table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> tuple[Checked, ...]:
     """The rows to write: never all of them by oversight."""
     by_key = has_key(request)
     if by_key == bool(request.where):
@@ -336,10 +350,14 @@ def _selection(
         raise errors.InvalidRequest(
             f'the request on "{request.table}" has {given}; it takes one of them', table=request.table
         )
-    return check_key(table, given_key(request)) if by_key else check_predicates(table, request.where)
+    if by_key:
+        return check_key(table, given_key(request))
+    predicates = check_predicates(table, request.where)
+    refuse_related(predicates)
+    return predicates
 
 
-def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[CheckedPredicate]) -> tuple[int, ...]:
+def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]) -> tuple[int, ...]:
     if table.placement == "reference":
         return view.all_shards
     return view.shards_for_where(table, predicates)

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from catalog.plan import TablePlan
+from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
+from crosskey.router.planning.led_parents import parent_of
+from crosskey.router.planning.predicates import Checked, simple_predicates
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import rows_pb2
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.planning.claimed_values import ClaimedValue, claimed_value
-from router.planning.led_parents import parent_of
-from router.planning.predicates import CheckedPredicate
-from router.planning.schema_view import SchemaView
 
 
 def claim_to_follow(
-    view: SchemaView, table: TablePlan, shards: Sequence[int], predicates: Sequence[CheckedPredicate]
+    view: SchemaView, table: TablePlan, shards: Sequence[int], predicates: Sequence[Checked]
 ) -> ClaimedValue | None:
     """The claim that tells the shard of the rows.
 
@@ -30,7 +30,7 @@ def claim_to_follow(
     """
     if len(shards) == 1:
         return None
-    given = {one.column.name: one.value for one in predicates if one.op == rows_pb2.Predicate.EQ}
+    given = {one.column.name: one.value for one in simple_predicates(predicates) if one.op == rows_pb2.Predicate.EQ}
     values = (claimed_value(view, claim, table.table, given) for claim in view.claims_of(table.table.name))
     value = next((value for value in values if value is not None), None)
     if value is None and table.leader is not None:

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from crosskey.internal.v1 import reads_pb2
-from router.planning.page_token import Places, Position
-from router.planning.reads import ROW_PLACE, OrderColumn
+from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
+from crosskey.router.planning.page_token import Places, Position
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """A page ends early once its rows' JSON is that large: clients of gRPC take 4 MiB by default."""
@@ -42,6 +42,8 @@ class MergedPage:
 
     rows_json: bytes
     places: Places
+    shards: Sequence[int] = ()
+    """Of rows of several shards, the shard of each; else it is not told."""
 
 
 def shard_page(response: reads_pb2.ReadResponse) -> ShardPage:
@@ -51,7 +53,7 @@ def shard_page(response: reads_pb2.ReadResponse) -> ShardPage:
     return ShardPage(rows, positions, response.more)
 
 
-def rank(order: Sequence[OrderColumn], positions: Sequence[Position]) -> Ranking | None:
+def rank(order: Sequence[OrderColumn], positions: Sequence[Sequence[str | None]]) -> Ranking | None:
     """The ranking of positions, equal ones in the order given; None if only PostgreSQL can tell.
 
     ROW_PLACE does not count: it means nothing beyond its shard.
@@ -76,6 +78,7 @@ def merge(pages: Mapping[int, ShardPage], ranking: Ranking, page_size: int, befo
     shard_of = list(chain.from_iterable([shard] * len(page.rows) for shard, page in pages.items()))
     taken = dict.fromkeys(pages, 0)
     rows: list[bytes] = []
+    shards: list[int] = []
     size = 0
     for shard in (shard_of[place] for place in ranking):
         page = pages[shard]
@@ -84,10 +87,11 @@ def merge(pages: Mapping[int, ShardPage], ranking: Ranking, page_size: int, befo
         if rows and size > MAX_PAGE_BYTES:
             break
         rows.append(row)
+        shards.append(shard)
         taken[shard] += 1
         if len(rows) == page_size or (page.more and taken[shard] == len(page.rows)):
             break
-    return MergedPage(b"[" + b",".join(rows) + b"]", _places_after(pages, taken, before))
+    return MergedPage(b"[" + b",".join(rows) + b"]", _places_after(pages, taken, before), shards)
 
 
 def _sort_by(ranking: list[int], texts: Sequence[str | None], read: Callable[[str], Any], *, descending: bool) -> None:

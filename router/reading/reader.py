@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count
 
 import msgspec
 
 from crosskey import errors, exact_json
 from crosskey.internal.v1 import reads_pb2
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.given_values import given_key
+from crosskey.router.planning.page_token import Position
+from crosskey.router.planning.predicates import Checked, check_predicates
+from crosskey.router.planning.reads import ListPlan, ReadPlan, plan_count, plan_get, plan_list
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.reading.found_rows import FoundRow, found_rows, json_array
+from crosskey.router.reading.including import Including, until_whole
+from crosskey.router.reading.locating import claim_to_follow, follow_claim
+from crosskey.router.reading.merging import MergedPage, Ranking, ShardPage, merge, shard_page
+from crosskey.router.reading.ranking import ranked
+from crosskey.router.reading.relating import resolve
 from crosskey.v1 import router_pb2
-from router.calls.fan_out import fan_out
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.planning.given_values import given_key
-from router.planning.page_token import Position
-from router.planning.reads import ROW_PLACE, ListPlan, ReadPlan, plan_count, plan_get, plan_list
-from router.planning.schema_view import SchemaView
-from router.reading.locating import claim_to_follow, follow_claim
-from router.reading.merging import MergedPage, Ranking, ShardPage, merge, rank, shard_page
 
 NO_ROWS = b"[]"
 
@@ -32,6 +38,15 @@ class Page:
     next_page_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A page before its includes: what each shard answered, and what all of it comes to."""
+
+    answers: Mapping[int, reads_pb2.ReadResponse]
+    merged: MergedPage
+    next_page_token: str
+
+
 class Reader:
     """Reads through the nodes, from the copies of reference tables in turn."""
 
@@ -40,12 +55,29 @@ class Reader:
         self._turns = count()
 
     async def get(self, view: SchemaView, request: router_pb2.GetRequest) -> bytes:
-        """A JSON array of the one row. Raises RowNotFound and what plan_get and nodes raise."""
+        """A JSON array of the one row. Raises RowNotFound and what plan_get and nodes raise.
+
+        With includes, it raises AnswerTooLarge, InvalidPageToken and Conflict, too.
+        """
         plan = plan_get(view, request, next(self._turns))
-        row = await self._one_row(plan, await self._claiming(view, plan)) or await self._one_row(plan, plan.shards)
-        if row is None:
+        if not plan.includes:
+            return await self._get(view, plan, request)
+        return await until_whole(partial(self._get, view, plan, request))
+
+    async def _get(
+        self, view: SchemaView, plan: ReadPlan, request: router_pb2.GetRequest, is_last: bool = False
+    ) -> bytes:
+        found = await self._one_row(plan, await self._claiming(view, plan)) or await self._one_row(plan, plan.shards)
+        if found is None:
             raise _row_not_found(request)
-        return row
+        if not plan.includes:
+            return found[1].rows_json
+        shard, answer = found
+        rows = _rows_of_page({shard: answer}, ())
+        await self._include(view, plan, rows, is_last=is_last)
+        if rows[0].gone:
+            raise _row_not_found(request)
+        return json_array(row.json for row in rows)
 
     async def _claiming(self, view: SchemaView, plan: ReadPlan | ListPlan) -> Sequence[int]:
         """The shard to ask first, if a claim tells it: it has the only row there can be, or none is there."""
@@ -58,18 +90,31 @@ class Reader:
             return ()
         return [shard for shard in await self._claiming(view, plan) if shard in plan.places]
 
-    async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> bytes | None:
+    async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> tuple[int, reads_pb2.ReadResponse] | None:
+        """The shard that has the row, and its answer."""
         request = reads_pb2.ReadRequest(
-            table=plan.table.table.name.qualified, where=plan.conditions, limit=1, as_text=plan.as_text
+            table=plan.table.table.name.qualified,
+            where=plan.conditions,
+            limit=1,
+            as_text=plan.as_text,
+            shape=plan.shape.to_message(),
         )
         with leaving_no_trace():
             answers = await fan_out({shard: self._nodes[shard].read(request) for shard in shards})
-        return next((answer.rows_json for answer in answers.values() if answer.rows_json != NO_ROWS), None)
+        return next((one for one in answers.items() if one[1].rows_json != NO_ROWS), None)
 
     async def count(self, view: SchemaView, request: router_pb2.CountRequest) -> int:
         """The number of rows, of each shard at its own moment. Raises what plan_count and nodes raise."""
-        plan = plan_count(view, request, next(self._turns))
+        resolved = await self._resolved(view, request)
+        plan = plan_count(view, request, next(self._turns), resolved)
         return await self._count(plan, await self._claiming(view, plan)) or await self._count(plan, plan.shards)
+
+    async def _resolved(
+        self, view: SchemaView, request: router_pb2.CountRequest | router_pb2.ListRequest
+    ) -> Sequence[Checked]:
+        """The request's predicates; those over relations are looked up, and have no place in a plan before."""
+        table = view.table(request.table)
+        return await resolve(self._nodes, view, table, check_predicates(table.table, request.where))
 
     async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:
         request = reads_pb2.CountRowsRequest(table=plan.table.table.name.qualified, where=plan.conditions)
@@ -80,16 +125,36 @@ class Reader:
     async def list_page(self, view: SchemaView, request: router_pb2.ListRequest) -> Page:
         """A page of rows in order. Raises what plan_list and nodes raise.
 
-        A row that is inserted or deleted meanwhile makes no other row come twice or not at all.
+        A row that is inserted or deleted meanwhile makes no other row come twice or not at all. With includes, it
+        raises AnswerTooLarge and Conflict, too.
         """
-        plan = plan_list(view, request, next(self._turns))
+        turn = next(self._turns)
+        if not request.include:
+            found = await self._find_page(view, plan_list(view, request, turn, await self._resolved(view, request)))
+            return Page(found.merged.rows_json, found.next_page_token)
+        return await until_whole(partial(self._whole_page, view, request, turn))
+
+    async def _whole_page(self, view: SchemaView, request: router_pb2.ListRequest, turn: int, is_last: bool) -> Page:
+        """A page with its includes."""
+        plan = plan_list(view, request, turn, await self._resolved(view, request))
+        found = await self._find_page(view, plan)
+        rows = _rows_of_page(found.answers, found.merged.shards)
+        await self._include(view, plan, rows, is_last=is_last)
+        return Page(json_array(row.json for row in rows if not row.gone), found.next_page_token)
+
+    async def _include(
+        self, view: SchemaView, plan: ReadPlan | ListPlan, rows: Sequence[FoundRow], *, is_last: bool
+    ) -> None:
+        await Including(self._nodes, view, as_text=plan.as_text, is_last=is_last).add(rows, plan.shape, plan.includes)
+
+    async def _find_page(self, view: SchemaView, plan: ListPlan) -> _Found:
         for shard in await self._claiming_page(view, plan):
             answer = await self._read(plan, shard)
             if answer.rows_json != NO_ROWS:
-                return _page_of_claimed(plan, answer)
+                return _page_of_claimed(plan, shard, answer)
         answers = await fan_out({shard: self._read(plan, shard) for shard in plan.shards})
         merged = await self._merged(plan, answers)
-        return Page(merged.rows_json, plan.token(merged.places))
+        return _Found(answers, merged, plan.token(merged.places))
 
     async def _read(self, plan: ListPlan, shard: int) -> reads_pb2.ReadResponse:
         place = plan.places[shard]
@@ -100,6 +165,7 @@ class Reader:
             limit=plan.page_size,
             after_json=b"" if place is None else msgspec.json.encode(place),
             as_text=plan.as_text,
+            shape=plan.shape.to_message(),
         )
         with leaving_no_trace():
             return await self._nodes[shard].read(request)
@@ -115,25 +181,33 @@ class Reader:
         filled = [shard for shard, page in pages.items() if page.positions]
         if len(filled) <= 1:
             return range(len(positions))
-        ranking = rank(plan.order, positions)
-        return await self._sorted_by_node(plan, filled[0], positions) if ranking is None else ranking
+        return await ranked(self._nodes, plan.table, plan.order, positions, filled[0])
 
-    async def _sorted_by_node(self, plan: ListPlan, shard: int, positions: Sequence[Position]) -> Ranking:
-        request = reads_pb2.SortRequest(
-            table=plan.table.table.name.qualified,
-            order_by=[column.to_order() for column in plan.order if column.name != ROW_PLACE],
-            cursors_json=msgspec.json.encode(positions),
+
+def _rows_of_page(answers: Mapping[int, reads_pb2.ReadResponse], shards: Sequence[int]) -> list[FoundRow]:
+    """The rows of a page in order, of which `shards` says whose each is, unless one shard answered all."""
+    rows = {
+        shard: found_rows(
+            msgspec.json.decode(answer.rows_json, type=list[msgspec.Raw]),
+            answer.beside_json,
+            shard,
+            unsettled=answer.pins_unsettled,
         )
-        with leaving_no_trace():
-            return (await self._nodes[shard].sort(request)).places
+        for shard, answer in answers.items()
+    }
+    if len(rows) == 1:
+        return next(iter(rows.values()))
+    in_turn = {shard: iter(of_shard) for shard, of_shard in rows.items()}
+    return [next(in_turn[shard]) for shard in shards]
 
 
-def _page_of_claimed(plan: ListPlan, answer: reads_pb2.ReadResponse) -> Page:
+def _page_of_claimed(plan: ListPlan, shard: int, answer: reads_pb2.ReadResponse) -> _Found:
     """A page of the shard that has claimed. The next one begins behind it wherever the rows are by then."""
+    merged = MergedPage(answer.rows_json, {})
     if not answer.more:
-        return Page(answer.rows_json, "")
+        return _Found({shard: answer}, merged, "")
     last = msgspec.json.decode(answer.cursors_json, type=list[Position])[-1]
-    return Page(answer.rows_json, plan.token(dict.fromkeys(plan.shards, last)))
+    return _Found({shard: answer}, merged, plan.token(dict.fromkeys(plan.shards, last)))
 
 
 def _page_of_one_shard(answers: Mapping[int, reads_pb2.ReadResponse]) -> MergedPage:

@@ -12,23 +12,22 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from catalog.model import Column
-from catalog.plan import TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column
+from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import maintenance_pb2, reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from crosskey.v1 import router_pb2, rows_pb2
-from router.calls.cluster import Cluster
-from router.calls.fan_out import fan_out
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.committing.branch import LateEffects
-from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.effect_queue import LockedTooLate
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
-from router.planning.led_parents import NOWHERE
-from router.planning.loads import (
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.branch import LateEffects
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.effect_queue import LockedTooLate
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
+from crosskey.router.planning.led_parents import NOWHERE
+from crosskey.router.planning.loads import (
     LoadPart,
     check_load,
     need_of_load,
@@ -36,12 +35,13 @@ from router.planning.loads import (
     plan_load,
     plan_reference_load,
 )
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import Row
-from router.planning.writes import FIRST_SHARD
-from router.writing.reference_tables import run_on_all_shards
-from router.writing.supplying import Supplier
-from router.writing.whereabouts import find_within
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import Row
+from crosskey.router.planning.writes import FIRST_SHARD
+from crosskey.router.writing.reference_tables import run_on_all_shards
+from crosskey.router.writing.supplying import Supplier
+from crosskey.router.writing.whereabouts import find_within
+from crosskey.v1 import router_pb2, rows_pb2
 
 HOME = FIRST_SHARD
 """Where loads note their batches; so it is home of all their transactions."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crosskey.router.planning import transactions
+from crosskey.router.planning.led_parents import NOWHERE, parents_of_insert, parents_of_transaction
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import NOTHING
+from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
+from crosskey.router.writing.step_running import StepResult
+from crosskey.router.writing.supplying import Supplier
+from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.write_results import WriteResult
+from crosskey.router.writing.writer import Writer
 from crosskey.v1 import router_pb2
-from router.planning import transactions
-from router.planning.led_parents import NOWHERE, parents_of_insert, parents_of_transaction
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import NOTHING
-from router.planning.writes import plan_delete, plan_insert, plan_update
-from router.writing.step_running import StepResult
-from router.writing.supplying import Supplier
-from router.writing.whereabouts import Finder
-from router.writing.write_results import WriteResult
-from router.writing.writer import Writer
 
 
 @dataclass(frozen=True)

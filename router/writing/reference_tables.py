@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.committing.distributed_transaction import DistributedTransaction
-from router.planning.writes import FIRST_SHARD, WritePlan
-from router.writing.write_results import WriteResult, collect, split_rows
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
+from crosskey.router.writing.write_results import WriteResult, collect, split_rows
 
 
 async def run_on_all_shards(transaction: DistributedTransaction, plan: WritePlan, shards: int) -> WriteResult:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.committing.tags import CHECK, tag_of
-from router.planning.writes import WritePlan
-from router.writing.write_results import WriteResult, collect
+from crosskey.router.committing.tags import CHECK, tag_of
+from crosskey.router.planning.writes import WritePlan
+from crosskey.router.writing.write_results import WriteResult, collect
 
 
 def to_commands(plans: Sequence[WritePlan]) -> list[proto.Command]:

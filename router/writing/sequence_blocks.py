@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from catalog.model import TableName
+from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import generated_values_pb2 as proto
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.planning.writes import FIRST_SHARD
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.writes import FIRST_SHARD
 
 FIRST_BLOCK = 32
 """As many as PostgreSQL itself logs at a time: what a crash of its server skips anyway."""

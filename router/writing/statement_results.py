@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crosskey import errors
+from crosskey.router.row_answers import fill_rows
+from crosskey.router.writing.step_running import GroupResult, ModesSet, StepResult
+from crosskey.router.writing.write_results import WriteResult
 from crosskey.v1 import router_pb2
-from router.row_answers import fill_rows
-from router.writing.step_running import GroupResult, ModesSet, StepResult
-from router.writing.write_results import WriteResult
 
 
 def statement_results(

@@ -9,19 +9,19 @@ from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.calls.nodes import BranchCalls
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.statement_names import naming_statement
+from crosskey.router.planning.transactions import GroupPlan, ModeChange, Refused, Step
+from crosskey.router.planning.writes import Part, WritePlan
+from crosskey.router.writing.reference_tables import run_on_all_shards
+from crosskey.router.writing.script import collect_results
+from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
+from crosskey.router.writing.whereabouts import settle_selection
+from crosskey.router.writing.write_results import WriteResult, collect
+from crosskey.serving.answer_size import AnswerSize
 from crosskey.v1 import rows_pb2
-from router.calls.nodes import BranchCalls
-from router.committing.distributed_transaction import DistributedTransaction
-from router.planning.schema_view import SchemaView
-from router.planning.statement_names import naming_statement
-from router.planning.transactions import GroupPlan, ModeChange, Refused, Step
-from router.planning.writes import Part, WritePlan
-from router.writing.reference_tables import run_on_all_shards
-from router.writing.script import collect_results
-from router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
-from router.writing.whereabouts import settle_selection
-from router.writing.write_results import WriteResult, collect
-from serving.answer_size import AnswerSize
 
 _CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from catalog.model import TableName
 from crosskey import errors
+from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import generated_values_pb2 as proto
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import NOTHING, Need, Row, Supplies, Supply, need_of, needs_of
+from crosskey.router.planning.writes import FIRST_SHARD
+from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.v1 import router_pb2
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import NOTHING, Need, Row, Supplies, Supply, need_of, needs_of
-from router.planning.writes import FIRST_SHARD
-from router.writing.sequence_blocks import SequenceBlocks
 
 
 @dataclass

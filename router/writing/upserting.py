@@ -18,18 +18,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from catalog.model import Table
-from catalog.plan import Claim
 from crosskey import errors, exact_json
+from crosskey.catalog.model import Table
+from crosskey.catalog.plan import Claim
 from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.led_parents import key_of, parent_of
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import Row
+from crosskey.router.planning.writes import WritePlan, upsert_parts
+from crosskey.router.writing.whereabouts import find_within
 from crosskey.v1 import rows_pb2
-from router.committing.distributed_transaction import DistributedTransaction
-from router.planning.led_parents import key_of, parent_of
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import Row
-from router.planning.writes import WritePlan, upsert_parts
-from router.writing.whereabouts import find_within
 
 
 class LostRace(errors.Conflict):

@@ -16,15 +16,15 @@ import msgspec
 
 from crosskey.internal.v1 import effects_pb2, reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls.fan_out import fan_out
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import Nodes
-from router.committing.distributed_transaction import DistributedTransaction
-from router.planning.claimed_values import ClaimedValue
-from router.planning.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
-from router.planning.schema_view import SchemaView
-from router.planning.writes import WritePlan
-from router.reading.locating import claim_to_follow
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.writes import WritePlan
+from crosskey.router.reading.locating import claim_to_follow
 
 MAX_REMEMBERED = 10_000
 """Parents that were inserted last: those whose claims cannot be read yet are the last of a few seconds."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.writes import WritePlan
 from crosskey.v1.router_pb2 import InsertResponse
-from router.planning.writes import WritePlan
 
 Outcome = InsertResponse.Outcome
 

@@ -11,29 +11,29 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls.call_context import current_call_context
-from router.calls.cluster import Cluster
-from router.calls.node_errors import leaving_no_trace
-from router.calls.nodes import BranchCalls, Nodes
-from router.committing.branch import LateEffects
-from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.effect_queue import LockedTooLate
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
-from router.committing.reservations import ReservedHome, reserving_branches
-from router.committing.tags import naming_tagged
-from router.committing.two_phase_commit import TwoPhaseCommit
-from router.planning.parent_references import learn
-from router.planning.routes import Local, Reserve, plan_route
-from router.planning.schema_view import SchemaView
-from router.planning.shadow_hints import ShadowHints
-from router.planning.transactions import Step, home_of
-from router.planning.writes import WritePlan
-from router.reading.locating import claim_to_follow, follow_claim
-from router.writing.script import collect_results, to_commands
-from router.writing.step_running import StepResult, StepRunner
-from router.writing.upserting import LostRace
-from router.writing.write_results import WriteResult
+from crosskey.router.calls.call_context import current_call_context
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.nodes import BranchCalls, Nodes
+from crosskey.router.committing.branch import LateEffects
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.effect_queue import LockedTooLate
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
+from crosskey.router.committing.reservations import ReservedHome, reserving_branches
+from crosskey.router.committing.tags import naming_tagged
+from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
+from crosskey.router.planning.parent_references import learn
+from crosskey.router.planning.routes import Local, Reserve, plan_route
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.transactions import Step, home_of
+from crosskey.router.planning.writes import WritePlan
+from crosskey.router.reading.locating import claim_to_follow, follow_claim
+from crosskey.router.writing.script import collect_results, to_commands
+from crosskey.router.writing.step_running import StepResult, StepRunner
+from crosskey.router.writing.upserting import LostRace
+from crosskey.router.writing.write_results import WriteResult
 
 FIRST_RETRY_DELAY_SECONDS = 0.01
 MAX_RETRY_DELAY_SECONDS = 0.5

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, ForeignKey, Table, TableName
-from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.model import Column, ForeignKey, Table, TableName
+from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD
+from crosskey.shard_node.guards.foreign_keys import PIN_CONSTRAINT
+from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
+from crosskey.shard_node.postgres.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.key_columns import column_pairs, is_parent, same_key
+from crosskey.shard_node.sql_text.slot_expressions import shard_of, slot_of
+from crosskey.shard_node.sql_text.sql_names import column_list, json_object, table_identifier
 from crosskey.v1.admin_pb2 import AuditResponse
-from shard_node.guards.claims import CLAIMING_SHARD
-from shard_node.guards.foreign_keys import PIN_CONSTRAINT
-from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
-from shard_node.postgres.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import column_pairs, is_parent, same_key
-from shard_node.sql_text.slot_expressions import shard_of, slot_of
-from shard_node.sql_text.sql_names import column_list, json_object, table_identifier
 
 MAX_FINDINGS = 100
 """Of one check; the others are only counted."""

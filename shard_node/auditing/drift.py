@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from shard_node import sql as sql_files
-from shard_node.guards.foreign_keys import guard_statements
-from shard_node.postgres.database import Connection
-from shard_node.postgres.startup import ShardIdentity
-from shard_node.schema.running import run_trusted
-from shard_node.schema.scratch import scratch_database
-from shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node import sql as sql_files
+from crosskey.shard_node.guards.foreign_keys import guard_statements
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.startup import ShardIdentity
+from crosskey.shard_node.schema.running import run_trusted
+from crosskey.shard_node.schema.scratch import scratch_database
+from crosskey.shard_node.schema.shard_schema import ShardSchema
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ async def _wanted_parts(connection: Connection, schema: ShardSchema, identity: S
     async with scratch_database(dsn) as scratch, await scratch.connect() as planner, planner.transaction():
         for text in (sql_files.load("bootstrap"), sql_files.load("slots")):
             await planner.execute(text.encode(), prepare=False)
-        await run_trusted(planner, schema_sql, stands_for=scratch.stands_for)
+        await run_trusted(planner, schema_sql)
         for statement in guard_statements(schema.plan, identity.shard, identity.shards):
             await planner.execute(statement.as_bytes(), (), prepare=False)
         return await _parts(planner)

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from catalog.model import TableName
-from catalog.plan import Claim, ReferencedKey
-from shard_node.guards.claims import claim_shard, claimed_table
-from shard_node.guards.pin_places import PIN_SHARD, pinning_shard
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.key_columns import same_key
-from shard_node.sql_text.sql_names import column_list, columns_equal
+from crosskey.catalog.model import TableName
+from crosskey.catalog.plan import Claim, ReferencedKey
+from crosskey.shard_node.guards.claims import claim_shard, claimed_table
+from crosskey.shard_node.guards.pin_places import PIN_SHARD, pinning_shard
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_columns import same_key
+from crosskey.shard_node.sql_text.sql_names import column_list, columns_equal
 
 
 class GuardPair(NamedTuple):

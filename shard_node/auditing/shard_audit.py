@@ -10,19 +10,19 @@ from typing import LiteralString
 from psycopg import errors as postgres
 from psycopg import sql
 
-from catalog.model import TableName
-from catalog.plan import Claim, ReferencedKey
+from crosskey.catalog.model import TableName
+from crosskey.catalog.plan import Claim, ReferencedKey
 from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.shard_node.auditing.damage_checks import DamageCheck, damage_checks
+from crosskey.shard_node.auditing.drift import Difference, find_drift
+from crosskey.shard_node.auditing.guard_pairs import GuardPair, guard_pair, owner_of_there
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.startup import ShardIdentity
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import as_record, column_list, table_identifier
+from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 from crosskey.v1.admin_pb2 import AuditResponse
-from shard_node.auditing.damage_checks import DamageCheck, damage_checks
-from shard_node.auditing.drift import Difference, find_drift
-from shard_node.auditing.guard_pairs import GuardPair, guard_pair, owner_of_there
-from shard_node.postgres.database import Connection
-from shard_node.postgres.startup import ShardIdentity
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import as_record, column_list, table_identifier
-from shard_node.sql_text.travelling_keys import travelling_key
 
 # What is gone is among the missing guards already.
 _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFunction)

@@ -1,12 +1,12 @@
-"""`python -m shard_node accept`: takes a database that was restored, or replaced, for the shard's own."""
+"""`python -m crosskey.shard_node accept`: takes a database that was restored, or replaced, for the shard's own."""
 
 import asyncio
 
 import click
 import psycopg
 
-from shard_node.postgres.startup import UnfitDatabase, accept_server
-from shard_node.setting_types import CONNECTION_STRING
+from crosskey.shard_node.postgres.startup import UnfitDatabase, accept_server
+from crosskey.shard_node.setting_types import CONNECTION_STRING
 
 
 @click.command()

@@ -6,8 +6,8 @@ import click
 import psycopg
 from psycopg import sql
 
-from shard_node.postgres.planner import planner_name, planner_statement
-from shard_node.setting_types import CONNECTION_STRING
+from crosskey.shard_node.postgres.planner import planner_name, planner_statement
+from crosskey.shard_node.setting_types import CONNECTION_STRING
 
 RETRY_SECONDS = 0.2
 # Any number that is ours: shards on one server may be provisioned at the same moment, and a role cannot be.

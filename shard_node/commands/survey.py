@@ -1,4 +1,4 @@
-"""`python -m shard_node survey`: reads what advice on placement is given from, and prints it as JSON."""
+"""`python -m crosskey.shard_node survey`: reads what advice on placement is given from, and prints it as JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from shard_node.commands.schema_command import failures_of_postgres, schema_text
-from shard_node.commands.surveying import survey_database, survey_schema
-from shard_node.setting_types import CONNECTION_STRING
+from crosskey.shard_node.commands.schema_command import failures_of_postgres, schema_text
+from crosskey.shard_node.commands.surveying import survey_database, survey_schema
+from crosskey.shard_node.setting_types import CONNECTION_STRING
 
 
 @click.command()

@@ -11,9 +11,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from catalog.advice.survey import Statement, Survey, TableFacts
-from shard_node.schema.introspection import describe, inspect_schema_with
-from shard_node.sql import load
+from crosskey.advice.survey import Statement, Survey, TableFacts
+from crosskey.shard_node.schema.introspection import describe, inspect_schema_with
+from crosskey.shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -51,8 +51,15 @@ class _Facts(msgspec.Struct, frozen=True):
 
 async def survey_schema(dsn: str, schema_sql: str) -> Survey:
     """Surveys what DDL makes of an empty database; raises as inspect_schema does."""
-    database, facts = await inspect_schema_with(dsn, schema_sql, _read_facts)
-    return Survey(database, facts.tables, facts.quoted, why_no_statements=NO_DATABASE)
+    inspected = await inspect_schema_with(dsn, schema_sql, _read_facts)
+    facts = inspected.more
+    return Survey(
+        inspected.database,
+        facts.tables,
+        facts.quoted,
+        why_no_statements=NO_DATABASE,
+        skipped=inspected.run.skipped,
+    )
 
 
 async def survey_database(dsn: str) -> Survey:

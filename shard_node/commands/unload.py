@@ -1,4 +1,4 @@
-"""`python -m shard_node unload`: answers the rows of a database on standard output, for those who load them elsewhere.
+"""`python -m crosskey.shard_node unload`: answers the rows of a database on standard output, for a load elsewhere.
 
 Everything comes from one snapshot. Requests are JSON lines on standard input, an Unload each; a message of the answer
 is msgpack behind its length in four bytes. First comes a Description; to a request, any number of Rows, the last of
@@ -17,9 +17,9 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from catalog.model import Database, TableName
-from shard_node.schema.introspection import describe
-from shard_node.setting_types import CONNECTION_STRING
+from crosskey.catalog.model import Database, TableName
+from crosskey.shard_node.schema.introspection import describe
+from crosskey.shard_node.setting_types import CONNECTION_STRING
 
 LENGTH_BYTES = 4
 

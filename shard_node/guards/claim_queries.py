@@ -6,13 +6,13 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from catalog.plan import Claim
 from crosskey import errors
-from shard_node.guards.claims import CLAIMING_SHARD, same_value
-from shard_node.guards.prepared_claims import wait_for_prepared_claims
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.catalog.plan import Claim
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD, same_value
+from crosskey.shard_node.guards.prepared_claims import wait_for_prepared_claims
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
 
 PLACE = "crosskey_place"
 """The place of a value among those given: like the claiming shard, no column of the user's."""

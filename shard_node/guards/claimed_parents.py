@@ -10,16 +10,16 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from catalog.model import Table
-from catalog.plan import Claim, ReferencedKey
+from crosskey.catalog.model import Table
+from crosskey.catalog.plan import Claim, ReferencedKey
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node.guards.claims import CLAIMING_SHARD, claim_shard
-from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import same_key
-from shard_node.sql_text.sql_names import column_list, table_identifier
-from shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD, claim_shard
+from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.key_columns import same_key
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
 _DELETED = Effect.DELETE_SHADOWS_FIELD_NUMBER
 _REKEYED = Effect.REKEY_SHADOWS_FIELD_NUMBER

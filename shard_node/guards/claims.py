@@ -17,16 +17,16 @@ from typing import Literal, NamedTuple
 
 from psycopg import sql
 
-from catalog.model import Column, Table
-from catalog.naming import shorten
-from catalog.plan import Claim, Plan
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.naming import shorten
+from crosskey.catalog.plan import Claim, Plan
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node.guards.triggers import COORDINATED, NOTES_FIRST, RELOCATING, trigger_function
-from shard_node.postgres.postgres_errors import ELSEWHERE
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
-from shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, table_identifier
-from shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.shard_node.guards.triggers import COORDINATED, NOTES_FIRST, RELOCATING, trigger_function
+from crosskey.shard_node.postgres.postgres_errors import ELSEWHERE
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
+from crosskey.shard_node.sql_text.sql_names import column_list, columns_equal, function_identifier, table_identifier
+from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from catalog.model import TableName
-from shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, GUARDS_FIRST, trigger_function
-from shard_node.postgres.postgres_errors import ELSEWHERE
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.sql_names import function_identifier, table_identifier
+from crosskey.catalog.model import TableName
+from crosskey.shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, GUARDS_FIRST, trigger_function
+from crosskey.shard_node.postgres.postgres_errors import ELSEWHERE
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.sql_names import function_identifier, table_identifier
 
 _RAISE = sql.SQL(
     "RAISE assert_failure USING MESSAGE = 'only other shards can tell whether this may be done', CONSTRAINT = {},"

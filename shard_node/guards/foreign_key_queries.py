@@ -9,17 +9,17 @@ import msgspec
 from psycopg import AsyncCursor, sql
 from psycopg.rows import TupleRow
 
-from catalog.plan import ReferencedKey
 from crosskey import errors
-from shard_node.guards import rekeying
-from shard_node.guards.claims import CLAIMING_SHARD
-from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
-from shard_node.guards.prepared_claims import wait_for_prepared_claims
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.key_columns import same_key
-from shard_node.sql_text.sql_names import column_list, table_identifier
-from shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.catalog.plan import ReferencedKey
+from crosskey.shard_node.guards import rekeying
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD
+from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
+from crosskey.shard_node.guards.prepared_claims import wait_for_prepared_claims
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_columns import same_key
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
 # the one who drops it. More rounds than this are a race to be run again from the start.

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from catalog.model import Column, ForeignKey, Table, TableName
-from catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.model import Column, ForeignKey, Table, TableName
+from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node.guards import error_guards, led_rows, reference_guards, rekeying, sweep_guards
-from shard_node.guards.claims import claim_shard, claim_statements
-from shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
-from shard_node.guards.references import distinct_references, reference, translation_functions
-from shard_node.guards.triggers import (
+from crosskey.shard_node.guards import error_guards, led_rows, reference_guards, rekeying, sweep_guards
+from crosskey.shard_node.guards.claims import claim_shard, claim_statements
+from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
+from crosskey.shard_node.guards.references import distinct_references, reference, translation_functions
+from crosskey.shard_node.guards.triggers import (
     COORDINATED,
     GUARDS_FIRST,
     NOTES_FIRST,
@@ -29,12 +29,12 @@ from shard_node.guards.triggers import (
     statement_trigger,
     trigger_function,
 )
-from shard_node.postgres import postgres_errors
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import column_pairs, is_child, same_key
-from shard_node.sql_text.slot_expressions import shard_of, slot_of
-from shard_node.sql_text.sql_names import column_list, function_identifier, json_object, table_identifier
-from shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.shard_node.postgres import postgres_errors
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.key_columns import column_pairs, is_child, same_key
+from crosskey.shard_node.sql_text.slot_expressions import shard_of, slot_of
+from crosskey.shard_node.sql_text.sql_names import column_list, function_identifier, json_object, table_identifier
+from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
 PIN_CONSTRAINT = "crosskey_pinned"
 

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, ForeignKey, TableName
-from catalog.plan import Claim, Leader, Plan, TablePlan
+from crosskey.catalog.model import Column, ForeignKey, TableName
+from crosskey.catalog.plan import Claim, Leader, Plan, TablePlan
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node.guards import reference_guards
-from shard_node.guards.claims import claim_shard, claimed_table
-from shard_node.guards.triggers import (
+from crosskey.shard_node.guards import reference_guards
+from crosskey.shard_node.guards.claims import claim_shard, claimed_table
+from crosskey.shard_node.guards.triggers import (
     AFTER_ALL_OTHERS,
     COORDINATED,
     LOCKS_EARLY,
@@ -26,10 +26,10 @@ from shard_node.guards.triggers import (
     statement_trigger,
     trigger_function,
 )
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.key_columns import ColumnPair, could_be_parents, is_parent
-from shard_node.sql_text.slot_expressions import shard_of
-from shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.key_columns import ColumnPair, could_be_parents, is_parent
+from crosskey.shard_node.sql_text.slot_expressions import shard_of
+from crosskey.shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
 
 _STRAY = Effect.FIND_ANCHORS_FIELD_NUMBER
 

@@ -6,8 +6,8 @@ import msgspec
 from psycopg import sql
 
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import literal
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import literal
 
 # Claims are left before pins are changed: that waits for whoever is about to add a pin, so that the change finds it.
 # Pins that one change of a row's values moved are there before the next change of that row moves them on.
@@ -23,15 +23,8 @@ _IN_ORDER = (
     Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER,
 )
 _TAKE_EFFECTS = (
-    sql.SQL(
-        "WITH taken AS (DELETE FROM crosskey.effect"
-        " RETURNING *, (kind = {release} AND new_key::text = 'true') IS TRUE AS keeps_pins)"
-        " SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text,"
-        " json_agg(new_key ORDER BY place)::text, json_agg(place ORDER BY place)::text, keeps_pins"
-        " FROM taken GROUP BY kind, referenced_key, shard, keeps_pins"
-        " ORDER BY NOT keeps_pins, array_position(ARRAY[{in_order}], kind), referenced_key, shard"
-    )
-    .format(release=literal(Effect.RELEASE_VALUES_FIELD_NUMBER), in_order=sql.SQL(", ").join(map(literal, _IN_ORDER)))
+    sql.SQL("SELECT * FROM crosskey.take_effects(ARRAY[{}], {})")
+    .format(sql.SQL(", ").join(map(literal, _IN_ORDER)), literal(Effect.RELEASE_VALUES_FIELD_NUMBER))
     .as_bytes()
 )
 
@@ -52,7 +45,12 @@ class NotedEffects(msgspec.Struct, frozen=True):
     keeps_pins: bool
 
 
-async def take_effects(connection: Connection) -> list[NotedEffects]:
-    """Takes the effects that the triggers noted in this transaction."""
-    cursor = await connection.execute(_TAKE_EFFECTS)
+async def take_effects(connection: Connection, *, after: bytes = b"") -> list[NotedEffects]:
+    """Takes the effects that the triggers noted in this transaction; `after` is SQL to run first, on the same way."""
+    if after:
+        cursor = await connection.execute(after + _TAKE_EFFECTS, prepare=False)
+        while cursor.nextset():
+            pass
+    else:
+        cursor = await connection.execute(_TAKE_EFFECTS)
     return [NotedEffects(*row) for row in await cursor.fetchall()]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from catalog.plan import Plan, ReferencedKey
-from shard_node.guards.claims import CLAIMING_SHARD, claim_shard, claimed_table
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.slot_expressions import shard_of
+from crosskey.catalog.plan import Plan, ReferencedKey
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD, claim_shard, claimed_table
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.slot_expressions import shard_of
 
 PIN_SHARD = "crosskey_shard"
 """The column of a pin that has the shard which references the parent."""

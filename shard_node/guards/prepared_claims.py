@@ -11,12 +11,12 @@ from functools import lru_cache
 from psycopg import errors as postgres
 from psycopg import sql
 
-from catalog.plan import Claim
 from crosskey import errors
-from shard_node.guards.claims import CLAIMING_SHARD, same_value
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.catalog.plan import Claim
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD, same_value
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
 
 # How long a look at one value may wait before it is seen whether what is waited for is still prepared. Whoever holds
 # the value ends the look by ending, so that a claim that is finished soon is not waited for any longer than it takes.

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 
 from psycopg import sql
 
-from catalog.model import Table
-from catalog.plan import Plan, ReferencedKey
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import literal
-from shard_node.sql_text.sql_names import table_identifier
+from crosskey.catalog.model import Table
+from crosskey.catalog.plan import Plan, ReferencedKey
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import literal
+from crosskey.shard_node.sql_text.sql_names import table_identifier
 
 EVERYWHERE = "coalesce(current_setting('crosskey.everywhere', true), '') = 'on'"
 """Set while a statement runs that every shard runs."""

@@ -11,11 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg import sql
 
-from catalog.model import ForeignKey
-from catalog.plan import KeyPlan, Plan
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.key_columns import ColumnPair, as_parents, column_pairs, could_be_parents, is_parent, of_type
-from shard_node.sql_text.sql_names import function_identifier
+from crosskey.catalog.model import ForeignKey
+from crosskey.catalog.plan import KeyPlan, Plan
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_columns import (
+    ColumnPair,
+    as_parents,
+    column_pairs,
+    could_be_parents,
+    is_parent,
+    of_type,
+)
+from crosskey.shard_node.sql_text.sql_names import function_identifier
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})
 _TEXTS = frozenset({"text", "varchar", "bpchar"})

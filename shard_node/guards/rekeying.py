@@ -11,10 +11,10 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from catalog.plan import ReferencedKey
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.key_columns import same_key
-from shard_node.sql_text.sql_names import column_list, function_identifier, table_identifier
+from crosskey.catalog.plan import ReferencedKey
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_columns import same_key
+from crosskey.shard_node.sql_text.sql_names import column_list, function_identifier, table_identifier
 
 _PURPOSE = "rekey"
 

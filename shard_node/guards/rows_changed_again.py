@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from catalog.changed_keys import compose
+from crosskey.catalog.changed_keys import compose
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node.guards.noted_effects import NotedEffects
+from crosskey.shard_node.guards.noted_effects import NotedEffects
 
 _CHANGED = Effect.CHANGE_VALUES_FIELD_NUMBER
 _CLAIMED = Effect.CLAIM_VALUES_FIELD_NUMBER

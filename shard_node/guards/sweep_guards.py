@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 
 from psycopg import sql
 
-from catalog.model import ForeignKey, TableName
-from catalog.plan import Plan, ReferencedKey
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.identifiers import literal
-from shard_node.sql_text.sql_names import table_identifier
+from crosskey.catalog.model import ForeignKey, TableName
+from crosskey.catalog.plan import Plan, ReferencedKey
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.identifiers import literal
+from crosskey.shard_node.sql_text.sql_names import table_identifier
 
 BEGIN_DROPPING = b"SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL crosskey.dropping = 'on'"
 """Said before unused shadows are deleted: keys without an action refuse at once then, and so do the triggers."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 
 from crosskey import errors
-from shard_node.postgres.database import FINISHING_POOL_SIZE, Connection
-from shard_node.postgres.postgres_errors import from_postgres
-from shard_node.postgres.startup import UnfitDatabase
+from crosskey.shard_node.postgres.database import FINISHING_POOL_SIZE, Connection
+from crosskey.shard_node.postgres.postgres_errors import from_postgres
+from crosskey.shard_node.postgres.startup import UnfitDatabase
 
 # Outside of its pools: one that finds out why there is no connection, and those of a plan or audit, which makes a
 # scratch database, works in it and drops it.
@@ -23,9 +23,10 @@ FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_da
 """
 
 
-async def check_connections(connection: Connection, pool_size: int) -> None:
-    """Raises UnfitDatabase if the server, the role or the database allows fewer than the node may need.
+async def check_connections(connection: Connection, pool_size: int, workers: int = 1) -> None:
+    """Raises UnfitDatabase if the server, the role or the database allows fewer connections than the node may need.
 
+    `pool_size` is of each of the workers.
     What other nodes and programs take of them is not known; they are told OVERLOADED then. Raises ShardUnavailable.
     """
     try:
@@ -35,7 +36,8 @@ async def check_connections(connection: Connection, pool_size: int) -> None:
         if isinstance(from_postgres(error), errors.ShardUnavailable):
             raise errors.ShardUnavailable("the shard's PostgreSQL went away") from error
         raise
-    needed = pool_size + FINISHING_POOL_SIZE + BESIDE_POOLS
+    needed = workers * (pool_size + FINISHING_POOL_SIZE + BESIDE_POOLS)
+    flags = f"--pool-size {workers * pool_size}" + (f" and --workers {workers}" if workers > 1 else "")
     limits = {
         "max_connections, without what is reserved,": server,
         f'the connection limit of the role "{role}"': role_limit,
@@ -44,6 +46,6 @@ async def check_connections(connection: Connection, pool_size: int) -> None:
     for name, limit in limits.items():
         if limit is not None and limit < needed:
             raise UnfitDatabase(
-                f"{name} is {limit}, and a node with --pool-size {pool_size} needs up to {needed} connections: raise it"
+                f"{name} is {limit}, and a node with {flags} needs up to {needed} connections: raise it"
                 " by what is missing, for each node of this server, or give the node a smaller --pool-size"
             )

@@ -14,8 +14,8 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from crosskey import errors
-from shard_node.postgres.refused_connections import NO_ROOM, NOT_REACHED, not_connected
-from shard_node.postgres.server_identity import REPLACED, leads_home
+from crosskey.shard_node.postgres.refused_connections import NO_ROOM, NOT_REACHED, not_connected
+from crosskey.shard_node.postgres.server_identity import REPLACED, leads_home
 
 Connection = psycopg.AsyncConnection[TupleRow]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from crosskey import errors
-from shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.database import Connection
 
 SUFFIX = "_planner"
 CONNECTION_LIMIT = 30
@@ -57,6 +57,7 @@ async def find_planner(connection: Connection) -> str | None:
         what = "there is no role" if row is None else "it may do too much, or too little, as the role"
         raise errors.NotSupported(
             f'a schema cannot be planned with the role "{role}": {what} "{planner}", which owns scratch databases only',
-            hint=f"Run `python -m shard_node provision` with --role {role}; it keeps what there is and adds the role.",
+            hint=f"Run `python -m crosskey.shard_node provision` with --role {role}; "
+            "it keeps what there is and adds the role.",
         )
     return planner

@@ -10,10 +10,10 @@ import psycopg
 import structlog
 from psycopg import errors as postgres
 
-from catalog.model import TableName
 from crosskey import errors
-from serving.answer_size import answer_too_large
-from shard_node.postgres.refused_connections import not_connected
+from crosskey.catalog.model import TableName
+from crosskey.serving.answer_size import answer_too_large
+from crosskey.shard_node.postgres.refused_connections import not_connected
 
 PLACEMENT_CHECK = "crosskey_placement"
 SLOT_CHECK = "crosskey_slot"

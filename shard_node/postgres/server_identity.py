@@ -11,7 +11,7 @@ import psycopg
 
 REPLACED = (
     "the shard's PostgreSQL was restored, or replaced by a standby, and may lack transactions: accept it with"
-    " `python -m shard_node accept`, and then audit the cluster"
+    " `python -m crosskey.shard_node accept`, and then audit the cluster"
 )
 
 _LEADS_HOME = """

@@ -11,10 +11,10 @@ import structlog
 from psycopg import sql
 
 from crosskey import errors
-from shard_node import sql as sql_files
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import from_postgres
-from shard_node.postgres.server_identity import REPLACED, leads_home
+from crosskey.shard_node import sql as sql_files
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import from_postgres
+from crosskey.shard_node.postgres.server_identity import REPLACED, leads_home
 
 MIN_VERSION = 150000
 # PostgreSQL lost the row locks of prepared transactions in these releases (see their successors' release notes).
@@ -99,7 +99,7 @@ async def _check_settings(connection: Connection) -> None:
     if superuser:
         raise UnfitDatabase(
             f'the role "{role}" is a superuser, which can bypass foreign keys: make another one with'
-            " `python -m shard_node provision`"
+            " `python -m crosskey.shard_node provision`"
         )
     if recovering:
         raise UnfitDatabase("this PostgreSQL is a standby: connect to the primary")
@@ -108,7 +108,7 @@ async def _check_settings(connection: Connection) -> None:
     if not (may_create and may_create_databases):
         raise UnfitDatabase(
             f'the role "{role}" must own its database and may create others (for planning a schema):'
-            " make it with `python -m shard_node provision`"
+            " make it with `python -m crosskey.shard_node provision`"
         )
 
 

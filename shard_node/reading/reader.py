@@ -9,13 +9,21 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
-from shard_node.sql_text.conditions import where_clause
-from shard_node.sql_text.keyset import OrderColumn, Position, after, order_clause, order_columns, position_expression
-from shard_node.sql_text.row_json import row_expression, text_expression
-from shard_node.sql_text.sql_names import table_identifier
+from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_unsettled, row_shape
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.sql_text.conditions import where_clause
+from crosskey.shard_node.sql_text.keyset import (
+    OrderColumn,
+    Position,
+    after,
+    order_clause,
+    order_columns,
+    position_expression,
+)
+from crosskey.shard_node.sql_text.sql_names import table_identifier
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """A page ends early once its rows' JSON is that large: gRPC takes 4 MiB by default."""
@@ -25,7 +33,8 @@ _CACHED_SHAPES = 1024
 
 # All rows up to the first that makes the page too large, that one included, and never fewer than two.
 _BOUNDED_HEAD = sql.SQL(
-    "SELECT row_json, row_position FROM (SELECT row_json, row_position, row_number() OVER page AS place,"
+    "SELECT row_json, row_position, row_beside FROM (SELECT row_json, row_position, row_beside,"
+    " row_number() OVER page AS place,"
     " sum(octet_length(row_json)) OVER page - octet_length(row_json) AS bytes_before FROM ("
 )
 _BOUNDED_TAIL = sql.SQL(
@@ -36,49 +45,70 @@ _BOUNDED_TAIL = sql.SQL(
 Connection = AsyncConnection[Any]
 
 
-async def read(connection: Connection, table: Table, request: reads_pb2.ReadRequest) -> reads_pb2.ReadResponse:
+async def read(
+    connection: Connection, table: Table, request: reads_pb2.ReadRequest, schema: ShardSchema | None = None
+) -> reads_pb2.ReadResponse:
     """A page of rows, and with an order the position of each.
 
-    The page ends after `limit` rows or MAX_PAGE_BYTES, but has at least one row if there is one. Raises UnknownColumn,
-    InvalidPageToken (a position that is not of this order) and psycopg.Error.
+    The page ends after `limit` rows or MAX_PAGE_BYTES, but has at least one row if there is one. `schema` is for what
+    concerns foreign keys. Raises UnknownColumn, InvalidRequest, InvalidPageToken (a position that is not of this order)
+    and psycopg.Error.
     """
     order = order_columns(table, request.order_by)
-    statement, parameters = _page_statement(table, order, request)
-    return _page(await connection.execute(statement, parameters), request.limit)
+    shape = row_shape(table, request.shape, schema, as_text=request.as_text) if _is_shaped(request) else ALL_COLUMNS
+    unsettled = await pins_unsettled(connection, shape.pins)
+    statement, parameters = _page_statement(table, order, request, shape, schema)
+    page = _page(await connection.execute(statement, parameters), request.limit, has_beside=shape.has_beside)
+    page.pins_unsettled = unsettled
+    return page
+
+
+def _is_shaped(request: reads_pb2.ReadRequest) -> bool:
+    return request.as_text or request.HasField("shape")
 
 
 async def count_rows(
-    connection: Connection, table: Table, request: reads_pb2.CountRowsRequest
+    connection: Connection, table: Table, request: reads_pb2.CountRowsRequest, schema: ShardSchema | None = None
 ) -> reads_pb2.CountRowsResponse:
-    """How many rows meet the conditions. Raises UnknownColumn and psycopg.Error."""
-    where, parameters = where_clause(table, request.where)
-    statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(table_identifier(table.name), where)
+    """How many rows meet the conditions. Raises UnknownColumn, InvalidRequest and psycopg.Error."""
+    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(
+        table_identifier(table.name), sql.Identifier(_ALIAS), where
+    )
     cursor = await connection.execute(statement, parameters)
     ((count,),) = await cursor.fetchall()
     return reads_pb2.CountRowsResponse(count=count)
 
 
 def _page_statement(
-    table: Table, order: tuple[OrderColumn, ...], request: reads_pb2.ReadRequest
+    table: Table,
+    order: tuple[OrderColumn, ...],
+    request: reads_pb2.ReadRequest,
+    shape: RowShape = ALL_COLUMNS,
+    schema: ShardSchema | None = None,
 ) -> tuple[bytes, list[object]]:
-    where, parameters = where_clause(table, request.where, _ALIAS)
+    where, parameters = where_clause(table, request.where, _ALIAS, schema)
     if request.after_json:
-        beyond, beyond_parameters = after(order, _decoded_position(order, request.after_json), _ALIAS)
+        beyond, beyond_parameters = after(order, decoded_position(order, request.after_json), _ALIAS)
         where = sql.SQL("{} AND ({})").format(where, beyond)
         parameters = [*parameters, *beyond_parameters]
-    head, tail = _page_frame(table, order, as_text=request.as_text)
+    head, tail = _page_frame(table, order, shape)
     # One row more than asked for tells whether there are more.
     return head + where.as_bytes() + tail, [*parameters, str(request.limit + 1)]
 
 
 @lru_cache(maxsize=_CACHED_SHAPES)
-def _page_frame(table: Table, order: tuple[OrderColumn, ...], *, as_text: bool) -> tuple[bytes, bytes]:
-    """The statement before and after its conditions; its rows are a row's JSON and its position's JSON."""
-    head = sql.SQL("SELECT {row}::text AS row_json, {position}::text AS row_position FROM {table} AS {alias} WHERE ")
+def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape) -> tuple[bytes, bytes]:
+    """The statement before and after its conditions; its rows are a row's JSON, its position's, and what is beside."""
+    head = sql.SQL(
+        "SELECT {row}::text AS row_json, {position}::text AS row_position, {beside}::text AS row_beside"
+        " FROM {table} AS {alias} WHERE "
+    )
     tail = sql.SQL(" {order} LIMIT %s").format(order=order_clause(order, _ALIAS))
     rows = head.format(
-        row=text_expression(table, _ALIAS) if as_text else row_expression(table, _ALIAS),
+        row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
+        beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
         table=table_identifier(table.name),
         alias=sql.Identifier(_ALIAS),
     )
@@ -87,18 +117,19 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], *, as_text: bool) 
     return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
 
 
-def _page(cursor: AsyncCursor[Any], limit: int) -> reads_pb2.ReadResponse:
+def _page(cursor: AsyncCursor[Any], limit: int, *, has_beside: bool) -> reads_pb2.ReadResponse:
     found = cursor.rowcount
-    rows = _raw_column(cursor, 0)[:limit]
+    rows = raw_column(cursor, 0)[:limit]
     if len(rows) > 1 and sum(map(len, rows)) > MAX_PAGE_BYTES:
         rows.pop()
-    positions = _raw_column(cursor, 1)[: len(rows)]
+    positions = raw_column(cursor, 1)[: len(rows)]
+    beside = json_array(raw_column(cursor, 2)[: len(rows)]) if has_beside else b""
     return reads_pb2.ReadResponse(
-        rows_json=_json_array(rows), cursors_json=_json_array(positions), more=len(rows) < found
+        rows_json=json_array(rows), cursors_json=json_array(positions), beside_json=beside, more=len(rows) < found
     )
 
 
-def _raw_column(cursor: AsyncCursor[Any], column: int) -> list[bytes]:
+def raw_column(cursor: AsyncCursor[Any], column: int) -> list[bytes]:
     """A column that is never NULL, as PostgreSQL sent it: text in UTF-8."""
     result = cursor.pgresult
     if result is None:
@@ -106,11 +137,13 @@ def _raw_column(cursor: AsyncCursor[Any], column: int) -> list[bytes]:
     return [result.get_value(row, column) or b"" for row in range(result.ntuples)]
 
 
-def _json_array(elements: Sequence[bytes]) -> bytes:
+def json_array(elements: Sequence[bytes]) -> bytes:
+    """The JSON array of elements that are JSON."""
     return b"[" + b",".join(elements) + b"]"
 
 
-def _decoded_position(order: Sequence[OrderColumn], position_json: bytes) -> Position:
+def decoded_position(order: Sequence[OrderColumn], position_json: bytes) -> Position:
+    """The position of a former answer. Raises InvalidPageToken if it is not of this order."""
     try:
         position = msgspec.json.decode(position_json, type=list[str | None])
     except msgspec.MsgspecError:

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection, sql
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
-from shard_node.sql_text.conditions import JSON_TYPES
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.keyset import ROW_PLACE, OrderColumn, Position, order_clause, order_columns
-from shard_node.sql_text.sql_names import table_identifier, typed_columns
+from crosskey.shard_node.sql_text.conditions import JSON_TYPES
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.keyset import ROW_PLACE, OrderColumn, Position, order_clause, order_columns
+from crosskey.shard_node.sql_text.sql_names import table_identifier, typed_columns
 
 _CACHED_SHAPES = 1024
 

@@ -16,11 +16,11 @@ from functools import cached_property
 import psycopg
 from psycopg import sql
 
-from catalog.model import ForeignKey
-from catalog.plan import Plan
 from crosskey import errors
-from shard_node.guards.foreign_keys import PIN_CONSTRAINT
-from shard_node.postgres.database import Connection
+from crosskey.catalog.model import ForeignKey
+from crosskey.catalog.plan import Plan
+from crosskey.shard_node.guards.foreign_keys import PIN_CONSTRAINT
+from crosskey.shard_node.postgres.database import Connection
 
 Name = tuple[str, str]
 """The schema and name of a constraint, or of several: on other tables there may be more of the same name."""

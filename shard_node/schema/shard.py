@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from crosskey import errors
-from shard_node.postgres.database import Connection, Database
-from shard_node.postgres.postgres_errors import translated
-from shard_node.postgres.startup import ShardIdentity
-from shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
+from crosskey.shard_node.postgres.database import Connection, Database
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.postgres.startup import ShardIdentity
+from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema, read_schema
 
 
 class Shard:

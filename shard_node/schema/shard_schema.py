@@ -6,13 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from catalog.model import Database, Table, TableName
-from catalog.plan import Claim, Plan, ReferencedKey, TablePlan
-from catalog.planning import plan_schema
 from crosskey import errors
-from shard_node.guards.led_rows import Led, led_tables
-from shard_node.postgres.database import Connection
-from shard_node.schema.constraint_modes import Name, declared_modes, read_others
+from crosskey.catalog.model import Database, Table, TableName
+from crosskey.catalog.plan import Claim, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.planning import plan_schema
+from crosskey.internal.v1 import reads_pb2
+from crosskey.shard_node.guards.led_rows import Led, led_tables
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.schema.constraint_modes import Name, declared_modes, read_others
+from crosskey.shard_node.sql_text.key_ends import KeyEnd, find_key_end
 
 _BEGIN = b"""
 BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL crosskey.coordinated = 'on';
@@ -42,6 +44,7 @@ class ShardSchema:
             if column.sequence is not None
         }
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
+        self._key_ends: dict[tuple[str, str, bool], KeyEnd] = {}
         self._claims = {claim.id: claim for claim in self.plan.claims}
         self._referenced_by_claim: defaultdict[str, list[ReferencedKey]] = defaultdict(list)
         for key in self.plan.referenced_keys:
@@ -99,6 +102,15 @@ class ShardSchema:
         if key is None:
             raise errors.InvalidRequest(f"there is no referenced key {identifier}")
         return key
+
+    def key_end(self, end: reads_pb2.KeyEnd) -> KeyEnd:
+        """The end of a foreign key that a router names. Raises InvalidRequest if there is no such key."""
+        name = (end.table, end.constraint, end.parent)
+        found = self._key_ends.get(name)
+        if found is None:
+            found = find_key_end(self.plan, end.table, end.constraint, at_parent=end.parent)
+            self._key_ends[name] = found
+        return found
 
     def referenced_by_claim(self, identifier: str) -> Sequence[ReferencedKey]:
         """The referenced keys for whose parents the claims of that id stand."""

@@ -1,4 +1,4 @@
-"""Conditions on columns as an SQL expression.
+"""Conditions on rows as an SQL expression.
 
 Values become parameters of no declared type, so PostgreSQL types each one by the column that it is compared with, just
 as it types a quoted literal: with the column's operators and collation, without its length modifier or domain, and with
@@ -8,18 +8,19 @@ conditions, so that prepared statements are found again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_ends import KeyEnds
+from crosskey.shard_node.sql_text.sql_names import typed_columns
 from crosskey.v1 import rows_pb2
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import typed_columns
 
 Fragment = tuple[sql.Composable, list[object]]
 """A piece of SQL and its parameters, in order."""
@@ -32,6 +33,14 @@ _COMPARISONS: dict[int, sql.SQL] = {
     rows_pb2.Predicate.GT: sql.SQL(">"),
     rows_pb2.Predicate.GE: sql.SQL(">="),
 }
+_PATTERNS: dict[int, sql.SQL] = {
+    rows_pb2.Predicate.LIKE: sql.SQL("LIKE"),
+    rows_pb2.Predicate.ILIKE: sql.SQL("ILIKE"),
+    rows_pb2.Predicate.PREFIX: sql.SQL("^@"),
+    rows_pb2.Predicate.JSON_PATH: sql.SQL("@?"),
+}
+"""Operators whose other operand is a text, whatever the column's type."""
+
 _CACHED_SHAPES = 1024
 
 JSON_TYPES = frozenset({"json", "jsonb"})
@@ -41,30 +50,70 @@ JSON_TYPES = frozenset({"json", "jsonb"})
 MAX_COMPARISONS = 1000
 
 
-def where_clause(table: Table, conditions: Sequence[reads_pb2.Condition], alias: str | None = None) -> Fragment:
+def where_clause(
+    table: Table, conditions: Sequence[reads_pb2.Condition], alias: str | None = None, ends: KeyEnds | None = None
+) -> Fragment:
     """A boolean expression (without the word WHERE) that joins the conditions by AND, and its parameters.
 
-    Columns are qualified by `alias` if it is given. No conditions give TRUE. Raises UnknownColumn, InvalidRequest (an
-    unknown operator, a value that the operator does not take, more than MAX_COMPARISONS) and InvalidValue (text with a
-    NUL).
+    Columns are qualified by `alias` if it is given. No conditions give TRUE. `ends` are for conditions over foreign
+    keys, which need an alias too. Raises UnknownColumn, InvalidRequest (an unknown operator, a value that the operator
+    does not take, more than MAX_COMPARISONS) and InvalidValue (text with a NUL).
     """
     if not conditions:
         return sql.SQL("TRUE"), []
-    _check_number(len(conditions))
+    _check_number(_number_of(conditions))
     expressions: list[sql.Composable] = []
     parameters: list[object] = []
     for condition in conditions:
         value_json = condition.value_json
-        if condition.op in _COMPARISONS and value_json[:1] not in (b"[", b"{"):
+        if condition.op in _COMPARISONS and value_json and value_json[:1] not in (b"[", b"{"):
             expression, column = _comparison(table, condition.column, condition.op, alias)
             expressions.append(expression)
             parameters.append(_text(column, value_json))
             continue
-        expression, values = _condition(table, condition, alias)
+        expression, values = _any_condition(table, condition, alias, ends)
         expressions.append(expression)
         parameters.extend(values)
         _check_number(len(parameters))
     return sql.SQL(" AND ").join(expressions), parameters
+
+
+def _number_of(conditions: Iterable[reads_pb2.Condition]) -> int:
+    """How many conditions there are, those inside others too."""
+    return sum(1 + _number_of(one.joined.conditions) if one.HasField("joined") else 1 for one in conditions)
+
+
+def _any_condition(
+    table: Table, condition: reads_pb2.Condition, alias: str | None, ends: KeyEnds | None
+) -> tuple[sql.Composable, list[object]]:
+    if condition.HasField("joined"):
+        return _joined(table, condition.joined, alias, ends)
+    if condition.HasField("linked"):
+        return _linked(condition.linked, alias, ends)
+    return _condition(table, condition, alias)
+
+
+def _joined(table: Table, joined: reads_pb2.Joined, alias: str | None, ends: KeyEnds | None) -> Fragment:
+    """Conditions joined by AND or OR, or the opposite."""
+    word, of_none = ("OR", "FALSE") if joined.by == reads_pb2.Joined.BY_OR else ("AND", "TRUE")
+    parts = [where_clause(table, [condition], alias, ends) for condition in joined.conditions]
+    inner = sql.SQL(f" {word} ").join(sql.SQL("({})").format(part) for part, _ in parts) if parts else sql.SQL(of_none)
+    parameters = [parameter for _, values in parts for parameter in values]
+    if not joined.negated:
+        return sql.SQL("({})").format(inner), parameters
+    opposite = "({}) IS NOT TRUE" if joined.or_unknown else "NOT ({})"
+    return sql.SQL(opposite).format(inner), parameters
+
+
+def _linked(linked: reads_pb2.Linked, alias: str | None, ends: KeyEnds | None) -> Fragment:
+    """The row is, or is not, at one end of a foreign key with one of the given rows at the other."""
+    if ends is None or alias is None:
+        raise errors.InvalidRequest("conditions over relations are for reads only")
+    end = ends.key_end(linked.end)
+    exists = sql.SQL("{}EXISTS (SELECT FROM {} WHERE {})").format(
+        sql.SQL("NOT " if linked.negated else ""), end.given(), end.match(alias)
+    )
+    return exists, [linked.keys_json.decode()]
 
 
 def known_column(table: Table, name: str) -> Column:
@@ -90,7 +139,21 @@ def _condition(table: Table, condition: reads_pb2.Condition, alias: str | None) 
         return sql.SQL("{} IS {}NULL").format(name, _negation(column, condition.value_json)), []
     if condition.op == rows_pb2.Predicate.IN:
         return _membership(column, name, condition.value_json)
+    if condition.op == rows_pb2.Predicate.NOT_IN:
+        membership, values = _membership(column, name, condition.value_json)
+        return sql.SQL("NOT ({})").format(membership), values
+    if condition.op in _PATTERNS:
+        return sql.SQL("{} {} %s").format(name, _PATTERNS[condition.op]), [_string(column, condition.value_json)]
+    if condition.op == rows_pb2.Predicate.CONTAINS:
+        compared, parameters = operand(column, condition.value_json)
+        return sql.SQL("{} @> {}").format(name, compared), parameters
+    if condition.op == rows_pb2.Predicate.BETWEEN:
+        return _between(column, name, condition.value_json)
     comparison = _COMPARISONS.get(condition.op)
+    if comparison is not None and condition.other_column:
+        other = known_column(table, condition.other_column).name
+        beside = identifier(other) if alias is None else identifier(alias, other)
+        return sql.SQL("{} {} {}").format(name, comparison, beside), []
     if comparison is None:
         raise errors.InvalidRequest(f'unknown operator {condition.op} on column "{column.name}"', columns=column.name)
     compared, parameters = operand(column, condition.value_json)
@@ -106,11 +169,30 @@ def _negation(column: Column, value_json: bytes) -> sql.SQL:
     raise errors.InvalidRequest(f'IS_NULL on column "{column.name}" takes true or false', columns=column.name)
 
 
+def _string(column: Column, value_json: bytes) -> str | None:
+    """A JSON string, or None for null, whatever the column's type."""
+    if value_json[:1] != b'"' and value_json != b"null":
+        raise errors.InvalidRequest(f'the operator on column "{column.name}" takes a text', columns=column.name)
+    return None if value_json == b"null" else _text(msgspec.structs.replace(column, base_type="text"), value_json)
+
+
+def _between(column: Column, name: sql.Composable, value_json: bytes) -> Fragment:
+    elements = _elements(column, value_json, "BETWEEN")
+    if len(elements) != 2:
+        raise errors.InvalidRequest(f'BETWEEN on column "{column.name}" takes two values', columns=column.name)
+    (low, low_values), (high, high_values) = (operand(column, bytes(element)) for element in elements)
+    return sql.SQL("{} BETWEEN {} AND {}").format(name, low, high), [*low_values, *high_values]
+
+
+def _elements(column: Column, value_json: bytes, operator: str) -> list[msgspec.Raw]:
+    if not value_json.startswith(b"["):
+        raise errors.InvalidRequest(f'{operator} on column "{column.name}" takes a list', columns=column.name)
+    return msgspec.json.decode(value_json, type=list[msgspec.Raw])
+
+
 def _membership(column: Column, name: sql.Composable, value_json: bytes) -> Fragment:
     """`column` is one of a list: one array parameter, whatever the number of values."""
-    if not value_json.startswith(b"["):
-        raise errors.InvalidRequest(f'IN on column "{column.name}" takes a list', columns=column.name)
-    elements = msgspec.json.decode(value_json, type=list[msgspec.Raw])
+    elements = _elements(column, value_json, "IN")
     if any(_is_nested(column, bytes(element)) for element in elements) or column.base_type.startswith("_"):
         return _membership_one_by_one(column, name, elements)
     literal = ",".join(_array_element(column, bytes(element)) for element in elements)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from catalog.model import Column, Equality, ForeignKey
-from catalog.plan import Plan, ReferencedKey
-from shard_node.sql_text.identifiers import identifier
+from crosskey.catalog.model import Column, Equality, ForeignKey
+from crosskey.catalog.plan import Plan, ReferencedKey
+from crosskey.shard_node.sql_text.identifiers import identifier
 
 _DEFAULT_COLLATION = 'pg_catalog."default"'
 _NOTHING = sql.SQL("")

@@ -11,11 +11,11 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from catalog.model import Column, Table
+from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
-from shard_node.sql_text.conditions import Fragment, known_column
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import as_record
+from crosskey.shard_node.sql_text.conditions import Fragment, known_column
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import as_record
 
 ROW_PLACE = "ctid"
 """The pseudo-column that makes the order of a table without a key total: where the row lies."""

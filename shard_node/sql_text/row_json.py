@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, Table
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.sql_names import typed_columns
+from crosskey.catalog.model import Column, Table
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.sql_names import typed_columns
 
 EXACT_TYPES = frozenset({"int8", "numeric"})
 """Types whose values a double may not hold: they are shown as text."""
@@ -23,21 +23,22 @@ JSON_TYPES = frozenset({"json", "jsonb"})
 """Types that take a JSON string for a value of their own, and not for the text of one."""
 
 
-def row_expression(table: Table, alias: str) -> sql.Composed:
-    """An SQL expression of type json: one row of `alias`, an object with every column by name in order.
+def row_expression(table: Table, alias: str, columns: Sequence[Column] = ()) -> sql.Composed:
+    """An SQL expression of type json: one row of `alias`, an object with its columns by name in order.
 
-    bigint and numeric, and arrays of them, are text; everything else is in PostgreSQL's own to_json form. `alias` must
-    have the table's columns; it may have more. Aggregate it with json_agg: nothing is faster.
+    They are all columns unless some are given. bigint and numeric, and arrays of them, are text; everything else is in
+    PostgreSQL's own to_json form. `alias` must have the table's columns; it may have more. Aggregate it with json_agg:
+    nothing is faster.
     """
-    return _object(table, (_shown(column, alias) for column in table.columns))
+    return _object(table, (_shown(column, alias) for column in columns or table.columns))
 
 
-def text_expression(table: Table, alias: str) -> sql.Composed:
-    """An SQL expression of type json: one row of `alias`, an object with every column by name in order.
+def text_expression(table: Table, alias: str, columns: Sequence[Column] = ()) -> sql.Composed:
+    """An SQL expression of type json: one row of `alias`, an object with its columns by name in order.
 
-    Each is its text or null.
+    They are all columns unless some are given. Each is its text or null.
     """
-    return _object(table, (_verbatim(column, alias) for column in table.columns))
+    return _object(table, (_verbatim(column, alias) for column in columns or table.columns))
 
 
 def verbatim_expression(table: Table, alias: str) -> sql.Composed:

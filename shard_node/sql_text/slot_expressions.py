@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from catalog.model import Column
-from shard_node.sql_text.identifiers import literal
+from crosskey.catalog.model import Column
+from crosskey.shard_node.sql_text.identifiers import literal
 
 _ARGUMENT_TYPES = {"int2": "bigint", "int4": "bigint", "int8": "bigint", "uuid": "uuid"}
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from catalog.model import Column, TableName
-from catalog.naming import shorten
-from shard_node.sql_text.identifiers import identifier, literal
+from crosskey.catalog.model import Column, TableName
+from crosskey.catalog.naming import shorten
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
 
 
 def table_identifier(name: TableName) -> sql.Identifier:

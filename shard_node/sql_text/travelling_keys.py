@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from catalog.plan import Claim, ReferencedKey
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.row_json import text_of
+from crosskey.catalog.plan import Claim, ReferencedKey
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.row_json import text_of
 
 
 def travelling_key(key: ReferencedKey | Claim, alias: str) -> sql.Composed:

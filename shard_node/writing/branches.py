@@ -6,15 +6,15 @@ import asyncio
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from serving.answer_size import check_fits_message
-from shard_node.postgres.database import IDLE_IN_TRANSACTION_TIMEOUT_MS, Connection
-from shard_node.postgres.postgres_errors import translated
-from shard_node.schema.shard import Shard
-from shard_node.writing.branch import Branch
-from shard_node.writing.commands import run_commands
-from shard_node.writing.lost_commits import asking
-from shard_node.writing.own_gids import OwnGids
-from shard_node.writing.plain import run_plainly
+from crosskey.serving.answer_size import check_fits_message
+from crosskey.shard_node.postgres.database import IDLE_IN_TRANSACTION_TIMEOUT_MS, Connection
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.commands import run_commands
+from crosskey.shard_node.writing.lost_commits import asking
+from crosskey.shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.writing.plain import run_plainly
 
 
 class Branches:
@@ -91,7 +91,11 @@ class Branches:
         branch = Branch(request.branch, connection, identity.shard, identity.shards, self._gids, self._find_out)
         schema = self._shard.known_schema or await self._shard.schema_in_force(connection)
         with translated():
-            await branch.begin(schema, alone=request.start != proto.RunRequest.START_UNSPECIFIED)
+            await branch.begin(
+                schema,
+                alone=request.start != proto.RunRequest.START_UNSPECIFIED,
+                decides=request.commands[-1].commit.decision_gid if request.commands else "",
+            )
         self._open[request.branch] = branch
         return branch
 

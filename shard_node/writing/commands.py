@@ -7,19 +7,19 @@ from typing import Any
 
 import psycopg
 
-from catalog.model import Database
 from crosskey import errors
+from crosskey.catalog.model import Database
 from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.internal.v1.effects_pb2 import Effect
+from crosskey.shard_node.guards import claim_queries
+from crosskey.shard_node.schema import installation
+from crosskey.shard_node.schema.constraint_modes import set_modes
+from crosskey.shard_node.writing import ending, loading, unused_shadows
+from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.effects import LEAD_TO_MORE, apply, settle
+from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
-from shard_node.guards import claim_queries
-from shard_node.schema import installation
-from shard_node.schema.constraint_modes import set_modes
-from shard_node.writing import ending, loading, unused_shadows
-from shard_node.writing.branch import Branch
-from shard_node.writing.effects import LEAD_TO_MORE, apply, settle
-from shard_node.writing.execution import execute_statement, tagged
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
 _ANSWERING = frozenset({"run", "look_up_claims", "note_batch", "drop_unused_shadows"})

@@ -6,12 +6,12 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from catalog.model import Column, Table, TableName
 from crosskey import errors
+from crosskey.catalog.model import Column, Table, TableName
 from crosskey.internal.v1 import generated_values_pb2 as proto
-from shard_node.postgres.database import Connection
-from shard_node.sql_text.row_json import EXACT_TYPES
-from shard_node.sql_text.sql_names import column_reference
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.sql_text.row_json import EXACT_TYPES
+from crosskey.shard_node.sql_text.sql_names import column_reference
 
 _DRAW = b"SELECT crosskey.draw_numbers(format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)"
 

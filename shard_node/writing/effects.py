@@ -16,13 +16,13 @@ import msgspec
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult, Statement
-from shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
-from shard_node.guards.noted_effects import NotedEffects, take_effects
-from shard_node.guards.reference_guards import has_copied_children, written_everywhere
-from shard_node.guards.rows_changed_again import as_if_once
-from shard_node.writing import moving
-from shard_node.writing.branch import Branch
-from shard_node.writing.execution import execute_statement
+from crosskey.shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
+from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
+from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
+from crosskey.shard_node.guards.rows_changed_again import as_if_once
+from crosskey.shard_node.writing import moving
+from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.execution import execute_statement
 
 Effect = proto.Effect
 
@@ -36,14 +36,16 @@ _NEVER_AT_ONCE = frozenset({Effect.FIND_ANCHORS_FIELD_NUMBER, Effect.TAKE_OUT_DI
 """What waits for other effects, on whatever shard they are."""
 
 
-async def settle(branch: Branch, result: CommandResult, *, amid_others: bool = False) -> None:
+async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
     """Applies the effects that triggers noted for this shard until there are none; the result gets those for others.
 
-    Parents are pinned when all else is done. Two cascades may meet at a child: one has it ask for a shadow that the
-    other is about to bring, by giving it the parent's new key. `amid_others`, effects on other shards may do so too.
+    `after` is SQL whose effects are among them, to be run first. Parents are pinned when all else is done. Two cascades
+    may meet at a child: one has it ask for a shadow that the other is about to bring, by giving it the parent's new
+    key. `amid_others`, effects on other shards may do so too.
     """
     pins: list[Effect] = []
-    while (noted := await _take(branch)) or pins:
+    while (noted := await _take(branch, after)) or pins:
+        after = b""
         if not noted:
             await _pin_or_answer(branch, pins, result, amid_others=amid_others)
             pins = []
@@ -63,9 +65,9 @@ async def settle(branch: Branch, result: CommandResult, *, amid_others: bool = F
                 result.effects.append(to_effect(one, branch.shard))
 
 
-async def _take(branch: Branch) -> list[NotedEffects]:
-    """What triggers noted, but for claims that the router has taken in advance."""
-    noted = as_if_once(await take_effects(branch.connection))
+async def _take(branch: Branch, after: bytes) -> list[NotedEffects]:
+    """What triggers noted, once `after` has run, but for claims that the router has taken in advance."""
+    noted = as_if_once(await take_effects(branch.connection, after=after))
     return [one for one in noted if not _is_expected(branch, one)]
 
 

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import transactions_pb2 as proto
-from shard_node.guards.reference_guards import written_everywhere
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import from_postgres, naming_table
-from shard_node.sql_text.sql_names import table_identifier
-from shard_node.writing import statements
-from shard_node.writing.loading import copy_rows
+from crosskey.shard_node.guards.reference_guards import written_everywhere
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import from_postgres, naming_table
+from crosskey.shard_node.sql_text.sql_names import table_identifier
+from crosskey.shard_node.writing import statements
+from crosskey.shard_node.writing.loading import copy_rows
 
 Answer = TypeVar("Answer")
 

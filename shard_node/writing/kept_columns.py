@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from catalog.model import Column, Table
+from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import transactions_pb2
-from shard_node.sql_text.conditions import Fragment
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.row_json import own_type, read_given, text_of
-from shard_node.sql_text.sql_names import typed_columns
+from crosskey.shard_node.sql_text.conditions import Fragment
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.row_json import own_type, read_given, text_of
+from crosskey.shard_node.sql_text.sql_names import typed_columns
 
 
 def kept_columns(table: Table, update: transactions_pb2.UpdateRows) -> list[Column]:

@@ -13,13 +13,13 @@ from functools import lru_cache
 import psycopg
 from psycopg import sql
 
-from catalog.model import Table, TableName
 from crosskey import errors
+from crosskey.catalog.model import Table, TableName
 from crosskey.internal.v1 import maintenance_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import from_postgres
-from shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import from_postgres
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
 
 # A load names its batches; nobody else sees the note before the rows are committed. Whoever is just loading the batch
 # is waited for.

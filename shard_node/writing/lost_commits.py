@@ -14,8 +14,8 @@ import psycopg
 import structlog
 
 from crosskey import errors
-from shard_node.postgres.database import Database
-from shard_node.postgres.postgres_errors import unknown_if_lost
+from crosskey.shard_node.postgres.database import Database
+from crosskey.shard_node.postgres.postgres_errors import unknown_if_lost
 
 # A server that restarts is back by then.
 PATIENCE_SECONDS = 5.0

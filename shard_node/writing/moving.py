@@ -17,17 +17,17 @@ from functools import lru_cache
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, Table
-from catalog.plan import Claim, TablePlan
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.internal.v1 import transactions_pb2 as proto
-from shard_node.guards.led_rows import LOCKED_TOO_LATE, Led
-from shard_node.postgres.database import Connection
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.row_json import verbatim_expression
-from shard_node.sql_text.slot_expressions import shard_of
-from shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier, typed_columns
+from crosskey.shard_node.guards.led_rows import LOCKED_TOO_LATE, Led
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.row_json import verbatim_expression
+from crosskey.shard_node.sql_text.slot_expressions import shard_of
+from crosskey.shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier, typed_columns
 
 DESTINATION = "crosskey_destination"
 """Beside the shard key of rows that are led, the shard where they go: no column of the user's."""

@@ -11,7 +11,7 @@ _ID = r"[0-9a-f]{32}"
 
 
 class OwnGids:
-    """Tells a cluster's gids from others; see router.committing.gids for their form."""
+    """Tells a cluster's gids from others; see crosskey.router.committing.gids for their form."""
 
     def __init__(self, cluster: str, shard: int, shards: int) -> None:
         name = cluster.replace(".", "[.]")

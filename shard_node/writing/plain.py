@@ -8,12 +8,12 @@ import psycopg
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from serving.answer_size import AnswerSize
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import needs_coordination, translated, unknown_if_lost
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.writing.execution import execute_statement, tagged, uninterrupted
-from shard_node.writing.lost_commits import FindOut, known_if_lost
+from crosskey.serving.answer_size import AnswerSize
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import needs_coordination, translated, unknown_if_lost
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.writing.execution import execute_statement, tagged, uninterrupted
+from crosskey.shard_node.writing.lost_commits import FindOut, known_if_lost
 
 
 async def run_plainly(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from crosskey import errors
-from shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.database import Connection
 
 Memory = TypeVar("Memory")
 

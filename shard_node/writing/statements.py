@@ -12,13 +12,12 @@ from typing import NamedTuple
 import msgspec
 from psycopg import sql
 
-from catalog.model import Column, Table
 from crosskey import errors
+from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import transactions_pb2 as proto
-from crosskey.v1 import rows_pb2
-from serving.answer_size import MAX_ROWS_BYTES
-from shard_node.sql_text.conditions import operand, where_clause
-from shard_node.sql_text.row_json import (
+from crosskey.serving.answer_size import MAX_ROWS_BYTES
+from crosskey.shard_node.sql_text.conditions import operand, where_clause
+from crosskey.shard_node.sql_text.row_json import (
     given_values,
     json_columns,
     name_of_no_column,
@@ -28,9 +27,10 @@ from shard_node.sql_text.row_json import (
     text_expression,
     verbatim_expression,
 )
-from shard_node.sql_text.sql_names import column_list, column_reference, table_identifier, typed_columns
-from shard_node.writing.kept_columns import keeping, kept_columns
-from shard_node.writing.upserts import PLACE, conflict_clause, proposed_rows
+from crosskey.shard_node.sql_text.sql_names import column_list, column_reference, table_identifier, typed_columns
+from crosskey.shard_node.writing.kept_columns import keeping, kept_columns
+from crosskey.shard_node.writing.upserts import PLACE, conflict_clause, proposed_rows
+from crosskey.v1 import rows_pb2
 
 _CACHED_SHAPES = 1024
 

@@ -19,18 +19,18 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from catalog.plan import ReferencedKey
-from shard_node.guards.foreign_keys import has_children
-from shard_node.guards.pin_places import PIN_SHARD
-from shard_node.guards.reference_guards import has_copied_children, written_everywhere
-from shard_node.guards.sweep_guards import BEGIN_DROPPING, END_DROPPING, may_be_dropped
-from shard_node.postgres.database import Connection
-from shard_node.postgres.postgres_errors import is_passing
-from shard_node.schema.shard_schema import ShardSchema
-from shard_node.sql_text.identifiers import identifier
-from shard_node.sql_text.key_columns import same_key
-from shard_node.sql_text.sql_names import column_list, table_identifier
-from shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.catalog.plan import ReferencedKey
+from crosskey.shard_node.guards.foreign_keys import has_children
+from crosskey.shard_node.guards.pin_places import PIN_SHARD
+from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
+from crosskey.shard_node.guards.sweep_guards import BEGIN_DROPPING, END_DROPPING, may_be_dropped
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import is_passing
+from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_columns import same_key
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
 _log = structlog.get_logger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
-from catalog.model import Column
+from crosskey.catalog.model import Column
+from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.sql_names import column_list, typed_columns
 from crosskey.v1 import rows_pb2
-from shard_node.sql_text.identifiers import identifier, literal
-from shard_node.sql_text.sql_names import column_list, typed_columns
 
 PLACE = sql.SQL("pg_catalog.current_setting('crosskey.place')::integer")
 """In RETURNING: the place from 1 of the given row, negative if another row was updated for it."""

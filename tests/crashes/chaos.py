@@ -9,7 +9,7 @@ from functools import partial
 import psycopg
 
 from crosskey import Client
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.eventually import eventually
 from tests.shard_sql import query, query_all
 

@@ -6,7 +6,7 @@ Each is a generator that yields after every step; closing it is the coordinator'
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from router.committing.gids import Gid
+from crosskey.router.committing.gids import Gid
 from tests.hand_coordinator import (
     CHECK,
     HandCoordinator,

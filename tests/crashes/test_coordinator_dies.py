@@ -12,13 +12,13 @@ from typing import NamedTuple
 import pytest
 
 from crosskey import Client, errors
-from crosskey_cli.cluster import LocalCluster
-from router.calls.call_context import call_context
-from router.calls.nodes import Nodes
-from router.committing import finishing
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
-from router.committing.resolver import Resolver
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing import finishing
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
+from crosskey.router.committing.resolver import Resolver
 from tests.crashes.protocol_steps import (
     CHILD_SHARD,
     PARENT_SHARD,
@@ -35,6 +35,8 @@ from tests.hot_keys.families import FAMILIES, Family, schema_of
 from tests.hot_keys.stored_rows import pinned_for, shadowed_on
 from tests.numbers_on_shards import numbers_on
 from tests.shard_sql import as_superuser, prepared, query, query_all
+
+pytestmark = pytest.mark.processes
 
 CASCADE = FAMILIES[0]
 

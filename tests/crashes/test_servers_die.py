@@ -14,8 +14,8 @@ from time import monotonic
 import pytest
 
 from crosskey import AsyncClient
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
 from tests.crashes.chaos import Kill, kill_node, kill_part_of_postgres, kill_postgres, kill_router, wait_until_quiet
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
@@ -26,6 +26,8 @@ from tests.hot_keys.led_rows import LED_SCHEMA, lost_rows, rows_apart, run_led_c
 from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.hot_keys.stored_rows import stored_rows
 from tests.shard_sql import prepared
+
+pytestmark = [pytest.mark.processes, pytest.mark.restarts_postgres]
 
 SECONDS = 2.0
 CALM_SECONDS = 0.5

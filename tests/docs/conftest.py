@@ -3,7 +3,7 @@
 import pytest
 
 from crosskey import Client
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.docs.examples import ROOT, fences
 from tests.fresh_cluster import FreshClusters
 
@@ -35,6 +35,13 @@ def accounts(fresh_cluster: FreshClusters) -> LocalCluster:
 def things(fresh_cluster: FreshClusters) -> LocalCluster:
     """A cluster with the schema of the examples of types."""
     [schema] = [code for language, code in fences(ROOT / "docs" / "types.md") if language == "sql"]
+    return _on_documented_version(fresh_cluster(schema))
+
+
+@pytest.fixture(scope="module")
+def books(fresh_cluster: FreshClusters) -> LocalCluster:
+    """A cluster with the schema of the examples of the clients."""
+    [schema] = [code for language, code in fences(ROOT / "docs" / "clients.md") if language == "sql"]
     return _on_documented_version(fresh_cluster(schema))
 
 

@@ -7,8 +7,8 @@ import click
 import pytest
 
 from crosskey.errors import BY_REASON
-from router.serve import serve as serve_router
-from shard_node.serve import serve as serve_node
+from crosskey.router.serve import serve as serve_router
+from crosskey.shard_node.serve import serve as serve_node
 from tests.docs.examples import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

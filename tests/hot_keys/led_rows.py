@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TypeAlias
 
 from crosskey import AsyncClient, CrosskeyError, ForeignKeyViolation, UniqueViolation, errors
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.shard_sql import query, query_all
 
 LED_SCHEMA = """

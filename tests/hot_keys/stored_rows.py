@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.hot_keys.families import Family
 from tests.shard_sql import query, query_all
 

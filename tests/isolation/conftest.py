@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from crosskey import Client
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.isolation.families import DEFAULT_PARENT, SCHEMA
 from tests.isolation.stage import SESSIONS, Stage

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from crosskey import Client
-from crosskey_cli.cluster import ClusterOptions, LocalCluster, running_cluster
-from crosskey_cli.postgres import PostgresServer
-from crosskey_cli.process import ProcessDiedError
+from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.local_cluster.process import ProcessDiedError
 from tests.fresh_cluster import FreshClusters
+
+pytestmark = pytest.mark.processes
 
 SCHEMA = """
 CREATE TABLE users (id bigint PRIMARY KEY);

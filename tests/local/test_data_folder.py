@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from crosskey_cli.data_folder import DataFolderError, claimed
+from crosskey.local_cluster.data_folder import DataFolderError, claimed
+
+pytestmark = pytest.mark.processes
 
 
 def test_a_folder_can_be_claimed_again_after_it_was_let_go(tmp_path: Path) -> None:

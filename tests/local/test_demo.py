@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from crosskey_cli.stage import StoryWentWrong, expect
+from crosskey.cli.demo.stage import StoryWentWrong, expect
+
+pytestmark = pytest.mark.processes
 
 DEMO_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -53,7 +55,7 @@ class Demo:
         self._mark = uuid.uuid4().hex
         with self._printed.open("w") as printed:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "crosskey_cli", "demo"],
+                [sys.executable, "-m", "crosskey.cli", "demo"],
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 env={

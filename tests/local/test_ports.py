@@ -4,7 +4,9 @@ import socket
 
 import pytest
 
-from crosskey_cli.ports import PortReservation
+from crosskey.local_cluster.ports import PortReservation
+
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from crosskey_cli.postgres import PostgresError, PostgresServer, embedded_binaries
+from crosskey.local_cluster.postgres import PostgresError, PostgresServer, embedded_binaries
+
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from crosskey_cli.process import ChildProcess, ProcessDiedError, stop_processes
+from crosskey.local_cluster.process import ChildProcess, ProcessDiedError, stop_processes
+
+pytestmark = pytest.mark.processes
 
 START_SECONDS = 10.0
 STUBBORN = (

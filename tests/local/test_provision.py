@@ -6,8 +6,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from crosskey_cli.postgres import PostgresServer
-from shard_node.commands.provision import provision
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.commands.provision import provision
+
+pytestmark = pytest.mark.processes
 
 NAME = "provisioned"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.oracle.pair import Pair
 from tests.oracle.shared_pairs import SharedPairs
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import shard_node
+from crosskey import shard_node
 
 _FOLDERS = ("auditing", "guards", "reading", "sql_text", "writing")
 """Where SQL is made that concerns tables of users."""

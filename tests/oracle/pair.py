@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 import psycopg
 from google.protobuf.json_format import MessageToDict
 
-from catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
 from crosskey import Client, CrosskeyError, WrittenRows, requests
+from crosskey.catalog.slots import SLOTS, mint_uuid, shard_of_slot, slot_of_value
 from crosskey.exact_json import Row
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.predicates import Where, is_null, to_predicates
 from crosskey.requests import Write
 from crosskey.v1 import router_pb2
 from crosskey.v1.rows_pb2 import OnConflict
-from crosskey_cli.cluster import LocalCluster
 from tests.oracle.contents import differences, read_contents
 from tests.oracle.outcome import Answer, Outcome, Refusal, news_of, refusal_by_crosskey
 from tests.oracle.plain import PlainPostgres

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from crosskey import Client
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.plain import plain_postgres

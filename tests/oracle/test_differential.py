@@ -10,13 +10,15 @@ from random import Random
 
 import pytest
 
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
 from tests.oracle.differential.judge import Judge
 from tests.oracle.differential.machine import SHRINK_SECONDS, Run, for_seconds, run_examples
 from tests.oracle.differential.shapes import ACTIONS, GENERATED, SHAPES, TIMINGS, FamilyMaker
 from tests.oracle.differential.stage import Stage
+
+pytestmark = pytest.mark.searches
 
 SEED = 1
 SECONDS = 12.0

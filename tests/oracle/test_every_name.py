@@ -14,14 +14,14 @@ import pytest
 from psycopg import sql
 
 from crosskey import Client, ForeignKeyViolation, column, delete, desc, do_nothing, do_update, eq, insert, update
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.names_in_use import names_of_ours, names_of_rows
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.plain import plain_postgres
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.searches, pytest.mark.timeout(300)]
 
 NO_COLUMNS = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 """PostgreSQL's own."""

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from crosskey import delete, is_null
+from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.requests import Write
-from crosskey_cli.postgres import PostgresServer
 from tests.oracle.contents import read_contents
 from tests.oracle.differential.judge import Judge
 from tests.oracle.differential.obstacles import reverse_rows

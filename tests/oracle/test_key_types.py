@@ -11,6 +11,8 @@ from router.administration.guard_comparison import PAGE_KEYS
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 VALUES: dict[str, list[Any]] = {
     "numeric": ["1.50", "NaN", "-Infinity", "0.1000000000000000000000000001", "123456789012345678901234567890"],
     "real": [1.5, "NaN", "3e-40", 0.1],

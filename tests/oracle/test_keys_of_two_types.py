@@ -14,7 +14,7 @@ import pytest
 
 import crosskey
 from crosskey import ForeignKeyViolation, in_
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.joinable_types import SAMPLES, JoinablePair, candidates, joinable, name_objects, types_of
 from tests.oracle.pair import SHARDS, Pair
@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 120.0
 """For what goes through all shadows of the schema."""
 
 # The schema is large, and a busy machine takes long to install it.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.searches, pytest.mark.timeout(300)]
 
 SAME_TESTS = 20
 """Keys of which each test that takes a request a key takes as many."""

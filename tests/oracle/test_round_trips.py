@@ -19,6 +19,8 @@ from crosskey import JSON_NULL, Client, InvalidRequest, InvalidValue
 from crosskey.v1 import router_pb2
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 TYPES = {
     "small": "smallint", "whole": "integer", "large": "bigint", "exact": "numeric", "rounded": "numeric(12, 2)",
     "single": "real", "double": "float8", "flag": "boolean", "words": "text", "limited": "varchar(5)",

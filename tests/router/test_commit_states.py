@@ -17,22 +17,24 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from catalog.model import TableName
-from catalog.plan import ReferencedKey
 from crosskey import errors
+from crosskey.catalog.model import TableName
+from crosskey.catalog.plan import ReferencedKey
 from crosskey.internal.v1 import maintenance_pb2, recovery_pb2, session_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls.call_context import call_context
-from router.calls.nodes import Nodes
-from router.committing import finishing, resolver
-from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
-from router.committing.reservations import ReservedHome, reserving_branches
-from router.committing.resolver import Resolver
-from router.committing.two_phase_commit import TwoPhaseCommit
-from router.planning.parent_references import UnknownParents
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing import finishing, resolver
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
+from crosskey.router.committing.reservations import ReservedHome, reserving_branches
+from crosskey.router.committing.resolver import Resolver
+from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
+from crosskey.router.planning.parent_references import UnknownParents
 from tests.fake_nodes import FakeNode
+
+pytestmark = pytest.mark.searches
 
 SHARDS = 3
 HOME = 0

@@ -10,14 +10,14 @@ import pytest
 from msgspec.structs import replace as struct_replace
 from typing_extensions import override
 
-from catalog.model import TableName
+from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import maintenance_pb2, reads_pb2, session_pb2
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.writing.loader import Loader
+from crosskey.router.writing.sequence_blocks import SequenceBlocks
+from crosskey.router.writing.supplying import Supplier
 from crosskey.v1 import router_pb2
-from router.calls.call_context import call_context
-from router.calls.nodes import Nodes
-from router.writing.loader import Loader
-from router.writing.sequence_blocks import SequenceBlocks
-from router.writing.supplying import Supplier
 from tests.fake_nodes import FakeNode
 from tests.messenger_view import VIEW
 

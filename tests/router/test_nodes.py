@@ -16,13 +16,14 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.calls import call_stream
-from router.calls.call_context import call_context
-from router.calls.nodes import Nodes
-from serving.call_handlers import CallHandlers
-from serving.request_id import request_id
-from serving.session import SessionTypes
-from serving.sessions import Sessions
+from crosskey.router.calls import nodes as calls_to_nodes
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.nodes import Nodes
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.request_id import request_id
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 
 COMMAND = proto.Command(tag="a tag", check=proto.CheckConstraints())
 TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse)
@@ -36,7 +37,7 @@ class ToyNode(session_pb2_grpc.ShardNodeServicer):
         self.left: list[int] = []
         self.slow = asyncio.Event()
         self.cancelled = asyncio.Event()
-        self.sessions = Sessions(TYPES, lambda: ToyCalls(self), 1000)
+        self.sessions = Sessions(TYPES, lambda: ToyCalls(self), CallsInFlight(1000))
         self.streams: set[asyncio.Task[None]] = set()
 
     @override
@@ -48,6 +49,11 @@ class ToyNode(session_pb2_grpc.ShardNodeServicer):
         self.streams.discard(stream)
         if stream.cancelled():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
+
+    async def restart(self) -> None:
+        """As a node that is told to stop, and another one in its place."""
+        old, self.sessions = self.sessions, Sessions(TYPES, lambda: ToyCalls(self), CallsInFlight(1000))
+        await old.drain()
 
     async def break_off(self) -> None:
         """As a node that is killed."""
@@ -177,10 +183,24 @@ async def test_calls_that_a_stopping_node_has_not_begun_go_on_elsewhere(node: tu
     toy, nodes = node
     assert (await nodes[0].count_rows(count_rows())).count == len("users")
     streams = [*toy.streams]
-    await toy.sessions.drain()
+    await toy.restart()
     await asyncio.wait(streams)
-    toy.sessions = Sessions(TYPES, lambda: ToyCalls(toy), 1000)
     assert (await nodes[0].count_rows(count_rows())).count == len("users")
+
+
+async def test_whatever_is_asked_while_a_node_stops_is_answered_or_not_begun(node: tuple[ToyNode, Nodes]) -> None:
+    toy, nodes = node
+    failures = []
+    for number in range(100):
+        asked = [asyncio.create_task(nodes[0].count_rows(count_rows())) for _ in range(1 + number % 3)]
+        await asyncio.wait(asked)
+        await toy.restart()
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        asked += [asyncio.create_task(nodes[0].count_rows(count_rows())) for _ in range(1 + number % 3)]
+        await asyncio.wait(asked)
+        failures += [error for task in asked if (error := task.exception())]
+    assert [error for error in failures if not (isinstance(error, errors.ShardUnavailable) and error.retryable)] == []
 
 
 async def test_a_deadline_that_passes_at_a_node(node: tuple[ToyNode, Nodes]) -> None:
@@ -206,7 +226,7 @@ async def test_a_cancelled_call_is_stopped(node: tuple[ToyNode, Nodes]) -> None:
 
 async def test_too_many_calls_are_refused(node: tuple[ToyNode, Nodes], monkeypatch: pytest.MonkeyPatch) -> None:
     toy, nodes = node
-    monkeypatch.setattr(call_stream, "MAX_CALLS_IN_FLIGHT", 1)
+    monkeypatch.setattr(calls_to_nodes, "MAX_CALLS_IN_FLIGHT", 1)
     slow = asyncio.create_task(nodes[0].count_rows(count_rows("slow")))
     await toy.slow.wait()
     with pytest.raises(errors.Overloaded, match="too many calls to shard 0"):

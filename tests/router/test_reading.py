@@ -14,18 +14,18 @@ import pytest
 import pytest_asyncio
 
 import crosskey
-from catalog.model import Database
-from catalog.planning import plan_schema
-from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
+from crosskey.catalog.model import Database
+from crosskey.catalog.planning import plan_schema
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
 from crosskey.internal.v1 import session_pb2
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.reading.reader import Reader
+from crosskey.shard_node.reading import reader, sorting
+from crosskey.shard_node.schema.introspection import describe
 from crosskey.v1 import router_pb2
-from crosskey_cli.postgres import PostgresServer
-from router.calls.nodes import Nodes
-from router.planning.schema_view import SchemaView
-from router.reading.reader import Reader
-from shard_node.reading import reader, sorting
-from shard_node.schema.introspection import describe
 from tests.fake_nodes import FakeNode
 
 SHARDS = 3

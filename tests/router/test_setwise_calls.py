@@ -14,14 +14,14 @@ from typing_extensions import override
 import crosskey
 from crosskey import errors, requests
 from crosskey.internal.v1 import session_pb2
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.nodes import Node, Nodes
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.planning import writes
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.writes import WritePlan
+from crosskey.router.writing.writer import Writer
 from crosskey.v1 import router_pb2
-from router.calls.cluster import Cluster
-from router.calls.nodes import Node, Nodes
-from router.committing.finishing import Finisher
-from router.planning import writes
-from router.planning.shadow_hints import ShadowHints
-from router.planning.writes import WritePlan
-from router.writing.writer import Writer
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import SHARDS, numbers_on
 

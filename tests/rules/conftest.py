@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from crosskey import Client
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator
 from tests.hot_keys.families import DEFAULT_PARENT, FAMILIES, schema_of

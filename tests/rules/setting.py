@@ -3,7 +3,7 @@
 from itertools import count
 
 from crosskey import Client
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.hand_coordinator import HandCoordinator
 from tests.hot_keys.families import DEFAULT_PARENT, FAMILIES, Family
 from tests.hot_keys.stored_rows import pinned_for, shadowed_on

@@ -9,11 +9,11 @@ from typing_extensions import override
 
 from crosskey import errors
 from crosskey.internal.v1 import session_pb2
-from router.calls.call_context import call_context
-from router.calls.nodes import Node, Nodes
-from router.committing.distributed_transaction import DistributedTransaction
-from router.committing.finishing import Finisher
-from router.committing.gids import Gid
+from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.nodes import Node, Nodes
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
 from tests.hand_coordinator import insert
 from tests.rules.setting import Setting
 

@@ -9,11 +9,11 @@ import pytest_asyncio
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
-from shard_node.postgres.database import Database
-from shard_node.postgres.startup import ShardIdentity
-from shard_node.schema.shard import Shard
-from shard_node.service import NodeCalls
-from shard_node.writing import lost_commits
+from crosskey.shard_node.postgres.database import Database
+from crosskey.shard_node.postgres.startup import ShardIdentity
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.service import NodeCalls
+from crosskey.shard_node.writing import lost_commits
 from tests.cut_connections import Way
 from tests.hand_coordinator import commit, insert
 from tests.rules.setting import Setting

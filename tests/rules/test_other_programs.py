@@ -10,7 +10,7 @@ from psycopg import sql
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2, recovery_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from router.committing.gids import Gid
+from crosskey.router.committing.gids import Gid
 from tests.hand_coordinator import HandCoordinator, insert
 from tests.numbers_on_shards import numbers_on
 from tests.rules.setting import Setting

@@ -14,18 +14,18 @@ from psycopg import sql
 from structlog.testing import capture_logs
 
 from crosskey import errors
-from crosskey_cli import postgres as embedded
-from crosskey_cli.cluster import ShardDatabase
-from crosskey_cli.postgres import PostgresServer
-from shard_node.commands.accept import accept
-from shard_node.postgres import startup
-from shard_node.postgres.connection_limits import check_connections
-from shard_node.postgres.database import Connection, Database
-from shard_node.postgres.postgres_errors import translated
-from shard_node.postgres.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
-from shard_node.schema.introspection import inspect_schema
-from shard_node.server import open_patiently
-from shard_node.settings import Settings
+from crosskey.local_cluster import postgres as embedded
+from crosskey.local_cluster.cluster import ShardDatabase
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.commands.accept import accept
+from crosskey.shard_node.postgres import startup
+from crosskey.shard_node.postgres.connection_limits import check_connections
+from crosskey.shard_node.postgres.database import Connection, Database
+from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.postgres.startup import ShardIdentity, UnfitDatabase, check_version, prepare_database
+from crosskey.shard_node.schema.introspection import inspect_schema
+from crosskey.shard_node.server import open_patiently
+from crosskey.shard_node.settings import Settings
 from tests.cut_connections import Way
 from tests.eventually import eventually
 from tests.rules.setting import Setting
@@ -109,7 +109,7 @@ def database_of_its_own(
 
 @pytest.mark.parametrize("database_of_its_own", ["0"], indirect=True)
 def test_a_node_does_not_start_where_nothing_can_be_prepared(database_of_its_own: ShardDatabase) -> None:
-    command = [sys.executable, "-m", "shard_node", "serve", "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "crosskey.shard_node", "serve", "--listen", "127.0.0.1:0"]
     command += ["--shard", "0", "--shards", "1", "--cluster", CLUSTER, "--dsn", database_of_its_own.dsn]
     node = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert node.returncode == 1
@@ -210,7 +210,7 @@ def test_only_a_shard_can_be_accepted(postgres: list[PostgresServer]) -> None:
 
 
 def accept_through_the_command(dsn: str) -> Result:
-    """Runs `python -m shard_node accept`."""
+    """Runs `python -m crosskey.shard_node accept`."""
     return CliRunner().invoke(accept, ["--dsn", dsn])
 
 

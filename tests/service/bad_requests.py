@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 
 import crosskey
-from catalog.slots import slot_of_value
+from crosskey.catalog.slots import slot_of_value
 from crosskey.v1.router_pb2 import DeleteRequest, GetRequest, InsertRequest, Statement, TransactRequest, UpdateRequest
 from crosskey.v1.rows_pb2 import Assignment, Predicate, RowForm
 from tests.numbers_on_shards import numbers_on

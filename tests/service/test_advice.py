@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from catalog.advice.proposal import advise
-from catalog.advice.report import Advice
-from catalog.advice.sql_text import tagged_copy
-from catalog.advice.survey import Survey
-from catalog.model import Database
-from catalog.plan import Plan
-from catalog.planning import plan_schema
-from crosskey_cli.postgres import PostgresServer
-from crosskey_cli.schema_reading import read_schema
+from crosskey.advice.proposal import advise
+from crosskey.advice.report import Advice
+from crosskey.advice.sql_text import tagged_copy
+from crosskey.advice.survey import Survey
+from crosskey.catalog.model import Database
+from crosskey.catalog.plan import Plan
+from crosskey.catalog.planning import plan_schema
+from crosskey.cli.schema_reading import read_schema
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.service import untagged_schemas as schemas
 
 PROPOSALS = {

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from crosskey import Client, errors
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import admin_pb2
-from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import as_superuser, query, wait_for_waiters
 

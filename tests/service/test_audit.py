@@ -10,11 +10,11 @@ import msgspec
 import psycopg
 import pytest
 
-from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import Client, CrosskeyError
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.router.committing.gids import Gid
 from crosskey.v1.admin_pb2 import AuditResponse
-from crosskey_cli.cluster import LocalCluster
-from router.committing.gids import Gid
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import prepared

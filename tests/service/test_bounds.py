@@ -7,10 +7,12 @@ import pytest
 from psycopg import sql
 
 from crosskey import Client, errors
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import as_superuser, prepared
+
+pytestmark = pytest.mark.searches
 
 HERE, THERE = next(numbers_on(0)), next(numbers_on(1))
 CHAIN_LENGTH = 1_010

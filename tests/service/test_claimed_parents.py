@@ -12,14 +12,12 @@ import msgspec
 import psycopg
 import pytest
 
-from catalog.slots import shard_of_slot, slot_of_text
 from crosskey import AsyncClient, Client, ForeignKeyViolation, UniqueViolation, column, errors, in_, requests
+from crosskey.catalog.slots import shard_of_slot, slot_of_text
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import explanation
+from crosskey.router.committing.gids import Gid
 from crosskey.v1.admin_pb2 import AuditResponse
-from crosskey_cli.cluster import LocalCluster
-from router.committing.gids import Gid
-from router.router_service import CALLS_KEY
-from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import (
     HandCoordinator,
@@ -35,8 +33,10 @@ from tests.hand_coordinator import (
 )
 from tests.hot_keys.settings import run_seconds, run_seed
 from tests.numbers_on_shards import SHARDS, NewAccounts
-from tests.refusals import RawCalls
-from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
+from tests.running_cluster import RunningCluster
+from tests.shard_sql import as_superuser, query, query_all, wait_for_waiters
+
+pytestmark = pytest.mark.searches
 
 SCHEMA = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, username text NOT NULL UNIQUE);
@@ -65,25 +65,12 @@ def new_mail(shard: int, **names: str) -> dict[str, Any]:
     return {"id": next(_new.numbers[shard])} | names
 
 
-class Referencing:
+class Referencing(RunningCluster):
     """A cluster with two routers, a client, and a coordinator that is driven by hand."""
 
     def __init__(self, cluster: LocalCluster, client: Client, hand: HandCoordinator) -> None:
-        self.cluster = cluster
-        self.client = client
+        super().__init__(cluster, client)
         self.hand = hand
-        self.calls = RawCalls(cluster.address)
-
-    def node_calls(self, request: Any) -> list[str]:
-        """The calls to nodes that a request takes before its answer."""
-        method = type(request).__name__.removesuffix("Request")
-        _, call = getattr(self.calls.router, method).with_call(request)
-        trailer: str = dict(call.trailing_metadata())[CALLS_KEY]
-        return trailer.split(", ")
-
-    def wait_until_settled(self) -> None:
-        """Nothing is prepared any more."""
-        eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")
 
     def account(self, username: str) -> dict[str, Any]:
         """Inserts an account, and waits until its claim can be seen."""

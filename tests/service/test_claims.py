@@ -13,18 +13,18 @@ import msgspec
 import pytest
 
 from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, errors, requests
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import explanation
+from crosskey.router.committing.gids import Gid
 from crosskey.v1.admin_pb2 import AuditResponse
-from crosskey_cli.cluster import LocalCluster
-from router.committing.gids import Gid
-from router.router_service import CALLS_KEY
-from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, claim_values, commit, expect_claims, insert, prepare
 from tests.hot_keys.settings import run_seconds, run_seed
 from tests.numbers_on_shards import SHARDS, NewAccounts
-from tests.refusals import RawCalls
-from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
+from tests.running_cluster import RunningCluster
+from tests.shard_sql import as_superuser, query, query_all, wait_for_waiters
+
+pytestmark = pytest.mark.searches
 
 SCHEMA = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, username text NOT NULL UNIQUE, email text UNIQUE, note text);
@@ -40,30 +40,17 @@ _new = NewAccounts(CLAIM_SHARD)
 new_name, new_account = _new.name, _new.account
 
 
-class Claiming:
+class Claiming(RunningCluster):
     """A cluster with two routers, clients, and a coordinator that is driven by hand."""
 
     def __init__(self, cluster: LocalCluster, client: Client, hand: HandCoordinator) -> None:
-        self.cluster = cluster
-        self.client = client
+        super().__init__(cluster, client)
         self.hand = hand
-        self.calls = RawCalls(cluster.address)
-
-    def node_calls(self, request: Any) -> list[str]:
-        """The calls to nodes that a request takes before its answer."""
-        method = type(request).__name__.removesuffix("Request")
-        _, call = getattr(self.calls.router, method).with_call(request)
-        trailer: str = dict(call.trailing_metadata())[CALLS_KEY]
-        return trailer.split(", ")
 
     def claims(self, username: str) -> list[int]:
         """The shards that hold a committed claim of the username."""
         statement = "SELECT crosskey_shard FROM crosskey_claim_public_2.accounts WHERE username = %s"
         return [shard for (shard,) in query_all(self.cluster, statement, username)]
-
-    def wait_until_settled(self) -> None:
-        """Nothing is prepared any more."""
-        eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")
 
     def prepare_claim(self, username: str) -> Gid:
         """Claims a username for ROW_SHARD, as the first phase of an insert does."""

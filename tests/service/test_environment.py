@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from crosskey import Client
-from crosskey_cli.cluster import ROLE
-from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey.local_cluster.cluster import ROLE
+from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
 
 SCHEMA = "CREATE TABLE things (id bigint PRIMARY KEY); COMMENT ON TABLE things IS '@shard_by id'"
@@ -49,7 +49,7 @@ def test_a_node_plans_writes_and_audits(fresh_cluster: FreshClusters) -> None:
 
 
 def run(environment: Mapping[str, str], *arguments: str) -> str:
-    command = [sys.executable, "-m", "shard_node", *arguments]
+    command = [sys.executable, "-m", "crosskey.shard_node", *arguments]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,12 +12,12 @@ import pytest
 from google.protobuf.message import Message
 
 import crosskey
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Request, explanation
+from crosskey.router.explaining import AFTER_ANSWER_NOTE, COPIES_NOTE, MORE_PARTICIPANTS_NOTE, PINNED_NOTE, SORT_NOTE
+from crosskey.router.router_service import CALLS_KEY
+from crosskey.serving.request_id import METADATA_KEY
 from crosskey.v1.router_pb2 import ExplainResponse
-from crosskey_cli.cluster import LocalCluster
-from router.explaining import AFTER_ANSWER_NOTE, COPIES_NOTE, MORE_PARTICIPANTS_NOTE, PINNED_NOTE, SORT_NOTE
-from router.router_service import CALLS_KEY
-from serving.request_id import METADATA_KEY
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on

@@ -8,10 +8,10 @@ import pytest
 
 import crosskey
 from crosskey import Client, errors
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Request
-from crosskey_cli.cluster import LocalCluster
-from router.router_service import CALLS_KEY
-from router.writing.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK
+from crosskey.router.router_service import CALLS_KEY
+from crosskey.router.writing.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK
 from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters
 from tests.refusals import RawCalls

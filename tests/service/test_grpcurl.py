@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from crosskey.internal.v1 import maintenance_pb2, session_pb2
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.router.committing.gids import Gid
 from crosskey.v1 import admin_pb2, router_pb2
-from crosskey_cli.cluster import LocalCluster
-from router.committing.gids import Gid
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 

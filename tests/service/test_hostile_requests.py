@@ -14,13 +14,15 @@ from google.protobuf.message import Message
 
 import crosskey
 from crosskey import Client
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import explanation
 from crosskey.v1 import admin_pb2, router_pb2
-from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 from tests.refusals import DETAILS_KEY, RawCalls, refusal_of_error
 from tests.service.hostile_messages import Hostility, shown
+
+pytestmark = pytest.mark.searches
 
 SCHEMA = """
 CREATE TABLE regions (code text PRIMARY KEY, "odd ""name" text);

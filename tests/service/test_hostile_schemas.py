@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from crosskey import Client, errors
-from crosskey_cli.cluster import ROLE, LocalCluster
-from shard_node.postgres.planner import planner_name
+from crosskey.local_cluster.cluster import ROLE, LocalCluster
+from crosskey.shard_node.postgres.planner import planner_name
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import as_superuser, query
+
+pytestmark = pytest.mark.searches
 
 PLACED = "CREATE TABLE t (id int PRIMARY KEY); COMMENT ON TABLE t IS '@shard_by id';"
 

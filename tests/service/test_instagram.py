@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from catalog.slots import mint_uuid, shard_of_slot, slot_of_text
 from crosskey import Client, ForeignKeyViolation, UniqueViolation
-from crosskey_cli.cluster import LocalCluster
+from crosskey.catalog.slots import mint_uuid, shard_of_slot, slot_of_text
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.docs.examples import ROOT, examples, masked, run
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import query

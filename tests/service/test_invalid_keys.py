@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from crosskey import Client, SchemaRefused
-from crosskey_cli.postgres import PostgresServer
+from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 
 PARENTS = """

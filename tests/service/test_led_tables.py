@@ -4,22 +4,21 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from time import monotonic
-from typing import Any
 
 import grpc
 import pytest
 
 from crosskey import AsyncClient, Client, requests
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import router_pb2
-from crosskey_cli.cluster import LocalCluster
-from router.router_service import CALLS_KEY
-from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.led_rows import LED_SCHEMA, lost_rows, rows_apart, run_led_clients
 from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.numbers_on_shards import SHARDS, numbers_on
-from tests.refusals import RawCalls
+from tests.running_cluster import RunningCluster
 from tests.shard_sql import prepared, query
+
+pytestmark = pytest.mark.searches
 
 SECONDS = 4.0
 MEDIA_SHARD, CLAIM_SHARD, OTHER_SHARD = range(SHARDS)
@@ -28,26 +27,14 @@ _numbers = [numbers_on(shard) for shard in range(SHARDS)]
 _everybody = count(10**8)
 
 
-class Leading:
+class Leading(RunningCluster):
     """A cluster with two routers, and a client."""
-
-    def __init__(self, cluster: LocalCluster, client: Client) -> None:
-        self.cluster = cluster
-        self.client = client
-        self.calls = RawCalls(cluster.address)
-
-    def node_calls(self, request: Any) -> list[str]:
-        """The calls to nodes that a request takes before its answer."""
-        method = type(request).__name__.removesuffix("Request")
-        _, call = getattr(self.calls.router, method).with_call(request)
-        trailer: str = dict(call.trailing_metadata())[CALLS_KEY]
-        return trailer.split(", ")
 
     def media(self, shard: int = MEDIA_SHARD) -> int:
         """Inserts a media that lives on the shard, and waits until its claim, on CLAIM_SHARD, can be seen."""
         media = next(_numbers[CLAIM_SHARD])
         self.client.insert("media", {"id": media, "owner_id": next(_numbers[shard])})
-        eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")
+        self.wait_until_settled()
         return media
 
 

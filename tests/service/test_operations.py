@@ -23,17 +23,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import crosskey
 from crosskey import Client
 from crosskey.errors import Cancelled, OutcomeUnknown, ShardUnavailable
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.postgres import PostgresServer
-from crosskey_cli.server_process import ServerProcess
-from serving.probe import is_serving
-from serving.request_id import METADATA_KEY
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.local_cluster.server_process import ServerProcess
+from crosskey.serving.probe import is_serving
+from crosskey.serving.request_id import METADATA_KEY
 from tests.eventually import eventually
 from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 from tests.refusals import RawCalls
 from tests.shard_sql import as_superuser, prepared, query, row_locked, wait_for_waiters, wait_until_quiet
+
+pytestmark = pytest.mark.restarts_postgres
 
 SHARDS = 3
 SHORT_SECONDS = 0.5

@@ -13,9 +13,9 @@ import pytest
 import crosskey
 from crosskey import Client
 from crosskey.errors import Overloaded
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.serving.probe import is_serving
 from crosskey.v1.admin_pb2 import AuditRequest
-from crosskey_cli.cluster import LocalCluster
-from serving.probe import is_serving
 from tests.eventually import eventually
 from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from crosskey import AsyncClient
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.accounts import complaints
 from tests.hot_keys.clients import run_clients
@@ -18,6 +18,8 @@ from tests.hot_keys.moving import MOVING_SCHEMA, NAMES, run_moving_clients
 from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.hot_keys.stored_rows import stored_rows
 from tests.shard_sql import prepared, query_all
+
+pytestmark = pytest.mark.searches
 
 SECONDS = 2.5
 ADMIN_SECONDS = 60.0

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from crosskey import Client
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1.admin_pb2 import AuditResponse
-from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import query
 

@@ -8,8 +8,8 @@ import pytest
 from psycopg import sql
 
 from crosskey import Client, ShardUnavailable
-from crosskey_cli.cluster import LocalCluster
-from shard_node.schema.scratch import LEFT_OVER_AGE_SECONDS, PREFIX
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.shard_node.schema.scratch import LEFT_OVER_AGE_SECONDS, PREFIX
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from catalog.slots import slot_of_value
-from crosskey_cli.postgres import PostgresServer
-from shard_node.schema.scratch import scratch_database
-from shard_node.sql import load
+from crosskey.catalog.slots import slot_of_value
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.schema.scratch import scratch_database
+from crosskey.shard_node.sql import load
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "slots.json").read_text(encoding="utf-8"))
 

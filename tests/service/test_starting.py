@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 import crosskey
-import router.serve
-import shard_node.serve
-from crosskey_cli.cluster import LocalCluster
-from crosskey_cli.server_process import ServerProcess
-from router.settings import Settings as RouterSettings
-from serving.probe import is_serving
-from shard_node.settings import Settings as NodeSettings
+import crosskey.router.serve
+import crosskey.shard_node.serve
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.local_cluster.server_process import ServerProcess
+from crosskey.router.settings import Settings as RouterSettings
+from crosskey.serving.probe import is_serving
+from crosskey.shard_node.settings import Settings as NodeSettings
 from tests.eventually import eventually
 from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters
@@ -108,9 +108,9 @@ def test_a_node_with_another_shards_database_does_not_start(cluster: LocalCluste
 
 
 def test_a_node_that_never_finds_its_postgresql_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("shard_node.server.CONNECT_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("crosskey.shard_node.server.CONNECT_PATIENCE_SECONDS", 0.0)
     dsn = f"host={tmp_path} user=crosskey password={PASSWORD}"
-    result = CliRunner().invoke(shard_node.serve.serve, [*NODE_FLAGS, "--dsn", dsn])
+    result = CliRunner().invoke(crosskey.shard_node.serve.serve, [*NODE_FLAGS, "--dsn", dsn])
     assert result.exit_code == 1
     assert "Error: the shard's PostgreSQL cannot be reached: " in result.output
     assert "No such file or directory" in result.output
@@ -138,15 +138,15 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     async def note(settings: object) -> None:
         given.append(settings)
 
-    monkeypatch.setattr("router.server.serve", note)
-    monkeypatch.setattr("shard_node.server.serve", note)
+    monkeypatch.setattr("crosskey.router.server.serve", note)
+    monkeypatch.setattr("crosskey.shard_node.server.serve", note)
     return given
 
 
 def test_a_node_takes_its_settings_from_the_environment(given: list[object]) -> None:
     extra = {"CROSSKEY_POOL_SIZE": "3", "CROSSKEY_POOL_QUEUE": "4", "CROSSKEY_LOCK_TIMEOUT_MS": "5"}
     result = CliRunner().invoke(
-        shard_node.serve.serve, env={**NODE_ENVIRONMENT, **extra, "CROSSKEY_DRAIN_SECONDS": "6"}
+        crosskey.shard_node.serve.serve, env={**NODE_ENVIRONMENT, **extra, "CROSSKEY_DRAIN_SECONDS": "6"}
     )
     assert result.output == ""
     assert given == [
@@ -166,7 +166,7 @@ def test_a_node_takes_its_settings_from_the_environment(given: list[object]) -> 
 
 def test_a_router_takes_its_settings_from_the_environment(given: list[object]) -> None:
     extra = {"CROSSKEY_RETRIES": "0", "CROSSKEY_MAX_IN_FLIGHT": "7", "CROSSKEY_RESOLVER_INTERVAL_MS": "8"}
-    result = CliRunner().invoke(router.serve.serve, env={**ROUTER_ENVIRONMENT, **extra})
+    result = CliRunner().invoke(crosskey.router.serve.serve, env={**ROUTER_ENVIRONMENT, **extra})
     assert result.output == ""
     settings = RouterSettings(
         nodes=("a:1", "b:2"), listen="0.0.0.0:7400", retries=0, max_in_flight=7, resolver_interval_ms=8
@@ -176,7 +176,7 @@ def test_a_router_takes_its_settings_from_the_environment(given: list[object]) -
 
 def test_flags_win_over_the_environment(given: list[object]) -> None:
     result = CliRunner().invoke(
-        router.serve.serve, ["--node", "c:3", "--node", "d:4", "--retries", "5"], env=ROUTER_ENVIRONMENT
+        crosskey.router.serve.serve, ["--node", "c:3", "--node", "d:4", "--retries", "5"], env=ROUTER_ENVIRONMENT
     )
     assert result.output == ""
     assert given == [RouterSettings(nodes=("c:3", "d:4"), listen="0.0.0.0:7400", retries=5)]
@@ -211,7 +211,7 @@ WRONG_ROUTER_SETTINGS = {
 
 @pytest.mark.parametrize(("wrong", "message"), WRONG_NODE_SETTINGS.values(), ids=WRONG_NODE_SETTINGS.keys())
 def test_a_wrong_setting_of_a_node_is_named(given: list[object], wrong: Mapping[str, str], message: str) -> None:
-    result = CliRunner().invoke(shard_node.serve.serve, env={**NODE_ENVIRONMENT, **wrong})
+    result = CliRunner().invoke(crosskey.shard_node.serve.serve, env={**NODE_ENVIRONMENT, **wrong})
     assert (result.exit_code, given) == (2, [])
     assert message in " ".join(result.output.split())
     assert PASSWORD not in result.output
@@ -219,14 +219,14 @@ def test_a_wrong_setting_of_a_node_is_named(given: list[object], wrong: Mapping[
 
 @pytest.mark.parametrize(("wrong", "message"), WRONG_ROUTER_SETTINGS.values(), ids=WRONG_ROUTER_SETTINGS.keys())
 def test_a_wrong_setting_of_a_router_is_named(given: list[object], wrong: Mapping[str, str], message: str) -> None:
-    result = CliRunner().invoke(router.serve.serve, env={**ROUTER_ENVIRONMENT, **wrong})
+    result = CliRunner().invoke(crosskey.router.serve.serve, env={**ROUTER_ENVIRONMENT, **wrong})
     assert (result.exit_code, given) == (2, [])
     assert message in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
     ("command", "environment"),
-    [(shard_node.serve.serve, NODE_ENVIRONMENT), (router.serve.serve, ROUTER_ENVIRONMENT)],
+    [(crosskey.shard_node.serve.serve, NODE_ENVIRONMENT), (crosskey.router.serve.serve, ROUTER_ENVIRONMENT)],
     ids=["node", "router"],
 )
 def test_an_unknown_log_level_is_named(command: click.Command, environment: Mapping[str, str]) -> None:

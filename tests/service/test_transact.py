@@ -11,9 +11,9 @@ import pytest
 import crosskey
 from crosskey import Client, CrosskeyError, errors, requests
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Statement
 from crosskey.v1.router_pb2_grpc import RouterStub
-from crosskey_cli.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, HandParticipant, savepoint
 from tests.hand_coordinator import insert as insert_command

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from crosskey import Client
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 from tests.shard_sql import as_node, query, query_all, wait_for_waiters

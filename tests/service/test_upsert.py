@@ -11,14 +11,16 @@ import pytest
 
 import crosskey
 from crosskey import AsyncClient, Client, Conflict
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.router.router_service import CALLS_KEY
 from crosskey.v1.rows_pb2 import OnConflict
-from crosskey_cli.cluster import LocalCluster
-from router.router_service import CALLS_KEY
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.settings import run_seed
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.refusals import RawCalls
 from tests.shard_sql import prepared, query_all
+
+pytestmark = pytest.mark.searches
 
 SCHEMA = """
 CREATE TABLE teams (id bigint PRIMARY KEY);

@@ -7,8 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from serving.address import ADDRESS
-from serving.commands import LazyGroup, setting
+from crosskey.serving.address import ADDRESS
+from crosskey.serving.commands import LazyGroup, setting
+
+pytestmark = pytest.mark.processes
 
 
 @click.command()

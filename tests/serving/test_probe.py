@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving.probe import is_serving, main
+from crosskey.serving.probe import is_serving, main
+
+pytestmark = pytest.mark.processes
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

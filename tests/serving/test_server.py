@@ -22,6 +22,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from crosskey import AsyncClient, Client, DeadlineExceeded, errors
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

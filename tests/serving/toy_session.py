@@ -15,11 +15,12 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1.transactions_pb2 import LeaveRequest, LeaveResponse
-from serving.call_handlers import CallHandlers
-from serving.interceptor import ErrorInterceptor
-from serving.request_id import request_id
-from serving.session import SessionTypes
-from serving.sessions import Sessions
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.serving.request_id import request_id
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 
 MAX_IN_FLIGHT = 20
 SECRET = "postgresql://app:hunter2@db.example/app"
@@ -31,7 +32,8 @@ class ToyServer(session_pb2_grpc.ShardNodeServicer):
     """Remembers what its sessions did."""
 
     def __init__(self) -> None:
-        self.sessions = Sessions(TYPES, self._open, MAX_IN_FLIGHT)
+        self.in_flight = CallsInFlight(MAX_IN_FLIGHT)
+        self.sessions = Sessions(TYPES, self._open, self.in_flight)
         self.gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """What `wait` calls wait for, by their words."""
         self.waiting: set[str] = set()
@@ -140,6 +142,12 @@ class ToyClient:
                 found |= {answer.id: answer for answer in message.answers}
         return found
 
+    async def is_told_the_last(self) -> None:
+        """Reads the message with which a server that is about to stop ends its half of the stream."""
+        async with asyncio.timeout(10):
+            message = await self.stream.read()
+        assert message == session_pb2.SessionResponse(last=True)
+
     async def ends(self) -> grpc.StatusCode:
         """Waits for the end of the stream, before which nothing more is answered."""
         async with asyncio.timeout(10):
@@ -166,7 +174,7 @@ def leave(number: int) -> session_pb2.Call:
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[ToyServer, grpc.aio.Channel, grpc.aio.Server]]:
     """A running toy server, and a channel to it."""
-    toy, server = ToyServer(), grpc.aio.server(interceptors=[ErrorInterceptor(1000)])
+    toy, server = ToyServer(), grpc.aio.server(interceptors=[ErrorInterceptor(CallsInFlight(1000))])
     session_pb2_grpc.add_ShardNodeServicer_to_server(toy, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

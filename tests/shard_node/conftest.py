@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from psycopg.rows import TupleRow
 
-from catalog.model import Table
-from crosskey_cli.postgres import PostgresServer
-from shard_node.schema.introspection import describe
+from crosskey.catalog.model import Table
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.schema.introspection import describe
 
 
 @dataclass(frozen=True)

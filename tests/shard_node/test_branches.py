@@ -12,7 +12,7 @@ import pytest
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2, reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import (

@@ -1,6 +1,6 @@
 """Which functions make a schema one that may catch errors, where only a superuser can write them."""
 
-from shard_node.schema.introspection import describe
+from crosskey.shard_node.schema.introspection import describe
 from tests.shard_node.conftest import TestDatabase
 
 

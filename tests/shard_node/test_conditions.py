@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 from psycopg import sql
 
-from catalog.model import Table
 from crosskey import errors
+from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
+from crosskey.shard_node.sql_text.conditions import where_clause
+from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.v1 import rows_pb2
-from shard_node.sql_text.conditions import where_clause
-from shard_node.sql_text.sql_names import table_identifier
 from tests.shard_node.conftest import TestDatabase
 
 SCHEMA = """

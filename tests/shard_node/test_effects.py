@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 
 from crosskey.internal.v1.effects_pb2 import Effect
-from shard_node import sql as sql_files
-from shard_node.guards.noted_effects import take_effects
+from crosskey.shard_node import sql as sql_files
+from crosskey.shard_node.guards.noted_effects import take_effects
 from tests.shard_node.conftest import TestDatabase
 
 _NOTE = f"""

@@ -13,7 +13,7 @@ import crosskey
 from crosskey import Client
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.internal.v1.effects_pb2 import Effect, TakeOutDisplaced
-from crosskey_cli.cluster import LocalCluster
+from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, apply, update
 from tests.hot_keys.led_rows import LED_SCHEMA

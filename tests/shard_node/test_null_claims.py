@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from catalog.model import TableName
-from catalog.plan import Claim
-from shard_node.guards import claim_queries
-from shard_node.guards.claim_queries import claim_values, look_up_claims, release_values
+from crosskey.catalog.model import TableName
+from crosskey.catalog.plan import Claim
+from crosskey.shard_node.guards import claim_queries
+from crosskey.shard_node.guards.claim_queries import claim_values, look_up_claims, release_values
 from tests.shard_node.conftest import TestDatabase
 
 SEATS = TableName("public", "seats")

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2
+from crosskey.shard_node.reading import reader
+from crosskey.shard_node.sql_text.keyset import order_columns
 from crosskey.v1 import rows_pb2
-from shard_node.reading import reader
-from shard_node.sql_text.keyset import order_columns
 from tests.shard_node.conftest import TestDatabase
 
 Order = Sequence[tuple[str, bool]]

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
-from shard_node.sql_text.row_json import given_values, json_columns, row_expression, verbatim_expression
-from shard_node.sql_text.sql_names import column_list, table_identifier
+from crosskey.shard_node.sql_text.row_json import given_values, json_columns, row_expression, verbatim_expression
+from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
 from tests.shard_node.conftest import TestDatabase
 
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2
-from shard_node.reading.sorting import sort
+from crosskey.shard_node.reading.sorting import sort
 from tests.shard_node.conftest import TestDatabase
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from catalog.model import ForeignKey, Table, TableName
-from router.planning.acting_keys import Change, acting_keys
+from crosskey.catalog.model import ForeignKey, Table, TableName
+from crosskey.router.planning.acting_keys import Change, acting_keys
 from tests.messenger_view import VIEW
 from tests.schema_builders import column, foreign_key, plan_of, table
 

@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from catalog.advice import proposal
-from catalog.advice.proposal import advise
-from catalog.advice.report import Advice, Warned
-from catalog.advice.sql_text import comment_statement, tagged_copy
-from catalog.advice.survey import ColumnFacts, Statement, Survey, TableFacts
-from catalog.model import Column, Database, Exclusion, ForeignKey, Table, TableName, UniqueKey
+from crosskey.advice import proposal
+from crosskey.advice.proposal import advise
+from crosskey.advice.report import Advice, Warned
+from crosskey.advice.sql_text import comment_statement, tagged_copy
+from crosskey.advice.survey import ColumnFacts, Statement, Survey, TableFacts
+from crosskey.catalog.model import Column, Database, Exclusion, ForeignKey, Table, TableName, UniqueKey
 from tests.schema_builders import column, foreign_key, table
 
 TENANTS = table("tenants", None, column("id"), column("name", "text"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.changed_keys import compose
+from crosskey.catalog.changed_keys import compose
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult
-from router.committing.effect_queue import EffectQueue, LockedTooLate
-from router.committing.new_keys import merge_rekeyed
+from crosskey.router.committing.effect_queue import EffectQueue, LockedTooLate
+from crosskey.router.committing.new_keys import merge_rekeyed
 
 KEY = "public.t(id)"
 PIN = proto.Effect(shard=1, pin_parents=proto.PinParents(referenced_key=KEY))

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from shard_node.guards.foreign_keys import guard_statements
+from crosskey.shard_node.guards.foreign_keys import guard_statements
 from tests.schema_builders import FOLLOWS, NOTES, REGIONS, USERS, foreign_key, plan_of
 
 PLAN = plan_of(USERS, REGIONS, FOLLOWS, NOTES, foreign_key("follows", "followee", "users"))

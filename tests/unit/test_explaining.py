@@ -7,13 +7,14 @@ import itertools
 import pytest
 
 import crosskey
-from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors, requests
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
+from crosskey.router import explaining
+from crosskey.router.planning import include_notes
+from crosskey.router.planning.parent_references import learn
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.writes import plan_insert
 from crosskey.v1 import router_pb2
-from router import explaining
-from router.planning.parent_references import learn
-from router.planning.shadow_hints import ShadowHints
-from router.planning.writes import plan_insert
 from tests.messenger_view import VIEW, user_on
 
 
@@ -221,3 +222,38 @@ def test_a_computed_shard_key_tells_no_shard() -> None:
     explanation = explain(crosskey.update("accounts", {"id": crosskey.column("id") + 1}, key={"id": account_on(1)}))
     assert (explanation.route, list(explanation.shards)) == ("local", [1])
     assert list(explanation.notes) == [explaining.MOVING_NOTE.format("id")]
+
+
+def test_an_include_names_the_calls_of_each_step() -> None:
+    include = {"sender": {"include": ["countries"]}, "receiver": {"include": ["followee"]}}
+    explanation = explain(crosskey.get("messages", {"id": user_on(0)}, include=include))
+    assert list(explanation.rpcs) == ["s0 ShardNode.Read"]
+    each = "then ShardNode.ReadLinked, one call to each"
+    assert list(explanation.notes) == [
+        f'"sender": {each} of the same shards, as messages_sender_id_fkey is local.',
+        f'"sender.countries": {each} of the same shards, which have all of countries.',
+        f'"receiver": {each} shard that has such rows of users, as receiver_id tells.',
+        f'"receiver.followee", its join table: {each} of the same shards, as follows_follower_id_fkey is local.',
+        f'"receiver.followee": {each} shard that has such rows of users, as followee_id tells.',
+        include_notes.WHOLE_NOTE,
+    ]
+
+
+def test_an_include_of_children_names_the_shards_with_pins() -> None:
+    explanation = explain(crosskey.get("users", {"id": user_on(0)}, include=["favourites", "follower"]))
+    each = "then ShardNode.ReadLinked, one call to each"
+    assert list(explanation.notes) == [
+        f'"favourites": {each} of the same shards, which have all of favourites.',
+        (
+            f'"follower", its join table: {each} shard that holds a pin on one of these rows of users, as they answer'
+            " themselves."
+        ),
+        f'"follower": {each} of the same shards, as follows_follower_id_fkey is local.',
+        include_notes.WHOLE_NOTE,
+    ]
+
+
+def test_a_condition_over_a_relation_is_looked_up_first() -> None:
+    condition = crosskey.any_of(crosskey.some("sender", {"name": "x"}), {"body": "y"})
+    [note] = explain(crosskey.count("messages", [condition])).notes
+    assert note.startswith('First ShardNode.ReadKeys, for the rows that the condition on "sender" is about')

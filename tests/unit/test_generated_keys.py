@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from catalog.generated_keys import supplied_columns
-from catalog.model import Column, TableName
+from crosskey.catalog.generated_keys import supplied_columns
+from crosskey.catalog.model import Column, TableName
 from tests.schema_builders import column, placement_of, table
 
 SEQUENCE = TableName("public", "numbers")

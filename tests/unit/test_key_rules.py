@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from catalog.model import Column, TableName, UniqueKey
+from crosskey.catalog.model import Column, TableName, UniqueKey
 from tests.schema_builders import (
     FOLLOWS,
     NOTES,

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from catalog.model import Exclusion, ForeignKey, Table, TableName, UniqueKey
-from catalog.plan import Plan, TablePlan
+from crosskey.catalog.model import Exclusion, ForeignKey, Table, TableName, UniqueKey
+from crosskey.catalog.plan import Plan, TablePlan
 from tests.schema_builders import USERS, column, foreign_key, plan_of, refusal_of, refusals_of, table
 
 MEDIA = table("media", "@shard_with owner", column("id"), column("owner"))

@@ -3,15 +3,15 @@
 import pytest
 
 import crosskey
-from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
+from crosskey.router.planning.led_parents import key_of, leading_keys, parents_of_insert, parents_of_transaction
+from crosskey.router.planning.loads import parents_of_lines, plan_load
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import Supply
+from crosskey.router.planning.transactions import all_writes, plan_transact
+from crosskey.router.planning.writes import plan_insert
 from crosskey.v1 import router_pb2
-from router.planning.led_parents import key_of, leading_keys, parents_of_insert, parents_of_transaction
-from router.planning.loads import parents_of_lines, plan_load
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import Supply
-from router.planning.transactions import all_writes, plan_transact
-from router.planning.writes import plan_insert
 from tests.schema_builders import USERS, column, foreign_key, plan_of, table
 
 SHARDS = 3

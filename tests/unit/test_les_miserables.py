@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from catalog.slots import shard_of_slot, slot_of_value
-from crosskey_cli.les_miserables import Characters, Row, user_id
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
+from crosskey.cli.demo.les_miserables import Characters, Row, user_id
 
 
 def rows() -> dict[str, list[Row]]:

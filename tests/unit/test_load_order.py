@@ -1,6 +1,6 @@
 """The order in which tables are loaded."""
 
-from crosskey_cli.load_order import load_order
+from crosskey.cli.load.order import load_order
 
 
 def test_parents_come_before_children() -> None:

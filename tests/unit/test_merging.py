@@ -11,10 +11,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.model import Column
-from router.planning.page_token import Places, Position
-from router.planning.reads import ROW_PLACE, OrderColumn
-from router.reading.merging import MAX_PAGE_BYTES, MergedPage, ShardPage, merge, rank
+from crosskey.catalog.model import Column
+from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
+from crosskey.router.planning.page_token import Places, Position
+from crosskey.router.reading.merging import MAX_PAGE_BYTES, MergedPage, ShardPage, merge, rank
 
 Row = tuple[int | None, int | None, int]
 """Two values that repeat and may be NULL, and a key."""

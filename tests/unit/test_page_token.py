@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosskey.errors import InvalidPageToken
-from router.planning import page_token
-from router.planning.page_token import query_digest
+from crosskey.router.planning import page_token
+from crosskey.router.planning.page_token import query_digest
 
 KEY = b"a secret"
 QUERY = query_digest(b"messages", b"by time")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import crosskey
-from catalog.slots import mint_uuid, slot_of_value
-from router.planning.parent_references import learn, references, unknown_parents
-from router.planning.schema_view import SchemaView
-from router.planning.shadow_hints import ShadowHints
-from router.planning.writes import plan_delete, plan_insert, plan_update
+from crosskey.catalog.slots import mint_uuid, slot_of_value
+from crosskey.router.planning.parent_references import learn, references, unknown_parents
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, foreign_key, plan_of, table
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from catalog.model import TableName, UniqueKey
+from crosskey.catalog.model import TableName, UniqueKey
 from tests.schema_builders import NOTES, USERS, column, foreign_key, placement_of, plan_of, refusal_of, table
 
 

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from catalog.model import Database, OtherComment, TableName, UniqueKey
-from catalog.naming import MAX_NAME_BYTES, name_tables, shorten
-from catalog.plan import Plan
-from catalog.planning import SchemaRefused, plan_schema
+from crosskey.catalog.model import Database, OtherComment, TableName, UniqueKey
+from crosskey.catalog.naming import MAX_NAME_BYTES, name_tables, shorten
+from crosskey.catalog.plan import Plan
+from crosskey.catalog.planning import SchemaRefused, plan_schema
 from tests.schema_builders import FOLLOWS, NOTES, USERS, column, foreign_key, plan_of, table
 
 

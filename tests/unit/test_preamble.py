@@ -7,9 +7,9 @@ import pytest
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2, session_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.committing.branch import LateEffects, OpenBranch
+from crosskey.router.committing.preamble import Preamble
 from crosskey.v1 import rows_pb2
-from router.committing.branch import LateEffects, OpenBranch
-from router.committing.preamble import Preamble
 from tests.fake_nodes import FakeNode
 
 RUN = proto.Command(run=proto.Statement(table="public.t"))

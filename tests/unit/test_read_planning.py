@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 import crosskey
-from catalog.model import Table, UniqueKey
 from crosskey import errors
+from crosskey.catalog.model import Table, UniqueKey
+from crosskey.router.planning import page_token
+from crosskey.router.planning.orders import MAX_PAGE_SIZE, total_order
+from crosskey.router.planning.reads import plan_count, plan_get, plan_list
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1.rows_pb2 import OrderBy
-from router.planning import page_token
-from router.planning.reads import MAX_PAGE_SIZE, plan_count, plan_get, plan_list, total_order
-from router.planning.schema_view import SchemaView
 from tests.messenger_view import VIEW, user_on
 from tests.schema_builders import column, table
 

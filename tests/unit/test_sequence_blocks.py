@@ -5,12 +5,12 @@ import itertools
 
 import pytest
 
-from catalog.model import TableName
 from crosskey import errors
+from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import generated_values_pb2 as proto
 from crosskey.internal.v1 import session_pb2
-from router.calls.nodes import Nodes
-from router.writing.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK, SequenceBlocks, next_block
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.writing.sequence_blocks import FIRST_BLOCK, LARGEST_BLOCK, SequenceBlocks, next_block
 from tests.fake_nodes import FakeNode
 
 SEQUENCE = TableName("public", "numbers")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.slots import (
+from crosskey.catalog.slots import (
     SLOTS,
     canonical_text,
     mint_uuid,

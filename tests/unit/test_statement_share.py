@@ -2,11 +2,11 @@
 
 import pytest
 
-from catalog.advice.statement_reading import NotRead, read_statement
-from catalog.advice.statement_share import read_statements, share_statements
-from catalog.advice.survey import Statement
-from catalog.model import Database, Table, UniqueKey
-from catalog.planning import plan_schema
+from crosskey.advice.statement_reading import NotRead, read_statement
+from crosskey.advice.statement_share import read_statements, share_statements
+from crosskey.advice.survey import Statement
+from crosskey.catalog.model import Database, Table, UniqueKey
+from crosskey.catalog.planning import plan_schema
 from tests.schema_builders import column, foreign_key, table
 
 USERS = table(

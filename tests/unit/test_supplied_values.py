@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 import crosskey
-from catalog.model import TableName
-from catalog.slots import shard_of_slot, slot_of_value
 from crosskey import errors
+from crosskey.catalog.model import TableName
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
 from crosskey.requests import Overriding
-from router.planning.schema_view import SchemaView
-from router.planning.supplied_values import Supply, need_of, needs_of
-from router.planning.transactions import Refused, plan_transact
-from router.planning.writes import Part, plan_insert
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.supplied_values import Supply, need_of, needs_of
+from crosskey.router.planning.transactions import Refused, plan_transact
+from crosskey.router.planning.writes import Part, plan_insert
 from tests.schema_builders import column, plan_of, table
 
 SHARDS = 3

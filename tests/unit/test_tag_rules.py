@@ -2,8 +2,8 @@
 
 import pytest
 
-from catalog.model import Database, OtherComment
-from catalog.planning import SchemaRefused, plan_schema
+from crosskey.catalog.model import Database, OtherComment
+from crosskey.catalog.planning import SchemaRefused, plan_schema
 from tests.schema_builders import FOLLOWS, USERS, column, foreign_key, refusal_of, table
 
 

@@ -1,6 +1,6 @@
 """Smart comments."""
 
-from catalog.tags import Tag, parse_tags
+from crosskey.catalog.tags import Tag, parse_tags
 
 
 def test_no_comment_has_no_tags() -> None:

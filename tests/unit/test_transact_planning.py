@@ -6,8 +6,7 @@ import pytest
 
 import crosskey
 from crosskey import errors
-from crosskey.v1 import router_pb2, rows_pb2
-from router.planning.transactions import (
+from crosskey.router.planning.transactions import (
     GroupPlan,
     ModeChange,
     Refused,
@@ -17,7 +16,8 @@ from router.planning.transactions import (
     plan_transact,
     raise_refusals,
 )
-from router.planning.writes import WritePlan
+from crosskey.router.planning.writes import WritePlan
+from crosskey.v1 import router_pb2, rows_pb2
 from tests.messenger_view import VIEW, user_on
 
 USER = user_on(1)

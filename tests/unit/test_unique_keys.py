@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from catalog.model import Exclusion, TableName, UniqueKey
+from crosskey.catalog.model import Exclusion, TableName, UniqueKey
 from tests.schema_builders import NOTES, REGIONS, USERS, column, placement_of, plan_of, refusal_of, table
 
 TITLED_NOTES = msgspec.structs.replace(NOTES, columns=(*NOTES.columns, column("title", "text")))

@@ -3,14 +3,14 @@
 import json
 
 import crosskey
-from catalog.model import UniqueKey
 from crosskey import errors
+from crosskey.catalog.model import UniqueKey
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.writes import WritePlan, plan_insert
+from crosskey.router.writing.upserting import lost_race
+from crosskey.router.writing.write_results import collect
 from crosskey.v1.router_pb2 import InsertResponse
-from router.planning.schema_view import SchemaView
-from router.planning.writes import WritePlan, plan_insert
-from router.writing.upserting import lost_race
-from router.writing.write_results import collect
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, plan_of, table
 

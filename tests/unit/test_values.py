@@ -8,8 +8,8 @@ import pytest
 from google.protobuf.struct_pb2 import Value
 
 from crosskey.errors import InvalidValue, NumberNotExact
+from crosskey.router.planning.values import checked_json
 from crosskey.rows import value_to_python
-from router.planning.values import checked_json
 from tests.schema_builders import column, table
 
 ITEMS = table("items", "@reference")

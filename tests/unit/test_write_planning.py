@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 import crosskey
-from catalog.slots import mint_uuid, shard_of_slot, slot_of_text, slot_of_uuid, slot_of_value
 from crosskey import errors
+from crosskey.catalog.slots import mint_uuid, shard_of_slot, slot_of_text, slot_of_uuid, slot_of_value
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.writes import Part, plan_delete, plan_insert, plan_update
 from crosskey.rows import dict_to_struct
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2 import InsertRequest
 from crosskey.v1.rows_pb2 import OnConflict
-from router.planning.schema_view import SchemaView
-from router.planning.writes import Part, plan_delete, plan_insert, plan_update
 from tests.messenger_view import SHARDS, VIEW, user_on
 from tests.schema_builders import column, plan_of, table
 

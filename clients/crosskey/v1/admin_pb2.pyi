@@ -192,6 +192,56 @@ class ColumnDescription(_message.Message):
 Global___ColumnDescription: _TypeAlias = ColumnDescription  # noqa: Y015
 
 @_typing.final
+class RelationDescription(_message.Message):
+    """A relation: a foreign key, or a join table, seen by name from one side."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    KEY_TABLE_FIELD_NUMBER: _builtins.int
+    FAR_CONSTRAINT_FIELD_NUMBER: _builtins.int
+    AMBIGUITY_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table whose rows have it."""
+    name: _builtins.str
+    """Its name, as `include` takes it."""
+    target: _builtins.str
+    """The table that it leads to."""
+    kind: _builtins.str
+    """"belongs to", "has one", "has many" or "many to many"; the last two lead to lists of rows."""
+    constraint: _builtins.str
+    """The foreign key that it goes along, as a constraint of `key_table`."""
+    key_table: _builtins.str
+    """The table that has that key: the child, or the join table."""
+    far_constraint: _builtins.str
+    """The foreign key of the join table that leads on to the target; empty if there is no join table."""
+    ambiguity: _builtins.str
+    """Why the name stands for no relation, and which tag mends it; empty if all is well."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        name: _builtins.str = ...,
+        target: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        constraint: _builtins.str = ...,
+        key_table: _builtins.str = ...,
+        far_constraint: _builtins.str = ...,
+        ambiguity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguity", b"ambiguity", "constraint", b"constraint", "far_constraint", b"far_constraint", "key_table", b"key_table", "kind", b"kind", "name", b"name", "table", b"table", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelationDescription: _TypeAlias = RelationDescription  # noqa: Y015
+
+@_typing.final
 class DescribeSchemaResponse(_message.Message):
     """The schema."""
 
@@ -200,8 +250,9 @@ class DescribeSchemaResponse(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     TABLES_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    RELATIONS_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
-    """SHA-256 of the schema's text, in hex."""
+    """SHA-256 of the schema's text without white space, SQL comments and what is skipped, in hex."""
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDescription]:
         """The tables, by name."""
@@ -210,16 +261,21 @@ class DescribeSchemaResponse(_message.Message):
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyDescription]:
         """The foreign keys, by table and name."""
 
+    @_builtins.property
+    def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelationDescription]:
+        """The relations, by table and name."""
+
     def __init__(
         self,
         *,
         fingerprint: _builtins.str = ...,
         tables: _abc.Iterable[Global___TableDescription] | None = ...,
         keys: _abc.Iterable[Global___KeyDescription] | None = ...,
+        relations: _abc.Iterable[Global___RelationDescription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "keys", b"keys", "tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "keys", b"keys", "relations", b"relations", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,25 +398,61 @@ class ApplySchemaResponse(_message.Message):
 
     CHANGED_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     changed: _builtins.bool
     """Whether the call installed the schema; false for a dry run, and where it was in force already."""
     @_builtins.property
     def schema(self) -> Global___DescribeSchemaResponse:
         """The schema as planned."""
 
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedStatement]:
+        """What of the text was not run, as it means nothing here, in order."""
+
     def __init__(
         self,
         *,
         changed: _builtins.bool = ...,
         schema: Global___DescribeSchemaResponse | None = ...,
+        skipped: _abc.Iterable[Global___SkippedStatement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "schema", b"schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "schema", b"schema", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApplySchemaResponse: _TypeAlias = ApplySchemaResponse  # noqa: Y015
+
+@_typing.final
+class SkippedStatement(_message.Message):
+    """A statement of a schema that was skipped, or of which some words were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """Its line in the text, from 1."""
+    statement: _builtins.str
+    """Its beginning."""
+    reason: _builtins.str
+    """What was skipped and why, as the end of a sentence."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        statement: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "reason", b"reason", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkippedStatement: _TypeAlias = SkippedStatement  # noqa: Y015
 
 @_typing.final
 class AuditRequest(_message.Message):

@@ -49,7 +49,9 @@ class RouterStub:
     without its shard key, an id that carries another slot.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetRequest, _router_pb2.GetResponse]
-    """Reads one row by its primary key or another unique key. NOT_FOUND if there is none."""
+    """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+    NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
+    """
     Update: _grpc.UnaryUnaryMultiCallable[_router_pb2.UpdateRequest, _router_pb2.UpdateResponse]
     """Changes the rows that `key` or `where` select, all or none, and answers them as stored."""
     Delete: _grpc.UnaryUnaryMultiCallable[_router_pb2.DeleteRequest, _router_pb2.DeleteResponse]
@@ -57,7 +59,9 @@ class RouterStub:
     FAILED_PRECONDITION: a row is still referenced by a key that does not allow it.
     """
     List: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]
-    """Lists rows in a total order, a page at a time."""
+    """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+    never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+    """
     Count: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]
     """Counts rows."""
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
@@ -78,6 +82,13 @@ class RouterStub:
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Session: _grpc.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+    Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+    Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+    message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+    ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+    """
 
 @_typing.type_check_only
 class RouterAsyncStub(RouterStub):
@@ -100,7 +111,9 @@ class RouterAsyncStub(RouterStub):
     without its shard key, an id that carries another slot.
     """
     Get: _aio.UnaryUnaryMultiCallable[_router_pb2.GetRequest, _router_pb2.GetResponse]  # type: ignore[assignment]
-    """Reads one row by its primary key or another unique key. NOT_FOUND if there is none."""
+    """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+    NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
+    """
     Update: _aio.UnaryUnaryMultiCallable[_router_pb2.UpdateRequest, _router_pb2.UpdateResponse]  # type: ignore[assignment]
     """Changes the rows that `key` or `where` select, all or none, and answers them as stored."""
     Delete: _aio.UnaryUnaryMultiCallable[_router_pb2.DeleteRequest, _router_pb2.DeleteResponse]  # type: ignore[assignment]
@@ -108,7 +121,9 @@ class RouterAsyncStub(RouterStub):
     FAILED_PRECONDITION: a row is still referenced by a key that does not allow it.
     """
     List: _aio.UnaryUnaryMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]  # type: ignore[assignment]
-    """Lists rows in a total order, a page at a time."""
+    """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+    never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+    """
     Count: _aio.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]  # type: ignore[assignment]
     """Counts rows."""
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
@@ -129,6 +144,13 @@ class RouterAsyncStub(RouterStub):
     """
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Session: _aio.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]  # type: ignore[assignment]
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+    Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+    Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+    message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+    ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+    """
 
 class RouterServicer(metaclass=_abc_1.ABCMeta):
     """Reads and writes rows of a sharded PostgreSQL schema.
@@ -160,7 +182,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.GetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.GetResponse, _abc.Awaitable[_router_pb2.GetResponse]]:
-        """Reads one row by its primary key or another unique key. NOT_FOUND if there is none."""
+        """Reads one row by its primary key or another unique key, with rows of its relations if `include` asks for them.
+        NOT_FOUND if there is none. RESOURCE_EXHAUSTED: the included rows are too many or too large.
+        """
 
     @_abc_1.abstractmethod
     def Update(
@@ -186,7 +210,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.ListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ListResponse, _abc.Awaitable[_router_pb2.ListResponse]]:
-        """Lists rows in a total order, a page at a time."""
+        """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
+        never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+        """
 
     @_abc_1.abstractmethod
     def Count(
@@ -243,5 +269,18 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ExplainResponse, _abc.Awaitable[_router_pb2.ExplainResponse]]:
         """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+
+    @_abc_1.abstractmethod
+    def Session(
+        self,
+        request_iterator: _MaybeAsyncIterator[_router_pb2.SessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.SessionResponse], _abc.AsyncIterator[_router_pb2.SessionResponse]]:
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+        Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+        Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+        message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+        ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+        """
 
 def add_RouterServicer_to_server(servicer: RouterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -50,7 +50,7 @@ Global___RowForm: _TypeAlias = RowForm  # noqa: Y015
 
 @_typing.final
 class Predicate(_message.Message):
-    """One condition on one column. Several are joined by AND."""
+    """One condition: on a column, on several conditions, or on the rows of a relation. Several are joined by AND."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -61,7 +61,7 @@ class Predicate(_message.Message):
     class _OpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Predicate._Op.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         EQ: Predicate._Op.ValueType  # 0
-        """Equal. Never true for NULL, as in SQL.
+        """Equal. Never true for a NULL of the row, as in SQL. A null as the value is refused: say IS_NULL.
         buf:lint:ignore ENUM_VALUE_PREFIX
         """
         NE: Predicate._Op.ValueType  # 1
@@ -92,6 +92,34 @@ class Predicate(_message.Message):
         """NULL if `value` is absent or true; not NULL if `value` is false.
         buf:lint:ignore ENUM_VALUE_PREFIX
         """
+        LIKE: Predicate._Op.ValueType  # 8
+        """Matches the pattern of SQL's LIKE.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        ILIKE: Predicate._Op.ValueType  # 9
+        """Matches the pattern of SQL's ILIKE, in any case.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        PREFIX: Predicate._Op.ValueType  # 10
+        """Begins with the text `value`, in which no character means anything else.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        CONTAINS: Predicate._Op.ValueType  # 11
+        """Contains `value`, as PostgreSQL's @> says it of arrays, of jsonb and of ranges.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        BETWEEN: Predicate._Op.ValueType  # 12
+        """Between the two elements of `value`, a list, both included.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        NOT_IN: Predicate._Op.ValueType  # 13
+        """Equal to no element of `value`, which is a list. Never true for NULL, nor if NULL is in the list, as in SQL.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        JSON_PATH: Predicate._Op.ValueType  # 14
+        """The jsonb has an item at the SQL/JSON path `value`, as PostgreSQL's @? says it.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
 
     class Op(_Op, metaclass=_OpEnumTypeWrapper):
         """How the column is compared with `value`.
@@ -99,7 +127,7 @@ class Predicate(_message.Message):
         """
 
     EQ: Predicate.Op.ValueType  # 0
-    """Equal. Never true for NULL, as in SQL.
+    """Equal. Never true for a NULL of the row, as in SQL. A null as the value is refused: say IS_NULL.
     buf:lint:ignore ENUM_VALUE_PREFIX
     """
     NE: Predicate.Op.ValueType  # 1
@@ -130,20 +158,124 @@ class Predicate(_message.Message):
     """NULL if `value` is absent or true; not NULL if `value` is false.
     buf:lint:ignore ENUM_VALUE_PREFIX
     """
+    LIKE: Predicate.Op.ValueType  # 8
+    """Matches the pattern of SQL's LIKE.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    ILIKE: Predicate.Op.ValueType  # 9
+    """Matches the pattern of SQL's ILIKE, in any case.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    PREFIX: Predicate.Op.ValueType  # 10
+    """Begins with the text `value`, in which no character means anything else.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    CONTAINS: Predicate.Op.ValueType  # 11
+    """Contains `value`, as PostgreSQL's @> says it of arrays, of jsonb and of ranges.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    BETWEEN: Predicate.Op.ValueType  # 12
+    """Between the two elements of `value`, a list, both included.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    NOT_IN: Predicate.Op.ValueType  # 13
+    """Equal to no element of `value`, which is a list. Never true for NULL, nor if NULL is in the list, as in SQL.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    JSON_PATH: Predicate.Op.ValueType  # 14
+    """The jsonb has an item at the SQL/JSON path `value`, as PostgreSQL's @? says it.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+
+    @_typing.final
+    class Related(_message.Message):
+        """A condition on the rows that a relation leads to, on whichever shards they are."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _Quantifier:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _QuantifierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Predicate.Related._Quantifier.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            QUANTIFIER_UNSPECIFIED: Predicate.Related._Quantifier.ValueType  # 0
+            """One at least."""
+            QUANTIFIER_NONE: Predicate.Related._Quantifier.ValueType  # 1
+            """None. Also true if there are no rows."""
+            QUANTIFIER_EVERY: Predicate.Related._Quantifier.ValueType  # 2
+            """All of them. Also true if there are no rows."""
+
+        class Quantifier(_Quantifier, metaclass=_QuantifierEnumTypeWrapper):
+            """How many of the rows must meet the condition."""
+
+        QUANTIFIER_UNSPECIFIED: Predicate.Related.Quantifier.ValueType  # 0
+        """One at least."""
+        QUANTIFIER_NONE: Predicate.Related.Quantifier.ValueType  # 1
+        """None. Also true if there are no rows."""
+        QUANTIFIER_EVERY: Predicate.Related.Quantifier.ValueType  # 2
+        """All of them. Also true if there are no rows."""
+
+        RELATION_FIELD_NUMBER: _builtins.int
+        QUANTIFIER_FIELD_NUMBER: _builtins.int
+        WHERE_FIELD_NUMBER: _builtins.int
+        relation: _builtins.str
+        """The relation's name."""
+        quantifier: Global___Predicate.Related.Quantifier.ValueType
+        """How many."""
+        @_builtins.property
+        def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predicate]:
+            """The condition; every row meets it if it is empty."""
+
+        def __init__(
+            self,
+            *,
+            relation: _builtins.str = ...,
+            quantifier: Global___Predicate.Related.Quantifier.ValueType = ...,
+            where: _abc.Iterable[Global___Predicate] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["quantifier", b"quantifier", "relation", b"relation", "where", b"where"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     COLUMN_FIELD_NUMBER: _builtins.int
     OP_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     VALUE_JSON_FIELD_NUMBER: _builtins.int
+    OTHER_COLUMN_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    ALL_OF_FIELD_NUMBER: _builtins.int
+    NONE_OF_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column's name, exactly as PostgreSQL stores it."""
     op: Global___Predicate.Op.ValueType
     """The comparison; EQ if absent."""
     value_json: _builtins.str
     """The same as JSON text, whose numbers are taken as written. Give one of them."""
+    other_column: _builtins.str
+    """Instead of a value: the column of the same row that `column` is compared with, by EQ, NE, LT, LE, GT or GE."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """What the column is compared with, in PostgreSQL's JSON form."""
+
+    @_builtins.property
+    def any_of(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predicate]:
+        """Instead of a column: at least one of these conditions holds."""
+
+    @_builtins.property
+    def all_of(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predicate]:
+        """Instead of a column: all of these conditions hold."""
+
+    @_builtins.property
+    def none_of(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predicate]:
+        """Instead of a column: not one of these conditions holds. As SQL's NOT, it is not true of what is unknown."""
+
+    @_builtins.property
+    def related(self) -> Global___Predicate.Related:
+        """Instead of a column: a condition on the rows of a relation. Only in reads."""
 
     def __init__(
         self,
@@ -152,14 +284,104 @@ class Predicate(_message.Message):
         op: Global___Predicate.Op.ValueType = ...,
         value: _struct_pb2.Value | None = ...,
         value_json: _builtins.str = ...,
+        other_column: _builtins.str = ...,
+        any_of: _abc.Iterable[Global___Predicate] | None = ...,
+        all_of: _abc.Iterable[Global___Predicate] | None = ...,
+        none_of: _abc.Iterable[Global___Predicate] | None = ...,
+        related: Global___Predicate.Related | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["related", b"related", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "column", b"column", "none_of", b"none_of", "op", b"op", "other_column", b"other_column", "related", b"related", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Predicate: _TypeAlias = Predicate  # noqa: Y015
+
+@_typing.final
+class Include(_message.Message):
+    """Rows of a relation that are answered inside of each row, under the relation's name: an object or null where it leads
+    to one row at most, else an array. What a relation is called is derived from its foreign key: see DescribeSchema.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Count:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CountEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Include._Count.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        COUNT_UNSPECIFIED: Include._Count.ValueType  # 0
+        """The rows."""
+        COUNT_TOO: Include._Count.ValueType  # 1
+        """The rows, and how many there are, of all pages: under the relation's name in `crosskey_counts` of the row."""
+        COUNT_ONLY: Include._Count.ValueType  # 2
+        """Only how many there are."""
+
+    class Count(_Count, metaclass=_CountEnumTypeWrapper):
+        """What to answer of a relation that leads to many rows."""
+
+    COUNT_UNSPECIFIED: Include.Count.ValueType  # 0
+    """The rows."""
+    COUNT_TOO: Include.Count.ValueType  # 1
+    """The rows, and how many there are, of all pages: under the relation's name in `crosskey_counts` of the row."""
+    COUNT_ONLY: Include.Count.ValueType  # 2
+    """Only how many there are."""
+
+    RELATION_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
+    relation: _builtins.str
+    """The relation's name."""
+    limit: _builtins.int
+    """How many rows at most for each row that has them; 0 means 100, more than 1000 means 1000. If there are more, the
+    token of the next page is in `crosskey_next` of the row that has them, under the relation's name.
+    """
+    page_token: _builtins.str
+    """That token, sent in an include of a Get of the row itself, with the same where and order_by."""
+    count: Global___Include.Count.ValueType
+    """Whether to count."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty."""
+
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predicate]:
+        """Which of the rows; all if empty."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
+        """The order for each row that has them; the primary key follows as a tie-break."""
+
+    @_builtins.property
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[Global___Include]:
+        """What to answer inside of each of these rows."""
+
+    def __init__(
+        self,
+        *,
+        relation: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        where: _abc.Iterable[Global___Predicate] | None = ...,
+        order_by: _abc.Iterable[Global___OrderBy] | None = ...,
+        limit: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        count: Global___Include.Count.ValueType = ...,
+        include: _abc.Iterable[Global___Include] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count", b"count", "include", b"include", "limit", b"limit", "order_by", b"order_by", "page_token", b"page_token", "relation", b"relation", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Include: _TypeAlias = Include  # noqa: Y015
 
 @_typing.final
 class OrderBy(_message.Message):

@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from catalog.model import Database, TableName
-from catalog.plan import Claim, Plan, ReferencedKey
-from catalog.planning import plan_schema
-from catalog.slots import shard_of_slot, slot_of_values
-from shard_node.auditing.damage_checks import damage_checks
-from shard_node.guards.claims import CLAIMING_SHARD
-from shard_node.guards.pin_places import PIN_SHARD
+from crosskey.catalog.model import Database, TableName
+from crosskey.catalog.plan import Claim, Plan, ReferencedKey
+from crosskey.catalog.planning import plan_schema
+from crosskey.catalog.slots import shard_of_slot, slot_of_values
+from crosskey.shard_node.auditing.damage_checks import damage_checks
+from crosskey.shard_node.guards.claims import CLAIMING_SHARD
+from crosskey.shard_node.guards.pin_places import PIN_SHARD
 from tests.oracle.contents import differences, read_contents
 from tests.oracle.differential.family import Family
 from tests.oracle.differential.judge import Judge

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import psycopg
 
 from crosskey import Client, WrittenRows
+from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Statement, Write
 from crosskey.v1.router_pb2 import Group, InsertRequest, UpdateRequest
-from crosskey_cli.cluster import LocalCluster
 from tests.oracle import outcome as single
 from tests.oracle.differential.numbers import Numbers
 from tests.oracle.differential.obstacles import can_be_taken_away, reverse_rows, take_away

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from crosskey import Client
-from crosskey_cli.postgres import PostgresServer, postgres_servers
+from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
 from tests.memory_folder import folder_in_memory
 from tests.oracle.differential.judge import Judge

@@ -8,6 +8,7 @@ from crosskey.v1 import rows_pb2 as _rows_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,26 +29,201 @@ class Condition(_message.Message):
     COLUMN_FIELD_NUMBER: _builtins.int
     OP_FIELD_NUMBER: _builtins.int
     VALUE_JSON_FIELD_NUMBER: _builtins.int
+    OTHER_COLUMN_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column."""
     op: _rows_pb2.Predicate.Op.ValueType
     """How it is compared."""
     value_json: _builtins.bytes
     """JSON; empty for IS_NULL."""
+    other_column: _builtins.str
+    """Instead of a value: another column of the same row."""
+    @_builtins.property
+    def joined(self) -> Global___Joined:
+        """Instead of a column: conditions that are joined."""
+
+    @_builtins.property
+    def linked(self) -> Global___Linked:
+        """Instead of a column: the row is one of those at the other end of a foreign key."""
+
     def __init__(
         self,
         *,
         column: _builtins.str = ...,
         op: _rows_pb2.Predicate.Op.ValueType = ...,
         value_json: _builtins.bytes = ...,
+        other_column: _builtins.str = ...,
+        joined: Global___Joined | None = ...,
+        linked: Global___Linked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["joined", b"joined", "linked", b"linked"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "joined", b"joined", "linked", b"linked", "op", b"op", "other_column", b"other_column", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Condition: _TypeAlias = Condition  # noqa: Y015
+
+@_typing.final
+class Joined(_message.Message):
+    """Conditions that are joined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _By:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Joined._By.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BY_UNSPECIFIED: Joined._By.ValueType  # 0
+        """All hold."""
+        BY_OR: Joined._By.ValueType  # 1
+        """One holds."""
+
+    class By(_By, metaclass=_ByEnumTypeWrapper):
+        """How."""
+
+    BY_UNSPECIFIED: Joined.By.ValueType  # 0
+    """All hold."""
+    BY_OR: Joined.By.ValueType  # 1
+    """One holds."""
+
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    NEGATED_FIELD_NUMBER: _builtins.int
+    OR_UNKNOWN_FIELD_NUMBER: _builtins.int
+    by: Global___Joined.By.ValueType
+    """How."""
+    negated: _builtins.bool
+    """The opposite."""
+    or_unknown: _builtins.bool
+    """With `negated`: also true where it is unknown whether they hold."""
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """The conditions; none are true if all must hold, else false."""
+
+    def __init__(
+        self,
+        *,
+        conditions: _abc.Iterable[Global___Condition] | None = ...,
+        by: Global___Joined.By.ValueType = ...,
+        negated: _builtins.bool = ...,
+        or_unknown: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "conditions", b"conditions", "negated", b"negated", "or_unknown", b"or_unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Joined: _TypeAlias = Joined  # noqa: Y015
+
+@_typing.final
+class KeyEnd(_message.Message):
+    """An end of a foreign key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table that has the key, as "schema.name"."""
+    constraint: _builtins.str
+    """The constraint."""
+    parent: _builtins.bool
+    """The parent's end; else the child's."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        constraint: _builtins.str = ...,
+        parent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "parent", b"parent", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyEnd: _TypeAlias = KeyEnd  # noqa: Y015
+
+@_typing.final
+class Linked(_message.Message):
+    """The row is at one end of a foreign key, and one of these rows at the other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    NEGATED_FIELD_NUMBER: _builtins.int
+    keys_json: _builtins.bytes
+    """The keys of the rows at the other end: a JSON array of objects, each with the text of the key's columns
+    there, in order, as k0, k1 and so on.
+    """
+    negated: _builtins.bool
+    """There is no such row."""
+    @_builtins.property
+    def end(self) -> Global___KeyEnd:
+        """The end where the row is."""
+
+    def __init__(
+        self,
+        *,
+        end: Global___KeyEnd | None = ...,
+        keys_json: _builtins.bytes = ...,
+        negated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "keys_json", b"keys_json", "negated", b"negated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Linked: _TypeAlias = Linked  # noqa: Y015
+
+@_typing.final
+class RowShape(_message.Message):
+    """What is answered of each row, and beside it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    NO_COLUMNS_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    no_columns: _builtins.bool
+    """No column at all: each row is an empty object."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns; all if empty."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns whose text is answered beside the row."""
+
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Referenced keys, as catalog.ReferencedKey.id, of which it is answered beside the row which shards hold pins on it."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        no_columns: _builtins.bool = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        pins: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "no_columns", b"no_columns", "pins", b"pins", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowShape: _TypeAlias = RowShape  # noqa: Y015
 
 @_typing.final
 class Order(_message.Message):
@@ -87,6 +263,7 @@ class ReadRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_JSON_FIELD_NUMBER: _builtins.int
     AS_TEXT_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     limit: _builtins.int
@@ -103,6 +280,10 @@ class ReadRequest(_message.Message):
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
         """In which order; ends with columns that make it total, or with the table's ctid if it has no key."""
 
+    @_builtins.property
+    def shape(self) -> Global___RowShape:
+        """What is answered of each row."""
+
     def __init__(
         self,
         *,
@@ -112,10 +293,11 @@ class ReadRequest(_message.Message):
         limit: _builtins.int = ...,
         after_json: _builtins.bytes = ...,
         as_text: _builtins.bool = ...,
+        shape: Global___RowShape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "as_text", b"as_text", "limit", b"limit", "order_by", b"order_by", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "as_text", b"as_text", "limit", b"limit", "order_by", b"order_by", "shape", b"shape", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,26 +312,264 @@ class ReadResponse(_message.Message):
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     CURSORS_JSON_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    BESIDE_JSON_FIELD_NUMBER: _builtins.int
+    PINS_UNSETTLED_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of rows."""
     cursors_json: _builtins.bytes
     """A JSON array with the cursor of each row: its values of order_by, as text."""
     more: _builtins.bool
     """Whether more rows follow: the page ends at the limit, or early because its rows are large."""
+    beside_json: _builtins.bytes
+    """If the shape asks for anything beside rows: a JSON array with an array for each row. It has the texts, and then for
+    each referenced key an array of shards.
+    """
+    pins_unsettled: _builtins.bool
+    """Transactions are prepared that may have pinned more."""
     def __init__(
         self,
         *,
         rows_json: _builtins.bytes = ...,
         cursors_json: _builtins.bytes = ...,
         more: _builtins.bool = ...,
+        beside_json: _builtins.bytes = ...,
+        pins_unsettled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursors_json", b"cursors_json", "more", b"more", "rows_json", b"rows_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_json", b"beside_json", "cursors_json", b"cursors_json", "more", b"more", "pins_unsettled", b"pins_unsettled", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015
+
+@_typing.final
+class ReadLinkedRequest(_message.Message):
+    """The rows at one end of a foreign key, for many rows at its other end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_JSON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    NO_ROWS_FIELD_NUMBER: _builtins.int
+    AS_TEXT_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table to read as "schema.name": the one at `end`."""
+    keys_json: _builtins.bytes
+    """As of Linked."""
+    limit: _builtins.int
+    """How many rows at most for each key."""
+    after_json: _builtins.bytes
+    """Only rows after this position."""
+    count: _builtins.bool
+    """Count the rows of each key that meet the conditions."""
+    no_rows: _builtins.bool
+    """Do not answer rows."""
+    as_text: _builtins.bool
+    """As of Statement."""
+    @_builtins.property
+    def end(self) -> Global___KeyEnd:
+        """The end where the rows to read are."""
+
+    @_builtins.property
+    def shape(self) -> Global___RowShape:
+        """What is answered of each row."""
+
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Which rows. At the parent's end, rows that do not meet it are answered as null."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
+        """In which order for each key; as of ReadRequest."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        end: Global___KeyEnd | None = ...,
+        keys_json: _builtins.bytes = ...,
+        shape: Global___RowShape | None = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        order_by: _abc.Iterable[Global___Order] | None = ...,
+        limit: _builtins.int = ...,
+        after_json: _builtins.bytes = ...,
+        count: _builtins.bool = ...,
+        no_rows: _builtins.bool = ...,
+        as_text: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "shape", b"shape"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "as_text", b"as_text", "count", b"count", "end", b"end", "keys_json", b"keys_json", "limit", b"limit", "no_rows", b"no_rows", "order_by", b"order_by", "shape", b"shape", "table", b"table", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLinkedRequest: _TypeAlias = ReadLinkedRequest  # noqa: Y015
+
+@_typing.final
+class ReadLinkedResponse(_message.Message):
+    """The rows, those of the first key first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACES_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    CURSORS_JSON_FIELD_NUMBER: _builtins.int
+    BESIDE_JSON_FIELD_NUMBER: _builtins.int
+    PINS_UNSETTLED_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    rows_json: _builtins.bytes
+    """A JSON array of rows."""
+    cursors_json: _builtins.bytes
+    """As of ReadResponse."""
+    beside_json: _builtins.bytes
+    """As of ReadResponse."""
+    pins_unsettled: _builtins.bool
+    """As of ReadResponse."""
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each row, the place of its key in the request."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With `count`: of each key of the request, in order, how many rows there are."""
+
+    def __init__(
+        self,
+        *,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+        rows_json: _builtins.bytes = ...,
+        cursors_json: _builtins.bytes = ...,
+        beside_json: _builtins.bytes = ...,
+        pins_unsettled: _builtins.bool = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_json", b"beside_json", "counts", b"counts", "cursors_json", b"cursors_json", "pins_unsettled", b"pins_unsettled", "places", b"places", "rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLinkedResponse: _TypeAlias = ReadLinkedResponse  # noqa: Y015
+
+@_typing.final
+class ReadKeysRequest(_message.Message):
+    """Which rows to look for, of which only a key matters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table as "schema.name"."""
+    limit: _builtins.int
+    """How many keys at most."""
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Which rows."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns of the key. Rows where one of them is NULL are left out."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "limit", b"limit", "table", b"table", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadKeysRequest: _TypeAlias = ReadKeysRequest  # noqa: Y015
+
+@_typing.final
+class ReadKeysResponse(_message.Message):
+    """The keys of the rows, each once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    keys_json: _builtins.bytes
+    """As of Linked."""
+    def __init__(
+        self,
+        *,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadKeysResponse: _TypeAlias = ReadKeysResponse  # noqa: Y015
+
+@_typing.final
+class FindPinsRequest(_message.Message):
+    """Asks which shards hold pins on keys for which claims stand, on the shard with the claims."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """The referenced key, as catalog.ReferencedKey.id."""
+    keys_json: _builtins.bytes
+    """As of Linked."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindPinsRequest: _TypeAlias = FindPinsRequest  # noqa: Y015
+
+@_typing.final
+class FindPinsResponse(_message.Message):
+    """Which shards hold pins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_JSON_FIELD_NUMBER: _builtins.int
+    PINS_UNSETTLED_FIELD_NUMBER: _builtins.int
+    shards_json: _builtins.bytes
+    """A JSON array with an array of shards for each key."""
+    pins_unsettled: _builtins.bool
+    """As of ReadResponse."""
+    def __init__(
+        self,
+        *,
+        shards_json: _builtins.bytes = ...,
+        pins_unsettled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pins_unsettled", b"pins_unsettled", "shards_json", b"shards_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindPinsResponse: _TypeAlias = FindPinsResponse  # noqa: Y015
 
 @_typing.final
 class CountRowsRequest(_message.Message):

@@ -58,6 +58,12 @@ class SessionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWERS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    last: _builtins.bool
+    """The node is about to stop and nothing is under way on this stream: this message is its last, and it begins nothing
+    of what it reads after it. The router ends its half of the stream, then the node ends the other. What the router
+    has sent and has no answer to was not begun.
+    """
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
         """The answers."""
@@ -66,10 +72,11 @@ class SessionResponse(_message.Message):
         self,
         *,
         answers: _abc.Iterable[Global___Answer] | None = ...,
+        last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "last", b"last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,6 +103,9 @@ class Call(_message.Message):
     FIND_CLAIMS_FIELD_NUMBER: _builtins.int
     DRAW_NUMBERS_FIELD_NUMBER: _builtins.int
     COMPUTE_DEFAULTS_FIELD_NUMBER: _builtins.int
+    READ_LINKED_FIELD_NUMBER: _builtins.int
+    READ_KEYS_FIELD_NUMBER: _builtins.int
+    FIND_PINS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Which request of this stream, from 1; each number once."""
     timeout_ms: _builtins.int
@@ -148,6 +158,18 @@ class Call(_message.Message):
     def compute_defaults(self) -> _generated_values_pb2.ComputeDefaultsRequest:
         """Work out defaults."""
 
+    @_builtins.property
+    def read_linked(self) -> _reads_pb2.ReadLinkedRequest:
+        """Read rows at the other end of a foreign key."""
+
+    @_builtins.property
+    def read_keys(self) -> _reads_pb2.ReadKeysRequest:
+        """Read keys of rows."""
+
+    @_builtins.property
+    def find_pins(self) -> _reads_pb2.FindPinsRequest:
+        """Ask which shards hold pins."""
+
     def __init__(
         self,
         *,
@@ -166,12 +188,15 @@ class Call(_message.Message):
         find_claims: _reads_pb2.FindClaimsRequest | None = ...,
         draw_numbers: _generated_values_pb2.DrawNumbersRequest | None = ...,
         compute_defaults: _generated_values_pb2.ComputeDefaultsRequest | None = ...,
+        read_linked: _reads_pb2.ReadLinkedRequest | None = ...,
+        read_keys: _reads_pb2.ReadKeysRequest | None = ...,
+        find_pins: _reads_pb2.FindPinsRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "run", b"run", "sort", b"sort"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "request_id", b"request_id", "run", b"run", "sort", b"sort", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "request_id", b"request_id", "run", b"run", "sort", b"sort", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -196,6 +221,9 @@ class Answer(_message.Message):
     FIND_CLAIMS_FIELD_NUMBER: _builtins.int
     DRAW_NUMBERS_FIELD_NUMBER: _builtins.int
     COMPUTE_DEFAULTS_FIELD_NUMBER: _builtins.int
+    READ_LINKED_FIELD_NUMBER: _builtins.int
+    READ_KEYS_FIELD_NUMBER: _builtins.int
+    FIND_PINS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The number of the request."""
     @_builtins.property
@@ -246,6 +274,18 @@ class Answer(_message.Message):
     def compute_defaults(self) -> _generated_values_pb2.ComputeDefaultsResponse:
         """Of `compute_defaults`."""
 
+    @_builtins.property
+    def read_linked(self) -> _reads_pb2.ReadLinkedResponse:
+        """Of `read_linked`."""
+
+    @_builtins.property
+    def read_keys(self) -> _reads_pb2.ReadKeysResponse:
+        """Of `read_keys`."""
+
+    @_builtins.property
+    def find_pins(self) -> _reads_pb2.FindPinsResponse:
+        """Of `find_pins`."""
+
     def __init__(
         self,
         *,
@@ -262,12 +302,15 @@ class Answer(_message.Message):
         find_claims: _reads_pb2.FindClaimsResponse | None = ...,
         draw_numbers: _generated_values_pb2.DrawNumbersResponse | None = ...,
         compute_defaults: _generated_values_pb2.ComputeDefaultsResponse | None = ...,
+        read_linked: _reads_pb2.ReadLinkedResponse | None = ...,
+        read_keys: _reads_pb2.ReadKeysResponse | None = ...,
+        find_pins: _reads_pb2.FindPinsResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "run", b"run", "sort", b"sort"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "run", b"run", "sort", b"sort"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 

@@ -1,0 +1,197 @@
+"""Choosing a placement for every table: parents first, then each table again until no change makes anything better.
+
+What is worth how much is told by the constants; the unit is a foreign key that becomes local.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from crosskey.advice.lookup_tables import why_lookup
+from crosskey.advice.options import (
+    Barred,
+    Option,
+    barred_options,
+    is_placed,
+    reference_option,
+    sharded_options,
+)
+from crosskey.advice.shard_key_faults import shard_key_faults
+from crosskey.advice.statement_share import ReadStatements, names_claim, names_locator
+from crosskey.advice.survey import Survey
+from crosskey.catalog.claim_rules import claimed_keys
+from crosskey.catalog.key_rules import plan_key
+from crosskey.catalog.model import ForeignKey, Table, TableName
+from crosskey.catalog.placement import place_table
+from crosskey.catalog.plan import KeyPlan, TablePlan
+from crosskey.catalog.tags import parse_tags
+
+REFUSED_KEY: Final = -100.0
+PLACED_IN_A_CIRCLE: Final = -10.0
+"""Rows that live with rows that live with them: all that hang together would be on one shard."""
+ALL_STATEMENTS: Final = 2.0
+"""For a table all of whose statements name what places its rows."""
+BY_CLAIM: Final = 0.75
+"""Of that, for statements that name a unique value: one call more."""
+CLAIM: Final = -0.1
+CLAIMED_PRIMARY_KEY: Final = -0.25
+NO_KEY_COLUMN: Final = -0.3
+UNIQUE_BUT_NO_ID: Final = -1.0
+"""A name or an address, which its owner may want to change: the row, and all that lives with it, would have to move."""
+FIRST_OF_KEY: Final = 0.2
+GOES_ALONG: Final = 0.15
+DEPTH: Final = 0.12
+"""For each parent above the parent: an item belongs to its order, which belongs to a customer, not to its product."""
+
+MAX_DEPTH: Final = 4
+"""Deeper, it makes no difference; and in a schema of many keys there are very many ways up."""
+
+MAX_ROUNDS: Final = 20
+
+Placements = dict[TableName, TablePlan]
+
+
+class Chooser:
+    """The options of every table without a placement, and what each is worth."""
+
+    def __init__(self, survey: Survey, statements: ReadStatements) -> None:
+        self._survey = survey
+        self._statements = statements
+        self._tables = {table.name: table for table in survey.database.tables}
+        self._keys: dict[TableName, list[ForeignKey]] = {name: [] for name in self._tables}
+        for key in survey.database.foreign_keys:
+            for name in {key.table, key.parent}:
+                self._keys[name].append(key)
+        self._lookups = {
+            name for name, table in self._tables.items() if _is_reference(table) or why_lookup(table, survey)
+        }
+        self._depths = {name: self._depth(name, frozenset()) for name in self._tables}
+        self.options = {table.name: self._options(table) for table in self._tables.values() if not is_placed(table)}
+        self._worths = {
+            (name, option.tag): self._own_worth(option.plan)
+            for name, options in self.options.items()
+            for option in options
+        }
+
+    def choose(self) -> dict[TableName, Option]:
+        """The best option of each table; a table that planning refuses anyway has none."""
+        placed: Placements = {}
+        for table in self._tables.values():
+            plan = place_table(table) if is_placed(table) else None
+            if isinstance(plan, TablePlan):
+                placed[table.name] = plan
+        order = sorted(self.options, key=lambda name: (self._depths[name], name))
+        chosen: dict[TableName, Option] = {}
+        for _ in range(MAX_ROUNDS):
+            before = dict(chosen)
+            for name in order:
+                ranked = self.rank(name, placed)
+                if ranked:
+                    chosen[name] = ranked[0][0]
+                    placed[name] = ranked[0][0].plan
+            if chosen == before:
+                break
+        return chosen
+
+    def rank(self, name: TableName, placed: Mapping[TableName, TablePlan]) -> list[tuple[Option, float]]:
+        """A table's options and what each is worth beside the placements of the others, the best first."""
+        worths = [
+            (option, self._worths[name, option.tag] + self._worth_of_keys(option.plan, placed))
+            for option in self.options[name]
+        ]
+        # Stable: of equals, the column that comes first.
+        return sorted(worths, key=lambda ranked: -round(ranked[1], 6))
+
+    def barred(self, name: TableName, placed: Mapping[TableName, TablePlan]) -> Barred | None:
+        """What would be better than a table's proposed placement, were it not for constraints; None if nothing is."""
+        own, table = placed.get(name), self._tables[name]
+        if own is None or name in self._lookups:
+            return None
+        barred = barred_options(table, self._survey, self._statements, self._lookups)
+        best = max(barred, key=lambda one: self._worth(one.option.plan, placed), default=None)
+        if best is None or own.placement == "reference":
+            return best
+        return best if self._worth(best.option.plan, placed) > self._worth(own, placed) else None
+
+    def key_kinds(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> list[str]:
+        """How each key from or to the table would be enforced: local, cross-shard or refused."""
+        around = {**placed, plan.table.name: plan}
+        kinds: list[str] = []
+        for key in self._keys[plan.table.name]:
+            if key.table in around and key.parent in around:
+                planned = plan_key(key, around[key.table], around[key.parent])
+                kinds.append(planned.kind if isinstance(planned, KeyPlan) else "refused")
+        return kinds
+
+    def _options(self, table: Table) -> list[Option]:
+        reference = reference_option(table)
+        if reference is not None and table.name in self._lookups:
+            return [reference]
+        sharded = sharded_options(table, self._survey, self._statements, self._lookups)
+        return sharded or ([reference] if reference is not None else [])
+
+    def _worth(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
+        return round(self._own_worth(plan) + self._worth_of_keys(plan, placed), 6)
+
+    def _worth_of_keys(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
+        worths = {"local": 1.0, "cross-shard": 0.0, "refused": REFUSED_KEY}
+        worth = sum(worths[kind] for kind in self.key_kinds(plan, placed))
+        return worth + (PLACED_IN_A_CIRCLE if self._is_circle(plan, placed) else 0.0)
+
+    def _is_circle(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> bool:
+        """Whether the rows that a table's rows live with live, maybe further up, with that table's rows."""
+        around = {**placed, plan.table.name: plan}
+        above, seen = self._companions(plan), set[TableName]()
+        while above - seen:
+            seen |= above
+            above = {parent for name in above if name in around for parent in self._companions(around[name])}
+        return plan.table.name in seen
+
+    def _companions(self, plan: TablePlan) -> set[TableName]:
+        """The tables whose rows a table's shard key names."""
+        keys = self._keys[plan.table.name]
+        return {key.parent for key in keys if key.table == plan.table.name and plan.shard_key in key.columns}
+
+    def _own_worth(self, plan: TablePlan) -> float:
+        worth = sum(CLAIMED_PRIMARY_KEY if key.primary else CLAIM for key in claimed_keys(plan))
+        worth -= sum(fault.weight for fault in shard_key_faults(plan, self._survey, self._statements))
+        return worth + self._worth_of_statements(plan) + self._worth_of_column(plan)
+
+    def _worth_of_statements(self, plan: TablePlan) -> float:
+        naming = [
+            counted
+            for counted in self._statements.shapes
+            if plan.table.name in counted.shape.tables.values() and counted.shape.verb != "insert"
+        ]
+        calls = sum(counted.calls for counted in naming)
+        if not calls or plan.placement == "reference":
+            return 0.0
+        placing = sum(counted.calls for counted in naming if names_locator(counted.shape, plan))
+        claiming = sum(counted.calls for counted in naming if names_claim(counted.shape, plan))
+        return ALL_STATEMENTS * (placing + BY_CLAIM * claiming) / calls
+
+    def _worth_of_column(self, plan: TablePlan) -> float:
+        column, primary_key = plan.shard_key, plan.table.primary_key
+        own = [key for key in self._keys[plan.table.name] if key.table == plan.table.name]
+        leading = [key for key in own if column in key.columns and key.parent not in self._lookups]
+        if leading:
+            depth = max(self._depths[key.parent] for key in leading)
+            goes_along = any(key.on_delete == "CASCADE" for key in leading)
+            return DEPTH * depth + GOES_ALONG * goes_along + FIRST_OF_KEY * (primary_key[:1] == (column,))
+        if column in primary_key:
+            return 0.0
+        unique = any(key.columns == (column,) for key in plan.table.unique_keys)
+        return UNIQUE_BUT_NO_ID if unique else NO_KEY_COLUMN
+
+    def _depth(self, name: TableName, below: frozenset[TableName]) -> int:
+        """How many parents are above a table, one above the other; lookup tables and cycles do not count."""
+        if len(below) == MAX_DEPTH:
+            return 0
+        passed = below | {name}
+        parents = {key.parent for key in self._keys[name] if key.table == name} - passed - self._lookups
+        return max((1 + self._depth(parent, passed) for parent in parents), default=0)
+
+
+def _is_reference(table: Table) -> bool:
+    return any(tag.name == "reference" for tag in parse_tags(table.comment))

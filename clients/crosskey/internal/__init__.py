@@ -1,0 +1,1 @@
+"""What routers and shard nodes say to each other: no part of the public contract."""

@@ -1,0 +1,1 @@
+"""Generated from protos/crosskey/internal/v1."""

@@ -1,0 +1,1 @@
+"""The public contract: generated from protos/crosskey/v1."""

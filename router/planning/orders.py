@@ -1,0 +1,65 @@
+"""Total orders of rows, and how many rows a page has: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from crosskey import errors
+from crosskey.catalog.model import Column, Table
+from crosskey.internal.v1 import reads_pb2
+from crosskey.router.planning.predicates import existing_column
+from crosskey.v1 import rows_pb2
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+ROW_PLACE = "ctid"
+"""What makes the order of rows without a unique key total, on each shard: where the row lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderColumn:
+    """A column of an order; `column` is None for ROW_PLACE."""
+
+    name: str
+    column: Column | None
+    descending: bool
+
+    def to_order(self) -> reads_pb2.Order:
+        """The column as nodes take it."""
+        return reads_pb2.Order(column=self.name, descending=self.descending)
+
+
+def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[OrderColumn, ...]:
+    """The order, followed by what makes it total: the primary key, another key without NULLs, or ROW_PLACE.
+
+    What follows has the direction of the column before, so that one index can serve both. Raises UnknownColumn.
+    """
+    order: dict[str, OrderColumn] = {}
+    for one in order_by:
+        # A column that comes twice orders nothing the second time.
+        order.setdefault(one.column, OrderColumn(one.column, existing_column(table, one.column), one.descending))
+    if not any(order.keys() >= set(key) for key in _keys_without_nulls(table)):
+        descending = bool(order) and list(order.values())[-1].descending
+        for name in _tie_break(table):
+            order.setdefault(name, OrderColumn(name, table.column(name), descending))
+    return tuple(order.values())
+
+
+def page_size(asked: int, field: str = "page_size") -> int:
+    """How many rows a page has for what a request asks. Raises InvalidRequest if that is negative."""
+    if asked < 0:
+        raise errors.InvalidRequest(f"{field} must not be negative, it is {asked}")
+    return min(asked or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def _tie_break(table: Table) -> Sequence[str]:
+    return next(iter(_keys_without_nulls(table)), (ROW_PLACE,))
+
+
+def _keys_without_nulls(table: Table) -> list[tuple[str, ...]]:
+    """The column lists of which no two rows have the same values, the primary key first."""
+    nullable = {column.name for column in table.columns if not column.not_null}
+    keys = [key for key in table.unique_keys if key.plain and nullable.isdisjoint(key.columns)]
+    return [key.columns for key in sorted(keys, key=lambda key: not key.primary)]

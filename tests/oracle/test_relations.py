@@ -1,0 +1,125 @@
+"""Includes, and conditions over relations, give what joins and subqueries give on one PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+import crosskey
+from tests.oracle import related
+from tests.oracle.pair import SHARDS, Pair
+from tests.oracle.related import Draw, expected_rows, without_sql
+
+SCHEMA = related.SCHEMA
+
+TABLES = list(related.KEYS)
+FIRST_SEED = int(os.environ.get("CROSSKEY_FIRST_SEED", "0"))
+SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("CROSSKEY_SEEDS", "12")))
+
+
+@pytest.fixture(scope="module")
+def filled(pair: Pair) -> Pair:
+    """Some rows of each table, whose relations lead to their own shard and to others."""
+    draw = random.Random(14)
+    numbers = count(1)
+    users: list[dict[str, Any]] = []
+    countries = [{"code": code, "name": name} for code, name in (("fr", "France"), ("pe", "Peru"), ("va", "Vatican"))]
+    pair.insert("rel_countries", *countries)
+    for number in range(14):
+        guest_of = draw.choice(users)["id"] if users and draw.random() < 0.6 else None
+        users += pair.insert(
+            "rel_users",
+            {
+                "id": pair.number(number % SHARDS),
+                "name": draw.choice("aAbB") + str(number),
+                "nick": draw.choice([None, "n%1", "nx", "zz"]),
+                "points": draw.choice([None, 1, 2, 3, 4, 5]),
+                "tags": draw.choice([None, [], ["x"], ["x", "y"]]),
+                "facts": draw.choice([None, {"a": 1}, {"b": [1, 2]}, {"a": 2, "b": [1]}]),
+                "country_code": draw.choice([None, "fr", "pe"]),
+                "invited_by_id": guest_of,
+            },
+        )
+    ids = [user["id"] for user in users]
+    pair.insert("rel_profiles", *({"user_id": one, "bio": draw.choice(["none", "some"])} for one in ids[::2]))
+    accounts = [
+        {"id": pair.number(number % SHARDS), "email": f"e{number}", "level": draw.choice([None, "1.50", "2.25"])}
+        for number in range(8)
+    ]
+    pair.insert("rel_accounts", *accounts)
+    pairs = {(draw.choice(ids), draw.choice(accounts)["id"]) for _ in range(24)}
+    pair.insert(
+        "rel_memberships",
+        *({"user_id": u, "account_id": a, "role": draw.choice(["owner", "guest"])} for u, a in sorted(pairs)),
+    )
+    follows = {(draw.choice(ids), draw.choice(ids)) for _ in range(40)}
+    pair.insert("rel_follows", *({"follower_id": one, "followee_id": other} for one, other in sorted(follows)))
+    messages: list[str] = []
+    for _ in range(50):
+        row = {
+            "id": next(numbers),
+            "recipient_id": draw.choice(ids),
+            "sender_id": draw.choice(ids),
+            "reply_to_id": draw.choice([None, *messages]),
+            "content": draw.choice(["a", "b", "ab", "c"]),
+            "weight": draw.randint(1, 9),
+        }
+        messages.append(pair.insert("rel_messages", row)[0]["id"])
+    logins = ({"id": n, "email": draw.choice(accounts)["email"], "place": draw.randint(1, 4)} for n in range(20))
+    pair.insert("rel_logins", *logins)
+    return pair
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_included(filled: Pair, seed: int) -> None:
+    draw = Draw(seed)
+    table = draw.random.choice(TABLES)
+    includes = draw.includes(table, depth=3)
+    listed = list(filled.client.list(table, include=without_sql(includes)))
+    assert _without_tokens(listed) == expected_rows(filled.plain, table, "TRUE", includes)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_conditions(filled: Pair, seed: int) -> None:
+    draw = Draw(seed)
+    table = draw.random.choice(TABLES)
+    condition, text = draw.condition(table, table)
+    expected = expected_rows(filled.plain, table, text, {})
+    assert list(filled.client.list(table, [condition], page_size=draw.random.choice([0, 3]))) == expected
+    assert filled.client.count(table, [condition]) == len(expected)
+
+
+def test_get_with_pages_of_each_relation(filled: Pair) -> None:
+    for row in filled.client.list("rel_users"):
+        for name, relation in related.RELATIONS["rel_users"].items():
+            if not relation.many:
+                continue
+            for order in (None, [crosskey.desc("id")] if "id" in related._COLUMNS[relation.target] else None):
+                include = {"limit": 2, **({"order_by": order} if order else {})}
+                pages = list(_pages(filled, row["id"], name, include))
+                whole = filled.client.get("rel_users", id=row["id"], include={name: {**include, "limit": 0}})[name]
+                assert [one for page in pages for one in page] == whole
+                assert all(len(page) == 2 for page in pages[:-1])
+
+
+def _pages(pair: Pair, user: str, name: str, include: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    token = ""
+    while True:
+        got = pair.client.get("rel_users", id=user, include={name: {**include, "page_token": token}})
+        yield got[name]
+        token = got.get("crosskey_next", {}).get(name, "")
+        if not token:
+            return
+
+
+def _without_tokens(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_tokens(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _without_tokens(one) for name, one in value.items() if name != "crosskey_next"}
+    return value

@@ -61,7 +61,7 @@ class Column(msgspec.Struct, frozen=True):
     draws_unseen: bool = False
     """Whether the default draws from a sequence that it does not name: in a function, or by a name that it computes."""
     oddly_ordered: bool = False
-    """Whether the operators that order the type are not called `<` and `>`, as those of hstore are not."""
+    """Whether `<` and `>` are not what orders the type: hstore's have other names, an extension any schema."""
 
     @property
     def draws(self) -> bool:

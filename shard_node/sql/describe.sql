@@ -117,14 +117,16 @@ column_list AS (
                     ),
                     false
                 ),
-                -- The operator that a default index of the type orders by.
+                -- The operator that a default index of the type orders by, and whether a node finds it by its name.
                 'oddly_ordered', EXISTS (
                     SELECT FROM pg_opclass c
                     JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
                     JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 5
                         AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype
                     JOIN pg_operator o ON o.oid = p.amopopr
-                    WHERE c.opcintype = b.base_oid AND c.opcdefault AND o.oprname <> '>'
+                    JOIN pg_namespace s ON s.oid = o.oprnamespace
+                    WHERE c.opcintype = b.base_oid AND c.opcdefault
+                    AND (o.oprname <> '>' OR s.nspname NOT IN ('pg_catalog', 'public'))
                 )
             )
             ORDER BY a.attnum

@@ -289,7 +289,7 @@ async def test_answers_that_nobody_takes_keep_the_stream_from_being_read(size: i
     async def write(_: session_pb2.SessionResponse) -> None:
         await taken.wait()
 
-    stream = AnswerStream(write, session_pb2.SessionResponse)
+    stream = AnswerStream(write, session_pb2.SessionResponse, others=())
     assert stream.add(session_pb2.Answer(id=1), size)
     writing = asyncio.create_task(stream.write())
     await asyncio.sleep(0)

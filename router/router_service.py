@@ -9,7 +9,7 @@ import grpc
 from typing_extensions import override
 
 from crosskey import errors
-from crosskey.router.calls.call_context import call_context
+from crosskey.router.calls.call_context import begin_call_context, call_context
 from crosskey.router.requests import Requests
 from crosskey.serving.call_handlers import CallHandlers
 from crosskey.serving.calls_in_flight import CallsInFlight
@@ -118,9 +118,9 @@ class SessionCalls(CallHandlers):
 
     @override
     async def answer(self, kind: str, request: Any, timeout_ms: int) -> dict[str, Any]:
-        with call_context(timeout_ms / 1000 if timeout_ms else None) as call:
-            response = await self.handlers[kind](request)
-            return {kind: response, "node_calls": call.calls}
+        call = begin_call_context(timeout_ms / 1000 if timeout_ms else None)
+        response = await self.handlers[kind](request)
+        return {kind: response, "node_calls": call.calls}
 
 
 async def _accounted(answering: Awaitable[Response], context: Context) -> Response:

@@ -1,15 +1,17 @@
 """The answers of a session: whoever has one writes all that wait, while others' add up to the next message.
 
-So there is no timer, and nothing waits when nothing is being written.
+So there is no timer, and nothing waits for time to pass.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from contextlib import suppress
 from typing import Any
+
+from crosskey.company import let_company_come
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Of the answers in one message; a larger one travels alone."""
@@ -24,9 +26,10 @@ MAX_WAITING_BYTES = 16 << 20
 class AnswerStream:
     """One direction of a stream."""
 
-    def __init__(self, write: Callable[[Any], Awaitable[None]], response: Callable[..., Any]) -> None:
-        """`write` sends a message, which `response` makes of `answers` or `last`."""
+    def __init__(self, write: Callable[[Any], Awaitable[None]], response: Callable[..., Any], others: Sized) -> None:
+        """`write` sends a message, which `response` makes of `answers` or `last`; `others` are calls at work."""
         self._write = write
+        self._others = others
         self._response = response
         self._waiting: deque[tuple[Any, int]] = deque()
         """Answers with their sizes in bytes."""
@@ -51,6 +54,8 @@ class AnswerStream:
         """Writes what waits, and what is added meanwhile. Returns also if nobody reads any more."""
         while self._waiting:
             try:
+                if self._others:
+                    await let_company_come()
                 await self._write(self._response(answers=self._next_answers()))
             except (asyncio.CancelledError, Exception):
                 # The stream has ended, which gRPC has many ways to say. Its reader learns of it.

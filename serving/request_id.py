@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Iterable
 from contextvars import ContextVar
 
@@ -25,7 +25,7 @@ def adopt_or_mint(metadata: Iterable[tuple[str, str | bytes]]) -> str:
 
 def bind(given: str) -> str:
     """Takes a request id that was sent, or makes one if it is empty, and binds it to the task and its log lines."""
-    value = given[:MAX_LENGTH] or secrets.token_hex(8)
+    value = given[:MAX_LENGTH] or f"{random.getrandbits(64):016x}"
     request_id.set(value)
     structlog.contextvars.bind_contextvars(request_id=value)
     return value

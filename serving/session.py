@@ -51,9 +51,9 @@ class Session:
         self._handlers = handlers
         self._context = context
         self._in_flight = in_flight
-        self._answers = AnswerStream(context.write, types.response)
         self._calls: dict[int, asyncio.Task[None]] = {}
         """Those that are at work, by their ids."""
+        self._answers = AnswerStream(context.write, types.response, self._calls)
         self._tasks: set[asyncio.Task[None]] = set()
         self._expired: set[int] = set()
         self._draining = False

@@ -2,7 +2,7 @@
 
 A unary call in Python costs ten times the message that it carries. So calls that wait at the same moment share one
 message: whoever writes takes all that waits, and while one message is being written the next one fills. Nothing waits
-for others to come.
+for time to pass.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from crosskey import errors
+from crosskey.company import let_company_come
 from crosskey.pending_calls import Peer, PendingCalls
 
 Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
@@ -136,6 +137,9 @@ class CallStream:
     async def _write_all(self, stream: Stream) -> None:
         while True:
             await self._something_waits.wait()
+            if len(self._calls) > 1:
+                await let_company_come()
+            # Nothing is awaited from here to where the event is cleared: it also tells that the stream is ending.
             if self._is_ending:
                 await stream.done_writing()
                 return

@@ -36,15 +36,25 @@ class CallContext:
 _current: ContextVar[CallContext | None] = ContextVar("call_context", default=None)
 
 
+def begin_call_context(time_remaining: float | None) -> CallContext:
+    """Makes a context for the request that the current task works for, and nothing else after it.
+
+    `time_remaining` is what the caller says, in seconds; None if it set no deadline.
+    """
+    seconds = DEFAULT_TIMEOUT_SECONDS if time_remaining is None else time_remaining
+    context = CallContext(time.monotonic() + seconds)
+    _current.set(context)
+    return context
+
+
 @contextmanager
 def call_context(time_remaining: float | None) -> Iterator[CallContext]:
     """Makes a context for the request that the current task, and those that it starts, work for.
 
     `time_remaining` is what gRPC says, in seconds; None if the caller set no deadline.
     """
-    seconds = DEFAULT_TIMEOUT_SECONDS if time_remaining is None else time_remaining
-    context = CallContext(time.monotonic() + seconds)
-    token = _current.set(context)
+    token = _current.set(None)
+    context = begin_call_context(time_remaining)
     try:
         yield context
     finally:

@@ -37,16 +37,6 @@ def errors_of(shard: int) -> Iterator[None]:
 
 
 @contextmanager
-def naming_shard(shard: int) -> Iterator[None]:
-    """Names the shard in errors."""
-    try:
-        yield
-    except errors.CrosskeyError as error:
-        error.metadata["shard"] = str(shard)
-        raise
-
-
-@contextmanager
 def leaving_no_trace() -> Iterator[None]:
     """For what may be sent again however far it came: ShardUnavailable says so, also where gRPC cannot know."""
     try:

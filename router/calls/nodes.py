@@ -25,7 +25,7 @@ from crosskey.internal.v1 import recovery_pb2 as recovery
 from crosskey.internal.v1 import transactions_pb2 as transactions
 from crosskey.pending_calls import Peer
 from crosskey.router.calls.call_context import current_call_context
-from crosskey.router.calls.node_errors import errors_of, naming_shard
+from crosskey.router.calls.node_errors import errors_of
 from crosskey.serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
 from crosskey.serving.request_id import metadata_to_pass_on, request_id
 
@@ -104,10 +104,13 @@ class Node:
     async def ask_aside(self, call: session_pb2.Call, timeout_seconds: float) -> session_pb2.Answer:
         """The same whatever the request's deadline, and without a note: what only cleans up."""
         call.request_id = request_id.get()
-        with naming_shard(self._shard):
+        try:
             check_fits_message(call)
             answer: session_pb2.Answer = await self._calls.ask(call, timeout_seconds)
-            return answer
+        except errors.CrosskeyError as error:
+            error.metadata["shard"] = str(self._shard)
+            raise
+        return answer
 
     async def finish_prepared(self, request: recovery.FinishPreparedRequest) -> recovery.FinishPreparedResponse:
         """Commits or rolls back prepared branches."""

@@ -231,6 +231,7 @@ async def test_an_idle_session_ends_at_once_when_the_server_is_about_to_stop(
 async def test_what_is_sent_before_the_last_message_is_read_is_not_begun(server: ToyServer, client: ToyClient) -> None:
     await client.send(act(1))
     await client.answers(1)
+    await server.idle()
     await server.sessions.drain()
     await client.send(wait(2, "late"))
     await client.is_told_the_last()
@@ -289,7 +290,7 @@ async def test_answers_that_nobody_takes_keep_the_stream_from_being_read(size: i
     async def write(_: session_pb2.SessionResponse) -> None:
         await taken.wait()
 
-    stream = AnswerStream(write, session_pb2.SessionResponse)
+    stream = AnswerStream(write, session_pb2.SessionResponse, others=())
     assert stream.add(session_pb2.Answer(id=1), size)
     writing = asyncio.create_task(stream.write())
     await asyncio.sleep(0)

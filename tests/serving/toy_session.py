@@ -56,6 +56,11 @@ class ToyServer(session_pb2_grpc.ShardNodeServicer):
         async with asyncio.timeout(10), self.changed:
             await self.changed.wait_for(condition)
 
+    async def idle(self) -> None:
+        """Waits until nothing is at work: an answer is at its client before its call has ended."""
+        while any(session._tasks for session in self.sessions._open):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+
     async def notify(self) -> None:
         """Has `until` look again."""
         async with self.changed:

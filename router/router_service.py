@@ -102,6 +102,13 @@ class Router(router_pb2_grpc.RouterServicer):
             return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
 
     @override
+    async def Aggregate(self, request: router_pb2.AggregateRequest, context: Context) -> router_pb2.AggregateResponse:
+        with _request(context):
+            response = router_pb2.AggregateResponse()
+            fill_rows(response, request, await self._reader.aggregate(await self._cluster.view(), request))
+            return response
+
+    @override
     async def Load(
         self, request_iterator: AsyncIterator[router_pb2.LoadRequest], context: Context
     ) -> router_pb2.LoadResponse:

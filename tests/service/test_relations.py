@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -10,10 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
 import crosskey
 from crosskey import Client, InvalidPageToken, InvalidRequest, RowNotFound, UnknownColumn
 from crosskey.catalog.slots import mint_uuid
+from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1.rows_pb2 import Predicate
 from tests.docs.examples import ROOT
@@ -137,6 +140,32 @@ def test_columns(client: Client, users: list[Row]) -> None:
     assert {"name": "user1"} in list(client.list("users", columns=["name"], page_size=2))
     with pytest.raises(UnknownColumn, match='column "colour" does not exist'):
         client.get("users", id=users[0]["id"], columns=["colour"])
+
+
+def test_columns_of_what_is_written(client: Client) -> None:
+    rows = [{"id": number, "amount": "1.0", "at": "2026-01-01"} for number in (11, 12)]
+    assert client.insert("numbers", rows, columns=["amount"]) == [{"amount": "1.0"}] * 2
+    upserted = client.insert("numbers", rows[0], on_conflict=crosskey.do_update("amount", on="id"), columns=["id"])
+    assert (upserted, upserted.outcomes) == ([{"id": "11"}], ["UPDATED"])
+    assert client.insert("languages", {"code": "is", "name": "Icelandic"}, columns=["name"]) == [{"name": "Icelandic"}]
+    assert client.update("numbers", {"amount": "2"}, key={"id": 12}, columns=["amount", "id"]) == [
+        {"amount": "2", "id": "12"}
+    ]
+    with pytest.raises(UnknownColumn, match='column "colour" of relation "numbers" does not exist'):
+        client.insert("numbers", {"id": 13}, columns=["colour"])
+    client.delete("numbers", where=crosskey.in_("id", [11, 12]))
+
+
+def test_what_the_command_prints(cluster: LocalCluster, client: Client, users: list[Row]) -> None:
+    client.insert("messages", {"recipient_id": users[0]["id"], "sender_id": users[5]["id"], "content": "hello"})
+    key = json.dumps({"id": users[0]["id"]})
+    options = ["--column", "name", "--include", "inbox.sender", "--include", "profiles", "--router", cluster.address]
+    printed = CliRunner().invoke(data.get, ["users", key, *options])
+    row = json.loads(printed.stdout)
+    assert row.keys() == {"name", "inbox", "profiles"}
+    assert row["inbox"][0]["sender"] == users[5]
+    printed = CliRunner().invoke(data.list_rows, ["users", "--where", key, *options])
+    assert json.loads(printed.stdout) == row
 
 
 def test_names_that_stand_for_nothing(client: Client, users: list[Row]) -> None:

@@ -60,6 +60,7 @@ class InsertRequest(_message.Message):
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -84,6 +85,10 @@ class InsertRequest(_message.Message):
     def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of type json or jsonb of which the rows give the JSON's text, as a string: so `null` is told from NULL."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty."""
+
     def __init__(
         self,
         *,
@@ -96,10 +101,11 @@ class InsertRequest(_message.Message):
         rows_json: _builtins.str = ...,
         json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -458,6 +464,7 @@ class UpdateRequest(_message.Message):
     SET_JSON_FIELD_NUMBER: _builtins.int
     JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -490,6 +497,10 @@ class UpdateRequest(_message.Message):
     def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of type json or jsonb of which `set` gives the JSON's text, as a string: so `null` is told from NULL."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty."""
+
     def __init__(
         self,
         *,
@@ -504,10 +515,11 @@ class UpdateRequest(_message.Message):
         set_json: _builtins.str = ...,
         json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -750,6 +762,157 @@ class CountResponse(_message.Message):
 Global___CountResponse: _TypeAlias = CountResponse  # noqa: Y015
 
 @_typing.final
+class AggregateRequest(_message.Message):
+    """What to aggregate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Aggregate(_message.Message):
+        """One aggregate."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _Function:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _FunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AggregateRequest.Aggregate._Function.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            FUNCTION_UNSPECIFIED: AggregateRequest.Aggregate._Function.ValueType  # 0
+            """How many there are; without a column, how many rows."""
+            FUNCTION_COUNT_DISTINCT: AggregateRequest.Aggregate._Function.ValueType  # 1
+            """How many different ones there are."""
+            FUNCTION_SUM: AggregateRequest.Aggregate._Function.ValueType  # 2
+            """Their sum; NULL if there are none."""
+            FUNCTION_AVG: AggregateRequest.Aggregate._Function.ValueType  # 3
+            """Their average; NULL if there are none."""
+            FUNCTION_MIN: AggregateRequest.Aggregate._Function.ValueType  # 4
+            """The least; NULL if there are none."""
+            FUNCTION_MAX: AggregateRequest.Aggregate._Function.ValueType  # 5
+            """The greatest; NULL if there are none."""
+
+        class Function(_Function, metaclass=_FunctionEnumTypeWrapper):
+            """What is worked out of the values of a column that are not NULL."""
+
+        FUNCTION_UNSPECIFIED: AggregateRequest.Aggregate.Function.ValueType  # 0
+        """How many there are; without a column, how many rows."""
+        FUNCTION_COUNT_DISTINCT: AggregateRequest.Aggregate.Function.ValueType  # 1
+        """How many different ones there are."""
+        FUNCTION_SUM: AggregateRequest.Aggregate.Function.ValueType  # 2
+        """Their sum; NULL if there are none."""
+        FUNCTION_AVG: AggregateRequest.Aggregate.Function.ValueType  # 3
+        """Their average; NULL if there are none."""
+        FUNCTION_MIN: AggregateRequest.Aggregate.Function.ValueType  # 4
+        """The least; NULL if there are none."""
+        FUNCTION_MAX: AggregateRequest.Aggregate.Function.ValueType  # 5
+        """The greatest; NULL if there are none."""
+
+        FUNCTION_FIELD_NUMBER: _builtins.int
+        COLUMN_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        function: Global___AggregateRequest.Aggregate.Function.ValueType
+        """What."""
+        column: _builtins.str
+        """Of which column."""
+        name: _builtins.str
+        """What it is called in the answer; if empty, "count", or such as "sum_amount"."""
+        def __init__(
+            self,
+            *,
+            function: Global___AggregateRequest.Aggregate.Function.ValueType = ...,
+            column: _builtins.str = ...,
+            name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "function", b"function", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    AGGREGATES_FIELD_NUMBER: _builtins.int
+    HAVING_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table."""
+    limit: _builtins.int
+    """How many groups at most; 0 means 1000, more than 10000 means 10000."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the rows that are answered."""
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
+        """Which rows; all if empty."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns by whose values rows are grouped; if empty, all rows are one group, even if there are none."""
+
+    @_builtins.property
+    def aggregates(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateRequest.Aggregate]:
+        """What to answer of each group beside these columns."""
+
+    @_builtins.property
+    def having(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
+        """Which groups: conditions on the columns and aggregates of the answer, by name."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.OrderBy]:
+        """The order, by columns and aggregates of the answer; the columns of the groups follow."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        where: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        aggregates: _abc.Iterable[Global___AggregateRequest.Aggregate] | None = ...,
+        having: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
+        order_by: _abc.Iterable[_rows_pb2.OrderBy] | None = ...,
+        limit: _builtins.int = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "group_by", b"group_by", "having", b"having", "limit", b"limit", "order_by", b"order_by", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateRequest: _TypeAlias = AggregateRequest  # noqa: Y015
+
+@_typing.final
+class AggregateResponse(_message.Message):
+    """A row for each group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    rows_json: _builtins.str
+    """The rows as JSON text, in place of `rows`, if `row_form` says so."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
+        """The rows, in order."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        rows_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateResponse: _TypeAlias = AggregateResponse  # noqa: Y015
+
+@_typing.final
 class Statement(_message.Message):
     """One step of a transaction."""
 
@@ -990,6 +1153,7 @@ class ExplainRequest(_message.Message):
     LIST_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     TRANSACT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertRequest:
         """Explain an Insert."""
@@ -1018,6 +1182,10 @@ class ExplainRequest(_message.Message):
     def transact(self) -> Global___TransactRequest:
         """Explain a Transact."""
 
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Explain an Aggregate."""
+
     def __init__(
         self,
         *,
@@ -1028,12 +1196,13 @@ class ExplainRequest(_message.Message):
         list: Global___ListRequest | None = ...,
         count: Global___CountRequest | None = ...,
         transact: Global___TransactRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["insert", "get", "update", "delete", "list", "count", "transact"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["insert", "get", "update", "delete", "list", "count", "transact", "aggregate"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 

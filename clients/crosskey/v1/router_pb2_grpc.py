@@ -72,6 +72,11 @@ class RouterStub:
                 request_serializer=crosskey_dot_v1_dot_router__pb2.CountRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.CountResponse.FromString,
                 _registered_method=True)
+        self.Aggregate = channel.unary_unary(
+                '/crosskey.v1.Router/Aggregate',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.AggregateRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.AggregateResponse.FromString,
+                _registered_method=True)
         self.Transact = channel.unary_unary(
                 '/crosskey.v1.Router/Transact',
                 request_serializer=crosskey_dot_v1_dot_router__pb2.TransactRequest.SerializeToString,
@@ -159,6 +164,15 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Aggregate(self, request, context):
+        """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+        UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+        RESOURCE_EXHAUSTED: there are too many groups.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Transact(self, request, context):
         """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
         for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
@@ -231,6 +245,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.Count,
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.CountRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.CountResponse.SerializeToString,
+            ),
+            'Aggregate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Aggregate,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.AggregateRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.AggregateResponse.SerializeToString,
             ),
             'Transact': grpc.unary_unary_rpc_method_handler(
                     servicer.Transact,
@@ -428,6 +447,33 @@ class Router:
             '/crosskey.v1.Router/Count',
             crosskey_dot_v1_dot_router__pb2.CountRequest.SerializeToString,
             crosskey_dot_v1_dot_router__pb2.CountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Aggregate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Router/Aggregate',
+            crosskey_dot_v1_dot_router__pb2.AggregateRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.AggregateResponse.FromString,
             options,
             channel_credentials,
             insecure,

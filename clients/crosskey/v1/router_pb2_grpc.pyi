@@ -64,6 +64,11 @@ class RouterStub:
     """
     Count: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]
     """Counts rows."""
+    Aggregate: _grpc.UnaryUnaryMultiCallable[_router_pb2.AggregateRequest, _router_pb2.AggregateResponse]
+    """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+    UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+    RESOURCE_EXHAUSTED: there are too many groups.
+    """
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
@@ -119,6 +124,11 @@ class RouterAsyncStub(RouterStub):
     """
     Count: _aio.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]  # type: ignore[assignment]
     """Counts rows."""
+    Aggregate: _aio.UnaryUnaryMultiCallable[_router_pb2.AggregateRequest, _router_pb2.AggregateResponse]  # type: ignore[assignment]
+    """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+    UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+    RESOURCE_EXHAUSTED: there are too many groups.
+    """
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
@@ -207,6 +217,17 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.CountResponse, _abc.Awaitable[_router_pb2.CountResponse]]:
         """Counts rows."""
+
+    @_abc_1.abstractmethod
+    def Aggregate(
+        self,
+        request: _router_pb2.AggregateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.AggregateResponse, _abc.Awaitable[_router_pb2.AggregateResponse]]:
+        """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+        UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+        RESOURCE_EXHAUSTED: there are too many groups.
+        """
 
     @_abc_1.abstractmethod
     def Transact(

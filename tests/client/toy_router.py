@@ -72,6 +72,11 @@ class ToyRouter(RouterServicer):
         """Counts."""
         return router_pb2.CountResponse(count=len(self._selected(request)))
 
+    async def Aggregate(self, request: router_pb2.AggregateRequest, context: Any) -> router_pb2.AggregateResponse:
+        """Counts, whatever is asked for."""
+        counts = {one.name: str(len(self._selected(request))) for one in request.aggregates}
+        return router_pb2.AggregateResponse(rows_json=_text([counts]))
+
     async def Transact(self, request: router_pb2.TransactRequest, context: Any) -> router_pb2.TransactResponse:
         """Runs each statement."""
         return router_pb2.TransactResponse(results=[await self._run(one, context) for one in request.statements])

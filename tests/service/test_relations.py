@@ -178,12 +178,26 @@ def test_names_that_stand_for_nothing(client: Client, users: list[Row]) -> None:
     assert ambiguous == {("users", "numbers"), ("numbers", "users")}
 
 
+def nested(depth: int) -> Predicate:
+    """A condition inside of so many others."""
+    return crosskey.eq("content", "x") if depth == 0 else crosskey.none_of(nested(depth - 1))
+
+
+def test_predicates_that_are_nested_deep(client: Client, users: list[Row]) -> None:
+    row = {"recipient_id": users[0]["id"], "sender_id": users[1]["id"], "content": "x"}
+    client.insert("messages", row)
+    assert client.count("messages", [crosskey.all_of({"recipient_id": users[0]["id"]}, nested(19))]) == 0
+    assert client.count("messages", [crosskey.all_of({"recipient_id": users[0]["id"]}, nested(18))]) == 1
+
+
 @pytest.mark.parametrize(
     ("include", "why"),
     [
         ("profiles.user.profiles.user.profiles.user.profiles", "includes nest at most 6 deep"),
         ({"profiles": {"limit": 1}}, "leads to one row at most"),
         ({"profiles": {"count": True}}, "leads to one row at most"),
+        ({"inbox": {"count": "only", "include": ["sender"]}}, "a count alone has no pages"),
+        ({"inbox": {"where": [nested(21)]}}, "predicates nest at most 20 deep"),
         ({"inbox": {"limit": -1}}, "limit must not be negative, it is -1"),
         ({"inbox": {"include": {"sender": {"include": {"inbox": {"page_token": "x"}}}}}}, "goes on for one row"),
         ({"inbox": {"where": [crosskey.some("nobody")]}}, 'has no relation "nobody"'),

@@ -106,4 +106,4 @@ bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench
 
 clean: ## Remove what the other targets made, but for the data of `make up`.
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist clients/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -26,13 +26,17 @@ EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--dsn", help="A PostgreSQL to load it into, in a scratch database; a temporary server if not given.")
 @click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str) -> None:
+@click.option("--ddl", is_flag=True, help="Print the SQL that the first of three shards would add to the schema's own.")
+def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str, *, ddl: bool) -> None:
     """Show where the rows of SCHEMA would live, which foreign keys cross shards, and why.
 
     Exits with 1, and prints each reason on a line, if the schema cannot be sharded.
     """
     try:
         with some_database(dsn, postgres_bin) as database_dsn:
+            if ddl:
+                click.echo(read_schema("guards", database_dsn, bytes, schema), nl=False)
+                return
             planned = plan_schema(read_schema("inspect", database_dsn, Database.from_json, schema))
     except ClusterError as error:
         raise click.ClickException(str(error)) from None

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def read_schema(command: str, dsn: str, decode: Callable[[bytes], T], schema: Path | None = None) -> T:
-    """Return what `inspect` or `survey` prints of a schema file, or of the database itself.
+    """Return what `inspect`, `guards` or `survey` prints of a schema file, or of the database itself.
 
     Raises SchemaRefused with what the command says if the schema does not load or the database does not answer, and
     click.BadParameter if it cannot read the DSN.

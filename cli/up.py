@@ -1,7 +1,8 @@
 """The subcommand that serves a cluster on this machine."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -12,11 +13,14 @@ from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running
 from crosskey.local_cluster.cluster_error import ClusterError
 from crosskey.local_cluster.data_folder import claimed
 from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
+from crosskey.local_cluster.process import ChildProcess
 from crosskey.local_cluster.stop_signals import Stopped, StopRequest, stoppable
 from crosskey.serving.address import ADDRESS
 
 POLL_SECONDS = 0.2
 APPLY_SECONDS = 120.0
+MAX_RESTARTS = 20
+"""Of one process that is killed. What is killed so often, such as for want of memory, will be again."""
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -54,12 +58,28 @@ def up(schema: Path | None, shards: int, listen: str, data: Path, workers: int, 
 
 
 def _serve_until_stopped(cluster: LocalCluster, servers: Sequence[PostgresServer], stop: StopRequest) -> None:
-    """Watch the processes until a signal comes; ProcessDiedError if one of them ends."""
+    """Watch the processes until a signal comes. One that is killed is started again.
+
+    Raises ProcessDiedError for one that ends by itself, or is killed again and again.
+    """
+    restarts: Counter[str] = Counter()
     while not stop.made:
-        cluster.check_running()
         for server in servers:
-            server.process.check_running()
+            _keep_running(server.process, server.start_again, restarts)
+        for process in [*cluster.nodes, *cluster.routers]:
+            _keep_running(process, process.start_serving, restarts)
         time.sleep(POLL_SECONDS)
+
+
+def _keep_running(process: ChildProcess, start: Callable[[], None], restarts: Counter[str]) -> None:
+    if process.running:
+        return
+    was_killed = process.exit_code is not None and process.exit_code < 0
+    if not was_killed or restarts[process.name] == MAX_RESTARTS:
+        process.check_running()
+    restarts[process.name] += 1
+    click.echo(f"{process.name} was killed; it is started again.", err=True)
+    start()
 
 
 def _tables_of(address: str, schema: Path | None) -> list[str]:

@@ -93,6 +93,11 @@ class PostgresServer:
             self.stop()
             raise
 
+    def start_again(self) -> None:
+        """Start a server that was killed, with its socket where it was. Raises PostgresError or ProcessDiedError."""
+        self.process.start()
+        self._wait_until_ready()
+
     def stop(self) -> None:
         """Disconnect every client and shut down, keeping all data."""
         if self._process is not None:

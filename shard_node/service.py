@@ -115,7 +115,7 @@ class NodeCalls(CallHandlers):
     async def _decide(self, request: recovery_pb2.DecideRequest) -> recovery_pb2.DecideResponse:
         self._gids.check_decisions(request.gids)
         async with self._shard.database.finishing_connection() as connection:
-            outcomes = await recovery.decide(connection, request.gids, peek=request.peek)
+            outcomes = await recovery.decide(connection, request.gids, peek=request.peek, patient=request.patient)
         return recovery_pb2.DecideResponse(outcomes=outcomes)
 
     async def _forget_decisions(

@@ -131,9 +131,13 @@ class HandCoordinator:
         request = recovery_pb2.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
         self.shared(shard).call(finish_prepared=request)
 
-    def decide(self, gid: Gid, *, peek: bool = False) -> str:
-        """What home has decided, or decides now: COMMITTED, ABORTED, or UNDECIDED for a mere look."""
-        response = self.shared(gid.home).call(decide=recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek))
+    def decide(self, gid: Gid, *, peek: bool = False, patient: bool = False) -> str:
+        """What home has decided, or decides now: COMMITTED, ABORTED, or UNDECIDED for a mere look.
+
+        Who is patient is told UNDECIDED, too, while home is at work.
+        """
+        request = recovery_pb2.DecideRequest(gids=[str(gid)], peek=peek, patient=patient)
+        response = self.shared(gid.home).call(decide=request)
         return recovery_pb2.DecideResponse.Outcome.Name(response.outcomes[0]).removeprefix("OUTCOME_")
 
     def forget(self, gid: Gid) -> None:

@@ -58,11 +58,11 @@ def _run(page: StoryPage) -> None:
 
 
 def _schema_sql() -> str:
-    """Return the schema of the messenger. Raises ClusterError if there is no checkout to read it from."""
+    """Return the schema of the messenger. Raises ClusterError where it is not installed: in the servers' image."""
     try:
         return SCHEMA.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ClusterError(f"{SCHEMA} is missing: the demo runs in a checkout of the project") from None
+        raise ClusterError("the demo's schema is not installed here: pip install 'crosskey[local]' brings it") from None
 
 
 @contextmanager

@@ -23,6 +23,7 @@ STALE_DECISION_AGE_MS = 60_000
 STALE_DECISION_INTERVAL_SECONDS = 60.0
 
 _COMMITTED = recovery_pb2.DecideResponse.OUTCOME_COMMITTED
+_UNDECIDED = recovery_pb2.DecideResponse.OUTCOME_UNDECIDED
 
 Answer = TypeVar("Answer")
 
@@ -92,11 +93,14 @@ class Resolver:
                 await self.forget_stale_once()
 
     async def _resolve_home(self, home: int, found: dict[str, list[tuple[int, str]]]) -> None:
-        decisions = await _if_answered(home, self._nodes[home].decide(recovery_pb2.DecideRequest(gids=list(found))))
+        request = recovery_pb2.DecideRequest(gids=list(found), patient=True)
+        decisions = await _if_answered(home, self._nodes[home].decide(request))
         if decisions is None:
             return
         to_finish: dict[tuple[int, bool], list[str]] = defaultdict(list)
         for outcome, participants in zip(decisions.outcomes, found.values(), strict=True):
+            if outcome == _UNDECIDED:
+                continue
             for shard, gid in participants:
                 to_finish[shard, outcome == _COMMITTED].append(gid)
         await asyncio.gather(*(self._finish(shard, commit, gids) for (shard, commit), gids in to_finish.items()))

@@ -1,7 +1,8 @@
 """What a router remembers about shadows: which parents it has seen shadowed on which shard.
 
 Only a hint. A parent remembered wrongly costs a try that the shard's node refuses, a parent forgotten costs a look at
-its own shard; neither can break a foreign key.
+its own shard; neither can break a foreign key. So nothing needs to be forgotten when a parent goes: the first try after
+that brings the shadow back, or finds that there is no parent.
 """
 
 from __future__ import annotations
@@ -40,13 +41,6 @@ class ShadowHints:
         """Remembers that `shard` has shadows of `keys`: a transaction that made or used them was committed."""
         for key in keys:
             self._remember(hash((referenced_key, shard, key)))
-
-    def forget(self, referenced_key: str, shard: int, keys: Iterable[ParentKey]) -> None:
-        """Forgets the shadows of `keys` on `shard`: their parents went, or the node said that they are missing."""
-        for key in keys:
-            entry = hash((referenced_key, shard, key))
-            self._recent.discard(entry)
-            self._older.discard(entry)
 
     def __len__(self) -> int:
         """How many entries are held; one that is in both generations counts twice."""

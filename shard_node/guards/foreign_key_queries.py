@@ -39,15 +39,8 @@ _IN_ORDER = (
     Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER,
 )
 _TAKE_EFFECTS = (
-    sql.SQL(
-        "WITH taken AS (DELETE FROM crosskey.effect"
-        " RETURNING *, (kind = {release} AND new_key::text = 'true') IS TRUE AS keeps_pins)"
-        " SELECT kind, referenced_key, shard, json_agg(old_key ORDER BY place)::text,"
-        " json_agg(new_key ORDER BY place)::text, keeps_pins"
-        " FROM taken GROUP BY kind, referenced_key, shard, keeps_pins"
-        " ORDER BY NOT keeps_pins, array_position(ARRAY[{in_order}], kind), referenced_key, shard"
-    )
-    .format(release=literal(Effect.RELEASE_VALUES_FIELD_NUMBER), in_order=sql.SQL(", ").join(map(literal, _IN_ORDER)))
+    sql.SQL("SELECT * FROM crosskey.take_effects(ARRAY[{}], {})")
+    .format(sql.SQL(", ").join(map(literal, _IN_ORDER)), literal(Effect.RELEASE_VALUES_FIELD_NUMBER))
     .as_bytes()
 )
 
@@ -66,9 +59,14 @@ class NotedEffects(msgspec.Struct, frozen=True):
     keeps_pins: bool
 
 
-async def take_effects(connection: Connection) -> list[NotedEffects]:
-    """Takes the effects that the triggers noted in this transaction."""
-    cursor = await connection.execute(_TAKE_EFFECTS)
+async def take_effects(connection: Connection, *, after: bytes = b"") -> list[NotedEffects]:
+    """Takes the effects that the triggers noted in this transaction; `after` is SQL to run first, on the same way."""
+    if after:
+        cursor = await connection.execute(after + _TAKE_EFFECTS, prepare=False)
+        while cursor.nextset():
+            pass
+    else:
+        cursor = await connection.execute(_TAKE_EFFECTS)
     return [NotedEffects(*row) for row in await cursor.fetchall()]
 
 

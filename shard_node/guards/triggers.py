@@ -29,8 +29,8 @@ def trigger_function(
     purpose: str, table: TableName, body: Sequence[sql.Composable], answer: Literal["NULL", "NEW"] = "NULL"
 ) -> sql.Composed:
     """A function that runs the statements of `body`; AFTER triggers answer NULL, BEFORE triggers that let pass NEW."""
-    statements = sql.SQL(" ").join(body)
-    source = sql.SQL("BEGIN {} RETURN {}; END").format(statements, sql.SQL(answer)).as_string()
+    statements = sql.SQL("\n").join(body)
+    source = sql.SQL("\nBEGIN\n{}\nRETURN {};\nEND\n").format(statements, sql.SQL(answer)).as_string()
     # Its names are escaped for parameters already, so the source is quoted as it is.
     return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
         function_identifier(purpose, table), sql.Literal(source)

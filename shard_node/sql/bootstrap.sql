@@ -79,6 +79,28 @@ BEGIN
 END
 $$;
 
+-- Takes what triggers noted in this transaction, put together by what it means for whom, in the order of the kinds that
+-- is given. Every statement of a coordinated transaction asks, and most have noted nothing.
+CREATE OR REPLACE FUNCTION crosskey.take_effects(kinds integer[], releases integer)
+RETURNS TABLE (kind integer, name text, shard integer, old_keys text, new_keys text, keeps_pins boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT EXISTS (SELECT FROM crosskey.effect) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH taken AS (
+        DELETE FROM crosskey.effect AS e
+        RETURNING e.*, (e.kind = releases AND e.new_key::text = 'true') IS TRUE AS keeps
+    )
+    SELECT t.kind, t.referenced_key, t.shard, json_agg(t.old_key ORDER BY t.place)::text,
+           json_agg(t.new_key ORDER BY t.place)::text, t.keeps
+    FROM taken AS t GROUP BY t.kind, t.referenced_key, t.shard, t.keeps
+    ORDER BY NOT t.keeps, array_position(kinds, t.kind), t.referenced_key, t.shard;
+END
+$$;
+
 -- Numbers for a router: as many as it needs, and up to as many as it wants as long as the sequence has some. Those that
 -- are needed and not there are PostgreSQL's own error.
 CREATE OR REPLACE FUNCTION crosskey.draw_numbers(sequence regclass, needed integer, wanted integer)

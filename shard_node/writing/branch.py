@@ -14,6 +14,7 @@ from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema
 from crosskey.shard_node.writing.expected_claims import ExpectedClaims
 from crosskey.shard_node.writing.lost_commits import FindOut
 from crosskey.shard_node.writing.own_gids import OwnGids
+from crosskey.shard_node.writing.recovery import at_work
 from crosskey.shard_node.writing.savepoints import Savepoints
 
 
@@ -60,13 +61,17 @@ class Branch:
         self.transaction: str | None = None
         """The id of its transaction in PostgreSQL, as text, once a statement has told it."""
 
-    async def begin(self, schema: ShardSchema | None, *, alone: bool) -> None:
-        """Begins the transaction. Raises psycopg.Error."""
+    async def begin(self, schema: ShardSchema | None, *, alone: bool, decides: str) -> None:
+        """Begins the transaction; `decides` is the gid of the one whose decision it commits, if it does so at once.
+
+        Raises psycopg.Error.
+        """
         self._schema = schema
         self.alone = alone
         self.modes = NO_MODES if schema is None else schema.modes
         self.savepoints: Savepoints[Memory] = Savepoints(self.connection)
-        await self.connection.execute(b"BEGIN" if schema is None else schema.begin, prepare=False)
+        text = b"BEGIN; " if schema is None else schema.begin
+        await self.connection.execute(text + at_work(decides) if decides else text, prepare=False)
 
     @property
     def schema(self) -> ShardSchema:

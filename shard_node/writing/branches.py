@@ -91,7 +91,11 @@ class Branches:
         branch = Branch(request.branch, connection, identity.shard, identity.shards, self._gids, self._find_out)
         schema = self._shard.known_schema or await self._shard.schema_in_force(connection)
         with translated():
-            await branch.begin(schema, alone=request.start != proto.RunRequest.START_UNSPECIFIED)
+            await branch.begin(
+                schema,
+                alone=request.start != proto.RunRequest.START_UNSPECIFIED,
+                decides=request.commands[-1].commit.decision_gid if request.commands else "",
+            )
         self._open[request.branch] = branch
         return branch
 

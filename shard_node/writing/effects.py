@@ -32,9 +32,13 @@ _NEVER_AT_ONCE = frozenset({Effect.FIND_ANCHORS_FIELD_NUMBER, Effect.TAKE_OUT_DI
 """What waits for other effects, on whatever shard they are."""
 
 
-async def settle(branch: Branch, result: CommandResult) -> None:
-    """Applies the effects that triggers noted for this shard until there are none; the result gets those for others."""
-    while noted := [one for one in await take_effects(branch.connection) if not _is_expected(branch, one)]:
+async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"") -> None:
+    """Applies the effects that triggers noted for this shard until there are none; the result gets those for others.
+
+    `after` is SQL whose effects are among them, to be run first.
+    """
+    while noted := [one for one in await take_effects(branch.connection, after=after) if not _is_expected(branch, one)]:
+        after = b""
         # What a branch by itself has brought about is in its own order, and waits here for whoever is at work here.
         in_order = branch.alone
         branch.alone = branch.alone and all(

@@ -13,6 +13,7 @@ from crosskey.shard_node.writing.effects import retry_absent, settle
 from crosskey.shard_node.writing.execution import uninterrupted
 from crosskey.shard_node.writing.lost_commits import known_if_lost
 from crosskey.shard_node.writing.own_gids import time_of
+from crosskey.shard_node.writing.recovery import at_work
 
 # A gid carries its time. A router that was paused for longer than this finds its decision refused, and abort decisions
 # are kept for much longer than this, so that none is forgotten while a transaction could still commit.
@@ -22,10 +23,8 @@ MAX_GID_AGE_SECONDS = 600
 async def check(branch: Branch, _: proto.CheckConstraints, result: proto.CommandResult) -> None:
     """Checks what waited for the end of the statement."""
     await retry_absent(branch, result)
-    if branch.modes.check_statement:
-        await branch.connection.execute(branch.modes.check_statement, prepare=False)
+    await settle(branch, result, after=branch.modes.check_statement)
     branch.checked = True
-    await settle(branch, result)
 
 
 async def prepare(branch: Branch, command: proto.Prepare, result: proto.CommandResult) -> None:
@@ -40,10 +39,13 @@ async def prepare(branch: Branch, command: proto.Prepare, result: proto.CommandR
 async def commit(branch: Branch, command: proto.Commit, result: proto.CommandResult) -> None:
     """Commits, unless there are effects left or claims that were taken in advance in vain."""
     decision: sql.Composable = sql.SQL("")
+    first = b""
     if command.decision_gid:
         branch.gids.check_decisions([command.decision_gid])
         decision = _decision(command.decision_gid)
-    await _check_all(branch, result)
+        # Others are prepared already, and checks may take longer than a resolver waits.
+        first = at_work(command.decision_gid)
+    await _check_all(branch, result, first)
     if result.effects or not branch.expected.all_met:
         return
     async with known_if_lost(branch.find_out, branch.transaction):
@@ -51,20 +53,17 @@ async def commit(branch: Branch, command: proto.Commit, result: proto.CommandRes
     branch.finished = True
 
 
-async def _check_all(branch: Branch, result: proto.CommandResult) -> None:
-    """Checks every constraint that still waits, those that the user deferred too."""
+async def _check_all(branch: Branch, result: proto.CommandResult, first: bytes = b"") -> None:
+    """Checks every constraint that still waits, those that the user deferred too; `first` is SQL on the same way."""
     if not branch.holds_back_checks:
         return
     await retry_absent(branch, result)
     modes = branch.modes
     if modes.check_others:
-        await branch.connection.execute(modes.check_statement + modes.check_others, prepare=False)
-        await settle(branch, result)
+        await settle(branch, result, after=first + modes.check_statement + modes.check_others)
         if result.effects:
             return
-    if modes.check_keys:
-        await branch.connection.execute(modes.check_keys, prepare=False)
-    await settle(branch, result)
+    await settle(branch, result, after=first + modes.check_keys)
 
 
 async def _finish(branch: Branch, text: bytes) -> None:

@@ -48,9 +48,11 @@ async def finish_prepared(connection: Connection, gids: Sequence[str], *, commit
 
 
 async def decide(
-    connection: Connection, gids: Sequence[str], *, peek: bool
+    connection: Connection, gids: Sequence[str], *, peek: bool, patient: bool
 ) -> list[recovery_pb2.DecideResponse.Outcome.ValueType]:
     """The outcomes of distributed transactions whose home is this shard; where there is none, abort (unless peeking).
+
+    A patient one aborts nothing that home is at work on: then the lock that at_work takes is not to be had.
 
     The INSERT waits for a home transaction that is committing right now. Its conflict is seen by the next statement.
     Raises Conflict if that takes longer than the lock time-out.
@@ -59,14 +61,20 @@ async def decide(
         if not peek:
             await connection.execute(
                 "INSERT INTO crosskey.decision (gid, committed) SELECT gid, false FROM unnest(%s::text[]) AS asked(gid)"
+                " WHERE NOT %s OR pg_try_advisory_xact_lock(hashtextextended(gid, 0))"
                 " ORDER BY gid ON CONFLICT DO NOTHING",
-                (list(gids),),
+                (list(gids), patient),
             )
         cursor = await connection.execute(
             "SELECT gid, committed FROM crosskey.decision WHERE gid = ANY(%s::text[])", (list(gids),)
         )
         outcomes: dict[str, bool] = dict(await cursor.fetchall())
     return [_OUTCOMES[outcomes.get(gid)] for gid in gids]
+
+
+def at_work(gid: str) -> bytes:
+    """SQL with which home says, until its transaction ends, that it is at work on a distributed transaction."""
+    return sql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0)); ").format(sql.Literal(gid)).as_bytes()
 
 
 async def list_prepared(connection: Connection, own: OwnGids) -> list[maintenance_pb2.PreparedTransaction]:

@@ -1,5 +1,6 @@
 """The distribution: one package, with every module of every folder in it, and what each extra brings."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -18,22 +19,29 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients/crosskey"
 BUILD_SECONDS = 60
 
-IMPORT_ALL = """
-import importlib, pkgutil, sys
+HIDE = """
+import importlib, pkgutil, runpy, sys
 
 class NotInstalled:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in hidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-packages, hidden = sys.argv[1].split(","), set(sys.argv[2].split(","))
+hidden = set(sys.argv.pop(1).split(","))
 sys.meta_path.insert(0, NotInstalled())
-for name in packages:
+"""
+"""Some names, in the first argument, cannot be imported."""
+
+IMPORT_ALL = f"""{HIDE}
+for name in sys.argv[1].split(","):
     package = importlib.import_module(name)
-    for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
+    for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{{name}}."):
         importlib.import_module(module.name)
 """
 """Imports packages with everything below them, where some names cannot be imported."""
+
+RUN = f"{HIDE}\nrunpy.run_module(sys.argv.pop(1), run_name='__main__')"
+"""Runs a package as `python -m` does, where some names cannot be imported."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the source distribution."""
     folder = tmp_path_factory.mktemp("built")
     source = folder / "source"
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for file in filter(None, files.split("\0")):
         _copy(ROOT / file, source / file)
     for kind in ("wheel", "sdist"):
@@ -78,14 +92,43 @@ def test_the_source_distribution_holds_files_and_no_links(built: Path) -> None:
     ],
 )
 def test_an_extra_brings_what_its_packages_import(extra: str, packages: list[str]) -> None:
-    brought = set(_brought_by("crosskey", extra))
-    hidden = [
-        name for name, of in metadata.packages_distributions().items() if not brought & set(map(canonicalize_name, of))
-    ]
-    assert {"pytest", "psycopg"} - set(hidden) == ({"psycopg"} if extra in {"server", "local"} else set())
-    command = [sys.executable, "-c", IMPORT_ALL, ",".join(packages), ",".join(hidden)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    hidden = _hidden_where_installed(extra)
+    assert {"pytest", "psycopg"} - hidden == ({"psycopg"} if extra in {"server", "local"} else set())
+    done = _python(IMPORT_ALL, ",".join(hidden), ",".join(packages))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "command"),
+    [
+        ("", ["crosskey.cli"]),
+        ("", ["crosskey.router"]),
+        ("", ["crosskey.shard_node"]),
+        ("cli", ["crosskey.cli", "up"]),
+        ("cli", ["crosskey.router", "serve"]),
+        ("cli", ["crosskey.shard_node", "inspect"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value or "client",
+)
+def test_a_command_line_says_what_to_install(extra: str, command: list[str]) -> None:
+    hidden = _hidden_where_installed(extra)
+    done = _python(RUN, ",".join(hidden), *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    said = re.fullmatch(r"Error: (\w+) is not installed: pip install 'crosskey\[.*\n", done.stderr)
+    assert said is not None, done.stderr
+    assert said[1] in hidden
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def _hidden_where_installed(extra: str) -> set[str]:
+    """The names of what is installed here, and is not where only an extra of crosskey is installed."""
+    brought = set(_brought_by("crosskey", extra))
+    return {
+        name for name, of in metadata.packages_distributions().items() if not brought & set(map(canonicalize_name, of))
+    }
 
 
 def _copy(source: Path, target: Path) -> None:

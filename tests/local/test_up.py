@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from crosskey import Client
+from crosskey import Client, CrosskeyError
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -61,6 +62,11 @@ class Up:
         """Stop it, and return its exit code."""
         self.process.send_signal(with_signal)
         return self.process.wait(STOP_SECONDS)
+
+    def pid_of(self, word: str) -> int:
+        """The child process that has the word in its command line."""
+        [found] = [int(child.name) for child in self.children() if word in (child / "cmdline").read_text()]
+        return found
 
     def children(self) -> list[Path]:
         """Return the /proc folders of its child processes."""
@@ -136,14 +142,30 @@ def test_a_refused_schema_stops_everything_with_exit_code_1(tmp_path: Path) -> N
     assert list(tmp_path.rglob("postmaster.pid")) == []
 
 
-def test_a_process_that_dies_stops_everything_and_shows_its_log(tmp_path: Path) -> None:
+def test_a_process_that_ends_by_itself_stops_everything_and_shows_its_log(tmp_path: Path) -> None:
     with running_up(tmp_path / "data", "--shards", "1") as up:
         children = up.children()
-        [node] = [child for child in children if "shard_node" in (child / "cmdline").read_text()]
-        os.kill(int(node.name), signal.SIGKILL)
+        os.kill(up.pid_of("shard_node"), signal.SIGTERM)
         assert up.process.wait(STOP_SECONDS) == 1
-        assert "node-0 ended with exit code -9" in up.printed
+        assert "node-0 ended with exit code 0" in up.printed
         assert not any(child.exists() for child in children)
+
+
+@pytest.mark.parametrize("word", ["shard_node", "router", "postgres"])
+def test_a_process_that_is_killed_is_started_again(tmp_path: Path, schema: Path, word: str) -> None:
+    flags = ("--shards", "1", "--schema", str(schema))
+    with running_up(tmp_path / "data", *flags) as up, Client(up.address) as client:
+        client.insert("users", {"id": 1})
+        os.kill(up.pid_of(word), signal.SIGKILL)
+
+        def answers() -> bool:
+            try:
+                return client.count("users") == 1
+            except CrosskeyError:
+                return False
+
+        eventually(lambda: "was killed; it is started again." in up.printed, "it is said")
+        eventually(answers, "the cluster answers again")
 
 
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The commit of a distributed transaction: who decides, who finishes, and what stays out of it."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,9 @@ import pytest
 
 from crosskey import errors, requests
 from crosskey.catalog.slots import mint_uuid
+from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.gids import Gid
+from crosskey.router.committing.resolver import Resolver
 from tests.eventually import eventually
 from tests.hand_coordinator import add_shadows, commit, insert, pin, prepare
 from tests.rules.setting import CASCADE, Setting
@@ -117,6 +120,49 @@ def test_a_resolver_waits_for_a_commit_that_is_under_way(
             asking = background.submit(setting.hand.decide, reference.gid)
             wait_for_waiters(setting.cluster, 1)
         assert asking.result() == "COMMITTED"
+
+
+def test_a_patient_resolver_aborts_nothing_that_home_is_at_work_on(
+    setting: Setting, reference: FirstReference, background: ThreadPoolExecutor
+) -> None:
+    """However long its statements take: what is prepared elsewhere may be older than a resolver waits by then."""
+    reference.prepare_pin()
+    with as_superuser(setting.cluster, 1) as other:
+        with other.transaction():
+            other.execute(f"LOCK TABLE {CASCADE.children} IN EXCLUSIVE MODE")
+            committing = background.submit(reference.commit_at_home)
+            wait_for_waiters(setting.cluster, 1)
+            assert setting.hand.decide(reference.gid, patient=True) == "UNDECIDED"
+        committing.result()
+    assert setting.hand.decide(reference.gid, patient=True) == "COMMITTED"
+    reference.finish()
+
+
+def test_a_patient_resolver_aborts_what_nobody_is_at_work_on(setting: Setting, reference: FirstReference) -> None:
+    reference.prepare_pin()
+    assert setting.hand.decide(reference.gid, patient=True) == "ABORTED"
+    reference.finish(as_commit=False)
+
+
+def test_a_resolver_leaves_what_home_is_at_work_on(
+    setting: Setting, reference: FirstReference, background: ThreadPoolExecutor
+) -> None:
+    async def resolve() -> None:
+        nodes = Nodes.behind([node.address for node in setting.cluster.nodes])
+        await Resolver(nodes, interval_ms=1, min_age_ms=0).resolve_once()
+        await nodes.close()
+
+    reference.prepare_pin()
+    with as_superuser(setting.cluster, 1) as other:
+        with other.transaction():
+            other.execute(f"LOCK TABLE {CASCADE.children} IN EXCLUSIVE MODE")
+            committing = background.submit(reference.commit_at_home)
+            wait_for_waiters(setting.cluster, 1)
+            asyncio.run(resolve())
+            assert reference.gid.participant(0) in prepared(setting.cluster)
+        committing.result()
+    asyncio.run(resolve())
+    assert not reference.left_no_trace()
 
 
 def test_a_commit_decision_is_forgotten_when_it_is_told_to_be(setting: Setting, reference: FirstReference) -> None:

@@ -24,14 +24,6 @@ def test_unknown_keeps_the_order_and_leaves_out_only_the_known() -> None:
     assert hints.unknown(USERS, 0, [("c", "1"), ("b", "1"), ("b", "2")]) == [("c", "1"), ("b", "2")]
 
 
-def test_a_forgotten_key_is_unknown_in_both_generations() -> None:
-    hints = ShadowHints(capacity=4)
-    hints.learn(USERS, 0, [("a",), ("b",)])
-    hints.learn(USERS, 0, [("a",)])
-    hints.forget(USERS, 0, [("a",), ("never learned",)])
-    assert hints.unknown(USERS, 0, [("a",), ("b",)]) == [("a",)]
-
-
 def test_it_never_holds_more_than_its_capacity() -> None:
     hints = ShadowHints(capacity=100)
     for number in range(1_000):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#crosskey/internal/v1/recovery.proto\x12\x14\x63rosskey.internal.v1\"5\n\x15\x46inishPreparedRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x08\"\x18\n\x16\x46inishPreparedResponse\"+\n\rDecideRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\x12\x0c\n\x04peek\x18\x02 \x01(\x08\"\xb7\x01\n\x0e\x44\x65\x63ideResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0e\x32,.crosskey.internal.v1.DecideResponse.Outcome\"e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMMITTED\x10\x01\x12\x13\n\x0fOUTCOME_ABORTED\x10\x02\x12\x15\n\x11OUTCOME_UNDECIDED\x10\x03\"&\n\x16\x46orgetDecisionsRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\"\x19\n\x17\x46orgetDecisionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#crosskey/internal/v1/recovery.proto\x12\x14\x63rosskey.internal.v1\"5\n\x15\x46inishPreparedRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x08\"\x18\n\x16\x46inishPreparedResponse\"<\n\rDecideRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\x12\x0c\n\x04peek\x18\x02 \x01(\x08\x12\x0f\n\x07patient\x18\x03 \x01(\x08\"\xb7\x01\n\x0e\x44\x65\x63ideResponse\x12>\n\x08outcomes\x18\x01 \x03(\x0e\x32,.crosskey.internal.v1.DecideResponse.Outcome\"e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMMITTED\x10\x01\x12\x13\n\x0fOUTCOME_ABORTED\x10\x02\x12\x15\n\x11OUTCOME_UNDECIDED\x10\x03\"&\n\x16\x46orgetDecisionsRequest\x12\x0c\n\x04gids\x18\x01 \x03(\t\"\x19\n\x17\x46orgetDecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINISHPREPAREDRESPONSE']._serialized_start=116
   _globals['_FINISHPREPAREDRESPONSE']._serialized_end=140
   _globals['_DECIDEREQUEST']._serialized_start=142
-  _globals['_DECIDEREQUEST']._serialized_end=185
-  _globals['_DECIDERESPONSE']._serialized_start=188
-  _globals['_DECIDERESPONSE']._serialized_end=371
-  _globals['_DECIDERESPONSE_OUTCOME']._serialized_start=270
-  _globals['_DECIDERESPONSE_OUTCOME']._serialized_end=371
-  _globals['_FORGETDECISIONSREQUEST']._serialized_start=373
-  _globals['_FORGETDECISIONSREQUEST']._serialized_end=411
-  _globals['_FORGETDECISIONSRESPONSE']._serialized_start=413
-  _globals['_FORGETDECISIONSRESPONSE']._serialized_end=438
+  _globals['_DECIDEREQUEST']._serialized_end=202
+  _globals['_DECIDERESPONSE']._serialized_start=205
+  _globals['_DECIDERESPONSE']._serialized_end=388
+  _globals['_DECIDERESPONSE_OUTCOME']._serialized_start=287
+  _globals['_DECIDERESPONSE_OUTCOME']._serialized_end=388
+  _globals['_FORGETDECISIONSREQUEST']._serialized_start=390
+  _globals['_FORGETDECISIONSREQUEST']._serialized_end=428
+  _globals['_FORGETDECISIONSRESPONSE']._serialized_start=430
+  _globals['_FORGETDECISIONSRESPONSE']._serialized_end=455
 # @@protoc_insertion_point(module_scope)

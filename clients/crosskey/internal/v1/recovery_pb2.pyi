@@ -74,8 +74,11 @@ class DecideRequest(_message.Message):
 
     GIDS_FIELD_NUMBER: _builtins.int
     PEEK_FIELD_NUMBER: _builtins.int
+    PATIENT_FIELD_NUMBER: _builtins.int
     peek: _builtins.bool
     """Only look: where there is no decision, answer OUTCOME_UNDECIDED instead of deciding."""
+    patient: _builtins.bool
+    """Where home is at work on a transaction, answer OUTCOME_UNDECIDED instead of deciding."""
     @_builtins.property
     def gids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The gids of distributed transactions (without branch)."""
@@ -85,10 +88,11 @@ class DecideRequest(_message.Message):
         *,
         gids: _abc.Iterable[_builtins.str] | None = ...,
         peek: _builtins.bool = ...,
+        patient: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gids", b"gids", "peek", b"peek"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gids", b"gids", "patient", b"patient", "peek", b"peek"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,7 +117,7 @@ class DecideResponse(_message.Message):
         OUTCOME_ABORTED: DecideResponse._Outcome.ValueType  # 2
         """Aborted, for good."""
         OUTCOME_UNDECIDED: DecideResponse._Outcome.ValueType  # 3
-        """No decision yet; only if peek was set."""
+        """No decision yet; only if peek or patient was set."""
 
     class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
         """How a distributed transaction ended."""
@@ -125,7 +129,7 @@ class DecideResponse(_message.Message):
     OUTCOME_ABORTED: DecideResponse.Outcome.ValueType  # 2
     """Aborted, for good."""
     OUTCOME_UNDECIDED: DecideResponse.Outcome.ValueType  # 3
-    """No decision yet; only if peek was set."""
+    """No decision yet; only if peek or patient was set."""
 
     OUTCOMES_FIELD_NUMBER: _builtins.int
     @_builtins.property

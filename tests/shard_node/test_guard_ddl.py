@@ -1,0 +1,44 @@
+"""What a shard adds to the schema of each example, word for word: a change of the guards shows as one of these files.
+
+When it is meant, write them anew: crosskey plan examples/NAME/schema.sql --ddl > tests/shard_node/golden/NAME.sql
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from crosskey.catalog.planning import plan_schema
+from crosskey.cli.plan import plan as plan_command
+from crosskey.local_cluster.postgres import PostgresServer
+from crosskey.shard_node.commands.guards import guards_as_text
+from crosskey.shard_node.schema.introspection import inspect_schema
+
+GOLDEN = Path(__file__).with_name("golden")
+SCHEMAS = {path.parent.name: path for path in Path(__file__).parents[2].glob("examples/*/schema.sql")}
+
+
+def test_every_example_has_its_ddl() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.sql")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+async def test_the_ddl_of_an_example(postgres: list[PostgresServer], name: str) -> None:
+    plan = plan_schema(await inspect_schema(postgres[0].dsn(), SCHEMAS[name].read_text()))
+    assert "\n".join(guards_as_text(plan, 0, 3)) + "\n" == (GOLDEN / f"{name}.sql").read_text()
+
+
+def test_the_command_prints_it(postgres: list[PostgresServer]) -> None:
+    done = CliRunner().invoke(plan_command, [str(SCHEMAS["messenger"]), "--dsn", postgres[0].dsn(), "--ddl"])
+    assert done.exit_code == 0, done.output
+    assert done.output == (GOLDEN / "messenger.sql").read_text()
+
+
+def test_a_schema_that_is_refused_has_none(postgres: list[PostgresServer], tmp_path: Path) -> None:
+    schema = tmp_path / "schema.sql"
+    schema.write_text("CREATE TABLE nowhere (id bigint PRIMARY KEY);")
+    done = CliRunner().invoke(plan_command, [str(schema), "--dsn", postgres[0].dsn(), "--ddl"])
+    assert done.exit_code == 1
+    assert 'table "nowhere": no placement' in done.output

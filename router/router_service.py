@@ -97,6 +97,16 @@ class Router(router_pb2_grpc.RouterServicer):
             return response
 
     @override
+    async def StreamList(
+        self, request: router_pb2.ListRequest, context: Context
+    ) -> AsyncIterator[router_pb2.ListResponse]:
+        with _request(context):
+            async for page in self._reader.pages(await self._cluster.view(), request):
+                response = router_pb2.ListResponse(next_page_token=page.next_page_token)
+                fill_rows(response, request, page.rows_json)
+                yield response
+
+    @override
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
         with _request(context):
             return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))

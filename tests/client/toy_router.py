@@ -68,6 +68,10 @@ class ToyRouter(RouterServicer):
         rows_json = _text(ordered[start : start + size])
         return router_pb2.ListResponse(next_page_token=str(start + size) if more else "", rows_json=rows_json)
 
+    async def StreamList(self, request: router_pb2.ListRequest, context: Any) -> AsyncIterator[router_pb2.ListResponse]:
+        """Answers one page."""
+        yield await self.List(request, context)
+
     async def Count(self, request: router_pb2.CountRequest, context: Any) -> router_pb2.CountResponse:
         """Counts."""
         return router_pb2.CountResponse(count=len(self._selected(request)))

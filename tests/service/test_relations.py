@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
@@ -18,7 +19,7 @@ from crosskey import Client, InvalidPageToken, InvalidRequest, RowNotFound, Unkn
 from crosskey.catalog.slots import mint_uuid
 from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
-from crosskey.v1.rows_pb2 import Predicate
+from crosskey.v1.rows_pb2 import ROW_FORM_JSON, Predicate
 from tests.docs.examples import ROOT
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
@@ -166,6 +167,21 @@ def test_what_the_command_prints(cluster: LocalCluster, client: Client, users: l
     assert row["inbox"][0]["sender"] == users[5]
     printed = CliRunner().invoke(data.list_rows, ["users", "--where", key, *options])
     assert json.loads(printed.stdout) == row
+
+
+def test_a_stream_has_the_pages_of_lists(running: RunningCluster, client: Client, users: list[Row]) -> None:
+    where = [crosskey.in_("id", [user["id"] for user in users])]
+    request = crosskey.list_rows("users", where, crosskey.desc("name"), 4, columns=["id"], include=["profiles"])
+    request.row_form = ROW_FORM_JSON
+    pages = list(running.calls.router.StreamList(request))
+    assert [len(json.loads(page.rows_json)) for page in pages] == [4, 2]
+    streamed = [row for page in pages for row in json.loads(page.rows_json)]
+    assert streamed == list(client.list("users", where, crosskey.desc("name"), columns=["id"], include=["profiles"]))
+    request.page_token = pages[0].next_page_token
+    assert [page.rows_json for page in running.calls.router.StreamList(request)] == [pages[1].rows_json]
+    request.table = "nothing"
+    with pytest.raises(grpc.RpcError, match='relation "nothing" does not exist'):
+        list(running.calls.router.StreamList(request))
 
 
 def test_names_that_stand_for_nothing(client: Client, users: list[Row]) -> None:

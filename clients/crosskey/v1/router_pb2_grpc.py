@@ -67,6 +67,11 @@ class RouterStub:
                 request_serializer=crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.StreamList = channel.unary_stream(
+                '/crosskey.v1.Router/StreamList',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
+                _registered_method=True)
         self.Count = channel.unary_unary(
                 '/crosskey.v1.Router/Count',
                 request_serializer=crosskey_dot_v1_dot_router__pb2.CountRequest.SerializeToString,
@@ -157,6 +162,15 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamList(self, request, context):
+        """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+        reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+        its next_page_token, also in a List.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Count(self, request, context):
         """Counts rows.
         """
@@ -238,6 +252,11 @@ def add_RouterServicer_to_server(servicer, server):
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.ListRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.ListResponse.SerializeToString,
+            ),
+            'StreamList': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamList,
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.ListRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.ListResponse.SerializeToString,
             ),
@@ -418,6 +437,33 @@ class Router:
             request,
             target,
             '/crosskey.v1.Router/List',
+            crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/crosskey.v1.Router/StreamList',
             crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
             crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
             options,

@@ -62,6 +62,11 @@ class RouterStub:
     """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
     never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
     """
+    StreamList: _grpc.UnaryStreamMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]
+    """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+    reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+    its next_page_token, also in a List.
+    """
     Count: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]
     """Counts rows."""
     Aggregate: _grpc.UnaryUnaryMultiCallable[_router_pb2.AggregateRequest, _router_pb2.AggregateResponse]
@@ -121,6 +126,11 @@ class RouterAsyncStub(RouterStub):
     List: _aio.UnaryUnaryMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]  # type: ignore[assignment]
     """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
     never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+    """
+    StreamList: _aio.UnaryStreamMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]  # type: ignore[assignment]
+    """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+    reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+    its next_page_token, also in a List.
     """
     Count: _aio.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]  # type: ignore[assignment]
     """Counts rows."""
@@ -208,6 +218,17 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.ListResponse, _abc.Awaitable[_router_pb2.ListResponse]]:
         """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
         never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamList(
+        self,
+        request: _router_pb2.ListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.ListResponse], _abc.AsyncIterator[_router_pb2.ListResponse]]:
+        """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+        reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+        its next_page_token, also in a List.
         """
 
     @_abc_1.abstractmethod

@@ -98,12 +98,12 @@ class Router(router_pb2_grpc.RouterServicer):
 
     @override
     async def StreamList(
-        self, request: router_pb2.ListRequest, context: Context
-    ) -> AsyncIterator[router_pb2.ListResponse]:
+        self, request: router_pb2.StreamListRequest, context: Context
+    ) -> AsyncIterator[router_pb2.StreamListResponse]:
         with _request(context):
-            async for page in self._reader.pages(await self._cluster.view(), request):
-                response = router_pb2.ListResponse(next_page_token=page.next_page_token)
-                fill_rows(response, request, page.rows_json)
+            async for page in self._reader.pages(await self._cluster.view(), request.list):
+                response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
+                fill_rows(response, request.list, page.rows_json)
                 yield response
 
     @override

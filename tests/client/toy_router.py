@@ -68,9 +68,12 @@ class ToyRouter(RouterServicer):
         rows_json = _text(ordered[start : start + size])
         return router_pb2.ListResponse(next_page_token=str(start + size) if more else "", rows_json=rows_json)
 
-    async def StreamList(self, request: router_pb2.ListRequest, context: Any) -> AsyncIterator[router_pb2.ListResponse]:
+    async def StreamList(
+        self, request: router_pb2.StreamListRequest, context: Any
+    ) -> AsyncIterator[router_pb2.StreamListResponse]:
         """Answers one page."""
-        yield await self.List(request, context)
+        page = await self.List(request.list, context)
+        yield router_pb2.StreamListResponse(rows=page.rows, rows_json=page.rows_json)
 
     async def Count(self, request: router_pb2.CountRequest, context: Any) -> router_pb2.CountResponse:
         """Counts."""

@@ -318,7 +318,7 @@ def test_rows_are_aggregated_and_include_others(calls: Calls) -> None:
     assert [row.keys() for row in counted] == [{"count", "max_name"}]
     users = calls.router("Router.List", table="users", include=[{"relation": "followees"}])
     assert all("followees" in row for row in users.message["rows"])
-    streamed = calls.router("Router.StreamList", table="users", page_size=1).messages
+    streamed = calls.router("Router.StreamList", list={"table": "users", "page_size": 1}).messages
     assert [row for page in streamed for row in page["rows"]] == calls.router("Router.List", table="users").message[
         "rows"
     ]

@@ -19,6 +19,7 @@ from crosskey import Client, InvalidPageToken, InvalidRequest, RowNotFound, Unkn
 from crosskey.catalog.slots import mint_uuid
 from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.v1.router_pb2 import StreamListRequest
 from crosskey.v1.rows_pb2 import ROW_FORM_JSON, Predicate
 from tests.docs.examples import ROOT
 from tests.eventually import eventually
@@ -173,15 +174,17 @@ def test_a_stream_has_the_pages_of_lists(running: RunningCluster, client: Client
     where = [crosskey.in_("id", [user["id"] for user in users])]
     request = crosskey.list_rows("users", where, crosskey.desc("name"), 4, columns=["id"], include=["profiles"])
     request.row_form = ROW_FORM_JSON
-    pages = list(running.calls.router.StreamList(request))
+    pages = list(running.calls.router.StreamList(StreamListRequest(list=request)))
     assert [len(json.loads(page.rows_json)) for page in pages] == [4, 2]
     streamed = [row for page in pages for row in json.loads(page.rows_json)]
     assert streamed == list(client.list("users", where, crosskey.desc("name"), columns=["id"], include=["profiles"]))
     request.page_token = pages[0].next_page_token
-    assert [page.rows_json for page in running.calls.router.StreamList(request)] == [pages[1].rows_json]
+    assert [page.rows_json for page in running.calls.router.StreamList(StreamListRequest(list=request))] == [
+        pages[1].rows_json
+    ]
     request.table = "nothing"
     with pytest.raises(grpc.RpcError, match='relation "nothing" does not exist'):
-        list(running.calls.router.StreamList(request))
+        list(running.calls.router.StreamList(StreamListRequest(list=request)))
 
 
 def test_names_that_stand_for_nothing(client: Client, users: list[Row]) -> None:

@@ -69,8 +69,8 @@ class RouterStub:
                 _registered_method=True)
         self.StreamList = channel.unary_stream(
                 '/crosskey.v1.Router/StreamList',
-                request_serializer=crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
-                response_deserializer=crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
+                request_serializer=crosskey_dot_v1_dot_router__pb2.StreamListRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.StreamListResponse.FromString,
                 _registered_method=True)
         self.Count = channel.unary_unary(
                 '/crosskey.v1.Router/Count',
@@ -257,8 +257,8 @@ def add_RouterServicer_to_server(servicer, server):
             ),
             'StreamList': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamList,
-                    request_deserializer=crosskey_dot_v1_dot_router__pb2.ListRequest.FromString,
-                    response_serializer=crosskey_dot_v1_dot_router__pb2.ListResponse.SerializeToString,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.StreamListRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.StreamListResponse.SerializeToString,
             ),
             'Count': grpc.unary_unary_rpc_method_handler(
                     servicer.Count,
@@ -464,8 +464,8 @@ class Router:
             request,
             target,
             '/crosskey.v1.Router/StreamList',
-            crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
-            crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
+            crosskey_dot_v1_dot_router__pb2.StreamListRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.StreamListResponse.FromString,
             options,
             channel_credentials,
             insecure,

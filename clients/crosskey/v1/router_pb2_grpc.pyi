@@ -62,7 +62,7 @@ class RouterStub:
     """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
     never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
     """
-    StreamList: _grpc.UnaryStreamMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]
+    StreamList: _grpc.UnaryStreamMultiCallable[_router_pb2.StreamListRequest, _router_pb2.StreamListResponse]
     """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
     reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
     its next_page_token, also in a List.
@@ -127,7 +127,7 @@ class RouterAsyncStub(RouterStub):
     """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
     never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
     """
-    StreamList: _aio.UnaryStreamMultiCallable[_router_pb2.ListRequest, _router_pb2.ListResponse]  # type: ignore[assignment]
+    StreamList: _aio.UnaryStreamMultiCallable[_router_pb2.StreamListRequest, _router_pb2.StreamListResponse]  # type: ignore[assignment]
     """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
     reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
     its next_page_token, also in a List.
@@ -223,9 +223,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def StreamList(
         self,
-        request: _router_pb2.ListRequest,
+        request: _router_pb2.StreamListRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_router_pb2.ListResponse], _abc.AsyncIterator[_router_pb2.ListResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.StreamListResponse], _abc.AsyncIterator[_router_pb2.StreamListResponse]]:
         """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
         reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
         its next_page_token, also in a List.

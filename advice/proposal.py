@@ -59,6 +59,7 @@ def advise(survey: Survey) -> Advice:
         statements=share_statements(statements, plan) if plan and not why_none else None,
         why_no_statements=why_none,
         has_statistics=survey.has_statistics,
+        skipped=survey.skipped,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from crosskey.advice.statement_share import StatementShare
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.refusals import Refusal
+from crosskey.catalog.skipped import Skipped
 
 WarningKind = Literal[
     "time",
@@ -81,6 +82,8 @@ class Advice(msgspec.Struct, frozen=True):
     statements: StatementShare | None = None
     why_no_statements: str = ""
     has_statistics: bool = False
+    skipped: tuple[Skipped, ...] = ()
+    """What of the schema's text was not run, as it means nothing here."""
 
     @property
     def pastes(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from crosskey.catalog.model import Database, TableName
+from crosskey.catalog.skipped import Skipped
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
@@ -62,6 +63,8 @@ class Survey(msgspec.Struct, frozen=True):
     statements: tuple[Statement, ...] | None = None
     why_no_statements: str = ""
     live: bool = False
+    skipped: tuple[Skipped, ...] = ()
+    """What of the schema's text was not run, as it means nothing here."""
 
     @property
     def has_statistics(self) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
+import grpc.aio
+
 from bench.population import SCHEMA_SQL, Population, Row, person_row
 from crosskey import AsyncClient
+from crosskey.v1.router_pb2_grpc import RouterStub
 
 ROWS_PER_REQUEST = 1000
 TIMEOUT_SECONDS = 60.0
@@ -15,8 +18,10 @@ TIMEOUT_SECONDS = 60.0
 class Crosskey:
     """A running cluster with the people in it. Made by `crosskey_side`."""
 
-    def __init__(self, client: AsyncClient, address: str, population: Population) -> None:
+    def __init__(self, client: AsyncClient, stub: RouterStub, address: str, population: Population) -> None:
         self.client = client
+        self.stub = stub
+        """For unary calls."""
         self.address = address
         self.population = population
 
@@ -33,8 +38,11 @@ class Crosskey:
 @asynccontextmanager
 async def crosskey_side(address: str, population: Population) -> AsyncIterator[Crosskey]:
     """Loads schema and people into the cluster behind a router, and references all of them on every shard."""
-    async with AsyncClient(address, timeout=TIMEOUT_SECONDS) as client:
-        side = Crosskey(client, address, population)
+    async with (
+        AsyncClient(address, timeout=TIMEOUT_SECONDS) as client,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        side = Crosskey(client, RouterStub(channel), address, population)
         await client.apply_schema(SCHEMA_SQL)
         await side.insert_all("people", [person_row(person) for person in population.people])
         await side.reference_everywhere(population.people)

@@ -47,6 +47,16 @@ class ShardedByHand:
                 followee,
             )
 
+    async def insert_without_key(self, follower: str, followee: str) -> None:
+        """INSERT into the twin without the key."""
+        async with self._connections() as connections:
+            await _rows(
+                connections[shard_of(follower, self._shards)],
+                "INSERT INTO follows_without_key (follower_id, followee_id) VALUES (%s, %s) RETURNING *",
+                follower,
+                followee,
+            )
+
     async def get_person(self, person: str) -> None:
         """SELECT by primary key. Raises AbsentParent."""
         async with self._connections() as connections:

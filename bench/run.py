@@ -25,6 +25,7 @@ from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_b
 from bench.population import Population
 from bench.reads import gets_by_key
 from bench.references import insert_first_references, insert_later_references
+from bench.sessions import gets_on_stream, inserts_on_stream
 from bench.shard_counts import later_references_by_shards
 from bench.unique_values import gets_by_unique_value, inserts_of_unique_values
 from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
@@ -34,6 +35,7 @@ MOST_SERVERS = 3
 """More shards than this share servers: on one machine, more servers only get in each other's way."""
 
 AT_ONCE = (1, 32)
+AT_ONCE_ON_STREAM = (1, 64)
 CHILDREN = (0, 1, 1000)
 LARGE_IN_TIMES_OF_SMALL = 2
 
@@ -67,6 +69,14 @@ def _gets(sides: Sides) -> list[Case]:
     return [gets_by_key(sides.crosskey, sides.by_hand, at_once) for at_once in AT_ONCE]
 
 
+def _sessions(sides: Sides) -> list[Case]:
+    return [
+        case(sides.crosskey, sides.by_hand, at_once)
+        for case in (gets_on_stream, inserts_on_stream)
+        for at_once in AT_ONCE_ON_STREAM
+    ]
+
+
 def _deletes(sides: Sides) -> list[Case]:
     return [deletes_of_parents(sides.crosskey, sides.one_server, children) for children in CHILDREN]
 
@@ -81,6 +91,7 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "references": _references,
     "bulk": _bulk,
     "get": _gets,
+    "stream": _sessions,
     "delete": _deletes,
     "unique": _unique,
 }

@@ -163,6 +163,8 @@ class Table(msgspec.Struct, frozen=True):
     inherits: bool = False
     """Whether it is a parent or child of table inheritance."""
     unlogged: bool = False
+    acts_on_new_rows: bool = False
+    """Whether a trigger fires after each row that is inserted, and so may change it once more."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""

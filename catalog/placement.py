@@ -51,7 +51,8 @@ def _refuse_kind(table: Table) -> Iterator[Refusal]:
     if table.inherits:
         yield refuse_table(table, "table inheritance is not supported: keys do not hold over it")
     if table.unlogged:
-        yield refuse_table(table, "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not")
+        why = "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not; leave out SET UNLOGGED"
+        yield refuse_table(table, why)
 
 
 def _refuse_names(table: Table) -> Iterator[Refusal]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from crosskey.cli.applying import apply_file
 from crosskey.cli.connection import connected, print_message, router_options
 
 
@@ -16,7 +17,7 @@ from crosskey.cli.connection import connected, print_message, router_options
 def apply(file: Path, dry_run: bool, router: str, timeout: float) -> None:
     """Install the schema in FILE on every shard, and print how it was planned."""
     with connected(router, timeout) as client:
-        print_message(client.apply_schema(file.read_text(encoding="utf-8"), dry_run=dry_run))
+        print_message(apply_file(client, file, dry_run=dry_run))
 
 
 @click.command()

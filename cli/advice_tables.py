@@ -11,6 +11,7 @@ from rich.text import Text
 from crosskey.advice.report import Advice, Candidate, TableAdvice, Warned
 from crosskey.advice.statement_share import StatementShare
 from crosskey.catalog.plan import KeyPlan
+from crosskey.catalog.skipped import skipped_lines
 
 MIN_WIDTH = 120
 """Narrower, the sentences wrap after every other word; a pipe has no width of its own."""
@@ -25,7 +26,7 @@ def print_advice(advice: Advice) -> None:
         console.print(_grid(("Foreign key", "Class", "Why"), [_key_row(key) for key in advice.plan.keys]))
     if advice.warnings:
         console.print(_grid(("Warning", "Where", "Why", "What to do"), [_warning_row(w) for w in advice.warnings]))
-    for line in (*_shares(advice), *_pastes(advice)):
+    for line in (*_shares(advice), *skipped_lines(advice.skipped), *_pastes(advice)):
         click.echo(line)
     for refusal in advice.refusals:
         click.echo(refusal.message, err=True)

@@ -40,6 +40,8 @@ class JsonType(click.ParamType[Any]):
             return self._decoder.decode(text)
         except msgspec.DecodeError as error:
             self.fail(str(error), param, ctx)
+        except RecursionError:
+            self.fail("it nests too deep to be read", param, ctx)
 
 
 OBJECT = JsonType(dict[str, Any])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 import click
@@ -132,8 +131,7 @@ def list_rows(
     """Print rows in order, one a line."""
     order = [crosskey.desc(column) for column in order_by] if descending else order_by
     with connected(router, timeout) as client:
-        rows = client.list(table, _to_where(where), order, columns=columns, include=include)
-        _print_rows(islice(rows, limit))
+        _print_rows(client.list(table, _to_where(where), order, limit=limit, columns=columns, include=include))
 
 
 @click.command()

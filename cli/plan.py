@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from crosskey.catalog.model import Database
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import Refusal, SchemaRefused, plan_schema
+from crosskey.catalog.skipped import Inspection, Skipped, skipped_lines
 from crosskey.cli.plan_tables import print_plan
 from crosskey.cli.schema_reading import read_schema
 from crosskey.local_cluster.cluster_error import ClusterError
@@ -37,13 +37,14 @@ def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str, 
             if ddl:
                 click.echo(read_schema("guards", database_dsn, bytes, schema), nl=False)
                 return
-            planned = plan_schema(read_schema("inspect", database_dsn, Database.from_json, schema))
+            inspection = read_schema("inspect", database_dsn, Inspection.from_json, schema)
+        planned = plan_schema(inspection.database)
     except ClusterError as error:
         raise click.ClickException(str(error)) from None
     except SchemaRefused as refused:
         print_refusals(refused.refusals, output)
         sys.exit(1)
-    _print_plan(planned, output)
+    _print_plan(planned, inspection.skipped, output)
 
 
 @contextmanager
@@ -68,8 +69,10 @@ def print_refusals(refusals: tuple[Refusal, ...], output: str) -> None:
         click.echo(refusal.message, err=True)
 
 
-def _print_plan(planned: Plan, output: str) -> None:
+def _print_plan(planned: Plan, skipped: tuple[Skipped, ...], output: str) -> None:
     if output == "json":
-        click.echo(msgspec.json.encode(planned))
-    else:
-        print_plan(planned)
+        click.echo(msgspec.json.encode({**msgspec.structs.asdict(planned), "skipped": skipped}))
+        return
+    print_plan(planned)
+    for line in skipped_lines(skipped):
+        click.echo(line)

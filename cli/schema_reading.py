@@ -36,5 +36,7 @@ def read_schema(command: str, dsn: str, decode: Callable[[bytes], T], schema: Pa
         raise click.BadParameter(message.partition(": ")[2], param_hint="'--dsn'")
     if done.returncode != 0:
         message = done.stderr.decode(errors="replace").strip().removeprefix("Error: ")
+        if schema is not None and message.startswith("line "):
+            message = f"{schema}: {message}"
         raise SchemaRefused((Refusal(message),))
     return decode(done.stdout)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from crosskey import Client, CrosskeyError, SchemaNotLoaded
+from crosskey.cli.applying import apply_file
 from crosskey.cli.grpcurl import grpcurl_lines
 from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey.local_cluster.cluster_error import ClusterError
@@ -86,7 +87,7 @@ def _tables_of(address: str, schema: Path | None) -> list[str]:
     """Apply the schema, if one is given, and return the tables of the one in force."""
     with Client(address, timeout=APPLY_SECONDS) as client:
         if schema is not None:
-            client.apply_schema(schema.read_text(encoding="utf-8"))
+            apply_file(client, schema)
         try:
             return [table.table for table in client.describe_schema().tables]
         except SchemaNotLoaded:

@@ -12,7 +12,7 @@ from crosskey.router.planning.claimed_values import ClaimedValue
 from crosskey.router.planning.include_notes import condition_notes, include_notes
 from crosskey.router.planning.parent_references import references
 from crosskey.router.planning.reads import ListPlan, ReadPlan, plan_count, plan_get, plan_list
-from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, plan_route
+from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, new_shards, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
@@ -45,6 +45,7 @@ MORE_PARTICIPANTS_NOTE = (
     "Shards of parents that have no shadow yet where the row lives, and shards that hold pins on a row that goes or"
     " changes its key, take part in the same transaction."
 )
+MOVING_NOTE = "If a row belongs to another shard by its new {}, that shard takes part in the transaction too."
 AFTER_ANSWER_NOTE = "ShardNode.FinishPrepared is called after the answer: it only makes pins and claims visible."
 FORGET_NOTE = "Later, in the background, s{home} forgets the decision by ShardNode.ForgetDecisions."
 MODES_NOTE = "Shards that join after a change of constraint modes are told of it with their first command."
@@ -172,6 +173,7 @@ def _explain_writes(view: SchemaView, hints: ShadowHints, steps: Sequence[Step])
     keys = [key for plan in plans for key in _keys(view, hints, plan)]
     explanation.keys.extend(key for place, key in enumerate(keys) if key not in keys[:place])
     explanation.notes.extend(_notes_on_pins(view, plans, alone=not isinstance(route, Distributed)))
+    explanation.notes.extend(_notes_on_moves(view, plans))
     releases = surely_claims_elsewhere(view, plans)
     explanation.notes.extend([RELEASE_NOTE] if releases else [CLAIM_NOTE] if _claims(view, plans) else [])
     return explanation
@@ -208,7 +210,7 @@ def _add_look_ups(view: SchemaView, explanation: Explanation, seekers: Sequence[
 
 
 def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
-    return view.all_shards if plan.reference else plan.shards
+    return view.all_shards if plan.reference else [*plan.shards, *new_shards(view, plan)]
 
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
@@ -223,6 +225,13 @@ def _notes_on_pins(view: SchemaView, plans: Sequence[WritePlan], *, alone: bool)
     if not alone:
         return [MORE_PARTICIPANTS_NOTE] if new_parents or pinned else []
     return [*([NEW_PARENT_NOTE] if new_parents else []), *([PINNED_NOTE] if pinned else [])]
+
+
+def _notes_on_moves(view: SchemaView, plans: Sequence[WritePlan]) -> Iterable[str]:
+    """Where only PostgreSQL or a claim tells the shard by a new shard key."""
+    changing = (plan for plan in plans if plan.table.shard_key in (plan.changed_columns or ()))
+    unforeseen = {plan.table.shard_key for plan in changing if not new_shards(view, plan)}
+    return [MOVING_NOTE.format(column) for column in sorted(filter(None, unforeseen))]
 
 
 def _keys(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[Explanation.Key]:

@@ -1,25 +1,20 @@
-"""The public Router service: check, call, respond."""
+"""The public Router service: a unary call for each request, and sessions that carry many requests."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
 
 import grpc
 from typing_extensions import override
 
-from crosskey.router import explaining
+from crosskey import errors
 from crosskey.router.calls.call_context import call_context
-from crosskey.router.calls.cluster import Cluster
-from crosskey.router.foreseeing import foresee
-from crosskey.router.planning.reserved_fields import refuse_reserved
-from crosskey.router.planning.shadow_hints import ShadowHints
-from crosskey.router.reading.reader import Reader
-from crosskey.router.row_answers import fill_row, fill_rows
-from crosskey.router.writing.loader import Loader
-from crosskey.router.writing.pipeline import Pipeline
-from crosskey.router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
+from crosskey.router.requests import Requests
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 from crosskey.v1 import router_pb2, router_pb2_grpc
 
 CALLS_KEY = "crosskey-node-calls"
@@ -29,139 +24,124 @@ MAX_CALLS_LENGTH = 4096
 """gRPC loses an answer with more than 8 KB of trailers: the account of very many retries is cut."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Response = TypeVar("Response")
+
+_SESSION_TYPES = SessionTypes("Router", router_pb2.Answer, router_pb2.SessionResponse, errors.to_cut_failure)
 
 
 class Router(router_pb2_grpc.RouterServicer):
     """Reads and writes rows, on whichever shards they live."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        reader: Reader,
-        writes: Pipeline,
-        hints: ShadowHints,
-        loader: Loader,
+    def __init__(self, requests: Requests, in_flight: CallsInFlight) -> None:
+        self._requests = requests
+        self._sessions = Sessions(_SESSION_TYPES, lambda: SessionCalls(requests), in_flight)
+
+    async def drain(self) -> None:
+        """Has every session end once nothing is under way there."""
+        await self._sessions.drain()
+
+    @override
+    async def Session(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well
+        self, request_iterator: AsyncIterator[router_pb2.SessionRequest], context: Context
     ) -> None:
-        self._cluster = cluster
-        self._reader = reader
-        self._writes = writes
-        self._hints = hints
-        self._loader = loader
+        await self._sessions.serve(context)
 
     @override
     async def Insert(self, request: router_pb2.InsertRequest, context: Context) -> router_pb2.InsertResponse:
-        with _request(context):
-            refuse_reserved(request)
-            result = await self._writes.insert(await self._cluster.view(), request)
-            response = router_pb2.InsertResponse()
-            fill_insert_response(response, request, result)
-            return response
+        return await _accounted(self._requests.insert(request), context)
 
     @override
     async def Update(self, request: router_pb2.UpdateRequest, context: Context) -> router_pb2.UpdateResponse:
-        with _request(context):
-            refuse_reserved(request)
-            result = await self._writes.update(await self._cluster.view(), request)
-            response = router_pb2.UpdateResponse()
-            fill_update_response(response, request, result)
-            return response
+        return await _accounted(self._requests.update(request), context)
 
     @override
     async def Delete(self, request: router_pb2.DeleteRequest, context: Context) -> router_pb2.DeleteResponse:
-        with _request(context):
-            refuse_reserved(request)
-            result = await self._writes.delete(await self._cluster.view(), request)
-            return router_pb2.DeleteResponse(count=result.count)
+        return await _accounted(self._requests.delete(request), context)
 
     @override
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
-        with _request(context):
-            refuse_reserved(request)
-            results = await self._writes.transact(await self._cluster.view(), request)
-            return router_pb2.TransactResponse(results=statement_results(request.statements, results))
+        return await _accounted(self._requests.transact(request), context)
 
     @override
     async def Get(self, request: router_pb2.GetRequest, context: Context) -> router_pb2.GetResponse:
-        with _request(context):
-            row_json = await self._reader.get(await self._cluster.view(), request)
-            response = router_pb2.GetResponse()
-            fill_row(response, request, row_json)
-            return response
+        return await _accounted(self._requests.get(request), context)
 
     @override
     async def List(self, request: router_pb2.ListRequest, context: Context) -> router_pb2.ListResponse:
-        with _request(context):
-            page = await self._reader.list_page(await self._cluster.view(), request)
-            response = router_pb2.ListResponse(next_page_token=page.next_page_token)
-            fill_rows(response, request, page.rows_json)
-            return response
+        return await _accounted(self._requests.list(request), context)
 
     @override
     async def StreamList(
         self, request: router_pb2.StreamListRequest, context: Context
     ) -> AsyncIterator[router_pb2.StreamListResponse]:
-        with _request(context):
-            async for page in self._reader.pages(await self._cluster.view(), request.list):
-                response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
-                fill_rows(response, request.list, page.rows_json)
-                yield response
+        with call_context(context.time_remaining()):
+            async for page in self._requests.pages(request):
+                yield page
 
     @override
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
-        with _request(context):
-            return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
+        return await _accounted(self._requests.count(request), context)
 
     @override
     async def Aggregate(self, request: router_pb2.AggregateRequest, context: Context) -> router_pb2.AggregateResponse:
-        with _request(context):
-            response = router_pb2.AggregateResponse()
-            fill_rows(response, request, await self._reader.aggregate(await self._cluster.view(), request))
-            return response
+        return await _accounted(self._requests.aggregate(request), context)
 
     @override
     async def Load(
         self, request_iterator: AsyncIterator[router_pb2.LoadRequest], context: Context
     ) -> router_pb2.LoadResponse:
-        with _request(context):
-            return await self._loader.load(request_iterator)
+        return await _accounted(self._requests.load(request_iterator), context)
 
     @override
     async def ListLoadedBatches(
         self, request: router_pb2.ListLoadedBatchesRequest, context: Context
     ) -> router_pb2.ListLoadedBatchesResponse:
-        with _request(context):
-            batches = await self._loader.list_batches(request.load)
-            return router_pb2.ListLoadedBatchesResponse(
-                batches=[
-                    router_pb2.ListLoadedBatchesResponse.Batch(batch=one.batch, digest=one.digest) for one in batches
-                ]
-            )
+        return await _accounted(self._requests.list_loaded_batches(request), context)
 
     @override
     async def FinishLoad(
         self, request: router_pb2.FinishLoadRequest, context: Context
     ) -> router_pb2.FinishLoadResponse:
-        with _request(context):
-            await self._loader.finish(request)
-            return router_pb2.FinishLoadResponse()
+        return await _accounted(self._requests.finish_load(request), context)
 
     @override
     async def Explain(self, request: router_pb2.ExplainRequest, context: Context) -> router_pb2.ExplainResponse:
-        with _request(context):
-            refuse_reserved(request)
-            view = await self._cluster.view()
-            foresight = foresee(view, self._writes.supplier.blocks, request)
-            explanation = explaining.explain(view, self._hints, request, foresight.supplies)
-            foresight.add_to(explanation)
-            return explanation
+        return await _accounted(self._requests.explain(request), context)
 
 
-@contextmanager
-def _request(context: Context) -> Iterator[None]:
-    """The deadline of a request, and an account of the calls that it took."""
+class SessionCalls(CallHandlers):
+    """The requests that come on a session."""
+
+    def __init__(self, requests: Requests) -> None:
+        super().__init__(
+            {
+                "insert": requests.insert,
+                "get": requests.get,
+                "update": requests.update,
+                "delete": requests.delete,
+                "list": requests.list,
+                "count": requests.count,
+                "transact": requests.transact,
+                "explain": requests.explain,
+                "list_loaded_batches": requests.list_loaded_batches,
+                "finish_load": requests.finish_load,
+                "aggregate": requests.aggregate,
+            }
+        )
+
+    @override
+    async def answer(self, kind: str, request: Any, timeout_ms: int) -> dict[str, Any]:
+        with call_context(timeout_ms / 1000 if timeout_ms else None) as call:
+            response = await self.handlers[kind](request)
+            return {kind: response, "node_calls": call.calls}
+
+
+async def _accounted(answering: Awaitable[Response], context: Context) -> Response:
+    """Answers a unary call within its deadline, with an account of the calls to nodes that it took."""
     with call_context(context.time_remaining()) as call:
-        yield
+        response = await answering
         account = ", ".join(call.calls)
         if len(account) > MAX_CALLS_LENGTH:
             account = account[:MAX_CALLS_LENGTH] + "..."
         context.set_trailing_metadata(((CALLS_KEY, account),))
+        return response

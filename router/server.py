@@ -15,6 +15,7 @@ from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.resolver import Resolver
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
+from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
 from crosskey.router.settings import Settings
 from crosskey.router.writing.loader import Loader
@@ -23,6 +24,7 @@ from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
 from crosskey.router.writing.writer import Writer
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.server import ServerSettings, run_server
 from crosskey.v1 import admin_pb2_grpc, router_pb2_grpc
@@ -38,6 +40,11 @@ async def serve(settings: Settings) -> None:
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
     hints = ShadowHints()
+    supplier = Supplier(nodes, SequenceBlocks(nodes))
+    writes = Pipeline(supplier, Finder(nodes), Writer(nodes, finisher, hints, cluster, settings.retries))
+    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
+    in_flight = CallsInFlight(settings.max_in_flight)
+    router = Router(requests, in_flight)
     recovery: list[asyncio.Task[None]] = []
 
     async def ready() -> None:
@@ -49,10 +56,6 @@ async def serve(settings: Settings) -> None:
             recovery.append(asyncio.create_task(sweeper.run(settings.sweep_interval_seconds)))
 
     def register(server: grpc.aio.Server) -> None:
-        supplier = Supplier(nodes, SequenceBlocks(nodes))
-        writer = Writer(nodes, finisher, hints, cluster, settings.retries)
-        writes = Pipeline(supplier, Finder(nodes), writer)
-        router = Router(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
@@ -60,13 +63,14 @@ async def serve(settings: Settings) -> None:
         await run_server(
             ServerSettings(
                 listen=settings.listen,
-                max_in_flight=settings.max_in_flight,
                 drain_seconds=settings.drain_seconds,
                 shares_address=settings.worker is not None,
             ),
+            in_flight,
             register=register,
             service_names=SERVICE_NAMES,
             ready=ready,
+            on_drain=router.drain,
         )
     finally:
         await _stop(recovery)

@@ -18,6 +18,10 @@ class CallHandlers:
         """Take the handler of each field of a call."""
         self.handlers = handlers
 
+    async def answer(self, kind: str, request: Any, timeout_ms: int) -> dict[str, Any]:  # noqa: ARG002
+        """Has a call handled; returns the fields of its answer. `timeout_ms` is 0 for no deadline."""
+        return {kind: await self.handlers[kind](request)}
+
     def refusal(self, message: Any) -> errors.CrosskeyError | None:  # noqa: ARG002
         """Why all calls of a message are refused; None if they are not."""
         return None

@@ -1,11 +1,16 @@
-"""How many calls of all sessions of a server are in flight."""
+"""How many calls a server has in flight."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class CallsInFlight:
-    """From when a call is read until its answer is written; at most `maximum`, but for calls that are refused."""
+    """Those of all sessions and unary calls together: at most `maximum`, but for what goes on with something begun."""
 
     maximum: int
     number: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another one."""
+        return self.number >= self.maximum

@@ -14,7 +14,8 @@ class LazyGroup(click.Group):
 
     def __init__(self, name: str, *, help: str, lazy_commands: Mapping[str, tuple[str, str]]) -> None:
         """Take the subcommands as name -> ("module:attribute", one line of help)."""
-        super().__init__(name, help=help)
+        # Subcommands have the same.
+        super().__init__(name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
         self._lazy_commands = lazy_commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,9 +6,12 @@ grpc.aio would send `str(exc)` of an unhandled exception to the caller, with wha
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from inspect import isasyncgenfunction
 from typing import Any, NoReturn, TypeAlias
 
@@ -19,6 +22,7 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from crosskey import errors
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.request_id import adopt_or_mint, request_id
 
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
@@ -34,12 +38,13 @@ Behaviour: TypeAlias = Callable[[Any, Any], Any]
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Answers CrosskeyError as its status, and any other exception as INTERNAL with a fixed text.
 
-    Calls over `max_in_flight` are refused with RESOURCE_EXHAUSTED before their handler starts.
+    Calls that `in_flight` has no room for, and requests over `max_request_bytes`, are refused with RESOURCE_EXHAUSTED
+    before their handler starts. A stream in both directions is a session: it counts its calls, and is none itself.
     """
 
-    def __init__(self, max_in_flight: int) -> None:
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+    def __init__(self, in_flight: CallsInFlight, max_request_bytes: int = sys.maxsize) -> None:
+        self._in_flight = in_flight
+        self._max_request_bytes = max_request_bytes
         self._wrapped: dict[str, Handler] = {}
 
     @override
@@ -60,28 +65,35 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         if method.startswith(_INFRASTRUCTURE):
-            return _rewrap(handler, lambda behaviour: _guarded(behaviour, _errors_answered))
-        return _rewrap(handler, lambda behaviour: _guarded(behaviour, lambda context: self._call(method, context)))
+            return self._rewrap(handler, lambda behaviour: _guarded(behaviour, _errors_answered))
+        admitted = nullcontext if handler.request_streaming and handler.response_streaming else self._admitted
+        guard = partial(self._call, method, admitted)
+        return self._rewrap(handler, lambda behaviour: _guarded(behaviour, guard))
+
+    def _rewrap(self, handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
+        return _rewrap(handler, wrap, _decoder(handler.request_deserializer, self._max_request_bytes))
 
     @asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _call(
+        self, method: str, admitted: Callable[[], AbstractContextManager[None]], context: Context
+    ) -> AsyncIterator[None]:
         """The life of one call, around its handler."""
         adopt_or_mint(context.invocation_metadata() or ())
         with _logged(method):
             async with _errors_answered(context):
-                with self._admitted():
+                with admitted():
                     yield
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         """Counts a call in flight. Raises Overloaded if there are too many."""
-        if self._in_flight >= self._max_in_flight:
+        if self._in_flight.is_full:
             raise too_many_in_flight(self._in_flight)
-        self._in_flight += 1
+        self._in_flight.number += 1
         try:
             yield
         finally:
-            self._in_flight -= 1
+            self._in_flight.number -= 1
 
 
 @asynccontextmanager
@@ -98,9 +110,17 @@ async def _errors_answered(context: Context) -> AsyncIterator[None]:
         await _abort(context, internal_error())
 
 
-def too_many_in_flight(number: int) -> errors.Overloaded:
+def too_many_in_flight(in_flight: CallsInFlight) -> errors.Overloaded:
     """What is raised for a call that a server has no room for."""
-    return errors.Overloaded(f"this server has {number} calls in flight already; try again later")
+    return errors.Overloaded(f"this server has {in_flight.number} calls in flight already; try again later")
+
+
+def request_too_large(size: int, max_bytes: int) -> errors.RequestTooLarge:
+    """What is raised for a request of more bytes than a server takes."""
+    return errors.RequestTooLarge(
+        f"the request has {size:,} bytes, and a request may have {max_bytes:,}",
+        hint="Send fewer rows at a time; `crosskey load` does so by itself.",
+    )
 
 
 def internal_error() -> errors.InternalError:
@@ -161,40 +181,44 @@ def _guarded(behaviour: Behaviour, guard: Callable[[Context], Any]) -> Behaviour
     return streamed if isasyncgenfunction(behaviour) else awaited
 
 
-class _Malformed:
-    """Stands for a request that could not be decoded, until the handler's guard can answer it."""
+@dataclass(frozen=True)
+class _Refused:
+    """Stands for a request that cannot be taken, until the handler's guard can answer why."""
+
+    error: errors.CrosskeyError
 
 
-def _decoder(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """The decoder, answering _Malformed instead of raising: grpc.aio would send the exception's text to the caller."""
+def _decoder(decode: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any] | None:
+    """The decoder, answering _Refused instead of raising: grpc.aio would send the exception's text to the caller."""
     if decode is None:
         return None
 
     def decode_or_mark(data: bytes) -> Any:
+        if len(data) > max_bytes:
+            return _Refused(request_too_large(len(data), max_bytes))
         try:
             return decode(data)
         except DecodeError:
-            return _Malformed()
+            return _Refused(errors.InvalidRequest("the request is not a message of the method's type"))
 
     return decode_or_mark
 
 
 def well_formed(request: Any) -> Any:
-    """The request, or the iterator over requests. Raises InvalidRequest if it could not be decoded.
+    """The request, or the iterator over requests. Raises InvalidRequest or RequestTooLarge if it was not taken.
 
     A handler that reads its requests itself asks it of each.
     """
-    if isinstance(request, _Malformed):
-        raise errors.InvalidRequest("the request is not a message of the method's type")
+    if isinstance(request, _Refused):
+        raise request.error
     return request
 
 
-def _rewrap(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
-    """The same handler with its function wrapped."""
-    coders = {
-        "request_deserializer": _decoder(handler.request_deserializer),
-        "response_serializer": handler.response_serializer,
-    }
+def _rewrap(
+    handler: Handler, wrap: Callable[[Behaviour], Behaviour], decoder: Callable[[bytes], Any] | None
+) -> Handler:
+    """The same handler with its function wrapped, and another decoder."""
+    coders = {"request_deserializer": decoder, "response_serializer": handler.response_serializer}
     if handler.unary_unary:
         return grpc.unary_unary_rpc_method_handler(wrap(handler.unary_unary), **coders)
     if handler.unary_stream:

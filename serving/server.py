@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import grpc.aio
 import structlog
 
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.discovery import Health, register_discovery
 from crosskey.serving.interceptor import ErrorInterceptor
 
 MAX_PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
 """What a caller of the public API may send in one message: gRPC's own default, said aloud."""
+
+REFUSED_REQUEST_BYTES = 12 * 1024 * 1024
+"""How much larger a request may be and still be refused in words of ours; gRPC refuses larger ones in its own."""
 
 MAX_INTERNAL_REQUEST_BYTES = 64 * 1024 * 1024
 """What a router may send to a node: a public request's rows as JSON, with ids and keys added."""
@@ -44,7 +48,6 @@ class ServerSettings:
 
     listen: str
     max_request_bytes: int = MAX_PUBLIC_REQUEST_BYTES
-    max_in_flight: int = 1000
     drain_seconds: float = 10.0
     shares_address: bool = False
     """Whether other processes of the same server listen on it too."""
@@ -56,13 +59,14 @@ async def _nothing() -> None:
 
 async def run_server(
     settings: ServerSettings,
+    in_flight: CallsInFlight,
     *,
     register: Register,
     service_names: Sequence[str],
     ready: AsyncAction = _nothing,
     on_drain: AsyncAction = _nothing,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains and returns.
+    """Serves until SIGTERM or SIGINT, then drains and returns. `in_flight` bounds the calls.
 
     `register` adds the servicers, `service_names` are their full names. Health says NOT_SERVING until `ready` returns,
     which waits for the dependencies; what `ready` raises ends the server and is raised here. When a signal comes,
@@ -70,7 +74,7 @@ async def run_server(
     Raises OSError if the address cannot be listened on.
     """
     with _stop_signal() as stop:
-        async with _listening(settings, register, service_names, on_drain) as health:
+        async with _listening(settings, in_flight, register, service_names, on_drain) as health:
             await _until_first(stop, _serve_when_ready(health, ready))
             await stop.wait()
             _log.info("draining", drain_seconds=settings.drain_seconds)
@@ -92,10 +96,15 @@ def _stop_signal() -> Iterator[asyncio.Event]:
 
 @asynccontextmanager
 async def _listening(
-    settings: ServerSettings, register: Register, service_names: Sequence[str], on_drain: AsyncAction
+    settings: ServerSettings,
+    in_flight: CallsInFlight,
+    register: Register,
+    service_names: Sequence[str],
+    on_drain: AsyncAction,
 ) -> AsyncIterator[Health]:
     """A started server; drained at the end."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(settings.max_in_flight)], options=_options(settings))
+    interceptor = ErrorInterceptor(in_flight, settings.max_request_bytes)
+    server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
     register(server)
     health = register_discovery(server, service_names)
     await health.hold()
@@ -141,7 +150,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_receive_message_length", settings.max_request_bytes + REFUSED_REQUEST_BYTES),
         ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),

@@ -21,7 +21,7 @@ import structlog
 from crosskey import errors
 from crosskey.serving.answer_size import check_fits_message
 from crosskey.serving.answer_stream import AnswerStream
-from crosskey.serving.call_handlers import CallHandlers, Handler
+from crosskey.serving.call_handlers import CallHandlers
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.interceptor import internal_error, too_many_in_flight, well_formed
 from crosskey.serving.request_id import bind
@@ -32,11 +32,15 @@ _log = structlog.get_logger(__name__)
 
 
 class SessionTypes(NamedTuple):
-    """The messages of a kind of sessions; `name` is what their calls' log lines begin with."""
+    """The messages of a kind of sessions, and how an error becomes the `failure` of an answer.
+
+    `name` is what their calls' log lines begin with.
+    """
 
     name: str
     answer: Callable[..., Any]
     response: Callable[..., Any]
+    failure: Callable[[errors.CrosskeyError], Any] = errors.to_failure
 
 
 class Session:
@@ -47,7 +51,7 @@ class Session:
         self._handlers = handlers
         self._context = context
         self._in_flight = in_flight
-        self._answers = AnswerStream(context.write, types.response, in_flight)
+        self._answers = AnswerStream(context.write, types.response)
         self._calls: dict[int, asyncio.Task[None]] = {}
         """Those that are at work, by their ids."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,7 +69,7 @@ class Session:
         try:
             await asyncio.wait({reading, drained}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                await self._answers.send_last()
+                await self._answers.write_last()
             await reading
             while self._tasks:
                 await asyncio.wait(self._tasks)
@@ -92,33 +96,34 @@ class Session:
                     self._cancel(call.cancel)
                 else:
                     self._begin(call)
-            if not self._answers.has_room.is_set():
-                await self._answers.has_room.wait()
+                if not self._answers.has_room.is_set():
+                    await self._answers.has_room.wait()
 
     def _begin(self, call: Any) -> None:
         kind = call.WhichOneof("call")
-        handler = self._handlers.handlers.get(kind)
-        if handler is None:
+        if kind not in self._handlers.handlers:
             self._refuse(call, errors.InvalidRequest("the call is of no kind that this server knows"))
+        elif call.id in self._calls:
+            self._refuse(call, errors.InvalidRequest(f"another call with the id {call.id} is in flight"))
         elif self._is_full_or_draining and not self._handlers.goes_on(kind, getattr(call, kind)):
             self._refuse(call, self._why_nothing_new())
         else:
             self._in_flight.number += 1
-            task = self._calls[call.id] = asyncio.create_task(self._serve_call(call, kind, handler))
+            task = self._calls[call.id] = asyncio.create_task(self._serve_call(call, kind))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
     @property
     def _is_full_or_draining(self) -> bool:
         """Whether only what goes on with something that is begun is taken."""
-        return self._draining or self._in_flight.number >= self._in_flight.maximum
+        return self._draining or self._in_flight.is_full
 
     def _why_nothing_new(self) -> errors.CrosskeyError:
         if self._draining:
             return errors.ShardUnavailable("this server is about to stop")
-        return too_many_in_flight(self._in_flight.number)
+        return too_many_in_flight(self._in_flight)
 
-    async def _serve_call(self, call: Any, kind: str, handler: Handler) -> None:
+    async def _serve_call(self, call: Any, kind: str) -> None:
         """Answers one call and logs it; in the end it writes what answers wait, for itself and others."""
         bind(call.request_id)
         started, code, reason, expiry = time.perf_counter(), "OK", None, None
@@ -126,7 +131,8 @@ class Session:
             loop = asyncio.get_running_loop()
             expiry = loop.call_later(call.timeout_ms / 1000, self._expire, call.id)
         try:
-            answer = self._types.answer(id=call.id, **{kind: await handler(getattr(call, kind))})
+            answered = await self._handlers.answer(kind, getattr(call, kind), call.timeout_ms)
+            answer = self._types.answer(id=call.id, **answered)
             check_fits_message(answer)
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED.name
@@ -148,7 +154,9 @@ class Session:
                 expiry.cancel()
             duration_ms = round((time.perf_counter() - started) * 1000, 3)
             _log.info("call", method=f"{self._types.name}/{kind}", code=code, reason=reason, duration_ms=duration_ms)
-        await self._answers.send(answer)
+        self._in_flight.number -= 1
+        if self._answers.add(answer, answer.ByteSize()):
+            await self._answers.write()
 
     def _expire(self, call_id: int) -> None:
         if call_id in self._calls:
@@ -161,19 +169,23 @@ class Session:
             task.cancel()
 
     def _failure(self, call: Any, error: errors.CrosskeyError) -> Any:
-        return self._types.answer(id=call.id, failure=errors.to_failure(error))
+        return self._types.answer(id=call.id, failure=self._types.failure(error))
 
     def _refuse(self, call: Any, error: errors.CrosskeyError) -> None:
         """Answers a call that is not begun."""
-        self._in_flight.number += 1
-        task = asyncio.create_task(self._answers.send(self._failure(call, error)))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        answer = self._failure(call, error)
+        if self._answers.add(answer, answer.ByteSize()):
+            task = asyncio.create_task(self._answers.write())
+            self._tasks.add(task)
+            task.add_done_callback(self._written)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
         if task.cancelled():
             self._in_flight.number -= 1
+        self._written(task)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._draining:
             self._end_if_drained()
 

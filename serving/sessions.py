@@ -12,11 +12,11 @@ from crosskey.serving.session import Context, Session, SessionTypes
 class Sessions:
     """Serves streams of one kind, with a bound on their calls in flight together."""
 
-    def __init__(self, types: SessionTypes, handlers: Callable[[], CallHandlers], max_in_flight: int) -> None:
+    def __init__(self, types: SessionTypes, handlers: Callable[[], CallHandlers], in_flight: CallsInFlight) -> None:
         """`handlers` makes those of a new session."""
         self._types = types
         self._handlers = handlers
-        self._in_flight = CallsInFlight(max_in_flight)
+        self._in_flight = in_flight
         self._open: set[Session] = set()
         self._draining = False
 

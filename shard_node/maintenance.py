@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import msgspec
 from typing_extensions import override
 
 from crosskey.internal.v1 import maintenance_pb2 as proto
@@ -20,6 +21,7 @@ from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.writing import loading, recovery
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.unused_shadows import find_unused
+from crosskey.v1 import admin_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,8 +57,12 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
     async def InspectSchema(self, request: proto.InspectSchemaRequest, context: Context) -> proto.InspectSchemaResponse:
         self._shard.check(request.shard)
         with translated():
-            description = await inspect_schema(self._dsn, request.sql)
-        return proto.InspectSchemaResponse(description_json=description.to_json())
+            inspected = await inspect_schema(self._dsn, request.sql)
+        return proto.InspectSchemaResponse(
+            description_json=inspected.database.to_json(),
+            fingerprint=inspected.run.fingerprint,
+            skipped=[admin_pb2.SkippedStatement(**msgspec.structs.asdict(each)) for each in inspected.run.skipped],
+        )
 
     @override
     async def ListPrepared(self, request: proto.ListPreparedRequest, context: Context) -> proto.ListPreparedResponse:

@@ -10,6 +10,7 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
 from crosskey.shard_node.maintenance import ShardMaintenance
@@ -84,7 +85,7 @@ async def _clear_away(dsn: str) -> None:
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
     shard = Shard(database, identity)
-    node = ShardNode(shard, MAX_IN_FLIGHT)
+    node = ShardNode(shard, CallsInFlight(MAX_IN_FLIGHT))
     maintenance = ShardMaintenance(shard, settings.dsn)
 
     def register(server: grpc.aio.Server) -> None:
@@ -96,10 +97,10 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
         ServerSettings(
             listen=settings.listen,
             max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
-            max_in_flight=MAX_IN_FLIGHT,
             drain_seconds=settings.drain_seconds,
             shares_address=settings.worker is not None,
         ),
+        CallsInFlight(MAX_IN_FLIGHT),
         register=register,
         service_names=SERVICE_NAMES,
         on_drain=node.drain,

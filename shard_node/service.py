@@ -14,6 +14,7 @@ from crosskey import errors
 from crosskey.catalog.model import Table
 from crosskey.internal.v1 import generated_values_pb2, reads_pb2, recovery_pb2, session_pb2, session_pb2_grpc
 from crosskey.serving.call_handlers import CallHandlers, Handler
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.session import SessionTypes
 from crosskey.serving.sessions import Sessions
 from crosskey.shard_node.guards.claim_queries import look_up_claims
@@ -39,8 +40,8 @@ _SECOND_PHASE = frozenset({"finish_prepared", "decide", "forget_decisions"})
 class ShardNode(session_pb2_grpc.ShardNodeServicer):
     """Serves one shard."""
 
-    def __init__(self, shard: Shard, max_in_flight: int) -> None:
-        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard), max_in_flight)
+    def __init__(self, shard: Shard, in_flight: CallsInFlight) -> None:
+        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard), in_flight)
 
     @override
     async def Session(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well

@@ -19,6 +19,7 @@ from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
+from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
@@ -26,6 +27,7 @@ from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
 from crosskey.router.writing.writer import Writer
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.interceptor import ErrorInterceptor
 from crosskey.shard_node.commands.provision import ensure_database, ensure_role
 from crosskey.shard_node.maintenance import ShardMaintenance
@@ -63,7 +65,7 @@ async def _node(stack: AsyncExitStack, shard: int, shards: int, server: Postgres
     stack.push_async_callback(database.close)
     served = Shard(database, identity)
     server_of_node = _server()
-    session_pb2_grpc.add_ShardNodeServicer_to_server(ShardNode(served, MAX_IN_FLIGHT), server_of_node)
+    session_pb2_grpc.add_ShardNodeServicer_to_server(ShardNode(served, CallsInFlight(MAX_IN_FLIGHT)), server_of_node)
     maintenance_pb2_grpc.add_ShardMaintenanceServicer_to_server(ShardMaintenance(served, dsn), server_of_node)
     return await _started(stack, server_of_node)
 
@@ -87,14 +89,15 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     writes = Pipeline(supplier, Finder(nodes), Writer(nodes, finisher, hints, cluster, 8))
     loader = Loader(nodes, finisher, cluster, supplier)
     server = _server()
-    router_pb2_grpc.add_RouterServicer_to_server(Router(cluster, Reader(nodes), writes, hints, loader), server)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader)
+    router_pb2_grpc.add_RouterServicer_to_server(Router(requests, CallsInFlight(MAX_IN_FLIGHT)), server)
     admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses), server)
     stack.push_async_callback(finisher.drain)
     return await _started(stack, server)
 
 
 def _server() -> grpc.aio.Server:
-    return grpc.aio.server(interceptors=[ErrorInterceptor(MAX_IN_FLIGHT)])
+    return grpc.aio.server(interceptors=[ErrorInterceptor(CallsInFlight(MAX_IN_FLIGHT))])
 
 
 async def _started(stack: AsyncExitStack, server: grpc.aio.Server) -> str:

@@ -8,10 +8,12 @@ import msgspec
 def json_text(value: Any, width: int, indent: str = "") -> str:
     """Return a value as JSON in lines of at most `width` characters, where it can be broken so.
 
-    All lines but the first begin with `indent`, which counts for the first one too.
+    All lines but the first begin with `indent`, which counts for the first one too. What is indented by the whole width
+    is not broken, or values that nest deep would never end.
     """
     line = msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
-    if len(indent) + len(line) <= width or not isinstance(value, dict | list) or not value:
+    fits = len(indent) + len(line) <= width or len(indent) >= width
+    if fits or not isinstance(value, dict | list) or not value:
         return line
     deeper = indent + "  "
     if isinstance(value, dict):

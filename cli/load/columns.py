@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from crosskey.v1.admin_pb2 import ColumnDescription
+
+_DELIMITERS = {";": "';'", "\t": "$'\\t'", "|": "'|'"}
 
 
 class BadFileError(Exception):
@@ -31,11 +34,19 @@ class TableColumns:
         """Raises BadFileError for names that rows cannot have, in PostgreSQL's words, also where no row follows."""
         for place, name in enumerate(names):
             if name not in self.types:
-                raise BadFileError(f'column "{name}" of relation "{self.table}" does not exist')
+                raise BadFileError(f'column "{name}" of relation "{self.table}" does not exist{self._perhaps(name)}')
             if name in names[:place]:
                 raise BadFileError(f'column "{name}" specified more than once')
             if name in self.generated:
                 raise BadFileError(f'column "{name}" is a generated column, which rows cannot give')
+
+    def _perhaps(self, name: str) -> str:
+        """What may have been meant by a name that no column has."""
+        for delimiter, shown in _DELIMITERS.items():
+            if delimiter in name and set(name.split(delimiter)) <= self.types.keys():
+                return f": the values seem to be separated by another sign than the comma, so add --delimiter {shown}"
+        near = get_close_matches(name.lower(), self.types, n=1)
+        return f'; perhaps it is "{near[0]}"' if near else ""
 
 
 def base_types(columns: Iterable[ColumnDescription]) -> dict[str, str]:

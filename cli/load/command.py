@@ -25,6 +25,8 @@ AT_ONCE = 2
 TIMEOUT_SECONDS = 600.0
 """A node refuses to commit what is older."""
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -37,8 +39,16 @@ def _one_byte(_: click.Context, __: click.Parameter, delimiter: str) -> str:
     return delimiter
 
 
+def _one_file(context: click.Context, parameter: click.Parameter, files: tuple[str, ...]) -> Path | None:
+    """The file, if one is given. Raises UsageError for several, and BadParameter for one that is not there."""
+    if len(files) > 1:
+        *tables, file = files
+        raise click.UsageError(f"one FILE is loaded into one --table: crosskey load --table {tables[0]} {file}")
+    return _FILE.convert(files[0], parameter, context) if files else None
+
+
 @click.command()
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", metavar="[FILE]", nargs=-1, callback=_one_file)
 @click.option("--from", "dsn", envvar="CROSSKEY_LOAD_DSN", show_envvar=True, help="The database to load; only read.")
 @click.option("--table", "tables", multiple=True, help="Only this table, several times for several; FILE's table.")
 @click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="FILE's format, if not its suffix.")

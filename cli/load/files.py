@@ -139,6 +139,8 @@ def _named_line(number: int) -> Iterator[None]:
         yield
     except (msgspec.MsgspecError, BadFileError) as error:
         raise BadFileError(f"line {number}: {error}") from None
+    except RecursionError:
+        raise BadFileError(f"line {number}: a value nests too deep to be read") from None
 
 
 def _check_members(line: str, members: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def load_file(file: Path, file_format: str, delimiter: str, target: Target, tabl
     schema = target.describe()
     description = next((one for one in schema.tables if one.table == table), None)
     if description is None:
-        raise LoadFailedError(f'the cluster has no table "{table}"')
+        near = get_close_matches(table, [one.table for one in schema.tables], n=1)
+        perhaps = f'; perhaps it is "{near[0]}"' if near else ""
+        raise LoadFailedError(f'the cluster has no table "{table}"{perhaps}')
     together = any(key.table == key.parent == table for key in schema.keys)
     known = TableColumns.of(table, description.columns)
     run = LoadRun(target, f"{file.resolve()} into {table}", [table], options)

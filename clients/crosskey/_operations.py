@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from crosskey import errors, requests
+from crosskey._channel import MAX_SESSION_REQUEST_BYTES
 from crosskey.exact_json import Row, decode
 from crosskey.includes import Include
 from crosskey.predicates import Order, Where
@@ -34,6 +35,18 @@ class Call(Generic[Answer]):
     request: Message
     read: Callable[[Any, RowReader], Answer]
     streaming: bool = False
+
+    @property
+    def session_field(self) -> str:
+        """The field of a call of Router.Session that takes the request; empty if it goes by a call of its own."""
+        if self.service != "Router" or self.request.ByteSize() > MAX_SESSION_REQUEST_BYTES:
+            return ""
+        return self.method.lower()
+
+    def on_session(self, field: str) -> router_pb2.Call:
+        """The call of Router.Session with the request in that field."""
+        fields: dict[str, Any] = {field: self.request}
+        return router_pb2.Call(**fields)
 
 
 Outcome: TypeAlias = Literal["INSERTED", "UPDATED", "SKIPPED"]
@@ -108,9 +121,10 @@ def get(
 
     `columns` are those to return; all if there are none. `include` has relations whose rows are inside of the row, such
     as `{"messages": {"limit": 10, "include": {"sender": {"columns": ["name"]}}}}`: see `Include`. Raises RowNotFound if
-    there is no row, and AnswerTooLarge if what it includes is too much.
+    there is no row, AnswerTooLarge if what it includes is too much, and TypeError for a key that names no columns.
     """
-    request = requests.get(table, {**(key or {}), **key_columns}, columns=columns, include=include)
+    key = {**requests.checked_key({} if key is None else key), **key_columns}
+    request = requests.get(table, key, columns=columns, include=include)
     return Call("Router", "Get", request, lambda response, reader: reader.rows(table, f"[{response.row_json}]")[0])
 
 
@@ -155,6 +169,18 @@ def list_page(
     """
     request = requests.list_rows(table, where, order_by, page_size, page_token, columns, include)
     return Call("Router", "List", request, partial(_read_page, table))
+
+
+def first(table: str, where: Where | None = None, order_by: Order | None = None) -> Call[dict[str, Any] | None]:
+    """Returns the first of the rows in order; None if there is none."""
+    request = requests.list_rows(table, where, order_by, page_size=1)
+    return Call("Router", "List", request, partial(_read_first, table))
+
+
+def exists(table: str, where: Where | None = None) -> Call[bool]:
+    """Returns whether there is a row."""
+    request = requests.list_rows(table, where, page_size=1)
+    return Call("Router", "List", request, lambda response, reader: _read_first(table, response, reader) is not None)
 
 
 def count(table: str, where: Where | None = None) -> Call[int]:
@@ -261,6 +287,11 @@ def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse, 
 
 def _read_page(table: str, response: router_pb2.ListResponse, reader: RowReader) -> Page:
     return Page(reader.rows(table, response.rows_json), response.next_page_token)
+
+
+def _read_first(table: str, response: router_pb2.ListResponse, reader: RowReader) -> dict[str, Any] | None:
+    rows = reader.rows(table, response.rows_json)
+    return rows[0] if rows else None
 
 
 def _read_transaction(

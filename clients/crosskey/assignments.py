@@ -35,7 +35,7 @@ class Computed:
 
     def assign_to(self, column: str) -> Assignment:
         """The assignment of this value to a column."""
-        value_json = "" if self.op == Assignment.COPY else encode_value(self.value)
+        value_json = "" if self.op == Assignment.COPY else encode_value(column, self.value)
         return Assignment(column=column, source=self.source, op=self.op, value_json=value_json)
 
     def _then(self, op: Assignment.Op.ValueType, value: Any) -> Computed:

@@ -7,22 +7,38 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import suppress
 from copy import copy
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from weakref import finalize
 
 import grpc
 import grpc.aio
 
 from crosskey import _operations as operations
 from crosskey import errors
-from crosskey._channel import Options, with_defaults
+from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
+from crosskey._paging import Pages
+from crosskey.blocking_call_stream import BlockingCallStream
+from crosskey.call_stream import CallStream
+from crosskey.exact_json import Row
 from crosskey.includes import Include
+from crosskey.pending_calls import Peer
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
+from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a call may take, unless the client says otherwise."""
+
+_ROUTER = Peer(
+    name="the router",
+    call=router_pb2.Call,
+    request=router_pb2.SessionRequest,
+    lost=lambda error: (
+        errors.ShardUnavailable("the router ended the connection") if error is None else errors.from_rpc_error(error)
+    ),
+)
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -58,11 +74,19 @@ def _name_after(method: Callable[..., Any], operation: Callable[..., Any]) -> No
     method.__doc__ = operation.__doc__
 
 
+class _InUse:
+    """Shared by all clients on one connection: when none of them is left, `let_go` ends what they did not close."""
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        finalize(self, let_go)
+
+
 class AsyncClient:
     """A client of a router, for asyncio.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `async with`.
+    the `retryable` of an error says whether that is safe. Close the client, or use `async with`. All calls share one
+    stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -77,6 +101,7 @@ class AsyncClient:
         options: Options = (),
         typed: bool = False,
     ) -> None:
+        address = checked_address(address)
         self.timeout = timeout
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
@@ -84,7 +109,10 @@ class AsyncClient:
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, with_defaults(options))
         )
-        self._stubs = {"Router": RouterStub(self._channel), "Admin": AdminStub(self._channel)}
+        router = RouterStub(self._channel)
+        self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
+        self._session = CallStream(_ROUTER, router.Session)
+        self._in_use = _InUse(self._session.let_go)
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,6 +122,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection; calls in flight are cancelled."""
+        await self._session.close()
         await self._channel.close()
 
     def with_timeout(self, timeout: float) -> Self:
@@ -114,6 +143,8 @@ class AsyncClient:
     update = _awaited(operations.update)
     delete = _awaited(operations.delete)
     list_page = _awaited(operations.list_page)
+    first = _awaited(operations.first)
+    exists = _awaited(operations.exists)
     count = _awaited(operations.count)
     aggregate = _awaited(operations.aggregate)
     transact = _awaited(operations.transact)
@@ -125,6 +156,13 @@ class AsyncClient:
     drop_unused_shadows = _awaited(operations.drop_unused_shadows)
     list_in_doubt = _awaited(operations.list_in_doubt)
 
+    async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
+        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
+        try:
+            return await self.get(table, key, **columns)
+        except errors.RowNotFound:
+            return None
+
     async def list(
         self,
         table: str,
@@ -132,22 +170,28 @@ class AsyncClient:
         order_by: Order | None = None,
         page_size: int = 0,
         *,
+        limit: int | None = None,
         columns: Iterable[str] = (),
         include: Include | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time. `columns` and `include` are those of `get`."""
-        columns = list(columns)
-        token = None
-        while token != "":
-            page = await self.list_page(table, where, order_by, page_size, token or "", columns, include)
-            for row in page.rows:
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time.
+
+        `columns` and `include` are those of `get`.
+        """
+        pages = Pages(page_size, limit)
+        columns = [*columns]
+        while pages.wants_more:
+            page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
+            for row in pages.take(page):
                 yield row
-            token = page.next_page_token
 
     async def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)
         if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
             await self._learn(self._rows)
+        if field := call.session_field:
+            answer = await self._session.ask(call.on_session(field), self.timeout)
+            return call.read(getattr(answer, field), self._rows)
         rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=self.timeout)
         try:
             response = [one async for one in rpc] if call.streaming else await rpc
@@ -165,7 +209,8 @@ class Client:
     """A client of a router that blocks; safe to share between threads.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `with`.
+    the `retryable` of an error says whether that is safe. Close the client, or use `with`. All calls share one
+    stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -180,6 +225,7 @@ class Client:
         options: Options = (),
         typed: bool = False,
     ) -> None:
+        address = checked_address(address)
         self.timeout = timeout
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
@@ -187,7 +233,10 @@ class Client:
             if credentials is None
             else grpc.secure_channel(address, credentials, with_defaults(options))
         )
-        self._stubs = {"Router": RouterStub(self._channel), "Admin": AdminStub(self._channel)}
+        router = RouterStub(self._channel)
+        self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
+        self._session = BlockingCallStream(_ROUTER, router.Session)
+        self._in_use = _InUse(self._session.let_go)
 
     def __enter__(self) -> Self:
         return self
@@ -197,6 +246,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; calls in flight are cancelled."""
+        self._session.close()
         self._channel.close()
 
     def with_timeout(self, timeout: float) -> Self:
@@ -217,6 +267,8 @@ class Client:
     update = _blocking(operations.update)
     delete = _blocking(operations.delete)
     list_page = _blocking(operations.list_page)
+    first = _blocking(operations.first)
+    exists = _blocking(operations.exists)
     count = _blocking(operations.count)
     aggregate = _blocking(operations.aggregate)
     transact = _blocking(operations.transact)
@@ -228,6 +280,13 @@ class Client:
     drop_unused_shadows = _blocking(operations.drop_unused_shadows)
     list_in_doubt = _blocking(operations.list_in_doubt)
 
+    def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
+        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
+        try:
+            return self.get(table, key, **columns)
+        except errors.RowNotFound:
+            return None
+
     def list(
         self,
         table: str,
@@ -235,28 +294,34 @@ class Client:
         order_by: Order | None = None,
         page_size: int = 0,
         *,
+        limit: int | None = None,
         columns: Iterable[str] = (),
         include: Include | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yields all rows in order, fetching a page at a time. `columns` and `include` are those of `get`."""
-        columns = list(columns)
-        token = None
-        while token != "":
-            page = self.list_page(table, where, order_by, page_size, token or "", columns, include)
-            yield from page.rows
-            token = page.next_page_token
+        """Yields all rows in order, or the first `limit` of them, fetching a page at a time.
+
+        `columns` and `include` are those of `get`.
+        """
+        pages = Pages(page_size, limit)
+        columns = [*columns]
+        while pages.wants_more:
+            page = self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
+            yield from pages.take(page)
 
     def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)
         if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
             self._learn(self._rows)
+        if field := call.session_field:
+            answer = self._session.ask(call.on_session(field), self.timeout)
+            return call.read(getattr(answer, field), self._rows)
         rpc = getattr(self._stubs[call.service], call.method)
         try:
             response = rpc(call.request, timeout=self.timeout)
-            answer = [*response] if call.streaming else response
+            responses = [*response] if call.streaming else response
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-        return call.read(answer, self._rows)
+        return call.read(responses, self._rows)
 
     def _learn(self, rows: TypedRows) -> None:
         """Learns the schema. Without one the call itself is refused, in words that fit it."""

@@ -22,6 +22,7 @@
     ├── Conflict                    a lock time-out, deadlock or serialization failure
     ├── ShardUnavailable
     ├── Overloaded
+    ├── RequestTooLarge             more than 4 MB at once
     ├── ShardFull                   a shard's PostgreSQL has no room left
     ├── DeadlineExceeded
     ├── Cancelled
@@ -66,6 +67,9 @@ RETRY_DELAY_MS = 100
 _NEVER_SENT = "failed to connect to all addresses"
 """How gRPC begins the details of a call that it failed without sending it."""
 
+_TOO_LARGE = "SERVER: Received message larger than max"
+"""How gRPC tells of a message that is too large even to be refused by a server of ours."""
+
 
 class Metadata(TypedDict, total=False):
     """Where an error happened. None is the same as leaving it out.
@@ -108,6 +112,10 @@ class CrosskeyError(Exception):
         self.metadata: dict[str, str] = {
             key: str(value) for key, value in metadata.items() if value is not None and value != ""
         }
+
+    def __str__(self) -> str:
+        hint = self.metadata.get("hint")
+        return f"{self.message}\nHINT: {hint}" if hint else self.message
 
     @property
     def reason_name(self) -> str:
@@ -281,6 +289,13 @@ class AnswerTooLarge(CrosskeyError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+class RequestTooLarge(CrosskeyError):
+    """A request that is larger than a router takes; nothing was done."""
+
+    reason = reasons.ERROR_REASON_REQUEST_TOO_LARGE
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 class DeadlineExceeded(CrosskeyError):
     """The caller's deadline passed; a write is all done or not done at all."""
 
@@ -400,15 +415,33 @@ def to_status(error: CrosskeyError) -> status_pb2.Status:
 def to_failure(error: CrosskeyError) -> reasons.Failure:
     """The error as a value, for an answer that tells of it without failing."""
     return reasons.Failure(
-        code=error.code.value[0], message=error.message, reason=error.reason, metadata=error.metadata
+        code=error.code.value[0],
+        message=error.message,
+        reason=error.reason,
+        metadata=error.metadata,
+        retry_delay_ms=RETRY_DELAY_MS if error.retryable else 0,
     )
+
+
+def to_cut_failure(error: CrosskeyError) -> reasons.Failure:
+    """The same with its texts cut as to_status cuts them, so that a caller reads the same whichever way it called."""
+    failure = to_failure(error)
+    failure.message = _cut(error.message, MAX_MESSAGE_BYTES)
+    failure.metadata.update(_cut_together(error.metadata, MAX_METADATA_BYTES))
+    return failure
 
 
 def from_failure(failure: reasons.Failure) -> CrosskeyError:
     """The error that the value stands for. A reason that this version does not know becomes InternalError."""
     error = BY_REASON.get(failure.reason, InternalError)(failure.message)
     error.metadata = dict(sorted(failure.metadata.items()))
+    error.retryable = failure.retry_delay_ms > 0
     return error
+
+
+def was_never_sent(error: grpc.RpcError) -> bool:
+    """Whether gRPC says that it failed a call, or a stream, without sending anything of it."""
+    return (error.details() or "").startswith(_NEVER_SENT)
 
 
 def from_rpc_error(error: grpc.RpcError) -> CrosskeyError:
@@ -435,7 +468,9 @@ def _from_info(message: str, info: error_details_pb2.ErrorInfo, retryable: bool)
 
 def _from_code(code: grpc.StatusCode, details: str) -> CrosskeyError:
     """For statuses without ErrorInfo: nothing is known about what was done unless gRPC says that it sent nothing."""
-    error = _WITHOUT_REASON.get(code, InternalError)(details or code.name)
+    too_large = _TOO_LARGE in details and code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    kind = RequestTooLarge if too_large else _WITHOUT_REASON.get(code, InternalError)
+    error = kind(details or code.name)
     error.retryable = details.startswith(_NEVER_SENT)
     error.answered = error.retryable
     return error

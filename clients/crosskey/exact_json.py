@@ -16,6 +16,8 @@ from uuid import UUID
 
 import msgspec
 
+from crosskey.deep_values import too_deep_to_send
+
 Row: TypeAlias = Mapping[str, Any]
 
 MAX_INT_DIGITS = 4300
@@ -97,18 +99,39 @@ def encode_rows(rows: Sequence[Row]) -> tuple[str, list[str]]:
     """Rows as JSON text, and the columns of which they give the text of a JSON value: those where one is JSON_NULL.
 
     Takes what JSON takes, and: Decimal, UUID, datetime, date, time, timedelta, bytes, NaN and infinities. Raises
-    TypeError for a value of another type, or a key that is no string.
+    TypeError for a value of another type, or a key that is no string, and ValueError for a value that nests too deep.
     """
     as_text = {name for row in rows for name, value in row.items() if value is JSON_NULL}
-    given = [
-        {_name(name): _json_text(value) if name in as_text else jsonable(value) for name, value in row.items()}
-        for row in rows
-    ]
-    return encode(given).decode(), sorted(as_text)
+    try:
+        given = [
+            {_name(name): _json_text(value) if name in as_text else jsonable(value) for name, value in row.items()}
+            for row in rows
+        ]
+        return encode(given).decode(), sorted(as_text)
+    except RecursionError:
+        raise too_deep_to_send(rows, _written) from None
 
 
-def encode_value(value: Any) -> str:
-    """One value as JSON text, as `encode_rows` writes it. JSON_NULL is null."""
+def encode_key(key: Row) -> str:
+    """The columns of a key as JSON text, each as `encode_rows` writes it. Raises as that."""
+    try:
+        return _written(key)
+    except RecursionError:
+        raise too_deep_to_send([key], _written) from None
+
+
+def encode_value(column: str, value: Any) -> str:
+    """One value, which is compared or computed with a column, as JSON text, as `encode_rows` writes it. Raises so too.
+
+    JSON_NULL is null.
+    """
+    try:
+        return _written(value)
+    except RecursionError:
+        raise too_deep_to_send([{column: value}], _written) from None
+
+
+def _written(value: Any) -> str:
     return encode(jsonable(value)).decode()
 
 
@@ -140,7 +163,7 @@ def _json_text(value: Any) -> str | None:
     """The text of a JSON value; None for NULL."""
     if value is None:
         return None
-    return "null" if value is JSON_NULL else encode_value(value)
+    return "null" if value is JSON_NULL else _written(value)
 
 
 def _name(name: object) -> str:

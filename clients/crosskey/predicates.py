@@ -26,7 +26,7 @@ _OPERATORS: dict[str, Predicate.Op.ValueType] = {
 
 
 def eq(column: str, value: Any) -> Predicate:
-    """The column equals the value."""
+    """The column equals the value. Nothing equals None: that is `is_null`."""
     return _compare(column, Predicate.EQ, value)
 
 
@@ -56,7 +56,9 @@ def ge(column: str, value: Any) -> Predicate:
 
 
 def in_(column: str, values: Iterable[Any]) -> Predicate:
-    """The column equals one of the values."""
+    """The column equals one of the values. Raises TypeError if they are no list."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"in_ takes a list of values, such as [{values!r}], not {values!r}")
     return _compare(column, Predicate.IN, list(values))
 
 
@@ -141,9 +143,11 @@ def desc(column: str) -> OrderBy:
 
 
 def to_predicates(where: Where | None) -> list[Predicate]:
-    """The conditions as predicates; none for None."""
+    """The conditions as predicates; none for None. Raises TypeError for what is no condition."""
     if where is None:
         return []
+    if isinstance(where, str):
+        raise TypeError(f'{where!r} is no condition: say {{"name": "Ada"}}, or predicates such as ge("age", 18)')
     if isinstance(where, Predicate):
         return [where]
     if isinstance(where, Mapping):
@@ -171,4 +175,4 @@ def _related(relation: str, quantifier: Predicate.Related.Quantifier.ValueType, 
 
 
 def _compare(column: str, op: Predicate.Op.ValueType, value: Any) -> Predicate:
-    return Predicate(column=column, op=op, value_json=encode_value(value))
+    return Predicate(column=column, op=op, value_json=encode_value(column, value))

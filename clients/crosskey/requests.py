@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 from crosskey.assignments import Computed
-from crosskey.exact_json import Row, encode_rows, encode_value
+from crosskey.exact_json import Row, encode_key, encode_rows
 from crosskey.includes import Include, to_includes
 from crosskey.predicates import Order, Where, to_orders, to_predicates
 from crosskey.v1 import router_pb2, rows_pb2
@@ -61,7 +61,7 @@ def insert(
     "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all; with
     `count_only`, no rows are answered. Raises KeyError for another clause.
     """
-    rows_json, as_text = encode_rows([rows] if isinstance(rows, Mapping) else list(rows))
+    rows_json, as_text = encode_rows(_checked_rows(rows))
     return router_pb2.InsertRequest(
         table=table,
         rows_json=rows_json,
@@ -93,7 +93,9 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
 
 def get(table: str, key: Row, *, columns: Iterable[str] = (), include: Include | None = None) -> router_pb2.GetRequest:
     """Reads the row with that key: all columns unless some are given, and rows of its relations."""
-    return router_pb2.GetRequest(table=table, key_json=encode_value(key), columns=columns, include=to_includes(include))
+    return router_pb2.GetRequest(
+        table=table, key_json=encode_key(checked_key(key)), columns=columns, include=to_includes(include)
+    )
 
 
 def update(
@@ -231,8 +233,23 @@ def _aggregate(name: str, asked: Aggregate) -> router_pb2.AggregateRequest.Aggre
     return router_pb2.AggregateRequest.Aggregate(function=_FUNCTIONS[function], column=column, name=name)
 
 
+def checked_key(key: Row) -> Row:
+    """The key. Raises TypeError if it is no mapping."""
+    if not isinstance(key, Mapping):
+        raise TypeError(f'a key names its columns: say {{"id": {key!r}}}, not {key!r}; with get also id={key!r}')
+    return key
+
+
+def _checked_rows(rows: Row | Iterable[Row]) -> list[Row]:
+    checked = [rows] if isinstance(rows, Mapping) else list(rows)
+    for row in checked:
+        if not isinstance(row, Mapping):
+            raise TypeError(f'a row names its columns, such as {{"name": "Ada"}}; {row!r} does not')
+    return checked
+
+
 def _key(key: Row | None) -> str:
-    return "" if key is None else encode_value(key)
+    return "" if key is None else encode_key(checked_key(key))
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:

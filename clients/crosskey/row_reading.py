@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
+from crosskey.deep_values import deepest_column, too_deep_to_read
 from crosskey.exact_json import decode
 from crosskey.typed_values import Reader, reader_of
 from crosskey.v1 import admin_pb2, router_pb2, rows_pb2
@@ -23,7 +24,7 @@ class RowReader(Protocol):
     """The form to ask for."""
 
     def rows(self, table: str, rows_json: str) -> Rows:
-        """A JSON array of rows; none if it is empty text."""
+        """A JSON array of rows; none if it is empty text. Raises ValueError for a value that nests too deep."""
         ...
 
 
@@ -32,9 +33,12 @@ class JsonRows:
 
     form = rows_pb2.ROW_FORM_JSON
 
-    def rows(self, table: str, rows_json: str) -> Rows:  # noqa: ARG002
+    def rows(self, table: str, rows_json: str) -> Rows:
         """The rows of any table."""
-        return decode(rows_json) if rows_json else []
+        try:
+            return decode(rows_json) if rows_json else []
+        except RecursionError:
+            raise too_deep_to_read(table, deepest_column(rows_json)) from None
 
 
 class TypedRows:
@@ -74,7 +78,7 @@ class TypedRows:
             for name, included in row.items():
                 if isinstance(included, dict | list):
                     self._type_included(table, name, included)
-            _read_columns(row, typed)
+            _read_columns(table, row, typed)
         return rows
 
     def _type_included(self, table: str, name: str, included: Any) -> None:
@@ -86,11 +90,14 @@ class TypedRows:
         self._typed(key_table, [row["crosskey_join"] for row in rows if "crosskey_join" in row])
 
 
-def _read_columns(row: dict[str, Any], typed: list[tuple[str, Reader]]) -> None:
+def _read_columns(table: str, row: dict[str, Any], typed: list[tuple[str, Reader]]) -> None:
     for name, read in typed:
         text = row.get(name)
         if text is not None:
-            row[name] = read(text)
+            try:
+                row[name] = read(text)
+            except RecursionError:
+                raise too_deep_to_read(table, name) from None
 
 
 def ask_for(request: Message, form: rows_pb2.RowForm.ValueType) -> set[str]:

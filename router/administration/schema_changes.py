@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Set
 
 from crosskey import errors
 from crosskey.catalog.model import Database
@@ -32,15 +33,20 @@ async def apply_schema(
     Raises SchemaRefused (nothing was touched), SchemaChanged (another schema is in force), and Conflict if another
     client is at it and does not come to an end.
     """
-    fingerprint = hashlib.sha256(request.sql.encode()).hexdigest()
     inspected = await nodes[PLANNING_SHARD].inspect_schema(proto.InspectSchemaRequest(sql=request.sql))
     description = inspected.description_json
-    planned = describe_schema(_plan(Database.from_json(description)), fingerprint)
-    in_force = await _in_force(cluster, fingerprint)
+    planned = describe_schema(_plan(Database.from_json(description)), inspected.fingerprint)
+    fingerprints = {inspected.fingerprint, _fingerprint_of_text(request.sql)}
+    in_force = await _in_force(cluster, fingerprints)
     changed = False
     if not (in_force or request.dry_run):
-        changed = await _install_unless_another_does(cluster, nodes, finisher, request.sql, description)
-    return admin_pb2.ApplySchemaResponse(changed=changed, schema=planned)
+        changed = await _install_unless_another_does(cluster, nodes, finisher, request.sql, inspected)
+    return admin_pb2.ApplySchemaResponse(changed=changed, schema=planned, skipped=inspected.skipped)
+
+
+def _fingerprint_of_text(sql: str) -> str:
+    """What older versions took for the fingerprint: a shard may have kept it."""
+    return hashlib.sha256(sql.encode()).hexdigest()
 
 
 def _plan(database: Database) -> Plan:
@@ -58,13 +64,13 @@ def _plan(database: Database) -> Plan:
         ) from refused
 
 
-async def _in_force(cluster: Cluster, fingerprint: str) -> bool:
+async def _in_force(cluster: Cluster, fingerprints: Set[str]) -> bool:
     """Whether this very schema is in force. Raises SchemaChanged if another one is."""
     try:
         view = await cluster.view()
     except errors.SchemaNotLoaded:
         return False
-    if view.fingerprint != fingerprint:
+    if view.fingerprint not in fingerprints:
         raise errors.SchemaChanged(
             "another schema is in force, and changing a schema is not supported yet",
             hint="Apply the schema that is in force, or start a cluster with an empty data folder.",
@@ -73,16 +79,15 @@ async def _in_force(cluster: Cluster, fingerprint: str) -> bool:
 
 
 async def _install_unless_another_does(
-    cluster: Cluster, nodes: Nodes, finisher: Finisher, sql: str, description: bytes
+    cluster: Cluster, nodes: Nodes, finisher: Finisher, sql: str, inspected: proto.InspectSchemaResponse
 ) -> bool:
     """Whether it was this call that installed the schema, and not another client's at the same time."""
-    fingerprint = hashlib.sha256(sql.encode()).hexdigest()
     try:
-        await _install(cluster, nodes, finisher, sql, description)
+        await _install(cluster, nodes, finisher, sql, inspected.description_json)
     except (errors.Conflict, errors.SchemaRefused):
-        if not await _in_force(cluster, fingerprint):
+        if not await _in_force(cluster, {inspected.fingerprint}):
             raise
-        await _wait_for_second_phase(cluster, fingerprint)
+        await _wait_for_second_phase(cluster, inspected.fingerprint)
         return False
     return True
 

@@ -9,26 +9,31 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
 from crosskey import errors
+from crosskey.call_stream import CallStream
 from crosskey.internal.v1 import generated_values_pb2 as generated
 from crosskey.internal.v1 import maintenance_pb2 as maintenance
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2, session_pb2_grpc
 from crosskey.internal.v1 import reads_pb2 as reads
 from crosskey.internal.v1 import recovery_pb2 as recovery
 from crosskey.internal.v1 import transactions_pb2 as transactions
+from crosskey.pending_calls import Peer
 from crosskey.router.calls.call_context import current_call_context
-from crosskey.router.calls.call_stream import CallStream
-from crosskey.router.calls.node_errors import errors_of
-from crosskey.serving.answer_size import MAX_MESSAGE_MIB
+from crosskey.router.calls.node_errors import errors_of, naming_shard
+from crosskey.serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
 from crosskey.serving.request_id import metadata_to_pass_on, request_id
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
 """Rows of a whole request for one shard; requests themselves are bounded where they come in."""
+
+MAX_CALLS_IN_FLIGHT = 1000
+"""To each node; its own queue is shorter."""
 
 LEAVE_SECONDS = 2.0
 """How long leaving a branch waits for the node to roll back, so that a retry does not meet its own locks."""
@@ -63,7 +68,7 @@ class Node:
         self._shard = shard
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         session = session_pb2_grpc.ShardNodeStub(self._channel)
-        self._calls = CallStream(shard, session.Session)
+        self._calls = CallStream(_peer(shard), session.Session)
         self._maintenance: maintenance_pb2_grpc.ShardMaintenanceAsyncStub = maintenance_pb2_grpc.ShardMaintenanceStub(
             self._channel
         )
@@ -92,13 +97,17 @@ class Node:
         remaining_seconds = context.remaining_seconds()
         if name:
             context.record(self._shard, name)
-        call.request_id = request_id.get()
-        return await self._calls.ask(call, remaining_seconds, goes_on=not name)
+            if self._calls.in_flight >= MAX_CALLS_IN_FLIGHT:
+                raise errors.Overloaded(f"too many calls to shard {self._shard} are in flight", shard=self._shard)
+        return await self.ask_aside(call, remaining_seconds)
 
     async def ask_aside(self, call: session_pb2.Call, timeout_seconds: float) -> session_pb2.Answer:
         """The same whatever the request's deadline, and without a note: what only cleans up."""
         call.request_id = request_id.get()
-        return await self._calls.ask(call, timeout_seconds, goes_on=True)
+        with naming_shard(self._shard):
+            check_fits_message(call)
+            answer: session_pb2.Answer = await self._calls.ask(call, timeout_seconds)
+            return answer
 
     async def finish_prepared(self, request: recovery.FinishPreparedRequest) -> recovery.FinishPreparedResponse:
         """Commits or rolls back prepared branches."""
@@ -224,6 +233,15 @@ class Node:
         """The request, addressed to this shard."""
         request.shard = self._shard  # type: ignore[attr-defined]  # every request of ShardMaintenance has one
         return request
+
+
+def _peer(shard: int) -> Peer:
+    return Peer(
+        name=f"shard {shard}",
+        call=session_pb2.Call,
+        request=partial(session_pb2.SessionRequest, shard=shard),
+        lost=lambda _: errors.ShardUnavailable(f"shard {shard} does not answer"),
+    )
 
 
 class BranchCalls:

@@ -186,6 +186,9 @@ class DistributedTransaction:
     def _take(self, queue: EffectQueue, effect: effects_pb2.Effect, result: proto.CommandResult) -> None:
         """Queues what came of an effect, and remembers what is to be tried once more: a parent may come until then."""
         for further in result.effects:
+            if effect.HasField("change_values"):
+                # The shadows' new keys come from where the parents are, and the claims only pass them on.
+                further.origin = effect.origin
             if result.parents_absent and further.HasField("find_anchors"):
                 self._absent.append(further)
             else:

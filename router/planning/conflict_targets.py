@@ -8,6 +8,7 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.suggestions import suggest_column
 from crosskey.v1 import router_pb2, rows_pb2
 
 
@@ -82,7 +83,8 @@ def _check_names(table: Table, on_conflict: rows_pb2.OnConflict) -> None:
 
 
 def _unknown(table: Table, column: str, message: str) -> errors.UnknownColumn:
-    return errors.UnknownColumn(message, table=str(table.name), columns=column, sqlstate="42703")
+    hint = suggest_column(column, table)
+    return errors.UnknownColumn(message, table=str(table.name), columns=column, sqlstate="42703", hint=hint)
 
 
 def _invalid(table: Table, what: str) -> errors.InvalidRequest:

@@ -24,6 +24,7 @@ from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.planning.claimed_values import ClaimedValue
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, key_of, parent_of
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.suggestions import suggest_column
 from crosskey.router.planning.supplied_values import Need, Row
 from crosskey.router.planning.writes import FIRST_SHARD, Part, WritePlan
 from crosskey.v1 import router_pb2
@@ -45,7 +46,8 @@ def check_load(view: SchemaView, request: router_pb2.LoadRequest) -> tuple[Table
     for place, name in enumerate(request.columns):
         if name not in names:
             message = f'column "{name}" of relation "{table.table.name.name}" does not exist'
-            raise errors.UnknownColumn(message, table=request.table, columns=name, sqlstate="42703")
+            hint = suggest_column(name, table.table)
+            raise errors.UnknownColumn(message, table=request.table, columns=name, sqlstate="42703", hint=hint)
         if name in request.columns[:place]:
             message = f'column "{name}" specified more than once'
             raise errors.InvalidRequest(message, table=request.table, columns=name, sqlstate="42701")

@@ -17,6 +17,7 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
 from crosskey.router.planning.given_values import Row, given_value, has_value
+from crosskey.router.planning.suggestions import suggest_column
 from crosskey.router.planning.values import checked_json
 from crosskey.rows import struct_to_dict
 from crosskey.v1 import rows_pb2
@@ -24,6 +25,16 @@ from crosskey.v1 import rows_pb2
 # In one order, so that equal predicates have equal text.
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
+# Of types whose values no JSON list stands for.
+_SCALARS = frozenset(
+    {
+        *("int2", "int4", "int8", "float4", "float8", "numeric", "bool", "text", "varchar", "bpchar", "citext", "uuid"),
+        *("date", "time", "timetz", "timestamp", "timestamptz", "interval", "bytea"),
+    }
+)
+
+_OF_LISTS = frozenset({rows_pb2.Predicate.IN, rows_pb2.Predicate.NOT_IN})
+_TAKING_LISTS = _OF_LISTS | {rows_pb2.Predicate.BETWEEN}
 
 MAX_NESTED = 20
 """How deep predicates nest. Protobuf reads messages of 100 levels, of which nodes take two for each."""
@@ -212,7 +223,8 @@ def existing_column(table: Table, name: str) -> Column:
     column = table.column(name)
     if column is None:
         message = f'column "{name}" does not exist'
-        raise errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
+        hint = suggest_column(name, table)
+        raise errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)
     return column
 
 
@@ -252,12 +264,16 @@ def _check_on_column(table: Table, predicate: rows_pb2.Predicate) -> CheckedPred
     if not has_value(predicate):
         raise _malformed(table, column, "needs a value")
     value = given_value(str(table.name), predicate)
-    if predicate.op in (rows_pb2.Predicate.IN, rows_pb2.Predicate.NOT_IN) and not isinstance(value, list):
+    if predicate.op in _OF_LISTS and not isinstance(value, list):
         raise _malformed(table, column, f"needs a list for {rows_pb2.Predicate.Op.Name(predicate.op)}")
     if predicate.op == rows_pb2.Predicate.BETWEEN and not (isinstance(value, list) and len(value) == 2):
         raise _malformed(table, column, "needs a list of two values for BETWEEN")
-    if predicate.op in _OF_TEXT and not isinstance(value, str | None):
+    if value is None:
+        raise _malformed(table, column, "compares with null, which nothing equals: say IS_NULL")
+    if predicate.op in _OF_TEXT and not isinstance(value, str):
         raise _malformed(table, column, f"needs a text for {rows_pb2.Predicate.Op.Name(predicate.op)}")
+    if isinstance(value, list) and predicate.op not in _TAKING_LISTS and column.base_type in _SCALARS:
+        raise _malformed(table, column, "compares with a list: say IN")
     return CheckedPredicate(column, predicate.op, checked_json(table, column, value))
 
 

@@ -80,8 +80,22 @@ def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:
         return "a reference table is the same on all shards"
     if len({shard for plan in plans for shard in plan.shards}) > 1:
         return "it has rows on several shards"
+    if any(shard not in plan.shards for plan in plans for shard in new_shards(view, plan)):
+        return "a row that is there moves to another shard"
     if any(plan.arbiters for plan in plans):
         return "rows may conflict with rows of any shard"
     if surely_claims_elsewhere(view, plans):
         return "it gives up unique values, most of which are claimed on other shards"
     return ""
+
+
+def new_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
+    """The shard where the rows of an update belong afterwards, if the update says so; else none."""
+    key = plan.table.shard_key
+    if plan.kind != "update" or key is None or plan.table.leader is not None:
+        return []
+    value = plan.parts[0].rows[0].get(key) if plan.parts else None
+    try:
+        return [] if value is None else [view.shard_of_value(plan.table.shard_key_column, value)]
+    except ValueError:
+        return []  # PostgreSQL says what is wrong with it.

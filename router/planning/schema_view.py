@@ -15,6 +15,7 @@ from crosskey.catalog.relations import Relation, Relations, ambiguity, find_rela
 from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey.router.planning.acting_keys import Change, acting_keys
 from crosskey.router.planning.predicates import Checked, CheckedPredicate, LinkedPredicate, simple_predicates
+from crosskey.router.planning.suggestions import suggest_table
 from crosskey.v1 import rows_pb2
 
 
@@ -61,7 +62,8 @@ class SchemaView:
         table = self._by_name.get(name)
         if table is None:
             message = f'relation "{name}" does not exist'
-            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01")
+            hint = suggest_table(name, self._by_name)
+            raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)
         return table
 
     def find_table(self, name: str) -> TablePlan | None:

@@ -35,6 +35,7 @@ from crosskey.router.planning.predicates import (
 )
 from crosskey.router.planning.row_placement import RowPlacement
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.suggestions import suggest_column
 from crosskey.router.planning.supplied_values import NOTHING, Row, Supply, override
 from crosskey.router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 from crosskey.v1 import router_pb2, rows_pb2
@@ -283,7 +284,8 @@ def _computed(table: Table, assignment: rows_pb2.Assignment) -> proto.ComputedCo
 
 def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:
     message = f'column "{name}" of relation "{table.name.name}" does not exist'
-    return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703")
+    hint = suggest_column(name, table)
+    return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)
 
 
 def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], whereabouts: Whereabouts) -> list[int]:

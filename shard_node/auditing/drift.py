@@ -82,7 +82,7 @@ async def _wanted_parts(connection: Connection, schema: ShardSchema, identity: S
     async with scratch_database(dsn) as scratch, await scratch.connect() as planner, planner.transaction():
         for text in (sql_files.load("bootstrap"), sql_files.load("slots")):
             await planner.execute(text.encode(), prepare=False)
-        await run_trusted(planner, schema_sql, stands_for=scratch.stands_for)
+        await run_trusted(planner, schema_sql)
         for statement in guard_statements(schema.plan, identity.shard, identity.shards):
             await planner.execute(statement.as_bytes(), (), prepare=False)
         return await _parts(planner)

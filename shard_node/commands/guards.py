@@ -39,7 +39,7 @@ def guards(dsn: str, schema_file: Path, shard: int, shards: int) -> None:
         raise click.UsageError(f"there is no shard {shard} among {shards}: they count from 0")
     schema_sql = schema_text(schema_file)
     with failures_of_postgres():
-        database = asyncio.run(inspect_schema(dsn, schema_sql))
+        database = asyncio.run(inspect_schema(dsn, schema_sql)).database
     try:
         plan = plan_schema(database)
     except SchemaRefused as refused:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crosskey.catalog.skipped import Inspection
 from crosskey.shard_node.commands.schema_command import failures_of_postgres, schema_text
 from crosskey.shard_node.schema.introspection import inspect_schema
 from crosskey.shard_node.setting_types import CONNECTION_STRING
@@ -28,8 +29,8 @@ from crosskey.shard_node.setting_types import CONNECTION_STRING
     help="The schema as SQL.",
 )
 def inspect(dsn: str, schema_file: Path) -> None:
-    """Print the tables and keys of a schema as JSON."""
+    """Print the tables and keys of a schema, and what of it was skipped, as JSON."""
     schema_sql = schema_text(schema_file)
     with failures_of_postgres():
-        database = asyncio.run(inspect_schema(dsn, schema_sql))
-    click.echo(database.to_json())
+        inspected = asyncio.run(inspect_schema(dsn, schema_sql))
+    click.echo(Inspection(inspected.database, inspected.run.skipped).to_json())

@@ -26,7 +26,8 @@ def failures_of_postgres() -> Iterator[None]:
     try:
         yield
     except errors.SchemaRefused as error:
-        raise click.ClickException(error.message) from None
+        hint = error.metadata.get("hint")
+        raise click.ClickException(f"{error.message} ({hint})" if hint else error.message) from None
     except psycopg.OperationalError as error:
         raise click.ClickException(f"cannot reach PostgreSQL: {error}") from None
     except psycopg.Error as error:

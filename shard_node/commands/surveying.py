@@ -51,8 +51,15 @@ class _Facts(msgspec.Struct, frozen=True):
 
 async def survey_schema(dsn: str, schema_sql: str) -> Survey:
     """Surveys what DDL makes of an empty database; raises as inspect_schema does."""
-    database, facts = await inspect_schema_with(dsn, schema_sql, _read_facts)
-    return Survey(database, facts.tables, facts.quoted, why_no_statements=NO_DATABASE)
+    inspected = await inspect_schema_with(dsn, schema_sql, _read_facts)
+    facts = inspected.more
+    return Survey(
+        inspected.database,
+        facts.tables,
+        facts.quoted,
+        why_no_statements=NO_DATABASE,
+        skipped=inspected.run.skipped,
+    )
 
 
 async def survey_database(dsn: str) -> Survey:

@@ -21,7 +21,7 @@ from crosskey.catalog.model import Column, Table
 from crosskey.catalog.naming import shorten
 from crosskey.catalog.plan import Claim, Plan
 from crosskey.internal.v1.effects_pb2 import Effect
-from crosskey.shard_node.guards.triggers import COORDINATED, RELOCATING, trigger_function
+from crosskey.shard_node.guards.triggers import COORDINATED, NOTES_FIRST, RELOCATING, trigger_function
 from crosskey.shard_node.postgres.postgres_errors import ELSEWHERE
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
 from crosskey.shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
@@ -111,8 +111,10 @@ def _once(claim: Claim) -> sql.Identifier:
 
 def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[sql.Composed]:
     notes = _Notes(claim, table, shard, shards)
-    new_values = sql.SQL("SELECT DISTINCT {} FROM new_rows n WHERE {}").format(
-        column_list(claim.columns, alias="n"), is_claimed(claim, "n")
+    # A transition table has a new row as it came, and a user's trigger may have changed it since.
+    still_there = sql.SQL(" AND NOT {}").format(_gone(claim, "n")) if table.acts_on_new_rows else sql.SQL("")
+    new_values = sql.SQL("SELECT DISTINCT {} FROM new_rows n WHERE {}{}").format(
+        column_list(claim.columns, alias="n"), is_claimed(claim, "n"), still_there
     )
     old_values = sql.SQL("SELECT DISTINCT {} FROM old_rows o WHERE {} AND {}").format(
         column_list(claim.columns, alias="o"), is_claimed(claim, "o"), _gone(claim, "o")
@@ -208,7 +210,7 @@ def _trigger(
     purpose = f"{event.lower()}_claims_{claim.constraint}"
     yield trigger_function(purpose, claim.table, body)
     yield sql.SQL("CREATE TRIGGER {name} AFTER {event} ON {table} {clauses} EXECUTE FUNCTION {function}()").format(
-        name=identifier(shorten(f"crosskey_{purpose}")),
+        name=identifier(shorten(f"{NOTES_FIRST}{purpose}")),
         event=sql.SQL(event),
         table=table_identifier(claim.table),
         clauses=clauses,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from psycopg import sql
 
 from crosskey.catalog.model import TableName
-from crosskey.shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, trigger_function
+from crosskey.shard_node.guards.triggers import AFTER_ALL_OTHERS, COORDINATED, GUARDS_FIRST, trigger_function
 from crosskey.shard_node.postgres.postgres_errors import ELSEWHERE
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
 from crosskey.shard_node.sql_text.sql_names import function_identifier, table_identifier
@@ -22,9 +22,6 @@ _RAISE = sql.SQL(
     "RAISE assert_failure USING MESSAGE = 'only other shards can tell whether this may be done', CONSTRAINT = {},"
     " HINT = 'Write through the router.';"
 ).format(literal(ELSEWHERE))
-
-# Foreign keys are checked by triggers called RI_ConstraintTrigger_.. .
-_BEFORE_FOREIGN_KEYS = "Crosskey_"
 
 
 def guard_place(table: TableName, misplaced: sql.Composable) -> Iterable[sql.Composed]:
@@ -59,7 +56,7 @@ def _guard(purpose: str, table: TableName, events: str, conditions: Sequence[sql
         "CREATE TRIGGER {name} AFTER {events} ON {table} FOR EACH ROW WHEN (NOT {coordinated})"
         " EXECUTE FUNCTION {function}()"
     ).format(
-        name=identifier(f"{_BEFORE_FOREIGN_KEYS}{purpose}"),
+        name=identifier(f"{GUARDS_FIRST}{purpose}"),
         events=sql.SQL(events),
         table=table_identifier(table),
         coordinated=sql.SQL(COORDINATED),

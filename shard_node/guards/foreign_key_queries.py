@@ -1,4 +1,4 @@
-"""Reading and changing shadows, pins and effects: the DML beside the DDL of foreign_keys.py."""
+"""Reading and changing shadows and pins: the DML beside the DDL of foreign_keys.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from psycopg.rows import TupleRow
 
 from crosskey import errors
 from crosskey.catalog.plan import ReferencedKey
-from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import rekeying
 from crosskey.shard_node.guards.claims import CLAIMING_SHARD
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
 from crosskey.shard_node.guards.prepared_claims import wait_for_prepared_claims
 from crosskey.shard_node.postgres.database import Connection
-from crosskey.shard_node.sql_text.identifiers import identifier, literal
+from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
 from crosskey.shard_node.sql_text.travelling_keys import travelling_key
@@ -25,49 +24,6 @@ from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
 # the one who drops it. More rounds than this are a race to be run again from the start.
 _PIN_ROUNDS = 5
-
-# Claims are left before pins are changed: that waits for whoever is about to add a pin, so that the change finds it.
-_IN_ORDER = (
-    Effect.FIND_ANCHORS_FIELD_NUMBER,
-    Effect.CHANGE_VALUES_FIELD_NUMBER,
-    Effect.RELEASE_VALUES_FIELD_NUMBER,
-    Effect.CLAIM_VALUES_FIELD_NUMBER,
-    Effect.RESTORE_PINS_FIELD_NUMBER,
-    Effect.REKEY_SHADOWS_FIELD_NUMBER,
-    Effect.DELETE_SHADOWS_FIELD_NUMBER,
-    Effect.PIN_PARENTS_FIELD_NUMBER,
-    Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER,
-)
-_TAKE_EFFECTS = (
-    sql.SQL("SELECT * FROM crosskey.take_effects(ARRAY[{}], {})")
-    .format(sql.SQL(", ").join(map(literal, _IN_ORDER)), literal(Effect.RELEASE_VALUES_FIELD_NUMBER))
-    .as_bytes()
-)
-
-
-class NotedEffects(msgspec.Struct, frozen=True):
-    """What triggers noted for one shard and one referenced key, claim or table (`name`); keys are JSON arrays.
-
-    `kind` is the number of a field of Effect; `new_keys` matches `old_keys` one by one where it means something.
-    """
-
-    kind: int
-    name: str
-    shard: int
-    old_keys: str
-    new_keys: str
-    keeps_pins: bool
-
-
-async def take_effects(connection: Connection, *, after: bytes = b"") -> list[NotedEffects]:
-    """Takes the effects that the triggers noted in this transaction; `after` is SQL to run first, on the same way."""
-    if after:
-        cursor = await connection.execute(after + _TAKE_EFFECTS, prepare=False)
-        while cursor.nextset():
-            pass
-    else:
-        cursor = await connection.execute(_TAKE_EFFECTS)
-    return [NotedEffects(*row) for row in await cursor.fetchall()]
 
 
 async def pin_parents(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> tuple[str, int]:
@@ -154,32 +110,6 @@ def _restore_text(referenced: ReferencedKey) -> bytes:
             arrays=sql.SQL(", ").join([sql.SQL("unnest(%s::integer[])")] * len(given)),
             shadow=table_identifier(referenced.shadow),
             columns=column_list(referenced.columns),
-        )
-        .as_bytes()
-    )
-
-
-async def repin(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> None:
-    """Pins the new keys of re-keyed parents; the trigger has removed the pins of the old ones.
-
-    A key that became NULL references nothing and needs no pin.
-    """
-    await connection.execute(_repin_text(referenced), (for_shard, keys))
-
-
-@lru_cache
-def _repin_text(referenced: ReferencedKey) -> bytes:
-    return (
-        sql.SQL(
-            "INSERT INTO {pin} ({columns}, {pin_shard})"
-            " SELECT {columns}, %s FROM json_populate_recordset(NULL::{shadow}, %s)"
-            " WHERE ROW({columns}) IS NOT NULL ON CONFLICT DO NOTHING"
-        )
-        .format(
-            pin=table_identifier(referenced.pin),
-            shadow=table_identifier(referenced.shadow),
-            columns=column_list(referenced.columns),
-            pin_shard=identifier(PIN_SHARD),
         )
         .as_bytes()
     )

@@ -20,7 +20,15 @@ from crosskey.shard_node.guards import error_guards, led_rows, reference_guards,
 from crosskey.shard_node.guards.claims import claim_shard, claim_statements
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
 from crosskey.shard_node.guards.references import distinct_references, reference, translation_functions
-from crosskey.shard_node.guards.triggers import COORDINATED, RELOCATING, changed, statement_trigger, trigger_function
+from crosskey.shard_node.guards.triggers import (
+    COORDINATED,
+    GUARDS_FIRST,
+    NOTES_FIRST,
+    RELOCATING,
+    changed,
+    statement_trigger,
+    trigger_function,
+)
 from crosskey.shard_node.postgres import postgres_errors
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
 from crosskey.shard_node.sql_text.key_columns import column_pairs, is_child, same_key
@@ -36,6 +44,9 @@ _REKEYED = Effect.REKEY_SHADOWS_FIELD_NUMBER
 _PINS_MOVED = Effect.RESTORE_PINS_FIELD_NUMBER
 _VALUES_CHANGED = Effect.CHANGE_VALUES_FIELD_NUMBER
 _DISPLACED = Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER
+
+_IN_COORDINATED = sql.SQL(COORDINATED)
+_IN_OTHERS = sql.SQL("NOT {}").format(_IN_COORDINATED)
 
 _ARRIVALS = {"INSERT": "NEW TABLE AS new_rows", "UPDATE": "NEW TABLE AS new_rows OLD TABLE AS old_rows"}
 """How rows come, or come to reference others, and what a trigger sees of it."""
@@ -200,8 +211,10 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
     if table.placement == "reference" and shards > 1:
         yield from reference_guards.guard_copy(table.table)
     for place, referenced in enumerate(incoming):
-        yield trigger_function(f"rekeyed_{place}", name, [_note_rekeyed(referenced)])
-        yield _rekey_trigger(f"rekeyed_{place}", name, referenced)
+        note, refuse = _note_rekeyed(referenced), _refuse_new_key(referenced)
+        yield from _new_key_trigger(f"{NOTES_FIRST}rekeyed_{place}", name, referenced, _IN_COORDINATED, note)
+        # PostgreSQL's own check of the pin comes first.
+        yield from _new_key_trigger(f"crosskey_kept_key_{place}", name, referenced, _IN_OTHERS, refuse)
     yield from _triggers_of_claimed(plan, table, shard, shards)
 
 
@@ -210,8 +223,10 @@ def _triggers_of_claimed(plan: Plan, table: TablePlan, shard: int, shards: int) 
     name = table.table.name
     incoming = [key for key in _incoming(plan, name) if key.claim is not None]
     for place, referenced in enumerate(incoming):
-        yield trigger_function(f"revalued_{place}", name, [_note_revalued(table.table, referenced, shard, shards)])
-        yield _rekey_trigger(f"revalued_{place}", name, referenced)
+        note = _note_revalued(table.table, referenced, shards)
+        yield from _new_key_trigger(f"{NOTES_FIRST}revalued_{place}", name, referenced, _IN_COORDINATED, note)
+        refuse = _refuse_new_values(table.table, referenced, shard, shards)
+        yield from _new_key_trigger(f"{GUARDS_FIRST}values_{place}", name, referenced, _IN_OTHERS, refuse)
     if incoming:
         # No foreign key is on this table that would refuse it.
         yield sql.SQL(
@@ -383,23 +398,21 @@ def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Co
 
 
 def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
-    """Removes the pins of a parent's old key and notes old and new.
+    """Pins a parent's new key instead of the old one, and notes both.
 
-    The node pins the new keys afterwards, so that a shift of many keys in one statement meets no pin of its own
-    halfway. Outside a coordinated transaction the pin itself refuses, but not a key that equals the old one and is only
-    spelt differently, as 1.0 and 1.00.
+    Row triggers fire in the order in which the rows were changed, so each new key is free of pins by then, as it was of
+    rows. A row may change again before the node hears of it, and is found by its pin then. A key that became NULL
+    references nothing and needs no pin.
     """
     return sql.SQL(
-        "IF {coordinated} THEN"
-        " WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard})"
+        "WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard}),"
+        " pinned AS (INSERT INTO {pin} ({columns}, {pin_shard}) SELECT {new_columns}, gone.{pin_shard} FROM gone"
+        " WHERE num_nulls({new_columns}) = 0 ON CONFLICT DO NOTHING)"
         " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
         " SELECT {kind}, {id}, gone.{pin_shard}, {old}, {new} FROM gone;"
-        " ELSIF EXISTS (SELECT FROM {pin} p WHERE {same}) THEN"
-        " RAISE foreign_key_violation USING MESSAGE = 'other shards reference this row', HINT = {hint};"
-        " END IF;"
     ).format(
-        coordinated=sql.SQL(COORDINATED),
-        hint=literal("Write through the router."),
+        columns=column_list(referenced.columns),
+        new_columns=column_list(referenced.columns, alias="new"),
         pin=table_identifier(referenced.pin),
         same=same_key(referenced, "p", "old"),
         kind=literal(_REKEYED),
@@ -410,34 +423,57 @@ def _note_rekeyed(referenced: ReferencedKey) -> sql.Composed:
     )
 
 
-def _note_revalued(table: Table, referenced: ReferencedKey, shard: int, shards: int) -> sql.Composed:
-    """Notes old and new key of a row that is known by its claim, for the shard where the pins on that claim are.
-
-    Outside a coordinated transaction only a key without pins may change, and only that shard knows whether there are.
-    """
-    assert referenced.claim is not None, f"no claim stands for rows with {referenced.id}"
+def _refuse_new_key(referenced: ReferencedKey) -> sql.Composed:
+    """The pin itself refuses, but not a key that equals the old one and is only spelt differently, as 1.0 and 1.00."""
     return sql.SQL(
-        "IF num_nulls({old_columns}) = 0 THEN IF {coordinated} THEN"
+        "IF EXISTS (SELECT FROM {pin} p WHERE {same}) THEN"
+        " RAISE foreign_key_violation USING MESSAGE = 'other shards reference this row', HINT = {hint};"
+        " END IF;"
+    ).format(
+        pin=table_identifier(referenced.pin),
+        same=same_key(referenced, "p", "old"),
+        hint=literal("Write through the router."),
+    )
+
+
+def _note_revalued(table: Table, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    """Notes old and new key of a row that is known by its claim, for the shard where the pins on that claim are."""
+    return sql.SQL(
+        "IF num_nulls({old_columns}) = 0 THEN"
         " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
         " VALUES ({kind}, {id}, {place}, {old}, {new});"
-        " ELSIF {place} <> {shard} OR EXISTS (SELECT FROM {pin} p WHERE {same}) THEN"
-        " RAISE assert_failure USING MESSAGE = 'other shards may reference this row', CONSTRAINT = {elsewhere},"
-        " HINT = {hint};"
-        " END IF; END IF;"
+        " END IF;"
     ).format(
         old_columns=column_list(referenced.columns, alias="old"),
-        coordinated=sql.SQL(COORDINATED),
         kind=literal(_VALUES_CHANGED),
         id=literal(referenced.id),
-        place=claim_shard(referenced.claim, table, "old", shards),
+        place=_place_of_claim(table, referenced, shards),
         old=travelling_key(referenced, "old"),
         new=travelling_key(referenced, "new"),
+    )
+
+
+def _refuse_new_values(table: Table, referenced: ReferencedKey, shard: int, shards: int) -> sql.Composed:
+    """Only a key without pins may change, and only the shard with its claim knows whether there are."""
+    return sql.SQL(
+        "IF num_nulls({old_columns}) = 0 AND ({place} <> {shard} OR EXISTS (SELECT FROM {pin} p WHERE {same})) THEN"
+        " RAISE assert_failure USING MESSAGE = 'other shards may reference this row', CONSTRAINT = {elsewhere},"
+        " HINT = {hint};"
+        " END IF;"
+    ).format(
+        old_columns=column_list(referenced.columns, alias="old"),
+        place=_place_of_claim(table, referenced, shards),
         shard=literal(shard),
         pin=table_identifier(referenced.pin),
         same=same_key(referenced, "p", "old"),
         elsewhere=literal(postgres_errors.ELSEWHERE),
         hint=literal("Write through the router."),
     )
+
+
+def _place_of_claim(table: Table, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    assert referenced.claim is not None, f"no claim stands for rows with {referenced.id}"
+    return claim_shard(referenced.claim, table, "old", shards)
 
 
 def _error_guards(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
@@ -479,14 +515,23 @@ def _pinned(referenced: ReferencedKey) -> sql.Composed:
     )
 
 
-def _rekey_trigger(purpose: str, table: TableName, referenced: ReferencedKey) -> sql.Composed:
-    # A row trigger, since transition tables do not tell which new row was which old one. It fires where the key is not
-    # the same byte by byte, for then PostgreSQL carries out ON UPDATE too.
-    return sql.SQL(
-        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()"
+def _new_key_trigger(
+    name: str, table: TableName, referenced: ReferencedKey, mode: sql.Composable, body: sql.Composable
+) -> Iterable[sql.Composed]:
+    """What is done about new keys in transactions of a mode.
+
+    A row trigger, since transition tables do not tell which new row was which old one. It fires where the key is not
+    the same byte by byte, for then PostgreSQL carries out ON UPDATE too.
+    """
+    purpose = name.strip("!")
+    yield trigger_function(purpose, table, [body])
+    yield sql.SQL(
+        "CREATE TRIGGER {name} AFTER UPDATE ON {table} FOR EACH ROW WHEN ({changed} AND {mode})"
+        " EXECUTE FUNCTION {function}()"
     ).format(
-        name=identifier(f"crosskey_{purpose}"),
+        name=identifier(name),
         table=table_identifier(table),
         changed=changed(referenced.columns),
+        mode=mode,
         function=function_identifier(purpose, table),
     )

@@ -18,6 +18,13 @@ COORDINATED = "coalesce(current_setting('crosskey.coordinated', true), '') = 'on
 AFTER_ALL_OTHERS = "~crosskey_"
 """How a BEFORE trigger's name begins that must see a row as it is to be stored."""
 
+GUARDS_FIRST = "!crosskey_0_"
+"""How the name of an AFTER trigger begins that refuses before anything else can: a trigger of the user's, or
+PostgreSQL's own RI_ConstraintTrigger of a foreign key."""
+
+NOTES_FIRST = "!crosskey_1_"
+"""The same of one that tells of a row before any of these changes it again."""
+
 LOCKS_EARLY = "coalesce(current_setting('crosskey.lock_early', true), '') = 'on'"
 """Set where rows that others live with are locked before any change, whether they leave or not."""
 

@@ -20,6 +20,9 @@ SLOT_CHECK = "crosskey_slot"
 ELSEWHERE = "crosskey_elsewhere"
 """What a failed assertion names as its constraint if it only means that other shards must be asked."""
 
+DECISION_KEY = "decision_pkey"
+"""Of the decisions in sql/bootstrap.sql: a gid is decided once."""
+
 _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "23503": errors.ForeignKeyViolation,
     "23001": errors.RestrictViolation,
@@ -95,7 +98,7 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
     if sqlstate == "23514" and diagnosis.constraint_name in (PLACEMENT_CHECK, SLOT_CHECK):
         return _misplaced(diagnosis)
     if sqlstate == "23505" and diagnosis.schema_name == "crosskey":
-        return errors.Conflict("the transaction was given up by the resolver before it could commit")
+        return _given_up() if diagnosis.constraint_name == DECISION_KEY else None
     if sqlstate == "XK003":
         return answer_too_large()
     if sqlstate == "XK007":
@@ -106,6 +109,11 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         _log.error("out of room", sqlstate=sqlstate, error=diagnosis.message_primary)
         return kind(_IN_OUR_WORDS[sqlstate], sqlstate=sqlstate)
     return None if kind is None else kind(diagnosis.message_primary or sqlstate, **_metadata(sqlstate, diagnosis))
+
+
+def _given_up() -> errors.CrosskeyError:
+    """A resolver has decided before home could."""
+    return errors.Conflict("the transaction was given up by the resolver before it could commit")
 
 
 def _kind(sqlstate: str, diagnosis: postgres.Diagnostic) -> type[errors.CrosskeyError] | None:

@@ -28,14 +28,14 @@ _OBJECTS = _words(
     " operator policy procedure publication routine rule schema sequence statistics table text trigger type view"
 )
 _BEFORE_OBJECT = _words("or replace temp temporary unlogged global local recursive unique on")
-_NOT_GRANTED = _words("database tablespace parameter large foreign language")
+_ROW_VERBS = _words("insert update delete merge truncate copy")
 _NOT_SET = _words("role session_authorization session authorization characteristics transaction")
 _CALLS_OF_A_DUMP = _words("set_config setval")
 
 # Functions that reach beyond the database, or do what no rollback takes back.
 _FORBIDDEN_FUNCTIONS = _words(
     "pg_terminate_backend pg_cancel_backend pg_reload_conf pg_rotate_logfile pg_promote pg_switch_wal pg_sleep"
-    " pg_sleep_for pg_sleep_until pg_notify pg_read_file pg_read_binary_file pg_ls_dir pg_stat_file lo_import lo_export"
+    " pg_sleep_for pg_sleep_until pg_read_file pg_read_binary_file pg_ls_dir pg_stat_file lo_import lo_export"
     " lo_create lo_creat lo_open lo_put lo_from_bytea lo_unlink lowrite dblink dblink_connect dblink_connect_u"
     " dblink_exec dblink_send_query pg_advisory_lock pg_advisory_lock_shared pg_stat_reset pg_stat_reset_shared"
     " pg_create_logical_replication_slot pg_create_physical_replication_slot"
@@ -52,7 +52,7 @@ def check_statement(statement: Statement, line: int) -> None:
     if statement.tokens[0].kind != "word" or not _is_schema(statement):
         raise errors.SchemaRefused(
             f"line {line}: {_shown(statement)} is no part of a schema",
-            hint="A schema is made of CREATE, ALTER, DROP, COMMENT, GRANT, SET and DO; rows are written by the router.",
+            hint=_hint(verb),
         )
     for deed in _forbidden_deeds(statement):
         raise errors.SchemaRefused(
@@ -70,11 +70,17 @@ def _is_schema(statement: Statement) -> bool:
             return _sets_no_role(statement.tokens[1:])
         case "select":
             return _is_call_of_a_dump(statement)
-        case "grant" | "revoke":
-            # Without ON, it is about membership in a role.
-            return "on" in words and _object_of(words[words.index("on") + 1 :]) not in _NOT_GRANTED
         case _:
             return verb in ("do", "refresh")
+
+
+def _hint(verb: str) -> str:
+    if verb in _ROW_VERBS:
+        return (
+            "Rows are written through the router once the schema is applied: `crosskey insert`, or `crosskey load` for"
+            " many. pg_dump --schema-only writes none."
+        )
+    return "A schema is made of CREATE, ALTER, DROP, COMMENT, SET and DO; rows are written by the router."
 
 
 def _object_of(words: Sequence[str]) -> str:

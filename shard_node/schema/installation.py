@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 
 import psycopg
 
@@ -14,7 +13,7 @@ from crosskey.shard_node.guards.foreign_keys import guard_statements
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import is_passing
 from crosskey.shard_node.schema.introspection import describe
-from crosskey.shard_node.schema.running import refuse_rows, run_schema
+from crosskey.shard_node.schema.running import RunSchema, refuse_rows, run_schema
 from crosskey.shard_node.sql import load
 
 # Any number, other than that of starting.
@@ -28,11 +27,6 @@ _RUN_SECONDS = 120
 _INSTALLED_STATEMENT = "INSERT INTO crosskey.schema (sql, fingerprint, description) VALUES (%s, %s, %s::json)"
 
 
-def fingerprint(schema_sql: str) -> str:
-    """SHA-256 of a schema's text, in hex."""
-    return hashlib.sha256(schema_sql.encode()).hexdigest()
-
-
 async def install(connection: Connection, schema_sql: str, description: Database, *, shard: int, shards: int) -> None:
     """Installs a schema in the transaction that is open on the connection.
 
@@ -41,7 +35,7 @@ async def install(connection: Connection, schema_sql: str, description: Database
     """
     try:
         await _wait_for_others(connection)
-        await _run(connection, schema_sql, shard)
+        run = await _run(connection, schema_sql, shard)
         if await describe(connection) != description:
             raise errors.SchemaRefused(
                 f"the PostgreSQL of shard {shard} reads the schema differently than the one that planned it",
@@ -53,9 +47,7 @@ async def install(connection: Connection, schema_sql: str, description: Database
             await connection.execute(statement, (), prepare=False)
         if shard != 0:
             await _space_sequences(connection, shard, shards)
-        await connection.execute(
-            _INSTALLED_STATEMENT, (schema_sql, fingerprint(schema_sql), description.to_json().decode())
-        )
+        await connection.execute(_INSTALLED_STATEMENT, (schema_sql, run.fingerprint, description.to_json().decode()))
     except psycopg.Error as error:
         if is_passing(error):
             raise
@@ -63,11 +55,11 @@ async def install(connection: Connection, schema_sql: str, description: Database
         raise errors.SchemaRefused(f"the schema does not load on shard {shard}: {message}", shard=str(shard)) from error
 
 
-async def _run(connection: Connection, schema_sql: str, shard: int) -> None:
+async def _run(connection: Connection, schema_sql: str, shard: int) -> RunSchema:
     """Runs the user's DDL. Raises SchemaRefused, which names the shard."""
     try:
         async with asyncio.timeout(_RUN_SECONDS):
-            await run_schema(connection, schema_sql)
+            return await run_schema(connection, schema_sql)
     except TimeoutError:
         raise errors.SchemaRefused(f"the schema takes longer than {_RUN_SECONDS} s on shard {shard}") from None
     except errors.SchemaRefused as refused:

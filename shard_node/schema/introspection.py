@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -13,7 +14,7 @@ from psycopg.rows import TupleRow, tuple_row
 from crosskey import errors
 from crosskey.catalog.model import Database
 from crosskey.shard_node.postgres.postgres_errors import is_passing
-from crosskey.shard_node.schema.running import refuse_rows, run_schema
+from crosskey.shard_node.schema.running import RunSchema, refuse_rows, run_schema
 from crosskey.shard_node.schema.scratch import Scratch, scratch_database
 from crosskey.shard_node.sql import load
 
@@ -48,25 +49,33 @@ async def describe(connection: psycopg.AsyncConnection[TupleRow]) -> Database:
     return Database.from_json(description.encode())
 
 
-async def inspect_schema(dsn: str, schema_sql: str) -> Database:
+@dataclass(frozen=True)
+class Inspected(Generic[T]):
+    """What DDL makes of an empty database, what else was read of it there, and how its text was taken."""
+
+    database: Database
+    more: T
+    run: RunSchema
+
+
+async def inspect_schema(dsn: str, schema_sql: str) -> Inspected[None]:
     """Describes what DDL makes of an empty database, without leaving a trace of it.
 
-    The DDL runs verbatim, in a transaction of a scratch database beside the one that `dsn` names, as a role that owns
-    nothing else. Raises SchemaRefused with PostgreSQL's message and the line if it fails, if it does more than a schema
-    does, and if it could not be installed in one distributed transaction: it ends the transaction, does what cannot be
-    prepared, writes rows, or makes a schema with a name of Crosskey's own. Raises NotSupported if there is no such
-    role, psycopg.OperationalError if the server does not answer, or has no room.
+    The DDL runs as it is, but for what is skipped, in a transaction of a scratch database beside the one that `dsn`
+    names, as a role that owns nothing else. Raises SchemaRefused with PostgreSQL's message and the line if it fails, if
+    it does more than a schema does, and if it could not be installed in one distributed transaction: it ends the
+    transaction, does what cannot be prepared, writes rows, or makes a schema with a name of Crosskey's own. Raises
+    NotSupported if there is no such role, psycopg.OperationalError if the server does not answer, or has no room.
     """
-    database, _ = await inspect_schema_with(dsn, schema_sql, _nothing_more)
-    return database
+    return await inspect_schema_with(dsn, schema_sql, _nothing_more)
 
 
-async def inspect_schema_with(dsn: str, schema_sql: str, read: Read[T]) -> tuple[Database, T]:
+async def inspect_schema_with(dsn: str, schema_sql: str, read: Read[T]) -> Inspected[T]:
     """As inspect_schema; and answers what `read` reads of the loaded schema as well."""
     if "\0" in schema_sql:
         raise errors.SchemaRefused("the schema contains a NUL character")
     async with scratch_database(dsn) as scratch, await scratch.connect() as connection:
-        loading = _load_and_describe(connection, schema_sql, scratch.stands_for, read)
+        loading = _load_and_describe(connection, schema_sql, read)
         return await _within(PLANNING_SECONDS, scratch, loading)
 
 
@@ -92,13 +101,11 @@ async def _nothing_more(_connection: Connection) -> None:
     pass
 
 
-async def _load_and_describe(
-    connection: Connection, schema_sql: str, stands_for: str, read: Read[T]
-) -> tuple[Database, T]:
+async def _load_and_describe(connection: Connection, schema_sql: str, read: Read[T]) -> Inspected[T]:
     await connection.execute("BEGIN")
-    await run_schema(connection, schema_sql, stands_for=stands_for)
+    run = await run_schema(connection, schema_sql)
     try:
-        return await _judge(connection, read)
+        return Inspected(*await _judge(connection, read), run)
     except psycopg.Error as error:
         if connection.broken or is_passing(error):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -13,35 +14,56 @@ from psycopg.rows import tuple_row
 
 from crosskey import errors
 from crosskey.catalog.model import Table
+from crosskey.catalog.skipped import Skipped, shortened
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import is_passing
 from crosskey.shard_node.schema.admission import check_statement
+from crosskey.shard_node.schema.fingerprint import Fingerprint
+from crosskey.shard_node.schema.skipping import Taken, begins_anew, take
 from crosskey.shard_node.sql import load
 from crosskey.shard_node.sql_text.script import Statement, next_statement
 
 
-async def run_schema(connection: Connection, schema_sql: str, *, stands_for: str | None = None) -> None:
+@dataclass(frozen=True)
+class RunSchema:
+    """What was made of a text: what was skipped of it, and the fingerprint of the rest."""
+
+    skipped: tuple[Skipped, ...]
+    fingerprint: str
+
+
+async def run_schema(connection: Connection, schema_sql: str) -> RunSchema:
     """Runs a schema in the transaction that is open, and sets back what it has set.
 
-    `stands_for` is the role that will own the schema, if it is not this one: what would give it something is left out.
     Raises SchemaRefused with the line for a statement that fails or is none of a schema's; for what touches more than a
     schema does, however it is put; and for one that writes rows. Errors of psycopg that say nothing of the schema pass.
     """
     before = await _footprint(connection)
-    async for statement, line in _statements(connection, schema_sql):
-        await _refuse_what_is_no_schema(connection, statement, line, schema_sql)
-        if stands_for is None or statement.words[-3:] != ("owner", "to", stands_for):
-            await _run(connection, statement, schema_sql)
+    skipped: list[Skipped] = []
+    fingerprint = Fingerprint()
+    async for statement, line, taken in _statements(connection, schema_sql):
+        if taken.skipped:
+            skipped.append(Skipped(line, shortened(statement.text), taken.skipped))
+        if taken.tokens:
+            await _refuse_what_is_no_schema(connection, statement, line, schema_sql)
+            await _run(connection, statement, taken, schema_sql)
+            fingerprint.take_in(taken, schema_sql)
+        if begins_anew(statement):
+            await connection.execute("RESET ALL")
+            fingerprint.forget_settings()
     # A dump sets its own search path and the like.
     await connection.execute("RESET ALL")
     await _refuse_touched(connection, before)
+    return RunSchema(tuple(skipped), fingerprint.hexdigest())
 
 
-async def run_trusted(connection: Connection, schema_sql: str, *, stands_for: str) -> None:
+async def run_trusted(connection: Connection, schema_sql: str) -> None:
     """Runs a schema that is in force once more, elsewhere; errors of psycopg pass."""
-    async for statement, _ in _statements(connection, schema_sql):
-        if statement.words[-3:] != ("owner", "to", stands_for):
-            await _execute(connection, statement)
+    async for statement, _, taken in _statements(connection, schema_sql):
+        if taken.tokens:
+            await _execute(connection, taken.text)
+        if begins_anew(statement):
+            await connection.execute("RESET ALL")
     await connection.execute("RESET ALL")
 
 
@@ -61,9 +83,9 @@ async def refuse_rows(connection: Connection, tables: Iterable[Table]) -> None:
         raise _writes_rows(name)
 
 
-async def _statements(connection: Connection, schema_sql: str) -> AsyncIterator[tuple[Statement, int]]:
-    """Each statement and its line, split as the session would read it when it comes to it."""
-    position, line, counted = 0, 1, 0
+async def _statements(connection: Connection, schema_sql: str) -> AsyncIterator[tuple[Statement, int, Taken]]:
+    """Each statement, its line and what is left of it, split as the session would read it when it comes to it."""
+    position, line, counted, empty = 0, 1, 0, True
     while True:
         backslashes = connection.info.parameter_status("standard_conforming_strings") == "off"
         statement, position = next_statement(schema_sql, position, backslashes=backslashes)
@@ -71,7 +93,9 @@ async def _statements(connection: Connection, schema_sql: str) -> AsyncIterator[
             return
         line += schema_sql.count("\n", counted, statement.start)
         counted = statement.start
-        yield statement, line
+        taken = take(statement, line, empty=empty)
+        empty = empty and taken.words[:1] not in (("create",), ("do",))
+        yield statement, line, taken
 
 
 async def _refuse_what_is_no_schema(connection: Connection, statement: Statement, line: int, schema_sql: str) -> None:
@@ -92,9 +116,9 @@ async def _parse(connection: Connection, statement: Statement, schema_sql: str) 
         raise _refusal(error, statement, schema_sql) from error
 
 
-async def _run(connection: Connection, statement: Statement, schema_sql: str) -> None:
+async def _run(connection: Connection, statement: Statement, taken: Taken, schema_sql: str) -> None:
     try:
-        await _execute(connection, statement)
+        await _execute(connection, taken.text)
     except psycopg.Error as error:
         if connection.broken or is_passing(error):
             raise
@@ -103,9 +127,9 @@ async def _run(connection: Connection, statement: Statement, schema_sql: str) ->
         raise errors.SchemaRefused("the schema ends its transaction")
 
 
-async def _execute(connection: Connection, statement: Statement) -> None:
+async def _execute(connection: Connection, text: str) -> None:
     # A binary answer is asked for in the protocol in which a message is one statement, whatever it looks like.
-    await connection.execute(statement.text.encode(), prepare=False, binary=True)
+    await connection.execute(text.encode(), prepare=False, binary=True)
     if connection.info.parameter_status("client_encoding") != "UTF8":
         # The text is UTF-8, whatever the file was from which it comes.
         await connection.execute("SET client_encoding = 'UTF8'")
@@ -133,12 +157,11 @@ def _writes_rows(table: str) -> errors.SchemaRefused:
 
 
 def _refusal(error: psycopg.Error, statement: Statement, schema_sql: str) -> errors.SchemaRefused:
+    position = statement.start + int(error.diag.statement_position or 1) - 1
+    line = schema_sql.count("\n", 0, position) + 1
     message = error.diag.message_primary or str(error)
-    if error.diag.statement_position is not None:
-        position = statement.start + int(error.diag.statement_position) - 1
-        message = f"line {schema_sql.count(chr(10), 0, position) + 1}: {message}"
     return errors.SchemaRefused(
-        message,
+        f"line {line}: {message}, in: {shortened(statement.text)}",
         table=error.diag.table_name,
         constraint=error.diag.constraint_name,
         sqlstate=error.sqlstate,

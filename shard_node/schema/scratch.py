@@ -54,12 +54,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Scratch:
-    """A scratch database: how its planner connects to it, and how its maker, whose place it takes, does elsewhere."""
+    """A scratch database: how its planner connects to it, and how its maker does elsewhere."""
 
     name: str
     dsn: str
     maker_dsn: str
-    stands_for: str
 
     async def connect(self) -> Connection:
         """A connection of the planner's, in autocommit mode. Raises psycopg.OperationalError."""
@@ -84,9 +83,8 @@ async def scratch_database(dsn: str) -> AsyncIterator[Scratch]:
     password = secrets.token_hex()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         planner = await find_planner(connection)
-        role = connection.info.user
     login = {"user": name, "password": password} if planner is None else {"user": planner}
-    scratch = Scratch(name, make_conninfo(dsn, **{**login, "dbname": name}), dsn, role)
+    scratch = Scratch(name, make_conninfo(dsn, **{**login, "dbname": name}), dsn)
     try:
         await _create(scratch, login["user"], None if planner else password)
         yield scratch

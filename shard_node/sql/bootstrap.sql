@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS crosskey.schema (
 -- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
 -- transaction that is still in flight and a resolver that decides to abort it.
 CREATE TABLE IF NOT EXISTS crosskey.decision (
-    gid text PRIMARY KEY,
+    gid text CONSTRAINT decision_pkey PRIMARY KEY,
     committed boolean NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -82,8 +82,10 @@ $$;
 -- Takes what triggers noted in this transaction, put together by what it means for whom, in the order of the kinds that
 -- is given. Every statement of a coordinated transaction asks, and most have noted nothing.
 CREATE OR REPLACE FUNCTION crosskey.take_effects(kinds integer[], releases integer)
-RETURNS TABLE (kind integer, name text, shard integer, old_keys text, new_keys text, keeps_pins boolean)
-LANGUAGE plpgsql AS $$
+RETURNS TABLE (
+    kind integer, name text, shard integer, old_keys text, new_keys text, places text,
+    keeps_pins boolean
+) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
     IF NOT EXISTS (SELECT FROM crosskey.effect) THEN
@@ -95,7 +97,7 @@ BEGIN
         RETURNING e.*, (e.kind = releases AND e.new_key::text = 'true') IS TRUE AS keeps
     )
     SELECT t.kind, t.referenced_key, t.shard, json_agg(t.old_key ORDER BY t.place)::text,
-           json_agg(t.new_key ORDER BY t.place)::text, t.keeps
+           json_agg(t.new_key ORDER BY t.place)::text, json_agg(t.place ORDER BY t.place)::text, t.keeps
     FROM taken AS t GROUP BY t.kind, t.referenced_key, t.shard, t.keeps
     ORDER BY NOT t.keeps, array_position(kinds, t.kind), t.referenced_key, t.shard;
 END

@@ -233,7 +233,12 @@ table_list AS (
             'comment', obj_description(t.oid, 'pg_class'),
             'kind', t.relkind,
             'inherits', EXISTS (SELECT FROM pg_inherits h WHERE t.oid IN (h.inhrelid, h.inhparent)),
-            'unlogged', t.relpersistence = 'u'
+            'unlogged', t.relpersistence = 'u',
+            -- Of the type's bits, the first three are: for each row, before, on insert.
+            'acts_on_new_rows', EXISTS (
+                SELECT FROM pg_trigger g
+                WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 5
+            )
         )
         ORDER BY t.nspname, t.relname
     ) AS tables

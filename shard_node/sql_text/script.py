@@ -1,13 +1,16 @@
 """An SQL text, split into its statements by the rules of PostgreSQL's own lexer and of psql.
 
+Commands of psql and the rows behind a COPY are told from statements, since files that pg_dump wrote have both.
+
 Whoever sends each statement in a message of its own need not trust the split: PostgreSQL refuses a message with two.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _DOLLAR = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?\$")
@@ -20,6 +23,11 @@ _STRING = re.compile(r"'(?:[^']|'')*'")
 _QUOTED_NAME = re.compile(r'"(?:[^"]|"")*"')
 _WORD = re.compile(r"[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*")
 _NUMBER = re.compile(r"[0-9][\w.]*")
+_LINE_END = re.compile(r"\r?\n|\Z")
+_PSQL_COMMAND = re.compile(r"\\([a-zA-Z_!?.]*)([^\r\n]*)")
+_END_OF_ROWS = re.compile(r"^\\\.\r?$", re.MULTILINE)
+# Where one of them touches the next, they are one operator.
+_OPERATOR_SIGNS = frozenset("+-*/<>=~!@#%^&|`?:")
 _SPACE = re.compile(r"(?:\s|--[^\n\r]*)+")
 # What is left when a string, a name or a comment does not end: PostgreSQL says so.
 _REST = re.compile(r".*", re.DOTALL)
@@ -29,7 +37,8 @@ _REST = re.compile(r".*", re.DOTALL)
 class Token:
     """A word in lower case, a quoted name or a string without its quotes, a number, or one other character.
 
-    `kind` is "word", "name", "string", "number" or "sign".
+    `kind` is "word", "name", "string", "number" or "sign"; or "psql" for a command of psql, with its backslash, and
+    "argument" for all that follows it.
     """
 
     kind: str
@@ -40,11 +49,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement without its semicolon. `start` is the position of its first token in the whole text."""
+    """One statement without its semicolon, or a command of psql.
+
+    `start` is the position of its first token in the whole text, as those of the tokens are. `rows` is how many lines
+    of a COPY's data follow it.
+    """
 
     text: str
     start: int
     tokens: tuple[Token, ...]
+    rows: int = 0
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -61,13 +75,32 @@ def next_statement(text: str, position: int, *, backslashes: bool = False) -> tu
     nesting = _Nesting()
     for token in scan(text, position, backslashes=backslashes):
         position = token.end
+        if token.kind == "sign" and token.value == "\\" and not tokens:
+            return _psql_command(text, token.start)
         if token.kind == "sign" and token.value == ";" and nesting.is_outermost:
             if tokens:
-                return _statement(text, tokens), position
+                return _with_rows(_statement(text, tokens), text, position)
             continue
         nesting.pass_by(token)
         tokens.append(token)
     return (_statement(text, tokens) if tokens else None), len(text)
+
+
+def canonical(tokens: Sequence[Token], text: str) -> str:
+    """Tokens of a text as they are written, but for white space, comments and capital letters, which mean nothing."""
+    parts: list[str] = []
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if before is not None and not (before.end == token.start and _is_one_with(before, token)):
+            parts.append(" ")
+        parts.append(token.value if token.kind == "word" else text[token.start : token.end])
+    return "".join(parts)
+
+
+def _is_one_with(before: Token, token: Token) -> bool:
+    """Whether two tokens mean something else where a space is between them: `<=`, b'01'."""
+    if before.kind == token.kind == "sign":
+        return before.value in _OPERATOR_SIGNS and token.value in _OPERATOR_SIGNS
+    return before.kind == "word" and token.kind in ("string", "name")
 
 
 def statements(text: str) -> Iterator[Statement]:
@@ -127,6 +160,27 @@ class _Nesting:
 def _statement(text: str, tokens: list[Token]) -> Statement:
     start, end = tokens[0].start, tokens[-1].end
     return Statement(text[start:end], start, tuple(tokens))
+
+
+def _psql_command(text: str, start: int) -> tuple[Statement, int]:
+    found = _PSQL_COMMAND.match(text, start)
+    assert found is not None, "the text goes on with a backslash"
+    command = Token("psql", "\\" + found.group(1), start, found.end(1))
+    argument = Token("argument", found.group(2).strip(), found.start(2), found.end())
+    return Statement(found.group().rstrip(), start, (command, argument)), found.end()
+
+
+def _with_rows(statement: Statement, text: str, position: int) -> tuple[Statement, int]:
+    """The statement, and where to look for the next one: behind the rows, if it is a COPY that reads them."""
+    words = statement.words
+    if words[0] != "copy" or ("from", "stdin") not in pairwise(words):
+        return statement, position
+    line_end = _LINE_END.search(text, position)
+    assert line_end is not None, "every text has an end"
+    end = _END_OF_ROWS.search(text, line_end.end())
+    stop, behind = (len(text), len(text)) if end is None else (end.start(), end.end())
+    rows = text.count("\n", line_end.end(), stop)
+    return replace(statement, rows=rows), behind
 
 
 def _end_of_comment(text: str, position: int) -> int:

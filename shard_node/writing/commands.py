@@ -85,7 +85,7 @@ async def _run_statement(branch: Branch, statement: proto.Statement, result: pro
 async def _apply(branch: Branch, effect: Effect, result: proto.CommandResult) -> None:
     await apply(branch, effect, result)
     if effect.WhichOneof("effect") in LEAD_TO_MORE:
-        await settle(branch, result)
+        await settle(branch, result, amid_others=True)
 
 
 async def _set_constraints(branch: Branch, change: rows_pb2.SetConstraints, result: proto.CommandResult) -> None:

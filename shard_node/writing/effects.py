@@ -17,8 +17,9 @@ from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult, Statement
 from crosskey.shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
-from crosskey.shard_node.guards.foreign_key_queries import NotedEffects, take_effects
+from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
+from crosskey.shard_node.guards.rows_changed_again import as_if_once
 from crosskey.shard_node.writing import moving
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.execution import execute_statement
@@ -28,17 +29,26 @@ Effect = proto.Effect
 _IN_ORDER = frozenset({Effect.REKEY_SHADOWS_FIELD_NUMBER, Effect.CHANGE_VALUES_FIELD_NUMBER})
 """What the router puts in order over all shards."""
 
+_CHANGING = frozenset({"rekey_shadows", "change_values"})
+"""The same, as the fields of Effect."""
+
 _NEVER_AT_ONCE = frozenset({Effect.FIND_ANCHORS_FIELD_NUMBER, Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER})
 """What waits for other effects, on whatever shard they are."""
 
 
-async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"") -> None:
+async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
     """Applies the effects that triggers noted for this shard until there are none; the result gets those for others.
 
-    `after` is SQL whose effects are among them, to be run first.
+    `after` is SQL whose effects are among them, to be run first. Parents are pinned when all else is done. Two cascades
+    may meet at a child: one has it ask for a shadow that the other is about to bring, by giving it the parent's new
+    key. `amid_others`, effects on other shards may do so too.
     """
-    while noted := [one for one in await take_effects(branch.connection, after=after) if not _is_expected(branch, one)]:
+    pins: list[Effect] = []
+    while (noted := await _take(branch, after)) or pins:
         after = b""
+        if not noted:
+            await _pin_or_answer(branch, pins, result, amid_others=amid_others)
+            pins = []
         # What a branch by itself has brought about is in its own order, and waits here for whoever is at work here.
         in_order = branch.alone
         branch.alone = branch.alone and all(
@@ -47,14 +57,28 @@ async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"") -
         for one in noted:
             if one.kind == Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER:
                 _remember_displaced(branch, one, result)
-                continue
-            if one.kind == Effect.REKEY_SHADOWS_FIELD_NUMBER:
-                await _repin(branch, one)
-            effect = to_effect(one, branch.shard)
-            if _is_applied_here(branch, one, in_order=in_order):
-                await apply(branch, effect, result)
+            elif one.kind == Effect.PIN_PARENTS_FIELD_NUMBER:
+                pins.append(to_effect(one, branch.shard))
+            elif _is_applied_here(branch, one, in_order=in_order):
+                await apply(branch, to_effect(one, branch.shard), result)
             else:
-                result.effects.append(effect)
+                result.effects.append(to_effect(one, branch.shard))
+
+
+async def _take(branch: Branch, after: bytes) -> list[NotedEffects]:
+    """What triggers noted, once `after` has run, but for claims that the router has taken in advance."""
+    noted = as_if_once(await take_effects(branch.connection, after=after))
+    return [one for one in noted if not _is_expected(branch, one)]
+
+
+async def _pin_or_answer(branch: Branch, pins: Sequence[Effect], result: CommandResult, *, amid_others: bool) -> None:
+    """Pins parents of this shard, unless a shadow may still get the key of one elsewhere."""
+    waits = amid_others or any(effect.WhichOneof("effect") in _CHANGING for effect in result.effects)
+    for effect in pins:
+        if effect.shard == branch.shard and (branch.alone or not waits):
+            await apply(branch, effect, result)
+        else:
+            result.effects.append(effect)
 
 
 async def apply(branch: Branch, effect: Effect, result: CommandResult) -> None:
@@ -133,13 +157,6 @@ def _remember_displaced(branch: Branch, noted: NotedEffects, result: CommandResu
     if not branch.displaced:
         result.effects.add(shard=branch.shard, origin=branch.shard, take_out_displaced=proto.TakeOutDisplaced())
     branch.displaced[noted.name].append(noted.old_keys)
-
-
-async def _repin(branch: Branch, noted: NotedEffects) -> None:
-    """Pins the new keys of re-keyed parents that are here; pins on claims have effects of their own."""
-    referenced = branch.schema.referenced_key(noted.name)
-    if referenced.claim is None:
-        await foreign_key_queries.repin(branch.connection, referenced, noted.shard, noted.new_keys)
 
 
 async def _pin_parents(branch: Branch, effect: Effect, result: CommandResult) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,36 +14,6 @@ from crosskey.v1 import admin_pb2
 from tests.client.toy_router import RunningRouter
 
 USERS = [{"id": name, "age": age} for name, age in (("ada", 36), ("ben", 7), ("cy", 36))]
-
-
-class Blocking:
-    """A Client with the methods of an AsyncClient, so that one test fits both."""
-
-    def __init__(self, client: crosskey.Client) -> None:
-        self._client = client
-
-    def with_timeout(self, timeout: float) -> Blocking:
-        """As the client's own."""
-        return Blocking(self._client.with_timeout(timeout))
-
-    async def list(self, *args: Any, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
-        """As the client's own."""
-        for row in await asyncio.to_thread(lambda: [*self._client.list(*args, **kwargs)]):
-            yield row
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-        return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
-
-
-@pytest.fixture(params=["async", "blocking"])
-async def client(request: pytest.FixtureRequest, toy: RunningRouter) -> AsyncIterator[Any]:
-    if request.param == "async":
-        async with crosskey.AsyncClient(toy.address, timeout=10) as asynchronous:
-            yield asynchronous
-    else:
-        with crosskey.Client(toy.address, timeout=10) as blocking:
-            yield Blocking(blocking)
 
 
 async def test_rows_go_in_and_come_back(client: Any) -> None:
@@ -77,6 +46,24 @@ async def test_a_list_goes_through_all_pages(client: Any) -> None:
     ]
     assert [row["id"] async for row in client.list("users", {"age": 36})] == ["ada", "cy"]
     assert [row async for row in client.list("users", {"age": 99})] == []
+
+
+async def test_a_list_ends_at_its_limit(client: Any) -> None:
+    await client.insert("users", USERS)
+    for limit, page_size in [(0, 0), (1, 0), (2, 1), (2, 3), (3, 0), (5, 0)]:
+        rows = [row["id"] async for row in client.list("users", page_size=page_size, limit=limit)]
+        assert rows == ["ada", "ben", "cy"][:limit]
+    with pytest.raises(ValueError, match="a limit is 0 or more, not -1"):
+        [row async for row in client.list("users", limit=-1)]
+
+
+async def test_no_row_is_an_answer(client: Any) -> None:
+    await client.insert("users", USERS)
+    assert await client.get_or_none("users", id="ben") == USERS[1]
+    assert await client.get_or_none("users", {"id": "nobody"}) is None
+    assert await client.first("users", {"age": 36}, crosskey.desc("id")) == USERS[2]
+    assert await client.first("users", {"age": 99}) is None
+    assert (await client.exists("users", {"age": 36}), await client.exists("users", {"age": 99})) == (True, False)
 
 
 async def test_a_page_has_the_token_of_the_next_one(client: Any) -> None:
@@ -203,6 +190,36 @@ async def test_a_router_that_stops_in_the_middle_of_a_call_leaves_it_unsure() ->
     assert isinstance(caught.value, crosskey.ShardUnavailable | crosskey.Cancelled)
     assert not caught.value.retryable
     await client.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "localhost", "http://localhost:7400", "localhost:", "localhost:0", "localhost:70000", ":7400"],
+)
+def test_what_is_no_address_is_told_at_once(address: str) -> None:
+    for client in (crosskey.Client, crosskey.AsyncClient):
+        with pytest.raises(ValueError, match=r"is no address of a router: say HOST:PORT"):
+            client(address)
+
+
+@pytest.mark.parametrize("address", ["[::1]:7400", "dns:///router:7400", "unix:/run/router.sock", "router.local:1"])
+def test_addresses(address: str) -> None:
+    crosskey.Client(address).close()
+
+
+async def test_what_a_request_cannot_mean_is_told_with_what_to_say(client: Any) -> None:
+    with pytest.raises(TypeError, match=r'a key names its columns: say \{"id": 5\}, not 5'):
+        await client.get("users", 5)
+    with pytest.raises(TypeError, match="a key names its columns"):
+        await client.update("users", {"name": "Ada"}, key="ada")
+    with pytest.raises(TypeError, match="a key names its columns"):
+        await client.delete("users", key=[1])
+    with pytest.raises(TypeError, match="a row names its columns"):
+        await client.insert("users", ["Ada"])
+    with pytest.raises(TypeError, match=r"in_ takes a list of values, such as \['Ada'\]"):
+        crosskey.in_("name", "Ada")
+    with pytest.raises(TypeError, match="'name' is no condition"):
+        await client.count("users", "name")
 
 
 def test_both_clients_have_the_same_documented_methods() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from crosskey.cli import administration, data, transact
 from crosskey.cli.commands import crosskey as main
+from crosskey.router.command_line import router as router_main
+from crosskey.shard_node.commands.command_line import shard_node as shard_node_main
 from tests.client.toy_router import RunningRouter
 
 
@@ -123,6 +127,35 @@ def test_where_no_router_answers_the_command_says_how_to_get_one() -> None:
     result = Runner("127.0.0.1:1")(data.count, "users")
     assert result.exit_code == 1
     assert "no router answers at 127.0.0.1:1: start one with `crosskey up`" in result.output
+
+
+COMMANDS = {"crosskey": main, "router": router_main, "shard_node": shard_node_main}
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_each_command_helps(program: str) -> None:
+    """In a process of its own: click keeps how a command was first asked for help."""
+    words = f"from tests.client.test_commands import check_help; check_help({program!r})"
+    subprocess.run([sys.executable, "-c", words], check=True)
+
+
+def check_help(program: str) -> None:
+    group = COMMANDS[program]
+    names = group.list_commands(click.Context(group))
+    assert names
+    for arguments in ([], *([name] for name in names)):
+        short, long = (CliRunner().invoke(group, [*arguments, option]) for option in ("-h", "--help"))
+        assert (short.exit_code, short.output) == (0, long.output)
+        assert "Usage:" in short.output
+
+
+def test_a_table_before_the_file_is_told_how_to_be_said(tmp_path: Path) -> None:
+    file = tmp_path / "u.csv"
+    file.touch()
+    result = CliRunner().invoke(main, ["load", "users", str(file)])
+    assert result.exit_code == 2
+    assert f"one FILE is loaded into one --table: crosskey load --table users {file}" in result.stderr
+    assert "does not exist" in CliRunner().invoke(main, ["load", "--table", "users", "absent.csv"]).stderr
 
 
 def test_the_version_is_told() -> None:

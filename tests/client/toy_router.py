@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -16,12 +17,20 @@ from structlog.testing import capture_logs
 from crosskey import errors
 from crosskey.exact_json import encode
 from crosskey.router.planning.given_values import given_key, given_rows, given_set, given_value
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 from crosskey.v1 import admin_pb2, router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from crosskey.v1.router_pb2_grpc import RouterServicer, add_RouterServicer_to_server
 
 PAGE_SIZE = 2
+MAX_IN_FLIGHT = 500
+
+
+TYPES = SessionTypes("Router", router_pb2.Answer, router_pb2.SessionResponse, errors.to_cut_failure)
 
 
 class ToyRouter(RouterServicer):
@@ -29,6 +38,17 @@ class ToyRouter(RouterServicer):
 
     def __init__(self) -> None:
         self.rows: dict[Any, dict[str, Any]] = {}
+        self.begun = self.stopped = 0
+        """Calls for the slow row, and those of them that were cancelled."""
+        self.sessions: Sessions
+        self.streams: set[asyncio.Future[None]] = set()
+
+    async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
+        """Carries the others."""
+        stream = asyncio.ensure_future(self.sessions.serve(context))
+        self.streams.add(stream)
+        stream.add_done_callback(self.streams.discard)
+        await stream
 
     async def Insert(self, request: router_pb2.InsertRequest, context: Any) -> router_pb2.InsertResponse:
         """Stores rows by their id."""
@@ -39,10 +59,18 @@ class ToyRouter(RouterServicer):
         """Finds a row by its id; the id "slow" takes its time."""
         key = given_key(request)
         if key["id"] == "slow":
-            await asyncio.sleep(30)
+            await self._be_slow()
         if key["id"] not in self.rows:
             raise errors.RowNotFound("no such row", table=request.table, key=str(key))
         return router_pb2.GetResponse(row_json=_text(self.rows[key["id"]]))
+
+    async def _be_slow(self) -> None:
+        self.begun += 1
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            self.stopped += 1
+            raise
 
     async def Update(self, request: router_pb2.UpdateRequest, context: Any) -> router_pb2.UpdateResponse:
         """Sets columns."""
@@ -142,6 +170,15 @@ class ToyRouter(RouterServicer):
         return [row for row in self.rows.values() if wanted.items() <= row.items()]
 
 
+class ToyCalls(CallHandlers):
+    """The unary methods without a context, which they do not use."""
+
+    def __init__(self, router: ToyRouter) -> None:
+        methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count)
+        more = (router.Transact, router.Explain)
+        super().__init__({one.__name__.lower(): partial(one, context=None) for one in methods + more})
+
+
 def _text(rows: Any) -> str:
     return encode(rows).decode()
 
@@ -189,13 +226,19 @@ class RunningRouter:
     def __init__(self) -> None:
         self.router = ToyRouter()
         self.admin = ToyAdmin()
-        self.address = ""
+        self.port = 0
+        self._loop: asyncio.AbstractEventLoop
         self._started = threading.Event()
+
+    @property
+    def address(self) -> str:
+        """Where it serves; the same when it runs again."""
+        return f"127.0.0.1:{self.port}"
 
     @contextmanager
     def running(self) -> Iterator[RunningRouter]:
         """Serves until the end of the block."""
-        loop = asyncio.new_event_loop()
+        loop = self._loop = asyncio.new_event_loop()
         stop = asyncio.Event()
         thread = threading.Thread(target=loop.run_until_complete, args=(self._serve(stop),))
         thread.start()
@@ -208,12 +251,27 @@ class RunningRouter:
             thread.join()
             loop.close()
 
+    async def restart(self) -> None:
+        """As a router that is told to stop, and another one in its place. Called from another loop."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._restart(), self._loop))
+
+    async def _restart(self) -> None:
+        old, self.router.sessions = self.router.sessions, self._new_sessions(CallsInFlight(MAX_IN_FLIGHT))
+        await old.drain()
+
+    def _new_sessions(self, in_flight: CallsInFlight) -> Sessions:
+        return Sessions(TYPES, lambda: ToyCalls(self.router), in_flight)
+
     async def _serve(self, stop: asyncio.Event) -> None:
-        server = grpc.aio.server(interceptors=[ErrorInterceptor(max_in_flight=100)])
+        in_flight = CallsInFlight(MAX_IN_FLIGHT)
+        self.router.sessions = self._new_sessions(in_flight)
+        server = grpc.aio.server(interceptors=[ErrorInterceptor(in_flight)])
         add_RouterServicer_to_server(self.router, server)
         add_AdminServicer_to_server(self.admin, server)
-        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        self.port = server.add_insecure_port(self.address)
         await server.start()
         self._started.set()
         await stop.wait()
+        self._started.clear()
         await server.stop(0)
+        await asyncio.gather(*self.router.streams, return_exceptions=True)

@@ -38,6 +38,13 @@ def things(fresh_cluster: FreshClusters) -> LocalCluster:
     return _on_documented_version(fresh_cluster(schema))
 
 
+@pytest.fixture(scope="module")
+def books(fresh_cluster: FreshClusters) -> LocalCluster:
+    """A cluster with the schema of the examples of the clients."""
+    [schema] = [code for language, code in fences(ROOT / "docs" / "clients.md") if language == "sql"]
+    return _on_documented_version(fresh_cluster(schema))
+
+
 def _on_documented_version(cluster: LocalCluster) -> LocalCluster:
     with Client(cluster.address) as client:
         version = client.describe_topology().shards[0].postgres_version

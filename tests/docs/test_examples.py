@@ -41,6 +41,11 @@ def test_those_of_types(things: LocalCluster) -> None:
         assert masked(run(example, things.address)) == masked(example.answer), example.code
 
 
+def test_those_of_the_clients(books: LocalCluster) -> None:
+    for example in examples(ROOT / "docs" / "clients.md"):
+        assert masked(run(example, books.address)) == masked(example.answer), example.code
+
+
 def test_that_of_advice(tmp_path: Path) -> None:
     blocks = fences(ROOT / "docs" / "advise.md")
     schema = tmp_path / "schema.sql"

@@ -113,7 +113,7 @@ class PlainPostgres:
         """Loads the schema; the connection is in autocommit mode."""
         self.connection = connection
         # Digits are compared as clients get them: a numeric's 2.50 is another text than 2.5.
-        set_json_loads(decode, connection)
+        set_json_loads(_decode, connection)
         connection.execute(schema_sql.encode())
         self.tables = {table.api_name: table for table in _read_tables(connection)}
 
@@ -251,6 +251,11 @@ def _condition(table: PlainTable, predicate: Predicate) -> sql.Composed:
 
 def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
+
+
+def _decode(text: bytes | str) -> Any:
+    """What `decode` reads, as psycopg takes it: it warns of closures."""
+    return decode(text)
 
 
 def _from_json(text: str) -> Any:

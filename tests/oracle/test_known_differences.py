@@ -195,6 +195,17 @@ COMMENT ON TABLE documents IS '@shard_by id';
 CREATE TABLE orders (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), buyer bigint NOT NULL);
 COMMENT ON TABLE orders IS '@shard_by buyer';
 
+-- Two keys share a column, and the one that covers less is the older one.
+CREATE TABLE coded (id bigint PRIMARY KEY, code integer UNIQUE, UNIQUE (id, code));
+COMMENT ON TABLE coded IS '@shard_by id';
+CREATE TABLE coding (
+    id bigint PRIMARY KEY,
+    parent bigint,
+    code integer REFERENCES coded (code) ON UPDATE CASCADE,
+    FOREIGN KEY (parent, code) REFERENCES coded (id, code) ON UPDATE CASCADE
+);
+COMMENT ON TABLE coding IS '@shard_by id';
+
 -- Rows that cannot move along with their parent, and rows that can.
 CREATE TABLE painters (id bigint PRIMARY KEY);
 COMMENT ON TABLE painters IS '@shard_by id';
@@ -210,7 +221,7 @@ TABLES = [
     *("nations", "towns", "holidays", "reminders", "travellers", "diary"),
     *("walls", "hues", "tints", "shades", "paints", "paint_log"),
     *("calls", "sketches", "documents", "orders", "circles"),
-    *("pictures", "scans", "painters"),
+    *("pictures", "scans", "painters", "coding", "coded"),
 ]
 
 
@@ -240,6 +251,17 @@ def test_no_action_looks_at_the_very_end_of_a_statement(pair: Pair, shards: tupl
     by_crosskey, by_postgres = outcomes(pair, delete("tops", key={"id": parent}))
     assert by_crosskey == [1]
     assert isinstance(by_postgres, Refusal)
+
+
+@pytest.mark.parametrize("shards", [(0, 0), (0, 1), (1, 2)], ids=str)
+def test_cascades_of_keys_that_share_a_column_meet(pair: Pair, shards: tuple[int, int]) -> None:
+    (moved, child), parent = (pair.number(shard) for shard in shards), pair.number(PARENT_SHARD)
+    pair.insert("coded", {"id": parent, "code": 1})
+    pair.insert("coding", {"id": child, "parent": parent, "code": 1})
+    by_crosskey, by_postgres = outcomes(pair, update("coded", {"id": moved, "code": 2}, key={"id": parent}))
+    assert by_crosskey == [[{"id": str(moved), "code": 2}]]
+    assert isinstance(by_postgres, Refusal)
+    assert pair.client.get("coding", {"id": child}) == {"id": str(child), "parent": str(moved), "code": 2}
 
 
 def test_a_router_draws_numbers_ahead(pair: Pair) -> None:

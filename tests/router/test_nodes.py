@@ -16,10 +16,11 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1 import transactions_pb2 as proto
-from crosskey.router.calls import call_stream
+from crosskey.router.calls import nodes as calls_to_nodes
 from crosskey.router.calls.call_context import call_context
 from crosskey.router.calls.nodes import Nodes
 from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.request_id import request_id
 from crosskey.serving.session import SessionTypes
 from crosskey.serving.sessions import Sessions
@@ -36,7 +37,7 @@ class ToyNode(session_pb2_grpc.ShardNodeServicer):
         self.left: list[int] = []
         self.slow = asyncio.Event()
         self.cancelled = asyncio.Event()
-        self.sessions = Sessions(TYPES, lambda: ToyCalls(self), 1000)
+        self.sessions = Sessions(TYPES, lambda: ToyCalls(self), CallsInFlight(1000))
         self.streams: set[asyncio.Task[None]] = set()
 
     @override
@@ -51,7 +52,7 @@ class ToyNode(session_pb2_grpc.ShardNodeServicer):
 
     async def restart(self) -> None:
         """As a node that is told to stop, and another one in its place."""
-        old, self.sessions = self.sessions, Sessions(TYPES, lambda: ToyCalls(self), 1000)
+        old, self.sessions = self.sessions, Sessions(TYPES, lambda: ToyCalls(self), CallsInFlight(1000))
         await old.drain()
 
     async def break_off(self) -> None:
@@ -225,7 +226,7 @@ async def test_a_cancelled_call_is_stopped(node: tuple[ToyNode, Nodes]) -> None:
 
 async def test_too_many_calls_are_refused(node: tuple[ToyNode, Nodes], monkeypatch: pytest.MonkeyPatch) -> None:
     toy, nodes = node
-    monkeypatch.setattr(call_stream, "MAX_CALLS_IN_FLIGHT", 1)
+    monkeypatch.setattr(calls_to_nodes, "MAX_CALLS_IN_FLIGHT", 1)
     slow = asyncio.create_task(nodes[0].count_rows(count_rows("slow")))
     await toy.slow.wait()
     with pytest.raises(errors.Overloaded, match="too many calls to shard 0"):

@@ -140,12 +140,15 @@ def test_sql_that_does_not_load(tmp_path: Path) -> None:
     schema = tmp_path / "schema.sql"
     schema.write_text("\nCREATE TABEL a ();")
     result = run_advise(schema)
-    assert (result.exit_code, result.stderr) == (1, 'line 2: syntax error at or near "TABEL"\n')
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f'{schema}: line 2: syntax error at or near "TABEL", in: CREATE TABEL a ()\n',
+    )
 
 
 def test_a_schema_that_planning_refuses_is_not_written(tmp_path: Path) -> None:
     schema, copy = tmp_path / "schema.sql", tmp_path / "tagged.sql"
-    schema.write_text("CREATE UNLOGGED TABLE a (id bigint PRIMARY KEY);")
+    schema.write_text("CREATE TABLE a (id bigint PRIMARY KEY); ALTER TABLE a SET UNLOGGED;")
     result = run_advise(schema, "--write", copy)
     assert result.exit_code == 1
     assert "UNLOGGED" in result.stderr

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from psycopg import sql
 
 import crosskey
-from crosskey import Client
+from crosskey import Client, errors
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.rows import add_rows
 from crosskey.v1.admin_pb2 import ApplySchemaRequest, DescribeSchemaRequest
@@ -362,6 +362,15 @@ def test_a_request_of_5_mb_is_refused(target: Target) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         target.calls.send(crosskey.insert("owners", {"id": 5, "name": "x" * 5 * MEGABYTE}))
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    error = errors.from_rpc_error(refused.value)
+    assert isinstance(error, errors.RequestTooLarge)
+    assert error.message == "the request has 5,000,033 bytes, and a request may have 4,194,304"
+    assert not error.retryable
+
+
+def test_a_request_of_20_mb_is_refused_by_grpc_and_told_as_ours(target: Target) -> None:
+    with pytest.raises(errors.RequestTooLarge, match=r"SERVER: Received message larger than max .* vs\. 16777216"):
+        target.client.insert("owners", {"id": 5, "name": "x" * 20 * MEGABYTE})
 
 
 @pytest.mark.parametrize(
@@ -461,8 +470,8 @@ REFUSED_SCHEMAS = {
     "unknown type": ("CREATE TABLE t (id nothing)", 'type "nothing" does not exist'),
     "error at run time": (f"{PLACED}; DO $$ BEGIN PERFORM 1/0; END $$", "division by zero"),
     "NUL": (f"{PLACED}\0", "the schema contains a NUL character"),
-    "end of the transaction": (f"{PLACED}; COMMIT", "the schema ends its transaction"),
-    "other database": ("CREATE DATABASE other", "line 1: CREATE DATABASE is no part of a schema"),
+    "end of the transaction": (f"{PLACED}; ROLLBACK", "the schema ends its transaction"),
+    "other role": ("CREATE ROLE other", "line 1: CREATE ROLE is no part of a schema"),
     "Crosskey's own names": ("CREATE SCHEMA crosskey_mine", 'schema "crosskey_mine"'),
     "no placement": ("CREATE TABLE t (id int)", 'table "t": no placement'),
     "unknown tag": (f"{PLACED.replace('shard_by id', 'shard')}", 'table "t": unknown tag @shard'),
@@ -528,7 +537,9 @@ def test_without_a_schema_there_are_no_tables(on_empty: RawCalls, request_: Mess
 
 
 @pytest.mark.parametrize(
-    ("text", "dry_run"), [(PLACED, True), (PLACED, False), (f"{SCHEMA} ", False)], ids=["dry run", "other", "longer"]
+    ("text", "dry_run"),
+    [(PLACED, True), (PLACED, False), (f"{SCHEMA}; CREATE TYPE more AS ()", False)],
+    ids=["dry run", "other", "longer"],
 )
 def test_another_schema_over_a_live_one_is_refused(target: Target, text: str, dry_run: bool) -> None:
     before = tables_of(target.cluster)

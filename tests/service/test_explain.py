@@ -208,6 +208,15 @@ def test_a_write_to_several_shards_has_a_home_and_others(explained: Explained, u
     check(explained, crosskey.transaction(statements), [*participate(1, 2), *finish(2)])
 
 
+def test_an_update_that_moves_a_row_takes_both_shards(explained: Explained) -> None:
+    user, moved = explained.user(0), next(_new_numbers[2])
+    request = crosskey.update("users", {"id": moved, "name": "x"}, key={"id": user})
+    explanation = check(explained, request, [*participate(0, 2), *finish(2)])
+    assert (explanation.route, list(explanation.shards)) == ("distributed", [0, 2])
+    # What is not there moves nowhere, and the other shard is not asked.
+    assert explained.run(request) == participate(0)
+
+
 def test_a_write_to_a_reference_table_takes_all_shards(explained: Explained) -> None:
     all_shards = [*participate(0, 1, 2), *finish(1, 2)]
     check(explained, crosskey.insert("languages", {"code": "es"}), all_shards)

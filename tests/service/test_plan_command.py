@@ -55,7 +55,9 @@ def test_sql_that_does_not_load(postgres: list[PostgresServer], tmp_path: Path) 
     result = run_plan(tmp_path, "\nCREATE TABEL a ();", "--dsn", postgres[0].dsn(), "--format", "json")
     assert result.exit_code == 1
     [refusal] = json.loads(result.stdout)["refusals"]
-    assert refusal["message"] == 'line 2: syntax error at or near "TABEL"'
+    assert refusal["message"] == (
+        f'{tmp_path / "schema.sql"}: line 2: syntax error at or near "TABEL", in: CREATE TABEL a ()'
+    )
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

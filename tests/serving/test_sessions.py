@@ -14,8 +14,7 @@ from structlog.testing import capture_logs
 
 from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2
-from crosskey.serving.answer_stream import MAX_WAITING, AnswerStream
-from crosskey.serving.calls_in_flight import CallsInFlight
+from crosskey.serving.answer_stream import MAX_WAITING, MAX_WAITING_BYTES, AnswerStream
 from tests.serving.toy_session import MAX_IN_FLIGHT, ToyClient, ToyServer, act, leave, served, wait
 
 pytestmark = pytest.mark.processes
@@ -146,6 +145,31 @@ async def test_calls_over_the_bound_are_refused(toy: Toy, server: ToyServer, cli
     assert (await client.answers(1))[4].HasField("count_rows")
 
 
+async def test_a_client_that_takes_no_answers_keeps_no_room_from_others(
+    toy: Toy, server: ToyServer, client: ToyClient
+) -> None:
+    """Its calls are done; what waits is bounded, and then its stream is not read on."""
+    slow = ToyClient(toy[1])
+    await slow.send(*(wait(number, "a" * 150_000) for number in range(1, MAX_IN_FLIGHT + 1)))
+    await server.until(lambda: server.waiting)
+    server.gates["a" * 150_000].set()
+    while server.in_flight.number:  # noqa: ASYNC110 - nothing tells that a call has ended
+        await asyncio.sleep(0.001)
+    await client.send(act(1))
+    assert (await client.answers(1))[1].HasField("count_rows")
+    assert len(await slow.answers(MAX_IN_FLIGHT)) == MAX_IN_FLIGHT
+
+
+async def test_the_number_of_a_call_in_flight_is_refused(server: ToyServer, client: ToyClient) -> None:
+    await client.send(wait(1, "first"))
+    await server.until(lambda: "first" in server.waiting)
+    await client.send(act(1))
+    refused = failure_of((await client.answers(1))[1])
+    assert isinstance(refused, errors.InvalidRequest)
+    server.gates["first"].set()
+    assert (await client.answers(1))[1].HasField("read")
+
+
 @pytest.mark.parametrize("call", [session_pb2.Call(id=1), session_pb2.Call(id=1, sort=reads_pb2.SortRequest())])
 async def test_a_call_that_nobody_knows_is_refused_alone(client: ToyClient, call: session_pb2.Call) -> None:
     await client.send(call, act(2))
@@ -258,20 +282,21 @@ async def test_ten_thousand_calls_at_once_are_shed_and_none_is_lost(server: ToyS
     assert len(await client.answers(MAX_IN_FLIGHT)) == MAX_IN_FLIGHT
 
 
-async def test_answers_that_nobody_takes_keep_the_stream_from_being_read() -> None:
-    taken, in_flight = asyncio.Event(), CallsInFlight(maximum=0, number=MAX_WAITING + 2)
+@pytest.mark.parametrize(("size", "bearable"), [(1, MAX_WAITING), (MAX_WAITING_BYTES // 10, 10)])
+async def test_answers_that_nobody_takes_keep_the_stream_from_being_read(size: int, bearable: int) -> None:
+    taken = asyncio.Event()
 
     async def write(_: session_pb2.SessionResponse) -> None:
         await taken.wait()
 
-    stream = AnswerStream(write, session_pb2.SessionResponse, in_flight)
-    writing = asyncio.create_task(stream.send(session_pb2.Answer(id=1)))
+    stream = AnswerStream(write, session_pb2.SessionResponse)
+    assert stream.add(session_pb2.Answer(id=1), size)
+    writing = asyncio.create_task(stream.write())
     await asyncio.sleep(0)
-    for number in range(MAX_WAITING + 1):
+    for number in range(bearable + 1):
         assert stream.has_room.is_set()
-        await stream.send(session_pb2.Answer(id=number))
+        assert not stream.add(session_pb2.Answer(id=number), size)
     assert not stream.has_room.is_set()
     taken.set()
     await writing
     assert stream.has_room.is_set()
-    assert in_flight.number == 0

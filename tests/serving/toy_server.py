@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,9 +16,13 @@ import grpc.aio
 import uvloop
 
 from crosskey import errors
+from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.request_id import request_id
 from crosskey.serving.server import ServerSettings, run_server
+from crosskey.serving.session import SessionTypes
+from crosskey.serving.sessions import Sessions
 from crosskey.v1 import router_pb2
 
 SECRET = "postgresql://app:hunter2@db.example/app"
@@ -79,12 +84,29 @@ async def count(request: router_pb2.CountRequest, context: Any) -> router_pb2.Co
     return router_pb2.CountResponse(count=7)
 
 
+IN_FLIGHT = CallsInFlight(1000)
+SESSIONS = Sessions(
+    SessionTypes("Router", router_pb2.Answer, router_pb2.SessionResponse),
+    lambda: CallHandlers({"count": partial(count, context=None)}),
+    IN_FLIGHT,
+)
+
+
+async def session(_: Any, context: Any) -> None:
+    await SESSIONS.serve(context)
+
+
 ROUTER_HANDLERS: dict[str, Any] = {
     "Count": grpc.unary_unary_rpc_method_handler(
         count,
         request_deserializer=router_pb2.CountRequest.FromString,
         response_serializer=router_pb2.CountResponse.SerializeToString,
-    )
+    ),
+    "Session": grpc.stream_stream_rpc_method_handler(
+        session,
+        request_deserializer=router_pb2.SessionRequest.FromString,
+        response_serializer=router_pb2.SessionResponse.SerializeToString,
+    ),
 }
 
 
@@ -103,7 +125,11 @@ async def ready() -> None:
 def main() -> None:
     configure_logging(service="toy")
     settings = ServerSettings(listen=sys.argv[1], drain_seconds=float(sys.argv[2]))
-    uvloop.run(run_server(settings, register=register, service_names=["crosskey.v1.Router"], ready=ready))
+    services = ["crosskey.v1.Router"]
+    server = run_server(
+        settings, IN_FLIGHT, register=register, service_names=services, ready=ready, on_drain=SESSIONS.drain
+    )
+    uvloop.run(server)
 
 
 if __name__ == "__main__":

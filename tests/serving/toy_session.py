@@ -16,6 +16,7 @@ from crosskey import errors
 from crosskey.internal.v1 import reads_pb2, session_pb2, session_pb2_grpc
 from crosskey.internal.v1.transactions_pb2 import LeaveRequest, LeaveResponse
 from crosskey.serving.call_handlers import CallHandlers
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.interceptor import ErrorInterceptor
 from crosskey.serving.request_id import request_id
 from crosskey.serving.session import SessionTypes
@@ -31,7 +32,8 @@ class ToyServer(session_pb2_grpc.ShardNodeServicer):
     """Remembers what its sessions did."""
 
     def __init__(self) -> None:
-        self.sessions = Sessions(TYPES, self._open, MAX_IN_FLIGHT)
+        self.in_flight = CallsInFlight(MAX_IN_FLIGHT)
+        self.sessions = Sessions(TYPES, self._open, self.in_flight)
         self.gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """What `wait` calls wait for, by their words."""
         self.waiting: set[str] = set()
@@ -172,7 +174,7 @@ def leave(number: int) -> session_pb2.Call:
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[ToyServer, grpc.aio.Channel, grpc.aio.Server]]:
     """A running toy server, and a channel to it."""
-    toy, server = ToyServer(), grpc.aio.server(interceptors=[ErrorInterceptor(1000)])
+    toy, server = ToyServer(), grpc.aio.server(interceptors=[ErrorInterceptor(CallsInFlight(1000))])
     session_pb2_grpc.add_ShardNodeServicer_to_server(toy, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import uvloop
 
+from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.server import ServerSettings, run_server
 from crosskey.serving.workers import run_workers
@@ -33,7 +34,7 @@ def _work(listen: str, worker: int) -> None:
         raise click.ClickException("there is no database")
     configure_logging(service="toy", worker=worker)
     settings = ServerSettings(listen=listen, drain_seconds=5, shares_address=True)
-    uvloop.run(run_server(settings, register=_register, service_names=["toy.Toy"]))
+    uvloop.run(run_server(settings, CallsInFlight(1000), register=_register, service_names=["toy.Toy"]))
 
 
 if __name__ == "__main__":

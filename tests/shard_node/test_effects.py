@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node import sql as sql_files
-from crosskey.shard_node.guards.foreign_key_queries import take_effects
+from crosskey.shard_node.guards.noted_effects import take_effects
 from tests.shard_node.conftest import TestDatabase
 
 _NOTE = f"""

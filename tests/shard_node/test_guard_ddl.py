@@ -26,7 +26,7 @@ def test_every_example_has_its_ddl() -> None:
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 async def test_the_ddl_of_an_example(postgres: list[PostgresServer], name: str) -> None:
-    plan = plan_schema(await inspect_schema(postgres[0].dsn(), SCHEMAS[name].read_text()))
+    plan = plan_schema((await inspect_schema(postgres[0].dsn(), SCHEMAS[name].read_text())).database)
     assert "\n".join(guards_as_text(plan, 0, 3)) + "\n" == (GOLDEN / f"{name}.sql").read_text()
 
 

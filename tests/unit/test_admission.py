@@ -4,6 +4,7 @@ import pytest
 
 from crosskey import errors
 from crosskey.shard_node.schema.admission import check_statement
+from crosskey.shard_node.schema.skipping import take
 from crosskey.shard_node.sql_text.script import statements
 
 OF_A_DUMP = """
@@ -20,7 +21,8 @@ CREATE EXTENSION IF NOT EXISTS citext WITH SCHEMA public;
 COMMENT ON EXTENSION citext IS 'data type for case-insensitive character strings';
 CREATE TYPE app.mood AS ENUM ('good', 'bad');
 CREATE OR REPLACE FUNCTION app.f() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN UPDATE users SET role = 'x', "session" = DEFAULT; RAISE 'alter role'; RETURN NULL; END $$;
+    BEGIN UPDATE users SET role = 'x', "session" = DEFAULT; RAISE 'alter role';
+    PERFORM pg_notify('a', 'b'); RETURN NULL; END $$;
 CREATE PROCEDURE app.p() LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;
 CREATE UNLOGGED TABLE app.users (id bigint NOT NULL, role text DEFAULT 'drop role', "user" text);
 COMMENT ON TABLE app.users IS 'Set role and drop database.';
@@ -47,15 +49,10 @@ NO_SCHEMA = [
     "CREATE USER MAPPING FOR x SERVER y",
     "CREATE SERVER y FOREIGN DATA WRAPPER z",
     "CREATE ROLE x",
-    "ALTER DATABASE x ALLOW_CONNECTIONS false",
-    "COMMENT ON DATABASE x IS 'y'",
-    "DROP DATABASE x",
     "DROP OWNED BY x",
     "ALTER SYSTEM SET work_mem = 1",
     "ALTER /* so */ SYSTEM RESET ALL",
     "CREATE TABLESPACE x LOCATION 'y'",
-    "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p",
-    "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",
     "CREATE LANGUAGE plperlu",
     "COPY t FROM PROGRAM 'id'",
     "COPY (SELECT 1) TO PROGRAM 'id'",
@@ -96,7 +93,6 @@ NO_SCHEMA = [
     "DECLARE c CURSOR FOR SELECT 1",
     "GRANT x TO y",
     "REVOKE x FROM y",
-    "GRANT CONNECT ON DATABASE x TO y",
     "CHECKPOINT",
     "VACUUM",
     "CREATE TABLE t AS SELECT pg_terminate_backend(1)",
@@ -113,7 +109,8 @@ NO_SCHEMA = [
 
 def check(text: str) -> None:
     for statement in statements(text):
-        check_statement(statement, 1)
+        if take(statement, 1, empty=False).tokens:
+            check_statement(statement, 1)
 
 
 def test_what_a_dump_has_is_a_schema() -> None:
@@ -129,10 +126,9 @@ def test_what_is_no_schema(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "COMMIT",
         "END",
         "ROLLBACK AND CHAIN",
-        "begin",
+        "COMMIT AND CHAIN",
         "SAVEPOINT x",
         "PREPARE TRANSACTION 'x'",
         "/* */ COMMIT PREPARED 'x'",

@@ -18,14 +18,14 @@ def triggers(*, catches_errors: bool) -> set[str]:
 
 def test_a_schema_that_catches_errors_has_triggers_that_fire_first() -> None:
     assert triggers(catches_errors=True) - triggers(catches_errors=False) == {
-        '"public"."users" "Crosskey_pinned"',
+        '"public"."users" "!crosskey_0_pinned"',
         '"public"."users" "~crosskey_misplaced"',
-        '"public"."follows" "Crosskey_unshadowed"',
+        '"public"."follows" "!crosskey_0_unshadowed"',
         '"public"."follows" "~crosskey_misplaced"',
         '"public"."notes" "~crosskey_misplaced"',
     }
 
 
-@pytest.mark.parametrize("name", ["Crosskey_pinned", "Crosskey_unshadowed"])
+@pytest.mark.parametrize("name", ["!crosskey_0_pinned", "!crosskey_0_unshadowed"])
 def test_their_names_come_before_those_of_foreign_keys(name: str) -> None:
     assert name.encode() < b"RI_ConstraintTrigger_"

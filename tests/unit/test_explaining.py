@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 import crosskey
 from crosskey import errors, requests
+from crosskey.catalog.slots import shard_of_slot, slot_of_value
 from crosskey.router import explaining
 from crosskey.router.planning import include_notes
 from crosskey.router.planning.parent_references import learn
@@ -198,6 +201,27 @@ def test_no_request_is_refused() -> None:
 def test_a_request_that_would_be_refused_is_refused_here_too() -> None:
     with pytest.raises(errors.ShardKeyMissing):
         explain(crosskey.insert("messages", {"body": "x"}))
+
+
+def account_on(shard: int) -> int:
+    return next(number for number in itertools.count() if shard_of_slot(slot_of_value("int8", number), 3) == shard)
+
+
+def test_an_update_that_moves_a_row_is_distributed() -> None:
+    explanation = explain(crosskey.update("accounts", {"id": account_on(2)}, key={"id": account_on(1)}))
+    assert (explanation.route, list(explanation.shards)) == ("distributed", [1, 2])
+    assert list(explanation.rpcs) == ["s1 ShardNode.Run", "s2 ShardNode.Run", "s2 ShardNode.FinishPrepared"]
+
+
+def test_an_update_with_a_shard_key_of_the_same_shard_is_local() -> None:
+    explanation = explain(crosskey.update("accounts", {"id": account_on(1)}, key={"id": account_on(1)}))
+    assert (explanation.route, list(explanation.shards), list(explanation.notes)) == ("local", [1], [])
+
+
+def test_a_computed_shard_key_tells_no_shard() -> None:
+    explanation = explain(crosskey.update("accounts", {"id": crosskey.column("id") + 1}, key={"id": account_on(1)}))
+    assert (explanation.route, list(explanation.shards)) == ("local", [1])
+    assert list(explanation.notes) == [explaining.MOVING_NOTE.format("id")]
 
 
 def test_an_include_names_the_calls_of_each_step() -> None:

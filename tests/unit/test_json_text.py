@@ -31,3 +31,10 @@ def test_what_is_empty_is_never_broken(empty: object) -> None:
 @given(value=JSON_VALUES, width=st.integers(1, 60))
 def test_it_says_the_same_at_any_width(value: object, width: int) -> None:
     assert msgspec.json.decode(json_text(value, width)) == value
+
+
+def test_what_nests_deep_is_not_broken_for_ever() -> None:
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    assert len(json_text(deep, 80).splitlines()) <= 200

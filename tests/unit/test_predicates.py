@@ -45,7 +45,6 @@ def condition_of(*given: Any) -> reads_pb2.Condition:
     ("op", "value", "value_json"),
     [
         ("EQ", 5.0, b"5"),
-        ("EQ", None, b"null"),
         ("GT", "9007199254740993", b'"9007199254740993"'),
         ("IN", [1, "2", None], b'[1,"2",null]'),
         ("IN", [], b"[]"),
@@ -67,6 +66,9 @@ def test_equal_objects_have_equal_text() -> None:
     ("op", "value", "fault"),
     [
         ("EQ", NOTHING, "needs a value"),
+        ("EQ", None, "compares with null, which nothing equals: say IS_NULL"),
+        ("GE", None, "compares with null"),
+        ("EQ", [1], "compares with a list: say IN"),
         ("IN", 1, "needs a list for IN"),
         ("IN", NOTHING, "needs a value"),
         ("IS_NULL", "yes", "takes true or false for IS_NULL"),
@@ -90,6 +92,23 @@ def test_an_unknown_column() -> None:
         check_predicates(USERS, [predicate("colour", "EQ", 1)])
     with pytest.raises(errors.UnknownColumn, match='column "colour" does not exist'):
         check_key(USERS, dict_to_struct({"colour": 1}))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("emial", 'Perhaps you meant "email".'),
+        ("ID", 'Perhaps you meant "id".'),
+        ("-id", 'To sort by "id" with the largest first, say desc("id") in Python, "descending": true in gRPC,'),
+        ("colour", None),
+    ],
+)
+def test_the_nearest_column_is_told(name: str, hint: str | None) -> None:
+    with pytest.raises(errors.UnknownColumn) as caught:
+        check_predicates(USERS, [predicate(name, "EQ", 1)])
+    assert (caught.value.metadata.get("hint") or "").startswith(hint or "")
+    assert ("hint" in caught.value.metadata) == (hint is not None)
+    assert str(caught.value).startswith(f'column "{name}" does not exist' + ("\nHINT: " if hint else ""))
 
 
 @pytest.mark.parametrize("value", [1e300, [1e300]])

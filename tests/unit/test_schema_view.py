@@ -66,7 +66,7 @@ def test_predicates_together_narrow_further() -> None:
     "predicates",
     [
         [crosskey.eq("id", user_on(1)), crosskey.eq("id", user_on(2))],
-        [crosskey.eq("id", None)],
+        [crosskey.in_("id", [None])],
         [crosskey.in_("id", [])],
     ],
 )
@@ -74,7 +74,7 @@ def test_where_no_shard_can_have_rows_one_is_asked_to_check_the_values(predicate
     assert shards_for("users", *predicates) == (0,)
 
 
-@pytest.mark.parametrize("value", ["x", 5, True, [1], {"a": 1}])
+@pytest.mark.parametrize("value", ["x", 5, True, {"a": 1}])
 def test_a_value_that_is_none_of_the_type_is_left_to_postgresql(value: object) -> None:
     assert shards_for("users", crosskey.eq("id", value)) == ALL
     assert shards_for("users", crosskey.in_("id", [user_on(1), value])) == ALL

@@ -252,7 +252,7 @@ class DescribeSchemaResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     RELATIONS_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
-    """SHA-256 of the schema's text, in hex."""
+    """SHA-256 of the schema's text without white space, SQL comments and what is skipped, in hex."""
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDescription]:
         """The tables, by name."""
@@ -398,25 +398,61 @@ class ApplySchemaResponse(_message.Message):
 
     CHANGED_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     changed: _builtins.bool
     """Whether the call installed the schema; false for a dry run, and where it was in force already."""
     @_builtins.property
     def schema(self) -> Global___DescribeSchemaResponse:
         """The schema as planned."""
 
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedStatement]:
+        """What of the text was not run, as it means nothing here, in order."""
+
     def __init__(
         self,
         *,
         changed: _builtins.bool = ...,
         schema: Global___DescribeSchemaResponse | None = ...,
+        skipped: _abc.Iterable[Global___SkippedStatement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "schema", b"schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "schema", b"schema", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApplySchemaResponse: _TypeAlias = ApplySchemaResponse  # noqa: Y015
+
+@_typing.final
+class SkippedStatement(_message.Message):
+    """A statement of a schema that was skipped, or of which some words were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """Its line in the text, from 1."""
+    statement: _builtins.str
+    """Its beginning."""
+    reason: _builtins.str
+    """What was skipped and why, as the end of a sentence."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        statement: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "reason", b"reason", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkippedStatement: _TypeAlias = SkippedStatement  # noqa: Y015
 
 @_typing.final
 class AuditRequest(_message.Message):

@@ -106,6 +106,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
     request left no trace, and would fail again until somebody makes room.
     """
+    ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 37
+    """RESOURCE_EXHAUSTED. A request that is larger than a router takes: nothing was done. Send fewer rows at a time."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -194,6 +196,8 @@ ERROR_REASON_SHARD_FULL: ErrorReason.ValueType  # 36
 """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
 request left no trace, and would fail again until somebody makes room.
 """
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 37
+"""RESOURCE_EXHAUSTED. A request that is larger than a router takes: nothing was done. Send fewer rows at a time."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -226,12 +230,17 @@ class Failure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_MS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """The gRPC status code."""
     message: _builtins.str
     """What happened, in PostgreSQL's own words where PostgreSQL said it."""
     reason: Global___ErrorReason.ValueType
     """The reason."""
+    retry_delay_ms: _builtins.int
+    """As in the google.rpc.RetryInfo of an error that ends its call: the request left no trace and may be sent again as it
+    is, after so many milliseconds and some jitter. 0 if it has none.
+    """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As in the google.rpc.ErrorInfo of an error that ends its call."""
@@ -243,10 +252,11 @@ class Failure(_message.Message):
         message: _builtins.str = ...,
         reason: Global___ErrorReason.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        retry_delay_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason", "retry_delay_ms", b"retry_delay_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

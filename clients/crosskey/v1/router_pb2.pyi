@@ -23,6 +23,269 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class SessionRequest(_message.Message):
+    """The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Call]:
+        """The requests."""
+
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[Global___Call] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionRequest: _TypeAlias = SessionRequest  # noqa: Y015
+
+@_typing.final
+class SessionResponse(_message.Message):
+    """The answers that waited when the message was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    last: _builtins.bool
+    """The router is about to stop and nothing is under way on this stream: this message is its last, and it begins nothing
+    of what it reads after it. The client ends its half of the stream, then the router ends the other. What the client
+    has sent and has no answer to was not begun: it may be sent again on a new stream.
+    """
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """The answers."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___Answer] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionResponse: _TypeAlias = SessionResponse  # noqa: Y015
+
+@_typing.final
+class Call(_message.Message):
+    """One request on a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    INSERT_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    TRANSACT_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
+    FINISH_LOAD_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Which request of this stream: any number that no other request of the stream has."""
+    timeout_ms: _builtins.int
+    """How long its caller waits for the answer, in milliseconds; 0 for no deadline."""
+    request_id: _builtins.str
+    """The id under which servers log it, as the metadata `crosskey-request-id` of a unary call; if it is empty, the router
+    makes one.
+    """
+    cancel: _builtins.int
+    """Stop the request that has this id. It has no answer of its own, and the stopped one has one only if that was under
+    way before. A write that is stopped is all done or not done at all.
+    """
+    @_builtins.property
+    def insert(self) -> Global___InsertRequest:
+        """Insert rows."""
+
+    @_builtins.property
+    def get(self) -> Global___GetRequest:
+        """Read a row."""
+
+    @_builtins.property
+    def update(self) -> Global___UpdateRequest:
+        """Change rows."""
+
+    @_builtins.property
+    def delete(self) -> Global___DeleteRequest:
+        """Delete rows."""
+
+    @_builtins.property
+    def list(self) -> Global___ListRequest:
+        """List rows."""
+
+    @_builtins.property
+    def count(self) -> Global___CountRequest:
+        """Count rows."""
+
+    @_builtins.property
+    def transact(self) -> Global___TransactRequest:
+        """Run statements in one transaction."""
+
+    @_builtins.property
+    def explain(self) -> Global___ExplainRequest:
+        """Explain a request."""
+
+    @_builtins.property
+    def list_loaded_batches(self) -> Global___ListLoadedBatchesRequest:
+        """List the batches of a load."""
+
+    @_builtins.property
+    def finish_load(self) -> Global___FinishLoadRequest:
+        """End a load."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Aggregate rows."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        cancel: _builtins.int = ...,
+        insert: Global___InsertRequest | None = ...,
+        get: Global___GetRequest | None = ...,
+        update: Global___UpdateRequest | None = ...,
+        delete: Global___DeleteRequest | None = ...,
+        list: Global___ListRequest | None = ...,
+        count: Global___CountRequest | None = ...,
+        transact: Global___TransactRequest | None = ...,
+        explain: Global___ExplainRequest | None = ...,
+        list_loaded_batches: Global___ListLoadedBatchesRequest | None = ...,
+        finish_load: Global___FinishLoadRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate"]  # noqa: Y015
+    _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
+
+Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class Answer(_message.Message):
+    """The answer to one request on a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NODE_CALLS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    INSERT_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    TRANSACT_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
+    FINISH_LOAD_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The id of the request."""
+    @_builtins.property
+    def node_calls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls to nodes that it took, in order, as in the trailer `crosskey-node-calls`. None if it failed."""
+
+    @_builtins.property
+    def failure(self) -> _error_reason_pb2.Failure:
+        """It failed: what the unary call would have failed with."""
+
+    @_builtins.property
+    def insert(self) -> Global___InsertResponse:
+        """Of `insert`."""
+
+    @_builtins.property
+    def get(self) -> Global___GetResponse:
+        """Of `get`."""
+
+    @_builtins.property
+    def update(self) -> Global___UpdateResponse:
+        """Of `update`."""
+
+    @_builtins.property
+    def delete(self) -> Global___DeleteResponse:
+        """Of `delete`."""
+
+    @_builtins.property
+    def list(self) -> Global___ListResponse:
+        """Of `list`."""
+
+    @_builtins.property
+    def count(self) -> Global___CountResponse:
+        """Of `count`."""
+
+    @_builtins.property
+    def transact(self) -> Global___TransactResponse:
+        """Of `transact`."""
+
+    @_builtins.property
+    def explain(self) -> Global___ExplainResponse:
+        """Of `explain`."""
+
+    @_builtins.property
+    def list_loaded_batches(self) -> Global___ListLoadedBatchesResponse:
+        """Of `list_loaded_batches`."""
+
+    @_builtins.property
+    def finish_load(self) -> Global___FinishLoadResponse:
+        """Of `finish_load`."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateResponse:
+        """Of `aggregate`."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        node_calls: _abc.Iterable[_builtins.str] | None = ...,
+        failure: _error_reason_pb2.Failure | None = ...,
+        insert: Global___InsertResponse | None = ...,
+        get: Global___GetResponse | None = ...,
+        update: Global___UpdateResponse | None = ...,
+        delete: Global___DeleteResponse | None = ...,
+        list: Global___ListResponse | None = ...,
+        count: Global___CountResponse | None = ...,
+        transact: Global___TransactResponse | None = ...,
+        explain: Global___ExplainResponse | None = ...,
+        list_loaded_batches: Global___ListLoadedBatchesResponse | None = ...,
+        finish_load: Global___FinishLoadResponse | None = ...,
+        aggregate: Global___AggregateResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___Answer: _TypeAlias = Answer  # noqa: Y015
+
+@_typing.final
 class InsertRequest(_message.Message):
     """The rows to insert into one table."""
 

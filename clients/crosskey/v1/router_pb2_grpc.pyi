@@ -92,6 +92,13 @@ class RouterStub:
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Session: _grpc.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+    Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+    Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+    message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+    ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+    """
 
 @_typing.type_check_only
 class RouterAsyncStub(RouterStub):
@@ -157,6 +164,13 @@ class RouterAsyncStub(RouterStub):
     """
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Session: _aio.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]  # type: ignore[assignment]
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+    Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+    Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+    message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+    ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+    """
 
 class RouterServicer(metaclass=_abc_1.ABCMeta):
     """Reads and writes rows of a sharded PostgreSQL schema.
@@ -297,5 +311,18 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ExplainResponse, _abc.Awaitable[_router_pb2.ExplainResponse]]:
         """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+
+    @_abc_1.abstractmethod
+    def Session(
+        self,
+        request_iterator: _MaybeAsyncIterator[_router_pb2.SessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.SessionResponse], _abc.AsyncIterator[_router_pb2.SessionResponse]]:
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+        Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
+        Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
+        message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
+        ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+        """
 
 def add_RouterServicer_to_server(servicer: RouterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

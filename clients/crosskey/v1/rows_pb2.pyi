@@ -61,7 +61,7 @@ class Predicate(_message.Message):
     class _OpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Predicate._Op.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         EQ: Predicate._Op.ValueType  # 0
-        """Equal. Never true for NULL, as in SQL.
+        """Equal. Never true for a NULL of the row, as in SQL. A null as the value is refused: say IS_NULL.
         buf:lint:ignore ENUM_VALUE_PREFIX
         """
         NE: Predicate._Op.ValueType  # 1
@@ -127,7 +127,7 @@ class Predicate(_message.Message):
         """
 
     EQ: Predicate.Op.ValueType  # 0
-    """Equal. Never true for NULL, as in SQL.
+    """Equal. Never true for a NULL of the row, as in SQL. A null as the value is refused: say IS_NULL.
     buf:lint:ignore ENUM_VALUE_PREFIX
     """
     NE: Predicate.Op.ValueType  # 1

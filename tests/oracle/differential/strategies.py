@@ -142,10 +142,20 @@ class FamilyStrategies:
         return column.name == table.shard_key or (column.not_null and column.default is None)
 
     def _update(self, table: Table) -> st.SearchStrategy[Update]:
-        changed = [st.tuples(st.just(column.name), self._new_value(table, column)) for column in table.columns]
-        changes = st.lists(st.one_of(changed), min_size=1, max_size=3, unique_by=itemgetter(0)).map(dict)
+        changes = self._changes(table)
         by_key = [st.builds(Update, st.just(table.name), changes, key=self._key(table))] if table.primary_key else []
         return st.one_of([*by_key, st.builds(Update, st.just(table.name), changes, where=self._where(table))])
+
+    def _changes(self, table: Table) -> st.SearchStrategy[dict[str, Value | Plus]]:
+        """New values of some columns. One that nobody can set stands alone: beside others, it may have its value."""
+        changed: list[st.SearchStrategy[tuple[str, Value | Plus]]] = []
+        refused: list[st.SearchStrategy[tuple[str, Value | Plus]]] = []
+        for column in table.columns:
+            some = refused if column.generated == "GENERATED ALWAYS AS IDENTITY" else changed
+            some.append(st.tuples(st.just(column.name), self._new_value(table, column)))
+        several = st.lists(st.one_of(changed), min_size=1, max_size=3, unique_by=itemgetter(0))
+        one = [st.lists(each, min_size=1, max_size=1) for each in refused]
+        return st.one_of(several, several, several, *one).map(dict)
 
     def _delete(self, table: Table) -> st.SearchStrategy[Delete]:
         by_key = [st.builds(Delete, st.just(table.name), key=self._key(table))] if table.primary_key else []

@@ -7,14 +7,14 @@ IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
 RETURN NULL;
 END
 ';
-CREATE TRIGGER "crosskey_insert_claims_users_username_key" AFTER INSERT ON "public"."users" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."insert_claims_users_username_key_public.users"();
+CREATE TRIGGER "!crosskey_1_insert_claims_users_username_key" AFTER INSERT ON "public"."users" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."insert_claims_users_username_key_public.users"();
 CREATE FUNCTION "crosskey"."delete_claims_users_username_key_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public"."users" c USING (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0; END IF;
 RETURN NULL;
 END
 ';
-CREATE TRIGGER "crosskey_delete_claims_users_username_key" AFTER DELETE ON "public"."users" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."delete_claims_users_username_key_public.users"();
+CREATE TRIGGER "!crosskey_1_delete_claims_users_username_key" AFTER DELETE ON "public"."users" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."delete_claims_users_username_key_public.users"();
 CREATE FUNCTION "crosskey"."update_claims_users_username_key_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(true) FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k; ELSIF EXISTS (SELECT FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public"."users" c USING (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0; END IF;
@@ -22,7 +22,7 @@ IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
 RETURN NULL;
 END
 ';
-CREATE TRIGGER "crosskey_update_claims_users_username_key" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (ROW(OLD."username") IS DISTINCT FROM ROW(NEW."username")) EXECUTE FUNCTION "crosskey"."update_claims_users_username_key_public.users"();
+CREATE TRIGGER "!crosskey_1_update_claims_users_username_key" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (ROW(OLD."username") IS DISTINCT FROM ROW(NEW."username")) EXECUTE FUNCTION "crosskey"."update_claims_users_username_key_public.users"();
 CREATE SCHEMA "crosskey_shadow_public";
 CREATE TABLE "crosskey_shadow_public"."users" AS SELECT "id" FROM "public"."users" WITH NO DATA;
 ALTER TABLE "crosskey_shadow_public"."users" ADD CONSTRAINT "users_pkey" UNIQUE ("id");
@@ -180,10 +180,17 @@ RETURN NULL;
 END
 ';
 CREATE TRIGGER "crosskey_departed_delete" AFTER DELETE ON "public"."users" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."departed_delete_public.users"();
-CREATE FUNCTION "crosskey"."rekeyed_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
+CREATE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard") INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 6, ''public.users(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone; ELSIF EXISTS (SELECT FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.''; END IF;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"), pinned AS (INSERT INTO "crosskey"."pin_public_users_id" ("id", "crosskey_shard") SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0 ON CONFLICT DO NOTHING) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 6, ''public.users(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
 RETURN NULL;
 END
 ';
-CREATE TRIGGER "crosskey_rekeyed_0" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (record_image_ne(ROW(OLD."id"), ROW(NEW."id"))) EXECUTE FUNCTION "crosskey"."rekeyed_0_public.users"();
+CREATE TRIGGER "!crosskey_1_rekeyed_0" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (record_image_ne(ROW(OLD."id"), ROW(NEW."id")) AND coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.users"();
+CREATE FUNCTION "crosskey"."crosskey_kept_key_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
+BEGIN
+IF EXISTS (SELECT FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.''; END IF;
+RETURN NULL;
+END
+';
+CREATE TRIGGER "crosskey_kept_key_0" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (record_image_ne(ROW(OLD."id"), ROW(NEW."id")) AND NOT coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."crosskey_kept_key_0_public.users"();

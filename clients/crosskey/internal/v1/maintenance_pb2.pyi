@@ -419,16 +419,26 @@ class InspectSchemaResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DESCRIPTION_JSON_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     description_json: _builtins.bytes
     """A catalog.Database as JSON."""
+    fingerprint: _builtins.str
+    """SHA-256 of what was run of the text, without white space and SQL comments, in hex."""
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.SkippedStatement]:
+        """What was not run, as it means nothing here."""
+
     def __init__(
         self,
         *,
         description_json: _builtins.bytes = ...,
+        fingerprint: _builtins.str = ...,
+        skipped: _abc.Iterable[_admin_pb2.SkippedStatement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description_json", b"description_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description_json", b"description_json", "fingerprint", b"fingerprint", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

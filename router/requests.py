@@ -1,0 +1,117 @@
+"""What a router does for each request of the public API: check, carry out, answer; however the request came."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from crosskey.router import explaining
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.foreseeing import foresee
+from crosskey.router.planning.reserved_fields import refuse_reserved
+from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.reading.reader import Reader
+from crosskey.router.row_answers import fill_row, fill_rows
+from crosskey.router.writing.loader import Loader
+from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
+from crosskey.v1 import router_pb2
+
+
+class Requests:
+    """Reads and writes rows, on whichever shards they live. Each method takes a request of Router, and answers it.
+
+    Works within the current call context. Raises CrosskeyError.
+    """
+
+    def __init__(self, cluster: Cluster, reader: Reader, writes: Pipeline, hints: ShadowHints, loader: Loader) -> None:
+        self._cluster = cluster
+        self._reader = reader
+        self._writes = writes
+        self._hints = hints
+        self._loader = loader
+
+    async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
+        """Inserts rows."""
+        refuse_reserved(request)
+        result = await self._writes.insert(await self._cluster.view(), request)
+        response = router_pb2.InsertResponse()
+        fill_insert_response(response, request, result)
+        return response
+
+    async def update(self, request: router_pb2.UpdateRequest) -> router_pb2.UpdateResponse:
+        """Changes rows."""
+        refuse_reserved(request)
+        result = await self._writes.update(await self._cluster.view(), request)
+        response = router_pb2.UpdateResponse()
+        fill_update_response(response, request, result)
+        return response
+
+    async def delete(self, request: router_pb2.DeleteRequest) -> router_pb2.DeleteResponse:
+        """Deletes rows."""
+        refuse_reserved(request)
+        result = await self._writes.delete(await self._cluster.view(), request)
+        return router_pb2.DeleteResponse(count=result.count)
+
+    async def transact(self, request: router_pb2.TransactRequest) -> router_pb2.TransactResponse:
+        """Runs statements in one transaction."""
+        refuse_reserved(request)
+        results = await self._writes.transact(await self._cluster.view(), request)
+        return router_pb2.TransactResponse(results=statement_results(request.statements, results))
+
+    async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
+        """Reads a row."""
+        row_json = await self._reader.get(await self._cluster.view(), request)
+        response = router_pb2.GetResponse()
+        fill_row(response, request, row_json)
+        return response
+
+    async def list(self, request: router_pb2.ListRequest) -> router_pb2.ListResponse:
+        """Reads a page of rows."""
+        page = await self._reader.list_page(await self._cluster.view(), request)
+        response = router_pb2.ListResponse(next_page_token=page.next_page_token)
+        fill_rows(response, request, page.rows_json)
+        return response
+
+    async def count(self, request: router_pb2.CountRequest) -> router_pb2.CountResponse:
+        """Counts rows."""
+        return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
+
+    async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
+        """Reads all pages of a list."""
+        async for page in self._reader.pages(await self._cluster.view(), request.list):
+            response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
+            fill_rows(response, request.list, page.rows_json)
+            yield response
+
+    async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
+        """Aggregates rows."""
+        response = router_pb2.AggregateResponse()
+        fill_rows(response, request, await self._reader.aggregate(await self._cluster.view(), request))
+        return response
+
+    async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
+        """Loads rows."""
+        return await self._loader.load(requests)
+
+    async def list_loaded_batches(
+        self, request: router_pb2.ListLoadedBatchesRequest
+    ) -> router_pb2.ListLoadedBatchesResponse:
+        """Lists the committed batches of a load."""
+        batches = await self._loader.list_batches(request.load)
+        return router_pb2.ListLoadedBatchesResponse(
+            batches=[router_pb2.ListLoadedBatchesResponse.Batch(batch=one.batch, digest=one.digest) for one in batches]
+        )
+
+    async def finish_load(self, request: router_pb2.FinishLoadRequest) -> router_pb2.FinishLoadResponse:
+        """Ends a load."""
+        await self._loader.finish(request)
+        return router_pb2.FinishLoadResponse()
+
+    async def explain(self, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
+        """Says what a request would do."""
+        refuse_reserved(request)
+        view = await self._cluster.view()
+        foresight = foresee(view, self._writes.supplier.blocks, request)
+        explanation = explaining.explain(view, self._hints, request, foresight.supplies)
+        foresight.add_to(explanation)
+        return explanation

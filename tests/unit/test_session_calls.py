@@ -1,0 +1,65 @@
+"""Every unary method of Router can be called on a session, and means the same there."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+from crosskey import _operations as operations
+from crosskey.router.requests import Requests
+from crosskey.router.router_service import SessionCalls
+from crosskey.v1 import router_pb2
+
+SERVICE = router_pb2.DESCRIPTOR.services_by_name["Router"]
+UNARY = [method for method in SERVICE.methods if not method.client_streaming and not method.server_streaming]
+CALLS = router_pb2.Call.DESCRIPTOR.oneofs_by_name["call"].fields
+ANSWERS = router_pb2.Answer.DESCRIPTOR.oneofs_by_name["answer"].fields
+
+
+def field_of(method: MethodDescriptor) -> str:
+    """The field of a session's call that stands for the method: ListLoadedBatches is list_loaded_batches."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in method.name).removeprefix("_")
+
+
+@pytest.mark.parametrize("method", UNARY, ids=lambda method: method.name)
+def test_every_unary_method_is_a_call_of_sessions(method: MethodDescriptor) -> None:
+    [call] = [field for field in CALLS if field.name == field_of(method)]
+    [answer] = [field for field in ANSWERS if field.name == field_of(method)]
+    assert call.message_type is method.input_type
+    assert answer.message_type is method.output_type
+    assert call.number == answer.number
+
+
+def test_sessions_have_no_other_calls() -> None:
+    methods = {field_of(method) for method in UNARY}
+    assert {field.name for field in CALLS} == methods | {"cancel"}
+    assert {field.name for field in ANSWERS} == methods | {"failure"}
+    handlers: dict[str, Any] = {**SessionCalls(cast("Requests", _AnyRequests())).handlers}
+    assert handlers == {name: name for name in methods}
+
+
+class _AnyRequests:
+    """Has every method: its name."""
+
+    def __getattr__(self, name: str) -> str:
+        return name
+
+
+def test_clients_send_every_request_of_router_on_the_stream() -> None:
+    calls: list[operations.Call[Any]] = [
+        operations.insert("users", {"id": 1}),
+        operations.get("users", id=1),
+        operations.update("users", {"age": 1}, key={"id": 1}),
+        operations.delete("users", key={"id": 1}),
+        operations.list_page("users"),
+        operations.count("users"),
+        operations.transact([]),
+        operations.explain(router_pb2.CountRequest(table="users")),
+    ]
+    for call in calls:
+        assert call.on_session(call.session_field).WhichOneof("call") == call.session_field != ""
+    loads = {"list_loaded_batches", "finish_load"}
+    assert {call.session_field for call in calls} == {field_of(method) for method in UNARY} - loads
+    assert operations.describe_schema().session_field == operations.audit().session_field == ""

@@ -174,7 +174,7 @@ class ToyCalls(CallHandlers):
     """The unary methods without a context, which they do not use."""
 
     def __init__(self, router: ToyRouter) -> None:
-        methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count)
+        methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count, router.Aggregate)
         more = (router.Transact, router.Explain)
         super().__init__({one.__name__.lower(): partial(one, context=None) for one in methods + more})
 

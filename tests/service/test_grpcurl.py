@@ -324,6 +324,13 @@ def test_rows_are_aggregated_and_include_others(calls: Calls) -> None:
     ]
 
 
+def test_a_session_answers_several_calls(calls: Calls) -> None:
+    asked = [{"id": 1, "count": {"table": "users"}}, {"id": 2, "aggregate": {"table": "users", "aggregates": [{}]}}]
+    said = calls.router("Router.Session", calls=asked).messages
+    answers = {answer["id"]: answer for message in said for answer in message.get("answers", [])}
+    assert answers["1"]["count"]["count"] == answers["2"]["aggregate"]["rows"][0]["count"]
+
+
 def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: LocalCluster) -> None:
     name = cluster.nodes[0].environment["CROSSKEY_CLUSTER"]
     gid = Gid.new(name, home=1)

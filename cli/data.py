@@ -28,6 +28,12 @@ where_option = click.option(
     type=OBJECTS,
     help='The rows that meet this: \'{"name": "Ada"}\', or \'[{"column": "age", "op": "GE", "value": 18}]\'.',
 )
+include_option = click.option(
+    "--include", multiple=True, help="Relations to read inside of rows, such as sender or messages.sender; may repeat."
+)
+columns_option = click.option(
+    "--column", "columns", multiple=True, help="A column to print; all if absent; may repeat."
+)
 
 
 @click.command()
@@ -68,11 +74,13 @@ def insert(
 @click.command()
 @click.argument("table")
 @click.argument("key", type=OBJECT)
+@columns_option
+@include_option
 @router_options
-def get(table: str, key: Any, router: str, timeout: float) -> None:
+def get(table: str, key: Any, columns: tuple[str, ...], include: tuple[str, ...], router: str, timeout: float) -> None:
     """Print the row whose primary or unique key is KEY, a JSON object."""
     with connected(router, timeout) as client:
-        print_json(client.get(table, key))
+        print_json(client.get(table, key, columns=columns, include=include))
 
 
 @click.command()
@@ -106,6 +114,8 @@ def delete(table: str, key: Any, where: Any, router: str, timeout: float) -> Non
 @click.option("--order-by", multiple=True, help="A column to sort by; several times for several.")
 @click.option("--descending", is_flag=True, help="Sort by these columns with the largest first.")
 @click.option("--limit", type=click.IntRange(min=1), help="Print this many rows at most; all if absent.")
+@columns_option
+@include_option
 @router_options
 def list_rows(
     table: str,
@@ -113,13 +123,15 @@ def list_rows(
     order_by: tuple[str, ...],
     descending: bool,
     limit: int | None,
+    columns: tuple[str, ...],
+    include: tuple[str, ...],
     router: str,
     timeout: float,
 ) -> None:
     """Print rows in order, one a line."""
     order = [crosskey.desc(column) for column in order_by] if descending else order_by
     with connected(router, timeout) as client:
-        _print_rows(client.list(table, _to_where(where), order, limit=limit))
+        _print_rows(client.list(table, _to_where(where), order, limit=limit, columns=columns, include=include))
 
 
 @click.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from crosskey import errors
 from crosskey.catalog.plan import KeyPlan, TablePlan
 from crosskey.router.planning.acting_keys import ActingKey, Change, acting_keys
+from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.claimed_values import ClaimedValue
 from crosskey.router.planning.include_notes import condition_notes, include_notes
 from crosskey.router.planning.parent_references import references
@@ -53,6 +54,7 @@ GROUPS_NOTE = (
     " that fails is one more command on each."
 )
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
+TOGETHER_NOTE = "Each shard aggregates its own rows; the first one then puts the groups of all together."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
 
 
@@ -97,6 +99,8 @@ def explain(
         case "count":
             count = plan_count(view, request.count)
             return _with_relations(view, count, _explain_read(view, count, "CountRows"))
+        case "aggregate":
+            return _explain_aggregate(view, request.aggregate)
         case "list":
             page = plan_list(view, request.list)
             return _with_relations(view, page, _explain_list(view, page))
@@ -115,6 +119,17 @@ def _following(table: TablePlan, claimed: ClaimedValue) -> Explanation:
     shards = [claimed.claim_shard]
     note = FOLLOW_NOTE if claimed.claim.table == table.table.name else FOLLOW_PARENT_NOTE
     return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[note])
+
+
+def _explain_aggregate(view: SchemaView, request: router_pb2.AggregateRequest) -> Explanation:
+    plan = plan_aggregate(view, request)
+    rpcs = _rpcs(plan.shards, "Aggregate")
+    notes = [*condition_notes(plan.predicates), *([COPIES_NOTE] if plan.table.placement == "reference" else [])]
+    if len(plan.shards) == 1:
+        return Explanation(shards=plan.shards, rpcs=rpcs, notes=notes)
+    return Explanation(
+        shards=plan.shards, rpcs=[*rpcs, *_rpcs(plan.shards[:1], "Aggregate")], notes=[*notes, TOGETHER_NOTE]
+    )
 
 
 def _with_relations(view: SchemaView, plan: ReadPlan | ListPlan, explanation: Explanation) -> Explanation:

@@ -76,6 +76,19 @@ class Requests:
         """Counts rows."""
         return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
 
+    async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
+        """Reads all pages of a list."""
+        async for page in self._reader.pages(await self._cluster.view(), request.list):
+            response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
+            fill_rows(response, request.list, page.rows_json)
+            yield response
+
+    async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
+        """Aggregates rows."""
+        response = router_pb2.AggregateResponse()
+        fill_rows(response, request, await self._reader.aggregate(await self._cluster.view(), request))
+        return response
+
     async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
         """Loads rows."""
         return await self._loader.load(requests)

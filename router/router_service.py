@@ -71,8 +71,20 @@ class Router(router_pb2_grpc.RouterServicer):
         return await _accounted(self._requests.list(request), context)
 
     @override
+    async def StreamList(
+        self, request: router_pb2.StreamListRequest, context: Context
+    ) -> AsyncIterator[router_pb2.StreamListResponse]:
+        with call_context(context.time_remaining()):
+            async for page in self._requests.pages(request):
+                yield page
+
+    @override
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:
         return await _accounted(self._requests.count(request), context)
+
+    @override
+    async def Aggregate(self, request: router_pb2.AggregateRequest, context: Context) -> router_pb2.AggregateResponse:
+        return await _accounted(self._requests.aggregate(request), context)
 
     @override
     async def Load(
@@ -113,6 +125,7 @@ class SessionCalls(CallHandlers):
                 "explain": requests.explain,
                 "list_loaded_batches": requests.list_loaded_batches,
                 "finish_load": requests.finish_load,
+                "aggregate": requests.aggregate,
             }
         )
 

@@ -7,8 +7,16 @@ from typing import TypeAlias
 from crosskey.rows import add_json_rows
 from crosskey.v1 import router_pb2, rows_pb2
 
-WithRows: TypeAlias = router_pb2.InsertResponse | router_pb2.UpdateResponse | router_pb2.ListResponse
-AskingForRows: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.ListRequest
+WithRows: TypeAlias = (
+    router_pb2.InsertResponse
+    | router_pb2.UpdateResponse
+    | router_pb2.ListResponse
+    | router_pb2.StreamListResponse
+    | router_pb2.AggregateResponse
+)
+AskingForRows: TypeAlias = (
+    router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.ListRequest | router_pb2.AggregateRequest
+)
 
 
 def fill_rows(response: WithRows, request: AskingForRows, rows_json: bytes) -> None:

@@ -20,7 +20,7 @@ from crosskey.serving.sessions import Sessions
 from crosskey.shard_node.guards.claim_queries import look_up_claims
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
-from crosskey.shard_node.reading import linked_rows, reader, sorting
+from crosskey.shard_node.reading import aggregating, linked_rows, reader, sorting
 from crosskey.shard_node.schema.shard import Shard, wrong_shard
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.writing import default_values, recovery
@@ -72,6 +72,7 @@ class NodeCalls(CallHandlers):
             "read_linked": partial(self._with_table_and_schema, linked_rows.read_linked),
             "read_keys": partial(self._with_table_and_schema, linked_rows.read_keys),
             "find_pins": self._find_pins,
+            "aggregate": partial(self._with_table_and_schema, aggregating.aggregate),
             "sort": partial(self._with_table, sorting.sort),
             "compute_defaults": partial(self._with_table, default_values.compute_defaults),
             "find_claims": self._find_claims,

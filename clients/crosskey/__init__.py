@@ -76,6 +76,7 @@ from crosskey.predicates import (
     starts_with,
 )
 from crosskey.requests import (
+    aggregate,
     count,
     delete,
     do_nothing,
@@ -130,6 +131,7 @@ __all__ = [
     "UnknownTable",
     "WrittenRows",
     "WrongShard",
+    "aggregate",
     "all_of",
     "any_of",
     "between",

@@ -5,7 +5,7 @@ AsyncClient and Client only differ in how they carry a Call out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from crosskey import errors, requests
 from crosskey._channel import MAX_SESSION_REQUEST_BYTES
-from crosskey.exact_json import Row
+from crosskey.exact_json import Row, decode
 from crosskey.includes import Include
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import RowReader, Rows
@@ -87,8 +87,11 @@ def insert(
     overriding: requests.Overriding | None = None,
     on_conflict: rows_pb2.OnConflict | None = None,
     count_only: bool = False,
+    columns: Iterable[str] = (),
 ) -> Call[WrittenRows]:
     """Inserts one row or many, all or none. Returns them as stored, in order; with `count_only`, only how many.
+
+    `columns` are those to return; all if there are none.
 
     `overriding` is SQL's clause for identity columns: with "SYSTEM_VALUE" the rows' values are inserted, even if
     GENERATED ALWAYS; with "USER_VALUE" they are ignored.
@@ -99,7 +102,9 @@ def insert(
     Raises ForeignKeyViolation, UniqueViolation, NotNullViolation, CheckViolation, InvalidValue, UnknownTable,
     UnknownColumn, ShardKeyMissing, SlotMismatch or AnswerTooLarge; then nothing was inserted.
     """
-    request = requests.insert(table, rows, overriding=overriding, on_conflict=on_conflict, count_only=count_only)
+    request = requests.insert(
+        table, rows, overriding=overriding, on_conflict=on_conflict, count_only=count_only, columns=columns
+    )
     return Call("Router", "Insert", request, partial(_read_inserted, request))
 
 
@@ -124,13 +129,20 @@ def get(
 
 
 def update(
-    table: str, set: Row, *, key: Row | None = None, where: Where | None = None, count_only: bool = False
+    table: str,
+    set: Row,
+    *,
+    key: Row | None = None,
+    where: Where | None = None,
+    count_only: bool = False,
+    columns: Iterable[str] = (),
 ) -> Call[WrittenRows]:
     """Sets columns of the row with that key, or of the rows that `where` selects.
 
-    Returns them as stored; with `count_only`, only how many. Raises AnswerTooLarge if they are too many to answer.
+    Returns them as stored, of `columns` if there are any; with `count_only`, only how many. Raises AnswerTooLarge if
+    they are too many to answer.
     """
-    request = requests.update(table, set, key=key, where=where, count_only=count_only)
+    request = requests.update(table, set, key=key, where=where, count_only=count_only, columns=columns)
     return Call("Router", "Update", request, partial(_read_updated, request))
 
 
@@ -174,6 +186,30 @@ def exists(table: str, where: Where | None = None) -> Call[bool]:
 def count(table: str, where: Where | None = None) -> Call[int]:
     """Returns how many rows there are."""
     return Call("Router", "Count", requests.count(table, where), _read_count)
+
+
+def aggregate(
+    table: str,
+    aggregates: Mapping[str, requests.Aggregate],
+    *,
+    where: Where | None = None,
+    group_by: str | Iterable[str] = (),
+    having: Where | None = None,
+    order_by: Order | None = None,
+    limit: int = 0,
+) -> Call[Rows]:
+    """Returns a row for each group, with the columns of `group_by` and the aggregates by name.
+
+    An aggregate is "count", or a function and its column, such as `("sum", "amount")`; the functions are count,
+    count_distinct, sum, avg, min and max. `having` and `order_by` take columns of the answer. At most 1000 groups are
+    returned unless `limit` says another number. Values are in PostgreSQL's JSON form, also for a typed client.
+
+    Raises NotSupported if the different values of a column would have to be counted over several shards.
+    """
+    request = requests.aggregate(
+        table, aggregates, where=where, group_by=group_by, having=having, order_by=order_by, limit=limit
+    )
+    return Call("Router", "Aggregate", request, lambda response, _: decode(response.rows_json))
 
 
 def transact(statements: Iterable[requests.Statement]) -> Call[list[Any]]:

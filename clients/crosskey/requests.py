@@ -16,10 +16,22 @@ Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_
 Statement: TypeAlias = Write | rows_pb2.SetConstraints | router_pb2.Group
 """What `transact` and `group` take."""
 
-Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest
+Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
 
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 """What `explain` takes."""
+
+Aggregate: TypeAlias = Literal["count"] | tuple[str, str]
+"""What `aggregate` works out: how many rows, or a function of a column."""
+
+_FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] = {
+    "count": router_pb2.AggregateRequest.Aggregate.FUNCTION_UNSPECIFIED,
+    "count_distinct": router_pb2.AggregateRequest.Aggregate.FUNCTION_COUNT_DISTINCT,
+    "sum": router_pb2.AggregateRequest.Aggregate.FUNCTION_SUM,
+    "avg": router_pb2.AggregateRequest.Aggregate.FUNCTION_AVG,
+    "min": router_pb2.AggregateRequest.Aggregate.FUNCTION_MIN,
+    "max": router_pb2.AggregateRequest.Aggregate.FUNCTION_MAX,
+}
 
 MAX_NESTED_GROUPS = 40
 """How deep groups nest. Protobuf reads messages of up to 100 levels, of which each group takes two."""
@@ -41,12 +53,13 @@ def insert(
     overriding: Overriding | None = None,
     on_conflict: rows_pb2.OnConflict | None = None,
     count_only: bool = False,
+    columns: Iterable[str] = (),
 ) -> router_pb2.InsertRequest:
     """Inserts one row or many into a table.
 
     Values for identity columns are inserted even if GENERATED ALWAYS with `overriding="SYSTEM_VALUE"`, and ignored with
-    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. With `count_only` the rows are not answered.
-    Raises KeyError for another clause.
+    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all; with
+    `count_only`, no rows are answered. Raises KeyError for another clause.
     """
     rows_json, as_text = encode_rows(_checked_rows(rows))
     return router_pb2.InsertRequest(
@@ -56,6 +69,7 @@ def insert(
         overriding=_OVERRIDING[overriding],
         on_conflict=on_conflict,
         count_only=count_only,
+        columns=columns,
     )
 
 
@@ -85,12 +99,18 @@ def get(table: str, key: Row, *, columns: Iterable[str] = (), include: Include |
 
 
 def update(
-    table: str, set: Row, *, key: Row | None = None, where: Where | None = None, count_only: bool = False
+    table: str,
+    set: Row,
+    *,
+    key: Row | None = None,
+    where: Where | None = None,
+    count_only: bool = False,
+    columns: Iterable[str] = (),
 ) -> router_pb2.UpdateRequest:
     """Sets columns of the row with that key, or of the rows that `where` selects.
 
     A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
-    answered.
+    answered, with `columns` only these columns of them.
     """
     row_json, as_text = encode_rows([{name: value for name, value in set.items() if not isinstance(value, Computed)}])
     return router_pb2.UpdateRequest(
@@ -101,6 +121,7 @@ def update(
         key_json=_key(key),
         where=to_predicates(where),
         count_only=count_only,
+        columns=columns,
     )
 
 
@@ -133,6 +154,32 @@ def list_rows(
 def count(table: str, where: Where | None = None) -> router_pb2.CountRequest:
     """Counts rows."""
     return router_pb2.CountRequest(table=table, where=to_predicates(where))
+
+
+def aggregate(
+    table: str,
+    aggregates: Mapping[str, Aggregate],
+    *,
+    where: Where | None = None,
+    group_by: str | Iterable[str] = (),
+    having: Where | None = None,
+    order_by: Order | None = None,
+    limit: int = 0,
+) -> router_pb2.AggregateRequest:
+    """Works out aggregates by name: "count", or a function and its column, such as ("sum", "amount").
+
+    The functions are count, count_distinct, sum, avg, min and max. Raises KeyError for another one.
+    """
+    return router_pb2.AggregateRequest(
+        table=table,
+        where=to_predicates(where),
+        group_by=_columns(group_by),
+        aggregates=[_aggregate(name, one) for name, one in aggregates.items()],
+        having=to_predicates(having),
+        order_by=to_orders(order_by),
+        limit=limit,
+        row_form=rows_pb2.ROW_FORM_JSON,
+    )
 
 
 def set_constraints(*constraints: str, deferred: bool) -> rows_pb2.SetConstraints:
@@ -174,9 +221,16 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
             return router_pb2.ExplainRequest(list=request)
         case router_pb2.CountRequest():
             return router_pb2.ExplainRequest(count=request)
+        case router_pb2.AggregateRequest():
+            return router_pb2.ExplainRequest(aggregate=request)
         case router_pb2.TransactRequest():
             return router_pb2.ExplainRequest(transact=request)
     raise TypeError(f"a {type(request).__name__} cannot be explained")
+
+
+def _aggregate(name: str, asked: Aggregate) -> router_pb2.AggregateRequest.Aggregate:
+    function, column = (asked, "") if isinstance(asked, str) else asked
+    return router_pb2.AggregateRequest.Aggregate(function=_FUNCTIONS[function], column=column, name=name)
 
 
 def checked_key(key: Row) -> Row:

@@ -144,6 +144,10 @@ class Node:
         """Reads keys of rows."""
         return (await self.ask("ReadKeys", session_pb2.Call(read_keys=request))).read_keys
 
+    async def aggregate(self, request: reads.AggregateRequest) -> reads.AggregateResponse:
+        """Aggregates rows."""
+        return (await self.ask("Aggregate", session_pb2.Call(aggregate=request))).aggregate
+
     async def find_pins(self, request: reads.FindPinsRequest) -> reads.FindPinsResponse:
         """Asks which shards hold pins."""
         return (await self.ask("FindPins", session_pb2.Call(find_pins=request))).find_pins

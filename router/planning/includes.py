@@ -210,8 +210,8 @@ def _check_fields(relation: Relation, include: rows_pb2.Include, *, of_one_row: 
         raise _refused(relation, "it leads to one row at most, and takes columns, where and include only")
     if include.page_token and not of_one_row:
         raise _refused(relation, "a page_token goes on for one row: get that row, with this include at the top")
-    if include.page_token and include.count == rows_pb2.Include.COUNT_ONLY:
-        raise _refused(relation, "a count alone has no pages")
+    if include.count == rows_pb2.Include.COUNT_ONLY and (include.page_token or include.include):
+        raise _refused(relation, "a count alone has no pages, and no rows to include others in")
 
 
 def _refused(relation: Relation, why: str) -> errors.InvalidRequest:

@@ -36,6 +36,9 @@ _SCALARS = frozenset(
 _OF_LISTS = frozenset({rows_pb2.Predicate.IN, rows_pb2.Predicate.NOT_IN})
 _TAKING_LISTS = _OF_LISTS | {rows_pb2.Predicate.BETWEEN}
 
+MAX_NESTED = 20
+"""How deep predicates nest. Protobuf reads messages of 100 levels, of which nodes take two for each."""
+
 _OF_TEXT = frozenset(
     {rows_pb2.Predicate.LIKE, rows_pb2.Predicate.ILIKE, rows_pb2.Predicate.PREFIX, rows_pb2.Predicate.JSON_PATH}
 )
@@ -161,9 +164,14 @@ Checked: TypeAlias = CheckedPredicate | ColumnComparison | JoinedPredicates | Re
 """A predicate of a request."""
 
 
-def check_predicates(table: Table, predicates: Sequence[rows_pb2.Predicate]) -> tuple[Checked, ...]:
-    """The predicates in order. Raises UnknownColumn, InvalidRequest and NumberNotExact."""
-    return tuple(_check(table, predicate) for predicate in predicates)
+def check_predicates(table: Table, predicates: Sequence[rows_pb2.Predicate], depth: int = 0) -> tuple[Checked, ...]:
+    """The predicates in order; `depth` is how deep they are inside others.
+
+    Raises UnknownColumn, InvalidRequest and NumberNotExact.
+    """
+    if depth > MAX_NESTED:
+        raise errors.InvalidRequest(f"predicates nest at most {MAX_NESTED} deep", table=str(table.name))
+    return tuple(_check(table, predicate, depth) for predicate in predicates)
 
 
 def simple_predicates(predicates: Sequence[Checked]) -> list[CheckedPredicate]:
@@ -220,8 +228,8 @@ def existing_column(table: Table, name: str) -> Column:
     return column
 
 
-def _check(table: Table, predicate: rows_pb2.Predicate) -> Checked:
-    joins = _joins(table, predicate)
+def _check(table: Table, predicate: rows_pb2.Predicate, depth: int) -> Checked:
+    joins = _joins(table, predicate, depth + 1)
     if predicate.HasField("related"):
         joins.append(RelatedPredicate(predicate.related))
     if not joins:
@@ -233,15 +241,15 @@ def _check(table: Table, predicate: rows_pb2.Predicate) -> Checked:
     return joins[0]
 
 
-def _joins(table: Table, predicate: rows_pb2.Predicate) -> list[Checked]:
+def _joins(table: Table, predicate: rows_pb2.Predicate, depth: int) -> list[Checked]:
     """The predicates that are joined."""
     joined: list[Checked] = []
     if predicate.any_of:
-        joined.append(JoinedPredicates(check_predicates(table, predicate.any_of), by_or=True))
+        joined.append(JoinedPredicates(check_predicates(table, predicate.any_of, depth), by_or=True))
     if predicate.all_of:
-        joined.append(JoinedPredicates(check_predicates(table, predicate.all_of)))
+        joined.append(JoinedPredicates(check_predicates(table, predicate.all_of, depth)))
     if predicate.none_of:
-        joined.append(JoinedPredicates(check_predicates(table, predicate.none_of), by_or=True, negated=True))
+        joined.append(JoinedPredicates(check_predicates(table, predicate.none_of, depth), by_or=True, negated=True))
     return joined
 
 

@@ -54,12 +54,14 @@ class RowForms:
     """How the rows of a write are given and answered.
 
     With `count_only`, only their number is answered; of a reference table, shards answer the rows all the same. With
-    `as_text`, values are answered as PostgreSQL's own text. In `json_text_columns`, JSON is given as its text.
+    `as_text`, values are answered as PostgreSQL's own text. In `json_text_columns`, JSON is given as its text. No
+    `columns` to answer are all columns.
     """
 
     count_only: bool = False
     as_text: bool = False
     json_text_columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,11 @@ def _forms(table: Table, request: router_pb2.InsertRequest | router_pb2.UpdateRe
         if column.base_type not in JSON_TYPES:
             message = f'column "{name}" is not of type json or jsonb, so no row gives the text of its JSON'
             raise errors.InvalidRequest(message, table=str(table.name), columns=name)
-    return RowForms(request.count_only, as_text, tuple(request.json_text_columns))
+    for name in request.columns:
+        if table.column(name) is None:
+            raise _unknown_column(table, name)
+    shown = tuple(dict.fromkeys(request.columns))
+    return RowForms(request.count_only, as_text, tuple(request.json_text_columns), shown)
 
 
 def _check_arbiters(table: Table, keys: Iterable[Claim], forms: RowForms) -> None:
@@ -380,4 +386,5 @@ def _statement(
         # The rows of a reference table are copied and compared.
         count_only=forms is not None and forms.count_only and table.placement != "reference",
         as_text=forms is not None and forms.as_text,
+        columns=() if forms is None else forms.columns,
     )

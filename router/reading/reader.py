@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -14,6 +14,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.node_errors import leaving_no_trace
 from crosskey.router.calls.nodes import Nodes
+from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.given_values import given_key
 from crosskey.router.planning.page_token import Position
 from crosskey.router.planning.predicates import Checked, check_predicates
@@ -109,8 +110,22 @@ class Reader:
         plan = plan_count(view, request, next(self._turns), resolved)
         return await self._count(plan, await self._claiming(view, plan)) or await self._count(plan, plan.shards)
 
+    async def aggregate(self, view: SchemaView, request: router_pb2.AggregateRequest) -> bytes:
+        """A JSON array of a row for each group, in order. Raises what plan_aggregate and nodes raise."""
+        plan = plan_aggregate(view, request, next(self._turns), await self._resolved(view, request))
+        with leaving_no_trace():
+            if len(plan.shards) == 1:
+                return (await self._nodes[plan.shards[0]].aggregate(plan.request)).rows_json
+            part = plan.part(reads_pb2.AggregateRequest.PART_OF_SHARD)
+            answers = await fan_out({shard: self._nodes[shard].aggregate(part) for shard in plan.shards})
+            parts = json_array(_filled(answers))
+            together = plan.part(reads_pb2.AggregateRequest.PART_OF_SHARDS, parts)
+            return (await self._nodes[plan.shards[0]].aggregate(together)).rows_json
+
     async def _resolved(
-        self, view: SchemaView, request: router_pb2.CountRequest | router_pb2.ListRequest
+        self,
+        view: SchemaView,
+        request: router_pb2.CountRequest | router_pb2.ListRequest | router_pb2.AggregateRequest,
     ) -> Sequence[Checked]:
         """The request's predicates; those over relations are looked up, and have no place in a plan before."""
         table = view.table(request.table)
@@ -133,6 +148,17 @@ class Reader:
             found = await self._find_page(view, plan_list(view, request, turn, await self._resolved(view, request)))
             return Page(found.merged.rows_json, found.next_page_token)
         return await until_whole(partial(self._whole_page, view, request, turn))
+
+    async def pages(self, view: SchemaView, request: router_pb2.ListRequest) -> AsyncIterator[Page]:
+        """All pages, from the one that the request asks for. Raises as list_page."""
+        following = router_pb2.ListRequest()
+        following.CopyFrom(request)
+        while True:
+            page = await self.list_page(view, following)
+            yield page
+            if not page.next_page_token:
+                return
+            following.page_token = page.next_page_token
 
     async def _whole_page(self, view: SchemaView, request: router_pb2.ListRequest, turn: int, is_last: bool) -> Page:
         """A page with its includes."""
@@ -182,6 +208,11 @@ class Reader:
         if len(filled) <= 1:
             return range(len(positions))
         return await ranked(self._nodes, plan.table, plan.order, positions, filled[0])
+
+
+def _filled(answers: Mapping[int, reads_pb2.AggregateResponse]) -> list[bytes]:
+    """What shards answered, without the brackets around it, if there is anything."""
+    return [answer.rows_json[1:-1] for answer in answers.values() if answer.rows_json != NO_ROWS]
 
 
 def _rows_of_page(answers: Mapping[int, reads_pb2.ReadResponse], shards: Sequence[int]) -> list[FoundRow]:

@@ -51,7 +51,11 @@ def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.State
         on_conflict=plan.on_conflict,
     )
     return proto.Statement(
-        table=plan.table.table.name.qualified, lock_table=True, insert=insert, as_text=plan.forms.as_text
+        table=plan.table.table.name.qualified,
+        lock_table=True,
+        insert=insert,
+        as_text=plan.forms.as_text,
+        columns=plan.forms.columns,
     )
 
 

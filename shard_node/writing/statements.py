@@ -16,7 +16,7 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.serving.answer_size import MAX_ROWS_BYTES
-from crosskey.shard_node.sql_text.conditions import operand, where_clause
+from crosskey.shard_node.sql_text.conditions import known_column, operand, where_clause
 from crosskey.shard_node.sql_text.row_json import (
     given_values,
     json_columns,
@@ -62,13 +62,16 @@ class _Answer(NamedTuple):
     rows: bool
     as_text: bool
     verbatim: bool
+    columns: tuple[str, ...] = ()
+    """Those that are shown; all if there are none."""
 
     def of(self, table: Table) -> sql.Composed:
         """The columns that answer of the rows `changed`."""
         shown = text_expression if self.as_text else row_expression
+        columns = [known_column(table, name) for name in self.columns]
         return sql.SQL("{transaction}, count(*), {rows}, {verbatim}").format(
             transaction=_TRANSACTION,
-            rows=_aggregated(shown(table, "changed")) if self.rows else sql.NULL,
+            rows=_aggregated(shown(table, "changed", columns)) if self.rows else sql.NULL,
             verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
         )
 
@@ -80,7 +83,7 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
 def build(table: Table, command: proto.Statement) -> Statement:
     """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     kind = command.WhichOneof("statement")
-    answer = _Answer(rows=not command.count_only, as_text=command.as_text, verbatim=command.lock_table)
+    answer = _Answer(not command.count_only, command.as_text, command.lock_table, tuple(command.columns))
     if kind == "insert":
         return _insert(table, command.insert, answer)
     if kind == "update":

@@ -23,6 +23,9 @@ async def test_rows_go_in_and_come_back(client: Any) -> None:
     assert await client.get("users", {"id": 4}) == {"id": 4, "age": None}
     assert await client.count("users") == 4
     assert await client.count("users", {"age": 36}) == 2
+    assert await client.aggregate("users", {"n": "count", "of": ("count", "age")}, where={"age": 36}) == [
+        {"n": "2", "of": "2"}
+    ]
 
 
 async def test_rows_are_changed_and_deleted_by_key_and_by_condition(client: Any) -> None:

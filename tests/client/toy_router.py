@@ -96,9 +96,21 @@ class ToyRouter(RouterServicer):
         rows_json = _text(ordered[start : start + size])
         return router_pb2.ListResponse(next_page_token=str(start + size) if more else "", rows_json=rows_json)
 
+    async def StreamList(
+        self, request: router_pb2.StreamListRequest, context: Any
+    ) -> AsyncIterator[router_pb2.StreamListResponse]:
+        """Answers one page."""
+        page = await self.List(request.list, context)
+        yield router_pb2.StreamListResponse(rows=page.rows, rows_json=page.rows_json)
+
     async def Count(self, request: router_pb2.CountRequest, context: Any) -> router_pb2.CountResponse:
         """Counts."""
         return router_pb2.CountResponse(count=len(self._selected(request)))
+
+    async def Aggregate(self, request: router_pb2.AggregateRequest, context: Any) -> router_pb2.AggregateResponse:
+        """Counts, whatever is asked for."""
+        counts = {one.name: str(len(self._selected(request))) for one in request.aggregates}
+        return router_pb2.AggregateResponse(rows_json=_text([counts]))
 
     async def Transact(self, request: router_pb2.TransactRequest, context: Any) -> router_pb2.TransactResponse:
         """Runs each statement."""
@@ -162,7 +174,7 @@ class ToyCalls(CallHandlers):
     """The unary methods without a context, which they do not use."""
 
     def __init__(self, router: ToyRouter) -> None:
-        methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count)
+        methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count, router.Aggregate)
         more = (router.Transact, router.Explain)
         super().__init__({one.__name__.lower(): partial(one, context=None) for one in methods + more})
 

@@ -98,6 +98,23 @@ def test_a_delete_that_waited_carries_out_its_action_on_the_new_child(
     assert setting.parent_exists(parent, family) == bool(left)
 
 
+def test_a_child_is_included_while_its_pin_is_still_prepared(setting: Setting) -> None:
+    """What is committed at home is answered to its client: from then on, it must be read."""
+    parent = setting.parent_on(0)
+    hand, gid = setting.hand, setting.hand.gid(home=1)
+    hand.execute(0, pin(CASCADE.referenced_key, 1, {"id": parent}), prepare(gid, 0))
+    child = setting.child(1, parent)
+    hand.execute(1, add_shadows(CASCADE.referenced_key, {"id": parent}), insert(CASCADE.children, child), commit(gid))
+    try:
+        assert not setting.pinned_for(parent)
+        got = setting.client.get(CASCADE.parents, id=parent, include=[CASCADE.children])
+        assert [one["id"] for one in got[CASCADE.children]] == [str(child["id"])]
+    finally:
+        hand.finish(gid, 0, commit=True)
+    again = setting.client.get(CASCADE.parents, id=parent, include=[CASCADE.children])
+    assert again == got
+
+
 def test_a_delete_waits_for_a_shadow_whose_pin_is_seen_before_it(
     setting: Setting, background: ThreadPoolExecutor
 ) -> None:

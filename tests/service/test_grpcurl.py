@@ -33,6 +33,7 @@ CREATE TABLE follows (
     PRIMARY KEY (follower, followee)
 );
 COMMENT ON TABLE follows IS '@shard_by follower';
+COMMENT ON CONSTRAINT follows_followee_fkey ON follows IS '@through followees';
 
 CREATE TABLE mailboxes (id bigserial PRIMARY KEY, address text UNIQUE);
 COMMENT ON TABLE mailboxes IS '@shard_by id';
@@ -300,6 +301,34 @@ def test_rows_of_a_node_are_written_and_read_by_hand(calls: Calls) -> None:
     sort = calls.session(0, "sort", table="public.users", order_by=order, cursors_json=as_bytes([["2"], ["1"]]))
     assert sort == {"places": [1, 0]}
     assert calls.session(0, "count_rows", table="public.users", where=where) == {"count": "1"}
+    end = {"table": "public.follows", "constraint": "follows_follower_fkey", "parent": True}
+    keys = as_bytes([{"k0": "0"}, {"k0": str(EVE)}])
+    linked = calls.session(0, "read_linked", table="public.users", end=end, keys_json=keys, limit=1, count=True)
+    assert from_bytes(linked["rows_json"]) == [{"id": str(EVE), "name": "Eve"}]
+    assert (linked["places"], linked["counts"]) == ([1], ["0", "1"])
+    found = calls.session(0, "read_keys", table="public.users", where=where, columns=["id"], limit=5)
+    assert from_bytes(found["keys_json"]) == [{"k0": str(EVE)}]
+    counted = calls.session(0, "aggregate", table="public.users", aggregates=[{"name": "n"}], where=where, limit=5)
+    assert from_bytes(counted["rows_json"]) == [{"n": "1"}]
+
+
+def test_rows_are_aggregated_and_include_others(calls: Calls) -> None:
+    aggregates = [{"function": "FUNCTION_MAX", "column": "name"}, {}]
+    counted = calls.router("Router.Aggregate", table="users", aggregates=aggregates).message["rows"]
+    assert [row.keys() for row in counted] == [{"count", "max_name"}]
+    users = calls.router("Router.List", table="users", include=[{"relation": "followees"}])
+    assert all("followees" in row for row in users.message["rows"])
+    streamed = calls.router("Router.StreamList", list={"table": "users", "page_size": 1}).messages
+    assert [row for page in streamed for row in page["rows"]] == calls.router("Router.List", table="users").message[
+        "rows"
+    ]
+
+
+def test_a_session_answers_several_calls(calls: Calls) -> None:
+    asked = [{"id": 1, "count": {"table": "users"}}, {"id": 2, "aggregate": {"table": "users", "aggregates": [{}]}}]
+    said = calls.router("Router.Session", calls=asked).messages
+    answers = {answer["id"]: answer for message in said for answer in message.get("answers", [])}
+    assert answers["1"]["count"]["count"] == answers["2"]["aggregate"]["rows"][0]["count"]
 
 
 def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: LocalCluster) -> None:

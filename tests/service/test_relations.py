@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -9,13 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
+from click.testing import CliRunner
 
 import crosskey
 from crosskey import Client, InvalidPageToken, InvalidRequest, RowNotFound, UnknownColumn
 from crosskey.catalog.slots import mint_uuid
+from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
-from crosskey.v1.rows_pb2 import Predicate
+from crosskey.v1.router_pb2 import StreamListRequest
+from crosskey.v1.rows_pb2 import ROW_FORM_JSON, Predicate
 from tests.docs.examples import ROOT
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
@@ -139,6 +144,49 @@ def test_columns(client: Client, users: list[Row]) -> None:
         client.get("users", id=users[0]["id"], columns=["colour"])
 
 
+def test_columns_of_what_is_written(client: Client) -> None:
+    rows = [{"id": number, "amount": "1.0", "at": "2026-01-01"} for number in (11, 12)]
+    assert client.insert("numbers", rows, columns=["amount"]) == [{"amount": "1.0"}] * 2
+    upserted = client.insert("numbers", rows[0], on_conflict=crosskey.do_update("amount", on="id"), columns=["id"])
+    assert (upserted, upserted.outcomes) == ([{"id": "11"}], ["UPDATED"])
+    assert client.insert("languages", {"code": "is", "name": "Icelandic"}, columns=["name"]) == [{"name": "Icelandic"}]
+    assert client.update("numbers", {"amount": "2"}, key={"id": 12}, columns=["amount", "id"]) == [
+        {"amount": "2", "id": "12"}
+    ]
+    with pytest.raises(UnknownColumn, match='column "colour" of relation "numbers" does not exist'):
+        client.insert("numbers", {"id": 13}, columns=["colour"])
+    client.delete("numbers", where=crosskey.in_("id", [11, 12]))
+
+
+def test_what_the_command_prints(cluster: LocalCluster, client: Client, users: list[Row]) -> None:
+    client.insert("messages", {"recipient_id": users[0]["id"], "sender_id": users[5]["id"], "content": "hello"})
+    key = json.dumps({"id": users[0]["id"]})
+    options = ["--column", "name", "--include", "inbox.sender", "--include", "profiles", "--router", cluster.address]
+    printed = CliRunner().invoke(data.get, ["users", key, *options])
+    row = json.loads(printed.stdout)
+    assert row.keys() == {"name", "inbox", "profiles"}
+    assert row["inbox"][0]["sender"] == users[5]
+    printed = CliRunner().invoke(data.list_rows, ["users", "--where", key, *options])
+    assert json.loads(printed.stdout) == row
+
+
+def test_a_stream_has_the_pages_of_lists(running: RunningCluster, client: Client, users: list[Row]) -> None:
+    where = [crosskey.in_("id", [user["id"] for user in users])]
+    request = crosskey.list_rows("users", where, crosskey.desc("name"), 4, columns=["id"], include=["profiles"])
+    request.row_form = ROW_FORM_JSON
+    pages = list(running.calls.router.StreamList(StreamListRequest(list=request)))
+    assert [len(json.loads(page.rows_json)) for page in pages] == [4, 2]
+    streamed = [row for page in pages for row in json.loads(page.rows_json)]
+    assert streamed == list(client.list("users", where, crosskey.desc("name"), columns=["id"], include=["profiles"]))
+    request.page_token = pages[0].next_page_token
+    assert [page.rows_json for page in running.calls.router.StreamList(StreamListRequest(list=request))] == [
+        pages[1].rows_json
+    ]
+    request.table = "nothing"
+    with pytest.raises(grpc.RpcError, match='relation "nothing" does not exist'):
+        list(running.calls.router.StreamList(StreamListRequest(list=request)))
+
+
 def test_names_that_stand_for_nothing(client: Client, users: list[Row]) -> None:
     key = {"id": users[0]["id"]}
     with pytest.raises(InvalidRequest, match='"users" has no relation "friends"; its relations are "accounts", '):
@@ -149,12 +197,26 @@ def test_names_that_stand_for_nothing(client: Client, users: list[Row]) -> None:
     assert ambiguous == {("users", "numbers"), ("numbers", "users")}
 
 
+def nested(depth: int) -> Predicate:
+    """A condition inside of so many others."""
+    return crosskey.eq("content", "x") if depth == 0 else crosskey.none_of(nested(depth - 1))
+
+
+def test_predicates_that_are_nested_deep(client: Client, users: list[Row]) -> None:
+    row = {"recipient_id": users[0]["id"], "sender_id": users[1]["id"], "content": "x"}
+    client.insert("messages", row)
+    assert client.count("messages", [crosskey.all_of({"recipient_id": users[0]["id"]}, nested(19))]) == 0
+    assert client.count("messages", [crosskey.all_of({"recipient_id": users[0]["id"]}, nested(18))]) == 1
+
+
 @pytest.mark.parametrize(
     ("include", "why"),
     [
         ("profiles.user.profiles.user.profiles.user.profiles", "includes nest at most 6 deep"),
         ({"profiles": {"limit": 1}}, "leads to one row at most"),
         ({"profiles": {"count": True}}, "leads to one row at most"),
+        ({"inbox": {"count": "only", "include": ["sender"]}}, "a count alone has no pages"),
+        ({"inbox": {"where": [nested(21)]}}, "predicates nest at most 20 deep"),
         ({"inbox": {"limit": -1}}, "limit must not be negative, it is -1"),
         ({"inbox": {"include": {"sender": {"include": {"inbox": {"page_token": "x"}}}}}}, "goes on for one row"),
         ({"inbox": {"where": [crosskey.some("nobody")]}}, 'has no relation "nobody"'),

@@ -257,3 +257,12 @@ def test_a_condition_over_a_relation_is_looked_up_first() -> None:
     condition = crosskey.any_of(crosskey.some("sender", {"name": "x"}), {"body": "y"})
     [note] = explain(crosskey.count("messages", [condition])).notes
     assert note.startswith('First ShardNode.ReadKeys, for the rows that the condition on "sender" is about')
+
+
+def test_an_aggregate_of_several_shards_is_put_together_by_the_first() -> None:
+    explanation = explain(crosskey.aggregate("accounts", {"total": ("sum", "balance")}))
+    assert list(explanation.rpcs) == [f"s{shard} ShardNode.Aggregate" for shard in (0, 1, 2, 0)]
+    assert list(explanation.notes) == [explaining.TOGETHER_NOTE]
+    explanation = explain(crosskey.aggregate("accounts", {"total": ("sum", "balance")}, where={"id": 1}))
+    assert len(explanation.rpcs) == 1
+    assert not explanation.notes

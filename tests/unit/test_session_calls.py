@@ -55,6 +55,7 @@ def test_clients_send_every_request_of_router_on_the_stream() -> None:
         operations.delete("users", key={"id": 1}),
         operations.list_page("users"),
         operations.count("users"),
+        operations.aggregate("users", {"n": "count"}),
         operations.transact([]),
         operations.explain(router_pb2.CountRequest(table="users")),
     ]

@@ -63,7 +63,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ROW_NOT_FOUND: _ErrorReason.ValueType  # 16
     """NOT_FOUND. Get found no row."""
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 17
-    """ABORTED, with RetryInfo. A lock time-out, deadlock or serialization failure that retries did not mend."""
+    """ABORTED, with RetryInfo. A lock time-out, deadlock or serialization failure that retries did not mend; or rows that
+    changed each time while they and their included parents were read.
+    """
     ERROR_REASON_SHARD_UNAVAILABLE: _ErrorReason.ValueType  # 18
     """UNAVAILABLE, with RetryInfo. A shard's node or its PostgreSQL does not answer."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 19
@@ -97,7 +99,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_DEFERRABLE: _ErrorReason.ValueType  # 30
     """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 31
-    """RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only."""
+    """RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only. A read whose
+    included rows are too many or too large, or that has a condition over a relation which too many rows meet.
+    """
     ERROR_REASON_SHARD_FULL: _ErrorReason.ValueType  # 36
     """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
     request left no trace, and would fail again until somebody makes room.
@@ -149,7 +153,9 @@ ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 15
 ERROR_REASON_ROW_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND. Get found no row."""
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 17
-"""ABORTED, with RetryInfo. A lock time-out, deadlock or serialization failure that retries did not mend."""
+"""ABORTED, with RetryInfo. A lock time-out, deadlock or serialization failure that retries did not mend; or rows that
+changed each time while they and their included parents were read.
+"""
 ERROR_REASON_SHARD_UNAVAILABLE: ErrorReason.ValueType  # 18
 """UNAVAILABLE, with RetryInfo. A shard's node or its PostgreSQL does not answer."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 19
@@ -183,7 +189,9 @@ constraint "follows_fkey" does not exist.
 ERROR_REASON_NOT_DEFERRABLE: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit."""
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 31
-"""RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only."""
+"""RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only. A read whose
+included rows are too many or too large, or that has a condition over a relation which too many rows meet.
+"""
 ERROR_REASON_SHARD_FULL: ErrorReason.ValueType  # 36
 """RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
 request left no trace, and would fail again until somebody makes room.

@@ -97,6 +97,7 @@ class Call(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
     FINISH_LOAD_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Which request of this stream: any number that no other request of the stream has."""
     timeout_ms: _builtins.int
@@ -149,6 +150,10 @@ class Call(_message.Message):
     def finish_load(self) -> Global___FinishLoadRequest:
         """End a load."""
 
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Aggregate rows."""
+
     def __init__(
         self,
         *,
@@ -166,12 +171,13 @@ class Call(_message.Message):
         explain: Global___ExplainRequest | None = ...,
         list_loaded_batches: Global___ListLoadedBatchesRequest | None = ...,
         finish_load: Global___FinishLoadRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -196,6 +202,7 @@ class Answer(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
     FINISH_LOAD_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The id of the request."""
     @_builtins.property
@@ -246,6 +253,10 @@ class Answer(_message.Message):
     def finish_load(self) -> Global___FinishLoadResponse:
         """Of `finish_load`."""
 
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateResponse:
+        """Of `aggregate`."""
+
     def __init__(
         self,
         *,
@@ -262,12 +273,13 @@ class Answer(_message.Message):
         explain: Global___ExplainResponse | None = ...,
         list_loaded_batches: Global___ListLoadedBatchesResponse | None = ...,
         finish_load: Global___FinishLoadResponse | None = ...,
+        aggregate: Global___AggregateResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
@@ -311,6 +323,7 @@ class InsertRequest(_message.Message):
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -335,6 +348,10 @@ class InsertRequest(_message.Message):
     def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of type json or jsonb of which the rows give the JSON's text, as a string: so `null` is told from NULL."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty."""
+
     def __init__(
         self,
         *,
@@ -347,10 +364,11 @@ class InsertRequest(_message.Message):
         rows_json: _builtins.str = ...,
         json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -709,6 +727,7 @@ class UpdateRequest(_message.Message):
     SET_JSON_FIELD_NUMBER: _builtins.int
     JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -741,6 +760,10 @@ class UpdateRequest(_message.Message):
     def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of type json or jsonb of which `set` gives the JSON's text, as a string: so `null` is told from NULL."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns to answer; all if empty."""
+
     def __init__(
         self,
         *,
@@ -755,10 +778,11 @@ class UpdateRequest(_message.Message):
         set_json: _builtins.str = ...,
         json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -951,6 +975,62 @@ class ListResponse(_message.Message):
 Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
+class StreamListRequest(_message.Message):
+    """All pages of a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def list(self) -> Global___ListRequest:
+        """The list; the first page is the one that it asks for."""
+
+    def __init__(
+        self,
+        *,
+        list: Global___ListRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamListRequest: _TypeAlias = StreamListRequest  # noqa: Y015
+
+@_typing.final
+class StreamListResponse(_message.Message):
+    """A page of rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """As of ListResponse: empty on the last page."""
+    rows_json: _builtins.str
+    """As of ListResponse."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
+        """As of ListResponse."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        next_page_token: _builtins.str = ...,
+        rows_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows", "rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamListResponse: _TypeAlias = StreamListResponse  # noqa: Y015
+
+@_typing.final
 class CountRequest(_message.Message):
     """Which rows to count."""
 
@@ -999,6 +1079,157 @@ class CountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountResponse: _TypeAlias = CountResponse  # noqa: Y015
+
+@_typing.final
+class AggregateRequest(_message.Message):
+    """What to aggregate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Aggregate(_message.Message):
+        """One aggregate."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _Function:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _FunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AggregateRequest.Aggregate._Function.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            FUNCTION_UNSPECIFIED: AggregateRequest.Aggregate._Function.ValueType  # 0
+            """How many there are; without a column, how many rows."""
+            FUNCTION_COUNT_DISTINCT: AggregateRequest.Aggregate._Function.ValueType  # 1
+            """How many different ones there are."""
+            FUNCTION_SUM: AggregateRequest.Aggregate._Function.ValueType  # 2
+            """Their sum; NULL if there are none."""
+            FUNCTION_AVG: AggregateRequest.Aggregate._Function.ValueType  # 3
+            """Their average; NULL if there are none."""
+            FUNCTION_MIN: AggregateRequest.Aggregate._Function.ValueType  # 4
+            """The least; NULL if there are none."""
+            FUNCTION_MAX: AggregateRequest.Aggregate._Function.ValueType  # 5
+            """The greatest; NULL if there are none."""
+
+        class Function(_Function, metaclass=_FunctionEnumTypeWrapper):
+            """What is worked out of the values of a column that are not NULL."""
+
+        FUNCTION_UNSPECIFIED: AggregateRequest.Aggregate.Function.ValueType  # 0
+        """How many there are; without a column, how many rows."""
+        FUNCTION_COUNT_DISTINCT: AggregateRequest.Aggregate.Function.ValueType  # 1
+        """How many different ones there are."""
+        FUNCTION_SUM: AggregateRequest.Aggregate.Function.ValueType  # 2
+        """Their sum; NULL if there are none."""
+        FUNCTION_AVG: AggregateRequest.Aggregate.Function.ValueType  # 3
+        """Their average; NULL if there are none."""
+        FUNCTION_MIN: AggregateRequest.Aggregate.Function.ValueType  # 4
+        """The least; NULL if there are none."""
+        FUNCTION_MAX: AggregateRequest.Aggregate.Function.ValueType  # 5
+        """The greatest; NULL if there are none."""
+
+        FUNCTION_FIELD_NUMBER: _builtins.int
+        COLUMN_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        function: Global___AggregateRequest.Aggregate.Function.ValueType
+        """What."""
+        column: _builtins.str
+        """Of which column."""
+        name: _builtins.str
+        """What it is called in the answer; if empty, "count", or such as "sum_amount"."""
+        def __init__(
+            self,
+            *,
+            function: Global___AggregateRequest.Aggregate.Function.ValueType = ...,
+            column: _builtins.str = ...,
+            name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "function", b"function", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    AGGREGATES_FIELD_NUMBER: _builtins.int
+    HAVING_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table."""
+    limit: _builtins.int
+    """How many groups at most; 0 means 1000, more than 10000 means 10000."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the rows that are answered."""
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
+        """Which rows; all if empty."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns by whose values rows are grouped; if empty, all rows are one group, even if there are none."""
+
+    @_builtins.property
+    def aggregates(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateRequest.Aggregate]:
+        """What to answer of each group beside these columns."""
+
+    @_builtins.property
+    def having(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
+        """Which groups: conditions on the columns and aggregates of the answer, by name."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.OrderBy]:
+        """The order, by columns and aggregates of the answer; the columns of the groups follow."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        where: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        aggregates: _abc.Iterable[Global___AggregateRequest.Aggregate] | None = ...,
+        having: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
+        order_by: _abc.Iterable[_rows_pb2.OrderBy] | None = ...,
+        limit: _builtins.int = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "group_by", b"group_by", "having", b"having", "limit", b"limit", "order_by", b"order_by", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateRequest: _TypeAlias = AggregateRequest  # noqa: Y015
+
+@_typing.final
+class AggregateResponse(_message.Message):
+    """A row for each group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    rows_json: _builtins.str
+    """The rows as JSON text, in place of `rows`, if `row_form` says so."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
+        """The rows, in order."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        rows_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateResponse: _TypeAlias = AggregateResponse  # noqa: Y015
 
 @_typing.final
 class Statement(_message.Message):
@@ -1241,6 +1472,7 @@ class ExplainRequest(_message.Message):
     LIST_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     TRANSACT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertRequest:
         """Explain an Insert."""
@@ -1269,6 +1501,10 @@ class ExplainRequest(_message.Message):
     def transact(self) -> Global___TransactRequest:
         """Explain a Transact."""
 
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Explain an Aggregate."""
+
     def __init__(
         self,
         *,
@@ -1279,12 +1515,13 @@ class ExplainRequest(_message.Message):
         list: Global___ListRequest | None = ...,
         count: Global___CountRequest | None = ...,
         transact: Global___TransactRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "insert", b"insert", "list", b"list", "request", b"request", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["insert", "get", "update", "delete", "list", "count", "transact"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["insert", "get", "update", "delete", "list", "count", "transact", "aggregate"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 

@@ -67,10 +67,20 @@ class RouterStub:
                 request_serializer=crosskey_dot_v1_dot_router__pb2.ListRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.StreamList = channel.unary_stream(
+                '/crosskey.v1.Router/StreamList',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.StreamListRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.StreamListResponse.FromString,
+                _registered_method=True)
         self.Count = channel.unary_unary(
                 '/crosskey.v1.Router/Count',
                 request_serializer=crosskey_dot_v1_dot_router__pb2.CountRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.CountResponse.FromString,
+                _registered_method=True)
+        self.Aggregate = channel.unary_unary(
+                '/crosskey.v1.Router/Aggregate',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.AggregateRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.AggregateResponse.FromString,
                 _registered_method=True)
         self.Transact = channel.unary_unary(
                 '/crosskey.v1.Router/Transact',
@@ -157,8 +167,26 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamList(self, request, context):
+        """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+        reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+        its next_page_token, also in a List.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Count(self, request, context):
         """Counts rows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Aggregate(self, request, context):
+        """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+        UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+        RESOURCE_EXHAUSTED: there are too many groups.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,10 +271,20 @@ def add_RouterServicer_to_server(servicer, server):
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.ListRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.ListResponse.SerializeToString,
             ),
+            'StreamList': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamList,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.StreamListRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.StreamListResponse.SerializeToString,
+            ),
             'Count': grpc.unary_unary_rpc_method_handler(
                     servicer.Count,
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.CountRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.CountResponse.SerializeToString,
+            ),
+            'Aggregate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Aggregate,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.AggregateRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.AggregateResponse.SerializeToString,
             ),
             'Transact': grpc.unary_unary_rpc_method_handler(
                     servicer.Transact,
@@ -433,6 +471,33 @@ class Router:
             _registered_method=True)
 
     @staticmethod
+    def StreamList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/crosskey.v1.Router/StreamList',
+            crosskey_dot_v1_dot_router__pb2.StreamListRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.StreamListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Count(request,
             target,
             options=(),
@@ -449,6 +514,33 @@ class Router:
             '/crosskey.v1.Router/Count',
             crosskey_dot_v1_dot_router__pb2.CountRequest.SerializeToString,
             crosskey_dot_v1_dot_router__pb2.CountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Aggregate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Router/Aggregate',
+            crosskey_dot_v1_dot_router__pb2.AggregateRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.AggregateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,8 +62,18 @@ class RouterStub:
     """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
     never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
     """
+    StreamList: _grpc.UnaryStreamMultiCallable[_router_pb2.StreamListRequest, _router_pb2.StreamListResponse]
+    """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+    reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+    its next_page_token, also in a List.
+    """
     Count: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]
     """Counts rows."""
+    Aggregate: _grpc.UnaryUnaryMultiCallable[_router_pb2.AggregateRequest, _router_pb2.AggregateResponse]
+    """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+    UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+    RESOURCE_EXHAUSTED: there are too many groups.
+    """
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
@@ -124,8 +134,18 @@ class RouterAsyncStub(RouterStub):
     """Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
     never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
     """
+    StreamList: _aio.UnaryStreamMultiCallable[_router_pb2.StreamListRequest, _router_pb2.StreamListResponse]  # type: ignore[assignment]
+    """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+    reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+    its next_page_token, also in a List.
+    """
     Count: _aio.UnaryUnaryMultiCallable[_router_pb2.CountRequest, _router_pb2.CountResponse]  # type: ignore[assignment]
     """Counts rows."""
+    Aggregate: _aio.UnaryUnaryMultiCallable[_router_pb2.AggregateRequest, _router_pb2.AggregateResponse]  # type: ignore[assignment]
+    """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+    UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+    RESOURCE_EXHAUSTED: there are too many groups.
+    """
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
@@ -215,12 +235,34 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def StreamList(
+        self,
+        request: _router_pb2.StreamListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.StreamListResponse], _abc.AsyncIterator[_router_pb2.StreamListResponse]]:
+        """Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+        reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+        its next_page_token, also in a List.
+        """
+
+    @_abc_1.abstractmethod
     def Count(
         self,
         request: _router_pb2.CountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.CountResponse, _abc.Awaitable[_router_pb2.CountResponse]]:
         """Counts rows."""
+
+    @_abc_1.abstractmethod
+    def Aggregate(
+        self,
+        request: _router_pb2.AggregateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.AggregateResponse, _abc.Awaitable[_router_pb2.AggregateResponse]]:
+        """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+        UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+        RESOURCE_EXHAUSTED: there are too many groups.
+        """
 
     @_abc_1.abstractmethod
     def Transact(

@@ -4,6 +4,7 @@ isort:skip_file
 Reads of rows and of claims."""
 
 from collections import abc as _abc
+from crosskey.v1 import router_pb2 as _router_pb2
 from crosskey.v1 import rows_pb2 as _rows_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -754,3 +755,116 @@ class FoundClaim(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__shard) -> _WhichOneofReturnType__shard | None: ...
 
 Global___FoundClaim: _TypeAlias = FoundClaim  # noqa: Y015
+
+@_typing.final
+class AggregateRequest(_message.Message):
+    """What to aggregate, or what to put together of what shards have aggregated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Part:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AggregateRequest._Part.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PART_UNSPECIFIED: AggregateRequest._Part.ValueType  # 0
+        """All of it: no other shard has such rows."""
+        PART_OF_SHARD: AggregateRequest._Part.ValueType  # 1
+        """The rows of this shard, in a form that can be put together."""
+        PART_OF_SHARDS: AggregateRequest._Part.ValueType  # 2
+        """What shards answered to that."""
+
+    class Part(_Part, metaclass=_PartEnumTypeWrapper):
+        """Which part of it."""
+
+    PART_UNSPECIFIED: AggregateRequest.Part.ValueType  # 0
+    """All of it: no other shard has such rows."""
+    PART_OF_SHARD: AggregateRequest.Part.ValueType  # 1
+    """The rows of this shard, in a form that can be put together."""
+    PART_OF_SHARDS: AggregateRequest.Part.ValueType  # 2
+    """What shards answered to that."""
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    AGGREGATES_FIELD_NUMBER: _builtins.int
+    HAVING_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AS_TEXT_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table as "schema.name"."""
+    part: Global___AggregateRequest.Part.ValueType
+    """The part."""
+    limit: _builtins.int
+    """How many groups at most."""
+    as_text: _builtins.bool
+    """As of Statement."""
+    rows_json: _builtins.bytes
+    """For PART_OF_SHARDS: the rows of all shards, a JSON array."""
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Which rows."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As of crosskey.v1.AggregateRequest."""
+
+    @_builtins.property
+    def aggregates(self) -> _containers.RepeatedCompositeFieldContainer[_router_pb2.AggregateRequest.Aggregate]:
+        """Likewise, each with a name."""
+
+    @_builtins.property
+    def having(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Likewise."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
+        """Likewise."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        part: Global___AggregateRequest.Part.ValueType = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        aggregates: _abc.Iterable[_router_pb2.AggregateRequest.Aggregate] | None = ...,
+        having: _abc.Iterable[Global___Condition] | None = ...,
+        order_by: _abc.Iterable[Global___Order] | None = ...,
+        limit: _builtins.int = ...,
+        as_text: _builtins.bool = ...,
+        rows_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "as_text", b"as_text", "group_by", b"group_by", "having", b"having", "limit", b"limit", "order_by", b"order_by", "part", b"part", "rows_json", b"rows_json", "table", b"table", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateRequest: _TypeAlias = AggregateRequest  # noqa: Y015
+
+@_typing.final
+class AggregateResponse(_message.Message):
+    """What it comes to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    rows_json: _builtins.bytes
+    """A JSON array of rows."""
+    def __init__(
+        self,
+        *,
+        rows_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateResponse: _TypeAlias = AggregateResponse  # noqa: Y015

@@ -108,7 +108,7 @@ def test_processes_end_with_a_parent_that_was_killed(tmp_path: Path, name: str) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert parent.returncode == -getattr(signal, name), parent.stderr
     for pid in parent.stdout.split():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 TURNS = 6
-"""Of the event loop. With more, messages hardly have more in them: docs/decisions/0024-sessions-for-clients.md."""
+"""Of the event loop; measured for docs/decisions/0024-sessions-for-clients.md."""
 
 
 async def let_company_come() -> None:

@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(shell find protos -name "*.proto")
+PROTOC_GEN_GO := v1.36.11
+PROTOC_GEN_GO_GRPC := v1.6.2
 POSTGRES_15 := /usr/lib/postgresql/15/bin
 
 SCHEMA ?= examples/messenger/schema.sql
@@ -17,7 +19,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate format lint trace test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +43,14 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-h
 
 generate: $(INSTALLED) ## Regenerate the stubs in clients/crosskey from protos/.
 	$(call protoc,clients)
+
+generate-go: $(INSTALLED) ## Regenerate the stubs in clients/go from the public protos. Needs Go.
+	GOBIN=$(CURDIR)/build/go go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
+	GOBIN=$(CURDIR)/build/go go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+		--plugin=build/go/protoc-gen-go --plugin=build/go/protoc-gen-go-grpc \
+		--go_out=clients/go --go_opt=module=crosskey/clients/go \
+		--go-grpc_out=clients/go --go-grpc_opt=module=crosskey/clients/go protos/crosskey/v1/*.proto
 
 # $(call protoc,FOLDER): writes the stubs of all protos to FOLDER.
 define protoc

@@ -61,7 +61,7 @@ class Column(msgspec.Struct, frozen=True):
     draws_unseen: bool = False
     """Whether the default draws from a sequence that it does not name: in a function, or by a name that it computes."""
     oddly_ordered: bool = False
-    """Whether the operators that order the type are not called `<` and `>`, as those of hstore are not."""
+    """Whether `<` and `>` are not what orders the type: hstore's have other names, an extension any schema."""
 
     @property
     def draws(self) -> bool:
@@ -191,6 +191,8 @@ class Database(msgspec.Struct, frozen=True):
     other_comments: tuple[OtherComment, ...] = ()
     catches_errors: bool = False
     """Whether a function may catch an error of a statement in it, as `EXCEPTION WHEN` does."""
+    views: tuple[TableName, ...] = ()
+    """Views and materialized views: each shard has them, over its own rows."""
 
     def to_json(self) -> bytes:
         """The description as JSON."""

@@ -133,13 +133,14 @@ class KeyPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The plan of a schema, each list sorted by name; `catches_errors` is that of the Database."""
+    """The plan of a schema, each list sorted by name; `catches_errors` and `views` are those of the Database."""
 
     tables: tuple[TablePlan, ...]
     keys: tuple[KeyPlan, ...]
     referenced_keys: tuple[ReferencedKey, ...]
     catches_errors: bool = False
     claims: tuple[Claim, ...] = ()
+    views: tuple[TableName, ...] = ()
 
     def table(self, name: TableName) -> TablePlan | None:
         """The plan of that table."""

@@ -39,7 +39,8 @@ def plan_schema(database: Database) -> Plan:
         raise SchemaRefused(tuple(refusals))
     placed_tables = tuple(sorted(tables.values(), key=_table_name))
     claims = plan_claims(placed_tables)
-    return Plan(placed_tables, keys, _referenced_keys(keys, tables, claims), database.catches_errors, claims)
+    referenced = _referenced_keys(keys, tables, claims)
+    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, database.views)
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:

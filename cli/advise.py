@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from crosskey.advice.sql_text import tagged_copy
 from crosskey.advice.survey import Survey
 from crosskey.catalog.planning import SchemaRefused, plan_schema
 from crosskey.cli.advice_tables import print_advice
+from crosskey.cli.extensions import extension_option
 from crosskey.cli.plan import EXISTING_FILE, EXISTING_FOLDER, print_refusals, some_database
 from crosskey.cli.schema_reading import read_schema
 from crosskey.local_cluster.cluster_error import ClusterError
@@ -24,7 +26,15 @@ from crosskey.local_cluster.cluster_error import ClusterError
 @click.option("--write", "copy", type=click.Path(dir_okay=False, path_type=Path), help="Write a tagged copy of SCHEMA.")
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
 @click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
-def advise(schema: Path | None, dsn: str | None, copy: Path | None, as_json: bool, postgres_bin: Path | None) -> None:
+@extension_option
+def advise(
+    schema: Path | None,
+    dsn: str | None,
+    copy: Path | None,
+    as_json: bool,
+    postgres_bin: Path | None,
+    extensions: Sequence[str],
+) -> None:
     """Propose where the rows of SCHEMA should live, and warn of what will cost more than it must.
 
     SCHEMA is loaded into a temporary PostgreSQL. The database that --dsn names is only read, in one READ ONLY
@@ -32,7 +42,7 @@ def advise(schema: Path | None, dsn: str | None, copy: Path | None, as_json: boo
     """
     _check(schema, dsn, copy)
     try:
-        advice = _advise(schema, dsn, copy, postgres_bin)
+        advice = _advise(schema, dsn, copy, postgres_bin, extensions)
     except ClusterError as error:
         raise click.ClickException(str(error)) from None
     except SchemaRefused as refused:
@@ -60,12 +70,14 @@ def _check(schema: Path | None, dsn: str | None, copy: Path | None) -> None:
         raise click.UsageError("--write would replace the schema itself; name another file")
 
 
-def _advise(schema: Path | None, dsn: str | None, copy: Path | None, postgres_bin: Path | None) -> Advice:
+def _advise(
+    schema: Path | None, dsn: str | None, copy: Path | None, postgres_bin: Path | None, extensions: Sequence[str]
+) -> Advice:
     live = read_schema("survey", dsn, Survey.from_json) if dsn is not None else None
     if schema is None:
         assert live is not None, "one of both is given"
         return _advise_on(live)
-    with some_database(None, postgres_bin) as scratch_dsn:
+    with some_database(None, postgres_bin, extensions) as scratch_dsn:
         survey = _survey_file(scratch_dsn, schema)
         advice = _advise_on(survey if live is None else survey.counted_by(live))
         if copy is not None and not advice.refusals:

@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import msgspec
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import Refusal, SchemaRefused, plan_schema
 from crosskey.catalog.skipped import Inspection, Skipped, skipped_lines
+from crosskey.cli.extensions import extension_option
 from crosskey.cli.plan_tables import print_plan
 from crosskey.cli.schema_reading import read_schema
+from crosskey.local_cluster.cluster import ShardDatabase
 from crosskey.local_cluster.cluster_error import ClusterError
 from crosskey.local_cluster.postgres import postgres_servers
 
@@ -26,14 +28,23 @@ EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--dsn", help="A PostgreSQL to load it into, in a scratch database; a temporary server if not given.")
 @click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@extension_option
 @click.option("--ddl", is_flag=True, help="Print the SQL that the first of three shards would add to the schema's own.")
-def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str, *, ddl: bool) -> None:
+def plan(
+    schema: Path,
+    dsn: str | None,
+    postgres_bin: Path | None,
+    output: str,
+    extensions: Sequence[str],
+    *,
+    ddl: bool,
+) -> None:
     """Show where the rows of SCHEMA would live, which foreign keys cross shards, and why.
 
     Exits with 1, and prints each reason on a line, if the schema cannot be sharded.
     """
     try:
-        with some_database(dsn, postgres_bin) as database_dsn:
+        with some_database(dsn, postgres_bin, extensions) as database_dsn:
             if ddl:
                 click.echo(read_schema("guards", database_dsn, bytes, schema), nl=False)
                 return
@@ -48,8 +59,8 @@ def plan(schema: Path, dsn: str | None, postgres_bin: Path | None, output: str, 
 
 
 @contextmanager
-def some_database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
-    """Give the DSN of a database: the one that the user named, or one of a temporary server."""
+def some_database(dsn: str | None, postgres_bin: Path | None, extensions: Sequence[str] = ()) -> Iterator[str]:
+    """Give the DSN of a database: the one that the user named, or one of a temporary server with the extensions."""
     if dsn is not None:
         yield dsn
         return
@@ -57,7 +68,9 @@ def some_database(dsn: str | None, postgres_bin: Path | None) -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="crosskey-plan-") as folder,
         postgres_servers(Path(folder), 1, binaries=postgres_bin, fast=True) as [server],
     ):
-        yield server.dsn()
+        database = ShardDatabase(server, "plan")
+        database.provision(extensions)
+        yield database.dsn
 
 
 def print_refusals(refusals: tuple[Refusal, ...], output: str) -> None:

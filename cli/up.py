@@ -9,6 +9,7 @@ import click
 
 from crosskey import Client, CrosskeyError, SchemaNotLoaded
 from crosskey.cli.applying import apply_file
+from crosskey.cli.extensions import extension_option
 from crosskey.cli.grpcurl import grpcurl_lines
 from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey.local_cluster.cluster_error import ClusterError
@@ -35,11 +36,20 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--data", type=FOLDER, default=".crosskey", show_default=True, help="Keeps the data between runs.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes of each server.")
 @click.option("--postgres-bin", type=EXISTING_FOLDER, help="Where initdb and postgres are; the embedded ones if not.")
-def up(schema: Path | None, shards: int, listen: str, data: Path, workers: int, postgres_bin: Path | None) -> None:
+@extension_option
+def up(
+    schema: Path | None,
+    shards: int,
+    listen: str,
+    data: Path,
+    workers: int,
+    postgres_bin: Path | None,
+    extensions: Sequence[str],
+) -> None:
     """Serve a cluster of several PostgreSQL servers until Ctrl-C or SIGTERM, keeping its data."""
     folder = data.resolve()
     sharing = {"CROSSKEY_WORKERS": str(workers)}
-    options = ClusterOptions(listen=listen, node_environment=sharing, router_environment=sharing)
+    options = ClusterOptions(listen=listen, extensions=extensions, node_environment=sharing, router_environment=sharing)
     click.echo(f"Starting {shards} PostgreSQL servers, {shards} shard nodes and a router.")
     try:
         with (

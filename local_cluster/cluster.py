@@ -41,12 +41,13 @@ class ShardDatabase:
         """How to connect to the shard's database as a superuser."""
         return self.server.dsn(database=self.name)
 
-    def provision(self) -> None:
-        """Make the role and the database, where they do not exist yet; ProvisionError if that fails."""
+    def provision(self, extensions: Sequence[str] = ()) -> None:
+        """Make the role, the database and extensions, where they do not exist yet; ProvisionError if that fails."""
         command = [sys.executable, "-m", "crosskey.shard_node", "provision"]
         # Nobody is asked for the password on the server's private socket.
         command += ["--role", ROLE, "--password", secrets.token_hex(), "--database", self.name]
         command += ["--admin-dsn", self.server.dsn()]
+        command += [part for extension in extensions for part in ("--extension", extension)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ProvisionError(done.stderr.strip())
@@ -58,6 +59,8 @@ class ClusterOptions:
 
     name: str = "local"
     routers: int = 1
+    extensions: Sequence[str] = ()
+    """Those that only a superuser may make."""
     listen: str = "127.0.0.1:0"
     """HOST:PORT of the first router, port 0 for a free one. Everything else listens on free ports of 127.0.0.1."""
     node_environment: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +97,7 @@ class LocalCluster:
         """
         try:
             with ThreadPoolExecutor(max_workers=len(self.databases)) as pool:
-                list(pool.map(ShardDatabase.provision, self.databases))
+                list(pool.map(lambda database: database.provision(self._options.extensions), self.databases))
         except BaseException:
             self.stop()
             raise

@@ -116,7 +116,7 @@ class PostgresServer:
             self._initialise(user)
         command = self.command(self._socket_folder)
         log = self.folder / "postgres.log"
-        self._process = ChildProcess(name=self.name, command=command, log=log, user=user)
+        self._process = ChildProcess(name=self.name, command=command, log=log, user=user, parting_signal=signal.SIGINT)
         self._process.start()
         self._wait_until_ready()
 

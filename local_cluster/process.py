@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crosskey.local_cluster.cluster_error import ClusterError
+from crosskey.local_cluster.guardian import guard, release
 
 TAIL_LINES = 30
 
@@ -27,7 +28,7 @@ class ChildProcess:
     """A command that runs in the background and writes to a log file.
 
     It has a session of its own, so that Ctrl-C in the terminal reaches only its parent, which stops its children in
-    the right order.
+    the right order. If the parent is killed, a guardian ends it, first by `parting_signal`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ChildProcess:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
+    parting_signal: signal.Signals = signal.SIGTERM
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -71,6 +73,7 @@ class ChildProcess:
                 extra_groups=None if self.user is None else [],
                 start_new_session=True,
             )
+        guard(self._process.pid, self.parting_signal)
 
     def check_running(self) -> None:
         """Raise ProcessDiedError with the end of the log if the process is not running."""
@@ -95,12 +98,14 @@ class ChildProcess:
             self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             self.kill()
+        release(self._process.pid)
 
     def kill(self) -> None:
         """End the process at once, as a crash would, and wait until it is gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            release(self._process.pid)
 
     def log_tail(self) -> str:
         """Return the last lines of the log."""

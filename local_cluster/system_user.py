@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
+# Of folders that are made for one run: to change them surprises nobody.
+TEMPORARY_PREFIX = "crosskey-"
 POSTGRES_USER = "crosskey-postgres"
 
 
@@ -20,6 +24,7 @@ def postgres_user() -> str | None:
     with _alone():
         if not _exists(POSTGRES_USER):
             subprocess.run(["useradd", "--system", POSTGRES_USER], check=True, capture_output=True)  # noqa: S607
+            click.echo(f"PostgreSQL does not run as root: the system user {POSTGRES_USER} was made for it.", err=True)
     return POSTGRES_USER
 
 
@@ -52,8 +57,10 @@ def give_folder_to(folder: Path, user: str | None) -> None:
 
 
 def make_passable(path: Path) -> None:
-    """Let every user pass through the folders above `path`, without letting them list what is inside."""
+    """Let every user pass through the folders above `path`, without letting them list what is inside; say so."""
     for folder in path.resolve().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(mode | stat.S_IXOTH)
+            if not folder.name.startswith(TEMPORARY_PREFIX):
+                click.echo(f"{folder} was made passable (o+x) for PostgreSQL, which does not run as root.", err=True)

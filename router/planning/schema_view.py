@@ -58,9 +58,18 @@ class SchemaView:
         return tuple(range(self.shards))
 
     def table(self, name: str) -> TablePlan:
-        """The table of that name: `name` in schema public, or `schema.name`. Raises UnknownTable."""
+        """The table of that name: `name` in schema public, or `schema.name`.
+
+        Raises UnknownTable, and NotSupported for a view.
+        """
         table = self._by_name.get(name)
         if table is None:
+            if any(name in (str(view), view.qualified) for view in self.plan.views):
+                raise errors.NotSupported(
+                    f'"{name}" is a view, and requests name tables',
+                    table=name,
+                    hint="A view sees the rows of its own shard only. List the tables that it reads.",
+                )
             message = f'relation "{name}" does not exist'
             hint = suggest_table(name, self._by_name)
             raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)

@@ -21,8 +21,7 @@ class GuardPair(NamedTuple):
 
     The rows of `here` belong to the shard that `counterpart` tells, an expression; of these, only those that meet
     `counted` matter. Those of `there` name in PIN_SHARD the shard that they are for. Values of the columns in
-    `oddly_ordered` have no operators called `<` and `>`. `same` says whether g has
-    the same values as a row called k.
+    `oddly_ordered` are not ordered by `<` and `>`. `same` says whether g has the same values as a row called k.
     """
 
     here: TableName

@@ -1,12 +1,20 @@
-"""Makes what a shard node needs of a PostgreSQL server: a role that is no superuser, its planner, and its database."""
+"""Makes what a shard node needs of a PostgreSQL server: a role that is no superuser, its planner, and its database.
+
+Extensions that only a superuser may have are made in that database, and in a template beside it, from which the
+databases are made that schemas are planned in: so planning sees what the operator has installed.
+"""
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from crosskey.shard_node.postgres.planner import planner_name, planner_statement
+from crosskey.shard_node.schema.scratch import template_name
 from crosskey.shard_node.setting_types import CONNECTION_STRING
 
 RETRY_SECONDS = 0.2
@@ -25,17 +33,23 @@ PROVISION_LOCK = 0x43524F53534B4559
 @click.option("--role", required=True, envvar="CROSSKEY_ROLE", help="The role that the node connects as.")
 @click.option("--password", required=True, envvar="CROSSKEY_PASSWORD", help="The role's password.")
 @click.option("--database", required=True, envvar="CROSSKEY_DATABASE", help="The shard's database.")
+@click.option("--extension", "extensions", multiple=True, help="An extension that only a superuser may make.")
 @click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="For a server that is starting.")
-def provision(admin_dsn: str, role: str, password: str, database: str, wait_seconds: float) -> None:
+def provision(
+    admin_dsn: str, role: str, password: str, database: str, extensions: Sequence[str], wait_seconds: float
+) -> None:
     """Make the role and the database of a shard, and the role ROLE_planner, which only plans schemas.
 
-    What exists already is left as it is, but for the roles' password, which is one.
+    What exists already is left as it is, but for the roles' password, which is one. Extensions are made in the
+    database, and in DATABASE_template, which schemas are planned in copies of.
     """
     try:
         with _connect(admin_dsn, wait_seconds) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", [PROVISION_LOCK])
             ensure_role(connection, role, password)
             ensure_database(connection, role, database)
+            for extension in extensions:
+                ensure_extension(connection, role, database, extension)
     except psycopg.Error as error:
         raise click.ClickException(f"cannot make role {role!r} and database {database!r}: {error}") from None
 
@@ -72,6 +86,32 @@ def ensure_database(connection: psycopg.Connection, role: str, database: str) ->
             database=sql.Identifier(database), role=sql.Identifier(role)
         )
     )
+
+
+def ensure_extension(connection: psycopg.Connection, role: str, database: str, extension: str) -> None:
+    """Make an extension in `database`, and in the template of the databases that schemas are planned in."""
+    template = template_name(database)
+    ensure_database(connection, role, template)
+    statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension))
+    with _open(connection, template), psycopg.connect(_dsn_of(connection, template), autocommit=True) as there:
+        there.execute(statement)
+    with psycopg.connect(_dsn_of(connection, database), autocommit=True) as there:
+        there.execute(statement)
+
+
+@contextmanager
+def _open(connection: psycopg.Connection, template: str) -> Iterator[None]:
+    """Let sessions into a template, which nobody else may hold up: a database that is connected to is not copied."""
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    connection.execute(allow.format(sql.Identifier(template), sql.SQL("true")))
+    try:
+        yield
+    finally:
+        connection.execute(allow.format(sql.Identifier(template), sql.SQL("false")))
+
+
+def _dsn_of(connection: psycopg.Connection, database: str) -> str:
+    return make_conninfo(connection.info.dsn, dbname=database, password=connection.info.password)
 
 
 def _connect(dsn: str, wait_seconds: float) -> psycopg.Connection:

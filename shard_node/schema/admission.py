@@ -54,6 +54,11 @@ def check_statement(statement: Statement, line: int) -> None:
             f"line {line}: {_shown(statement)} is no part of a schema",
             hint=_hint(verb),
         )
+    if _forces_row_security(statement.words):
+        raise errors.SchemaRefused(
+            f"line {line}: FORCE ROW LEVEL SECURITY would hide rows from the shard's own node",
+            hint="Leave it out. Policies cannot hold clients, which all come as the owner.",
+        )
     for deed in _forbidden_deeds(statement):
         raise errors.SchemaRefused(
             f"line {line}: {deed} reaches beyond the schema",
@@ -72,6 +77,12 @@ def _is_schema(statement: Statement) -> bool:
             return _is_call_of_a_dump(statement)
         case _:
             return verb in ("do", "refresh")
+
+
+def _forces_row_security(words: Sequence[str]) -> bool:
+    forcing = ("force", "row", "level", "security")
+    places = [place for place in range(len(words) - 3) if tuple(words[place : place + 4]) == forcing]
+    return words[:2] == ("alter", "table") and any(words[place - 1] != "no" for place in places)
 
 
 def _hint(verb: str) -> str:

@@ -166,5 +166,23 @@ def _refusal(error: psycopg.Error, statement: Statement, schema_sql: str) -> err
         constraint=error.diag.constraint_name,
         sqlstate=error.sqlstate,
         detail=error.diag.message_detail,
-        hint=error.diag.message_hint,
+        hint=_hint_on_extension(error, statement) or error.diag.message_hint,
     )
+
+
+def _hint_on_extension(error: psycopg.Error, statement: Statement) -> str | None:
+    """What to do about an extension that cannot be made; None if it is none."""
+    if statement.words[:2] != ("create", "extension"):
+        return None
+    name = next(word for word in statement.words[2:] if word not in ("if", "not", "exists"))
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return (
+            f"Only a superuser may make it. Run `python -m crosskey.shard_node provision` with --extension {name} for"
+            f" every shard; `crosskey up`, `plan` and `advise` take --extension {name} too."
+        )
+    if isinstance(error, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
+        return (
+            "This PostgreSQL does not have it: install it on the server of every shard, or name a PostgreSQL that has"
+            " it with --postgres-bin."
+        )
+    return None

@@ -24,6 +24,8 @@ from crosskey.shard_node.sql import load
 
 PREFIX = "crosskey_scratch_"
 
+_TEMPLATE_SUFFIX = "_template"
+
 # Their names say when they were made. Longer than the clocks of two nodes may differ: one that was only just made, and
 # that nobody has connected to yet, is not left over.
 LEFT_OVER_AGE_SECONDS = 900
@@ -52,6 +54,11 @@ _TIMEOUTS = "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction
 _log = structlog.get_logger(__name__)
 
 
+def template_name(database: str) -> str:
+    """The name of what scratch databases beside a database are copies of, if it is there."""
+    return f"{database}{_TEMPLATE_SUFFIX}"
+
+
 @dataclass(frozen=True)
 class Scratch:
     """A scratch database: how its planner connects to it, and how its maker does elsewhere."""
@@ -73,7 +80,9 @@ class Scratch:
 
 @asynccontextmanager
 async def scratch_database(dsn: str) -> AsyncIterator[Scratch]:
-    """Makes an empty UTF-8 database with the locale of the one that `dsn` names, answers it, and drops it.
+    """Makes a UTF-8 database with the locale of the one that `dsn` names, answers it, and drops it.
+
+    It has nothing but the extensions of the template beside that one, if there is one.
 
     Its name is also the gid that a transaction in it may be prepared under. Raises NotSupported if the role has no
     planner, psycopg.Error if it may not create databases or the server does not answer.
@@ -115,7 +124,7 @@ async def _create(scratch: Scratch, owner: str, password: str | None) -> None:
     async with await psycopg.AsyncConnection.connect(scratch.maker_dsn, autocommit=True) as connection:
         if password is not None:
             await connection.execute(planner_statement(owner, password, exists=False), prepare=False)
-        names = {"name": scratch.name, "owner": owner}
+        names = {"name": scratch.name, "owner": owner, "template": template_name(connection.info.dbname)}
         cursor = await connection.execute(load("create_scratch").encode(), names)
         for (statement,) in await cursor.fetchall():
             await connection.execute(statement.encode(), prepare=False)

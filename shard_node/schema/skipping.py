@@ -23,6 +23,7 @@ DATABASE: Final = "the database and its settings: each shard has its own"
 REPLICATION: Final = "publications and subscriptions: replication is set up on the shards, as their superuser"
 EVENT_TRIGGERS: Final = "event triggers: only a superuser may have them, and nothing but this text changes the schema"
 EXTENSION_COMMENTS: Final = "comments on extensions and languages: they belong to PostgreSQL"
+OPERATORS: Final = "extensions for who runs a server, which no table needs: they are made on the shards"
 LANGUAGES: Final = "the language plpgsql, which is there"
 SECURITY_LABELS: Final = "security labels: they are set on the shards, as their superuser"
 PUBLIC_SCHEMA: Final = "CREATE SCHEMA public, which is there"
@@ -58,6 +59,10 @@ _SETTINGS_OF_SESSIONS = _words(
     " idle_in_transaction_session_timeout idle_session_timeout lock_timeout log_min_messages log_statement"
     " maintenance_work_mem quote_all_identifiers row_security statement_timeout synchronous_commit temp_tablespaces"
     " transaction_timeout work_mem"
+)
+_OF_OPERATORS = _words(
+    "amcheck auto_explain hypopg pageinspect pg_buffercache pg_freespacemap pg_prewarm pg_repack pg_stat_kcache"
+    " pg_stat_statements pg_visibility pg_walinspect pgrowlocks pgstattuple"
 )
 _BEFORE_LANGUAGE = frozenset({"or", "replace", "trusted", "procedural"})
 _TRANSACTION_WORDS = frozenset({"begin", "start", "commit", "transaction", "work"})
@@ -149,6 +154,8 @@ def _of_definition(statement: Statement, empty: bool) -> str:
             return OWNERS
         case "comment", ["extension", *_] | ["language", *_] | ["procedural", "language", *_]:
             return EXTENSION_COMMENTS
+        case "create", ["extension", *names] if _OF_OPERATORS.intersection(names):
+            return OPERATORS
         case "create", ["schema", "public"] | ["schema", "if", "not", "exists", "public"]:
             return PUBLIC_SCHEMA
         case "create", _ if [word for word in words if word not in _BEFORE_LANGUAGE] == ["language", "plpgsql"]:

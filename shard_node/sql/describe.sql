@@ -117,14 +117,16 @@ column_list AS (
                     ),
                     false
                 ),
-                -- The operator that a default index of the type orders by.
+                -- The operator that a default index of the type orders by, and whether a node finds it by its name.
                 'oddly_ordered', EXISTS (
                     SELECT FROM pg_opclass c
                     JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
                     JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 5
                         AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype
                     JOIN pg_operator o ON o.oid = p.amopopr
-                    WHERE c.opcintype = b.base_oid AND c.opcdefault AND o.oprname <> '>'
+                    JOIN pg_namespace s ON s.oid = o.oprnamespace
+                    WHERE c.opcintype = b.base_oid AND c.opcdefault
+                    AND (o.oprname <> '>' OR s.nspname NOT IN ('pg_catalog', 'public'))
                 )
             )
             ORDER BY a.attnum
@@ -389,11 +391,22 @@ catching AS (
             WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.objsubid = 0 AND d.deptype = 'e'
         )
     ) AS catches_errors
+),
+view_list AS (
+    SELECT json_agg(json_build_object('schema', n.nspname, 'name', c.relname) ORDER BY n.nspname, c.relname) AS views
+    FROM pg_class c
+    JOIN user_schema n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
+    )
 )
 SELECT json_build_object(
     'tables', coalesce(table_list.tables, '[]'),
     'foreign_keys', coalesce(foreign_key_list.foreign_keys, '[]'),
     'other_comments', coalesce(other_comment_list.other_comments, '[]'),
-    'catches_errors', catching.catches_errors
+    'catches_errors', catching.catches_errors,
+    'views', coalesce(view_list.views, '[]')
 )::text
-FROM table_list, foreign_key_list, other_comment_list, catching
+FROM table_list, foreign_key_list, other_comment_list, catching, view_list

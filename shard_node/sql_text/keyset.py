@@ -114,7 +114,7 @@ def _equal(one: OrderColumn, value: str | None, alias: str) -> Fragment:
     name = identifier(alias, one.name)
     if value is None:
         return sql.SQL("{} IS NULL").format(name), []
-    return sql.SQL("{} = {}").format(name, _parameter(one)), [value]
+    return _comparison(one, "=", alias), [value]
 
 
 def _beyond(one: OrderColumn, value: str | None, alias: str) -> Fragment:
@@ -129,7 +129,7 @@ def _beyond(one: OrderColumn, value: str | None, alias: str) -> Fragment:
 
 
 def _comparison(one: OrderColumn, operator: LiteralString, alias: str) -> sql.Composed:
-    """The column of a row compared with a parameter."""
+    """The column of a row compared with a parameter, as the type is ordered."""
     name = identifier(alias, one.name)
     if one.column is None or not one.column.oddly_ordered:
         return sql.SQL("{} {} {}").format(name, sql.SQL(operator), _parameter(one))

@@ -1,14 +1,17 @@
 """Child processes: how they start, stop, and tell why they died."""
 
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from crosskey.local_cluster.process import ChildProcess, ProcessDiedError, stop_processes
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -76,6 +79,47 @@ def test_a_running_process_is_not_started_twice(run_python: Callable[[str], Chil
     process = run_python(OBEDIENT)
     with pytest.raises(RuntimeError, match="runs already"):
         process.start()
+
+
+PARENT = """
+import os, signal, sys, time
+from pathlib import Path
+from crosskey.local_cluster.process import ChildProcess
+
+def started(name, code):
+    child = ChildProcess(name=name, command=[sys.executable, "-c", code], log=Path(sys.argv[1]) / name)
+    child.start()
+    while "ready" not in child.log_tail():
+        time.sleep(0.01)
+    return child
+
+children = [started("goes on", sys.argv[2]), started("was stopped", sys.argv[2])]
+children[1].stop(10)
+print(*(child.pid for child in children), flush=True)
+os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_processes_end_with_a_parent_that_was_killed(tmp_path: Path, name: str) -> None:
+    parent = subprocess.run(
+        [sys.executable, "-c", PARENT, tmp_path, OBEDIENT, name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert parent.returncode == -getattr(signal, name), parent.stderr
+    for pid in parent.stdout.split():
+        eventually(partial(_is_gone, pid), f"process {pid} ends")
+
+
+def _is_gone(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def _wait_for_word(word: str, process: ChildProcess) -> None:

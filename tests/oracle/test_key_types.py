@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from crosskey import ForeignKeyViolation, UniqueViolation, delete, desc, do_update, in_, insert
+from crosskey.exact_json import decode
+from router.administration.guard_comparison import PAGE_KEYS
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair
 
@@ -51,6 +53,8 @@ VALUES: dict[str, list[Any]] = {
     "hstore[]": ["{a=>1,NULL}"],
     "tagged": ['(5,"a=>1")'],
     "oid": [4294967295],
+    # A node finds its operators by their schema alone.
+    "elsewhere.citext": ["a", "B", "c"],
 }
 
 TYPES = list(VALUES)
@@ -90,6 +94,8 @@ COMMENT ON TABLE claimed_children_{number} IS '@shard_by id';
 
 SCHEMA = """
 CREATE EXTENSION hstore;
+CREATE SCHEMA elsewhere;
+CREATE EXTENSION citext SCHEMA elsewhere;
 CREATE TYPE flavour AS ENUM ('bitter', 'sweet and sour');
 CREATE TYPE spot AS (x integer, y text);
 CREATE TYPE chart AS (body jsonb, places integer[]);
@@ -172,12 +178,31 @@ def test_a_claimed_key_of_a_type(pair: Pair, child_shard: int, column_type: str)
     assert pair.rows(children, child)[0]["v"] is None
 
 
-@pytest.mark.parametrize("column_type", ["hstore", "hstore[]", "chart", "numeric"])
+def test_the_audit_pages_by_the_order_of_a_type(pair: Pair) -> None:
+    number = TYPES.index("elsewhere.citext")
+    parents, children, shadows = f"typed_parents_{number}", f"typed_children_{number}", PAGE_KEYS + 10
+    parent = pair.number(PARENT_SHARD)
+    # The last ones lie behind the first page, and before it if upper case comes before lower case.
+    values = [f"{'a' if place < PAGE_KEYS else 'B'}{place:04}" for place in range(shadows)]
+    pair.client.insert(parents, [{"id": parent, "v": value} for value in values])
+    pair.client.insert(children, [{"id": pair.number(1), "parent": parent, "v": value} for value in values])
+    lost = "DELETE FROM {} WHERE id = %s AND v::text = %s"
+    pair.shards[PARENT_SHARD].execute(lost.format(f"crosskey.pin_public_{parents}_id_v"), [parent, values[-1]])
+    findings = [one for one in pair.client.with_timeout(60).audit() if one.table == parents]
+    pair.client.delete(children, where={"parent": parent})
+    pair.shards[1].execute(lost.format(f"crosskey_shadow_public.{parents}"), [parent, values[-1]])
+    pair.client.delete(parents, where={"id": parent})
+    assert [decode(one.key) for one in findings] == [{"id": parent, "v": values[-1]}]
+
+
+@pytest.mark.parametrize("column_type", ["hstore", "hstore[]", "chart", "numeric", "elsewhere.citext"])
 @pytest.mark.parametrize("direction", [str, desc])
 def test_pages_of_rows_in_order_of_a_type(pair: Pair, column_type: str, direction: Callable[[str], Any]) -> None:
     number, values = TYPES.index(column_type), VALUES[column_type]
     parents = f"typed_parents_{number}"
     keys = [{"id": pair.number(shard), "v": value} for shard in range(SHARDS) for value in values]
+    if column_type == "elsewhere.citext":
+        keys += [{"id": pair.number(shard), "v": value.swapcase()} for shard in range(SHARDS) for value in values]
     pair.insert(parents, *keys)
     chosen, order = in_("id", [key["id"] for key in keys]), [direction("v"), "id"]
     one_by_one = list(pair.client.list(parents, chosen, order, page_size=1))

@@ -8,9 +8,9 @@ from crosskey.advice.proposal import advise
 from crosskey.advice.report import Advice
 from crosskey.advice.sql_text import tagged_copy
 from crosskey.advice.survey import Survey
-from crosskey.catalog.model import Database
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import plan_schema
+from crosskey.catalog.skipped import Inspection
 from crosskey.cli.schema_reading import read_schema
 from crosskey.local_cluster.postgres import PostgresServer
 from tests.service import untagged_schemas as schemas
@@ -82,7 +82,7 @@ def plan_of_copy(postgres: list[PostgresServer], folder: Path, schema_sql: str, 
     """What `crosskey plan` makes of the tagged copy."""
     file = folder / "tagged.sql"
     file.write_text(tagged_copy(schema_sql, advice.pastes))
-    return plan_schema(read_schema("inspect", postgres[0].dsn(), Database.from_json, file))
+    return plan_schema(read_schema("inspect", postgres[0].dsn(), Inspection.from_json, file).database)
 
 
 @pytest.mark.parametrize("name", PROPOSALS)

@@ -392,6 +392,14 @@ def test_rows_are_loaded_once(calls: Calls) -> None:
     assert "batches" not in calls.node(0, "ListBatches", load="a load").message
 
 
+def test_many_calls_on_one_stream(calls: Calls) -> None:
+    call = {"id": 1, "count": {"table": "mailboxes"}}
+    unknown = {"id": 2, "count": {"table": "nowhere"}}
+    answered = calls.router("Router.Session", calls=[call, unknown]).printed
+    assert '"count": {' in answered
+    assert "UNKNOWN_TABLE" in answered
+
+
 def test_every_method_was_called(calls: Calls) -> None:
     services = [
         *router_pb2.DESCRIPTOR.services_by_name.values(),

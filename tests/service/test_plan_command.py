@@ -69,3 +69,10 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 
 def test_without_a_server_it_starts_one(tmp_path: Path) -> None:
     assert run_plan(tmp_path, SCHEMA).exit_code == 0
+
+
+def test_views_are_told(postgres: list[PostgresServer], tmp_path: Path) -> None:
+    views = "CREATE VIEW glance AS SELECT id FROM users; CREATE MATERIALIZED VIEW stare AS SELECT id FROM users;"
+    result = run_plan(tmp_path, SCHEMA + views, "--dsn", postgres[0].dsn())
+    words = " ".join(result.stdout.split())
+    assert "sees the rows of its own shard only: glance, stare." in words

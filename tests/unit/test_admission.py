@@ -137,3 +137,9 @@ def test_what_is_no_schema(text: str) -> None:
 def test_what_ends_a_transaction(text: str) -> None:
     with pytest.raises(errors.SchemaRefused, match="ends its transaction"):
         check(text)
+
+
+def test_row_security_is_not_forced_on_the_node() -> None:
+    with pytest.raises(errors.SchemaRefused, match="would hide rows from the shard's own node"):
+        check("ALTER TABLE ONLY a FORCE ROW LEVEL SECURITY")
+    check("ALTER TABLE a NO FORCE ROW LEVEL SECURITY; ALTER TABLE a ENABLE ROW LEVEL SECURITY")

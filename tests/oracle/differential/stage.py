@@ -16,6 +16,8 @@ from tests.oracle.differential.judge import Judge
 from tests.oracle.pair import SHARDS
 from tests.oracle.plain import plain_postgres
 
+# A line for each call takes time, and nobody reads it.
+_QUIET = {"CROSSKEY_LOG_LEVEL": "warning"}
 # One at its own time may be halfway through when shadows and pins are compared.
 _NO_SWEEPS = {"CROSSKEY_SWEEP_INTERVAL_SECONDS": "0"}
 
@@ -34,7 +36,9 @@ class Stage:
         name = f"pair_{next(self._numbers)}"
         with ExitStack() as lifetime:
             clusters = FreshClusters(self._servers, self._folder / name, lifetime)
-            cluster = clusters(schema_sql, shards=SHARDS, router_environment=_NO_SWEEPS)
+            cluster = clusters(
+                schema_sql, shards=SHARDS, node_environment=_QUIET, router_environment=_QUIET | _NO_SWEEPS
+            )
             plain = lifetime.enter_context(plain_postgres(self._servers[0].dsn(), name, schema_sql))
             client = lifetime.enter_context(Client(cluster.address))
             yield Judge(cluster, client, plain, lifetime)

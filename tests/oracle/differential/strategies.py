@@ -76,7 +76,10 @@ class FamilyStrategies:
         deletes = [self._delete(table) for table in family.tables]
         writes = st.one_of(*inserts, *upserts, *updates, *updates, *deletes)
         self.operations: st.SearchStrategy[Operation] = _weighted(
-            (30, writes), (10, self._transactions(family, writes)), (2, st.just(Sweep()))
+            # A sweep looks at all keys of the schema, and takes as long as twenty writes.
+            (60, writes),
+            (20, self._transactions(family, writes)),
+            (1, st.just(Sweep())),
         )
 
     @staticmethod

@@ -61,10 +61,13 @@ ALTER TABLE "crosskey"."pin_public_users_id" ADD PRIMARY KEY ("id", "crosskey_sh
 CREATE TRIGGER crosskey_kept BEFORE TRUNCATE ON "crosskey"."pin_public_users_id" EXECUTE FUNCTION crosskey.refuse_truncate();
 ALTER TABLE "public"."follows" DROP CONSTRAINT "follows_followee_id_fkey";
 ALTER TABLE "public"."follows" ADD CONSTRAINT "follows_followee_id_fkey" FOREIGN KEY ("followee_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
+COMMENT ON CONSTRAINT "follows_followee_id_fkey" ON "public"."follows" IS '@inverse followed_by
+@through following';
 ALTER TABLE "public"."follows" ALTER CONSTRAINT "follows_follower_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."messages" ALTER CONSTRAINT "messages_recipient_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."messages" DROP CONSTRAINT "messages_sender_id_fkey";
 ALTER TABLE "public"."messages" ADD CONSTRAINT "messages_sender_id_fkey" FOREIGN KEY ("sender_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE RESTRICT ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
+COMMENT ON CONSTRAINT "messages_sender_id_fkey" ON "public"."messages" IS '@inverse sent_messages';
 ALTER TABLE "public"."profiles" ALTER CONSTRAINT "profiles_user_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."users" ALTER CONSTRAINT "users_language_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."users_accounts" DROP CONSTRAINT "users_accounts_account_id_fkey";

@@ -132,6 +132,8 @@ def test_what_typed_clients_read(cluster: LocalCluster, client: Client, users: l
         assert (str(number["amount"]), number["id"]) == ("1.50", 1)
         assert typed.get("numbers", id=1, include=["owner"])["owner"]["id"] == UUID(users[3]["id"])
         assert typed.get("languages", code="fr", include={"users": {"count": "only"}})["crosskey_counts"]["users"] > 0
+    client.delete("likes", where={"number_id": 1})
+    client.delete("numbers", key={"id": 1})
 
 
 def test_columns(client: Client, users: list[Row]) -> None:
@@ -156,6 +158,7 @@ def test_columns_of_what_is_written(client: Client) -> None:
     with pytest.raises(UnknownColumn, match='column "colour" of relation "numbers" does not exist'):
         client.insert("numbers", {"id": 13}, columns=["colour"])
     client.delete("numbers", where=crosskey.in_("id", [11, 12]))
+    client.delete("languages", key={"code": "is"})
 
 
 def test_what_the_command_prints(cluster: LocalCluster, client: Client, users: list[Row]) -> None:

@@ -16,14 +16,22 @@ def compose(changes: Iterable[tuple[Key, Key]]) -> list[tuple[Key, Key]]:
 
     A key that a row got and a row left later is that of one row: two would have had it at once.
     """
+    return compose_batches([change] for change in changes)
+
+
+def compose_batches(batches: Iterable[Iterable[tuple[Key, Key]]]) -> list[tuple[Key, Key]]:
+    """The same of changes that are told in batches: each has a row once, in an order that means nothing."""
     composed: list[tuple[Key, Key]] = []
     place_of: dict[Key, int] = {}
-    for old, new in changes:
-        place = place_of.pop(old, None)
-        if place is None:
-            place = len(composed)
-            composed.append((old, new))
-        else:
-            composed[place] = (composed[place][0], new)
-        place_of[new] = place
+    for batch in batches:
+        got = []
+        for old, new in batch:
+            place = place_of.pop(old, None)
+            if place is None:
+                place = len(composed)
+                composed.append((old, new))
+            else:
+                composed[place] = (composed[place][0], new)
+            got.append((new, place))
+        place_of.update(got)
     return composed

@@ -12,32 +12,33 @@ from itertools import chain
 
 import msgspec
 
-from crosskey.catalog.changed_keys import compose
+from crosskey.catalog.changed_keys import compose_batches
 from crosskey.internal.v1 import effects_pb2 as proto
 
 _Key = bytes
 
 
-def as_if_once(effects: Sequence[proto.Effect]) -> list[proto.Effect]:
-    """The effects of one turn, in the order in which they were told, as if each row had changed once.
+def as_if_once(batches: Sequence[Sequence[proto.Effect]]) -> list[proto.Effect]:
+    """The effects of one turn as if each row had changed once; a batch is what one command has brought.
 
     Values change from the first ones to the last. What a shard claims and releases later is not claimed.
     """
-    return _without_left_claims(_composed(effects))
+    return _without_left_claims(_composed(batches))
 
 
-def _composed(effects: Sequence[proto.Effect]) -> list[proto.Effect]:
-    told: defaultdict[tuple[str, int], list[proto.ChangeValues]] = defaultdict(list)
-    for effect in effects:
-        if effect.HasField("change_values"):
-            told[effect.change_values.referenced_key, effect.origin].append(effect.change_values)
+def _composed(batches: Sequence[Sequence[proto.Effect]]) -> list[proto.Effect]:
+    told: defaultdict[tuple[str, int], dict[int, list[proto.ChangeValues]]] = defaultdict(lambda: defaultdict(list))
+    for place, batch in enumerate(batches):
+        for effect in batch:
+            if effect.HasField("change_values"):
+                told[effect.change_values.referenced_key, effect.origin][place].append(effect.change_values)
     last = {}
-    for row, several in told.items():
-        changes = [*chain.from_iterable(map(_changes, several))] if len(several) > 1 else []
-        composed = compose(changes)
-        if len(composed) < len(changes):
-            last[row] = dict(composed)
-    return [*chain.from_iterable(_once(effect, last) for effect in effects)] if last else [*effects]
+    for rows, several in told.items():
+        changes = [[*chain.from_iterable(map(_changes, each))] for each in several.values() if len(several) > 1]
+        composed = compose_batches(changes)
+        if len(composed) < sum(map(len, changes)):
+            last[rows] = dict(composed)
+    return [*chain.from_iterable(_once(effect, last) for effect in chain.from_iterable(batches))]
 
 
 def _once(effect: proto.Effect, last: dict[tuple[str, int], dict[_Key, _Key]]) -> Iterable[proto.Effect]:

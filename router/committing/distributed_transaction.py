@@ -185,14 +185,13 @@ class DistributedTransaction:
 
     def _take(self, queue: EffectQueue, effect: effects_pb2.Effect, result: proto.CommandResult) -> None:
         """Queues what came of an effect, and remembers what is to be tried once more: a parent may come until then."""
-        for further in result.effects:
-            if effect.HasField("change_values"):
-                # The shadows' new keys come from where the parents are, and the claims only pass them on.
-                further.origin = effect.origin
-            if result.parents_absent and further.HasField("find_anchors"):
-                self._absent.append(further)
-            else:
-                queue.add(further)
+        if effect.HasField("change_values"):
+            for further in result.effects:
+                if further.HasField("rekey_shadows"):
+                    further.rekey_shadows.once = True
+        waits = [result.parents_absent and further.HasField("find_anchors") for further in result.effects]
+        self._absent += [further for further, waiting in zip(result.effects, waits, strict=True) if waiting]
+        queue.add(further for further, waiting in zip(result.effects, waits, strict=True) if not waiting)
         if result.parents_absent and effect.HasField("pin_parents"):
             self._absent.append(effect)
 
@@ -200,8 +199,7 @@ class DistributedTransaction:
         """A parent that was absent may have been inserted since, on another shard."""
         absent, self._absent = self._absent, []
         queue = EffectQueue()
-        for effect in absent:
-            queue.add(effect)
+        queue.add(absent)
         await self._apply(queue)
 
 

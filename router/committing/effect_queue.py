@@ -44,37 +44,44 @@ class EffectQueue:
     """The effects that are still to be applied."""
 
     def __init__(self) -> None:
-        self._turns: list[list[proto.Effect]] = [[] for _ in _TURNS]
+        self._turns: list[list[list[proto.Effect]]] = [[] for _ in _TURNS]
+        """Of each turn, what the results had for it, a list for each result."""
 
     def add_from(self, results: Iterable[CommandResult]) -> None:
         """Adds the effects of results. Raises LockedTooLate."""
         for result in results:
-            for effect in result.effects:
-                self.add(effect)
+            self.add(result.effects)
 
-    def add(self, effect: proto.Effect) -> None:
-        """Adds one. Raises LockedTooLate."""
-        kind = effect.WhichOneof("effect")
-        if kind == "locked_too_late":
-            raise LockedTooLate(f"rows of shard {effect.origin} that are to move were changed before they were locked")
-        assert kind is not None, "an effect is empty"
-        self._turns[_TURN_OF[kind]].append(effect)
+    def add(self, effects: Iterable[proto.Effect]) -> None:
+        """Adds those of one result. Raises LockedTooLate."""
+        batches: defaultdict[int, list[proto.Effect]] = defaultdict(list)
+        for effect in effects:
+            kind = effect.WhichOneof("effect")
+            if kind == "locked_too_late":
+                raise LockedTooLate(
+                    f"rows of shard {effect.origin} that are to move were changed before they were locked"
+                )
+            assert kind is not None, "an effect is empty"
+            batches[_TURN_OF[kind]].append(effect)
+        for turn, batch in batches.items():
+            self._turns[turn].append(batch)
 
     def next_turn(self) -> dict[int, list[proto.Effect]]:
         """Takes out the effects of the earliest turn that has any, by shard and in order; nothing if none is left."""
-        for turn, effects in enumerate(self._turns):
-            if effects:
+        for turn, batches in enumerate(self._turns):
+            if batches:
                 self._turns[turn] = []
-                return _by_shard(effects)
+                return _by_shard(batches)
         return {}
 
 
-def _by_shard(effects: Sequence[proto.Effect]) -> dict[int, list[proto.Effect]]:
+def _by_shard(batches: Sequence[Sequence[proto.Effect]]) -> dict[int, list[proto.Effect]]:
     ordered: defaultdict[int, list[proto.Effect]] = defaultdict(list)
+    effects = as_if_once(batches)
     if effects[0].HasField("take_out_displaced"):
         # Each branch knows by itself which rows are meant.
         return {effect.shard: [effect] for effect in effects}
-    for effect in merge_rekeyed(sorted(as_if_once(effects), key=_rank)):
+    for effect in merge_rekeyed(sorted(effects, key=_rank)):
         ordered[effect.shard].append(effect)
     return dict(ordered)
 

@@ -19,16 +19,19 @@ def merge_rekeyed(effects: Iterable[proto.Effect]) -> list[proto.Effect]:
 
     Parents on several shards may have got new keys in one statement: `id = id - 1` moves many keys, each to where
     another one was. On one PostgreSQL the rows are changed one by one, so that each finds its place free; here each
-    shard knows its own rows only. Those that it tells are in the order of its changes.
+    shard knows its own rows only. Of rows that it tells several times, the changes are in their order.
     """
     by_origin: defaultdict[tuple[str, int, int], list[tuple[Key, Key]]] = defaultdict(list)
+    merged: defaultdict[tuple[str, int], dict[Key, Key]] = defaultdict(dict)
     others = []
     for effect in effects:
-        if effect.HasField("rekey_shadows"):
-            by_origin[effect.rekey_shadows.referenced_key, effect.shard, effect.origin] += _pairs(effect.rekey_shadows)
-        else:
+        rekey = effect.rekey_shadows
+        if not effect.HasField("rekey_shadows"):
             others.append(effect)
-    merged: defaultdict[tuple[str, int], dict[Key, Key]] = defaultdict(dict)
+        elif rekey.once:
+            merged[rekey.referenced_key, effect.shard].update(_pairs(rekey))
+        else:
+            by_origin[rekey.referenced_key, effect.shard, effect.origin] += _pairs(rekey)
     for (name, shard, _), pairs in by_origin.items():
         merged[name, shard].update(compose(pairs))
     return others + [_rekey(name, shard, dict(_in_order(pairs))) for (name, shard), pairs in merged.items()]

@@ -179,19 +179,19 @@ def test_a_claimed_key_of_a_type(pair: Pair, child_shard: int, column_type: str)
 
 
 def test_the_audit_pages_by_the_order_of_a_type(pair: Pair) -> None:
-    number = TYPES.index("elsewhere.citext")
+    number, client = TYPES.index("elsewhere.citext"), pair.client.with_timeout(120)
     parents, children, shadows = f"typed_parents_{number}", f"typed_children_{number}", PAGE_KEYS + 10
     parent = pair.number(PARENT_SHARD)
     # The last ones lie behind the first page, and before it if upper case comes before lower case.
     values = [f"{'a' if place < PAGE_KEYS else 'B'}{place:04}" for place in range(shadows)]
-    pair.client.insert(parents, [{"id": parent, "v": value} for value in values])
-    pair.client.insert(children, [{"id": pair.number(1), "parent": parent, "v": value} for value in values])
+    client.insert(parents, [{"id": parent, "v": value} for value in values])
+    client.insert(children, [{"id": pair.number(1), "parent": parent, "v": value} for value in values])
     lost = "DELETE FROM {} WHERE id = %s AND v::text = %s"
     pair.shards[PARENT_SHARD].execute(lost.format(f"crosskey.pin_public_{parents}_id_v"), [parent, values[-1]])
-    findings = [one for one in pair.client.with_timeout(60).audit() if one.table == parents]
-    pair.client.delete(children, where={"parent": parent})
+    findings = [one for one in client.audit() if one.table == parents]
+    client.delete(children, where={"parent": parent})
     pair.shards[1].execute(lost.format(f"crosskey_shadow_public.{parents}"), [parent, values[-1]])
-    pair.client.delete(parents, where={"id": parent})
+    client.delete(parents, where={"id": parent})
     assert [decode(one.key) for one in findings] == [{"id": parent, "v": values[-1]}]
 
 

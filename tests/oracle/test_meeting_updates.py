@@ -131,6 +131,8 @@ BEGIN
 END
 $$;
 CREATE TRIGGER a_double AFTER UPDATE ON doubled FOR EACH ROW EXECUTE FUNCTION double();
+CREATE TABLE of_doubled (id bigint PRIMARY KEY, code integer REFERENCES doubled (code) ON UPDATE CASCADE);
+COMMENT ON TABLE of_doubled IS '@shard_by id';
 CREATE TABLE of_rounded (
     id bigint PRIMARY KEY,
     parent bigint,
@@ -222,3 +224,13 @@ def test_nothing_keeps_a_value_that_a_row_had_for_a_moment(pair: Pair) -> None:
     for code in range(60, 66):
         pair.insert("doubled", {"id": pair.number(1), "code": code})
     pair.insert("doubled", {"id": second, "code": 1000})
+
+
+def test_keys_of_many_parents_shift(pair: Pair, child_shard: int) -> None:
+    """Each takes the place of another one, and their claims are on different shards."""
+    first = pair.number(0) * 1000
+    codes = range(first, first + 12)
+    pair.insert("doubled", *[{"id": pair.number(PARENT_SHARD), "code": code} for code in codes])
+    pair.insert("of_doubled", *[{"id": pair.number(child_shard), "code": code} for code in codes])
+    pair.update("doubled", {"code": column("code") - 1}, where=in_("code", list(codes)))
+    pair.check_tables()

@@ -27,8 +27,9 @@ FIND = proto.Effect(shard=1, find_anchors=proto.FindAnchors(claim=KEY))
 
 
 def queue_of(*effects: proto.Effect) -> EffectQueue:
+    """Each effect is that of another result."""
     queue = EffectQueue()
-    queue.add_from([CommandResult(effects=effects)])
+    queue.add_from(CommandResult(effects=[effect]) for effect in effects)
     return queue
 
 
@@ -47,7 +48,7 @@ def test_parents_are_pinned_when_keys_have_changed_and_rows_leave_last() -> None
 def test_what_a_turn_brings_about_comes_before_later_turns() -> None:
     queue = queue_of(TAKE_OUT, DELETE)
     queue.next_turn()
-    queue.add(PIN)
+    queue.add([PIN])
     assert [*queue.next_turn()] == [PIN.shard]
     assert [*queue.next_turn()] == [TAKE_OUT.shard]
 
@@ -67,12 +68,15 @@ def test_rows_that_were_locked_too_late_end_it() -> None:
         queue_of(PIN, too_late)
 
 
-def rekeyed(*moves: tuple[int, int], origin: int = 0, shard: int = 0, key: str = KEY) -> proto.Effect:
+def rekeyed(
+    *moves: tuple[int, int], origin: int = 0, shard: int = 0, key: str = KEY, once: bool = False
+) -> proto.Effect:
     """Parents whose keys changed, as the shard `origin` answers them."""
     rekey = proto.RekeyShadows(
         referenced_key=key,
         old_keys_json=_keys(old for old, _ in moves),
         new_keys_json=_keys(new for _, new in moves),
+        once=once,
     )
     return proto.Effect(shard=shard, origin=origin, rekey_shadows=rekey)
 
@@ -117,6 +121,11 @@ def test_a_key_that_one_shard_changed_twice_goes_to_the_last_one() -> None:
     assert moves(merged) == [(1, 3), (5, 6), (7, 1)]
 
 
+def test_keys_of_parents_that_claims_stand_for_are_those_of_different_rows() -> None:
+    [merged] = merge_rekeyed([rekeyed((3, 2), once=True), rekeyed((2, 1), once=True)])
+    assert moves(merged) == [(2, 1), (3, 2)]
+
+
 def changed(*moves: tuple[int, int], shard: int, origin: int = 0) -> proto.Effect:
     """Values of rows of the shard `origin` changed, of which those that they had were claimed on a shard."""
     change = proto.ChangeValues(
@@ -140,6 +149,13 @@ def test_a_value_may_be_what_one_row_had_first_and_another_in_between() -> None:
 def test_values_of_different_shards_are_those_of_different_rows() -> None:
     effects = [changed((1, 2), shard=1), changed((2, 3), shard=1, origin=1)]
     assert queue_of(*effects).next_turn() == {1: effects}
+
+
+def test_values_that_are_told_together_are_those_of_different_rows() -> None:
+    effects = [changed((3, 2), shard=1), changed((2, 1), shard=2)]
+    queue = EffectQueue()
+    queue.add(effects)
+    assert queue.next_turn() == {1: [effects[0]], 2: [effects[1]]}
 
 
 def claimed(*values: int) -> proto.Effect:

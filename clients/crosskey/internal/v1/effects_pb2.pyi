@@ -215,22 +215,28 @@ class RekeyShadows(_message.Message):
     REFERENCED_KEY_FIELD_NUMBER: _builtins.int
     OLD_KEYS_JSON_FIELD_NUMBER: _builtins.int
     NEW_KEYS_JSON_FIELD_NUMBER: _builtins.int
+    ONCE_FIELD_NUMBER: _builtins.int
     referenced_key: _builtins.str
     """Which referenced key."""
     old_keys_json: _builtins.bytes
     """The old keys."""
     new_keys_json: _builtins.bytes
     """The new keys, one for each old one."""
+    once: _builtins.bool
+    """Each row's keys are here once, in an order that means nothing: where claims stand for the parents, several shards
+    tell those of one. Else a shard tells each change of its rows, in the order of the changes.
+    """
     def __init__(
         self,
         *,
         referenced_key: _builtins.str = ...,
         old_keys_json: _builtins.bytes = ...,
         new_keys_json: _builtins.bytes = ...,
+        once: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_keys_json", b"new_keys_json", "old_keys_json", b"old_keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_keys_json", b"new_keys_json", "old_keys_json", b"old_keys_json", "once", b"once", "referenced_key", b"referenced_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

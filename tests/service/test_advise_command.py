@@ -14,6 +14,8 @@ from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.shard_node.commands.surveying import read_only
 from tests.service.untagged_schemas import INSTAGRAM, MESSENGER
 
+pytestmark = pytest.mark.processes
+
 USE = """
 INSERT INTO users SELECT md5(n::text)::uuid, 'user ' || n FROM generate_series(1, 2000) n;
 INSERT INTO media SELECT md5('m' || n)::uuid, md5(n::text)::uuid FROM generate_series(1, 2000) n;

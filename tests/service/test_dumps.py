@@ -19,6 +19,8 @@ from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.shard_sql import query
 
+pytestmark = pytest.mark.searches
+
 OWNER, READERS = "shop_owner", "shop_readers"
 SOURCE = "shop"
 

@@ -16,6 +16,8 @@ from crosskey.local_cluster.cluster import ROLE
 from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
 from tests.fresh_cluster import FreshClusters
 
+pytestmark = pytest.mark.processes
+
 SCHEMA = "CREATE TABLE things (id bigint PRIMARY KEY); COMMENT ON TABLE things IS '@shard_by id'"
 
 MISLEADING = {

@@ -10,41 +10,64 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
-_pipe: dict[int, int] = {}
-"""The writing end of the guardian's pipe, by the process that holds it: one that was forked has none yet."""
+
+@dataclass(frozen=True)
+class _Guardian:
+    """The process, the writing end of its pipe, and whom it guards."""
+
+    pid: int
+    pipe: int
+    guarded: set[int]
+
+
+_guardians: dict[int, _Guardian] = {}
+"""By the process that has it: one that was forked has none yet."""
 
 _lock = threading.Lock()
 
 
 def guard(pid: int, with_signal: signal.Signals) -> None:
     """Have a process ended, first by that signal, when this one is gone."""
-    _tell(f"+ {pid} {with_signal.value}\n")
+    own = os.getpid()
+    with _lock:
+        if own not in _guardians:
+            _guardians[own] = _spawn()
+        _guardians[own].guarded.add(pid)
+        _tell(_guardians[own], f"+ {pid} {with_signal.value}\n")
 
 
 def release(pid: int) -> None:
-    """Let a process be: it has ended."""
-    _tell(f"- {pid}\n")
-
-
-def _tell(line: str) -> None:
+    """Let a process be: it has ended. With the last one the guardian goes."""
     own = os.getpid()
     with _lock:
-        if own not in _pipe:
-            _pipe[own] = _spawn()
+        guardian = _guardians.get(own)
+        if guardian is None or pid not in guardian.guarded:
+            return
+        guardian.guarded.discard(pid)
+        _tell(guardian, f"- {pid}\n")
+        if not guardian.guarded:
+            os.close(guardian.pipe)
+            with suppress(ChildProcessError):
+                os.waitpid(guardian.pid, 0)
+            del _guardians[own]
+
+
+def _tell(guardian: _Guardian, line: str) -> None:
     # A line is shorter than what a pipe takes at once. A guardian that was killed guards nothing.
     with suppress(BrokenPipeError):
-        os.write(_pipe[own], line.encode())
+        os.write(guardian.pipe, line.encode())
 
 
-def _spawn() -> int:
+def _spawn() -> _Guardian:
     reading, writing = os.pipe()
     try:
-        os.posix_spawn(
+        pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", str(Path(__file__).resolve())],
             os.environ,
@@ -57,7 +80,7 @@ def _spawn() -> int:
         )
     finally:
         os.close(reading)
-    return writing
+    return _Guardian(pid, writing, set())
 
 
 def _stand_guard() -> None:

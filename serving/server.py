@@ -70,10 +70,17 @@ async def run_server(
 
     `register` adds the servicers, `service_names` are their full names. Health says NOT_SERVING until `ready` returns,
     which waits for the dependencies; what `ready` raises ends the server and is raised here. When a signal comes,
-    health says NOT_SERVING, `on_drain` runs, and calls in flight get `drain_seconds` to end.
+    health says NOT_SERVING, `on_drain` runs, and calls in flight get `drain_seconds` to end. One that shares its address
+    does not listen before `ready` returns.
     Raises OSError if the address cannot be listened on.
     """
     with _stop_signal() as stop:
+        if settings.shares_address:
+            # Others serve there already: who connects to this one must not find it unready.
+            await _until_first(stop, ready())
+            if stop.is_set():
+                return
+            ready = _nothing
         async with _listening(settings, in_flight, register, service_names, on_drain) as health:
             await _until_first(stop, _serve_when_ready(health, ready))
             await stop.wait()

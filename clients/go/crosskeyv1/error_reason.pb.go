@@ -64,7 +64,8 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN ErrorReason = 15
 	// NOT_FOUND. Get found no row.
 	ErrorReason_ERROR_REASON_ROW_NOT_FOUND ErrorReason = 16
-	// ABORTED, with RetryInfo. A lock time-out, deadlock or serialization failure that retries did not mend.
+	// ABORTED, with RetryInfo. A lock time-out, deadlock or serialization failure that retries did not mend; or rows that
+	// changed each time while they and their included parents were read.
 	ErrorReason_ERROR_REASON_CONFLICT ErrorReason = 17
 	// UNAVAILABLE, with RetryInfo. A shard's node or its PostgreSQL does not answer.
 	ErrorReason_ERROR_REASON_SHARD_UNAVAILABLE ErrorReason = 18
@@ -95,7 +96,8 @@ const (
 	ErrorReason_ERROR_REASON_UNKNOWN_CONSTRAINT ErrorReason = 29
 	// INVALID_ARGUMENT. A constraint that was not declared DEFERRABLE cannot wait for the commit.
 	ErrorReason_ERROR_REASON_NOT_DEFERRABLE ErrorReason = 30
-	// RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only.
+	// RESOURCE_EXHAUSTED. A write whose rows are too many to answer: nothing was written. Say count_only. A read whose
+	// included rows are too many or too large, or that has a condition over a relation which too many rows meet.
 	ErrorReason_ERROR_REASON_ANSWER_TOO_LARGE ErrorReason = 31
 	// RESOURCE_EXHAUSTED. A shard's PostgreSQL has no room left: on its disk, or by a limit of its configuration. The
 	// request left no trace, and would fail again until somebody makes room.

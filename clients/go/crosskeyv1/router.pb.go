@@ -134,6 +134,71 @@ func (InsertResponse_Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
 }
 
+// What is worked out of the values of a column that are not NULL.
+type AggregateRequest_Aggregate_Function int32
+
+const (
+	// How many there are; without a column, how many rows.
+	AggregateRequest_Aggregate_FUNCTION_UNSPECIFIED AggregateRequest_Aggregate_Function = 0
+	// How many different ones there are.
+	AggregateRequest_Aggregate_FUNCTION_COUNT_DISTINCT AggregateRequest_Aggregate_Function = 1
+	// Their sum; NULL if there are none.
+	AggregateRequest_Aggregate_FUNCTION_SUM AggregateRequest_Aggregate_Function = 2
+	// Their average; NULL if there are none.
+	AggregateRequest_Aggregate_FUNCTION_AVG AggregateRequest_Aggregate_Function = 3
+	// The least; NULL if there are none.
+	AggregateRequest_Aggregate_FUNCTION_MIN AggregateRequest_Aggregate_Function = 4
+	// The greatest; NULL if there are none.
+	AggregateRequest_Aggregate_FUNCTION_MAX AggregateRequest_Aggregate_Function = 5
+)
+
+// Enum value maps for AggregateRequest_Aggregate_Function.
+var (
+	AggregateRequest_Aggregate_Function_name = map[int32]string{
+		0: "FUNCTION_UNSPECIFIED",
+		1: "FUNCTION_COUNT_DISTINCT",
+		2: "FUNCTION_SUM",
+		3: "FUNCTION_AVG",
+		4: "FUNCTION_MIN",
+		5: "FUNCTION_MAX",
+	}
+	AggregateRequest_Aggregate_Function_value = map[string]int32{
+		"FUNCTION_UNSPECIFIED":    0,
+		"FUNCTION_COUNT_DISTINCT": 1,
+		"FUNCTION_SUM":            2,
+		"FUNCTION_AVG":            3,
+		"FUNCTION_MIN":            4,
+		"FUNCTION_MAX":            5,
+	}
+)
+
+func (x AggregateRequest_Aggregate_Function) Enum() *AggregateRequest_Aggregate_Function {
+	p := new(AggregateRequest_Aggregate_Function)
+	*p = x
+	return p
+}
+
+func (x AggregateRequest_Aggregate_Function) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AggregateRequest_Aggregate_Function) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_router_proto_enumTypes[2].Descriptor()
+}
+
+func (AggregateRequest_Aggregate_Function) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_router_proto_enumTypes[2]
+}
+
+func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
+func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0, 0}
+}
+
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -262,6 +327,7 @@ type Call struct {
 	//	*Call_Explain
 	//	*Call_ListLoadedBatches
 	//	*Call_FinishLoad
+	//	*Call_Aggregate
 	Call          isCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -424,6 +490,15 @@ func (x *Call) GetFinishLoad() *FinishLoadRequest {
 	return nil
 }
 
+func (x *Call) GetAggregate() *AggregateRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 type isCall_Call interface {
 	isCall_Call()
 }
@@ -484,6 +559,11 @@ type Call_FinishLoad struct {
 	FinishLoad *FinishLoadRequest `protobuf:"bytes,14,opt,name=finish_load,json=finishLoad,proto3,oneof"`
 }
 
+type Call_Aggregate struct {
+	// Aggregate rows.
+	Aggregate *AggregateRequest `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*Call_Cancel) isCall_Call() {}
 
 func (*Call_Insert) isCall_Call() {}
@@ -505,6 +585,8 @@ func (*Call_Explain) isCall_Call() {}
 func (*Call_ListLoadedBatches) isCall_Call() {}
 
 func (*Call_FinishLoad) isCall_Call() {}
+
+func (*Call_Aggregate) isCall_Call() {}
 
 // The answer to one request on a stream.
 type Answer struct {
@@ -528,6 +610,7 @@ type Answer struct {
 	//	*Answer_Explain
 	//	*Answer_ListLoadedBatches
 	//	*Answer_FinishLoad
+	//	*Answer_Aggregate
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -683,6 +766,15 @@ func (x *Answer) GetFinishLoad() *FinishLoadResponse {
 	return nil
 }
 
+func (x *Answer) GetAggregate() *AggregateResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 type isAnswer_Answer interface {
 	isAnswer_Answer()
 }
@@ -742,6 +834,11 @@ type Answer_FinishLoad struct {
 	FinishLoad *FinishLoadResponse `protobuf:"bytes,14,opt,name=finish_load,json=finishLoad,proto3,oneof"`
 }
 
+type Answer_Aggregate struct {
+	// Of `aggregate`.
+	Aggregate *AggregateResponse `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*Answer_Failure) isAnswer_Answer() {}
 
 func (*Answer_Insert) isAnswer_Answer() {}
@@ -764,6 +861,8 @@ func (*Answer_ListLoadedBatches) isAnswer_Answer() {}
 
 func (*Answer_FinishLoad) isAnswer_Answer() {}
 
+func (*Answer_Aggregate) isAnswer_Answer() {}
+
 // The rows to insert into one table.
 type InsertRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -784,7 +883,9 @@ type InsertRequest struct {
 	// Columns of type json or jsonb of which the rows give the JSON's text, as a string: so `null` is told from NULL.
 	JsonTextColumns []string `protobuf:"bytes,8,rep,name=json_text_columns,json=jsonTextColumns,proto3" json:"json_text_columns,omitempty"`
 	// The form of the rows that are answered.
-	RowForm       RowForm `protobuf:"varint,9,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	RowForm RowForm `protobuf:"varint,9,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	// The columns to answer; all if empty.
+	Columns       []string `protobuf:"bytes,10,rep,name=columns,proto3" json:"columns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -880,6 +981,13 @@ func (x *InsertRequest) GetRowForm() RowForm {
 		return x.RowForm
 	}
 	return RowForm_ROW_FORM_UNSPECIFIED
+}
+
+func (x *InsertRequest) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
 }
 
 // The inserted rows.
@@ -1460,7 +1568,9 @@ type UpdateRequest struct {
 	// Columns of type json or jsonb of which `set` gives the JSON's text, as a string: so `null` is told from NULL.
 	JsonTextColumns []string `protobuf:"bytes,10,rep,name=json_text_columns,json=jsonTextColumns,proto3" json:"json_text_columns,omitempty"`
 	// The form of the rows that are answered.
-	RowForm       RowForm `protobuf:"varint,11,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	RowForm RowForm `protobuf:"varint,11,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	// The columns to answer; all if empty.
+	Columns       []string `protobuf:"bytes,12,rep,name=columns,proto3" json:"columns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1570,6 +1680,13 @@ func (x *UpdateRequest) GetRowForm() RowForm {
 		return x.RowForm
 	}
 	return RowForm_ROW_FORM_UNSPECIFIED
+}
+
+func (x *UpdateRequest) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
 }
 
 // The changed rows.
@@ -1937,6 +2054,116 @@ func (x *ListResponse) GetRowsJson() string {
 	return ""
 }
 
+// All pages of a list.
+type StreamListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The list; the first page is the one that it asks for.
+	List          *ListRequest `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamListRequest) Reset() {
+	*x = StreamListRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamListRequest) ProtoMessage() {}
+
+func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamListRequest.ProtoReflect.Descriptor instead.
+func (*StreamListRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StreamListRequest) GetList() *ListRequest {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+// A page of rows.
+type StreamListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of ListResponse.
+	Rows []*structpb.Struct `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// As of ListResponse: empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// As of ListResponse.
+	RowsJson      string `protobuf:"bytes,3,opt,name=rows_json,json=rowsJson,proto3" json:"rows_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamListResponse) Reset() {
+	*x = StreamListResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamListResponse) ProtoMessage() {}
+
+func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamListResponse.ProtoReflect.Descriptor instead.
+func (*StreamListResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *StreamListResponse) GetRows() []*structpb.Struct {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *StreamListResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *StreamListResponse) GetRowsJson() string {
+	if x != nil {
+		return x.RowsJson
+	}
+	return ""
+}
+
 // Which rows to count.
 type CountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1950,7 +2177,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2189,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2202,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CountRequest) GetTable() string {
@@ -2003,7 +2230,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2242,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2255,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CountResponse) GetCount() int64 {
@@ -2036,6 +2263,170 @@ func (x *CountResponse) GetCount() int64 {
 		return x.Count
 	}
 	return 0
+}
+
+// What to aggregate.
+type AggregateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Which rows; all if empty.
+	Where []*Predicate `protobuf:"bytes,2,rep,name=where,proto3" json:"where,omitempty"`
+	// The columns by whose values rows are grouped; if empty, all rows are one group, even if there are none.
+	GroupBy []string `protobuf:"bytes,3,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
+	// What to answer of each group beside these columns.
+	Aggregates []*AggregateRequest_Aggregate `protobuf:"bytes,4,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
+	// Which groups: conditions on the columns and aggregates of the answer, by name.
+	Having []*Predicate `protobuf:"bytes,5,rep,name=having,proto3" json:"having,omitempty"`
+	// The order, by columns and aggregates of the answer; the columns of the groups follow.
+	OrderBy []*OrderBy `protobuf:"bytes,6,rep,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// How many groups at most; 0 means 1000, more than 10000 means 10000.
+	Limit int32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	// The form of the rows that are answered.
+	RowForm       RowForm `protobuf:"varint,8,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregateRequest) Reset() {
+	*x = AggregateRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregateRequest) ProtoMessage() {}
+
+func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregateRequest.ProtoReflect.Descriptor instead.
+func (*AggregateRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AggregateRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *AggregateRequest) GetWhere() []*Predicate {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetGroupBy() []string {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetAggregates() []*AggregateRequest_Aggregate {
+	if x != nil {
+		return x.Aggregates
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetHaving() []*Predicate {
+	if x != nil {
+		return x.Having
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetOrderBy() []*OrderBy {
+	if x != nil {
+		return x.OrderBy
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AggregateRequest) GetRowForm() RowForm {
+	if x != nil {
+		return x.RowForm
+	}
+	return RowForm_ROW_FORM_UNSPECIFIED
+}
+
+// A row for each group.
+type AggregateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rows, in order.
+	Rows []*structpb.Struct `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// The rows as JSON text, in place of `rows`, if `row_form` says so.
+	RowsJson      string `protobuf:"bytes,2,opt,name=rows_json,json=rowsJson,proto3" json:"rows_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregateResponse) Reset() {
+	*x = AggregateResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregateResponse) ProtoMessage() {}
+
+func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregateResponse.ProtoReflect.Descriptor instead.
+func (*AggregateResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AggregateResponse) GetRows() []*structpb.Struct {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *AggregateResponse) GetRowsJson() string {
+	if x != nil {
+		return x.RowsJson
+	}
+	return ""
 }
 
 // One step of a transaction.
@@ -2057,7 +2448,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2460,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2473,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -2190,7 +2581,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2593,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2606,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -2244,7 +2635,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2647,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2660,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -2372,7 +2763,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2775,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2788,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 // What a group came to.
@@ -2413,7 +2804,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2816,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2829,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -2468,7 +2859,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2871,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2884,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -2521,7 +2912,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2924,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2937,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -2570,6 +2961,7 @@ type ExplainRequest struct {
 	//	*ExplainRequest_List
 	//	*ExplainRequest_Count
 	//	*ExplainRequest_Transact
+	//	*ExplainRequest_Aggregate
 	Request       isExplainRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2577,7 +2969,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +2981,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +2994,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -2675,6 +3067,15 @@ func (x *ExplainRequest) GetTransact() *TransactRequest {
 	return nil
 }
 
+func (x *ExplainRequest) GetAggregate() *AggregateRequest {
+	if x != nil {
+		if x, ok := x.Request.(*ExplainRequest_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 type isExplainRequest_Request interface {
 	isExplainRequest_Request()
 }
@@ -2714,6 +3115,11 @@ type ExplainRequest_Transact struct {
 	Transact *TransactRequest `protobuf:"bytes,7,opt,name=transact,proto3,oneof"`
 }
 
+type ExplainRequest_Aggregate struct {
+	// Explain an Aggregate.
+	Aggregate *AggregateRequest `protobuf:"bytes,8,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*ExplainRequest_Insert) isExplainRequest_Request() {}
 
 func (*ExplainRequest_Get) isExplainRequest_Request() {}
@@ -2727,6 +3133,8 @@ func (*ExplainRequest_List) isExplainRequest_Request() {}
 func (*ExplainRequest_Count) isExplainRequest_Request() {}
 
 func (*ExplainRequest_Transact) isExplainRequest_Request() {}
+
+func (*ExplainRequest_Aggregate) isExplainRequest_Request() {}
 
 // How a request would be carried out, as far as this router knows beforehand.
 type ExplainResponse struct {
@@ -2750,7 +3158,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +3170,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +3183,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -2833,7 +3241,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +3253,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2875,6 +3283,70 @@ func (x *ListLoadedBatchesResponse_Batch) GetDigest() []byte {
 	return nil
 }
 
+// One aggregate.
+type AggregateRequest_Aggregate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What.
+	Function AggregateRequest_Aggregate_Function `protobuf:"varint,1,opt,name=function,proto3,enum=crosskey.v1.AggregateRequest_Aggregate_Function" json:"function,omitempty"`
+	// Of which column.
+	Column string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
+	// What it is called in the answer; if empty, "count", or such as "sum_amount".
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregateRequest_Aggregate) Reset() {
+	*x = AggregateRequest_Aggregate{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregateRequest_Aggregate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregateRequest_Aggregate) ProtoMessage() {}
+
+func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregateRequest_Aggregate.ProtoReflect.Descriptor instead.
+func (*AggregateRequest_Aggregate) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0}
+}
+
+func (x *AggregateRequest_Aggregate) GetFunction() AggregateRequest_Aggregate_Function {
+	if x != nil {
+		return x.Function
+	}
+	return AggregateRequest_Aggregate_FUNCTION_UNSPECIFIED
+}
+
+func (x *AggregateRequest_Aggregate) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *AggregateRequest_Aggregate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // A foreign key that the request checks or acts on.
 type ExplainResponse_Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2894,7 +3366,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +3378,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +3391,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -2966,7 +3438,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\aanswers\x18\x01 \x03(\v2\x13.crosskey.v1.AnswerR\aanswers\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"\xb9\x05\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xf8\x05\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -2985,8 +3457,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\aexplain\x18\f \x01(\v2\x1b.crosskey.v1.ExplainRequestH\x00R\aexplain\x12W\n" +
 	"\x13list_loaded_batches\x18\r \x01(\v2%.crosskey.v1.ListLoadedBatchesRequestH\x00R\x11listLoadedBatches\x12A\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1e.crosskey.v1.FinishLoadRequestH\x00R\n" +
-	"finishLoadB\x06\n" +
-	"\x04call\"\xc0\x05\n" +
+	"finishLoad\x12=\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregateB\x06\n" +
+	"\x04call\"\x80\x06\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3003,8 +3476,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\aexplain\x18\f \x01(\v2\x1c.crosskey.v1.ExplainResponseH\x00R\aexplain\x12X\n" +
 	"\x13list_loaded_batches\x18\r \x01(\v2&.crosskey.v1.ListLoadedBatchesResponseH\x00R\x11listLoadedBatches\x12B\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
-	"finishLoadB\b\n" +
-	"\x06answer\"\xed\x03\n" +
+	"finishLoad\x12>\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
+	"\x06answer\"\x87\x04\n" +
 	"\rInsertRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12+\n" +
 	"\x04rows\x18\x02 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1d\n" +
@@ -3019,7 +3493,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"count_only\x18\x06 \x01(\bR\tcountOnly\x12\x1b\n" +
 	"\trows_json\x18\a \x01(\tR\browsJson\x12*\n" +
 	"\x11json_text_columns\x18\b \x03(\tR\x0fjsonTextColumns\x12/\n" +
-	"\brow_form\x18\t \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\"`\n" +
+	"\brow_form\x18\t \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
+	"\acolumns\x18\n" +
+	" \x03(\tR\acolumns\"`\n" +
 	"\n" +
 	"Overriding\x12\x1a\n" +
 	"\x16OVERRIDING_UNSPECIFIED\x10\x00\x12\x1b\n" +
@@ -3066,7 +3542,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
-	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xb5\x03\n" +
+	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xcf\x03\n" +
 	"\rUpdateRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
@@ -3081,7 +3557,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\bset_json\x18\t \x01(\tR\asetJson\x12*\n" +
 	"\x11json_text_columns\x18\n" +
 	" \x03(\tR\x0fjsonTextColumns\x12/\n" +
-	"\brow_form\x18\v \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\"p\n" +
+	"\brow_form\x18\v \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
+	"\acolumns\x18\f \x03(\tR\acolumns\"p\n" +
 	"\x0eUpdateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1b\n" +
@@ -3108,12 +3585,43 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fListResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
+	"\trows_json\x18\x03 \x01(\tR\browsJson\"A\n" +
+	"\x11StreamListRequest\x12,\n" +
+	"\x04list\x18\x01 \x01(\v2\x18.crosskey.v1.ListRequestR\x04list\"\x86\x01\n" +
+	"\x12StreamListResponse\x12+\n" +
+	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
 	"\trows_json\x18\x03 \x01(\tR\browsJson\"R\n" +
 	"\fCountRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
 	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\"%\n" +
 	"\rCountResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\xae\x02\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\xf6\x04\n" +
+	"\x10AggregateRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
+	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12\x19\n" +
+	"\bgroup_by\x18\x03 \x03(\tR\agroupBy\x12G\n" +
+	"\n" +
+	"aggregates\x18\x04 \x03(\v2'.crosskey.v1.AggregateRequest.AggregateR\n" +
+	"aggregates\x12.\n" +
+	"\x06having\x18\x05 \x03(\v2\x16.crosskey.v1.PredicateR\x06having\x12/\n" +
+	"\border_by\x18\x06 \x03(\v2\x14.crosskey.v1.OrderByR\aorderBy\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x05R\x05limit\x12/\n" +
+	"\brow_form\x18\b \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x1a\x91\x02\n" +
+	"\tAggregate\x12L\n" +
+	"\bfunction\x18\x01 \x01(\x0e20.crosskey.v1.AggregateRequest.Aggregate.FunctionR\bfunction\x12\x16\n" +
+	"\x06column\x18\x02 \x01(\tR\x06column\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\x89\x01\n" +
+	"\bFunction\x12\x18\n" +
+	"\x14FUNCTION_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17FUNCTION_COUNT_DISTINCT\x10\x01\x12\x10\n" +
+	"\fFUNCTION_SUM\x10\x02\x12\x10\n" +
+	"\fFUNCTION_AVG\x10\x03\x12\x10\n" +
+	"\fFUNCTION_MIN\x10\x04\x12\x10\n" +
+	"\fFUNCTION_MAX\x10\x05\"]\n" +
+	"\x11AggregateResponse\x12+\n" +
+	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xae\x02\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
@@ -3143,7 +3651,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"J\n" +
 	"\x10TransactResponse\x126\n" +
-	"\aresults\x18\x01 \x03(\v2\x1c.crosskey.v1.StatementResultR\aresults\"\x89\x03\n" +
+	"\aresults\x18\x01 \x03(\v2\x1c.crosskey.v1.StatementResultR\aresults\"\xc8\x03\n" +
 	"\x0eExplainRequest\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x12+\n" +
 	"\x03get\x18\x02 \x01(\v2\x17.crosskey.v1.GetRequestH\x00R\x03get\x124\n" +
@@ -3151,7 +3659,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x06delete\x18\x04 \x01(\v2\x1a.crosskey.v1.DeleteRequestH\x00R\x06delete\x12.\n" +
 	"\x04list\x18\x05 \x01(\v2\x18.crosskey.v1.ListRequestH\x00R\x04list\x121\n" +
 	"\x05count\x18\x06 \x01(\v2\x19.crosskey.v1.CountRequestH\x00R\x05count\x12:\n" +
-	"\btransact\x18\a \x01(\v2\x1c.crosskey.v1.TransactRequestH\x00R\btransactB\t\n" +
+	"\btransact\x18\a \x01(\v2\x1c.crosskey.v1.TransactRequestH\x00R\btransact\x12=\n" +
+	"\taggregate\x18\b \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregateB\t\n" +
 	"\arequest\"\xb4\x02\n" +
 	"\x0fExplainResponse\x12\x16\n" +
 	"\x06shards\x18\x01 \x03(\rR\x06shards\x124\n" +
@@ -3167,14 +3676,17 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note2\xd3\x06\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xf0\a\n" +
 	"\x06Router\x12A\n" +
 	"\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x128\n" +
 	"\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12A\n" +
 	"\x06Update\x12\x1a.crosskey.v1.UpdateRequest\x1a\x1b.crosskey.v1.UpdateResponse\x12A\n" +
 	"\x06Delete\x12\x1a.crosskey.v1.DeleteRequest\x1a\x1b.crosskey.v1.DeleteResponse\x12;\n" +
-	"\x04List\x12\x18.crosskey.v1.ListRequest\x1a\x19.crosskey.v1.ListResponse\x12>\n" +
-	"\x05Count\x12\x19.crosskey.v1.CountRequest\x1a\x1a.crosskey.v1.CountResponse\x12G\n" +
+	"\x04List\x12\x18.crosskey.v1.ListRequest\x1a\x19.crosskey.v1.ListResponse\x12O\n" +
+	"\n" +
+	"StreamList\x12\x1e.crosskey.v1.StreamListRequest\x1a\x1f.crosskey.v1.StreamListResponse0\x01\x12>\n" +
+	"\x05Count\x12\x19.crosskey.v1.CountRequest\x1a\x1a.crosskey.v1.CountResponse\x12J\n" +
+	"\tAggregate\x12\x1d.crosskey.v1.AggregateRequest\x1a\x1e.crosskey.v1.AggregateResponse\x12G\n" +
 	"\bTransact\x12\x1c.crosskey.v1.TransactRequest\x1a\x1d.crosskey.v1.TransactResponse\x12=\n" +
 	"\x04Load\x12\x18.crosskey.v1.LoadRequest\x1a\x19.crosskey.v1.LoadResponse(\x01\x12b\n" +
 	"\x11ListLoadedBatches\x12%.crosskey.v1.ListLoadedBatchesRequest\x1a&.crosskey.v1.ListLoadedBatchesResponse\x12M\n" +
@@ -3196,155 +3708,177 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_router_proto_rawDescData
 }
 
-var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_crosskey_v1_router_proto_goTypes = []any{
-	(InsertRequest_Overriding)(0),           // 0: crosskey.v1.InsertRequest.Overriding
-	(InsertResponse_Outcome)(0),             // 1: crosskey.v1.InsertResponse.Outcome
-	(*SessionRequest)(nil),                  // 2: crosskey.v1.SessionRequest
-	(*SessionResponse)(nil),                 // 3: crosskey.v1.SessionResponse
-	(*Call)(nil),                            // 4: crosskey.v1.Call
-	(*Answer)(nil),                          // 5: crosskey.v1.Answer
-	(*InsertRequest)(nil),                   // 6: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                  // 7: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                     // 8: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                    // 9: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),        // 10: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),       // 11: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),               // 12: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),              // 13: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                      // 14: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                     // 15: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                   // 16: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                  // 17: crosskey.v1.UpdateResponse
-	(*DeleteRequest)(nil),                   // 18: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                  // 19: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                     // 20: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                    // 21: crosskey.v1.ListResponse
-	(*CountRequest)(nil),                    // 22: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                   // 23: crosskey.v1.CountResponse
-	(*Statement)(nil),                       // 24: crosskey.v1.Statement
-	(*Group)(nil),                           // 25: crosskey.v1.Group
-	(*StatementResult)(nil),                 // 26: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),            // 27: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                     // 28: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                 // 29: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                // 30: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                  // 31: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 32: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil), // 33: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*ExplainResponse_Key)(nil),             // 34: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                         // 35: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                 // 36: google.protobuf.Struct
-	(*OnConflict)(nil),                      // 37: crosskey.v1.OnConflict
-	(RowForm)(0),                            // 38: crosskey.v1.RowForm
-	(*Include)(nil),                         // 39: crosskey.v1.Include
-	(*Predicate)(nil),                       // 40: crosskey.v1.Predicate
-	(*Assignment)(nil),                      // 41: crosskey.v1.Assignment
-	(*OrderBy)(nil),                         // 42: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                  // 43: crosskey.v1.SetConstraints
+	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
+	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
+	(AggregateRequest_Aggregate_Function)(0), // 2: crosskey.v1.AggregateRequest.Aggregate.Function
+	(*SessionRequest)(nil),                   // 3: crosskey.v1.SessionRequest
+	(*SessionResponse)(nil),                  // 4: crosskey.v1.SessionResponse
+	(*Call)(nil),                             // 5: crosskey.v1.Call
+	(*Answer)(nil),                           // 6: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 7: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 8: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 9: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 10: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 11: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 12: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 13: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 14: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 15: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 16: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 17: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 18: crosskey.v1.UpdateResponse
+	(*DeleteRequest)(nil),                    // 19: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 20: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 21: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 22: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 23: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 24: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 25: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 26: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 27: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 28: crosskey.v1.AggregateResponse
+	(*Statement)(nil),                        // 29: crosskey.v1.Statement
+	(*Group)(nil),                            // 30: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 31: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 32: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 33: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 34: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 35: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 36: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 37: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 38: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 39: crosskey.v1.AggregateRequest.Aggregate
+	(*ExplainResponse_Key)(nil),              // 40: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 41: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 42: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 43: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 44: crosskey.v1.RowForm
+	(*Include)(nil),                          // 45: crosskey.v1.Include
+	(*Predicate)(nil),                        // 46: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 47: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 48: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 49: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	4,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	5,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	6,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	14, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	16, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	18, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	20, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	22, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	29, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	31, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	10, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	12, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	35, // 12: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	7,  // 13: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	15, // 14: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	17, // 15: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	19, // 16: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	21, // 17: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	23, // 18: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	30, // 19: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	32, // 20: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	11, // 21: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	13, // 22: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	36, // 23: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,  // 24: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	37, // 25: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	38, // 26: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	36, // 27: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,  // 28: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	33, // 29: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	36, // 30: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	38, // 31: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	39, // 32: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	36, // 33: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	36, // 34: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	40, // 35: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	36, // 36: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	41, // 37: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	38, // 38: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	36, // 39: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	36, // 40: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	40, // 41: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	40, // 42: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	42, // 43: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	38, // 44: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	39, // 45: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	36, // 46: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	40, // 47: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	6,  // 48: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	16, // 49: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	18, // 50: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	43, // 51: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	25, // 52: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	24, // 53: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	7,  // 54: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	17, // 55: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	19, // 56: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	27, // 57: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	28, // 58: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	26, // 59: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	35, // 60: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	24, // 61: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	26, // 62: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	6,  // 63: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	14, // 64: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	16, // 65: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	18, // 66: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	20, // 67: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	22, // 68: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	29, // 69: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	34, // 70: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	6,  // 71: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	14, // 72: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	16, // 73: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	18, // 74: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	20, // 75: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	22, // 76: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	29, // 77: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	8,  // 78: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	10, // 79: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	12, // 80: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	31, // 81: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	2,  // 82: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	7,  // 83: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	15, // 84: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	17, // 85: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	19, // 86: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	21, // 87: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	23, // 88: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	30, // 89: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	9,  // 90: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	11, // 91: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	13, // 92: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	32, // 93: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	3,  // 94: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	83, // [83:95] is the sub-list for method output_type
-	71, // [71:83] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	5,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	6,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	7,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	15, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	17, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	19, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	21, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	25, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	34, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	36, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	11, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	13, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	27, // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	41, // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	8,  // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	16, // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	18, // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	20, // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	22, // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	26, // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	35, // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	37, // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	12, // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	14, // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	28, // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	42, // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,  // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	43, // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	44, // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	42, // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,  // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	38, // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	42, // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	44, // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	45, // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	42, // 35: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	42, // 36: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	46, // 37: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	42, // 38: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	47, // 39: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	44, // 40: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	42, // 41: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	42, // 42: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	46, // 43: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	46, // 44: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	48, // 45: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	44, // 46: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	45, // 47: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	42, // 48: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	21, // 49: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	42, // 50: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	46, // 51: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	46, // 52: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	39, // 53: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	46, // 54: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	48, // 55: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	44, // 56: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	42, // 57: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	7,  // 58: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	17, // 59: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	19, // 60: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	49, // 61: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	30, // 62: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	29, // 63: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	8,  // 64: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	18, // 65: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	20, // 66: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	32, // 67: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	33, // 68: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	31, // 69: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	41, // 70: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	29, // 71: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	31, // 72: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	7,  // 73: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	15, // 74: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	17, // 75: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	19, // 76: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	21, // 77: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	25, // 78: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	34, // 79: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	27, // 80: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	40, // 81: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	2,  // 82: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	7,  // 83: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	15, // 84: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	17, // 85: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	19, // 86: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	21, // 87: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	23, // 88: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	25, // 89: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	27, // 90: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	34, // 91: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	9,  // 92: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	11, // 93: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	13, // 94: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	36, // 95: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	3,  // 96: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	8,  // 97: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	16, // 98: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	18, // 99: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	20, // 100: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	22, // 101: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	24, // 102: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	26, // 103: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	28, // 104: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	35, // 105: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	10, // 106: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	12, // 107: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	14, // 108: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	37, // 109: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	4,  // 110: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	97, // [97:111] is the sub-list for method output_type
+	83, // [83:97] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -3366,6 +3900,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*Call_Explain)(nil),
 		(*Call_ListLoadedBatches)(nil),
 		(*Call_FinishLoad)(nil),
+		(*Call_Aggregate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[3].OneofWrappers = []any{
 		(*Answer_Failure)(nil),
@@ -3379,22 +3914,23 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_Explain)(nil),
 		(*Answer_ListLoadedBatches)(nil),
 		(*Answer_FinishLoad)(nil),
+		(*Answer_Aggregate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[22].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[26].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[24].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[33].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -3402,14 +3938,15 @@ func file_crosskey_v1_router_proto_init() {
 		(*ExplainRequest_List)(nil),
 		(*ExplainRequest_Count)(nil),
 		(*ExplainRequest_Transact)(nil),
+		(*ExplainRequest_Aggregate)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   33,
+			NumEnums:      3,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

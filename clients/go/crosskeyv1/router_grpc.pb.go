@@ -26,7 +26,9 @@ const (
 	Router_Update_FullMethodName            = "/crosskey.v1.Router/Update"
 	Router_Delete_FullMethodName            = "/crosskey.v1.Router/Delete"
 	Router_List_FullMethodName              = "/crosskey.v1.Router/List"
+	Router_StreamList_FullMethodName        = "/crosskey.v1.Router/StreamList"
 	Router_Count_FullMethodName             = "/crosskey.v1.Router/Count"
+	Router_Aggregate_FullMethodName         = "/crosskey.v1.Router/Aggregate"
 	Router_Transact_FullMethodName          = "/crosskey.v1.Router/Transact"
 	Router_Load_FullMethodName              = "/crosskey.v1.Router/Load"
 	Router_ListLoadedBatches_FullMethodName = "/crosskey.v1.Router/ListLoadedBatches"
@@ -65,8 +67,16 @@ type RouterClient interface {
 	// Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
 	// never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+	// reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+	// its next_page_token, also in a List.
+	StreamList(ctx context.Context, in *StreamListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamListResponse], error)
 	// Counts rows.
 	Count(ctx context.Context, in *CountRequest, opts ...grpc.CallOption) (*CountResponse, error)
+	// Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+	// UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+	// RESOURCE_EXHAUSTED: there are too many groups.
+	Aggregate(ctx context.Context, in *AggregateRequest, opts ...grpc.CallOption) (*AggregateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
 	// for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
 	Transact(ctx context.Context, in *TransactRequest, opts ...grpc.CallOption) (*TransactResponse, error)
@@ -148,10 +158,39 @@ func (c *routerClient) List(ctx context.Context, in *ListRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *routerClient) StreamList(ctx context.Context, in *StreamListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamListResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[0], Router_StreamList_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamListRequest, StreamListResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Router_StreamListClient = grpc.ServerStreamingClient[StreamListResponse]
+
 func (c *routerClient) Count(ctx context.Context, in *CountRequest, opts ...grpc.CallOption) (*CountResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CountResponse)
 	err := c.cc.Invoke(ctx, Router_Count_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *routerClient) Aggregate(ctx context.Context, in *AggregateRequest, opts ...grpc.CallOption) (*AggregateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AggregateResponse)
+	err := c.cc.Invoke(ctx, Router_Aggregate_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +209,7 @@ func (c *routerClient) Transact(ctx context.Context, in *TransactRequest, opts .
 
 func (c *routerClient) Load(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadRequest, LoadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[0], Router_Load_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[1], Router_Load_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +252,7 @@ func (c *routerClient) Explain(ctx context.Context, in *ExplainRequest, opts ...
 
 func (c *routerClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[1], Router_Session_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[2], Router_Session_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -254,8 +293,16 @@ type RouterServer interface {
 	// Lists rows in a total order, a page at a time, with rows of their relations if `include` asks for them. A row is
 	// never answered without a parent that it has: if that goes meanwhile, the row goes too, or is read once more.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Lists all rows, in the same order and with the same includes, as one stream of pages of `page_size` rows. The router
+	// reads a page once the one before is on its way. A stream that ends early goes on behind the last page that came: by
+	// its next_page_token, also in a List.
+	StreamList(*StreamListRequest, grpc.ServerStreamingServer[StreamListResponse]) error
 	// Counts rows.
 	Count(context.Context, *CountRequest) (*CountResponse, error)
+	// Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
+	// UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
+	// RESOURCE_EXHAUSTED: there are too many groups.
+	Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
 	// for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
 	Transact(context.Context, *TransactRequest) (*TransactResponse, error)
@@ -302,8 +349,14 @@ func (UnimplementedRouterServer) Delete(context.Context, *DeleteRequest) (*Delet
 func (UnimplementedRouterServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
 }
+func (UnimplementedRouterServer) StreamList(*StreamListRequest, grpc.ServerStreamingServer[StreamListResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamList not implemented")
+}
 func (UnimplementedRouterServer) Count(context.Context, *CountRequest) (*CountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Count not implemented")
+}
+func (UnimplementedRouterServer) Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Aggregate not implemented")
 }
 func (UnimplementedRouterServer) Transact(context.Context, *TransactRequest) (*TransactResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Transact not implemented")
@@ -434,6 +487,17 @@ func _Router_List_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Router_StreamList_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StreamListRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RouterServer).StreamList(m, &grpc.GenericServerStream[StreamListRequest, StreamListResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Router_StreamListServer = grpc.ServerStreamingServer[StreamListResponse]
+
 func _Router_Count_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CountRequest)
 	if err := dec(in); err != nil {
@@ -448,6 +512,24 @@ func _Router_Count_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RouterServer).Count(ctx, req.(*CountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Router_Aggregate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AggregateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RouterServer).Aggregate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Router_Aggregate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RouterServer).Aggregate(ctx, req.(*AggregateRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -570,6 +652,10 @@ var Router_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Router_Count_Handler,
 		},
 		{
+			MethodName: "Aggregate",
+			Handler:    _Router_Aggregate_Handler,
+		},
+		{
 			MethodName: "Transact",
 			Handler:    _Router_Transact_Handler,
 		},
@@ -587,6 +673,11 @@ var Router_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamList",
+			Handler:       _Router_StreamList_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Load",
 			Handler:       _Router_Load_Handler,

@@ -70,8 +70,9 @@ async def run_server(
 
     `register` adds the servicers, `service_names` are their full names. Health says NOT_SERVING until `ready` returns,
     which waits for the dependencies; what `ready` raises ends the server and is raised here. When a signal comes,
-    health says NOT_SERVING, `on_drain` runs, and calls in flight get `drain_seconds` to end. One that shares its address
-    does not listen before `ready` returns.
+    health says NOT_SERVING, `on_drain` runs, and calls in flight get `drain_seconds` to end.
+    A server that shares its address does not listen before `ready` returns.
+
     Raises OSError if the address cannot be listened on.
     """
     with _stop_signal() as stop:

@@ -55,7 +55,7 @@ async def wait_for_prepared_claims(connection: Connection, claim: Claim, values:
 
 async def _prepared_claimers(connection: Connection, claim: Claim) -> set[str]:
     """The prepared transactions that have written claims of that table."""
-    claims = table_identifier(claim.claims).as_string()
+    claims = sql.Identifier(claim.claims.schema, claim.claims.name).as_string()
     cursor = await connection.execute(_PREPARED_CLAIMERS, (claims,))
     return {transaction for (transaction,) in await cursor.fetchall()}
 

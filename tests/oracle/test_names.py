@@ -49,6 +49,10 @@ CREATE TABLE "Other %s".by_bigint (
     "Up" bigint CONSTRAINT "to %(public)s" REFERENCES public.by_bigint ON DELETE SET NULL
 );
 COMMENT ON TABLE "Other %s".by_bigint IS '@shard_by id';
+CREATE TABLE "Other %s"."50%s" (id bigint PRIMARY KEY, "n%s" text UNIQUE);
+COMMENT ON TABLE "Other %s"."50%s" IS '@shard_by id';
+CREATE TABLE halves (id bigint PRIMARY KEY, half text REFERENCES "Other %s"."50%s" ("n%s") ON DELETE CASCADE);
+COMMENT ON TABLE halves IS '@shard_by id';
 CREATE TABLE "row" (
     "row" bigint PRIMARY KEY,
     "select" bigint REFERENCES "Other %s"."100%",
@@ -264,3 +268,13 @@ def test_claimed_and_led_columns_with_names_of_queries(pair: Pair, child_shard: 
     assert pair.rows("naming_excluded", {"id": child})[0]["tg_op"] == "UPDATE"
     pair.delete("beside_excluded", where={"shard": number})
     pair.delete("excluded", where={"shard": number})
+
+
+def test_a_parent_of_a_percentage_is_waited_for_and_is_not_there(pair: Pair, child_shard: int) -> None:
+    parent, child = pair.number(PARENT_SHARD), pair.number(child_shard)
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("halves", {"id": child, "half": "%s"})
+    pair.insert("Other %s.50%s", {"id": parent, "n%s": "%s"})
+    pair.insert("halves", {"id": child, "half": "%s"})
+    pair.delete("Other %s.50%s", key={"id": parent})
+    assert pair.rows("halves", {"id": child}) == []

@@ -28,6 +28,9 @@ OPEN_TIMEOUT_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 2
 # A router that vanished without closing its stream must not hold locks for ever.
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+# A statement that waits for a lock does not see that its node is gone, or has closed the connection because a request
+# to cancel came too early: it would go on, and be committed, long after nobody wants it.
+CONNECTION_CHECK_INTERVAL_MS = 1000
 PREPARE_AFTER_EXECUTIONS = 2
 
 NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
@@ -70,6 +73,7 @@ class Database:
         options = (
             f"{SESSION_OPTIONS} -c lock_timeout={lock_timeout_ms}"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+            f" -c client_connection_check_interval={CONNECTION_CHECK_INTERVAL_MS}"
         )
         self._parameters: dict[str, Any] = {
             "autocommit": True,

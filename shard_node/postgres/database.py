@@ -31,6 +31,9 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 # A statement that waits for a lock does not see that its node is gone, or has closed the connection because a request
 # to cancel came too early: it would go on, and be committed, long after nobody wants it.
 CONNECTION_CHECK_INTERVAL_MS = 1000
+# Just-in-time compilation is off: PostgreSQL's guess at how many rows a JSON text holds makes short statements seem
+# long, and to compile them takes seconds.
+PLANNER_OPTIONS = "-c jit=off"
 PREPARE_AFTER_EXECUTIONS = 2
 
 NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
@@ -73,7 +76,7 @@ class Database:
         options = (
             f"{SESSION_OPTIONS} -c lock_timeout={lock_timeout_ms}"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-            f" -c client_connection_check_interval={CONNECTION_CHECK_INTERVAL_MS}"
+            f" -c client_connection_check_interval={CONNECTION_CHECK_INTERVAL_MS} {PLANNER_OPTIONS}"
         )
         self._parameters: dict[str, Any] = {
             "autocommit": True,

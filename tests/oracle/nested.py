@@ -25,6 +25,9 @@ Failure: TypeAlias = tuple[Refusal, str]
 Outcome: TypeAlias = Sequence[Any] | Failure
 """The answer of each statement, None of a change of modes and an Outcome of a group; or why all of it was refused."""
 
+Before: TypeAlias = Callable[[str], None]
+"""Is told the place of each statement, but not those of groups, just before PostgreSQL runs it."""
+
 Check: TypeAlias = Callable[[Sequence[Statement], Outcome, Outcome], None]
 """Raises DisagreementError if Crosskey's outcome of statements is not that of PostgreSQL, which comes after it."""
 
@@ -57,7 +60,13 @@ def _on_postgres(pair: Pair, statements: Sequence[Statement], answers: Sequence[
 
 
 def run_all(
-    pair: Pair, statements: Iterable[Statement], places: list[str], answers: Any = None, within: str = ""
+    pair: Pair,
+    statements: Iterable[Statement],
+    places: list[str],
+    answers: Any = None,
+    *,
+    within: str = "",
+    before: Before = lambda _: None,
 ) -> list[Any]:
     """Runs statements in the transaction that is open on the plain side. Raises psycopg.Error.
 
@@ -65,12 +74,13 @@ def run_all(
     """
     known = answers if isinstance(answers, list) else itertools.repeat(None)
     each = enumerate(zip(statements, known, strict=False))
-    return [_run(pair, statement, places, answer, f"{within}{place}") for place, (statement, answer) in each]
+    return [_run(pair, statement, places, answer, f"{within}{place}", before) for place, (statement, answer) in each]
 
 
-def _run(pair: Pair, statement: Statement, places: list[str], answer: Any, place: str) -> Any:
+def _run(pair: Pair, statement: Statement, places: list[str], answer: Any, place: str, before: Before) -> Any:
     if isinstance(statement, router_pb2.Group):
-        return _run_group(pair, statement, answer, place)
+        return _run_group(pair, statement, answer, place, before)
+    before(place)
     places.append(place)
     pair.before_postgres(statement, answer)
     expected = _execute(pair, statement)
@@ -78,12 +88,12 @@ def _run(pair: Pair, statement: Statement, places: list[str], answer: Any, place
     return expected
 
 
-def _run_group(pair: Pair, group: router_pb2.Group, answers: Any, place: str) -> Outcome:
+def _run_group(pair: Pair, group: router_pb2.Group, answers: Any, place: str, before: Before) -> Outcome:
     places: list[str] = []
     statements = [getattr(each, each.WhichOneof("statement") or "") for each in group.statements]
     try:
         with pair.plain.connection.transaction():
-            return run_all(pair, statements, places, answers, f"{place}.")
+            return run_all(pair, statements, places, answers, within=f"{place}.", before=before)
     except psycopg.Error as error:
         return refusal_by_postgres(error), "".join(places)
 

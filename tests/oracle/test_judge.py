@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
-from crosskey import delete, is_null
+from crosskey import ForeignKeyViolation, delete, do_nothing, insert, is_null
 from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.requests import Write
 from tests.oracle.contents import read_contents
@@ -94,6 +95,23 @@ def test_where_no_order_decides(pair: Judge) -> None:
     check(pair, delete("shelters", key={"id": 0}), AT_PARENT)
     with pytest.raises(DisagreementError):
         check(pair, delete("shelters", key={"id": 0}), AT_CHILD)
+
+
+def test_a_key_that_refused_a_row_and_that_an_earlier_statement_names(
+    pair: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = [
+        insert("pets", [{"id": 1, "shelter": None}], on_conflict=do_nothing("id")),
+        insert("pets", [{"id": 1, "shelter": 0}]),
+    ]
+    found = ForeignKeyViolation(
+        AT_CHILD.message, sqlstate="23503", constraint="pets_shelter_fkey", table="pets", statement="1"
+    )
+    monkeypatch.setattr(pair, "client", Mock(transact=Mock(side_effect=found)))
+    pair.counts.clear()
+    with pytest.raises(ForeignKeyViolation):
+        pair.run_transaction(statements)
+    assert pair.counts == {"refused": 1, "refused for another of several reasons": 1}
 
 
 def test_rows_are_turned_round(pair: Judge) -> None:

@@ -16,7 +16,7 @@ from crosskey.requests import Statement, Write
 from crosskey.v1.router_pb2 import Group, InsertRequest, UpdateRequest
 from tests.oracle import outcome as single
 from tests.oracle.differential.numbers import Numbers
-from tests.oracle.differential.obstacles import can_be_taken_away, reverse_rows, take_away
+from tests.oracle.differential.obstacles import can_be_taken_away, is_needed_by_upserts, reverse_rows, take_away
 from tests.oracle.nested import Failure, Outcome, run_all, transact
 from tests.oracle.outcome import Refusal, refusal_by_postgres
 from tests.oracle.pair import DisagreementError, Pair
@@ -127,16 +127,26 @@ class Judge(Pair):
         """What PostgreSQL would say at the place if it did not look for what it refused; nothing is changed."""
         connection = self.plain.connection
         places: list[str] = []
+
+        place = attempt.found[1]
+        at_place = [refusal for refusal in taken if place and is_needed_by_upserts(refusal)]
+
+        def before(next_place: str) -> None:
+            if next_place == place:
+                for refusal in at_place:
+                    take_away(connection, refusal)
+
         try:
             with connection.transaction(force_rollback=True):
                 if attempt.reverse:
                     reverse_rows(connection, self.plain.tables.values())
                 for refusal in taken:
-                    take_away(connection, refusal)
-                outcome: Outcome = run_all(self, attempt.statements, places)
+                    if refusal not in at_place:
+                        take_away(connection, refusal)
+                outcome: Outcome = run_all(self, attempt.statements, places, before=before)
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.Error as error:
-            outcome = refusal_by_postgres(error), "".join(places) if attempt.found[1] else ""
+            outcome = refusal_by_postgres(error), "".join(places) if place else ""
         return _at(attempt.path, outcome)
 
 

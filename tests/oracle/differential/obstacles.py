@@ -29,6 +29,7 @@ _NO_LONGER_NOT_NULL = """
 UPDATE pg_attribute SET attnotnull = false
 WHERE attrelid = %s::regclass AND starts_with(%s, format('null value in column "%%s" of relation ', attname))
 """
+_TAKEN = "23505"
 _NOT_NULL = "23502"
 _ON_CHILD = ["RI_FKey_check_%"]
 _ON_PARENT = ["RI_FKey_noaction_%", "RI_FKey_restrict_%"]
@@ -39,12 +40,21 @@ def can_be_taken_away(refusal: Refusal) -> bool:
     return bool(refusal.constraint) or refusal.sqlstate == _NOT_NULL
 
 
+def is_needed_by_upserts(refusal: Refusal) -> bool:
+    """Whether it is a unique key that earlier statements may name in ON CONFLICT.
+
+    Such a key is taken away just before the statement that it refused. What is no key is taken away before all, as
+    PostgreSQL alters no table with checks that wait.
+    """
+    return refusal.sqlstate == _TAKEN
+
+
 def take_away(connection: psycopg.Connection[Any], refusal: Refusal) -> None:
     """Lets the constraint no longer refuse that, in the transaction that is open."""
     if refusal.sqlstate == _NOT_NULL:
         connection.execute(_NO_LONGER_NOT_NULL, (refusal.table, refusal.message))
         return
-    if refusal.sqlstate == "23505":
+    if refusal.sqlstate == _TAKEN:
         connection.execute(_NO_LONGER_UNIQUE, (refusal.constraint, refusal.table))
         return
     if refusal.sqlstate not in ("23503", "23001"):

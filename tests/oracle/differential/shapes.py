@@ -23,7 +23,11 @@ SHAPES: dict[str, tuple[Edge, ...]] = {
     "two keys to one parent": (("b", "a"), ("b", "a")),
     "two keys on one column": (("c", "a"), ("c", "b")),
     "two parents": (("c", "a"), ("c", "b")),
+    "two keys that share a column": (("c", "a"), ("c", "b")),
+    "a diamond within tenants": (("b", "a"), ("c", "a"), ("d", "b"), ("d", "c")),
 }
+SHARED_PARTS = {"two keys that share a column": "both_part", "a diamond within tenants": "part"}
+"""Of shapes whose keys all have one column of their child in common: its name. "part" is the child's own."""
 ACTIONS = ("NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT")
 TIMINGS = ("NOT DEFERRABLE", "DEFERRABLE INITIALLY IMMEDIATE", "DEFERRABLE INITIALLY DEFERRED")
 GENERATED: tuple[Generated, ...] = get_args(Generated)
@@ -85,7 +89,7 @@ class _Draft:
         columns = [Column("id", self._key_type, "key", not_null=True, generated=self._generated())]
         primary_key: tuple[str, ...] = ("id",)
         target = primary_key
-        if not self._shared_column and self._chance(0.5):
+        if self._shape in SHARED_PARTS or (not self._shared_column and self._chance(0.5)):
             columns.append(Column("part", "integer", "part", not_null=True))
             primary_key, target = self._random.choice(
                 [(("id", "part"), ("id", "part")), (("id",), ("id", "part")), (("id", "part"), ("part", "id"))]
@@ -101,8 +105,11 @@ class _Draft:
         child, parent = self._tables[child_letter], self._tables[parent_letter]
         prefix = "both" if self._shared_column else parent_letter + ("2" if place and self._has(child, parent) else "")
         on_delete, on_update = next(self._actions)
+        names = {name: f"{prefix}_{name}" for name in parent.target}
+        if self._shape in SHARED_PARTS:
+            names["part"] = SHARED_PARTS[self._shape]
         new = {
-            f"{prefix}_{name}": self._referencing(parent.column(name), f"{prefix}_{name}", (on_delete, on_update))
+            names[name]: self._referencing(parent.column(name), names[name], (on_delete, on_update))
             for name in parent.target
         }
         columns = tuple(new)

@@ -165,6 +165,8 @@ class Table(msgspec.Struct, frozen=True):
     unlogged: bool = False
     acts_on_new_rows: bool = False
     """Whether a trigger fires after each row that is inserted, and so may change it once more."""
+    acts_on_inserts: bool = False
+    """Whether any trigger fires when rows are inserted."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""

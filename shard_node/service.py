@@ -21,8 +21,10 @@ from crosskey.shard_node.guards.claim_queries import look_up_claims
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
 from crosskey.shard_node.reading import aggregating, linked_rows, reader, sorting
+from crosskey.shard_node.reading.shared_reads import SharedReads, key_shape
 from crosskey.shard_node.schema.shard import Shard, wrong_shard
 from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.shared_statements import SharedStatements
 from crosskey.shard_node.writing import default_values, recovery
 from crosskey.shard_node.writing.branches import Branches
 from crosskey.shard_node.writing.commands import to_found_claim
@@ -67,7 +69,7 @@ class NodeCalls(CallHandlers):
             "finish_prepared": self._finish_prepared,
             "decide": self._decide,
             "forget_decisions": self._forget_decisions,
-            "read": partial(self._with_table_and_schema, reader.read),
+            "read": self._read,
             "count_rows": partial(self._with_table_and_schema, reader.count_rows),
             "read_linked": partial(self._with_table_and_schema, linked_rows.read_linked),
             "read_keys": partial(self._with_table_and_schema, linked_rows.read_keys),
@@ -79,6 +81,7 @@ class NodeCalls(CallHandlers):
             "draw_numbers": self._draw_numbers,
         }
         super().__init__(handlers)
+        self._shared_reads = SharedStatements(SharedReads(shard).read)
 
     @override
     def refusal(self, message: session_pb2.SessionRequest) -> errors.CrosskeyError | None:
@@ -127,6 +130,14 @@ class NodeCalls(CallHandlers):
             with translated():
                 await recovery.forget_decisions(connection, request.gids)
         return recovery_pb2.ForgetDecisionsResponse()
+
+    async def _read(self, request: reads_pb2.ReadRequest) -> reads_pb2.ReadResponse:
+        shape = key_shape(request)
+        shared = None if shape is None else await self._shared_reads.ask(shape, request)
+        if shared is not None:
+            return shared
+        alone: reads_pb2.ReadResponse = await self._with_table_and_schema(reader.read, request)
+        return alone
 
     async def _with_table(self, work: Callable[[Connection, Table, Any], Awaitable[Any]], request: Any) -> Any:
         """Does work that concerns one table. Errors name it. Raises UnknownTable and SchemaNotLoaded, too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -19,7 +19,7 @@ CALL_SECONDS = 30.0
 
 
 class HandSession:
-    """One stream. Calls are sent one a message; answers are taken in any order."""
+    """One stream. Answers are taken in any order."""
 
     def __init__(self, channel: grpc.Channel, shard: int) -> None:
         """Opens the stream to the node of the shard."""
@@ -47,14 +47,20 @@ class HandSession:
         self, *, timeout: float = CALL_SECONDS, request_id: str = "", **request: Any
     ) -> tuple[int, Future[session_pb2.Answer]]:
         """Sends a call; returns its number, and its answer to come."""
-        answer: Future[session_pb2.Answer] = Future()
-        with self._lock:
-            number = next(self._ids)
-            if self._ended is not None:
-                raise self._ended
-            self._calls[number] = answer
+        number, answer = self._expect()
         self._send(session_pb2.Call(id=number, timeout_ms=int(timeout * 1000), request_id=request_id, **request))
         return number, answer
+
+    def begin_together(self, *requests: Mapping[str, Any]) -> list[Future[session_pb2.Answer]]:
+        """Sends calls, each given as `begin` takes one, in one message; returns their answers to come."""
+        expected = [self._expect() for _ in requests]
+        self._send(
+            *(
+                session_pb2.Call(id=number, timeout_ms=int(CALL_SECONDS * 1000), **request)
+                for (number, _), request in zip(expected, requests, strict=True)
+            )
+        )
+        return [answer for _, answer in expected]
 
     def cancel(self, number: int) -> None:
         """Cancels a call, which then has no answer."""
@@ -79,8 +85,17 @@ class HandSession:
         code: grpc.StatusCode = self._responses.code()
         return code
 
-    def _send(self, call: session_pb2.Call) -> None:
-        self._requests.put(session_pb2.SessionRequest(shard=self.shard, calls=[call]))
+    def _expect(self) -> tuple[int, Future[session_pb2.Answer]]:
+        answer: Future[session_pb2.Answer] = Future()
+        with self._lock:
+            number = next(self._ids)
+            if self._ended is not None:
+                raise self._ended
+            self._calls[number] = answer
+        return number, answer
+
+    def _send(self, *calls: session_pb2.Call) -> None:
+        self._requests.put(session_pb2.SessionRequest(shard=self.shard, calls=calls))
 
     def _read(self) -> None:
         ended: errors.CrosskeyError = errors.ShardUnavailable("the node has ended the session")

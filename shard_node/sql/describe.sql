@@ -240,6 +240,10 @@ table_list AS (
             'acts_on_new_rows', EXISTS (
                 SELECT FROM pg_trigger g
                 WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 5
+            ),
+            'acts_on_inserts', EXISTS (
+                SELECT FROM pg_trigger g
+                WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 4 = 4
             )
         )
         ORDER BY t.nspname, t.relname

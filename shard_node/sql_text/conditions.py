@@ -195,7 +195,7 @@ def _membership(column: Column, name: sql.Composable, value_json: bytes) -> Frag
     elements = _elements(column, value_json, "IN")
     if any(_is_nested(column, bytes(element)) for element in elements) or column.base_type.startswith("_"):
         return _membership_one_by_one(column, name, elements)
-    literal = ",".join(_array_element(column, bytes(element)) for element in elements)
+    literal = ",".join(array_element(column, bytes(element)) for element in elements)
     return sql.SQL("{} = ANY(%s)").format(name), ["{" + literal + "}"]
 
 
@@ -250,7 +250,7 @@ def _text(column: Column, value_json: bytes) -> str | None:
     return text
 
 
-def _array_element(column: Column, value_json: bytes) -> str:
+def array_element(column: Column, value_json: bytes) -> str:
     """The value as an element of a PostgreSQL array literal."""
     text = _text(column, value_json)
     if text is None:

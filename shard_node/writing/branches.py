@@ -10,11 +10,13 @@ from crosskey.serving.answer_size import check_fits_message
 from crosskey.shard_node.postgres.database import IDLE_IN_TRANSACTION_TIMEOUT_MS, Connection
 from crosskey.shard_node.postgres.postgres_errors import translated
 from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.shared_statements import SharedStatements
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.commands import run_commands
 from crosskey.shard_node.writing.lost_commits import asking
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.plain import run_plainly
+from crosskey.shard_node.writing.shared_inserts import SharedInserts, insert_shape
 
 
 class Branches:
@@ -24,6 +26,7 @@ class Branches:
         self._shard = shard
         self._gids = gids
         self._find_out = asking(shard.database)
+        self._shared_inserts = SharedStatements(SharedInserts(shard).insert)
         self._open: dict[int, Branch] = {}
         self._reaping: set[asyncio.Task[proto.LeaveResponse]] = set()
 
@@ -45,6 +48,13 @@ class Branches:
             return await self._run_on(branch, request)
         if request.start == proto.RunRequest.START_GO_ON:
             raise _gone()
+        shape = insert_shape(request)
+        shared = None if shape is None else await self._shared_inserts.ask(shape, request)
+        return await self._run_new(request) if shared is None else shared
+
+    async def _run_new(self, request: proto.RunRequest) -> proto.RunResponse:
+        """Begins a branch, if it cannot be run plainly."""
+        branch: Branch | None = None
         # A plain branch is none that anybody needs to find.
         connection = await self._borrow()
         response: proto.RunResponse | None = None

@@ -1,0 +1,134 @@
+"""Inserts of single requests that one statement, and so one commit, carries out together.
+
+Each request keeps its own answer and its own error: what the shared statement does not insert as a whole is inserted
+request by request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain, islice
+from typing import NamedTuple
+
+import msgspec
+import psycopg
+
+from crosskey import errors
+from crosskey.catalog.model import Table
+from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.postgres_errors import unknown_if_lost
+from crosskey.shard_node.schema.shard import Shard
+from crosskey.shard_node.writing.execution import execute_statement
+
+MAX_BYTES = 16 * 1024
+"""Of a request's rows: larger requests gain nothing from company."""
+
+LONGEST_WAIT_SECONDS = 0.05
+"""Before a shared statement that waits for a lock is given up: one request's wait must not hold up the others."""
+
+
+class InsertShape(NamedTuple):
+    """What inserts have in common that share a statement: all but their rows, as a serialised Statement."""
+
+    statement: bytes
+
+
+def insert_shape(request: proto.RunRequest) -> InsertShape | None:
+    """The shape of a request that inserts a few rows into one table, checks and commits; None for any other."""
+    if request.start != proto.RunRequest.START_PLAIN or len(request.commands) != 3:
+        return None
+    first, second, last = request.commands
+    if not (first.HasField("run") and second.HasField("check") and last.HasField("commit")):
+        return None
+    insert = first.run.insert
+    if last.commit.decision_gid or first.run.lock_table or not insert.columns or insert.HasField("on_conflict"):
+        return None
+    if len(insert.rows_json) > MAX_BYTES:
+        return None
+    shape = proto.Statement()
+    shape.CopyFrom(first.run)
+    shape.insert.ClearField("rows_json")
+    return InsertShape(shape.SerializeToString(deterministic=True))
+
+
+class SharedInserts:
+    """Carries out inserts of one shape by one statement."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    async def insert(
+        self, shape: InsertShape, requests: Sequence[proto.RunRequest]
+    ) -> Sequence[proto.RunResponse] | None:
+        """A response for each request; None, with nothing inserted, if each is to be carried out alone.
+
+        It is so where anything is refused or waits for too long, and for tables with triggers of the user's: they would
+        tell one statement from several. Raises OutcomeUnknown, and what Database.borrow raises.
+        """
+        schema = self._shard.known_schema
+        if schema is None:
+            return None
+        statement = proto.Statement.FromString(shape.statement)
+        try:
+            table = schema.table(statement.table)
+        except errors.UnknownTable:
+            return None
+        if table.acts_on_inserts:
+            return None
+        given = _rows(requests)
+        if given is None:
+            return None
+        statement.insert.rows_json = msgspec.json.encode(list(chain.from_iterable(given)))
+        async with self._shard.database.connection() as connection:
+            result = await _insert(connection, table, statement)
+        return None if result is None else _responses(requests, given, result, shows_rows=not statement.count_only)
+
+
+def _rows(requests: Sequence[proto.RunRequest]) -> list[list[msgspec.Raw]] | None:
+    """The rows of each request; None if one of them has no JSON array of rows."""
+    try:
+        return [
+            msgspec.json.decode(request.commands[0].run.insert.rows_json, type=list[msgspec.Raw])
+            for request in requests
+        ]
+    except msgspec.MsgspecError:
+        return None
+
+
+async def _insert(connection: Connection, table: Table, statement: proto.Statement) -> proto.CommandResult | None:
+    """Runs the statement, which commits by itself; None if it did nothing."""
+    result = proto.CommandResult()
+    running = asyncio.ensure_future(execute_statement(connection, table, statement, result))
+    try:
+        await asyncio.wait({running}, timeout=LONGEST_WAIT_SECONDS)
+        if not running.done():
+            with suppress(psycopg.Error):
+                await connection.cancel_safe()
+        await running
+    except (psycopg.Error, errors.CrosskeyError) as error:
+        told = unknown_if_lost(error)
+        if told is not error:
+            raise told from error
+        return None
+    return result
+
+
+def _responses(
+    requests: Sequence[proto.RunRequest],
+    given: Sequence[Sequence[msgspec.Raw]],
+    result: proto.CommandResult,
+    *,
+    shows_rows: bool,
+) -> list[proto.RunResponse]:
+    """Each request's part of what the shared statement answered."""
+    shown = iter(msgspec.json.decode(result.rows_json, type=list[msgspec.Raw]) if shows_rows else ())
+    responses = []
+    for request, rows in zip(requests, given, strict=True):
+        response = proto.RunResponse(finished=True)
+        own_rows = msgspec.json.encode(list(islice(shown, len(rows))))
+        response.results.add(tag=request.commands[0].tag, count=len(rows), rows_json=own_rows)
+        responses.append(response)
+    return responses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Literal
 
 Kind = Literal["key", "part", "note"]
@@ -13,8 +14,11 @@ Generated = Literal["serial", "DEFAULT nextval", "GENERATED ALWAYS AS IDENTITY",
 """How PostgreSQL numbers the rows that leave out a column."""
 
 FIRST_NUMBER = 1_500_000_000
-INCREMENT = 100
+INCREMENT = 1000
 """Of all sequences: no key that is given, and none that is some steps from a drawn one, is ever drawn."""
+
+APART = 200
+"""How far the sequences of a family's tables are apart: nor is what was drawn for another table."""
 
 PARTS = (1, 2, 3)
 """What columns of the kind "part" hold."""
@@ -120,7 +124,8 @@ class Table:
         lines += ["UNIQUE (note)"] if self.unique_note else []
         yield f"CREATE TABLE {self.name} ({', '.join(lines)});"
         if self.generated is not None:
-            yield f"ALTER SEQUENCE {sequence} INCREMENT {INCREMENT} RESTART {FIRST_NUMBER};"
+            first = FIRST_NUMBER + APART * ascii_lowercase.index(self.name[-1])
+            yield f"ALTER SEQUENCE {sequence} INCREMENT {INCREMENT} RESTART {first};"
         yield f"COMMENT ON TABLE {self.name} IS '{self._placement}';"
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, TypeAlias
 
+from bench.processor import processor_seconds
 from bench.summary import Slice
 
 ROUNDS = 24
@@ -100,8 +101,10 @@ async def _slice(contender: Contender, count: int) -> Slice:
             latencies.append(perf_counter() - started)
 
     await asyncio.sleep(SETTLE_SECONDS)
+    used_before = processor_seconds()
     started = perf_counter()
     async with asyncio.TaskGroup() as workers:
         for _ in range(contender.at_once):
             workers.create_task(work())
-    return Slice(latencies, perf_counter() - started, contender.at_once, contender.rows)
+    seconds = perf_counter() - started
+    return Slice(latencies, seconds, contender.at_once, contender.rows, processor_seconds() - used_before)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.interleaving import Case, Comparison
 from bench.node_calls import NodeCalls
-from bench.summary import Slice, Spread, Verdict, latency_ms, ratio, rows_per_second, verdict
+from bench.summary import Slice, Spread, Verdict, latency_ms, processor_ms, ratio, rows_per_second, verdict
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class ContenderResult:
     at_once: int
     latency_ms: Spread
     rows_per_second: Spread
+    processor_ms: float
+    """Of an operation, in all processes together, PostgreSQL's and the client's too."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ def evaluated(case: Case, slices: Mapping[str, Sequence[Slice]]) -> CaseResult:
     return CaseResult(
         case.title,
         [
-            ContenderResult(one.name, one.at_once, latency_ms(slices[one.name]), rows_per_second(slices[one.name]))
+            ContenderResult(
+                one.name,
+                one.at_once,
+                latency_ms(slices[one.name]),
+                rows_per_second(slices[one.name]),
+                processor_ms(slices[one.name]),
+            )
             for one in case.contenders
         ],
         [_compared(comparison, slices) for comparison in case.comparisons],

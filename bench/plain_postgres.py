@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from psycopg import sql
@@ -14,8 +19,10 @@ from psycopg.rows import TupleRow
 from bench.population import SCHEMA_SQL, Population, shard_of
 from crosskey.local_cluster.postgres import PostgresServer
 
-CONNECTIONS = 32
+CONNECTIONS = 64
 """To each server: as many as work at once, so that nobody waits for one."""
+
+_INSERT = b"INSERT INTO follows_without_key (follower_id, followee_id) VALUES (%s, %s)"
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -56,6 +63,28 @@ class ShardedByHand:
                 follower,
                 followee,
             )
+
+    async def insert_many(self, follows: Sequence[tuple[str, str]]) -> None:
+        """INSERT of many rows into the twin without the key, by executemany on the server of each, all at once."""
+        by_shard: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+        for follow in follows:
+            by_shard[shard_of(follow[0], self._shards)].append(follow)
+        async with self._connections() as connections:
+            await asyncio.gather(*(_insert_all(connections[shard], rows) for shard, rows in by_shard.items()))
+
+    async def insert_on_two(self, one: tuple[str, str], other: tuple[str, str]) -> None:
+        """Two rows on two servers, all or none: PREPARE TRANSACTION on both, then COMMIT PREPARED on both."""
+        async with self._connections() as connections:
+            both = [(connections[shard_of(follow[0], self._shards)], follow, uuid4().hex) for follow in (one, other)]
+            await asyncio.gather(*(_prepare(connection, follow, gid) for connection, follow, gid in both))
+            await asyncio.gather(*(_finish(connection, gid) for connection, _, gid in both))
+
+    async def first_people(self, count: int) -> None:
+        """The first people of all servers in the order of their ids: as many of each, merged."""
+        async with self._connections() as connections:
+            statement = "SELECT * FROM people ORDER BY id LIMIT %s"
+            found = await asyncio.gather(*(_rows(one, statement, count) for one in connections[: self._shards]))
+            list(islice(merge(*found, key=itemgetter(0)), count))
 
     async def get_person(self, person: str) -> None:
         """SELECT by primary key. Raises AbsentParent."""
@@ -139,6 +168,21 @@ async def _connected(stack: AsyncExitStack, server: PostgresServer, database: st
         server.dsn(database=database), autocommit=True, prepare_threshold=0
     )
     return await stack.enter_async_context(connection)
+
+
+async def _insert_all(connection: Connection, follows: Sequence[tuple[str, str]]) -> None:
+    async with connection.transaction(), connection.cursor() as cursor:
+        await cursor.executemany(_INSERT, follows)
+
+
+async def _prepare(connection: Connection, follow: tuple[str, str], gid: str) -> None:
+    await connection.execute(b"BEGIN")
+    await connection.execute(_INSERT, follow)
+    await connection.execute(sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(gid)))
+
+
+async def _finish(connection: Connection, gid: str) -> None:
+    await connection.execute(sql.SQL("COMMIT PREPARED {}").format(sql.Literal(gid)))
 
 
 async def _rows(connection: Connection, statement: str, *parameters: Any) -> list[TupleRow]:

@@ -11,6 +11,10 @@ from bench.plain_postgres import ShardedByHand
 
 THROUGH = "Get"
 PAST = "psycopg directly"
+PAGE = "List"
+
+PAGE_ROWS = 100
+PAGE_IN_TIMES_OF_BY_HAND = 4.0
 
 
 def gets_by_key(crosskey: Crosskey, by_hand: ShardedByHand, at_once: int) -> Case:
@@ -23,6 +27,26 @@ def gets_by_key(crosskey: Crosskey, by_hand: ShardedByHand, at_once: int) -> Cas
         ],
         [Comparison(THROUGH, PAST)],
     )
+
+
+def pages_over_all_shards(crosskey: Crosskey, by_hand: ShardedByHand) -> Case:
+    """The first rows of a table in order, and the same by hand: a SELECT to each server, and a merge."""
+    return Case(
+        f"page of {PAGE_ROWS} over all shards",
+        [
+            Contender(PAGE, partial(_pages, crosskey), rows=PAGE_ROWS),
+            Contender(PAST, partial(_pages_by_hand, by_hand), rows=PAGE_ROWS),
+        ],
+        [Comparison(PAGE, PAST, at_most=PAGE_IN_TIMES_OF_BY_HAND)],
+    )
+
+
+async def _pages(crosskey: Crosskey, count: int) -> Sequence[Operation]:
+    return [partial(crosskey.client.list_page, "people", page_size=PAGE_ROWS)] * count
+
+
+async def _pages_by_hand(by_hand: ShardedByHand, count: int) -> Sequence[Operation]:
+    return [partial(by_hand.first_people, PAGE_ROWS)] * count
 
 
 async def _gets(crosskey: Crosskey, count: int) -> Sequence[Operation]:

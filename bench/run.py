@@ -23,10 +23,11 @@ from bench.measurements import Measurements, evaluated
 from bench.node_calls import count_node_calls
 from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_by_hand
 from bench.population import Population
-from bench.reads import gets_by_key
+from bench.reads import gets_by_key, pages_over_all_shards
 from bench.references import insert_first_references, insert_later_references
 from bench.sessions import gets_on_stream, inserts_on_stream
 from bench.shard_counts import later_references_by_shards
+from bench.transactions import transactions_over_two_shards
 from bench.unique_values import gets_by_unique_value, inserts_of_unique_values
 from crosskey.local_cluster.cluster import ClusterOptions, LocalCluster, running_cluster
 from crosskey.local_cluster.postgres import PostgresServer, postgres_servers
@@ -57,12 +58,20 @@ def _references(sides: Sides) -> list[Case]:
     return [
         insert(sides.crosskey, sides.by_hand, at_once)
         for insert in (insert_later_references, insert_first_references)
-        for at_once in AT_ONCE
+        for at_once in AT_ONCE_ON_STREAM
     ]
 
 
 def _bulk(sides: Sides) -> list[Case]:
-    return [bulk_inserts(sides.crosskey)]
+    return [bulk_inserts(sides.crosskey, sides.by_hand)]
+
+
+def _transactions(sides: Sides) -> list[Case]:
+    return [transactions_over_two_shards(sides.crosskey, sides.by_hand, at_once) for at_once in AT_ONCE]
+
+
+def _pages(sides: Sides) -> list[Case]:
+    return [pages_over_all_shards(sides.crosskey, sides.by_hand)]
 
 
 def _gets(sides: Sides) -> list[Case]:
@@ -90,6 +99,8 @@ def _unique(sides: Sides) -> list[Case]:
 _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "references": _references,
     "bulk": _bulk,
+    "transaction": _transactions,
+    "page": _pages,
     "get": _gets,
     "stream": _sessions,
     "delete": _deletes,

@@ -18,6 +18,8 @@ class Slice:
     seconds: float
     at_once: int
     rows_per_operation: int
+    processor_seconds: float = 0.0
+    """That all processes together used for them."""
 
     @property
     def typical_seconds(self) -> float:
@@ -53,6 +55,11 @@ def spread(values: Iterable[float]) -> Spread:
 def latency_ms(slices: Iterable[Slice]) -> Spread:
     """How long an operation took, over all slices."""
     return spread(latency * 1000 for one in slices for latency in one.latencies)
+
+
+def processor_ms(slices: Sequence[Slice]) -> float:
+    """The processor time of an operation, over all slices: a slice is too short for the kernel's ticks."""
+    return 1000 * sum(one.processor_seconds for one in slices) / sum(len(one.latencies) for one in slices)
 
 
 def rows_per_second(slices: Iterable[Slice]) -> Spread:

@@ -13,7 +13,7 @@ from bench.summary import Spread, Verdict
 
 _COLOURS: dict[Verdict, str] = {"met": "green", "unclear": "yellow", "missed": "red"}
 
-WIDTH = 128
+WIDTH = 160
 """Of the tables, also where there is no terminal to ask."""
 
 
@@ -22,9 +22,9 @@ def results_table(measurements: Measurements) -> Table:
     setting = ", ".join(f"{name} {value}" for name, value in measurements.setting.items())
     table = Table(title="Crosskey and plain PostgreSQL, measured in turn", caption=setting, width=WIDTH)
     table.add_column("medians, with quartiles in brackets", no_wrap=True)
-    for heading in ("ms", "rows/s", "ratio"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("aim", no_wrap=True)
+    for heading, width in (("ms", 22), ("processor ms", 12), ("rows/s", 8), ("ratio", 22)):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+    table.add_column("aim", no_wrap=True, min_width=14)
     for case in measurements.cases:
         _add_case(table, case)
     return table
@@ -48,9 +48,11 @@ def _add_case(table: Table, case: CaseResult) -> None:
     table.add_section()
     table.add_row(f"[bold]{case.title}[/bold]")
     for one in case.contenders:
-        table.add_row(f"  {one.name}", spread_text(one.latency_ms), f"{one.rows_per_second.median:,.0f}")
+        rate = f"{one.rows_per_second.median:,.0f}"
+        table.add_row(f"  {one.name}", spread_text(one.latency_ms), _digits(one.processor_ms), rate)
     for other in case.comparisons:
-        table.add_row(f"  [dim]{_question(other.comparison)}[/dim]", "", "", spread_text(other.ratio), _verdict(other))
+        question, ratio = f"  [dim]{_question(other.comparison)}[/dim]", spread_text(other.ratio)
+        table.add_row(question, "", "", "", ratio, _verdict(other))
 
 
 def spread_text(spread: Spread) -> str:

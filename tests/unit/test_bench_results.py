@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,8 +14,9 @@ from rich.table import Table
 from bench.interleaving import ROUNDS, Case, Comparison, Contender, Operation, run_case
 from bench.measurements import Measurements, evaluated
 from bench.node_calls import NodeCalls, costs_one_call_as_explained
-from bench.summary import Slice, Spread, latency_ms, ratio, spread, verdict
-from bench.tables import node_calls_table, results_table, spread_text
+from bench.processor import processor_seconds
+from bench.summary import Slice, Spread, latency_ms, processor_ms, ratio, spread, verdict
+from bench.tables import WIDTH, node_calls_table, results_table, spread_text
 
 
 async def nothing_to_prepare(_: int) -> Sequence[Operation]:
@@ -29,6 +32,23 @@ def test_a_spread_is_the_median_between_its_quartiles() -> None:
     assert spread([7]) == Spread(7, 7, 7)
     with pytest.raises(ValueError, match="nothing was measured"):
         spread([])
+
+
+def test_an_operation_costs_its_share_of_the_processor_time_of_all_slices() -> None:
+    slices = [Slice([0.1] * 3, 0.3, 1, 1, processor_seconds=0.02), Slice([0.1] * 7, 0.7, 1, 1, processor_seconds=0.08)]
+    assert processor_ms(slices) == pytest.approx(10)
+
+
+def test_the_processor_time_of_what_was_started_counts() -> None:
+    before = processor_seconds()
+    busy = "import time\nwhile time.process_time() < 0.3: pass\nprint('busy', flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        while_it_lives = processor_seconds() - before
+        child.communicate(b"\n")
+    assert while_it_lives >= 0.25
+    assert processor_seconds() - before >= while_it_lives - 0.05
 
 
 def test_alone_an_operation_costs_its_median() -> None:
@@ -138,7 +158,7 @@ async def test_contenders_take_turns_and_each_begins_every_other_round() -> None
 
 
 def shown(table: Table) -> str:
-    console = Console(width=140, record=True)
+    console = Console(width=WIDTH, record=True)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

@@ -13,10 +13,10 @@ from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
 
-Statement: TypeAlias = Write | rows_pb2.SetConstraints | router_pb2.Group
-"""What `transact` and `group` take."""
-
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
+
+Statement: TypeAlias = Write | Read | rows_pb2.SetConstraints | router_pb2.Group
+"""What `transact` and `group` take."""
 
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 """What `explain` takes."""
@@ -31,6 +31,16 @@ _FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] 
     "avg": router_pb2.AggregateRequest.Aggregate.FUNCTION_AVG,
     "min": router_pb2.AggregateRequest.Aggregate.FUNCTION_MIN,
     "max": router_pb2.AggregateRequest.Aggregate.FUNCTION_MAX,
+}
+
+Lock: TypeAlias = Literal["UPDATE", "NO KEY UPDATE", "SHARE"]
+"""SQL's locking clause FOR ..: how the rows of a read are locked until its transaction ends."""
+
+_LOCKS: dict[Lock | None, rows_pb2.RowLock.ValueType] = {
+    None: rows_pb2.ROW_LOCK_UNSPECIFIED,
+    "UPDATE": rows_pb2.ROW_LOCK_FOR_UPDATE,
+    "NO KEY UPDATE": rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE,
+    "SHARE": rows_pb2.ROW_LOCK_FOR_SHARE,
 }
 
 MAX_NESTED_GROUPS = 40
@@ -91,10 +101,24 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
     return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, update=update)
 
 
-def get(table: str, key: Row, *, columns: Iterable[str] = (), include: Include | None = None) -> router_pb2.GetRequest:
-    """Reads the row with that key: all columns unless some are given, and rows of its relations."""
+def get(
+    table: str,
+    key: Row,
+    *,
+    columns: Iterable[str] = (),
+    include: Include | None = None,
+    lock: Lock | None = None,
+) -> router_pb2.GetRequest:
+    """Reads the row with that key: all columns unless some are given, and rows of its relations.
+
+    Only a transaction takes a `lock`, which ends with it. Raises KeyError for another one.
+    """
     return router_pb2.GetRequest(
-        table=table, key_json=encode_key(checked_key(key)), columns=columns, include=to_includes(include)
+        table=table,
+        key_json=encode_key(checked_key(key)),
+        columns=columns,
+        include=to_includes(include),
+        lock=_LOCKS[lock],
     )
 
 
@@ -138,8 +162,12 @@ def list_rows(
     page_token: str = "",
     columns: Iterable[str] = (),
     include: Include | None = None,
+    lock: Lock | None = None,
 ) -> router_pb2.ListRequest:
-    """Lists a page of rows; the server chooses the size of the page if it is 0. `columns` and `include` as for get."""
+    """Lists a page of rows; the server chooses the size of the page if it is 0.
+
+    `columns`, `include` and `lock` as for get.
+    """
     return router_pb2.ListRequest(
         table=table,
         where=to_predicates(where),
@@ -148,6 +176,7 @@ def list_rows(
         page_token=page_token,
         columns=columns,
         include=to_includes(include),
+        lock=_LOCKS[lock],
     )
 
 
@@ -273,4 +302,12 @@ def _statement(statement: Statement) -> router_pb2.Statement:
             return router_pb2.Statement(set_constraints=statement)
         case router_pb2.Group():
             return router_pb2.Statement(group=statement)
+        case router_pb2.GetRequest():
+            return router_pb2.Statement(get=statement)
+        case router_pb2.ListRequest():
+            return router_pb2.Statement(list=statement)
+        case router_pb2.CountRequest():
+            return router_pb2.Statement(count=statement)
+        case router_pb2.AggregateRequest():
+            return router_pb2.Statement(aggregate=statement)
     raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")

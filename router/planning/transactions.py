@@ -14,6 +14,10 @@ from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Suppl
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
 
+ReadRequest: TypeAlias = (
+    router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ModeChange:
@@ -30,13 +34,20 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadStep:
+    """A read. It is planned when its turn comes: conditions over relations are looked up first."""
+
+    request: ReadRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A statement whose values or names are wrong; its error is raised when its turn comes, as on one PostgreSQL."""
 
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused
+Step: TypeAlias = WritePlan | ReadStep | ModeChange | GroupPlan | Refused
 
 
 def plan_transact(
@@ -66,6 +77,11 @@ def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
 def all_writes(steps: Iterable[Step]) -> Iterator[WritePlan]:
     """The writes among the steps, those in groups too, in order."""
     return (step for step in all_steps(steps) if isinstance(step, WritePlan))
+
+
+def all_reads(steps: Iterable[Step]) -> Iterator[ReadRequest]:
+    """The reads among the steps, those in groups too, in order."""
+    return (step.request for step in all_steps(steps) if isinstance(step, ReadStep))
 
 
 def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
@@ -121,6 +137,8 @@ class _Planning:
                 return plan_update(self.view, statement.update)
             case "delete":
                 return plan_delete(self.view, statement.delete)
+            case "get" | "list" | "count" | "aggregate" as kind:
+                return ReadStep(getattr(statement, kind))
             case "set_constraints":
                 return ModeChange(statement.set_constraints)
             case "group":

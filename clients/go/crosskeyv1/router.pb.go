@@ -1412,7 +1412,9 @@ type GetRequest struct {
 	// The columns to answer; all if empty.
 	Columns []string `protobuf:"bytes,5,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Relations whose rows are answered inside of the row.
-	Include       []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	Include []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	// Lock the row, but not those of relations, until the transaction ends. Only in a transaction.
+	Lock          RowLock `protobuf:"varint,40,opt,name=lock,proto3,enum=crosskey.v1.RowLock" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1489,7 +1491,14 @@ func (x *GetRequest) GetInclude() []*Include {
 	return nil
 }
 
-// One row.
+func (x *GetRequest) GetLock() RowLock {
+	if x != nil {
+		return x.Lock
+	}
+	return RowLock_ROW_LOCK_UNSPECIFIED
+}
+
+// One row. In a transaction that goes on though there is none, none.
 type GetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The row.
@@ -1899,7 +1908,10 @@ type ListRequest struct {
 	// The columns to answer; all if empty. They may change from page to page.
 	Columns []string `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Relations whose rows are answered inside of each row. A page may then have fewer rows than `page_size`.
-	Include       []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	Include []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	// Lock the rows, but not those of relations, until the transaction ends. Only in a transaction. If they are on several
+	// shards, up to a page of each is locked, more than is answered. A full page may be followed by an empty one.
+	Lock          RowLock `protobuf:"varint,40,opt,name=lock,proto3,enum=crosskey.v1.RowLock" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1988,6 +2000,13 @@ func (x *ListRequest) GetInclude() []*Include {
 		return x.Include
 	}
 	return nil
+}
+
+func (x *ListRequest) GetLock() RowLock {
+	if x != nil {
+		return x.Lock
+	}
+	return RowLock_ROW_LOCK_UNSPECIFIED
 }
 
 // A page of rows.
@@ -2441,6 +2460,10 @@ type Statement struct {
 	//	*Statement_Delete
 	//	*Statement_SetConstraints
 	//	*Statement_Group
+	//	*Statement_Get
+	//	*Statement_List
+	//	*Statement_Count
+	//	*Statement_Aggregate
 	Statement     isStatement_Statement `protobuf_oneof:"statement"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2528,6 +2551,42 @@ func (x *Statement) GetGroup() *Group {
 	return nil
 }
 
+func (x *Statement) GetGet() *GetRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetList() *ListRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetCount() *CountRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetAggregate() *AggregateRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 type isStatement_Statement interface {
 	isStatement_Statement()
 }
@@ -2558,6 +2617,26 @@ type Statement_Group struct {
 	Group *Group `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type Statement_Get struct {
+	// Read a row, as the transaction sees it. Where there is none, the answer is empty, and no error.
+	Get *GetRequest `protobuf:"bytes,40,opt,name=get,proto3,oneof"`
+}
+
+type Statement_List struct {
+	// List a page of rows, as the transaction sees them.
+	List *ListRequest `protobuf:"bytes,41,opt,name=list,proto3,oneof"`
+}
+
+type Statement_Count struct {
+	// Count rows.
+	Count *CountRequest `protobuf:"bytes,42,opt,name=count,proto3,oneof"`
+}
+
+type Statement_Aggregate struct {
+	// Aggregate rows.
+	Aggregate *AggregateRequest `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*Statement_Insert) isStatement_Statement() {}
 
 func (*Statement_Update) isStatement_Statement() {}
@@ -2567,6 +2646,14 @@ func (*Statement_Delete) isStatement_Statement() {}
 func (*Statement_SetConstraints) isStatement_Statement() {}
 
 func (*Statement_Group) isStatement_Statement() {}
+
+func (*Statement_Get) isStatement_Statement() {}
+
+func (*Statement_List) isStatement_Statement() {}
+
+func (*Statement_Count) isStatement_Statement() {}
+
+func (*Statement_Aggregate) isStatement_Statement() {}
 
 // Statements that may fail alone. If PostgreSQL refuses one of them, what the group did is undone on every shard,
 // changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed;
@@ -2628,6 +2715,10 @@ type StatementResult struct {
 	//	*StatementResult_Delete
 	//	*StatementResult_SetConstraints
 	//	*StatementResult_Group
+	//	*StatementResult_Get
+	//	*StatementResult_List
+	//	*StatementResult_Count
+	//	*StatementResult_Aggregate
 	Result        isStatementResult_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2715,6 +2806,42 @@ func (x *StatementResult) GetGroup() *GroupResult {
 	return nil
 }
 
+func (x *StatementResult) GetGet() *GetResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetList() *ListResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetCount() *CountResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetAggregate() *AggregateResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 type isStatementResult_Result interface {
 	isStatementResult_Result()
 }
@@ -2744,6 +2871,26 @@ type StatementResult_Group struct {
 	Group *GroupResult `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type StatementResult_Get struct {
+	// Of a get.
+	Get *GetResponse `protobuf:"bytes,40,opt,name=get,proto3,oneof"`
+}
+
+type StatementResult_List struct {
+	// Of a list.
+	List *ListResponse `protobuf:"bytes,41,opt,name=list,proto3,oneof"`
+}
+
+type StatementResult_Count struct {
+	// Of a count.
+	Count *CountResponse `protobuf:"bytes,42,opt,name=count,proto3,oneof"`
+}
+
+type StatementResult_Aggregate struct {
+	// Of an aggregate.
+	Aggregate *AggregateResponse `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*StatementResult_Insert) isStatementResult_Result() {}
 
 func (*StatementResult_Update) isStatementResult_Result() {}
@@ -2753,6 +2900,14 @@ func (*StatementResult_Delete) isStatementResult_Result() {}
 func (*StatementResult_SetConstraints) isStatementResult_Result() {}
 
 func (*StatementResult_Group) isStatementResult_Result() {}
+
+func (*StatementResult_Get) isStatementResult_Result() {}
+
+func (*StatementResult_List) isStatementResult_Result() {}
+
+func (*StatementResult_Count) isStatementResult_Result() {}
+
+func (*StatementResult_Aggregate) isStatementResult_Result() {}
 
 // The modes are set, and what they made due holds.
 type SetConstraintsResult struct {
@@ -3531,7 +3686,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11FinishLoadRequest\x12\x12\n" +
 	"\x04load\x18\x01 \x01(\tR\x04load\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\"\x14\n" +
-	"\x12FinishLoadResponse\"\xe3\x01\n" +
+	"\x12FinishLoadResponse\"\x8d\x02\n" +
 	"\n" +
 	"GetRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
@@ -3539,7 +3694,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\bkey_json\x18\x03 \x01(\tR\akeyJson\x12/\n" +
 	"\brow_form\x18\x04 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\x05 \x03(\tR\acolumns\x12.\n" +
-	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"S\n" +
+	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\x12(\n" +
+	"\x04lock\x18( \x01(\x0e2\x14.crosskey.v1.RowLockR\x04lock\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
 	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xcf\x03\n" +
@@ -3571,7 +3727,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
 	"\bkey_json\x18\x05 \x01(\tR\akeyJson\"&\n" +
 	"\x0eDeleteResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\xb9\x02\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\xe3\x02\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
 	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12/\n" +
@@ -3581,7 +3737,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\x12/\n" +
 	"\brow_form\x18\x06 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\a \x03(\tR\acolumns\x12.\n" +
-	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"\x80\x01\n" +
+	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\x12(\n" +
+	"\x04lock\x18( \x01(\x0e2\x14.crosskey.v1.RowLockR\x04lock\"\x80\x01\n" +
 	"\fListResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
@@ -3621,24 +3778,32 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xae\x02\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xfd\x03\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1a.crosskey.v1.DeleteRequestH\x00R\x06delete\x12F\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2\x1b.crosskey.v1.SetConstraintsH\x00R\x0esetConstraints\x12*\n" +
-	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05groupB\v\n" +
+	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05group\x12+\n" +
+	"\x03get\x18( \x01(\v2\x17.crosskey.v1.GetRequestH\x00R\x03get\x12.\n" +
+	"\x04list\x18) \x01(\v2\x18.crosskey.v1.ListRequestH\x00R\x04list\x121\n" +
+	"\x05count\x18* \x01(\v2\x19.crosskey.v1.CountRequestH\x00R\x05count\x12=\n" +
+	"\taggregate\x18+ \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregateB\v\n" +
 	"\tstatement\"?\n" +
 	"\x05Group\x126\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\v2\x16.crosskey.v1.StatementR\n" +
-	"statements\"\xc0\x02\n" +
+	"statements\"\x93\x04\n" +
 	"\x0fStatementResult\x125\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1b.crosskey.v1.InsertResponseH\x00R\x06insert\x125\n" +
 	"\x06update\x18\x02 \x01(\v2\x1b.crosskey.v1.UpdateResponseH\x00R\x06update\x125\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1b.crosskey.v1.DeleteResponseH\x00R\x06delete\x12L\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2!.crosskey.v1.SetConstraintsResultH\x00R\x0esetConstraints\x120\n" +
-	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05groupB\b\n" +
+	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05group\x12,\n" +
+	"\x03get\x18( \x01(\v2\x18.crosskey.v1.GetResponseH\x00R\x03get\x12/\n" +
+	"\x04list\x18) \x01(\v2\x19.crosskey.v1.ListResponseH\x00R\x04list\x122\n" +
+	"\x05count\x18* \x01(\v2\x1a.crosskey.v1.CountResponseH\x00R\x05count\x12>\n" +
+	"\taggregate\x18+ \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
 	"\x06result\"\x16\n" +
 	"\x14SetConstraintsResult\"q\n" +
 	"\vGroupResult\x126\n" +
@@ -3757,128 +3922,139 @@ var file_crosskey_v1_router_proto_goTypes = []any{
 	(*OnConflict)(nil),                       // 43: crosskey.v1.OnConflict
 	(RowForm)(0),                             // 44: crosskey.v1.RowForm
 	(*Include)(nil),                          // 45: crosskey.v1.Include
-	(*Predicate)(nil),                        // 46: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 47: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 48: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 49: crosskey.v1.SetConstraints
+	(RowLock)(0),                             // 46: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 47: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 48: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 49: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 50: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	5,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	6,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	7,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	17, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	25, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	34, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	36, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	11, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	27, // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	41, // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	8,  // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	16, // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	18, // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	22, // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	26, // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	35, // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	37, // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	12, // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	28, // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	42, // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,  // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	43, // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	44, // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,  // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	38, // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	42, // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	44, // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	42, // 35: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	42, // 36: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	46, // 37: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	42, // 38: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	47, // 39: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	44, // 40: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 41: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	42, // 42: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	46, // 43: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 44: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	48, // 45: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 46: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 47: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	42, // 48: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	21, // 49: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	42, // 50: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	46, // 51: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 52: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	39, // 53: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	46, // 54: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	48, // 55: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 56: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 57: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	7,  // 58: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	17, // 59: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 60: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	49, // 61: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	30, // 62: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	29, // 63: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	8,  // 64: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	18, // 65: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 66: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	32, // 67: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	33, // 68: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	31, // 69: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	41, // 70: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	29, // 71: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	31, // 72: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	7,  // 73: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 74: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	17, // 75: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 76: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 77: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	25, // 78: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	34, // 79: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	27, // 80: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	40, // 81: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,  // 82: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	7,  // 83: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	15, // 84: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	17, // 85: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	19, // 86: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	21, // 87: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	23, // 88: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	25, // 89: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	27, // 90: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	34, // 91: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	9,  // 92: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	11, // 93: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 94: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	36, // 95: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,  // 96: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	8,  // 97: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	16, // 98: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	18, // 99: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	20, // 100: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	22, // 101: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	24, // 102: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	26, // 103: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	28, // 104: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	35, // 105: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	10, // 106: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	12, // 107: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 108: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	37, // 109: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	4,  // 110: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	97, // [97:111] is the sub-list for method output_type
-	83, // [83:97] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	5,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	6,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	7,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	15,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	17,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	19,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	21,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	25,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	34,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	36,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	11,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	13,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	27,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	41,  // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	8,   // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	16,  // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	18,  // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	20,  // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	22,  // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	26,  // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	35,  // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	37,  // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	12,  // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	14,  // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	28,  // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	42,  // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	43,  // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	44,  // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	42,  // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	38,  // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	42,  // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	44,  // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	45,  // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	46,  // 35: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	42,  // 36: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	42,  // 37: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	47,  // 38: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	42,  // 39: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	48,  // 40: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	44,  // 41: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	42,  // 42: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	42,  // 43: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	47,  // 44: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	47,  // 45: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	49,  // 46: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	44,  // 47: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	45,  // 48: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	46,  // 49: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	42,  // 50: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	21,  // 51: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	42,  // 52: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	47,  // 53: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	47,  // 54: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	39,  // 55: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	47,  // 56: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	49,  // 57: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	44,  // 58: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	42,  // 59: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	7,   // 60: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	17,  // 61: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	19,  // 62: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	50,  // 63: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	30,  // 64: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	15,  // 65: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	21,  // 66: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	25,  // 67: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	27,  // 68: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	29,  // 69: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	8,   // 70: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	18,  // 71: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	20,  // 72: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	32,  // 73: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	33,  // 74: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	16,  // 75: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	22,  // 76: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	26,  // 77: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	28,  // 78: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	31,  // 79: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	41,  // 80: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	29,  // 81: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	31,  // 82: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	7,   // 83: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	15,  // 84: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	17,  // 85: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	19,  // 86: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	21,  // 87: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	25,  // 88: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	34,  // 89: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	27,  // 90: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	40,  // 91: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	2,   // 92: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	7,   // 93: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	15,  // 94: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	17,  // 95: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	19,  // 96: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	21,  // 97: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	23,  // 98: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	25,  // 99: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	27,  // 100: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	34,  // 101: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	9,   // 102: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	11,  // 103: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	13,  // 104: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	36,  // 105: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	3,   // 106: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	8,   // 107: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	16,  // 108: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	18,  // 109: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	20,  // 110: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	22,  // 111: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	24,  // 112: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	26,  // 113: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	28,  // 114: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	35,  // 115: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	10,  // 116: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	12,  // 117: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	14,  // 118: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	37,  // 119: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	4,   // 120: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	107, // [107:121] is the sub-list for method output_type
+	93,  // [93:107] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -3922,6 +4098,10 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
+		(*Statement_Get)(nil),
+		(*Statement_List)(nil),
+		(*Statement_Count)(nil),
+		(*Statement_Aggregate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
@@ -3929,6 +4109,10 @@ func file_crosskey_v1_router_proto_init() {
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
+		(*StatementResult_Get)(nil),
+		(*StatementResult_List)(nil),
+		(*StatementResult_Count)(nil),
+		(*StatementResult_Aggregate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[33].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),

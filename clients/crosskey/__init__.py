@@ -20,6 +20,7 @@ from crosskey.errors import (
     CrosskeyError,
     DeadlineExceeded,
     ExclusionViolation,
+    ExpectationFailed,
     ForeignKeyViolation,
     InternalError,
     InvalidPageToken,
@@ -81,6 +82,7 @@ from crosskey.requests import (
     delete,
     do_nothing,
     do_update,
+    expect,
     get,
     group,
     insert,
@@ -89,6 +91,7 @@ from crosskey.requests import (
     transaction,
     update,
 )
+from crosskey.taken_values import value_of
 
 __all__ = [
     "JSON_NULL",
@@ -101,6 +104,7 @@ __all__ = [
     "CrosskeyError",
     "DeadlineExceeded",
     "ExclusionViolation",
+    "ExpectationFailed",
     "ForeignKeyViolation",
     "Include",
     "InternalError",
@@ -145,6 +149,7 @@ __all__ = [
     "do_update",
     "eq",
     "every",
+    "expect",
     "ge",
     "get",
     "group",
@@ -167,4 +172,5 @@ __all__ = [
     "starts_with",
     "transaction",
     "update",
+    "value_of",
 ]

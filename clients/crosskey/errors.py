@@ -14,6 +14,7 @@
     ├── UnknownColumn
     ├── UnknownConstraint
     ├── NotDeferrable               a constraint that cannot wait for the commit
+    ├── ExpectationFailed           what a statement of a transaction expected did not come of it
     ├── InvalidRequest
     ├── InvalidPageToken
     ├── ShardKeyMissing
@@ -248,6 +249,16 @@ class RowNotFound(CrosskeyError):
     code = grpc.StatusCode.NOT_FOUND
 
 
+class ExpectationFailed(CrosskeyError):
+    """What a statement of a transaction expected did not come of it; or a row whose value it was to take is not there.
+
+    `metadata` has what was `expected` and what was `found`.
+    """
+
+    reason = reasons.ERROR_REASON_EXPECTATION_FAILED
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
 class Conflict(CrosskeyError):
     """A lock time-out, deadlock or serialization failure."""
 
@@ -375,6 +386,7 @@ STATEMENT_ERRORS = (
     ShardKeyMissing,
     SlotMismatch,
     NotSupported,
+    ExpectationFailed,
 )
 """Errors that are about one statement: a group absorbs them. All others end the whole transaction."""
 

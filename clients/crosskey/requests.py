@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from crosskey.assignments import Computed
 from crosskey.exact_json import Row, encode_key, encode_rows
 from crosskey.includes import Include, to_includes
 from crosskey.predicates import Order, Where, to_orders, to_predicates
+from crosskey.taken_values import taken, without_taken
 from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
 
-Statement: TypeAlias = Write | rows_pb2.SetConstraints | router_pb2.Group
-"""What `transact` and `group` take."""
-
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
+
+Statement: TypeAlias = Write | Read | rows_pb2.SetConstraints | router_pb2.Group | router_pb2.Statement
+"""What `transact` and `group` take."""
 
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 """What `explain` takes."""
@@ -31,6 +32,16 @@ _FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] 
     "avg": router_pb2.AggregateRequest.Aggregate.FUNCTION_AVG,
     "min": router_pb2.AggregateRequest.Aggregate.FUNCTION_MIN,
     "max": router_pb2.AggregateRequest.Aggregate.FUNCTION_MAX,
+}
+
+Lock: TypeAlias = Literal["UPDATE", "NO KEY UPDATE", "SHARE"]
+"""SQL's locking clause FOR ..: how the rows of a read are locked until its transaction ends."""
+
+_LOCKS: dict[Lock | None, rows_pb2.RowLock.ValueType] = {
+    None: rows_pb2.ROW_LOCK_UNSPECIFIED,
+    "UPDATE": rows_pb2.ROW_LOCK_FOR_UPDATE,
+    "NO KEY UPDATE": rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE,
+    "SHARE": rows_pb2.ROW_LOCK_FOR_SHARE,
 }
 
 MAX_NESTED_GROUPS = 40
@@ -61,8 +72,10 @@ def insert(
     "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all; with
     `count_only`, no rows are answered. Raises KeyError for another clause.
     """
-    rows_json, as_text = encode_rows(_checked_rows(rows))
+    checked = _checked_rows(rows)
+    rows_json, as_text = encode_rows([without_taken(row) for row in checked])
     return router_pb2.InsertRequest(
+        taken=taken(checked),
         table=table,
         rows_json=rows_json,
         json_text_columns=as_text,
@@ -91,10 +104,25 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
     return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, update=update)
 
 
-def get(table: str, key: Row, *, columns: Iterable[str] = (), include: Include | None = None) -> router_pb2.GetRequest:
-    """Reads the row with that key: all columns unless some are given, and rows of its relations."""
+def get(
+    table: str,
+    key: Row,
+    *,
+    columns: Iterable[str] = (),
+    include: Include | None = None,
+    lock: Lock | None = None,
+) -> router_pb2.GetRequest:
+    """Reads the row with that key: all columns unless some are given, and rows of its relations.
+
+    Only a transaction takes a `lock`, which ends with it. Raises KeyError for another one.
+    """
     return router_pb2.GetRequest(
-        table=table, key_json=encode_key(checked_key(key)), columns=columns, include=to_includes(include)
+        table=table,
+        key_json=_key(key),
+        taken_key=_taken_key(key),
+        columns=columns,
+        include=to_includes(include),
+        lock=_LOCKS[lock],
     )
 
 
@@ -112,13 +140,16 @@ def update(
     A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
     answered, with `columns` only these columns of them.
     """
-    row_json, as_text = encode_rows([{name: value for name, value in set.items() if not isinstance(value, Computed)}])
+    given = {name: value for name, value in set.items() if not isinstance(value, Computed)}
+    row_json, as_text = encode_rows([without_taken(given)])
     return router_pb2.UpdateRequest(
         table=table,
         set_json=row_json[1:-1],
+        taken=taken([given]),
         json_text_columns=as_text,
         assignments=[value.assign_to(name) for name, value in set.items() if isinstance(value, Computed)],
         key_json=_key(key),
+        taken_key=_taken_key(key),
         where=to_predicates(where),
         count_only=count_only,
         columns=columns,
@@ -127,7 +158,9 @@ def update(
 
 def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> router_pb2.DeleteRequest:
     """Deletes the row with that key, or the rows that `where` selects."""
-    return router_pb2.DeleteRequest(table=table, key_json=_key(key), where=to_predicates(where))
+    return router_pb2.DeleteRequest(
+        table=table, key_json=_key(key), taken_key=_taken_key(key), where=to_predicates(where)
+    )
 
 
 def list_rows(
@@ -138,8 +171,12 @@ def list_rows(
     page_token: str = "",
     columns: Iterable[str] = (),
     include: Include | None = None,
+    lock: Lock | None = None,
 ) -> router_pb2.ListRequest:
-    """Lists a page of rows; the server chooses the size of the page if it is 0. `columns` and `include` as for get."""
+    """Lists a page of rows; the server chooses the size of the page if it is 0.
+
+    `columns`, `include` and `lock` as for get.
+    """
     return router_pb2.ListRequest(
         table=table,
         where=to_predicates(where),
@@ -148,6 +185,7 @@ def list_rows(
         page_token=page_token,
         columns=columns,
         include=to_includes(include),
+        lock=_LOCKS[lock],
     )
 
 
@@ -201,6 +239,18 @@ def group(statements: Iterable[Statement]) -> router_pb2.Group:
     return group
 
 
+def expect(statement: Write | Read, *, count: int | None = None, each: Where | None = None) -> router_pb2.Statement:
+    """A statement of a transaction that fails, with ExpectationFailed, unless what is said comes of it.
+
+    `count` is how many rows it writes, answers or counts. `each` is what each row meets as an insert, update or get
+    answers it, and there must be one. Raises TypeError for what is no read or write.
+    """
+    expected = router_pb2.Expectation(count=count, each=to_predicates(each))
+    wrapped = _statement(statement)
+    wrapped.expect.CopyFrom(expected)
+    return wrapped
+
+
 def transaction(statements: Iterable[Statement]) -> router_pb2.TransactRequest:
     """Runs statements in order, all or none, but for groups. Raises TypeError for what is no statement."""
     return router_pb2.TransactRequest(statements=[_statement(statement) for statement in statements])
@@ -249,7 +299,11 @@ def _checked_rows(rows: Row | Iterable[Row]) -> list[Row]:
 
 
 def _key(key: Row | None) -> str:
-    return "" if key is None else encode_key(checked_key(key))
+    return "" if key is None else encode_key(without_taken(checked_key(key)))
+
+
+def _taken_key(key: Row | None) -> list[rows_pb2.TakenValue]:
+    return [] if key is None else taken([key])
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:
@@ -262,15 +316,24 @@ def _depth(group: router_pb2.Group) -> int:
 
 
 def _statement(statement: Statement) -> router_pb2.Statement:
-    match statement:
-        case router_pb2.InsertRequest():
-            return router_pb2.Statement(insert=statement)
-        case router_pb2.UpdateRequest():
-            return router_pb2.Statement(update=statement)
-        case router_pb2.DeleteRequest():
-            return router_pb2.Statement(delete=statement)
-        case rows_pb2.SetConstraints():
-            return router_pb2.Statement(set_constraints=statement)
-        case router_pb2.Group():
-            return router_pb2.Statement(group=statement)
-    raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")
+    if isinstance(statement, router_pb2.Statement):
+        return statement
+    field = _FIELDS.get(type(statement))
+    if field is None:
+        raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")
+    fields: dict[str, Any] = {field: statement}
+    return router_pb2.Statement(**fields)
+
+
+_FIELDS: dict[type, str] = {
+    router_pb2.InsertRequest: "insert",
+    router_pb2.UpdateRequest: "update",
+    router_pb2.DeleteRequest: "delete",
+    router_pb2.GetRequest: "get",
+    router_pb2.ListRequest: "list",
+    router_pb2.CountRequest: "count",
+    router_pb2.AggregateRequest: "aggregate",
+    rows_pb2.SetConstraints: "set_constraints",
+    router_pb2.Group: "group",
+}
+"""The field of a Statement that takes each request."""

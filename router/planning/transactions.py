@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.planning.expectations import Expected, expected_of
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
+from crosskey.router.planning.taken_values import check_taken
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
+
+ReadRequest: TypeAlias = (
+    router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,28 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadStep:
+    """A read. It is planned when its turn comes: conditions over relations are looked up first."""
+
+    request: ReadRequest
+    expected: Expected | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakingStep:
+    """A statement that takes values of earlier answers. It is planned when its turn comes."""
+
+    statement: router_pb2.Statement
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A statement whose values or names are wrong; its error is raised when its turn comes, as on one PostgreSQL."""
 
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused
+Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | Refused
 
 
 def plan_transact(
@@ -55,6 +76,13 @@ def plan_transact(
     return list(_Planning(view, supplies, {**whereabouts}).plan_all(request.statements, ""))
 
 
+def plan_statement(
+    view: SchemaView, statement: router_pb2.Statement, supply: Supply = NOTHING, whereabouts: Whereabouts = NOWHERE
+) -> Step:
+    """The step of one statement, no group, that has the values that it was to take. Raises InvalidRequest."""
+    return _Planning(view, {"": supply}, {**whereabouts}).plan_unless_refused(statement, "")
+
+
 def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
     """The steps and those in groups, in order."""
     for step in steps:
@@ -68,9 +96,14 @@ def all_writes(steps: Iterable[Step]) -> Iterator[WritePlan]:
     return (step for step in all_steps(steps) if isinstance(step, WritePlan))
 
 
+def all_reads(steps: Iterable[Step]) -> Iterator[ReadRequest]:
+    """The reads among the steps, those in groups too, in order."""
+    return (step.request for step in all_steps(steps) if isinstance(step, ReadStep))
+
+
 def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
-    """The steps if they are nothing but writes; else None."""
-    writes = [step for step in steps if isinstance(step, WritePlan)]
+    """The steps if they are nothing but writes of which nothing is expected; else None."""
+    writes = [step for step in steps if isinstance(step, WritePlan) and step.expected is None]
     return writes if len(writes) == len(steps) else None
 
 
@@ -97,30 +130,37 @@ class _Planning:
     view: SchemaView
     supplies: Supplies
     whereabouts: dict[tuple[str, str], int]
+    earlier: list[tuple[str, str]] = field(default_factory=list)
+    """The statements that are planned already, each its place and what it does."""
 
     def plan_all(self, statements: Iterable[router_pb2.Statement], within: str) -> Iterator[Step]:
         for number, statement in enumerate(statements):
             place = f"{within}{number}"
             with naming_statement(place):
-                yield self._plan_unless_refused(statement, place)
+                yield self.plan_unless_refused(statement, place)
+            self.earlier.append((place, statement.WhichOneof("statement") or ""))
 
-    def _plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
+    def plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
+        """The step of the statement at a place."""
         try:
-            return self._plan(statement, place)
+            return TakingStep(statement) if check_taken(statement, self.earlier) else self._plan(statement, place)
         except errors.STATEMENT_ERRORS as error:
             return Refused(error)
 
     def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
+        expected = expected_of(statement)
         match statement.WhichOneof("statement"):
             case "insert":
                 supply = self.supplies.get(place, NOTHING)
                 plan = plan_insert(self.view, statement.insert, supply, self.whereabouts)
                 self._learn(plan)
-                return plan
+                return plan.expecting(expected)
             case "update":
-                return plan_update(self.view, statement.update)
+                return plan_update(self.view, statement.update).expecting(expected)
             case "delete":
-                return plan_delete(self.view, statement.delete)
+                return plan_delete(self.view, statement.delete).expecting(expected)
+            case "get" | "list" | "count" | "aggregate" as kind:
+                return ReadStep(getattr(statement, kind), expected)
             case "set_constraints":
                 return ModeChange(statement.set_constraints)
             case "group":

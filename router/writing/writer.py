@@ -31,7 +31,7 @@ from crosskey.router.planning.transactions import Step, home_of
 from crosskey.router.planning.writes import WritePlan
 from crosskey.router.reading.locating import claim_to_follow, follow_claim
 from crosskey.router.writing.script import collect_results, to_commands
-from crosskey.router.writing.step_running import StepResult, StepRunner
+from crosskey.router.writing.step_running import PlanNow, StepResult, StepRunner
 from crosskey.router.writing.upserting import LostRace
 from crosskey.router.writing.write_results import WriteResult
 
@@ -83,8 +83,12 @@ class Writer:
         assert isinstance(result, WriteResult), "a write answers what a write does"
         return result
 
-    async def transact(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
+    async def transact(
+        self, view: SchemaView, steps: Sequence[Step], plan_now: PlanNow | None = None
+    ) -> Sequence[StepResult]:
         """Carries out steps in order as one transaction and answers one result each.
+
+        `plan_now` plans those that take values of earlier answers.
 
         A transaction that lost a race (a lock time-out, a deadlock) left no trace and is run again as a whole. Raises
         what PostgreSQL says, naming the statement; Conflict if it lost too often.
@@ -92,7 +96,7 @@ class Writer:
         delay = FIRST_RETRY_DELAY_SECONDS
         for _ in range(self.retries):
             try:
-                return await self._attempt(view, steps)
+                return await self._attempt(view, steps, plan_now)
             except errors.Conflict as error:
                 pause = random.uniform(0, delay)
                 if current_call_context().remaining_seconds() < pause:
@@ -101,11 +105,11 @@ class Writer:
                 await asyncio.sleep(pause)
                 delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
         try:
-            return await self._attempt(view, steps)
+            return await self._attempt(view, steps, plan_now)
         except LostRace as lost:
             raise lost.for_good() from None
 
-    async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
+    async def _attempt(self, view: SchemaView, steps: Sequence[Step], plan_now: PlanNow | None) -> Sequence[StepResult]:
         route = plan_route(view, self.hints, steps)
         # A commit that may have been lost is OutcomeUnknown.
         with leaving_no_trace():
@@ -115,7 +119,7 @@ class Writer:
                 results = await self._with_reservations(view, route)
                 if results is not None:
                     return results
-            return await self._distributed(view, steps)
+            return await self._distributed(view, steps, plan_now=plan_now)
 
     async def _locally(self, view: SchemaView, route: Local) -> Sequence[StepResult]:
         """One message to one shard; if it finds effects on others, the transaction goes on from there."""
@@ -175,7 +179,11 @@ class Writer:
         return collect_results(route.plans, home.results)
 
     async def _distributed(
-        self, view: SchemaView, steps: Sequence[Step], begun: _Begun | None = None
+        self,
+        view: SchemaView,
+        steps: Sequence[Step],
+        begun: _Begun | None = None,
+        plan_now: PlanNow | None = None,
     ) -> Sequence[StepResult]:
         """All shards that turn out to be involved, however many.
 
@@ -186,7 +194,7 @@ class Writer:
         while True:
             try:
                 return await self._in_one_transaction(
-                    view, steps, begun, lock_early=lock_early, check_early=check_early
+                    view, steps, begun, plan_now, lock_early=lock_early, check_early=check_early
                 )
             except LockedTooLate:
                 if lock_early:
@@ -199,13 +207,20 @@ class Writer:
             begun = None
 
     async def _in_one_transaction(
-        self, view: SchemaView, steps: Sequence[Step], begun: _Begun | None, *, lock_early: bool, check_early: bool
+        self,
+        view: SchemaView,
+        steps: Sequence[Step],
+        begun: _Begun | None,
+        plan_now: PlanNow | None,
+        *,
+        lock_early: bool,
+        check_early: bool,
     ) -> Sequence[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
         async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
             if lock_early:
                 transaction.lock_early()
-            runner = StepRunner(view, transaction, check_early=check_early)
+            runner = StepRunner(view, transaction, plan_now, check_early=check_early)
             if begun is not None:
                 await runner.take_over(steps, begun.branch, begun.results)
             results = await runner.run_and_commit(steps)

@@ -324,6 +324,7 @@ class InsertRequest(_message.Message):
     JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -352,6 +353,10 @@ class InsertRequest(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns to answer; all if empty."""
 
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
+        """Values of earlier answers for columns of `rows` or `rows_json`, which do not have them there. Only in Transact."""
+
     def __init__(
         self,
         *,
@@ -365,10 +370,11 @@ class InsertRequest(_message.Message):
         json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
+        taken: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table", "taken", b"taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -646,12 +652,16 @@ class GetRequest(_message.Message):
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     INCLUDE_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
+    TAKEN_KEY_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     key_json: _builtins.str
     """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
     row_form: _rows_pb2.RowForm.ValueType
     """The form of the row that is answered."""
+    lock: _rows_pb2.RowLock.ValueType
+    """Lock the row, but not those of relations, until the transaction ends. Only in a transaction."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A value for each column of the primary key, or of another unique key."""
@@ -664,6 +674,10 @@ class GetRequest(_message.Message):
     def include(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Include]:
         """Relations whose rows are answered inside of the row."""
 
+    @_builtins.property
+    def taken_key(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
+        """Values of earlier answers for columns of the key, besides those of `key` or `key_json`. Only in Transact."""
+
     def __init__(
         self,
         *,
@@ -673,10 +687,12 @@ class GetRequest(_message.Message):
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         include: _abc.Iterable[_rows_pb2.Include] | None = ...,
+        lock: _rows_pb2.RowLock.ValueType = ...,
+        taken_key: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "key", b"key", "key_json", b"key_json", "row_form", b"row_form", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "key", b"key", "key_json", b"key_json", "lock", b"lock", "row_form", b"row_form", "table", b"table", "taken_key", b"taken_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -684,7 +700,7 @@ Global___GetRequest: _TypeAlias = GetRequest  # noqa: Y015
 
 @_typing.final
 class GetResponse(_message.Message):
-    """One row."""
+    """One row. In a transaction that goes on though there is none, none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -728,6 +744,8 @@ class UpdateRequest(_message.Message):
     JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    TAKEN_KEY_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -764,6 +782,14 @@ class UpdateRequest(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns to answer; all if empty."""
 
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
+        """Values of earlier answers for columns to change, besides those of `set` or `set_json`. Only in Transact."""
+
+    @_builtins.property
+    def taken_key(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
+        """As of GetRequest."""
+
     def __init__(
         self,
         *,
@@ -779,10 +805,12 @@ class UpdateRequest(_message.Message):
         json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
+        taken: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
+        taken_key: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "taken", b"taken", "taken_key", b"taken_key", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -831,6 +859,7 @@ class DeleteRequest(_message.Message):
     WHERE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     KEY_JSON_FIELD_NUMBER: _builtins.int
+    TAKEN_KEY_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -845,6 +874,10 @@ class DeleteRequest(_message.Message):
     def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
         """Which rows to delete; at least one predicate."""
 
+    @_builtins.property
+    def taken_key(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
+        """As of GetRequest."""
+
     def __init__(
         self,
         *,
@@ -853,10 +886,11 @@ class DeleteRequest(_message.Message):
         where: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
         request_id: _builtins.str = ...,
         key_json: _builtins.str = ...,
+        taken_key: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_json", b"key_json", "request_id", b"request_id", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_json", b"key_json", "request_id", b"request_id", "table", b"table", "taken_key", b"taken_key", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,6 +932,7 @@ class ListRequest(_message.Message):
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     INCLUDE_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     page_size: _builtins.int
@@ -906,6 +941,10 @@ class ListRequest(_message.Message):
     """The next_page_token of the page before, sent with the same table, where and order_by."""
     row_form: _rows_pb2.RowForm.ValueType
     """The form of the rows that are answered. It may change from page to page."""
+    lock: _rows_pb2.RowLock.ValueType
+    """Lock the rows, but not those of relations, until the transaction ends. Only in a transaction. If they are on several
+    shards, up to a page of each is locked, more than is answered. A full page may be followed by an empty one.
+    """
     @_builtins.property
     def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
         """Which rows; all if empty."""
@@ -933,10 +972,11 @@ class ListRequest(_message.Message):
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         include: _abc.Iterable[_rows_pb2.Include] | None = ...,
+        lock: _rows_pb2.RowLock.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "lock", b"lock", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1242,6 +1282,11 @@ class Statement(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    EXPECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertRequest:
         """Insert rows."""
@@ -1264,6 +1309,26 @@ class Statement(_message.Message):
     def group(self) -> Global___Group:
         """Run statements that may fail together without the rest, as behind a SAVEPOINT."""
 
+    @_builtins.property
+    def get(self) -> Global___GetRequest:
+        """Read a row, as the transaction sees it. Where there is none, the answer is empty, and no error."""
+
+    @_builtins.property
+    def list(self) -> Global___ListRequest:
+        """List a page of rows, as the transaction sees them."""
+
+    @_builtins.property
+    def count(self) -> Global___CountRequest:
+        """Count rows."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Aggregate rows."""
+
+    @_builtins.property
+    def expect(self) -> Global___Expectation:
+        """What must come of it; else it fails, with reason EXPECTATION_FAILED. Not of set_constraints, nor of a group."""
+
     def __init__(
         self,
         *,
@@ -1272,22 +1337,57 @@ class Statement(_message.Message):
         delete: Global___DeleteRequest | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         group: Global___Group | None = ...,
+        get: Global___GetRequest | None = ...,
+        list: Global___ListRequest | None = ...,
+        count: Global___CountRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
+        expect: Global___Expectation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "expect", b"expect", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "expect", b"expect", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group"]  # noqa: Y015
+    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_statement) -> _WhichOneofReturnType_statement | None: ...
 
 Global___Statement: _TypeAlias = Statement  # noqa: Y015
 
 @_typing.final
+class Expectation(_message.Message):
+    """What must come of a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    EACH_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many rows an insert, update or delete wrote, a read answers, or a count counts."""
+    @_builtins.property
+    def each(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
+        """Conditions that each row meets as it is answered, of which there is at least one. Of an insert, update or get."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int | None = ...,
+        each: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count", "each", b"each"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+
+Global___Expectation: _TypeAlias = Expectation  # noqa: Y015
+
+@_typing.final
 class Group(_message.Message):
     """Statements that may fail alone. If PostgreSQL refuses one of them, what the group did is undone on every shard,
-    changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed;
-    lost connections, deadlocks and time-outs end the transaction.
+    changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed,
+    an expectation that does not hold among them; lost connections, deadlocks and time-outs end the transaction.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1321,6 +1421,10 @@ class StatementResult(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertResponse:
         """Of an insert."""
@@ -1341,6 +1445,22 @@ class StatementResult(_message.Message):
     def group(self) -> Global___GroupResult:
         """Of a group."""
 
+    @_builtins.property
+    def get(self) -> Global___GetResponse:
+        """Of a get."""
+
+    @_builtins.property
+    def list(self) -> Global___ListResponse:
+        """Of a list."""
+
+    @_builtins.property
+    def count(self) -> Global___CountResponse:
+        """Of a count."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateResponse:
+        """Of an aggregate."""
+
     def __init__(
         self,
         *,
@@ -1349,12 +1469,16 @@ class StatementResult(_message.Message):
         delete: Global___DeleteResponse | None = ...,
         set_constraints: Global___SetConstraintsResult | None = ...,
         group: Global___GroupResult | None = ...,
+        get: Global___GetResponse | None = ...,
+        list: Global___ListResponse | None = ...,
+        count: Global___CountResponse | None = ...,
+        aggregate: Global___AggregateResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "group", b"group", "insert", b"insert", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -104,6 +104,9 @@ const (
 	ErrorReason_ERROR_REASON_SHARD_FULL ErrorReason = 36
 	// RESOURCE_EXHAUSTED. A request that is larger than a router takes: nothing was done. Send fewer rows at a time.
 	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 37
+	// FAILED_PRECONDITION. What a statement of a transaction expected did not come of it, or it was to take a value of a row
+	// that an earlier one did not answer. Example: expected the count 1, and found 0.
+	ErrorReason_ERROR_REASON_EXPECTATION_FAILED ErrorReason = 40
 )
 
 // Enum value maps for ErrorReason.
@@ -142,6 +145,7 @@ var (
 		31: "ERROR_REASON_ANSWER_TOO_LARGE",
 		36: "ERROR_REASON_SHARD_FULL",
 		37: "ERROR_REASON_REQUEST_TOO_LARGE",
+		40: "ERROR_REASON_EXPECTATION_FAILED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -177,6 +181,7 @@ var (
 		"ERROR_REASON_ANSWER_TOO_LARGE":      31,
 		"ERROR_REASON_SHARD_FULL":            36,
 		"ERROR_REASON_REQUEST_TOO_LARGE":     37,
+		"ERROR_REASON_EXPECTATION_FAILED":    40,
 	}
 )
 
@@ -303,7 +308,7 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x0eretry_delay_ms\x18\x05 \x01(\rR\fretryDelayMs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x8c\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb1\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"ERROR_REASON_FOREIGN_KEY_VIOLATION\x10\x01\x12#\n" +
@@ -338,7 +343,8 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_DEFERRABLE\x10\x1e\x12!\n" +
 	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10\x1f\x12\x1b\n" +
 	"\x17ERROR_REASON_SHARD_FULL\x10$\x12\"\n" +
-	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10%\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
+	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10%\x12#\n" +
+	"\x1fERROR_REASON_EXPECTATION_FAILED\x10(\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (

@@ -885,7 +885,9 @@ type InsertRequest struct {
 	// The form of the rows that are answered.
 	RowForm RowForm `protobuf:"varint,9,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
 	// The columns to answer; all if empty.
-	Columns       []string `protobuf:"bytes,10,rep,name=columns,proto3" json:"columns,omitempty"`
+	Columns []string `protobuf:"bytes,10,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Values of earlier answers for columns of `rows` or `rows_json`, which do not have them there. Only in Transact.
+	Taken         []*TakenValue `protobuf:"bytes,40,rep,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -986,6 +988,13 @@ func (x *InsertRequest) GetRowForm() RowForm {
 func (x *InsertRequest) GetColumns() []string {
 	if x != nil {
 		return x.Columns
+	}
+	return nil
+}
+
+func (x *InsertRequest) GetTaken() []*TakenValue {
+	if x != nil {
+		return x.Taken
 	}
 	return nil
 }
@@ -1412,7 +1421,11 @@ type GetRequest struct {
 	// The columns to answer; all if empty.
 	Columns []string `protobuf:"bytes,5,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Relations whose rows are answered inside of the row.
-	Include       []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	Include []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	// Lock the row, but not those of relations, until the transaction ends. Only in a transaction.
+	Lock RowLock `protobuf:"varint,40,opt,name=lock,proto3,enum=crosskey.v1.RowLock" json:"lock,omitempty"`
+	// Values of earlier answers for columns of the key, besides those of `key` or `key_json`. Only in Transact.
+	TakenKey      []*TakenValue `protobuf:"bytes,41,rep,name=taken_key,json=takenKey,proto3" json:"taken_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1489,7 +1502,21 @@ func (x *GetRequest) GetInclude() []*Include {
 	return nil
 }
 
-// One row.
+func (x *GetRequest) GetLock() RowLock {
+	if x != nil {
+		return x.Lock
+	}
+	return RowLock_ROW_LOCK_UNSPECIFIED
+}
+
+func (x *GetRequest) GetTakenKey() []*TakenValue {
+	if x != nil {
+		return x.TakenKey
+	}
+	return nil
+}
+
+// One row. In a transaction that goes on though there is none, none.
 type GetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The row.
@@ -1570,7 +1597,11 @@ type UpdateRequest struct {
 	// The form of the rows that are answered.
 	RowForm RowForm `protobuf:"varint,11,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
 	// The columns to answer; all if empty.
-	Columns       []string `protobuf:"bytes,12,rep,name=columns,proto3" json:"columns,omitempty"`
+	Columns []string `protobuf:"bytes,12,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Values of earlier answers for columns to change, besides those of `set` or `set_json`. Only in Transact.
+	Taken []*TakenValue `protobuf:"bytes,40,rep,name=taken,proto3" json:"taken,omitempty"`
+	// As of GetRequest.
+	TakenKey      []*TakenValue `protobuf:"bytes,41,rep,name=taken_key,json=takenKey,proto3" json:"taken_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1689,6 +1720,20 @@ func (x *UpdateRequest) GetColumns() []string {
 	return nil
 }
 
+func (x *UpdateRequest) GetTaken() []*TakenValue {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+func (x *UpdateRequest) GetTakenKey() []*TakenValue {
+	if x != nil {
+		return x.TakenKey
+	}
+	return nil
+}
+
 // The changed rows.
 type UpdateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1765,7 +1810,9 @@ type DeleteRequest struct {
 	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both.
-	KeyJson       string `protobuf:"bytes,5,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	KeyJson string `protobuf:"bytes,5,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	// As of GetRequest.
+	TakenKey      []*TakenValue `protobuf:"bytes,41,rep,name=taken_key,json=takenKey,proto3" json:"taken_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1835,6 +1882,13 @@ func (x *DeleteRequest) GetKeyJson() string {
 	return ""
 }
 
+func (x *DeleteRequest) GetTakenKey() []*TakenValue {
+	if x != nil {
+		return x.TakenKey
+	}
+	return nil
+}
+
 // What was deleted.
 type DeleteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1899,7 +1953,10 @@ type ListRequest struct {
 	// The columns to answer; all if empty. They may change from page to page.
 	Columns []string `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Relations whose rows are answered inside of each row. A page may then have fewer rows than `page_size`.
-	Include       []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	Include []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	// Lock the rows, but not those of relations, until the transaction ends. Only in a transaction. If they are on several
+	// shards, up to a page of each is locked, more than is answered. A full page may be followed by an empty one.
+	Lock          RowLock `protobuf:"varint,40,opt,name=lock,proto3,enum=crosskey.v1.RowLock" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1988,6 +2045,13 @@ func (x *ListRequest) GetInclude() []*Include {
 		return x.Include
 	}
 	return nil
+}
+
+func (x *ListRequest) GetLock() RowLock {
+	if x != nil {
+		return x.Lock
+	}
+	return RowLock_ROW_LOCK_UNSPECIFIED
 }
 
 // A page of rows.
@@ -2441,7 +2505,13 @@ type Statement struct {
 	//	*Statement_Delete
 	//	*Statement_SetConstraints
 	//	*Statement_Group
-	Statement     isStatement_Statement `protobuf_oneof:"statement"`
+	//	*Statement_Get
+	//	*Statement_List
+	//	*Statement_Count
+	//	*Statement_Aggregate
+	Statement isStatement_Statement `protobuf_oneof:"statement"`
+	// What must come of it; else it fails, with reason EXPECTATION_FAILED. Not of set_constraints, nor of a group.
+	Expect        *Expectation `protobuf:"bytes,50,opt,name=expect,proto3" json:"expect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2528,6 +2598,49 @@ func (x *Statement) GetGroup() *Group {
 	return nil
 }
 
+func (x *Statement) GetGet() *GetRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetList() *ListRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetCount() *CountRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetAggregate() *AggregateRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetExpect() *Expectation {
+	if x != nil {
+		return x.Expect
+	}
+	return nil
+}
+
 type isStatement_Statement interface {
 	isStatement_Statement()
 }
@@ -2558,6 +2671,26 @@ type Statement_Group struct {
 	Group *Group `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type Statement_Get struct {
+	// Read a row, as the transaction sees it. Where there is none, the answer is empty, and no error.
+	Get *GetRequest `protobuf:"bytes,40,opt,name=get,proto3,oneof"`
+}
+
+type Statement_List struct {
+	// List a page of rows, as the transaction sees them.
+	List *ListRequest `protobuf:"bytes,41,opt,name=list,proto3,oneof"`
+}
+
+type Statement_Count struct {
+	// Count rows.
+	Count *CountRequest `protobuf:"bytes,42,opt,name=count,proto3,oneof"`
+}
+
+type Statement_Aggregate struct {
+	// Aggregate rows.
+	Aggregate *AggregateRequest `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*Statement_Insert) isStatement_Statement() {}
 
 func (*Statement_Update) isStatement_Statement() {}
@@ -2568,9 +2701,72 @@ func (*Statement_SetConstraints) isStatement_Statement() {}
 
 func (*Statement_Group) isStatement_Statement() {}
 
+func (*Statement_Get) isStatement_Statement() {}
+
+func (*Statement_List) isStatement_Statement() {}
+
+func (*Statement_Count) isStatement_Statement() {}
+
+func (*Statement_Aggregate) isStatement_Statement() {}
+
+// What must come of a statement.
+type Expectation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many rows an insert, update or delete wrote, a read answers, or a count counts.
+	Count *int64 `protobuf:"varint,1,opt,name=count,proto3,oneof" json:"count,omitempty"`
+	// Conditions that each row meets as it is answered, of which there is at least one. Of an insert, update or get.
+	Each          []*Predicate `protobuf:"bytes,2,rep,name=each,proto3" json:"each,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expectation) Reset() {
+	*x = Expectation{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expectation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expectation) ProtoMessage() {}
+
+func (x *Expectation) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
+func (*Expectation) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Expectation) GetCount() int64 {
+	if x != nil && x.Count != nil {
+		return *x.Count
+	}
+	return 0
+}
+
+func (x *Expectation) GetEach() []*Predicate {
+	if x != nil {
+		return x.Each
+	}
+	return nil
+}
+
 // Statements that may fail alone. If PostgreSQL refuses one of them, what the group did is undone on every shard,
-// changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed;
-// lost connections, deadlocks and time-outs end the transaction.
+// changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed,
+// an expectation that does not hold among them; lost connections, deadlocks and time-outs end the transaction.
 type Group struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The statements, in order; at least one.
@@ -2581,7 +2777,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2789,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2802,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -2628,6 +2824,10 @@ type StatementResult struct {
 	//	*StatementResult_Delete
 	//	*StatementResult_SetConstraints
 	//	*StatementResult_Group
+	//	*StatementResult_Get
+	//	*StatementResult_List
+	//	*StatementResult_Count
+	//	*StatementResult_Aggregate
 	Result        isStatementResult_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2635,7 +2835,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2847,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2860,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -2715,6 +2915,42 @@ func (x *StatementResult) GetGroup() *GroupResult {
 	return nil
 }
 
+func (x *StatementResult) GetGet() *GetResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetList() *ListResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetCount() *CountResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetAggregate() *AggregateResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 type isStatementResult_Result interface {
 	isStatementResult_Result()
 }
@@ -2744,6 +2980,26 @@ type StatementResult_Group struct {
 	Group *GroupResult `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type StatementResult_Get struct {
+	// Of a get.
+	Get *GetResponse `protobuf:"bytes,40,opt,name=get,proto3,oneof"`
+}
+
+type StatementResult_List struct {
+	// Of a list.
+	List *ListResponse `protobuf:"bytes,41,opt,name=list,proto3,oneof"`
+}
+
+type StatementResult_Count struct {
+	// Of a count.
+	Count *CountResponse `protobuf:"bytes,42,opt,name=count,proto3,oneof"`
+}
+
+type StatementResult_Aggregate struct {
+	// Of an aggregate.
+	Aggregate *AggregateResponse `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
+}
+
 func (*StatementResult_Insert) isStatementResult_Result() {}
 
 func (*StatementResult_Update) isStatementResult_Result() {}
@@ -2754,6 +3010,14 @@ func (*StatementResult_SetConstraints) isStatementResult_Result() {}
 
 func (*StatementResult_Group) isStatementResult_Result() {}
 
+func (*StatementResult_Get) isStatementResult_Result() {}
+
+func (*StatementResult_List) isStatementResult_Result() {}
+
+func (*StatementResult_Count) isStatementResult_Result() {}
+
+func (*StatementResult_Aggregate) isStatementResult_Result() {}
+
 // The modes are set, and what they made due holds.
 type SetConstraintsResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2763,7 +3027,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3039,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3052,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 // What a group came to.
@@ -2804,7 +3068,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3080,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3093,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -2859,7 +3123,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3135,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3148,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -2912,7 +3176,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3188,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3201,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -2969,7 +3233,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3245,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3258,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -3158,7 +3422,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3434,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3447,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -3241,7 +3505,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3517,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3562,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3574,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3630,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3642,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3655,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -3478,7 +3742,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
 	"finishLoad\x12>\n" +
 	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
-	"\x06answer\"\x87\x04\n" +
+	"\x06answer\"\xb6\x04\n" +
 	"\rInsertRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12+\n" +
 	"\x04rows\x18\x02 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1d\n" +
@@ -3495,7 +3759,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11json_text_columns\x18\b \x03(\tR\x0fjsonTextColumns\x12/\n" +
 	"\brow_form\x18\t \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\n" +
-	" \x03(\tR\acolumns\"`\n" +
+	" \x03(\tR\acolumns\x12-\n" +
+	"\x05taken\x18( \x03(\v2\x17.crosskey.v1.TakenValueR\x05taken\"`\n" +
 	"\n" +
 	"Overriding\x12\x1a\n" +
 	"\x16OVERRIDING_UNSPECIFIED\x10\x00\x12\x1b\n" +
@@ -3531,7 +3796,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11FinishLoadRequest\x12\x12\n" +
 	"\x04load\x18\x01 \x01(\tR\x04load\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\"\x14\n" +
-	"\x12FinishLoadResponse\"\xe3\x01\n" +
+	"\x12FinishLoadResponse\"\xc3\x02\n" +
 	"\n" +
 	"GetRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
@@ -3539,10 +3804,12 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\bkey_json\x18\x03 \x01(\tR\akeyJson\x12/\n" +
 	"\brow_form\x18\x04 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\x05 \x03(\tR\acolumns\x12.\n" +
-	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"S\n" +
+	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\x12(\n" +
+	"\x04lock\x18( \x01(\x0e2\x14.crosskey.v1.RowLockR\x04lock\x124\n" +
+	"\ttaken_key\x18) \x03(\v2\x17.crosskey.v1.TakenValueR\btakenKey\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
-	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xcf\x03\n" +
+	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xb4\x04\n" +
 	"\rUpdateRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
@@ -3558,20 +3825,23 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11json_text_columns\x18\n" +
 	" \x03(\tR\x0fjsonTextColumns\x12/\n" +
 	"\brow_form\x18\v \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
-	"\acolumns\x18\f \x03(\tR\acolumns\"p\n" +
+	"\acolumns\x18\f \x03(\tR\acolumns\x12-\n" +
+	"\x05taken\x18( \x03(\v2\x17.crosskey.v1.TakenValueR\x05taken\x124\n" +
+	"\ttaken_key\x18) \x03(\v2\x17.crosskey.v1.TakenValueR\btakenKey\"p\n" +
 	"\x0eUpdateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1b\n" +
-	"\trows_json\x18\x03 \x01(\tR\browsJson\"\xb8\x01\n" +
+	"\trows_json\x18\x03 \x01(\tR\browsJson\"\xee\x01\n" +
 	"\rDeleteRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
 	"\x05where\x18\x03 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
-	"\bkey_json\x18\x05 \x01(\tR\akeyJson\"&\n" +
+	"\bkey_json\x18\x05 \x01(\tR\akeyJson\x124\n" +
+	"\ttaken_key\x18) \x03(\v2\x17.crosskey.v1.TakenValueR\btakenKey\"&\n" +
 	"\x0eDeleteResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\xb9\x02\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\xe3\x02\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
 	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12/\n" +
@@ -3581,7 +3851,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\x12/\n" +
 	"\brow_form\x18\x06 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\a \x03(\tR\acolumns\x12.\n" +
-	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"\x80\x01\n" +
+	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\x12(\n" +
+	"\x04lock\x18( \x01(\x0e2\x14.crosskey.v1.RowLockR\x04lock\"\x80\x01\n" +
 	"\fListResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
@@ -3621,24 +3892,37 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xae\x02\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xaf\x04\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1a.crosskey.v1.DeleteRequestH\x00R\x06delete\x12F\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2\x1b.crosskey.v1.SetConstraintsH\x00R\x0esetConstraints\x12*\n" +
-	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05groupB\v\n" +
-	"\tstatement\"?\n" +
+	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05group\x12+\n" +
+	"\x03get\x18( \x01(\v2\x17.crosskey.v1.GetRequestH\x00R\x03get\x12.\n" +
+	"\x04list\x18) \x01(\v2\x18.crosskey.v1.ListRequestH\x00R\x04list\x121\n" +
+	"\x05count\x18* \x01(\v2\x19.crosskey.v1.CountRequestH\x00R\x05count\x12=\n" +
+	"\taggregate\x18+ \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x120\n" +
+	"\x06expect\x182 \x01(\v2\x18.crosskey.v1.ExpectationR\x06expectB\v\n" +
+	"\tstatement\"^\n" +
+	"\vExpectation\x12\x19\n" +
+	"\x05count\x18\x01 \x01(\x03H\x00R\x05count\x88\x01\x01\x12*\n" +
+	"\x04each\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x04eachB\b\n" +
+	"\x06_count\"?\n" +
 	"\x05Group\x126\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\v2\x16.crosskey.v1.StatementR\n" +
-	"statements\"\xc0\x02\n" +
+	"statements\"\x93\x04\n" +
 	"\x0fStatementResult\x125\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1b.crosskey.v1.InsertResponseH\x00R\x06insert\x125\n" +
 	"\x06update\x18\x02 \x01(\v2\x1b.crosskey.v1.UpdateResponseH\x00R\x06update\x125\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1b.crosskey.v1.DeleteResponseH\x00R\x06delete\x12L\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2!.crosskey.v1.SetConstraintsResultH\x00R\x0esetConstraints\x120\n" +
-	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05groupB\b\n" +
+	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05group\x12,\n" +
+	"\x03get\x18( \x01(\v2\x18.crosskey.v1.GetResponseH\x00R\x03get\x12/\n" +
+	"\x04list\x18) \x01(\v2\x19.crosskey.v1.ListResponseH\x00R\x04list\x122\n" +
+	"\x05count\x18* \x01(\v2\x1a.crosskey.v1.CountResponseH\x00R\x05count\x12>\n" +
+	"\taggregate\x18+ \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
 	"\x06result\"\x16\n" +
 	"\x14SetConstraintsResult\"q\n" +
 	"\vGroupResult\x126\n" +
@@ -3709,7 +3993,7 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
@@ -3741,144 +4025,164 @@ var file_crosskey_v1_router_proto_goTypes = []any{
 	(*AggregateRequest)(nil),                 // 27: crosskey.v1.AggregateRequest
 	(*AggregateResponse)(nil),                // 28: crosskey.v1.AggregateResponse
 	(*Statement)(nil),                        // 29: crosskey.v1.Statement
-	(*Group)(nil),                            // 30: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 31: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 32: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 33: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 34: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 35: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 36: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 37: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 38: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 39: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 40: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 41: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 42: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 43: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 44: crosskey.v1.RowForm
-	(*Include)(nil),                          // 45: crosskey.v1.Include
-	(*Predicate)(nil),                        // 46: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 47: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 48: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 49: crosskey.v1.SetConstraints
+	(*Expectation)(nil),                      // 30: crosskey.v1.Expectation
+	(*Group)(nil),                            // 31: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 32: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 33: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 34: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 35: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 36: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 37: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 38: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 39: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 40: crosskey.v1.AggregateRequest.Aggregate
+	(*ExplainResponse_Key)(nil),              // 41: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 42: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 43: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 44: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 45: crosskey.v1.RowForm
+	(*TakenValue)(nil),                       // 46: crosskey.v1.TakenValue
+	(*Include)(nil),                          // 47: crosskey.v1.Include
+	(RowLock)(0),                             // 48: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 49: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 50: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 51: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 52: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	5,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	6,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	7,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	17, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	25, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	34, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	36, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	11, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	27, // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	41, // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	8,  // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	16, // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	18, // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	22, // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	26, // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	35, // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	37, // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	12, // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	28, // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	42, // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,  // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	43, // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	44, // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,  // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	38, // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	42, // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	44, // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	42, // 35: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	42, // 36: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	46, // 37: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	42, // 38: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	47, // 39: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	44, // 40: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 41: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	42, // 42: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	46, // 43: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 44: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	48, // 45: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 46: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 47: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	42, // 48: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	21, // 49: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	42, // 50: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	46, // 51: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 52: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	39, // 53: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	46, // 54: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	48, // 55: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 56: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 57: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	7,  // 58: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	17, // 59: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 60: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	49, // 61: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	30, // 62: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	29, // 63: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	8,  // 64: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	18, // 65: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 66: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	32, // 67: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	33, // 68: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	31, // 69: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	41, // 70: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	29, // 71: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	31, // 72: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	7,  // 73: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 74: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	17, // 75: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 76: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 77: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	25, // 78: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	34, // 79: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	27, // 80: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	40, // 81: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,  // 82: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	7,  // 83: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	15, // 84: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	17, // 85: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	19, // 86: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	21, // 87: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	23, // 88: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	25, // 89: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	27, // 90: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	34, // 91: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	9,  // 92: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	11, // 93: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 94: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	36, // 95: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,  // 96: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	8,  // 97: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	16, // 98: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	18, // 99: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	20, // 100: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	22, // 101: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	24, // 102: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	26, // 103: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	28, // 104: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	35, // 105: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	10, // 106: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	12, // 107: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 108: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	37, // 109: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	4,  // 110: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	97, // [97:111] is the sub-list for method output_type
-	83, // [83:97] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	5,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	6,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	7,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	15,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	17,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	19,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	21,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	25,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	35,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	37,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	11,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	13,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	27,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	42,  // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	8,   // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	16,  // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	18,  // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	20,  // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	22,  // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	26,  // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	36,  // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	38,  // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	12,  // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	14,  // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	28,  // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	43,  // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	44,  // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	45,  // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	46,  // 29: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
+	43,  // 30: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 31: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	39,  // 32: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	43,  // 33: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	45,  // 34: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	47,  // 35: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	48,  // 36: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	46,  // 37: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	43,  // 38: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	43,  // 39: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	49,  // 40: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	43,  // 41: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	50,  // 42: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	45,  // 43: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	46,  // 44: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
+	46,  // 45: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	43,  // 46: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	43,  // 47: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	49,  // 48: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	46,  // 49: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	49,  // 50: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	51,  // 51: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	45,  // 52: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	47,  // 53: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	48,  // 54: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	43,  // 55: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	21,  // 56: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	43,  // 57: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	49,  // 58: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	49,  // 59: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	40,  // 60: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	49,  // 61: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	51,  // 62: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	45,  // 63: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	43,  // 64: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	7,   // 65: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	17,  // 66: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	19,  // 67: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	52,  // 68: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	31,  // 69: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	15,  // 70: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	21,  // 71: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	25,  // 72: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	27,  // 73: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	30,  // 74: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
+	49,  // 75: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
+	29,  // 76: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	8,   // 77: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	18,  // 78: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	20,  // 79: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	33,  // 80: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	34,  // 81: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	16,  // 82: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	22,  // 83: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	26,  // 84: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	28,  // 85: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	32,  // 86: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	42,  // 87: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	29,  // 88: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	32,  // 89: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	7,   // 90: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	15,  // 91: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	17,  // 92: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	19,  // 93: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	21,  // 94: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	25,  // 95: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	35,  // 96: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	27,  // 97: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	41,  // 98: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	2,   // 99: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	7,   // 100: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	15,  // 101: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	17,  // 102: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	19,  // 103: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	21,  // 104: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	23,  // 105: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	25,  // 106: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	27,  // 107: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	35,  // 108: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	9,   // 109: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	11,  // 110: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	13,  // 111: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	37,  // 112: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	3,   // 113: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	8,   // 114: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	16,  // 115: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	18,  // 116: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	20,  // 117: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	22,  // 118: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	24,  // 119: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	26,  // 120: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	28,  // 121: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	36,  // 122: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	10,  // 123: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	12,  // 124: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	14,  // 125: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	38,  // 126: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	4,   // 127: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	114, // [114:128] is the sub-list for method output_type
+	100, // [100:114] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -3922,15 +4226,24 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
+		(*Statement_Get)(nil),
+		(*Statement_List)(nil),
+		(*Statement_Count)(nil),
+		(*Statement_Aggregate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[27].OneofWrappers = []any{}
+	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
+		(*StatementResult_Get)(nil),
+		(*StatementResult_List)(nil),
+		(*StatementResult_Count)(nil),
+		(*StatementResult_Aggregate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[33].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[34].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -3946,7 +4259,7 @@ func file_crosskey_v1_router_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

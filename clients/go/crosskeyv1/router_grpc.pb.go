@@ -78,7 +78,8 @@ type RouterClient interface {
 	// RESOURCE_EXHAUSTED: there are too many groups.
 	Aggregate(ctx context.Context, in *AggregateRequest, opts ...grpc.CallOption) (*AggregateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-	// for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+	// for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+	// names the statement in its metadata, unless it came with the commit.
 	Transact(ctx context.Context, in *TransactRequest, opts ...grpc.CallOption) (*TransactResponse, error)
 	// Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
 	// Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.
@@ -304,7 +305,8 @@ type RouterServer interface {
 	// RESOURCE_EXHAUSTED: there are too many groups.
 	Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-	// for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+	// for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+	// names the statement in its metadata, unless it came with the commit.
 	Transact(context.Context, *TransactRequest) (*TransactResponse, error)
 	// Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
 	// Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.

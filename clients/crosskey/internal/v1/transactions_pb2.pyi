@@ -196,6 +196,7 @@ class Command(_message.Message):
     DROP_PINS_FIELD_NUMBER: _builtins.int
     PREPARE_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The router's own name for it, which its result and its error bring back (in the metadata, as `tag`)."""
     @_builtins.property
@@ -258,6 +259,10 @@ class Command(_message.Message):
     def commit(self) -> Global___Commit:
         """Commit; the last command."""
 
+    @_builtins.property
+    def ask(self) -> _reads_pb2.Question:
+        """Read, and see what the branch did so far."""
+
     def __init__(
         self,
         *,
@@ -277,12 +282,13 @@ class Command(_message.Message):
         drop_pins: Global___DropPins | None = ...,
         prepare: Global___Prepare | None = ...,
         commit: Global___Commit | None = ...,
+        ask: _reads_pb2.Question | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "ask"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -302,6 +308,8 @@ class CommandResult(_message.Message):
     PLACES_FIELD_NUMBER: _builtins.int
     CLAIMS_FIELD_NUMBER: _builtins.int
     PARENTS_ABSENT_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
+    UNMET_JSON_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The command's tag."""
     rows_json: _builtins.bytes
@@ -314,6 +322,8 @@ class CommandResult(_message.Message):
     """Of PinParents and FindAnchors: some do not exist yet. Another part of the same statement may bring them, so the
     effect is to be applied once more before constraints are checked.
     """
+    unmet_json: _builtins.bytes
+    """Of a statement with `expected`: the first row that does not meet it, as JSON; empty if all do."""
     @_builtins.property
     def effects(self) -> _containers.RepeatedCompositeFieldContainer[_effects_pb2.Effect]:
         """What is left to be applied: on other shards, and on this one what only the router can put in order."""
@@ -328,6 +338,10 @@ class CommandResult(_message.Message):
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[_reads_pb2.FoundClaim]:
         """Of LookUpClaims: one a value, in order."""
 
+    @_builtins.property
+    def reply(self) -> _reads_pb2.Reply:
+        """Of a question: the reply."""
+
     def __init__(
         self,
         *,
@@ -339,10 +353,12 @@ class CommandResult(_message.Message):
         places: _abc.Iterable[_builtins.int] | None = ...,
         claims: _abc.Iterable[_reads_pb2.FoundClaim] | None = ...,
         parents_absent: _builtins.bool = ...,
+        reply: _reads_pb2.Reply | None = ...,
+        unmet_json: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "rows_json", b"rows_json", "tag", b"tag", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,6 +379,7 @@ class Statement(_message.Message):
     COUNT_ONLY_FIELD_NUMBER: _builtins.int
     AS_TEXT_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     lock_table: _builtins.bool
@@ -391,6 +408,10 @@ class Statement(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns of the rows as shown; all if empty."""
 
+    @_builtins.property
+    def expected(self) -> _containers.RepeatedCompositeFieldContainer[_reads_pb2.Condition]:
+        """Conditions that each row that was inserted or updated is expected to meet."""
+
     def __init__(
         self,
         *,
@@ -403,10 +424,11 @@ class Statement(_message.Message):
         count_only: _builtins.bool = ...,
         as_text: _builtins.bool = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
+        expected: _abc.Iterable[_reads_pb2.Condition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "columns", b"columns", "count_only", b"count_only", "delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "columns", b"columns", "count_only", b"count_only", "delete", b"delete", "expected", b"expected", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "load"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015

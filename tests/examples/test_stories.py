@@ -1,10 +1,17 @@
 """Each example's story on a real cluster: it prints what its README says, and leaves what it should."""
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from crosskey.cli.advise import advise
 from examples.followers.race import count_orphans
 from examples.followers.story import RACES
-from tests.examples.telling import told
+from examples.orders.story import LAPTOP
+from tests.docs.examples import fences
+from tests.examples.telling import EXAMPLES, told
 from tests.fresh_cluster import FreshClusters
 
 pytestmark = pytest.mark.processes
@@ -25,3 +32,21 @@ def test_followers(fresh_cluster: FreshClusters) -> None:
     assert list(story.client.list("follows")) == [{"follower_id": "1", "followee_id": "5"}]
     assert [count_orphans(story.client, table) for table in ("follows", "unchecked_follows")] == [0, RACES]
     assert story.client.audit() == []
+
+
+def test_orders(fresh_cluster: FreshClusters) -> None:
+    story = told("orders", fresh_cluster)
+    assert story.printed == story.in_readme
+    # What was paid is still known, of products whose price has changed and of those that are gone.
+    paid = story.client.list("items", order_by=["customer_id", "line"], columns=["product_id", "amount"])
+    assert [tuple(row.values()) for row in paid] == [(str(LAPTOP), "999.00"), (None, "39.00"), (None, "19.50")]
+    assert story.client.audit() == []
+
+
+def test_what_advise_says_of_orders(tmp_path: Path) -> None:
+    untagged = tmp_path / "untagged.sql"
+    schema = (EXAMPLES / "orders" / "schema.sql").read_text(encoding="utf-8")
+    untagged.write_text(re.sub(r"^COMMENT.*\n", "", schema, flags=re.MULTILINE))
+    advice = CliRunner().invoke(advise, [str(untagged)]).stdout
+    [in_readme, _] = [code for language, code in fences(EXAMPLES / "orders" / "README.md") if language == "text"]
+    assert "\n".join(line.rstrip() for line in advice.splitlines()).strip("\n") == in_readme.strip("\n")

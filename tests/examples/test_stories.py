@@ -50,3 +50,12 @@ def test_what_advise_says_of_orders(tmp_path: Path) -> None:
     advice = CliRunner().invoke(advise, [str(untagged)]).stdout
     [in_readme, _] = [code for language, code in fences(EXAMPLES / "orders" / "README.md") if language == "text"]
     assert "\n".join(line.rstrip() for line in advice.splitlines()).strip("\n") == in_readme.strip("\n")
+
+
+def test_tenants(fresh_cluster: FreshClusters) -> None:
+    story = told("tenants", fresh_cluster)
+    assert story.printed == story.in_readme
+    # The bookshop is gone with all that was of it; the teashop has its order.
+    assert [shop["name"] for shop in story.client.list("shops", order_by="id")] == ["Tea", "Bikes"]
+    assert [story.client.count(table) for table in ("referrals", "customers", "order_items")] == [0, 1, 1]
+    assert story.client.audit() == []

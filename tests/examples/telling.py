@@ -14,8 +14,7 @@ from tests.fresh_cluster import FreshClusters
 
 EXAMPLES = ROOT / "examples"
 
-# Calls that are made at once stand in any order.
-_NODE_CALLS = re.compile(r"(?<=calls to nodes: )s\d \w+(,\s+s\d \w+)*")
+_NODE_CALLS = re.compile(r"(?<=calls to nodes: )s\d\s+\w+(,\s+s\d\s+\w+)*")
 _PAGE_TOKEN = re.compile(r'"[\w-]{40,}"')
 
 
@@ -44,5 +43,9 @@ def _printed(story: Callable[[ShowingClient], None], address: str) -> str:
 
 
 def _masked(output: str) -> str:
-    without_order = _NODE_CALLS.sub(lambda calls: " ".join(sorted(re.split(r",\s+", calls[0]))), output)
-    return _PAGE_TOKEN.sub('"TOKEN"', masked(without_order))
+    return _PAGE_TOKEN.sub('"TOKEN"', masked(_NODE_CALLS.sub(_in_order, output)))
+
+
+def _in_order(node_calls: re.Match[str]) -> str:
+    """Calls that are made at the same time are told in any order, and broken into lines anywhere."""
+    return ", ".join(sorted(" ".join(call.split()) for call in node_calls[0].split(",")))

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from crosskey.cli.advise import advise
+from examples.facebook.story import BOB, DEE
 from examples.followers.race import count_orphans
 from examples.followers.story import RACES
 from examples.orders.story import LAPTOP
@@ -22,6 +23,15 @@ def test_discord(fresh_cluster: FreshClusters) -> None:
     assert story.printed == story.in_readme
     # Bob's two messages are left, without an author.
     assert [story.client.count("messages", where) for where in (None, {"author_id": None})] == [7, 2]
+    assert story.client.audit() == []
+
+
+def test_facebook(fresh_cluster: FreshClusters) -> None:
+    story = told("facebook", fresh_cluster)
+    assert story.printed == story.in_readme
+    # Of the friendships of Cy, who is gone, and of the one that was ended, no half is left.
+    edges = {(edge["user_id"], edge["friend_id"]) for edge in story.client.list("friends")}
+    assert edges == {(str(DEE), str(BOB)), (str(BOB), str(DEE))}
     assert story.client.audit() == []
 
 

@@ -25,6 +25,7 @@ ADDRESS = "127.0.0.1:7400"
 NODE_CALLS = "crosskey-node-calls"
 SETTLING_SECONDS = 30.0
 POLL_SECONDS = 0.02
+SHOWN_OF_TOKEN = 8
 
 Answer = TypeVar("Answer")
 
@@ -127,8 +128,17 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        name.removesuffix("_json"): msgspec.json.decode(item) if name.endswith("_json") else _plain(item)
-        for name, item in value.items()
-        if name not in ("row_form", "json_text_columns")
-    }
+    fields = {name: item for name, item in value.items() if name not in ("row_form", "json_text_columns")}
+    return {name.removesuffix("_json"): _field(name, item) for name, item in fields.items()}
+
+
+def _field(name: str, value: Any) -> Any:
+    if name.endswith("_json"):
+        return _plain(msgspec.json.decode(value))
+    if name == "crosskey_next":
+        return {relation: _shortened(token) for relation, token in value.items()}
+    return _shortened(value) if name.endswith("page_token") else _plain(value)
+
+
+def _shortened(token: str) -> str:
+    return f"{token[:SHOWN_OF_TOKEN]}…"

@@ -44,6 +44,28 @@ def test_followers(fresh_cluster: FreshClusters) -> None:
     assert story.client.audit() == []
 
 
+def test_instagram(fresh_cluster: FreshClusters) -> None:
+    story = told("instagram", fresh_cluster)
+    assert story.printed == story.in_readme
+    # Of Bob's there is nothing left: no photo, no comment, no like, no follow of him.
+    [photo] = story.client.list("media", include={"owner": {}, "comments": {"include": ["author"]}, "likers": {}})
+    assert photo["owner"]["username"] == "cy"
+    assert {comment["author"]["username"] for comment in photo["comments"]} == {"ada", "cy"}
+    assert [[liker["username"] for liker in photo["likers"]], story.client.count("follows")] == [["ada"], 1]
+    assert story.client.audit() == []
+
+
+def test_messenger(fresh_cluster: FreshClusters) -> None:
+    story = told("messenger", fresh_cluster)
+    assert story.printed == story.in_readme
+    # Cosette is gone with her inbox, and from the account that she shared.
+    users = story.client.list("users", order_by="name", include={"accounts": {"order_by": "username"}})
+    accounts = {user["name"]: [account["username"] for account in user["accounts"]] for user in users}
+    assert accounts == {"Marius": [], "Valjean": ["fauchelevent", "madeleine"]}
+    assert story.client.count("messages") == 0
+    assert story.client.audit() == []
+
+
 def test_orders(fresh_cluster: FreshClusters) -> None:
     story = told("orders", fresh_cluster)
     assert story.printed == story.in_readme

@@ -68,7 +68,7 @@ format: $(INSTALLED) ## Format Python and protos in place.
 lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs are up to date.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy clients/crosskey tests bench
+	$(BIN)/mypy clients/crosskey tests bench examples
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code

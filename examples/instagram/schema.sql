@@ -36,6 +36,8 @@ CREATE TABLE media_likes (
 );
 CREATE INDEX ON media_likes (liker_id);
 COMMENT ON TABLE media_likes IS E'@shard_with media_id';
+COMMENT ON CONSTRAINT media_likes_media_id_fkey ON media_likes IS '@through liked_media';
+COMMENT ON CONSTRAINT media_likes_liker_id_fkey ON media_likes IS '@through likers';
 
 CREATE TABLE comment_likes (
     comment_id uuid NOT NULL REFERENCES comments ON DELETE CASCADE,
@@ -44,6 +46,8 @@ CREATE TABLE comment_likes (
 );
 CREATE INDEX ON comment_likes (liker_id);
 COMMENT ON TABLE comment_likes IS E'@shard_with comment_id';
+COMMENT ON CONSTRAINT comment_likes_comment_id_fkey ON comment_likes IS '@through liked_comments';
+COMMENT ON CONSTRAINT comment_likes_liker_id_fkey ON comment_likes IS '@through likers';
 
 -- A follow lives with its follower.
 CREATE TABLE follows (
@@ -54,3 +58,5 @@ CREATE TABLE follows (
 );
 CREATE INDEX ON follows (followee_id);
 COMMENT ON TABLE follows IS E'@shard_with follower_id';
+COMMENT ON CONSTRAINT follows_follower_id_fkey ON follows IS E'@inverse follows\n@through followers';
+COMMENT ON CONSTRAINT follows_followee_id_fkey ON follows IS E'@inverse followed_by\n@through following';

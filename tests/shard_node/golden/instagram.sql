@@ -32,15 +32,19 @@ CREATE TRIGGER crosskey_kept BEFORE TRUNCATE ON "crosskey"."pin_public_users_id"
 ALTER TABLE "public"."comment_likes" ALTER CONSTRAINT "comment_likes_comment_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."comment_likes" DROP CONSTRAINT "comment_likes_liker_id_fkey";
 ALTER TABLE "public"."comment_likes" ADD CONSTRAINT "comment_likes_liker_id_fkey" FOREIGN KEY ("liker_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
+COMMENT ON CONSTRAINT "comment_likes_liker_id_fkey" ON "public"."comment_likes" IS '@through likers';
 ALTER TABLE "public"."comments" DROP CONSTRAINT "comments_author_id_fkey";
 ALTER TABLE "public"."comments" ADD CONSTRAINT "comments_author_id_fkey" FOREIGN KEY ("author_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."comments" ALTER CONSTRAINT "comments_media_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."follows" DROP CONSTRAINT "follows_followee_id_fkey";
 ALTER TABLE "public"."follows" ADD CONSTRAINT "follows_followee_id_fkey" FOREIGN KEY ("followee_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
+COMMENT ON CONSTRAINT "follows_followee_id_fkey" ON "public"."follows" IS '@inverse followed_by
+@through following';
 ALTER TABLE "public"."follows" ALTER CONSTRAINT "follows_follower_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."media" ALTER CONSTRAINT "media_owner_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."media_likes" DROP CONSTRAINT "media_likes_liker_id_fkey";
 ALTER TABLE "public"."media_likes" ADD CONSTRAINT "media_likes_liker_id_fkey" FOREIGN KEY ("liker_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
+COMMENT ON CONSTRAINT "media_likes_liker_id_fkey" ON "public"."media_likes" IS '@through likers';
 ALTER TABLE "public"."media_likes" ALTER CONSTRAINT "media_likes_media_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
 CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.users"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS '
 DECLARE

@@ -14,8 +14,8 @@ from psycopg import sql
 from crosskey.catalog.model import Column, ForeignKey, Table, TableName
 from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.shard_node.guards.claims import CLAIMING_SHARD
-from crosskey.shard_node.guards.foreign_keys import PIN_CONSTRAINT
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
+from crosskey.shard_node.guards.shadow_tables import PIN_CONSTRAINT
 from crosskey.shard_node.postgres.postgres_errors import PLACEMENT_CHECK, SLOT_CHECK
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
 from crosskey.shard_node.sql_text.key_columns import column_pairs, is_parent, same_key

@@ -12,31 +12,12 @@ from functools import lru_cache
 from psycopg import sql
 
 from crosskey.catalog.plan import ReferencedKey
+from crosskey.shard_node.guards.bodies import body
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.sql_names import column_list, function_identifier, table_identifier
 
 _PURPOSE = "rekey"
-
-# A shadow whose key became NULL in part has had its ON UPDATE action by then, and nothing can reference it.
-_SOURCE = """
-DECLARE
-    k record;
-BEGIN
-    FOR k IN
-        SELECT * FROM ROWS FROM (
-            json_populate_recordset(NULL::{shadow}, old_keys),
-            json_populate_recordset(NULL::{shadow}, new_keys)
-        ) WITH ORDINALITY AS k({old}, {new}, place)
-        ORDER BY place
-    LOOP
-        UPDATE {shadow} s SET ({columns}) = ROW({new_of_k}) WHERE {same};
-        IF NOT ROW({new_of_k}) IS NOT NULL THEN
-            DELETE FROM {shadow} s WHERE {unreferenced};
-        END IF;
-    END LOOP;
-END
-"""
 
 
 def create_function(referenced: ReferencedKey) -> sql.Composed:
@@ -56,7 +37,8 @@ def call_text(referenced: ReferencedKey) -> bytes:
 def _source(referenced: ReferencedKey) -> sql.Composed:
     places = range(len(referenced.columns))
     old, new = [f"old_{place}" for place in places], [f"new_{place}" for place in places]
-    return sql.SQL(_SOURCE).format(
+    return body(
+        "rekey_shadows",
         shadow=table_identifier(referenced.shadow),
         columns=column_list(referenced.columns),
         old=column_list(old),

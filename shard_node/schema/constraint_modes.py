@@ -19,7 +19,7 @@ from psycopg import sql
 from crosskey import errors
 from crosskey.catalog.model import ForeignKey
 from crosskey.catalog.plan import Plan
-from crosskey.shard_node.guards.foreign_keys import PIN_CONSTRAINT
+from crosskey.shard_node.guards.shadow_tables import PIN_CONSTRAINT
 from crosskey.shard_node.postgres.database import Connection
 
 Name = tuple[str, str]

@@ -20,7 +20,7 @@ import structlog
 from psycopg import sql
 
 from crosskey.catalog.plan import ReferencedKey
-from crosskey.shard_node.guards.foreign_keys import has_children
+from crosskey.shard_node.guards.child_triggers import has_children
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
 from crosskey.shard_node.guards.sweep_guards import BEGIN_DROPPING, END_DROPPING, may_be_dropped

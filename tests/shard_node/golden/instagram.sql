@@ -46,8 +46,7 @@ ALTER TABLE "public"."media_likes" DROP CONSTRAINT "media_likes_liker_id_fkey";
 ALTER TABLE "public"."media_likes" ADD CONSTRAINT "media_likes_liker_id_fkey" FOREIGN KEY ("liker_id") REFERENCES "crosskey_shadow_public"."users" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
 COMMENT ON CONSTRAINT "media_likes_liker_id_fkey" ON "public"."media_likes" IS '@through likers';
 ALTER TABLE "public"."media_likes" ALTER CONSTRAINT "media_likes_media_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
-CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.users"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS '
-DECLARE
+CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.users"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS 'DECLARE
     k record;
 BEGIN
     FOR k IN
@@ -62,11 +61,12 @@ BEGIN
             DELETE FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."new_0" AND NOT ROW("s"."id") IS NOT NULL;
         END IF;
     END LOOP;
-END
-';
+END';
 CREATE FUNCTION "crosskey"."left_by_update_crosskey_shadow_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM old_rows k WHERE (EXISTS (SELECT FROM "public"."comment_likes" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."liker_id") OR EXISTS (SELECT FROM "public"."comments" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."author_id") OR EXISTS (SELECT FROM "public"."follows" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."followee_id") OR EXISTS (SELECT FROM "public"."media_likes" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."liker_id")) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM old_rows k
+WHERE (EXISTS (SELECT FROM "public"."comment_likes" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."liker_id") OR EXISTS (SELECT FROM "public"."comments" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."author_id") OR EXISTS (SELECT FROM "public"."follows" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."followee_id") OR EXISTS (SELECT FROM "public"."media_likes" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."liker_id")) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 RETURN NULL;
 END
 ';
@@ -74,7 +74,13 @@ CREATE TRIGGER "crosskey_left_by_update" AFTER UPDATE ON "crosskey_shadow_public
 ALTER TABLE "public"."comment_likes" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("comment_id"::uuid) % 3 = 0);
 CREATE FUNCTION "crosskey"."arrived_insert_public.comment_likes"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.comment_likes'', crosskey.slot("k"."comment_id"::uuid) % 3, json_build_object(''comment_id'', "k"."comment_id") FROM (SELECT DISTINCT n."comment_id" FROM new_rows n) k WHERE crosskey.slot("k"."comment_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "comment_likes", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.comment_likes'', crosskey.slot("k"."comment_id"::uuid) % 3, json_build_object(''comment_id'', "k"."comment_id") FROM (SELECT DISTINCT n."comment_id" FROM new_rows n) k WHERE crosskey.slot("k"."comment_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -83,7 +89,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."comment_likes
 CREATE FUNCTION "crosskey"."arrived_update_public.comment_likes"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."users" s JOIN (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0 EXCEPT SELECT DISTINCT "n"."liker_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."liker_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.comment_likes'', crosskey.slot("k"."comment_id"::uuid) % 3, json_build_object(''comment_id'', "k"."comment_id") FROM (SELECT DISTINCT n."comment_id" FROM new_rows n) k WHERE crosskey.slot("k"."comment_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "comment_likes", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.comment_likes'', crosskey.slot("k"."comment_id"::uuid) % 3, json_build_object(''comment_id'', "k"."comment_id") FROM (SELECT DISTINCT n."comment_id" FROM new_rows n) k WHERE crosskey.slot("k"."comment_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -93,7 +101,13 @@ CREATE TRIGGER crosskey_not_dropped AFTER UPDATE OR DELETE ON "public"."comment_
 ALTER TABLE "public"."comments" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("media_id"::uuid) % 3 = 0), ADD CONSTRAINT "crosskey_slot" CHECK (crosskey.slot("id"::uuid) = crosskey.slot("media_id"::uuid));
 CREATE FUNCTION "crosskey"."arrived_insert_public.comments"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."author_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."author_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."author_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."author_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.comments'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "comments", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.comments'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -102,7 +116,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."comments" REF
 CREATE FUNCTION "crosskey"."arrived_update_public.comments"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."users" s JOIN (SELECT DISTINCT "n"."author_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."author_id") = 0 EXCEPT SELECT DISTINCT "n"."author_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."author_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."author_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."author_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."author_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."author_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.comments'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "comments", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.comments'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -112,7 +128,13 @@ CREATE TRIGGER crosskey_not_dropped AFTER UPDATE OR DELETE ON "public"."comments
 ALTER TABLE "public"."follows" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("follower_id"::uuid) % 3 = 0);
 CREATE FUNCTION "crosskey"."arrived_insert_public.follows"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "follows", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -121,7 +143,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."follows" REFE
 CREATE FUNCTION "crosskey"."arrived_update_public.follows"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."users" s JOIN (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0 EXCEPT SELECT DISTINCT "n"."followee_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."followee_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "follows", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -146,7 +170,13 @@ CREATE TRIGGER "crosskey_arrived_update" AFTER UPDATE ON "public"."media" REFERE
 ALTER TABLE "public"."media_likes" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("media_id"::uuid) % 3 = 0);
 CREATE FUNCTION "crosskey"."arrived_insert_public.media_likes"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.media_likes'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "media_likes", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.media_likes'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -155,7 +185,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."media_likes" 
 CREATE FUNCTION "crosskey"."arrived_update_public.media_likes"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."users" s JOIN (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0 EXCEPT SELECT DISTINCT "n"."liker_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."liker_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."liker_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."liker_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.media_likes'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "media_likes", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.media_likes'', crosskey.slot("k"."media_id"::uuid) % 3, json_build_object(''media_id'', "k"."media_id") FROM (SELECT DISTINCT n."media_id" FROM new_rows n) k WHERE crosskey.slot("k"."media_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -179,21 +211,38 @@ END
 CREATE TRIGGER "crosskey_arrived_update" AFTER UPDATE ON "public"."users" REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."arrived_update_public.users"();
 CREATE FUNCTION "crosskey"."departed_delete_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p USING old_rows o WHERE "p"."id" OPERATOR(pg_catalog.=) "o"."id" RETURNING p.*) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN 12 ELSE 5 END, ''public.users(id)'', CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN crosskey.slot("gone"."id"::uuid) % 3 ELSE gone."crosskey_shard" END, json_build_object(''id'', "gone"."id"), to_json(gone."crosskey_shard") FROM gone;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p USING old_rows o WHERE "p"."id" OPERATOR(pg_catalog.=) "o"."id" RETURNING p.*)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+SELECT
+    CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN 12 ELSE 5 END,
+    ''public.users(id)'',
+    CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN crosskey.slot("gone"."id"::uuid) % 3 ELSE gone."crosskey_shard" END,
+    json_build_object(''id'', "gone"."id"),
+    to_json(gone."crosskey_shard")
+FROM gone;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "crosskey_departed_delete" AFTER DELETE ON "public"."users" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."departed_delete_public.users"();
 CREATE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"), pinned AS (INSERT INTO "crosskey"."pin_public_users_id" ("id", "crosskey_shard") SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0 ON CONFLICT DO NOTHING) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 6, ''public.users(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"),
+pinned AS (
+    INSERT INTO "crosskey"."pin_public_users_id" ("id", "crosskey_shard")
+    SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+SELECT 6, ''public.users(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_rekeyed_0" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (record_image_ne(ROW(OLD."id"), ROW(NEW."id")) AND coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.users"();
 CREATE FUNCTION "crosskey"."crosskey_kept_key_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF EXISTS (SELECT FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.''; END IF;
+IF EXISTS (SELECT FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN
+    RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.'';
+END IF;
 RETURN NULL;
 END
 ';

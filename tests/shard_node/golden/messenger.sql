@@ -73,8 +73,7 @@ ALTER TABLE "public"."users" ALTER CONSTRAINT "users_language_fkey" DEFERRABLE I
 ALTER TABLE "public"."users_accounts" DROP CONSTRAINT "users_accounts_account_id_fkey";
 ALTER TABLE "public"."users_accounts" ADD CONSTRAINT "users_accounts_account_id_fkey" FOREIGN KEY ("account_id") REFERENCES "crosskey_shadow_public"."accounts" ("id") MATCH SIMPLE ON DELETE CASCADE ON UPDATE NO ACTION DEFERRABLE INITIALLY IMMEDIATE;
 ALTER TABLE "public"."users_accounts" ALTER CONSTRAINT "users_accounts_user_id_fkey" DEFERRABLE INITIALLY IMMEDIATE;
-CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.accounts"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS '
-DECLARE
+CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.accounts"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS 'DECLARE
     k record;
 BEGIN
     FOR k IN
@@ -89,17 +88,17 @@ BEGIN
             DELETE FROM "crosskey_shadow_public"."accounts" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."new_0" AND NOT ROW("s"."id") IS NOT NULL;
         END IF;
     END LOOP;
-END
-';
+END';
 CREATE FUNCTION "crosskey"."left_by_update_crosskey_shadow_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.accounts(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM old_rows k WHERE (EXISTS (SELECT FROM "public"."users_accounts" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."account_id")) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."accounts" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.accounts(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM old_rows k
+WHERE (EXISTS (SELECT FROM "public"."users_accounts" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."account_id")) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."accounts" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "crosskey_left_by_update" AFTER UPDATE ON "crosskey_shadow_public"."accounts" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."left_by_update_crosskey_shadow_public.accounts"();
-CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.users"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS '
-DECLARE
+CREATE FUNCTION "crosskey"."rekey_crosskey_shadow_public.users"(old_keys json, new_keys json) RETURNS void LANGUAGE plpgsql AS 'DECLARE
     k record;
 BEGIN
     FOR k IN
@@ -114,11 +113,12 @@ BEGIN
             DELETE FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."new_0" AND NOT ROW("s"."id") IS NOT NULL;
         END IF;
     END LOOP;
-END
-';
+END';
 CREATE FUNCTION "crosskey"."left_by_update_crosskey_shadow_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM old_rows k WHERE (EXISTS (SELECT FROM "public"."follows" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."followee_id") OR EXISTS (SELECT FROM "public"."messages" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."sender_id")) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM old_rows k
+WHERE (EXISTS (SELECT FROM "public"."follows" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."followee_id") OR EXISTS (SELECT FROM "public"."messages" c WHERE "k"."id" OPERATOR(pg_catalog.=) "c"."sender_id")) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 RETURN NULL;
 END
 ';
@@ -140,21 +140,38 @@ END
 CREATE TRIGGER "crosskey_arrived_update" AFTER UPDATE ON "public"."accounts" REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."arrived_update_public.accounts"();
 CREATE FUNCTION "crosskey"."departed_delete_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH gone AS (DELETE FROM "crosskey"."pin_public_accounts_id" p USING old_rows o WHERE "p"."id" OPERATOR(pg_catalog.=) "o"."id" RETURNING p.*) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN 12 ELSE 5 END, ''public.accounts(id)'', CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN crosskey.slot("gone"."id"::uuid) % 3 ELSE gone."crosskey_shard" END, json_build_object(''id'', "gone"."id"), to_json(gone."crosskey_shard") FROM gone;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_accounts_id" p USING old_rows o WHERE "p"."id" OPERATOR(pg_catalog.=) "o"."id" RETURNING p.*)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+SELECT
+    CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN 12 ELSE 5 END,
+    ''public.accounts(id)'',
+    CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN crosskey.slot("gone"."id"::uuid) % 3 ELSE gone."crosskey_shard" END,
+    json_build_object(''id'', "gone"."id"),
+    to_json(gone."crosskey_shard")
+FROM gone;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "crosskey_departed_delete" AFTER DELETE ON "public"."accounts" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."departed_delete_public.accounts"();
 CREATE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH gone AS (DELETE FROM "crosskey"."pin_public_accounts_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"), pinned AS (INSERT INTO "crosskey"."pin_public_accounts_id" ("id", "crosskey_shard") SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0 ON CONFLICT DO NOTHING) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 6, ''public.accounts(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_accounts_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"),
+pinned AS (
+    INSERT INTO "crosskey"."pin_public_accounts_id" ("id", "crosskey_shard")
+    SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+SELECT 6, ''public.accounts(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_rekeyed_0" AFTER UPDATE ON "public"."accounts" FOR EACH ROW WHEN (record_image_ne(ROW(OLD."id"), ROW(NEW."id")) AND coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.accounts"();
 CREATE FUNCTION "crosskey"."crosskey_kept_key_0_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF EXISTS (SELECT FROM "crosskey"."pin_public_accounts_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.''; END IF;
+IF EXISTS (SELECT FROM "crosskey"."pin_public_accounts_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN
+    RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.'';
+END IF;
 RETURN NULL;
 END
 ';
@@ -162,7 +179,13 @@ CREATE TRIGGER "crosskey_kept_key_0" AFTER UPDATE ON "public"."accounts" FOR EAC
 ALTER TABLE "public"."follows" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("follower_id"::uuid) % 3 = 0);
 CREATE FUNCTION "crosskey"."arrived_insert_public.follows"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "follows", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -171,7 +194,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."follows" REFE
 CREATE FUNCTION "crosskey"."arrived_update_public.follows"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."users" s JOIN (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0 EXCEPT SELECT DISTINCT "n"."followee_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."followee_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."followee_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."followee_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "follows", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.follows'', crosskey.slot("k"."follower_id"::uuid) % 3, json_build_object(''follower_id'', "k"."follower_id") FROM (SELECT DISTINCT n."follower_id" FROM new_rows n) k WHERE crosskey.slot("k"."follower_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -183,7 +208,13 @@ CREATE TRIGGER crosskey_no_function BEFORE INSERT OR UPDATE OR DELETE ON "public
 ALTER TABLE "public"."messages" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("recipient_id"::uuid) % 3 = 0), ADD CONSTRAINT "crosskey_slot" CHECK (crosskey.slot("id"::uuid) = crosskey.slot("recipient_id"::uuid));
 CREATE FUNCTION "crosskey"."arrived_insert_public.messages"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."sender_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."sender_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."sender_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."sender_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."users" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.messages'', crosskey.slot("k"."recipient_id"::uuid) % 3, json_build_object(''recipient_id'', "k"."recipient_id") FROM (SELECT DISTINCT n."recipient_id" FROM new_rows n) k WHERE crosskey.slot("k"."recipient_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "messages", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.messages'', crosskey.slot("k"."recipient_id"::uuid) % 3, json_build_object(''recipient_id'', "k"."recipient_id") FROM (SELECT DISTINCT n."recipient_id" FROM new_rows n) k WHERE crosskey.slot("k"."recipient_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -192,7 +223,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."messages" REF
 CREATE FUNCTION "crosskey"."arrived_update_public.messages"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."users" s JOIN (SELECT DISTINCT "n"."sender_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."sender_id") = 0 EXCEPT SELECT DISTINCT "n"."sender_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."sender_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."sender_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."sender_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.users(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."sender_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."sender_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."users" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.messages'', crosskey.slot("k"."recipient_id"::uuid) % 3, json_build_object(''recipient_id'', "k"."recipient_id") FROM (SELECT DISTINCT n."recipient_id" FROM new_rows n) k WHERE crosskey.slot("k"."recipient_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "messages", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.messages'', crosskey.slot("k"."recipient_id"::uuid) % 3, json_build_object(''recipient_id'', "k"."recipient_id") FROM (SELECT DISTINCT n."recipient_id" FROM new_rows n) k WHERE crosskey.slot("k"."recipient_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -230,21 +263,38 @@ END
 CREATE TRIGGER "crosskey_arrived_update" AFTER UPDATE ON "public"."users" REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."arrived_update_public.users"();
 CREATE FUNCTION "crosskey"."departed_delete_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p USING old_rows o WHERE "p"."id" OPERATOR(pg_catalog.=) "o"."id" RETURNING p.*) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN 12 ELSE 5 END, ''public.users(id)'', CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN crosskey.slot("gone"."id"::uuid) % 3 ELSE gone."crosskey_shard" END, json_build_object(''id'', "gone"."id"), to_json(gone."crosskey_shard") FROM gone;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p USING old_rows o WHERE "p"."id" OPERATOR(pg_catalog.=) "o"."id" RETURNING p.*)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+SELECT
+    CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN 12 ELSE 5 END,
+    ''public.users(id)'',
+    CASE WHEN coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'' THEN crosskey.slot("gone"."id"::uuid) % 3 ELSE gone."crosskey_shard" END,
+    json_build_object(''id'', "gone"."id"),
+    to_json(gone."crosskey_shard")
+FROM gone;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "crosskey_departed_delete" AFTER DELETE ON "public"."users" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT WHEN (coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."departed_delete_public.users"();
 CREATE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"), pinned AS (INSERT INTO "crosskey"."pin_public_users_id" ("id", "crosskey_shard") SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0 ON CONFLICT DO NOTHING) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 6, ''public.users(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
+WITH gone AS (DELETE FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id" RETURNING p."crosskey_shard"),
+pinned AS (
+    INSERT INTO "crosskey"."pin_public_users_id" ("id", "crosskey_shard")
+    SELECT "new"."id", gone."crosskey_shard" FROM gone WHERE num_nulls("new"."id") = 0
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+SELECT 6, ''public.users(id)'', gone."crosskey_shard", json_build_object(''id'', "old"."id"), json_build_object(''id'', "new"."id") FROM gone;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_rekeyed_0" AFTER UPDATE ON "public"."users" FOR EACH ROW WHEN (record_image_ne(ROW(OLD."id"), ROW(NEW."id")) AND coalesce(current_setting('crosskey.coordinated', true), '') = 'on') EXECUTE FUNCTION "crosskey"."crosskey_1_rekeyed_0_public.users"();
 CREATE FUNCTION "crosskey"."crosskey_kept_key_0_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF EXISTS (SELECT FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.''; END IF;
+IF EXISTS (SELECT FROM "crosskey"."pin_public_users_id" p WHERE "p"."id" OPERATOR(pg_catalog.=) "old"."id") THEN
+    RAISE foreign_key_violation USING MESSAGE = ''other shards reference this row'', HINT = ''Write through the router.'';
+END IF;
 RETURN NULL;
 END
 ';
@@ -252,7 +302,13 @@ CREATE TRIGGER "crosskey_kept_key_0" AFTER UPDATE ON "public"."users" FOR EACH R
 ALTER TABLE "public"."users_accounts" ADD CONSTRAINT "crosskey_placement" CHECK (coalesce(current_setting('crosskey.coordinated', true), '') = 'on' OR crosskey.slot("user_id"::uuid) % 3 = 0);
 CREATE FUNCTION "crosskey"."arrived_insert_public.users_accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-WITH k AS MATERIALIZED (SELECT DISTINCT "n"."account_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."account_id") = 0), held AS MATERIALIZED (SELECT "s"."id" FROM "crosskey_shadow_public"."accounts" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s) INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.accounts(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+WITH k AS MATERIALIZED (SELECT DISTINCT "n"."account_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."account_id") = 0),
+held AS MATERIALIZED (
+    SELECT "s"."id" FROM "crosskey_shadow_public"."accounts" s JOIN k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s
+)
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.accounts(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM k
+WHERE (true) AND NOT EXISTS (SELECT FROM held s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.users_accounts'', crosskey.slot("k"."user_id"::uuid) % 3, json_build_object(''user_id'', "k"."user_id") FROM (SELECT DISTINCT n."user_id" FROM new_rows n) k WHERE crosskey.slot("k"."user_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "users_accounts", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.users_accounts'', crosskey.slot("k"."user_id"::uuid) % 3, json_build_object(''user_id'', "k"."user_id") FROM (SELECT DISTINCT n."user_id" FROM new_rows n) k WHERE crosskey.slot("k"."user_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END
@@ -261,7 +317,9 @@ CREATE TRIGGER "crosskey_arrived_insert" AFTER INSERT ON "public"."users_account
 CREATE FUNCTION "crosskey"."arrived_update_public.users_accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
 PERFORM FROM "crosskey_shadow_public"."accounts" s JOIN (SELECT DISTINCT "n"."account_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."account_id") = 0 EXCEPT SELECT DISTINCT "n"."account_id" AS "id" FROM "old_rows" n WHERE num_nulls("n"."account_id") = 0) k ON "s"."id" OPERATOR(pg_catalog.=) "k"."id" ORDER BY "s"."id" FOR KEY SHARE OF s;
-INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 3, ''public.accounts(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."account_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."account_id") = 0) k WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."accounts" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
+INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key)
+SELECT 3, ''public.accounts(id)'', crosskey.slot("k"."id"::uuid) % 3, json_build_object(''id'', "k"."id") FROM (SELECT DISTINCT "n"."account_id" AS "id" FROM "new_rows" n WHERE num_nulls("n"."account_id") = 0) k
+WHERE (true) AND NOT EXISTS (SELECT FROM "crosskey_shadow_public"."accounts" s WHERE "s"."id" OPERATOR(pg_catalog.=) "k"."id");
 IF TG_OP = ''INSERT'' AND coalesce(current_setting(''crosskey.everywhere'', true), '''') = ''on'' AND EXISTS (SELECT 10, ''public.users_accounts'', crosskey.slot("k"."user_id"::uuid) % 3, json_build_object(''user_id'', "k"."user_id") FROM (SELECT DISTINCT n."user_id" FROM new_rows n) k WHERE crosskey.slot("k"."user_id"::uuid) % 3 <> 0) THEN RAISE SQLSTATE ''XK002'' USING MESSAGE = ''a trigger that fires on all shards cannot insert into "users_accounts", whose rows live on one''; END IF; INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) SELECT 10, ''public.users_accounts'', crosskey.slot("k"."user_id"::uuid) % 3, json_build_object(''user_id'', "k"."user_id") FROM (SELECT DISTINCT n."user_id" FROM new_rows n) k WHERE crosskey.slot("k"."user_id"::uuid) % 3 <> 0;
 RETURN NULL;
 END

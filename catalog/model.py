@@ -17,7 +17,7 @@ _NEXT_NUMBER: Final = re.compile(r"nextval\('(?:[^']|'')*'::regclass\)")
 _INTEGERS: Final = frozenset({"int2", "int4", "int8"})
 
 
-class TableName(msgspec.Struct, frozen=True, order=True):
+class TableName(msgspec.Struct, frozen=True, cache_hash=True, order=True):
     """A table's name, or a sequence's, exactly as PostgreSQL stores it (no quotes)."""
 
     schema: str
@@ -33,7 +33,7 @@ class TableName(msgspec.Struct, frozen=True, order=True):
         return f"{self.schema}.{self.name}"
 
 
-class Column(msgspec.Struct, frozen=True):
+class Column(msgspec.Struct, frozen=True, cache_hash=True):
     """A column of a table.
 
     `type` is the type as PostgreSQL prints it (`format_type`), with its modifier; `base_type` is the name of the type
@@ -76,7 +76,7 @@ class Column(msgspec.Struct, frozen=True):
         return self.identity != "" or _NEXT_NUMBER.fullmatch(self.default or "") is not None
 
 
-class UniqueKey(msgspec.Struct, frozen=True):
+class UniqueKey(msgspec.Struct, frozen=True, cache_hash=True):
     """A PRIMARY KEY, a UNIQUE constraint, or a unique index.
 
     `columns` are the plain key columns; `plain` is False for an index that is partial or over expressions, which then
@@ -105,14 +105,14 @@ class UniqueKey(msgspec.Struct, frozen=True):
         return self.plain or self.by_equals
 
 
-class Exclusion(msgspec.Struct, frozen=True):
+class Exclusion(msgspec.Struct, frozen=True, cache_hash=True):
     """An EXCLUDE constraint; `equal_columns` are the columns compared with `=`."""
 
     name: str
     equal_columns: tuple[str, ...]
 
 
-class Equality(msgspec.Struct, frozen=True):
+class Equality(msgspec.Struct, frozen=True, cache_hash=True):
     """An operator by which a key compares two columns, as SQL: `OPERATOR(schema.=)`.
 
     `left` and `right` are the types that values are cast to for it; empty where it takes the column's own.
@@ -123,7 +123,7 @@ class Equality(msgspec.Struct, frozen=True):
     right: str = ""
 
 
-class ForeignKey(msgspec.Struct, frozen=True):
+class ForeignKey(msgspec.Struct, frozen=True, cache_hash=True):
     """A foreign key, its columns paired in order with the parent's."""
 
     name: str
@@ -151,7 +151,7 @@ class ForeignKey(msgspec.Struct, frozen=True):
     comment: str | None = None
 
 
-class Table(msgspec.Struct, frozen=True):
+class Table(msgspec.Struct, frozen=True, cache_hash=True):
     """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one)."""
 
     name: TableName

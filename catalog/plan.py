@@ -11,7 +11,7 @@ from crosskey.catalog.model import Column, Equality, ForeignKey, Table, TableNam
 Placement = Literal["sharded", "reference"]
 
 
-class Leader(msgspec.Struct, frozen=True):
+class Leader(msgspec.Struct, frozen=True, cache_hash=True):
     """The parent with whose row a row lives, where only a claim tells the shard of that.
 
     `table` and `column` are what the shard key references, by the foreign key called `constraint`. `root_table` and
@@ -27,7 +27,7 @@ class Leader(msgspec.Struct, frozen=True):
     claim: str
 
 
-class TablePlan(msgspec.Struct, frozen=True):
+class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     """Where a table's rows live.
 
     `shard_key` is the column that places a row, None for a reference table. It does so by its slot, unless there is a
@@ -71,7 +71,7 @@ class TablePlan(msgspec.Struct, frozen=True):
         return self.origin(column) or (self.table.name, column)
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, cache_hash=True):
     """A unique key that holds no locator, made global by claims: one row a value, on the shard of the value's slot.
 
     `id` names it in RPCs. The slot of a value is told by its `placing` columns, whose equal values have equal text.
@@ -91,7 +91,7 @@ class Claim(msgspec.Struct, frozen=True):
     verbatim: tuple[str, ...] = ()
 
 
-class ReferencedKey(msgspec.Struct, frozen=True):
+class ReferencedKey(msgspec.Struct, frozen=True, cache_hash=True):
     """A unique key of a sharded parent that at least one cross-shard key references.
 
     One shadow table on each shard and one pin table on each shard serve all foreign keys that reference it.
@@ -118,7 +118,7 @@ class ReferencedKey(msgspec.Struct, frozen=True):
         return self.parent if self.claim is None else self.claim.claims
 
 
-class KeyPlan(msgspec.Struct, frozen=True):
+class KeyPlan(msgspec.Struct, frozen=True, cache_hash=True):
     """How a foreign key is enforced; `referenced_key` is a ReferencedKey.id for a cross-shard key, else None.
 
     `reason`, `advice` (what would make it local) and `cost` are for people.
@@ -132,7 +132,7 @@ class KeyPlan(msgspec.Struct, frozen=True):
     cost: str = ""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """The plan of a schema, each list sorted by name; `catches_errors` and `views` are those of the Database."""
 
     tables: tuple[TablePlan, ...]

@@ -42,6 +42,11 @@ class DistributedTransaction:
         if not self._over:
             await self._end.abandon([*self._branches.values()])
 
+    @property
+    def home(self) -> int:
+        """The shard that decides."""
+        return self._home
+
     def lock_early(self) -> None:
         """Has rows that others live with locked before any change from now on: children that come wait for that."""
         self._preamble.lock_early()

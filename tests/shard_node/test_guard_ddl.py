@@ -1,6 +1,7 @@
 """What a shard adds to the schema of each example, word for word: a change of the guards shows as one of these files.
 
 When it is meant, write them anew: crosskey plan examples/NAME/schema.sql --ddl > tests/shard_node/golden/NAME.sql
+That of computed_keys.sql, beside this file, is made likewise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from crosskey.shard_node.schema.introspection import inspect_schema
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEMAS = {path.parent.name: path for path in Path(__file__).parents[2].glob("examples/*/schema.sql")}
+SCHEMAS["computed_keys"] = Path(__file__).with_name("computed_keys.sql")
 
 
 def test_every_example_has_its_ddl() -> None:

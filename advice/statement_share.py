@@ -106,7 +106,7 @@ def names_claim(shape: StatementShape, plan: TablePlan) -> bool:
     if len(shape.tables) > 1 or names_locator(shape, plan):
         return False
     given = {place.column for place, _ in shape.given}
-    return any(given >= set(key.columns) for key in claimed_keys(plan))
+    return any(given >= set(key.columns) for key in claimed_keys(plan) if key.computed is None)
 
 
 def _reach(shape: StatementShape, tables: dict[TableName, TablePlan], claims: tuple[Claim, ...]) -> Reach:
@@ -142,7 +142,8 @@ def _on_one_shard(shape: StatementShape, sharded: dict[str, TablePlan]) -> bool:
 def _claimed(shape: StatementShape, *sharded: tuple[str, TablePlan], claims: tuple[Claim, ...]) -> bool:
     [(alias, plan)] = sharded
     given = {place.column for place, _ in shape.given if place.alias == alias}
-    return any(claim.table == plan.table.name and given >= set(claim.columns) for claim in claims)
+    own = [claim for claim in claims if claim.table == plan.table.name and claim.computed is None]
+    return any(given >= set(claim.columns) for claim in own)
 
 
 class _Groups:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from crosskey.catalog.key_values import value_columns
 from crosskey.catalog.model import Column, Table, UniqueKey
 from crosskey.catalog.slot_types import has_slot, name_of_type, why_unfit
 from crosskey.catalog.slots import FAMILIES
-
-_STORED = "GENERATED ALWAYS AS ({}) STORED"
 
 
 class ClaimFault(msgspec.Struct, frozen=True):
@@ -22,24 +21,17 @@ class ClaimFault(msgspec.Struct, frozen=True):
 
 def claim_fault(table: Table, key: UniqueKey) -> ClaimFault | None:
     """What keeps a key that holds no locator from being claimed; None if nothing does."""
-    columns = [column for column in table.columns if column.name in key.columns]
     if key.without_overlaps:
         return ClaimFault("is WITHOUT OVERLAPS, whereas claims compare for equality", "leave that out of it")
-    if key.partial:
-        what = _STORED.format("CASE WHEN .. THEN .. END")
-        advice = f"leave its WHERE out, or make a column {what} UNIQUE instead, which is NULL in rows left out"
-        return ClaimFault("is partial, whereas a claim stands for every row that has the value", advice)
-    if key.expressions:
-        advice = f"make a column {_STORED.format('the expression')} UNIQUE instead"
-        return ClaimFault("is over an expression, whereas what is claimed are values of columns", advice)
-    if not key.plain and not key.by_equals:
+    if not (key.plain or key.by_equals or (key.computed and key.computed.alike)):
         why = "compares values in another way than their columns do, by an operator class or a collation of its own"
         return ClaimFault(why, "leave that out of it")
+    columns = value_columns(table, key.columns, key.computed)
     if not any(map(has_slot, columns)):
         told = "integers, uuid, text and varchar"
         why = f"its values tell no slot, as those of {told} do: {' and '.join(map(_why_no_slot, columns))}"
         return ClaimFault(why, _advice_on(columns))
-    if not key.plain:
+    if key.by_equals:
         others = [column for column in columns if not has_slot(column)]
         named = ", ".join(f'"{column.name}" ({column.type})' for column in others)
         return ClaimFault(
@@ -60,6 +52,6 @@ def _advice_on(columns: Sequence[Column]) -> str:
     citext = next((f'"{column.name}"' for column in columns if name_of_type(column) == "citext"), None)
     if citext is None:
         named = " and ".join(f'"{column.name}"' for column in columns)
-        return f"let it hold a column of such a type instead, {_STORED.format('..')} from {named}"
-    copy = f"a text column {_STORED.format(f'lower({citext}::text)')}"
-    return f"make {citext} a text with CHECK ({citext} = lower({citext})), or let it hold {copy} instead"
+        return f"make it a unique index over an expression of such a type that {named} give"
+    folded = f"lower({citext}::text)"
+    return f"make it a unique index over {folded}, or make {citext} a text with CHECK ({citext} = lower({citext}))"

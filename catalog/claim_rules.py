@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from crosskey.catalog.claim_faults import claim_fault
-from crosskey.catalog.key_values import verbatim_columns
-from crosskey.catalog.model import Table, UniqueKey
+from crosskey.catalog.key_values import value_columns, verbatim_columns
+from crosskey.catalog.model import Column, Table, UniqueKey
 from crosskey.catalog.naming import name_claims
 from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.catalog.refusals import Refusal, refuse_table
@@ -14,7 +14,7 @@ from crosskey.catalog.slot_types import has_slot
 
 
 def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
-    """The unique keys that hold no gathering column: equal rows would not meet on one shard."""
+    """The unique keys that hold no gathering column as it is: equal rows would not meet on one shard."""
     if plan.placement == "sharded":
         yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.gathering))
 
@@ -22,7 +22,11 @@ def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
 def claimed_key(plan: TablePlan, columns: Iterable[str]) -> UniqueKey | None:
     """The claimed key of these columns, in whatever order, that a foreign key may reference."""
     wanted = set(columns)
-    return next((key for key in claimed_keys(plan) if not key.deferrable and set(key.columns) == wanted), None)
+    return next((key for key in claimed_keys(plan) if _can_be_referenced(key) and set(key.columns) == wanted), None)
+
+
+def _can_be_referenced(key: UniqueKey) -> bool:
+    return not key.deferrable and key.computed is None
 
 
 def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
@@ -47,12 +51,13 @@ def plan_claims(plans: Iterable[TablePlan]) -> tuple[Claim, ...]:
             id=claim_id(table, key),
             table=table.name,
             constraint=key.name,
-            columns=key.columns,
+            columns=tuple(column.name for column in _value_columns(table, key)),
             placing=placing_columns(table, key),
             claims=names[table.name, key.name],
             nulls_not_distinct=key.nulls_not_distinct,
             initially_deferred=key.initially_deferred,
-            verbatim=verbatim_columns(table, key.columns),
+            verbatim=verbatim_columns(_value_columns(table, key)),
+            computed=key.computed,
         )
         for table, key in keys
     )
@@ -66,5 +71,8 @@ def claim_id(table: Table, key: UniqueKey) -> str:
 
 def placing_columns(table: Table, key: UniqueKey) -> tuple[str, ...]:
     """The columns of a key that tell the slot of its value."""
-    columns = {column.name: column for column in table.columns}
-    return tuple(name for name in key.columns if has_slot(columns[name]))
+    return tuple(column.name for column in _value_columns(table, key) if has_slot(column))
+
+
+def _value_columns(table: Table, key: UniqueKey) -> list[Column]:
+    return value_columns(table, key.columns, key.computed)

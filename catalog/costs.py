@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crosskey.catalog.model import ForeignKey
-from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.plan import Claim, TablePlan
 
 LOCAL = "by PostgreSQL's own key; nothing more"
 
-COST_OF_CLAIM = (
+_COST_OF_CLAIM = (
     "by PostgreSQL's own unique constraint on claims, one a value, on the shard of the value's slot; insert: one RPC"
     " before the statement's and one after the answer, for each shard that holds claims of the request; delete, or"
     " update of the value: a transaction with these shards; the row is found by the value on one shard"
 )
+
+_COST_OF_COMPUTED = (
+    "by claims on what the index computes, as for any other unique key; where this is not simply a column, or lower(..)"
+    " or upper(..) of one, under conditions such as IS NULL, an insert is a transaction with the shards that hold"
+    " claims"
+)
+
+
+def cost_of_claim(claim: Claim) -> str:
+    """How a unique key holds over all shards, and what that costs."""
+    return _COST_OF_CLAIM if claim.computed is None else _COST_OF_COMPUTED
 
 
 def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:

@@ -1,11 +1,11 @@
-"""Which values of a key travel between shards as PostgreSQL's own text, and which as JSON."""
+"""What values of a key are made of, and which of them travel between shards as PostgreSQL's own text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
-from crosskey.catalog.model import Table
+from crosskey.catalog.model import Column, Computed, Table
 from crosskey.catalog.slots import FAMILIES
 
 _READ_BACK: Final = frozenset({*FAMILIES, "json", "jsonb"})
@@ -15,16 +15,19 @@ Routers spell keys of those in FAMILIES themselves. A JSON string is a value of 
 """
 
 
-def verbatim_columns(table: Table, columns: Iterable[str]) -> tuple[str, ...]:
+def verbatim_columns(columns: Iterable[Column]) -> tuple[str, ...]:
     """Those of a key's columns whose values travel as text.
 
     The JSON form of many types says less than their text, or is not read back at all: an array begins nowhere, a
     composite may hold one, and types of extensions and users may have a cast to JSON, such as that of hstore to an
     object.
     """
-    return tuple(name for name in columns if not _is_read_back(table, name))
+    return tuple(column.name for column in columns if column.base_type not in _READ_BACK)
 
 
-def _is_read_back(table: Table, name: str) -> bool:
-    column = table.column(name)
-    return column is not None and column.base_type in _READ_BACK
+def value_columns(table: Table, names: Iterable[str], computed: Computed | None = None) -> list[Column]:
+    """The columns of a key's values: those of the table that are called so, or what an index computes."""
+    if computed is not None:
+        return list(computed.columns)
+    columns = {column.name: column for column in table.columns}
+    return [columns[name] for name in names]

@@ -76,13 +76,29 @@ class Column(msgspec.Struct, frozen=True, cache_hash=True):
         return self.identity != "" or _NEXT_NUMBER.fullmatch(self.default or "") is not None
 
 
+class Computed(msgspec.Struct, frozen=True, cache_hash=True):
+    """What an index that is partial, or over expressions, keeps unique: values that PostgreSQL computes of a row.
+
+    `columns` describe these values as if they were columns. `expressions` are the SQL of each, over those columns of
+    the table that are called in `reads`. A row that does not meet the `predicate` has no value; where there is none,
+    every row has one. `shown` is how PostgreSQL's messages name the key: `shop, lower(email)`.
+    """
+
+    columns: tuple[Column, ...]
+    expressions: tuple[str, ...]
+    reads: tuple[str, ...]
+    shown: str
+    predicate: str = ""
+    alike: bool = True
+    """Whether it compares values as a plain key of these types does, by no operator class or collation of its own."""
+
+
 class UniqueKey(msgspec.Struct, frozen=True, cache_hash=True):
     """A PRIMARY KEY, a UNIQUE constraint, or a unique index.
 
     `columns` are the plain key columns; `plain` is False for an index that is partial or over expressions, which then
-    may have fewer columns than keys, and for one that compares as a type of an extension's does. Of these,
-    `by_equals` says that one row at most has given values for all columns; `partial` and `expressions` (over them) say
-    why it does not.
+    may have fewer columns than keys, and for one that compares as a type of an extension's does. Of the former,
+    `computed` tells what is unique; of the latter, `by_equals` that one row at most has given values for all columns.
     """
 
     name: str
@@ -91,8 +107,7 @@ class UniqueKey(msgspec.Struct, frozen=True, cache_hash=True):
     constraint: bool = True
     plain: bool = True
     by_equals: bool = False
-    partial: bool = False
-    expressions: bool = False
+    computed: Computed | None = None
     nulls_not_distinct: bool = False
     without_overlaps: bool = False
     """Whether rows conflict that overlap in its last column, a range."""

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from crosskey.catalog.model import Column, Equality, ForeignKey, Table, TableName
+from crosskey.catalog.key_values import value_columns
+from crosskey.catalog.model import Column, Computed, Equality, ForeignKey, Table, TableName
 
 Placement = Literal["sharded", "reference"]
 
@@ -77,7 +78,8 @@ class Claim(msgspec.Struct, frozen=True, cache_hash=True):
     `id` names it in RPCs. The slot of a value is told by its `placing` columns, whose equal values have equal text.
     `claims` is the table of claims on each shard: it has the user's own table's name, in a schema of its own, and in it
     a constraint of the user's constraint's name, so that PostgreSQL's messages name these. Values of the columns in
-    `verbatim` travel between shards as PostgreSQL's own text.
+    `verbatim` travel between shards as PostgreSQL's own text. What an index computes of a row is `computed`; then
+    `columns` name its values, and are none of the user's table.
     """
 
     id: str
@@ -89,6 +91,23 @@ class Claim(msgspec.Struct, frozen=True, cache_hash=True):
     nulls_not_distinct: bool = False
     initially_deferred: bool = False
     verbatim: tuple[str, ...] = ()
+    computed: Computed | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of the user's table that a row's value depends on."""
+        return self.columns if self.computed is None else self.computed.reads
+
+    @property
+    def shown(self) -> str:
+        """What is unique, for people: `shop, day` or `lower(email) WHERE (left_at IS NULL)`."""
+        if self.computed is None:
+            return ", ".join(self.columns)
+        return f"{self.computed.shown} WHERE {self.computed.predicate}".removesuffix(" WHERE ")
+
+    def value_columns(self, table: Table) -> list[Column]:
+        """The columns of a value; `table` is the user's."""
+        return value_columns(table, self.columns, self.computed)
 
 
 class ReferencedKey(msgspec.Struct, frozen=True, cache_hash=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
 from crosskey.catalog.company import refuse_lonely
 from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
-from crosskey.catalog.key_values import verbatim_columns
+from crosskey.catalog.key_values import value_columns, verbatim_columns
 from crosskey.catalog.leading import find_leaders
 from crosskey.catalog.model import Database, ForeignKey, TableName
 from crosskey.catalog.naming import name_tables
@@ -83,7 +83,7 @@ def _referenced_keys(
             parent_locator(key, tables[key.parent]),
             *names[key.parent, key.parent_columns],
             _standing_for_parent(key, tables[key.parent], claims),
-            verbatim_columns(tables[key.parent].table, key.parent_columns),
+            verbatim_columns(value_columns(tables[key.parent].table, key.parent_columns)),
             key.parent_equalities,
         )
         for key in ordered

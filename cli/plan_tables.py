@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crosskey.catalog.costs import COST_OF_CLAIM
+from crosskey.catalog.costs import cost_of_claim
 from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
 from crosskey.catalog.relations import ambiguity, find_relations
 
@@ -40,7 +40,7 @@ def _table_row(plan: TablePlan) -> tuple[str, ...]:
 
 
 def _claim_row(claim: Claim) -> tuple[str, ...]:
-    return claim.constraint, str(claim.table), ", ".join(claim.columns), COST_OF_CLAIM
+    return claim.constraint, str(claim.table), claim.shown, cost_of_claim(claim)
 
 
 def _key_row(key: KeyPlan) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from crosskey.router.planning.wanted_claims import surely_claims_elsewhere
 from crosskey.router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.router.reading.locating import claim_to_follow
 from crosskey.router.reading.merging import rank
-from crosskey.router.writing.upserting import look_up_shards
+from crosskey.router.writing.upserting import computes_values, look_up_shards
 from crosskey.v1 import router_pb2
 
 Explanation = router_pb2.ExplainResponse
@@ -74,6 +74,10 @@ RELEASE_NOTE = "Shards that hold claims on values that rows lose or get take par
 LOOK_UP_NOTE = (
     "Who has claimed a value of {} is looked up first. A row whose value is claimed goes to the shard that has claimed"
     " it, which then takes part: the conflict is there. If others claim a value meanwhile, all is run again."
+)
+COMPUTE_NOTE = (
+    "What an index computes of the rows, home is asked for before that; the shards named here that are asked who has"
+    " claimed it are foreseen, as far as they can be."
 )
 FOLLOW_PARENT_NOTE = (
     "The claim on the parent tells which shard has the rows that live with it: it alone is asked then, and all shards"
@@ -239,6 +243,7 @@ def _add_look_ups(view: SchemaView, explanation: Explanation, seekers: Sequence[
     explanation.shards[:] = sorted({*explanation.shards, *asked})
     constraints = sorted({claim.constraint for plan in seekers for claim in plan.arbiters})
     explanation.notes.extend([LOOK_UP_NOTE.format(", ".join(constraints))] if constraints else [])
+    explanation.notes.extend([COMPUTE_NOTE] if any(computes_values(plan) for plan in seekers) else [])
 
 
 def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:

@@ -86,22 +86,26 @@ def insert(
     )
 
 
-def do_nothing(on: str | Iterable[str] = (), *, constraint: str = "") -> rows_pb2.OnConflict:
+def do_nothing(on: str | Iterable[str] = (), *, constraint: str = "", index: str = "") -> rows_pb2.OnConflict:
     """For `insert(.., on_conflict=..)`: rows that conflict with others are skipped.
 
-    `on` is the column or columns of a unique constraint, `constraint` its name; without both, any counts.
+    `on` is the column or columns of a unique constraint, `constraint` its name; `index` is the name of a unique index,
+    be it partial or over expressions. Without all of them, any counts.
     """
     nothing = rows_pb2.OnConflict.Nothing()
-    return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, nothing=nothing)
+    return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, index=index, nothing=nothing)
 
 
-def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "") -> rows_pb2.OnConflict:
+def do_update(
+    *columns: str, on: str | Iterable[str] = (), constraint: str = "", index: str = ""
+) -> rows_pb2.OnConflict:
     """For `insert(.., on_conflict=..)`: where a row conflicts with another, that one's `columns` get the new values.
 
-    `on` is the column or columns of the unique constraint, `constraint` its name: give one of them.
+    `on` is the column or columns of the unique constraint, `constraint` its name; `index` is the name of a unique
+    index, be it partial or over expressions: give one of them.
     """
     update = rows_pb2.OnConflict.Update(columns=columns)
-    return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, update=update)
+    return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, index=index, update=update)
 
 
 def get(

@@ -48,6 +48,11 @@ class DistributedTransaction:
         """A shard that takes part, or else home: where to read what is the same on all shards."""
         return self._home if self._home in self._branches else next(iter(self._branches), self._home)
 
+    @property
+    def home(self) -> int:
+        """The shard that decides."""
+        return self._home
+
     def lock_early(self) -> None:
         """Has rows that others live with locked before any change from now on: children that come wait for that."""
         self._preamble.lock_early()

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from crosskey import errors
-from crosskey.catalog.model import Column, Table
+from crosskey.catalog.model import Column, Table, UniqueKey
 from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.suggestions import suggest_column
+from crosskey.router.planning.suggestions import suggest_column, suggest_name
 from crosskey.v1 import router_pb2, rows_pb2
+
+_TARGETS: Final = ("columns", "constraint", "index")
 
 
 def check_on_conflict(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.OnConflict) -> None:
     """Raises InvalidRequest (not one action, two targets, an update without a target or column) and UnknownColumn.
 
-    NotSupported if rows may conflict on a value over all shards that only PostgreSQL can compute.
+    UnknownConstraint if there is no such index. NotSupported if rows may conflict on a value over all shards that
+    depends on a generated column.
     """
     table = plan.table
-    if on_conflict.columns and on_conflict.constraint:
-        raise _invalid(table, "on_conflict has both columns and constraint; it takes one of them")
+    targets = [name for name in _TARGETS if getattr(on_conflict, name)]
+    if len(targets) > 1:
+        raise _invalid(table, f"on_conflict has {' and '.join(targets)}; it takes one of them")
     match on_conflict.WhichOneof("action"):
         case None:
             raise _invalid(table, "on_conflict does not say what to do; it takes nothing or update")
-        case "update" if not on_conflict.columns and not on_conflict.constraint:
+        case "update" if not targets:
             message = "ON CONFLICT DO UPDATE requires inference specification or constraint name"
             raise errors.InvalidRequest(message, table=str(table.name), sqlstate="42601")
         case "update" if not on_conflict.update.columns:
@@ -43,7 +48,7 @@ def arbiters(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.OnConflict
     """The claimed keys on which rows may conflict; of all other keys, rows that conflict are on one shard."""
     if view.shards == 1:
         return ()
-    return tuple(claim for claim in view.claims_of(plan.table.name) if _is_target(claim, on_conflict))
+    return tuple(claim for claim in view.claims_of(plan.table.name) if _is_target(plan.table, claim, on_conflict))
 
 
 def columns_to_supply(view: SchemaView, plan: TablePlan, request: router_pb2.InsertRequest) -> Sequence[Column]:
@@ -58,14 +63,29 @@ def columns_to_supply(view: SchemaView, plan: TablePlan, request: router_pb2.Ins
     ]
 
 
-def _is_target(claim: Claim, on_conflict: rows_pb2.OnConflict) -> bool:
+def _is_target(table: Table, claim: Claim, on_conflict: rows_pb2.OnConflict) -> bool:
+    if on_conflict.index:
+        return any(key.name == on_conflict.index and _infers(key, claim) for key in table.unique_keys)
     if on_conflict.constraint:
         return claim.constraint == on_conflict.constraint
-    return not on_conflict.columns or set(claim.columns) == set(on_conflict.columns)
+    if on_conflict.columns:
+        return claim.computed is None and set(claim.columns) == set(on_conflict.columns)
+    return True
+
+
+def _infers(key: UniqueKey, claim: Claim) -> bool:
+    """Whether PostgreSQL infers the index of the claim, too, from what defines the key."""
+    if key.computed is None:
+        return claim.computed is None and set(claim.columns) == set(key.columns)
+    if claim.computed is None:
+        only_columns = len(key.columns) == len(key.computed.columns)
+        return only_columns and set(claim.columns) == set(key.columns)
+    same = set(claim.computed.expressions) == set(key.computed.expressions)
+    return same and claim.computed.predicate in ("", key.computed.predicate)
 
 
 def _arbiter_columns(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.OnConflict) -> list[Column]:
-    names = {name for claim in arbiters(view, plan, on_conflict) for name in claim.columns}
+    names = {name for claim in arbiters(view, plan, on_conflict) for name in claim.reads}
     return [column for column in plan.table.columns if column.name in names]
 
 
@@ -74,7 +94,15 @@ def _check_names(table: Table, on_conflict: rows_pb2.OnConflict) -> None:
     for name in on_conflict.columns:
         if table.column(name) is None:
             raise _unknown(table, name, f'column "{name}" does not exist')
-    if on_conflict.constraint and on_conflict.constraint not in {key.name for key in table.unique_keys}:
+    known = [key.name for key in table.unique_keys]
+    if on_conflict.index and on_conflict.index not in known:
+        raise errors.UnknownConstraint(
+            f'there is no unique index "{on_conflict.index}" on "{table.name}"',
+            table=str(table.name),
+            constraint=on_conflict.index,
+            hint=suggest_name(on_conflict.index, known),
+        )
+    if on_conflict.constraint and on_conflict.constraint not in known:
         return  # PostgreSQL says so first.
     for name in on_conflict.update.columns:
         if table.column(name) is None:

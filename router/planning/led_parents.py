@@ -29,8 +29,7 @@ def parent_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | 
         text = canonical_text(key.base_type, value, key.max_length)
     except ValueError:
         return None
-    root = view.table(leader.root_table.qualified).table
-    return claimed_value(view, view.claim(leader.claim), root, {leader.root_column: text})
+    return claimed_value(view, view.claim(leader.claim), {leader.root_column: text})
 
 
 def parents_of_insert(
@@ -58,7 +57,7 @@ def parents_of_transaction(
 def leading_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The keys by which others may name rows of a table to live with them."""
     claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.leading_claims]
-    values = (claimed_value(view, claim, table.table, row) for claim in claims for row in rows)
+    values = (claimed_value(view, claim, row) for claim in claims for row in rows)
     return [key_of(value) for value in values if value is not None]
 
 

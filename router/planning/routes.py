@@ -14,7 +14,12 @@ from crosskey.router.planning.parent_references import UnknownParents, unknown_p
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of, only_writes
-from crosskey.router.planning.wanted_claims import WantedClaims, surely_claims_elsewhere, wanted_claims
+from crosskey.router.planning.wanted_claims import (
+    WantedClaims,
+    claims_unforeseen,
+    surely_claims_elsewhere,
+    wanted_claims,
+)
 from crosskey.router.planning.writes import WritePlan
 
 
@@ -71,7 +76,8 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
         return Reserve(home, plans, f"rows of one shard, whose {what} are on others", parents, claims)
     acts = any(view.may_act_elsewhere(plan.table.table.name, plan.changed_columns) for plan in plans)
     reason = "rows of one shard, which others may reference" if acts else "rows of one shard"
-    return Local(home, plans, reason, plain=not (acts or unknown), has_new_parents=bool(unknown))
+    plain = not (acts or unknown or claims_unforeseen(view, plans))
+    return Local(home, plans, reason, plain=plain, has_new_parents=bool(unknown))
 
 
 def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:

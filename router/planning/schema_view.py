@@ -14,6 +14,7 @@ from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
 from crosskey.catalog.relations import Relation, Relations, ambiguity, find_relations
 from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey.router.planning.acting_keys import Change, acting_keys
+from crosskey.router.planning.foreseen_values import Foresight
 from crosskey.router.planning.predicates import Checked, CheckedPredicate, LinkedPredicate, simple_predicates
 from crosskey.router.planning.suggestions import suggest_table
 from crosskey.v1 import rows_pb2
@@ -115,6 +116,29 @@ class SchemaView:
     @cached_property
     def _claims_by_id(self) -> dict[str, Claim]:
         return {claim.id: claim for claim in self.plan.claims}
+
+    def value_columns(self, claim: Claim) -> Sequence[Column]:
+        """The columns of the claim's values."""
+        return self._value_columns[claim.id]
+
+    @cached_property
+    def _value_columns(self) -> dict[str, list[Column]]:
+        return {claim.id: claim.value_columns(self._claimed_table(claim).table) for claim in self.plan.claims}
+
+    def foresight(self, claim: Claim) -> Foresight:
+        """What can be told beforehand of the values that an index computes."""
+        return self._foresights[claim.id]
+
+    @cached_property
+    def _foresights(self) -> dict[str, Foresight]:
+        return {
+            claim.id: Foresight.of(self._claimed_table(claim).table, claim.computed)
+            for claim in self.plan.claims
+            if claim.computed is not None
+        }
+
+    def _claimed_table(self, claim: Claim) -> TablePlan:
+        return self.table(claim.table.qualified)
 
     @cached_property
     def leading_claims(self) -> frozenset[str]:

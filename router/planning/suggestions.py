@@ -10,7 +10,7 @@ from crosskey.catalog.model import Table
 
 def suggest_table(name: str, tables: Iterable[str]) -> str | None:
     """A sentence with the table that was meant perhaps; None if none is near."""
-    return _perhaps(name, list(tables))
+    return suggest_name(name, list(tables))
 
 
 def suggest_column(name: str, table: Table) -> str | None:
@@ -21,10 +21,11 @@ def suggest_column(name: str, table: Table) -> str | None:
             f'To sort by "{name[1:]}" with the largest first, say desc("{name[1:]}") in Python, "descending": true in'
             " gRPC, --descending on the command line."
         )
-    return _perhaps(name, columns)
+    return suggest_name(name, columns)
 
 
-def _perhaps(name: str, known: list[str]) -> str | None:
+def suggest_name(name: str, known: list[str]) -> str | None:
+    """A sentence with the one of those known that was meant perhaps; None if none is near."""
     by_small_letters = {each.lower(): each for each in known}
     # Names are short: no table has so many columns that this takes long.
     near = get_close_matches(name.lower(), by_small_letters, n=1)

@@ -1,7 +1,8 @@
 """Which values of unique keys an insert must claim on other shards, as far as the request alone tells.
 
 A value is claimed in advance only if all its columns have a canonical text, which then is the text that the shard will
-see. What is left out (a default, a date) is found by the shard's node when the statement runs.
+see, or if what an index computes of the row can be foreseen. What is left out (a default, a date, an expression that is
+not simple) is found by the shard's node when the statement runs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from crosskey.catalog.plan import Claim
-from crosskey.router.planning.claimed_values import ClaimedValue, Value, claimed_value
+from crosskey.router.planning.claimed_values import ClaimedValue, value_to_insert
+from crosskey.router.planning.foreseen_values import Unforeseen, Value
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.writes import WritePlan
 
@@ -44,13 +46,26 @@ def _values(view: SchemaView, plan: WritePlan) -> Iterator[tuple[int, ClaimedVal
     for claim in view.claims_of(plan.table.table.name):
         for part in plan.parts:
             for row in part.rows:
-                value = claimed_value(view, claim, plan.table.table, row)
-                if value is not None:
+                value = value_to_insert(view, claim, row)
+                if isinstance(value, ClaimedValue):
                     yield part.shard, value
 
 
 def _wanted(shard: int, values: Sequence[ClaimedValue]) -> WantedClaims:
     return WantedClaims(values[0].claim, values[0].claim_shard, shard, [value.columns for value in values])
+
+
+def claims_unforeseen(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
+    """Whether rows are inserted with values that only PostgreSQL can compute: most are claimed on other shards."""
+    return view.shards > 1 and any(
+        value_to_insert(view, claim, row) is Unforeseen.UNKNOWN
+        for plan in plans
+        if plan.kind == "insert"
+        for claim in view.claims_of(plan.table.table.name)
+        if claim.computed is not None
+        for part in plan.parts
+        for row in part.rows
+    )
 
 
 def surely_claims_elsewhere(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
@@ -62,4 +77,4 @@ def surely_claims_elsewhere(view: SchemaView, plans: Iterable[WritePlan]) -> boo
 
 
 def _releases(plan: WritePlan, claim: Claim) -> bool:
-    return plan.changed_columns is None or not plan.changed_columns.isdisjoint(claim.columns)
+    return plan.changed_columns is None or not plan.changed_columns.isdisjoint(claim.reads)

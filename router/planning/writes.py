@@ -249,7 +249,7 @@ def _forms(table: Table, request: router_pb2.InsertRequest | router_pb2.UpdateRe
 def _check_arbiters(table: Table, keys: Iterable[Claim], forms: RowForms) -> None:
     """Raises InvalidRequest if rows may conflict on a column that gives the text of its JSON."""
     for name in forms.json_text_columns:
-        if any(name in key.columns for key in keys):
+        if any(key.computed is None and name in key.columns for key in keys):
             message = f'rows may conflict on column "{name}": give its JSON itself, not its text'
             raise errors.InvalidRequest(message, table=str(table.name), columns=name)
 

@@ -285,8 +285,7 @@ class LinkedReads:
     def _claimed_value(self, key: Texts, step: Step, columns: Sequence[str]) -> ClaimedValue | None:
         """The claimed value of a parent, by the texts of its columns; None if it has no canonical text."""
         claim = self._view.claim(self._claim(step) or "")
-        parent = self._view.table(step.foreign_key.parent.qualified).table
-        return claimed_value(self._view, claim, parent, dict(zip(columns, key, strict=True)))
+        return claimed_value(self._view, claim, dict(zip(columns, key, strict=True)))
 
 
 def _key(texts: Texts, shards: tuple[int, ...]) -> Key | None:

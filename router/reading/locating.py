@@ -7,6 +7,7 @@ So whoever finds no row where the claim says looks on all shards.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.router.calls.node_errors import leaving_no_trace
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
 from crosskey.router.planning.led_parents import parent_of
-from crosskey.router.planning.predicates import Checked, simple_predicates
+from crosskey.router.planning.predicates import Checked, CheckedPredicate, simple_predicates
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.reading.sources import Sources
 from crosskey.v1 import rows_pb2
@@ -30,12 +31,21 @@ def claim_to_follow(
     """
     if len(shards) == 1:
         return None
-    given = {one.column.name: one.value for one in simple_predicates(predicates) if one.op == rows_pb2.Predicate.EQ}
-    values = (claimed_value(view, claim, table.table, given) for claim in view.claims_of(table.table.name))
+    given = dict(_known(one) for one in simple_predicates(predicates) if _tells_value(one))
+    values = (claimed_value(view, claim, given) for claim in view.claims_of(table.table.name))
     value = next((value for value in values if value is not None), None)
     if value is None and table.leader is not None:
         return parent_of(view, table, given.get(table.shard_key or ""))
     return value
+
+
+def _tells_value(predicate: CheckedPredicate) -> bool:
+    return predicate.op == rows_pb2.Predicate.EQ or (predicate.op == rows_pb2.Predicate.IS_NULL and predicate.value)
+
+
+def _known(predicate: CheckedPredicate) -> tuple[str, Any]:
+    """What a row has that meets the predicate."""
+    return predicate.column.name, predicate.value if predicate.op == rows_pb2.Predicate.EQ else None
 
 
 async def follow_claim(sources: Sources, value: ClaimedValue) -> Sequence[int]:

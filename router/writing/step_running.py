@@ -205,18 +205,20 @@ class StepRunner:
         """
         parts: list[Part] = []
         results: dict[int, list[proto.CommandResult]] = defaultdict(list)
+        looked_up: set[tuple[str, str]] = set()
         rest: WritePlan | None = plan
         try:
             while rest is not None:
                 turn = await send_to_conflicts(self._view, self._transaction, rest)
                 parts += turn.now.parts
+                looked_up |= turn.looked_up
                 statements = _statements(turn.now.expecting(plan.expected))
                 for shard, answers in (await self._transaction.run(statements)).items():
                     results[shard] += answers
                 rest = turn.rest
             await self._transaction.check()
         except errors.UniqueViolation as violation:
-            raise lost_race(plan, violation) or violation from violation
+            raise lost_race(plan, violation, looked_up) or violation from violation
         return collect(replace(plan, parts=tuple(parts)), results)
 
     async def _run_group(self, group: GroupPlan, within: str) -> GroupResult:

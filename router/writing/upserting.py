@@ -6,6 +6,8 @@ skips the given one. Rows with one value are sent to one shard, so that they mee
 Without a target a row may be skipped for any key, and then an equal value later in the request is free: such rows wait
 until the earlier ones are inserted, and are looked up again.
 
+What an index computes, home computes first of the rows as they are given.
+
 The look-up locks nothing and need not be right. A row that is inserted on the wrong shard, because the other one has
 gone meanwhile, is moved to its own, as one that gets another shard key is. If a value is claimed by somebody else
 meanwhile, the claim is refused: the race is lost, and all is run again.
@@ -14,9 +16,11 @@ meanwhile, the claim is refused: the race is lost, and all is run again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from crosskey import errors, exact_json
 from crosskey.catalog.model import Table
@@ -24,6 +28,7 @@ from crosskey.catalog.plan import Claim
 from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.claimed_values import ClaimedValue, value_to_insert
 from crosskey.router.planning.led_parents import key_of, parent_of
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.supplied_values import Row
@@ -58,24 +63,38 @@ class LostRace(errors.Conflict):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A value of the row at a place of the request."""
+    """A value of the row at a place of the request: a JSON object, perhaps as its text."""
 
     place: int
-    columns: Mapping[str, Any]
+    value: Mapping[str, Any] | msgspec.Raw
+
+    @property
+    def key(self) -> str:
+        """The value as PostgreSQL's messages show it."""
+        columns = msgspec.json.decode(self.value) if isinstance(self.value, msgspec.Raw) else self.value
+        return ", ".join(map(str, columns.values()))
+
+
+_AskedByClaim = dict[tuple[str, int], list[_Asked]]
+"""The values that may conflict, by claim and the shard where they are claimed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The rows that can be inserted now, and those that must wait until they are."""
+    """The rows that can be inserted now, and those that must wait until they are.
+
+    `looked_up` are the values that may conflict, each with the id of its claim.
+    """
 
     now: WritePlan
     rest: WritePlan | None
+    looked_up: frozenset[tuple[str, str]]
 
 
 async def send_to_conflicts(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> Turn:
     """The plan with each row on the shard of the row that it conflicts with, or on its own. Raises what nodes do."""
     positions, rows, own = _rows_in_order(plan)
-    asked = _values_to_ask(view, plan, rows)
+    asked = _values_to_ask(view, plan, rows) | await _computed_values(transaction, plan, rows)
     found = await _look_up(transaction, asked)
     claimed: dict[int, int] = {}
     equals: defaultdict[int, list[int]] = defaultdict(list)
@@ -89,7 +108,8 @@ async def send_to_conflicts(view: SchemaView, transaction: DistributedTransactio
     waiting = set() if _has_target(plan.on_conflict) else _waiting(own, shards, claimed, equals)
     now = [place for place in range(len(rows)) if place not in waiting]
     rest = _placed(plan, positions, rows, own, sorted(waiting)) if waiting else None
-    return Turn(_placed(plan, positions, rows, shards, now), rest)
+    looked_up = frozenset((claim, value.key) for (claim, _), values in asked.items() for value in values)
+    return Turn(_placed(plan, positions, rows, shards, now), rest, looked_up)
 
 
 def _placed(
@@ -126,19 +146,28 @@ async def send_to_parents(view: SchemaView, transaction: DistributedTransaction,
 
 
 def look_up_shards(view: SchemaView, plan: WritePlan) -> set[int]:
-    """The shards that are asked who has claimed the values of the plan's rows."""
+    """The shards that are asked who has claimed the values of the plan's rows, as far as these can be foreseen."""
     _, rows, _ = _rows_in_order(plan)
-    return {shard for _, shard in _values_to_ask(view, plan, rows)}
+    foreseen = (value_to_insert(view, claim, row) for claim in _computed(plan) for row in rows)
+    shards = {value.claim_shard for value in foreseen if isinstance(value, ClaimedValue)}
+    return shards | {shard for _, shard in _values_to_ask(view, plan, rows)}
 
 
-def lost_race(plan: WritePlan, violation: errors.UniqueViolation) -> LostRace | None:
-    """The race that a violation means: only of a constraint on which rows may conflict, for that refuses none."""
+def computes_values(plan: WritePlan) -> bool:
+    """Whether home first computes what the plan's rows may conflict on."""
+    return bool(_computed(plan))
+
+
+def lost_race(plan: WritePlan, violation: errors.UniqueViolation, looked_up: Set[tuple[str, str]]) -> LostRace | None:
+    """The race that a violation means: only of a constraint on which rows may conflict, for that refuses none.
+
+    `looked_up` are the values that were looked up, as Turn has them.
+    """
     constraint = violation.metadata.get("constraint")
     claim = next((claim for claim in plan.arbiters if claim.constraint == constraint), None)
     if claim is None:
         return None
-    given = {", ".join(str(row.get(name)) for name in claim.columns) for part in plan.parts for row in part.rows}
-    return LostRace(violation, given=violation.metadata.get("key") in given)
+    return LostRace(violation, given=(claim.id, violation.metadata.get("key", "")) in looked_up)
 
 
 def _rows_in_order(plan: WritePlan) -> tuple[list[int], list[Row], list[int]]:
@@ -153,16 +182,43 @@ def _rows_in_order(plan: WritePlan) -> tuple[list[int], list[Row], list[int]]:
     )
 
 
-def _values_to_ask(view: SchemaView, plan: WritePlan, rows: Sequence[Row]) -> dict[tuple[str, int], list[_Asked]]:
-    """The values that may conflict, by claim and the shard where they are claimed."""
+def _computed(plan: WritePlan) -> list[Claim]:
+    return [claim for claim in plan.arbiters if claim.computed is not None]
+
+
+def _values_to_ask(view: SchemaView, plan: WritePlan, rows: Sequence[Row]) -> _AskedByClaim:
+    """The values that may conflict, but for those that are computed."""
     asked: defaultdict[tuple[str, int], list[_Asked]] = defaultdict(list)
     for claim in plan.arbiters:
-        for place, row in enumerate(rows):
+        for place, row in enumerate(rows) if claim.computed is None else ():
             columns = {name: row.get(name) for name in claim.columns}
             shard = _claim_shard(view, claim, plan.table.table, columns)
             if shard is not None:
                 asked[claim.id, shard].append(_Asked(place, columns))
     return dict(asked)
+
+
+async def _computed_values(transaction: DistributedTransaction, plan: WritePlan, rows: Sequence[Row]) -> _AskedByClaim:
+    """The values that may conflict and that only PostgreSQL can compute: home does, all claims at once."""
+    claims = _computed(plan)
+    if not claims:
+        return {}
+    commands = [proto.Command(compute_values=_to_compute(plan, claim, rows)) for claim in claims]
+    results = await transaction.commands({transaction.home: commands})
+    asked: defaultdict[tuple[str, int], list[_Asked]] = defaultdict(list)
+    for claim, result in zip(claims, results[transaction.home], strict=True):
+        for place, computed in enumerate(result.computed):
+            if computed.value_json:
+                asked[claim.id, computed.shard].append(_Asked(place, msgspec.Raw(computed.value_json)))
+    return dict(asked)
+
+
+def _to_compute(plan: WritePlan, claim: Claim, rows: Sequence[Row]) -> proto.ComputeValues:
+    return proto.ComputeValues(
+        claim=claim.id,
+        rows_json=exact_json.encode([{name: row[name] for name in claim.reads if name in row} for row in rows]),
+        json_text_columns=[name for name in plan.forms.json_text_columns if name in claim.reads],
+    )
 
 
 def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[str, Any]) -> int | None:
@@ -186,7 +242,7 @@ async def _look_up(
     """What each group of values came to, all shards at once."""
     commands: defaultdict[int, list[proto.Command]] = defaultdict(list)
     for (claim, shard), values in asked.items():
-        values_json = exact_json.encode([value.columns for value in values])
+        values_json = exact_json.encode([value.value for value in values])
         look_up = proto.LookUpClaims(claim=claim, values_json=values_json)
         commands[shard].append(proto.Command(look_up_claims=look_up))
     answers = {shard: iter(results) for shard, results in (await transaction.commands(commands)).items()}
@@ -203,7 +259,7 @@ def _shards(own: Sequence[int], claimed: Mapping[int, int], equals: Mapping[int,
 
 
 def _has_target(on_conflict: rows_pb2.OnConflict) -> bool:
-    return bool(on_conflict.columns or on_conflict.constraint)
+    return bool(on_conflict.columns or on_conflict.constraint or on_conflict.index)
 
 
 def _waiting(

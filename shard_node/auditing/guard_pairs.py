@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from psycopg import sql
 
-from crosskey.catalog.model import TableName
+from crosskey.catalog.model import Column, TableName
 from crosskey.catalog.plan import Claim, ReferencedKey
-from crosskey.shard_node.guards.claims import claim_shard, claimed_table
+from crosskey.shard_node.guards.claims import claim_shard, claimed_table, valued_rows
 from crosskey.shard_node.guards.pin_places import PIN_SHARD, pinning_shard
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
-from crosskey.shard_node.sql_text.sql_names import column_list, columns_equal
+from crosskey.shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier
 
 
 class GuardPair(NamedTuple):
@@ -24,13 +25,22 @@ class GuardPair(NamedTuple):
     `oddly_ordered` are not ordered by `<` and `>`. `same` says whether g has the same values as a row called k.
     """
 
-    here: TableName
+    here: sql.Composed
+    """As FROM takes it."""
     there: TableName
     key: ReferencedKey | Claim
     oddly_ordered: frozenset[str]
     counterpart: sql.Composed
     counted: sql.Composable
     same: sql.Composed
+
+    def guards(self, *, pins: bool) -> sql.Composed:
+        """The rows of `there`, if pins are meant, or of `here`, as FROM takes them, called g."""
+        return _called_g(self.there) if pins else self.here
+
+
+def _called_g(table: TableName) -> sql.Composed:
+    return sql.SQL("{} g").format(table_identifier(table))
 
 
 def guard_pair(schema: ShardSchema, identifier_of_pair: str, shards: int) -> GuardPair:
@@ -45,20 +55,21 @@ def _of_claim(schema: ShardSchema, claim: Claim, shards: int) -> GuardPair:
     place = claim_shard(claim, claimed_table(schema.plan, claim), "g", shards)
     # NULLs that are alike have no order, and are left out.
     complete = sql.SQL("num_nulls({}) = 0").format(column_list(claim.columns, alias="g"))
-    odd = _oddly_ordered(schema, claim.table)
+    here = valued_rows(claim, table_identifier(claim.table), "g")
+    odd = _oddly_ordered(claim.value_columns(claimed_table(schema.plan, claim)))
     same = columns_equal(claim.columns, "g", "k")
-    return GuardPair(claim.table, claim.claims, claim, odd, place, complete, same)
+    return GuardPair(here, claim.claims, claim, odd, place, complete, same)
 
 
 def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: int) -> GuardPair:
     place = pinning_shard(schema.plan, referenced, "g", shards)
-    odd = _oddly_ordered(schema, referenced.parent)
+    odd = _oddly_ordered(schema.table(referenced.parent.qualified).columns)
     same = same_key(referenced, "g", "k")
-    return GuardPair(referenced.shadow, referenced.pin, referenced, odd, place, sql.SQL("true"), same)
+    return GuardPair(_called_g(referenced.shadow), referenced.pin, referenced, odd, place, sql.SQL("true"), same)
 
 
-def _oddly_ordered(schema: ShardSchema, table: TableName) -> frozenset[str]:
-    return frozenset(column.name for column in schema.table(table.qualified).columns if column.oddly_ordered)
+def _oddly_ordered(columns: Iterable[Column]) -> frozenset[str]:
+    return frozenset(column.name for column in columns if column.oddly_ordered)
 
 
 def owner_of_there() -> sql.Composable:

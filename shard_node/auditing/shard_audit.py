@@ -59,11 +59,11 @@ async def list_guards(
     after, parameters = _after(pair, request.after_json)
     statement = sql.SQL(
         "SELECT coalesce(json_agg(key), '[]')::text, count(*), coalesce((json_agg(key) -> -1)::text, '')"
-        " FROM (SELECT {key} AS key FROM {guards} g WHERE {owner} = %s AND {counted} AND {after}"
+        " FROM (SELECT {key} AS key FROM {guards} WHERE {owner} = %s AND {counted} AND {after}"
         " ORDER BY {columns} LIMIT %s) page"
     ).format(
         key=travelling_key(pair.key, "g"),
-        guards=table_identifier(pair.there if request.pins else pair.here),
+        guards=pair.guards(pins=request.pins),
         owner=owner_of_there() if request.pins else pair.counterpart,
         counted=pair.counted,
         after=after,
@@ -84,11 +84,11 @@ async def find_unguarded(
     pair = guard_pair(schema, request.referenced_key, identity.shards)
     statement = sql.SQL(
         "SELECT coalesce(json_agg({key}), '[]')::text FROM json_populate_recordset(NULL::{given}, %s) k"
-        " WHERE NOT EXISTS (SELECT FROM {guards} g WHERE {same} AND {owner} = %s)"
+        " WHERE NOT EXISTS (SELECT FROM {guards} WHERE {same} AND {owner} = %s)"
     ).format(
         key=travelling_key(pair.key, "k"),
         given=table_identifier(pair.there),
-        guards=table_identifier(pair.there if request.pins else pair.here),
+        guards=pair.guards(pins=request.pins),
         same=pair.same,
         owner=owner_of_there() if request.pins else pair.counterpart,
     )
@@ -105,9 +105,7 @@ async def _guards_here(connection: Connection, schema: ShardSchema, identity: Sh
     tables = dict(_guard_tables(schema, identity))
     if not tables:
         return []
-    each = sql.SQL(", ").join(
-        sql.SQL("EXISTS (SELECT FROM {})").format(table_identifier(table)) for table in tables.values()
-    )
+    each = sql.SQL(", ").join(sql.SQL("EXISTS (SELECT FROM {})").format(guards) for guards in tables.values())
     there_are = [True] * len(tables)
     with suppress(*_GONE):
         [(there_are,)] = await (await connection.execute(sql.SQL("SELECT ARRAY[{}]").format(each), ())).fetchall()
@@ -118,13 +116,13 @@ async def _guards_here(connection: Connection, schema: ShardSchema, identity: Sh
     ]
 
 
-def _guard_tables(schema: ShardSchema, identity: ShardIdentity) -> Iterator[tuple[tuple[str, bool], TableName]]:
-    """For each referenced key or claim, and for whether its pins are meant: the table."""
+def _guard_tables(schema: ShardSchema, identity: ShardIdentity) -> Iterator[tuple[tuple[str, bool], sql.Composed]]:
+    """For each referenced key or claim, and for whether its pins are meant: the rows."""
     guards: list[ReferencedKey | Claim] = [*schema.plan.referenced_keys, *schema.plan.claims]
     for guarded in guards:
         pair = guard_pair(schema, guarded.id, identity.shards)
-        yield (guarded.id, False), pair.here
-        yield (guarded.id, True), pair.there
+        for pins in (False, True):
+            yield (guarded.id, pins), pair.guards(pins=pins)
 
 
 def _after(pair: GuardPair, after_json: bytes) -> tuple[sql.Composable, list[str]]:

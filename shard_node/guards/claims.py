@@ -5,6 +5,9 @@ shard of the value's slot. That table has a constraint like the user's own, whic
 user's table keep claims and values together: claims on the row's own shard they write themselves; those on others are
 effects (see foreign_keys.py), and outside of a coordinated transaction the statement is refused.
 
+What an index computes, be it partial or over expressions, is claimed likewise: its own expressions are evaluated, where
+its predicate is met, of the rows that triggers see (`valued_rows`).
+
 The constraint can wait, so that the values of a statement are claimed and released in any order on all shards. A
 second unique index, on value and shard, makes claiming what is claimed already do nothing, and lets a release wait for
 the claim of a transaction that is still prepared.
@@ -17,11 +20,11 @@ from typing import Literal, NamedTuple
 
 from psycopg import sql
 
-from crosskey.catalog.model import Column, Table
+from crosskey.catalog.model import Table
 from crosskey.catalog.naming import shorten
 from crosskey.catalog.plan import Claim, Plan
 from crosskey.internal.v1.effects_pb2 import Effect
-from crosskey.shard_node.guards.triggers import COORDINATED, NOTES_FIRST, RELOCATING, trigger_function
+from crosskey.shard_node.guards.triggers import COORDINATED, NOTES_FIRST, RELOCATING, changed, trigger_function
 from crosskey.shard_node.postgres.postgres_errors import ELSEWHERE
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
 from crosskey.shard_node.sql_text.slot_expressions import shard_of_slot, slot_of
@@ -31,6 +34,7 @@ from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 CLAIMING_SHARD = "crosskey_shard"
 """The column of a claims table that has the shard whose row has the value."""
 
+_NOTHING = sql.SQL("")
 _CLAIMED = Effect.CLAIM_VALUES_FIELD_NUMBER
 _RELEASED = Effect.RELEASE_VALUES_FIELD_NUMBER
 
@@ -53,13 +57,33 @@ def claimed_table(plan: Plan, claim: Claim) -> Table:
 
 def claim_shard(claim: Claim, table: Table, alias: str, shards: int) -> sql.Composed:
     """The shard where a value is claimed, as an SQL expression."""
-    columns = [_column(table, name) for name in claim.placing]
+    columns = [column for column in claim.value_columns(table) if column.name in claim.placing]
     if len(columns) == 1:
         slot = sql.SQL("coalesce({}, 0)").format(slot_of(columns[0], identifier(alias, columns[0].name)))
     else:
         texts = sql.SQL(", ").join(sql.SQL("{}::text").format(identifier(alias, one.name)) for one in columns)
         slot = sql.SQL("crosskey.slot(concat_ws(E'\\x1f', {}))").format(texts)
     return shard_of_slot(slot, shards)
+
+
+def valued_rows(claim: Claim, rows: sql.Composable, alias: str) -> sql.Composed:
+    """Rows of the user's table, as FROM takes them, under an alias by which each has the columns of its value."""
+    name = sql.SQL(alias)
+    if claim.computed is None:
+        return sql.SQL("{} {}").format(rows, name)
+    values = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(_written(expression), identifier(column))
+        for expression, column in zip(claim.computed.expressions, claim.columns, strict=True)
+    )
+    where = sql.SQL(" WHERE {}").format(_written(claim.computed.predicate)) if claim.computed.predicate else _NOTHING
+    return sql.SQL("(SELECT {values} FROM {rows} AS {table}{where}) {name}").format(
+        values=values, rows=rows, table=identifier(claim.table.name), where=where, name=name
+    )
+
+
+def _written(expression: str) -> sql.SQL:
+    """An expression of an index: PostgreSQL's own spelling of it, with every name qualified."""
+    return sql.SQL(expression.replace("%", "%%"))
 
 
 def same_value(claim: Claim, left: str, right: str) -> sql.Composed:
@@ -90,14 +114,14 @@ def _claims_table(claim: Claim) -> Iterable[sql.Composed]:
     names = {
         "claims": table_identifier(claim.claims),
         "columns": column_list(claim.columns),
-        "table": table_identifier(claim.table),
+        "valued": valued_rows(claim, table_identifier(claim.table), "r"),
         "shard": identifier(CLAIMING_SHARD),
         "name": identifier(claim.constraint),
         "once": _once(claim),
         "nulls": sql.SQL("NULLS NOT DISTINCT" if claim.nulls_not_distinct else ""),
         "initially": sql.SQL("DEFERRED" if claim.initially_deferred else "IMMEDIATE"),
     }
-    yield sql.SQL("CREATE TABLE {claims} AS SELECT {columns}, 0 AS {shard} FROM {table} WITH NO DATA").format(**names)
+    yield sql.SQL("CREATE TABLE {claims} AS SELECT {columns}, 0 AS {shard} FROM {valued} WITH NO DATA").format(**names)
     yield sql.SQL(
         "ALTER TABLE {claims} ADD CONSTRAINT {name} UNIQUE {nulls} ({columns}) DEFERRABLE INITIALLY {initially},"
         " ADD CONSTRAINT {once} UNIQUE {nulls} ({columns}, {shard})"
@@ -113,34 +137,67 @@ def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[s
     notes = _Notes(claim, table, shard, shards)
     # A transition table has a new row as it came, and a user's trigger may have changed it since.
     still_there = sql.SQL(" AND NOT {}").format(_gone(claim, "n")) if table.acts_on_new_rows else sql.SQL("")
-    new_values = sql.SQL("SELECT DISTINCT {} FROM new_rows n WHERE {}{}").format(
-        column_list(claim.columns, alias="n"), is_claimed(claim, "n"), still_there
+    new_values = sql.SQL("SELECT DISTINCT {} FROM {} WHERE {}{}").format(
+        column_list(claim.columns, alias="n"),
+        valued_rows(claim, sql.SQL("new_rows"), "n"),
+        is_claimed(claim, "n"),
+        still_there,
     )
-    old_values = sql.SQL("SELECT DISTINCT {} FROM old_rows o WHERE {} AND {}").format(
-        column_list(claim.columns, alias="o"), is_claimed(claim, "o"), _gone(claim, "o")
+    old_values = sql.SQL("SELECT DISTINCT {} FROM {} WHERE {} AND {}").format(
+        column_list(claim.columns, alias="o"),
+        valued_rows(claim, sql.SQL("old_rows"), "o"),
+        is_claimed(claim, "o"),
+        _gone(claim, "o"),
     )
     arrival = sql.SQL("REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT").format()
     departure = sql.SQL("REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT").format()
-    # A row trigger, so that updates of other columns cost nothing. It fires when all rows of the statement are changed.
-    change = sql.SQL("FOR EACH ROW WHEN (ROW({}) IS DISTINCT FROM ROW({}))").format(
-        _of_row("OLD", claim), _of_row("NEW", claim)
-    )
-    new_value = sql.SQL("SELECT {} WHERE {}").format(_of_row("NEW", claim), is_claimed(claim, "new"))
-    old_value = sql.SQL("SELECT {} WHERE {} AND {}").format(
-        _of_row("OLD", claim), is_claimed(claim, "old"), _gone(claim, "old")
-    )
     yield from _trigger(claim, "INSERT", arrival, [notes.claim(new_values)])
     yield from _trigger(claim, "DELETE", departure, [notes.release(old_values, _keeps_pins_of_deleted())])
     # Another trigger notes what becomes of those that reference the row.
-    yield from _trigger(
-        claim, "UPDATE", change, [notes.release(old_value, sql.SQL("to_json(true)")), notes.claim(new_value)]
+    old_value, new_value = _changed_values(claim)
+    change = [notes.release(old_value, sql.SQL("to_json(true)")), notes.claim(new_value)]
+    yield from _trigger(claim, "UPDATE", _when_changed(claim), change)
+
+
+def _when_changed(claim: Claim) -> sql.Composed:
+    """What makes it a row trigger, so that updates of other columns cost nothing.
+
+    It fires when all rows of the statement are changed.
+    """
+    if claim.computed is not None:
+        # Not all that expressions read can be compared: json has no equality.
+        return sql.SQL("FOR EACH ROW WHEN ({})").format(changed(claim.reads))
+    return sql.SQL("FOR EACH ROW WHEN (ROW({}) IS DISTINCT FROM ROW({}))").format(
+        _of_row("OLD", claim), _of_row("NEW", claim)
+    )
+
+
+def _changed_values(claim: Claim) -> tuple[sql.Composed, sql.Composed]:
+    """Queries for the value that an updated row of the trigger had, if no other has it, and for that which it has."""
+    if claim.computed is None:
+        return (
+            sql.SQL("SELECT {} WHERE {} AND {}").format(
+                _of_row("OLD", claim), is_claimed(claim, "old"), _gone(claim, "old")
+            ),
+            sql.SQL("SELECT {} WHERE {}").format(_of_row("NEW", claim), is_claimed(claim, "new")),
+        )
+    old = valued_rows(claim, sql.SQL("(SELECT OLD.*)"), "o")
+    new = valued_rows(claim, sql.SQL("(SELECT NEW.*)"), "n")
+    of_old, of_new = column_list(claim.columns, alias="o"), column_list(claim.columns, alias="n")
+    gone = sql.SQL("{} AND {}").format(is_claimed(claim, "o"), _gone(claim, "o"))
+    return (
+        sql.SQL("SELECT {} FROM {} WHERE {}").format(of_old, old, gone),
+        # Columns may change, and what is computed of them not.
+        sql.SQL("SELECT {} FROM {} WHERE {} EXCEPT SELECT {} FROM {}").format(
+            of_new, new, is_claimed(claim, "n"), of_old, old
+        ),
     )
 
 
 def _gone(claim: Claim, alias: str) -> sql.Composed:
     """Whether no row of the shard has the value any more. While a constraint waits, there may have been several."""
-    return sql.SQL("NOT EXISTS (SELECT FROM {} t WHERE {})").format(
-        table_identifier(claim.table), same_value(claim, "t", alias)
+    return sql.SQL("NOT EXISTS (SELECT FROM {} WHERE {})").format(
+        valued_rows(claim, table_identifier(claim.table), "t"), same_value(claim, "t", alias)
     )
 
 
@@ -208,7 +265,7 @@ def _trigger(
     claim: Claim, event: str, clauses: sql.Composable, body: Sequence[sql.Composable]
 ) -> Iterable[sql.Composed]:
     purpose = f"{event.lower()}_claims_{claim.constraint}"
-    yield trigger_function(purpose, claim.table, body)
+    yield trigger_function(purpose, claim.table, body, prefer_columns=claim.computed is not None)
     yield sql.SQL("CREATE TRIGGER {name} AFTER {event} ON {table} {clauses} EXECUTE FUNCTION {function}()").format(
         name=identifier(shorten(f"{NOTES_FIRST}{purpose}")),
         event=sql.SQL(event),
@@ -221,9 +278,3 @@ def _trigger(
 def _of_row(row: Literal["OLD", "NEW"], claim: Claim) -> sql.Composed:
     """The value of a trigger's row."""
     return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(row), identifier(column)) for column in claim.columns)
-
-
-def _column(table: Table, name: str) -> Column:
-    column = table.column(name)
-    assert column is not None, f"claims are placed by {name}, which {table.name} has not"
-    return column

@@ -33,11 +33,23 @@ RELOCATING = "coalesce(current_setting('crosskey.relocating', true), '') = 'on'"
 
 
 def trigger_function(
-    purpose: str, table: TableName, body: Sequence[sql.Composable], answer: Literal["NULL", "NEW"] = "NULL"
+    purpose: str,
+    table: TableName,
+    body: Sequence[sql.Composable],
+    answer: Literal["NULL", "NEW"] = "NULL",
+    *,
+    prefer_columns: bool = False,
 ) -> sql.Composed:
-    """A function that runs the statements of `body`; AFTER triggers answer NULL, BEFORE triggers that let pass NEW."""
+    """A function that runs the statements of `body`; AFTER triggers answer NULL, BEFORE triggers that let pass NEW.
+
+    With `prefer_columns`, `body` has expressions of the user's, in which a name such as found or tg_op is a column.
+    """
     statements = sql.SQL("\n").join(body)
-    source = sql.SQL("\nBEGIN\n{}\nRETURN {};\nEND\n").format(statements, sql.SQL(answer)).as_string()
+    source = (
+        sql.SQL("\n{}BEGIN\n{}\nRETURN {};\nEND\n")
+        .format(sql.SQL("#variable_conflict use_column\n" if prefer_columns else ""), statements, sql.SQL(answer))
+        .as_string()
+    )
     # Its names are escaped for parameters already, so the source is quoted as it is.
     return sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
         function_identifier(purpose, table), sql.Literal(source)

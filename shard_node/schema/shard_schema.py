@@ -46,6 +46,7 @@ class ShardSchema:
         self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
         self._key_ends: dict[tuple[str, str, bool], KeyEnd] = {}
         self._claims = {claim.id: claim for claim in self.plan.claims}
+        self.computed_claims = tuple(claim for claim in self.plan.claims if claim.computed is not None)
         self._referenced_by_claim: defaultdict[str, list[ReferencedKey]] = defaultdict(list)
         for key in self.plan.referenced_keys:
             if key.claim is not None:

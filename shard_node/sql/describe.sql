@@ -86,6 +86,17 @@ column_sequence AS (
     JOIN pg_namespace n ON n.oid = s.relnamespace
     ORDER BY d.table_oid, d.attnum, n.nspname, s.relname
 ),
+-- Types of which no node finds by its name the operator that a default index orders by.
+oddly_ordered_type AS (
+    SELECT c.opcintype AS type_oid
+    FROM pg_opclass c
+    JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+    JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 5
+        AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype
+    JOIN pg_operator o ON o.oid = p.amopopr
+    JOIN pg_namespace s ON s.oid = o.oprnamespace
+    WHERE c.opcdefault AND (o.oprname <> '>' OR s.nspname NOT IN ('pg_catalog', 'public'))
+),
 column_list AS (
     SELECT
         a.attrelid,
@@ -117,17 +128,7 @@ column_list AS (
                     ),
                     false
                 ),
-                -- The operator that a default index of the type orders by, and whether a node finds it by its name.
-                'oddly_ordered', EXISTS (
-                    SELECT FROM pg_opclass c
-                    JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
-                    JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 5
-                        AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype
-                    JOIN pg_operator o ON o.oid = p.amopopr
-                    JOIN pg_namespace s ON s.oid = o.oprnamespace
-                    WHERE c.opcintype = b.base_oid AND c.opcdefault
-                    AND (o.oprname <> '>' OR s.nspname NOT IN ('pg_catalog', 'public'))
-                )
+                'oddly_ordered', b.base_oid IN (SELECT type_oid FROM oddly_ordered_type)
             )
             ORDER BY a.attnum
         ) AS columns
@@ -176,6 +177,61 @@ index_columns AS (
     FROM index_column
     GROUP BY indexrelid
 ),
+-- What indexes that are partial, or over expressions, keep unique. A value is called as its column in the index is, or
+-- the table's own that it is: the latter may have got another name since.
+computed_key AS (
+    SELECT
+        i.indexrelid,
+        json_build_object(
+            'columns', json_agg(
+                json_build_object(
+                    'name', CASE
+                        WHEN k.attname IS NOT NULL THEN k.attname
+                        WHEN a.attname ~ '^crosskey_' OR EXISTS (
+                            SELECT FROM index_column o WHERE o.indexrelid = i.indexrelid AND o.attname = a.attname
+                        ) THEN ('value_' || a.attnum)::name
+                        ELSE a.attname
+                    END,
+                    'type', format_type(a.atttypid, a.atttypmod),
+                    'base_type', b.base_type,
+                    'not_null', false,
+                    'deterministic_collation', coalesce(l.collisdeterministic, true),
+                    'oddly_ordered', b.base_oid IN (SELECT type_oid FROM oddly_ordered_type)
+                )
+                ORDER BY a.attnum
+            ),
+            'expressions', json_agg(pg_get_indexdef(i.indexrelid, a.attnum, false) ORDER BY a.attnum),
+            'reads', (
+                SELECT coalesce(json_agg(r.attname ORDER BY r.attnum), '[]')
+                FROM pg_attribute r
+                WHERE r.attrelid = i.indrelid AND EXISTS (
+                    SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = r.attnum
+                )
+            ),
+            -- Messages show no schema of the search path.
+            'shown', regexp_replace(
+                string_agg(pg_get_indexdef(i.indexrelid, a.attnum, true), ', ' ORDER BY a.attnum), '\mpublic\.', '', 'g'
+            ),
+            'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
+            'alike', bool_and(
+                CASE
+                    WHEN k.attname IS NOT NULL THEN k.alike
+                    ELSE coalesce(l.collisdeterministic, true) AND o.oid < 16384
+                        AND (o.opcintype <> 'bpchar'::regtype OR b.base_oid = 'bpchar'::regtype)
+                END
+            )
+        ) AS computed
+    FROM pg_index i
+    JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attnum <= i.indnkeyatts
+    JOIN type_below b ON b.type_oid = a.atttypid
+    JOIN index_column k ON k.indexrelid = i.indexrelid AND k.place = a.attnum
+    JOIN pg_opclass o ON o.oid = (i.indclass::oid[])[a.attnum - 1]
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    WHERE i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL)
+    GROUP BY i.indexrelid, i.indrelid, i.indpred::text, i.indpred
+),
 unique_list AS (
     SELECT
         i.indrelid,
@@ -187,8 +243,7 @@ unique_list AS (
                 'constraint', con.oid IS NOT NULL,
                 'plain', k.plain AND i.indpred IS NULL,
                 'by_equals', NOT k.plain AND k.by_equals AND i.indpred IS NULL,
-                'partial', i.indpred IS NOT NULL,
-                'expressions', i.indexprs IS NOT NULL,
+                'computed', m.computed,
                 'nulls_not_distinct', i.indnullsnotdistinct,
                 'without_overlaps', coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false),
                 'deferrable', NOT i.indimmediate,
@@ -199,6 +254,7 @@ unique_list AS (
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     JOIN index_columns k ON k.indexrelid = i.indexrelid
+    LEFT JOIN computed_key m ON m.indexrelid = i.indexrelid
     LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('p', 'u')
     WHERE i.indisunique
     GROUP BY i.indrelid

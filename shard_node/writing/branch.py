@@ -12,6 +12,7 @@ from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.constraint_modes import NO_MODES, ConstraintModes
 from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema
 from crosskey.shard_node.writing.expected_claims import ExpectedClaims
+from crosskey.shard_node.writing.index_words import in_words_of_index
 from crosskey.shard_node.writing.lost_commits import FindOut
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.recovery import at_work
@@ -79,6 +80,10 @@ class Branch:
         if self._schema is None:
             raise no_schema()
         return self._schema
+
+    def in_words_of_index(self, error: Exception) -> Exception:
+        """An error of a command as index_words tells it."""
+        return error if self._schema is None else in_words_of_index(self._schema, error)
 
     @property
     def holds_back_checks(self) -> bool:

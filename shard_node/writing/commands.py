@@ -18,12 +18,13 @@ from crosskey.shard_node.schema import installation
 from crosskey.shard_node.schema.constraint_modes import set_modes
 from crosskey.shard_node.writing import ending, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
+from crosskey.shard_node.writing.computed_values import compute_values
 from crosskey.shard_node.writing.effects import LEAD_TO_MORE, apply, settle
 from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
-_ANSWERING = frozenset({"run", "ask", "look_up_claims", "note_batch", "drop_unused_shadows"})
+_ANSWERING = frozenset({"run", "ask", "look_up_claims", "compute_values", "note_batch", "drop_unused_shadows"})
 _MAKES_NOTHING_DUE = _CHECKING | {"ask"}
 
 
@@ -42,7 +43,7 @@ async def run_commands(branch: Branch, commands: Sequence[proto.Command]) -> pro
         try:
             await _run(branch, kind, command, result)
         except (psycopg.Error, errors.CrosskeyError) as error:
-            told = tagged(error, command.tag)
+            told = branch.in_words_of_index(tagged(error, command.tag))
             if not isinstance(told, errors.STATEMENT_ERRORS) or not len(branch.savepoints):
                 if told is error:
                     raise
@@ -130,6 +131,12 @@ async def _look_up_claims(branch: Branch, values: proto.LookUpClaims, result: pr
     result.claims.extend(map(to_found_claim, found))
 
 
+async def _compute_values(branch: Branch, asked: proto.ComputeValues, result: proto.CommandResult) -> None:
+    claim = branch.schema.claim(asked.claim)
+    table = branch.schema.table(claim.table.qualified)
+    result.computed.extend(await compute_values(branch.connection, claim, table, asked, branch.shards))
+
+
 async def _note_batch(branch: Branch, note: proto.NoteBatch, result: proto.CommandResult) -> None:
     result.count = int(await loading.note_batch(branch.connection, note))
 
@@ -167,6 +174,7 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "lock_early": _lock_early,
     "expect_claims": _expect_claims,
     "look_up_claims": _look_up_claims,
+    "compute_values": _compute_values,
     "note_batch": _note_batch,
     "install_schema": _install_schema,
     "lock_pins": _lock_pins,

@@ -13,6 +13,7 @@ from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import needs_coordination, translated, unknown_if_lost
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.writing.execution import execute_statement, tagged, uninterrupted
+from crosskey.shard_node.writing.index_words import in_words_of_index
 from crosskey.shard_node.writing.lost_commits import FindOut, known_if_lost
 
 
@@ -53,7 +54,7 @@ async def run_plainly(
                 await connection.rollback()
             return None
         # A single statement commits by itself.
-        told = tagged(error if in_block else unknown_if_lost(error), tag)
+        told = in_words_of_index(schema, tagged(error if in_block else unknown_if_lost(error), tag))
         if told is error:
             raise
         raise told from error

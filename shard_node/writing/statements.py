@@ -187,7 +187,7 @@ def _upsert_text(
             columns=column_list(names),
             overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
             rows=rows,
-            conflict=conflict_clause(rows_pb2.OnConflict.FromString(on_conflict)),
+            conflict=conflict_clause(table, rows_pb2.OnConflict.FromString(on_conflict)),
             place=PLACE,
             name=column_reference(place),
             answer=answer.of(table),

@@ -13,7 +13,8 @@ from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
-from crosskey.catalog.model import Column
+from crosskey import errors
+from crosskey.catalog.model import Column, Table, UniqueKey
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
 from crosskey.shard_node.sql_text.sql_names import column_list, typed_columns
 from crosskey.v1 import rows_pb2
@@ -46,25 +47,44 @@ def proposed_rows(
     ).format(values=sql.SQL(", ").join(shown), record=record, arrives=_ARRIVES)
 
 
-def conflict_clause(on_conflict: rows_pb2.OnConflict) -> sql.Composed:
-    """ON CONFLICT and what follows, up to RETURNING."""
+def conflict_clause(table: Table, on_conflict: rows_pb2.OnConflict) -> sql.Composed:
+    """ON CONFLICT and what follows, up to RETURNING. Raises UnknownConstraint if the table has no such index."""
     clause = sql.SQL("ON CONFLICT {target} {action}")
     if on_conflict.WhichOneof("action") == "nothing":
-        return clause.format(target=_target(on_conflict), action=sql.SQL("DO NOTHING"))
+        return clause.format(target=_target(table, on_conflict), action=sql.SQL("DO NOTHING"))
     changes = sql.SQL(", ").join(
         sql.SQL("{} = EXCLUDED.{}").format(identifier(column), identifier(column))
         for column in on_conflict.update.columns
     )
     update = sql.SQL("DO UPDATE SET {changes} WHERE {updates}").format(changes=changes, updates=_UPDATES)
-    return clause.format(target=_target(on_conflict), action=update)
+    return clause.format(target=_target(table, on_conflict), action=update)
 
 
-def _target(on_conflict: rows_pb2.OnConflict) -> sql.Composed:
+def _target(table: Table, on_conflict: rows_pb2.OnConflict) -> sql.Composed:
     if on_conflict.constraint:
         return sql.SQL("ON CONSTRAINT {}").format(identifier(on_conflict.constraint))
+    if on_conflict.index:
+        return _inference(_unique_index(table, on_conflict.index))
     if on_conflict.columns:
         return sql.SQL("({})").format(column_list(on_conflict.columns))
     return sql.SQL("").format()
+
+
+def _unique_index(table: Table, name: str) -> UniqueKey:
+    key = next((key for key in table.unique_keys if key.name == name), None)
+    if key is None:
+        raise errors.UnknownConstraint(f'there is no unique index "{name}" on "{table.name}"', table=str(table.name))
+    return key
+
+
+def _inference(key: UniqueKey) -> sql.Composed:
+    """What PostgreSQL infers the index from."""
+    if key.computed is None:
+        return sql.SQL("({})").format(column_list(key.columns))
+    # PostgreSQL's own spelling, with every name qualified.
+    expressions = sql.SQL(", ").join(sql.SQL(one.replace("%", "%%")) for one in key.computed.expressions)
+    predicate = key.computed.predicate.replace("%", "%%")
+    return sql.SQL("({}){}").format(expressions, sql.SQL(f" WHERE {predicate}" if predicate else ""))
 
 
 def _given(columns: Sequence[Column]) -> sql.Composed:

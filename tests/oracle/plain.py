@@ -63,15 +63,26 @@ ORDER BY n.nspname, c.relname, a.attnum
 """
 
 
+# An index's definition ends in what ON CONFLICT infers it from, but for one clause.
+_INDEXES = """
+SELECT schemaname, tablename, indexname, regexp_replace(indexdef, '^.* USING btree |NULLS NOT DISTINCT ', '', 'g')
+FROM pg_indexes WHERE schemaname !~ '^pg_|^information_schema$' AND indexdef LIKE 'CREATE UNIQUE %'
+"""
+
+
 @dataclass(frozen=True)
 class PlainTable:
-    """A table; `types` has each column's type, of a domain the one below it, and `declared` as it was declared."""
+    """A table; `types` has each column's type, of a domain the one below it, and `declared` as it was declared.
+
+    `indexes` has, of each unique index, what ON CONFLICT infers it from.
+    """
 
     schema: str
     name: str
     is_reference: bool
     types: Mapping[str, str]
     declared: Mapping[str, LiteralString]
+    indexes: Mapping[str, LiteralString]
 
     @property
     def api_name(self) -> str:
@@ -162,7 +173,10 @@ def _read_tables(connection: psycopg.Connection[Any]) -> list[PlainTable]:
     for schema, name, is_reference, column, base_type, declared in connection.execute(_COLUMNS):
         of_columns = types.setdefault((schema, name, is_reference), ({}, {}))
         of_columns[0][column], of_columns[1][column] = base_type, declared
-    return [PlainTable(*table, *of_columns) for table, of_columns in types.items()]
+    indexes: dict[tuple[str, str], dict[str, LiteralString]] = {}
+    for schema, table, index, inferred_from in connection.execute(_INDEXES):
+        indexes.setdefault((schema, table), {})[index] = inferred_from
+    return [PlainTable(*table, *of_columns, indexes.get(table[:2], {})) for table, of_columns in types.items()]
 
 
 def _statement(table: PlainTable, write: Write) -> sql.Composed:
@@ -183,15 +197,17 @@ def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
         _comma(sql.Identifier(name) for name in names),
         sql.SQL(_OVERRIDING[insert.overriding]),
         _comma(_row_of_values(table, names, row) for row in rows),
-        _on_conflict(insert.on_conflict) if insert.HasField("on_conflict") else sql.SQL(""),
+        _on_conflict(table, insert.on_conflict) if insert.HasField("on_conflict") else sql.SQL(""),
         table.row(),
     )
 
 
-def _on_conflict(on_conflict: OnConflict) -> sql.Composed:
+def _on_conflict(table: PlainTable, on_conflict: OnConflict) -> sql.Composed:
     target: sql.Composable = sql.SQL("")
     if on_conflict.constraint:
         target = sql.SQL("ON CONSTRAINT {}").format(sql.Identifier(on_conflict.constraint))
+    elif on_conflict.index:
+        target = sql.SQL(table.indexes[on_conflict.index])
     elif on_conflict.columns:
         target = sql.SQL("({})").format(_comma(map(sql.Identifier, on_conflict.columns)))
     if on_conflict.HasField("nothing"):

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, errors, requests
+import crosskey
+from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, UnknownConstraint, errors, requests
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import explanation
 from crosskey.router.committing.gids import Gid
 from crosskey.v1.admin_pb2 import AuditResponse
+from crosskey.v1.rows_pb2 import OnConflict
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, claim_values, commit, expect_claims, insert, prepare
 from tests.hot_keys.settings import run_seconds, run_seed
@@ -29,6 +31,10 @@ pytestmark = pytest.mark.searches
 SCHEMA = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, username text NOT NULL UNIQUE, email text UNIQUE, note text);
 COMMENT ON TABLE accounts IS '@shard_by id';
+CREATE TABLE patrons (id bigint PRIMARY KEY, email text, left_at date, code text, data json);
+CREATE UNIQUE INDEX patrons_email_idx ON patrons (lower(email)) WHERE left_at IS NULL;
+CREATE UNIQUE INDEX patrons_code_idx ON patrons (reverse(code));
+COMMENT ON TABLE patrons IS '@shard_by id';
 """
 
 CLAIM = "public.accounts_username_key"
@@ -113,6 +119,53 @@ def test_many_rows_claim_by_shard_and_not_by_row(claiming: Claiming) -> None:
     assert calls == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
 
 
+def new_patron(shard: int, email: str) -> dict[str, Any]:
+    """A patron for the shard, not inserted yet."""
+    return {"id": next(_new.numbers[shard]), "email": email}
+
+
+def test_what_an_index_computes_is_foreseen(claiming: Claiming) -> None:
+    request = requests.insert("patrons", [new_patron(ROW_SHARD, email := new_name().upper())])
+    assert claiming.node_calls(request) == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
+    claiming.wait_until_settled()
+    present = requests.list_rows("patrons", [crosskey.eq("email", email), crosskey.is_null("left_at")])
+    assert claiming.node_calls(present) == [f"s{CLAIM_SHARD} ShardNode.FindClaims", f"s{ROW_SHARD} ShardNode.Read"]
+    left = requests.insert("patrons", [{**new_patron(ROW_SHARD, email), "left_at": "2020-01-01"}])
+    assert claiming.node_calls(left) == [f"s{ROW_SHARD} ShardNode.Run"]
+    any_of_them = requests.list_rows("patrons", {"email": email})
+    assert sorted(claiming.node_calls(any_of_them)) == [f"s{shard} ShardNode.Read" for shard in range(SHARDS)]
+
+
+def test_what_cannot_be_foreseen_is_claimed_when_home_has_computed_it(claiming: Claiming) -> None:
+    code = new_name()
+    request = requests.insert("patrons", [{"id": next(_new.numbers[ROW_SHARD]), "code": code[::-1]}])
+    assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Run", f"s{CLAIM_SHARD} ShardNode.Run"]
+
+
+def test_an_upsert_has_home_compute_first(claiming: Claiming) -> None:
+    code = new_name()
+    action = crosskey.do_nothing(index="patrons_code_idx")
+    row = {"id": next(_new.numbers[ROW_SHARD]), "code": code[::-1]}
+    claiming.client.insert("patrons", {**row, "id": next(_new.numbers[OTHER_SHARD])})
+    claiming.wait_until_settled()
+    request = requests.insert("patrons", [row], on_conflict=action)
+    explained = claiming.calls.router.Explain(explanation(request))
+    assert explained.route == "distributed"
+    assert any(note.startswith("What an index computes") for note in explained.notes)
+    assert claiming.node_calls(request) == [
+        *(f"s{shard} ShardNode.Run" for shard in (ROW_SHARD, CLAIM_SHARD, OTHER_SHARD)),
+        f"s{OTHER_SHARD} ShardNode.FinishPrepared",
+    ]
+
+
+def test_an_upsert_names_an_index_that_there_is(claiming: Claiming) -> None:
+    with pytest.raises(UnknownConstraint, match='no unique index "patrons_code_id"') as refused:
+        claiming.client.insert("patrons", {"id": 1}, on_conflict=crosskey.do_nothing(index="patrons_code_id"))
+    assert refused.value.metadata["hint"] == 'Perhaps you meant "patrons_code_idx".'
+    with pytest.raises(errors.InvalidRequest, match="has columns and index"):
+        claiming.client.insert("patrons", {"id": 1}, on_conflict=crosskey.do_nothing("id", index="patrons_pkey"))
+
+
 def test_a_row_whose_claim_cannot_be_read_yet_is_found(claiming: Claiming) -> None:
     gid, account = claiming.prepare_claim(username := new_name()), new_account(ROW_SHARD, username)
     assert claiming.insert_at_home(gid, account, username)
@@ -158,10 +211,40 @@ async def test_of_many_who_want_one_value_one_gets_it(claiming: Claiming) -> Non
         assert sorted(outcomes) == ["UNIQUE_VIOLATION"] * (CLIENTS - 1) + ["done"]
 
 
-async def _try_to_insert(address: str, row: dict[str, Any]) -> str:
+async def test_of_many_who_want_what_is_equal_one_gets_it(claiming: Claiming) -> None:
+    """By two routers, in spellings of their own; some look first who has it."""
+    addresses = [router.address for router in claiming.cluster.routers]
+    for email in [new_name(shard) for shard in range(SHARDS)]:
+        spellings = email, email.upper(), email.capitalize()
+        rows = [new_patron(turn % SHARDS, spellings[turn % 3]) for turn in range(CLIENTS)]
+        outcomes = await asyncio.gather(
+            *(_try_to_insert(addresses[turn // 3 % 2], row, "patrons") for turn, row in enumerate(rows))
+        )
+        assert sorted(outcomes) == ["UNIQUE_VIOLATION"] * (CLIENTS - 1) + ["done"]
+
+
+async def test_of_many_upserts_of_what_is_equal_one_inserts(claiming: Claiming) -> None:
+    addresses = [router.address for router in claiming.cluster.routers]
+    action = crosskey.do_update("email", index="patrons_email_idx")
+    for email in [new_name(shard) for shard in range(SHARDS)]:
+        rows = [new_patron(turn % SHARDS, (email, email.upper())[turn % 2]) for turn in range(CLIENTS // 2)]
+        done = await asyncio.gather(
+            *(_upsert(addresses[turn % 2], row, action) for turn, row in enumerate(rows)), return_exceptions=True
+        )
+        assert all(isinstance(one, list | errors.Conflict) for one in done), done
+        both = crosskey.in_("email", [email, email.upper()])
+        assert claiming.client.count("patrons", both) == 1
+
+
+async def _upsert(address: str, row: dict[str, Any], action: OnConflict) -> list[dict[str, Any]]:
+    async with AsyncClient(address) as client:
+        return await client.insert("patrons", row, on_conflict=action)
+
+
+async def _try_to_insert(address: str, row: dict[str, Any], table: str = "accounts") -> str:
     async with AsyncClient(address) as client:
         try:
-            await client.insert("accounts", row)
+            await client.insert(table, row)
         except CrosskeyError as error:
             return error.reason_name
         return "done"
@@ -231,6 +314,24 @@ def test_the_audit_finds_a_claim_without_value(claiming: Claiming) -> None:
             claiming.client.insert("accounts", new_account(OTHER_SHARD, username))
     assert finding.kind == AuditResponse.KIND_CLAIM_WITHOUT_VALUE
     assert (finding.shard, finding.table, finding.constraint) == (CLAIM_SHARD, "accounts", "accounts_username_key")
+
+
+def test_the_audit_compares_what_an_index_computes(claiming: Claiming) -> None:
+    claiming.client.insert("patrons", new_patron(ROW_SHARD, (email := new_name()).upper()))
+    claiming.client.insert("patrons", {**new_patron(ROW_SHARD, left := new_name()), "left_at": "2020-01-01"})
+    claiming.wait_until_settled()
+    delete = "DELETE FROM crosskey_claim_public_2.patrons WHERE lower = %s"
+    insert = f"INSERT INTO crosskey_claim_public_2.patrons VALUES (%s, {ROW_SHARD})"
+    with damaged(claiming.cluster, CLAIM_SHARD, delete, insert, email):
+        [alone] = claiming.client.with_timeout(60).audit()
+    with damaged(claiming.cluster, CLAIM_SHARD, insert, delete, left):
+        [extra] = claiming.client.with_timeout(60).audit()
+    assert (alone.kind, extra.kind) == (
+        AuditResponse.KIND_VALUE_WITHOUT_CLAIM,
+        AuditResponse.KIND_CLAIM_WITHOUT_VALUE,
+    )
+    assert (alone.shard, extra.shard, alone.constraint) == (ROW_SHARD, CLAIM_SHARD, "patrons_email_idx")
+    assert msgspec.json.decode(alone.key) == {"lower": email}
 
 
 def test_no_sql_gets_past_a_claim(claiming: Claiming) -> None:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import psycopg
 import pytest
 
 from crosskey import errors
 from crosskey.catalog.model import (
     Column,
+    Computed,
     Database,
     Equality,
     Exclusion,
@@ -195,10 +197,31 @@ async def test_unique_keys(dsn: str) -> None:
         CREATE INDEX no_key ON t (c);
         """,
     )
+    whole = Column("a", "integer", "int4", not_null=False)
+    lowered = Column("lower", "text", "text", not_null=False)
+    summed = msgspec.structs.replace(whole, name="expr")
     assert table.unique_keys == (
-        UniqueKey("expression_key", (), constraint=False, plain=False, expressions=True),
-        UniqueKey("lower_key", ("a",), constraint=False, plain=False, expressions=True),
-        UniqueKey("partial_key", ("a",), constraint=False, plain=False, partial=True),
+        UniqueKey(
+            "expression_key",
+            (),
+            constraint=False,
+            plain=False,
+            computed=Computed((summed,), ("((a + 1))",), ("a",), "(a + 1)"),
+        ),
+        UniqueKey(
+            "lower_key",
+            ("a",),
+            constraint=False,
+            plain=False,
+            computed=Computed((whole, lowered), ("a", "lower(b)"), ("a", "b"), "a, lower(b)"),
+        ),
+        UniqueKey(
+            "partial_key",
+            ("a",),
+            constraint=False,
+            plain=False,
+            computed=Computed((whole,), ("a",), ("a", "c"), "a", "(c > 0)"),
+        ),
         UniqueKey("same_null_key", ("b", "c"), constraint=False, nulls_not_distinct=True),
         # Its operator class calls texts equal that differ in trailing spaces.
         UniqueKey("spaces_key", ("a",), constraint=False, plain=False),
@@ -207,6 +230,39 @@ async def test_unique_keys(dsn: str) -> None:
         UniqueKey("t_c_key", ("c",), deferrable=True),
         UniqueKey("t_pkey", ("a", "b"), primary=True),
     )
+
+
+async def test_what_an_index_computes(dsn: str) -> None:
+    table = await table_of(
+        dsn,
+        """
+        CREATE EXTENSION citext;
+        CREATE FUNCTION folded(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN lower($1);
+        CREATE TABLE t (a text, b citext, "D" varchar(5), e date);
+        CREATE UNIQUE INDEX folded_key ON t (folded("D"), e);
+        CREATE UNIQUE INDEX citext_key ON t (b) WHERE a IS NULL;
+        CREATE UNIQUE INDEX spaces_key ON t (lower(a) bpchar_pattern_ops);
+        CREATE UNIQUE INDEX collated_key ON t (lower(a) COLLATE "C");
+        CREATE UNIQUE INDEX renamed_key ON t (lower(a), "D");
+        ALTER TABLE t RENAME "D" TO lower;
+        """,
+    )
+    found = {key.name: key.computed for key in table.unique_keys}
+    folded = found["folded_key"]
+    assert folded is not None
+    assert folded.expressions == ("public.folded((lower)::text)", "e")
+    assert (folded.shown, folded.reads) == ("folded(lower::text), e", ("lower", "e"))
+    alike = {name: computed.alike for name, computed in found.items() if computed is not None}
+    assert alike == {
+        "folded_key": True,
+        "citext_key": False,
+        "spaces_key": False,
+        "collated_key": True,
+        "renamed_key": True,
+    }
+    renamed = found["renamed_key"]
+    assert renamed is not None
+    assert [column.name for column in renamed.columns] == ["value_1", "lower"]
 
 
 async def test_exclusion_constraints(dsn: str) -> None:

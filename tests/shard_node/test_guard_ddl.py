@@ -1,6 +1,7 @@
 """What a shard adds to the schemas of two examples, word for word: a change of the guards shows as one of these files.
 
 When it is meant, write them anew: crosskey plan examples/NAME/schema.sql --ddl > tests/shard_node/golden/NAME.sql
+That of computed_keys.sql, beside this file, is made likewise.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from crosskey.shard_node.schema.introspection import inspect_schema
 GOLDEN = Path(__file__).with_name("golden")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMAS = {golden.stem: EXAMPLES / golden.stem / "schema.sql" for golden in GOLDEN.glob("*.sql")}
+SCHEMAS["computed_keys"] = Path(__file__).with_name("computed_keys.sql")
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))

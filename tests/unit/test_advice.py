@@ -8,7 +8,7 @@ from crosskey.advice.proposal import advise
 from crosskey.advice.report import Advice, Warned
 from crosskey.advice.sql_text import comment_statement, tagged_copy
 from crosskey.advice.survey import ColumnFacts, Statement, Survey, TableFacts
-from crosskey.catalog.model import Column, Database, Exclusion, ForeignKey, Table, TableName, UniqueKey
+from crosskey.catalog.model import Column, Computed, Database, Exclusion, ForeignKey, Table, TableName, UniqueKey
 from tests.schema_builders import column, foreign_key, table
 
 TENANTS = table("tenants", None, column("id"), column("name", "text"))
@@ -197,12 +197,13 @@ def test_a_reference_table_that_names_another_lives_with_none() -> None:
     assert (tag_of(advice, "days"), tag_of(advice, "prices")) == ("@reference", "@reference")
 
 
-LOWER_NAME = UniqueKey("users_lower_idx", (), constraint=False, plain=False, expressions=True)
-LIVE_NAME = UniqueKey("users_name_idx", ("name",), constraint=False, plain=False, partial=True)
+# By an operator class of its own, and by a function under one.
+LIKE_NAME = UniqueKey("users_name_idx", ("name",), constraint=False, plain=False)
+LOWER_LIKE_NAME = UniqueKey("users_lower_idx", (), constraint=False, plain=False)
 OWN_KEY = UniqueKey("users_pkey", ("id",), primary=True)
 
 
-@pytest.mark.parametrize(("index", "tag"), [(LOWER_NAME, "@reference"), (LIVE_NAME, "@shard_by name")], ids=str)
+@pytest.mark.parametrize(("index", "tag"), [(LOWER_LIKE_NAME, "@reference"), (LIKE_NAME, "@shard_by name")], ids=str)
 def test_an_index_that_bars_a_better_shard_key_is_named(index: UniqueKey, tag: str) -> None:
     advice = advice_on(table("users", None, column("id"), column("name", "text"), unique_keys=(OWN_KEY, index)))
     [users] = advice.tables
@@ -214,8 +215,24 @@ def test_an_index_that_bars_a_better_shard_key_is_named(index: UniqueKey, tag: s
     assert not warned(advice, "no-shard-key")
 
 
+def test_a_partial_index_and_one_over_an_expression_bar_nothing() -> None:
+    lowered = Computed((column("lower", "text"),), ("lower(name)",), ("name",), "lower(name)")
+    live = Computed((column("name", "text"),), ("name",), ("name", "left_at"), "name", "(left_at IS NULL)")
+    indexes = [
+        UniqueKey("users_lower_idx", (), constraint=False, plain=False, computed=lowered),
+        UniqueKey("users_name_idx", ("name",), constraint=False, plain=False, computed=live),
+    ]
+    columns = column("id", "uuid"), column("name", "text"), column("left_at", "date")
+    users = table("users", None, *columns, unique_keys=(OWN_KEY, *indexes))
+    advice = advice_on(users, Statement("SELECT * FROM users WHERE left_at = $1", 9))
+    assert tag_of(advice, "users") == "@shard_by id"
+    assert not warned(advice, "barred")
+    assert advice.statements is not None
+    assert advice.statements.by_claim == 0
+
+
 def test_an_index_that_bars_nothing_better_is_not_warned_of() -> None:
-    owned = UniqueKey("notes_idx", ("owner",), constraint=False, plain=False, partial=True)
+    owned = UniqueKey("notes_idx", ("owner",), constraint=False, plain=False)
     keys = UniqueKey("notes_pkey", ("id",), primary=True), owned
     notes = table("notes", None, column("id"), column("owner"), unique_keys=keys)
     advice = advice_on(table("users", None), notes, foreign_key("notes", "owner", "users", on_delete="CASCADE"))

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from crosskey.catalog.model import Exclusion, TableName, UniqueKey
+from crosskey.catalog.model import Computed, Exclusion, Table, TableName, UniqueKey
 from tests.schema_builders import NOTES, REGIONS, USERS, column, placement_of, plan_of, refusal_of, table
 
 TITLED_NOTES = msgspec.structs.replace(NOTES, columns=(*NOTES.columns, column("title", "text")))
@@ -15,21 +15,38 @@ def test_unique_keys_with_a_locator(columns: tuple[str, ...]) -> None:
     plan_of(msgspec.structs.replace(NOTES, unique_keys=(*NOTES.unique_keys, key)))
 
 
+LOWERED = Computed((column("lower", "text"),), ("lower(title)",), ("title",), "lower(title)", "(reply IS NULL)")
+
+
+def _with_index(key: UniqueKey) -> Table:
+    return msgspec.structs.replace(TITLED_NOTES, unique_keys=(*NOTES.unique_keys, key))
+
+
+def test_an_index_that_is_partial_and_over_an_expression_is_claimed() -> None:
+    [claim] = plan_of(_with_index(UniqueKey("notes_key", (), constraint=False, plain=False, computed=LOWERED))).claims
+    assert (claim.columns, claim.placing, claim.reads) == (("lower",), ("lower",), ("title",))
+    assert claim.shown == "lower(title) WHERE (reply IS NULL)"
+
+
+def test_an_index_beside_the_shard_key_is_not_claimed() -> None:
+    key = UniqueKey("notes_key", ("owner",), constraint=False, plain=False, computed=LOWERED)
+    assert not plan_of(_with_index(key)).claims
+
+
 @pytest.mark.parametrize(
-    ("attributes", "why"),
+    ("computed", "why"),
     [
-        ({"partial": True}, "is partial, whereas"),
-        ({"expressions": True}, "is over an expression, whereas"),
-        ({}, "compares values in another way"),
+        (None, "compares values in another way"),
+        (msgspec.structs.replace(LOWERED, alike=False), "compares values in another way"),
+        (
+            msgspec.structs.replace(LOWERED, columns=(column("date_trunc", "timestamp"),)),
+            'its values tell no slot, as those of integers, uuid, text and varchar do: "date_trunc" is timestamp',
+        ),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("columns", [("reply",), ()])
-def test_indexes_that_are_not_plain_without_a_locator(
-    columns: tuple[str, ...], attributes: dict[str, bool], why: str
-) -> None:
-    key = msgspec.structs.replace(UniqueKey("notes_key", columns, constraint=False, plain=False), **attributes)
-    message = refusal_of(msgspec.structs.replace(NOTES, unique_keys=(*NOTES.unique_keys, key)))
+def test_indexes_that_cannot_be_claimed(computed: Computed | None, why: str) -> None:
+    message = refusal_of(_with_index(UniqueKey("notes_key", (), constraint=False, plain=False, computed=computed)))
     assert f'unique index "notes_key" holds no column that places a row ("owner" or "id"), and {why}' in message
     assert 'add "owner" to it' in message
 
@@ -47,10 +64,10 @@ def test_a_key_without_overlaps_needs_a_locator() -> None:
     ("type_name", "why", "advice"),
     [
         ("citext", "is citext, where texts that differ in case are equal;", 'CHECK ("word" = lower("word"))'),
-        ("numeric", "is numeric, where equal numbers", "STORED from"),
-        ("date", "is date, where its text depends on", "STORED from"),
-        ("mood", "is mood;", "STORED from"),
-        ("bool", "is bool, where there are only two values", "STORED from"),
+        ("numeric", "is numeric, where equal numbers", "unique index over an expression"),
+        ("date", "is date, where its text depends on", "unique index over an expression"),
+        ("mood", "is mood;", "unique index over an expression"),
+        ("bool", "is bool, where there are only two values", "unique index over an expression"),
     ],
 )
 def test_a_key_whose_values_tell_no_slot(type_name: str, why: str, advice: str) -> None:
@@ -69,7 +86,7 @@ def test_a_key_of_which_one_column_is_of_an_extensions_type() -> None:
     words = table("words", "@shard_by id", *columns)
     message = refusal_of(msgspec.structs.replace(words, unique_keys=(*words.unique_keys, key)))
     assert """claims do not compare values of an extension's type as it does: "word" (citext);""" in message
-    assert 'GENERATED ALWAYS AS (lower("word"::text)) STORED' in message
+    assert 'make it a unique index over lower("word"::text)' in message
 
 
 def test_a_key_over_a_collation_that_is_not_deterministic() -> None:

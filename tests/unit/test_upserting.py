@@ -58,13 +58,16 @@ def upsert_of(username: str) -> WritePlan:
     return plan_insert(CLAIMING, crosskey.insert("accounts", row, on_conflict=crosskey.do_nothing("username")))
 
 
+LOOKED_UP = frozenset({("public.accounts_username_key", "cosette")})
+
+
 def violation_of(constraint: str, key: str) -> errors.UniqueViolation:
     """What a shard says of a value that is taken."""
     return errors.UniqueViolation("duplicate key value", constraint=constraint, key=key)
 
 
 def test_a_given_value_that_others_take_again_and_again_is_a_conflict() -> None:
-    lost = lost_race(upsert_of("cosette"), violation_of("accounts_username_key", "cosette"))
+    lost = lost_race(upsert_of("cosette"), violation_of("accounts_username_key", "cosette"), LOOKED_UP)
     assert lost is not None
     assert lost.for_good() is lost
     assert isinstance(lost, errors.Conflict)
@@ -73,7 +76,7 @@ def test_a_given_value_that_others_take_again_and_again_is_a_conflict() -> None:
 
 def test_a_value_that_a_trigger_made_is_taken_for_good() -> None:
     """It was never looked up, so that running again would not help."""
-    lost = lost_race(upsert_of("cosette"), violation_of("accounts_username_key", "COSETTE"))
+    lost = lost_race(upsert_of("cosette"), violation_of("accounts_username_key", "COSETTE"), LOOKED_UP)
     assert lost is not None
     refused = lost.for_good()
     assert type(refused) is errors.UniqueViolation
@@ -81,4 +84,4 @@ def test_a_value_that_a_trigger_made_is_taken_for_good() -> None:
 
 
 def test_a_key_on_which_rows_may_not_conflict_is_no_race() -> None:
-    assert lost_race(upsert_of("cosette"), violation_of("accounts_pkey", "1")) is None
+    assert lost_race(upsert_of("cosette"), violation_of("accounts_pkey", "1"), LOOKED_UP) is None

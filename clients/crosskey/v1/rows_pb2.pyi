@@ -677,14 +677,19 @@ class OnConflict(_message.Message):
 
     COLUMNS_FIELD_NUMBER: _builtins.int
     CONSTRAINT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     NOTHING_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     constraint: _builtins.str
     """Which unique constraint rows may conflict on, by its name."""
+    index: _builtins.str
+    """Which unique index rows may conflict on, by its name, be it partial or over expressions. It stands for what SQL
+    writes out, such as `ON CONFLICT (lower(email)) WHERE left_at IS NULL`.
+    """
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Which unique constraint or index rows may conflict on, by its columns in any order. Give `columns` or `constraint`;
-        with `nothing` both may be left out, and then rows may conflict on any.
+        """Which unique constraint or index rows may conflict on, by its columns in any order. Give `columns`, `constraint` or
+        `index`; with `nothing` all may be left out, and then rows may conflict on any.
         """
 
     @_builtins.property
@@ -700,12 +705,13 @@ class OnConflict(_message.Message):
         *,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         constraint: _builtins.str = ...,
+        index: _builtins.str = ...,
         nothing: Global___OnConflict.Nothing | None = ...,
         update: Global___OnConflict.Update | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "nothing", b"nothing", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "columns", b"columns", "constraint", b"constraint", "nothing", b"nothing", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "columns", b"columns", "constraint", b"constraint", "index", b"index", "nothing", b"nothing", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["nothing", "update"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015

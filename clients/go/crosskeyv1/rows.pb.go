@@ -995,11 +995,14 @@ func (x *SetConstraints) GetDeferred() bool {
 // What an insert does with a row that conflicts with another one, as SQL's ON CONFLICT says it.
 type OnConflict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which unique constraint or index rows may conflict on, by its columns in any order. Give `columns` or `constraint`;
-	// with `nothing` both may be left out, and then rows may conflict on any.
+	// Which unique constraint or index rows may conflict on, by its columns in any order. Give `columns`, `constraint` or
+	// `index`; with `nothing` all may be left out, and then rows may conflict on any.
 	Columns []string `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Which unique constraint rows may conflict on, by its name.
 	Constraint string `protobuf:"bytes,2,opt,name=constraint,proto3" json:"constraint,omitempty"`
+	// Which unique index rows may conflict on, by its name, be it partial or over expressions. It stands for what SQL
+	// writes out, such as `ON CONFLICT (lower(email)) WHERE left_at IS NULL`.
+	Index string `protobuf:"bytes,80,opt,name=index,proto3" json:"index,omitempty"`
 	// What to do.
 	//
 	// Types that are valid to be assigned to Action:
@@ -1051,6 +1054,13 @@ func (x *OnConflict) GetColumns() []string {
 func (x *OnConflict) GetConstraint() string {
 	if x != nil {
 		return x.Constraint
+	}
+	return ""
+}
+
+func (x *OnConflict) GetIndex() string {
+	if x != nil {
+		return x.Index
 	}
 	return ""
 }
@@ -1338,13 +1348,14 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\vCONCATENATE\x10\x04\"N\n" +
 	"\x0eSetConstraints\x12 \n" +
 	"\vconstraints\x18\x01 \x03(\tR\vconstraints\x12\x1a\n" +
-	"\bdeferred\x18\x02 \x01(\bR\bdeferred\"\xf6\x01\n" +
+	"\bdeferred\x18\x02 \x01(\bR\bdeferred\"\x8c\x02\n" +
 	"\n" +
 	"OnConflict\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12\x1e\n" +
 	"\n" +
 	"constraint\x18\x02 \x01(\tR\n" +
-	"constraint\x12;\n" +
+	"constraint\x12\x14\n" +
+	"\x05index\x18P \x01(\tR\x05index\x12;\n" +
 	"\anothing\x18\x03 \x01(\v2\x1f.crosskey.v1.OnConflict.NothingH\x00R\anothing\x128\n" +
 	"\x06update\x18\x04 \x01(\v2\x1e.crosskey.v1.OnConflict.UpdateH\x00R\x06update\x1a\t\n" +
 	"\aNothing\x1a\"\n" +

@@ -1,5 +1,5 @@
 CREATE SCHEMA "crosskey_claim_public";
-CREATE TABLE "crosskey_claim_public"."users" AS SELECT "username", 0 AS "crosskey_shard" FROM "public"."users" WITH NO DATA;
+CREATE TABLE "crosskey_claim_public"."users" AS SELECT "username", 0 AS "crosskey_shard" FROM "public"."users" r WITH NO DATA;
 ALTER TABLE "crosskey_claim_public"."users" ADD CONSTRAINT "users_username_key" UNIQUE  ("username") DEFERRABLE INITIALLY IMMEDIATE, ADD CONSTRAINT "crosskey_once_users_username_key" UNIQUE  ("username", "crosskey_shard");
 CREATE FUNCTION "crosskey"."insert_claims_users_username_key_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN

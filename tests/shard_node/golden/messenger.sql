@@ -1,6 +1,6 @@
 CREATE SCHEMA "crosskey_claim_public";
 CREATE SCHEMA "crosskey_claim_public_2";
-CREATE TABLE "crosskey_claim_public"."accounts" AS SELECT "email", 0 AS "crosskey_shard" FROM "public"."accounts" WITH NO DATA;
+CREATE TABLE "crosskey_claim_public"."accounts" AS SELECT "email", 0 AS "crosskey_shard" FROM "public"."accounts" r WITH NO DATA;
 ALTER TABLE "crosskey_claim_public"."accounts" ADD CONSTRAINT "accounts_email_key" UNIQUE  ("email") DEFERRABLE INITIALLY IMMEDIATE, ADD CONSTRAINT "crosskey_once_accounts_email_key" UNIQUE  ("email", "crosskey_shard");
 CREATE FUNCTION "crosskey"."insert_claims_accounts_email_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
@@ -24,7 +24,7 @@ RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_update_claims_accounts_email_key" AFTER UPDATE ON "public"."accounts" FOR EACH ROW WHEN (ROW(OLD."email") IS DISTINCT FROM ROW(NEW."email")) EXECUTE FUNCTION "crosskey"."update_claims_accounts_email_key_public.accounts"();
-CREATE TABLE "crosskey_claim_public_2"."accounts" AS SELECT "username", 0 AS "crosskey_shard" FROM "public"."accounts" WITH NO DATA;
+CREATE TABLE "crosskey_claim_public_2"."accounts" AS SELECT "username", 0 AS "crosskey_shard" FROM "public"."accounts" r WITH NO DATA;
 ALTER TABLE "crosskey_claim_public_2"."accounts" ADD CONSTRAINT "accounts_username_key" UNIQUE  ("username") DEFERRABLE INITIALLY IMMEDIATE, ADD CONSTRAINT "crosskey_once_accounts_username_key" UNIQUE  ("username", "crosskey_shard");
 CREATE FUNCTION "crosskey"."insert_claims_accounts_username_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN

@@ -197,6 +197,7 @@ class Command(_message.Message):
     PREPARE_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
     ASK_FIELD_NUMBER: _builtins.int
+    COMPUTE_VALUES_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The router's own name for it, which its result and its error bring back (in the metadata, as `tag`)."""
     @_builtins.property
@@ -263,6 +264,10 @@ class Command(_message.Message):
     def ask(self) -> _reads_pb2.Question:
         """Read, and see what the branch did so far."""
 
+    @_builtins.property
+    def compute_values(self) -> Global___ComputeValues:
+        """Compute values."""
+
     def __init__(
         self,
         *,
@@ -283,12 +288,13 @@ class Command(_message.Message):
         prepare: Global___Prepare | None = ...,
         commit: Global___Commit | None = ...,
         ask: _reads_pb2.Question | None = ...,
+        compute_values: Global___ComputeValues | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "ask"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "ask", "compute_values"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -310,6 +316,7 @@ class CommandResult(_message.Message):
     PARENTS_ABSENT_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     UNMET_JSON_FIELD_NUMBER: _builtins.int
+    COMPUTED_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The command's tag."""
     rows_json: _builtins.bytes
@@ -342,6 +349,10 @@ class CommandResult(_message.Message):
     def reply(self) -> _reads_pb2.Reply:
         """Of a question: the reply."""
 
+    @_builtins.property
+    def computed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComputedValue]:
+        """Of ComputeValues: one a row, in order; none if PostgreSQL refuses to compute one."""
+
     def __init__(
         self,
         *,
@@ -355,14 +366,41 @@ class CommandResult(_message.Message):
         parents_absent: _builtins.bool = ...,
         reply: _reads_pb2.Reply | None = ...,
         unmet_json: _builtins.bytes = ...,
+        computed: _abc.Iterable[Global___ComputedValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "computed", b"computed", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommandResult: _TypeAlias = CommandResult  # noqa: Y015
+
+@_typing.final
+class ComputedValue(_message.Message):
+    """What an index keeps unique of one row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    value_json: _builtins.bytes
+    """The value as claims have it, a JSON object; empty if the row has none."""
+    shard: _builtins.int
+    """The shard where it is claimed."""
+    def __init__(
+        self,
+        *,
+        value_json: _builtins.bytes = ...,
+        shard: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputedValue: _TypeAlias = ComputedValue  # noqa: Y015
 
 @_typing.final
 class Statement(_message.Message):
@@ -740,6 +778,38 @@ class ExpectClaims(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExpectClaims: _TypeAlias = ExpectClaims  # noqa: Y015
+
+@_typing.final
+class ComputeValues(_message.Message):
+    """Rows of which to compute what a partial index, or one over expressions, keeps unique. Nothing is read or written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    JSON_TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """Which claim, as catalog.Claim.id."""
+    rows_json: _builtins.bytes
+    """A JSON array of rows, each an object with columns of the table. What a row lacks is NULL."""
+    @_builtins.property
+    def json_text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns whose JSON is given as its text."""
+
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        rows_json: _builtins.bytes = ...,
+        json_text_columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "json_text_columns", b"json_text_columns", "rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputeValues: _TypeAlias = ComputeValues  # noqa: Y015
 
 @_typing.final
 class LookUpClaims(_message.Message):

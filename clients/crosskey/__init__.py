@@ -89,6 +89,7 @@ from crosskey.requests import (
     transaction,
     update,
 )
+from crosskey.slots import mint_for
 
 __all__ = [
     "JSON_NULL",
@@ -158,6 +159,7 @@ __all__ = [
     "like",
     "list_rows",
     "lt",
+    "mint_for",
     "ne",
     "none",
     "none_of",

@@ -5,10 +5,11 @@ What is worth how much is told by the constants; the unit is a foreign key that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from crosskey.advice.lookup_tables import why_lookup
+from crosskey.advice.belonging import is_named_after
+from crosskey.advice.lookup_tables import is_written_by_triggers, why_lookup
 from crosskey.advice.options import (
     Barred,
     Option,
@@ -17,11 +18,11 @@ from crosskey.advice.options import (
     reference_option,
     sharded_options,
 )
-from crosskey.advice.shard_key_faults import shard_key_faults
+from crosskey.advice.shard_key_faults import is_hopeless, shard_key_faults
 from crosskey.advice.statement_share import ReadStatements, names_claim, names_locator
 from crosskey.advice.survey import Survey
-from crosskey.catalog.claim_rules import claimed_keys
-from crosskey.catalog.key_rules import plan_key
+from crosskey.catalog.claim_rules import claimed_key, claimed_keys
+from crosskey.catalog.key_rules import plan_key, same_text
 from crosskey.catalog.model import ForeignKey, Table, TableName
 from crosskey.catalog.placement import place_table
 from crosskey.catalog.plan import KeyPlan, TablePlan
@@ -40,7 +41,13 @@ NO_KEY_COLUMN: Final = -0.3
 UNIQUE_BUT_NO_ID: Final = -1.0
 """A name or an address, which its owner may want to change: the row, and all that lives with it, would have to move."""
 FIRST_OF_KEY: Final = 0.2
-GOES_ALONG: Final = 0.15
+GOES_ALONG: Final = 0.3
+NAMED_AFTER: Final = 0.6
+"""For a parent that the table is named after: the lines of an order are called so, whatever else they name."""
+WRITTEN_ALONG: Final = 0.5
+"""For a parent that a trigger of the table writes: it writes nothing of what is on another shard."""
+LED: Final = 0.9
+"""A key that is local because rows live with a parent that a claim finds: each insert asks for the claim."""
 DEPTH: Final = 0.12
 """For each parent above the parent: an item belongs to its order, which belongs to a customer, not to its product."""
 
@@ -108,36 +115,68 @@ class Chooser:
         own, table = placed.get(name), self._tables[name]
         if own is None or name in self._lookups:
             return None
-        barred = barred_options(table, self._survey, self._statements, self._lookups)
+        barred = self._barred(table)
         best = max(barred, key=lambda one: self._worth(one.option.plan, placed), default=None)
         if best is None or own.placement == "reference":
             return best
         return best if self._worth(best.option.plan, placed) > self._worth(own, placed) else None
 
+    def _barred(self, table: Table) -> list[Barred]:
+        barred = barred_options(table, self._survey, self._statements, self._lookups)
+        return [one for one in barred if not is_hopeless(one.option.plan, self._survey)]
+
     def key_kinds(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> list[str]:
-        """How each key from or to the table would be enforced: local, cross-shard or refused."""
-        around = {**placed, plan.table.name: plan}
-        kinds: list[str] = []
+        """How each key from or to the table would be enforced: local, led (and so local), cross-shard or refused."""
+        return [kind for _, kind in self._kinds(plan, {**placed, plan.table.name: plan})]
+
+    def _kinds(self, plan: TablePlan, around: Mapping[TableName, TablePlan]) -> Iterator[tuple[ForeignKey, str]]:
         for key in self._keys[plan.table.name]:
             if key.table in around and key.parent in around:
-                planned = plan_key(key, around[key.table], around[key.parent])
-                kinds.append(planned.kind if isinstance(planned, KeyPlan) else "refused")
-        return kinds
+                yield key, self._kind(key, around[key.table], around[key.parent])
+
+    def _kind(self, key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+        planned = plan_key(key, child, parent)
+        if isinstance(planned, KeyPlan) and planned.kind == "local":
+            return "local"
+        if self._can_lead(key, child, parent):
+            return "led"
+        return planned.kind if isinstance(planned, KeyPlan) else "refused"
+
+    def _can_lead(self, key: ForeignKey, child: TablePlan, parent: TablePlan) -> bool:
+        """Whether the child's rows could live with a parent that is placed by another column than the key names."""
+        if key.table not in self.options or key.parent == key.table or key.columns != (child.shard_key,):
+            return False
+        columns = child.table.column(key.columns[0]), parent.table.column(key.parent_columns[0])
+        return claimed_key(parent, key.parent_columns) is not None and same_text(*columns)
 
     def _options(self, table: Table) -> list[Option]:
-        reference = reference_option(table)
+        reference = None if is_written_by_triggers(table.name, self._survey) else reference_option(table)
         if reference is not None and table.name in self._lookups:
             return [reference]
         sharded = sharded_options(table, self._survey, self._statements, self._lookups)
-        return sharded or ([reference] if reference is not None else [])
+        fit = [option for option in sharded if not is_hopeless(option.plan, self._survey)]
+        if fit or reference is None:
+            # Planning refuses those that are barred, and says why: there is nothing else.
+            return fit or sharded or [barred.option for barred in self._barred(table)]
+        return [reference]
 
     def _worth(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
         return round(self._own_worth(plan) + self._worth_of_keys(plan, placed), 6)
 
     def _worth_of_keys(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
-        worths = {"local": 1.0, "cross-shard": 0.0, "refused": REFUSED_KEY}
-        worth = sum(worths[kind] for kind in self.key_kinds(plan, placed))
-        return worth + (PLACED_IN_A_CIRCLE if self._is_circle(plan, placed) else 0.0)
+        worths = {"local": 1.0, "led": LED, "cross-shard": 0.0, "refused": REFUSED_KEY}
+        around = {**placed, plan.table.name: plan}
+        worth = PLACED_IN_A_CIRCLE if self._is_circle(plan, placed) else 0.0
+        belongs = any(self._worth_of_belonging(key, plan) > 0 for key in self._leading_keys(plan))
+        for key, kind in self._kinds(plan, around):
+            # What has rows of its own that name it is placed by their name for it, unless it belongs to another.
+            worth += worths[kind] if kind != "led" or belongs or key.table == plan.table.name else 0.0
+        return worth
+
+    def _leading_keys(self, plan: TablePlan) -> list[ForeignKey]:
+        """The keys from what places a table's rows, lookup tables aside."""
+        own = [key for key in self._keys[plan.table.name] if key.table == plan.table.name]
+        return [key for key in own if plan.shard_key in key.columns and key.parent not in self._lookups]
 
     def _is_circle(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> bool:
         """Whether the rows that a table's rows live with live, maybe further up, with that table's rows."""
@@ -173,16 +212,20 @@ class Chooser:
 
     def _worth_of_column(self, plan: TablePlan) -> float:
         column, primary_key = plan.shard_key, plan.table.primary_key
-        own = [key for key in self._keys[plan.table.name] if key.table == plan.table.name]
-        leading = [key for key in own if column in key.columns and key.parent not in self._lookups]
+        leading = self._leading_keys(plan)
         if leading:
-            depth = max(self._depths[key.parent] for key in leading)
-            goes_along = any(key.on_delete == "CASCADE" for key in leading)
-            return DEPTH * depth + GOES_ALONG * goes_along + FIRST_OF_KEY * (primary_key[:1] == (column,))
+            worth = max(DEPTH * self._depths[key.parent] + self._worth_of_belonging(key, plan) for key in leading)
+            return worth + FIRST_OF_KEY * (primary_key[:1] == (column,))
         if column in primary_key:
             return 0.0
         unique = any(key.columns == (column,) for key in plan.table.unique_keys)
         return UNIQUE_BUT_NO_ID if unique else NO_KEY_COLUMN
+
+    def _worth_of_belonging(self, key: ForeignKey, plan: TablePlan) -> float:
+        """What says that a row belongs to the one that the key names, of those that it names."""
+        named_after = is_named_after(key.table.name, key.parent.name)
+        written_along = key.parent in plan.table.written_by_triggers
+        return GOES_ALONG * (key.on_delete == "CASCADE") + NAMED_AFTER * named_after + WRITTEN_ALONG * written_along
 
     def _depth(self, name: TableName, below: frozenset[TableName]) -> int:
         """How many parents are above a table, one above the other; lookup tables and cycles do not count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crosskey.advice.column_hints import is_kind
 from crosskey.advice.survey import Survey
 from crosskey.catalog.model import ForeignKey, Table, TableName
 
@@ -11,7 +12,11 @@ MAX_ROWS = 10_000
 MAX_CHANGES_SHARE = 0.01
 """Of the writes to the tables that name it: each change of a reference table is a transaction over all shards."""
 
+ROWS_THAT_TELL = 1000
+"""Of a table that names it. With fewer, the database is new, and small tables may be small only yet."""
+
 _MAX_COLUMNS = 4
+_MAX_COLUMNS_BY_NAME = 8
 _CODES = frozenset({"text", "varchar", "bpchar", "int2"})
 
 
@@ -21,7 +26,9 @@ def why_lookup(table: Table, survey: Survey) -> str | None:
     naming = [key for key in keys if key.parent == table.name and key.table != table.name]
     if not naming or _names_others(table, keys) or any(_belongs(key, keys) for key in naming):
         return None
-    if survey.has_statistics:
+    if is_written_by_triggers(table.name, survey):
+        return None
+    if _is_counted(naming, survey):
         return _why_by_counts(table.name, naming, survey)
     why = _why_by_form(table)
     return (
@@ -31,8 +38,10 @@ def why_lookup(table: Table, survey: Survey) -> str | None:
 
 
 def why_unknown(survey: Survey) -> str:
-    """Why it is not known whether a table is a list, as a clause; for a survey without statistics."""
-    source = "the database has counted no rows, so it" if survey.live else "a file alone"
+    """Why it is not known whether a table is a list, as a clause; for a survey without statistics that tell."""
+    source = "a file alone"
+    if survey.live:
+        source = f"the database has counted {'too few' if survey.has_statistics else 'no'} rows, so it"
     return f"{source} cannot tell a list such as countries from tenants"
 
 
@@ -44,7 +53,7 @@ def may_be_lookup(table: Table, survey: Survey) -> bool:
     """Whether only its counts, which are not known, could tell that a table is no lookup table."""
     keys = survey.database.foreign_keys
     naming = [key for key in keys if key.parent == table.name and key.table != table.name]
-    unknown = not survey.has_statistics and bool(naming)
+    unknown = bool(naming) and not _is_counted(naming, survey)
     return unknown and not _names_others(table, keys) and not any(_belongs(key, keys) for key in naming)
 
 
@@ -60,6 +69,16 @@ def _belongs(key: ForeignKey, keys: tuple[ForeignKey, ...]) -> bool:
     return any(set(key.columns) < set(other.columns) for other in others)
 
 
+def _is_counted(naming: list[ForeignKey], survey: Survey) -> bool:
+    """Whether the tables that name a table have so many rows that its own number tells something."""
+    return max((survey.facts(key.table).rows for key in naming), default=0) >= ROWS_THAT_TELL
+
+
+def is_written_by_triggers(name: TableName, survey: Survey) -> bool:
+    """Whether writes to other tables write this one: on one shard, which a reference table does not take."""
+    return any(name in table.written_by_triggers for table in survey.database.tables if table.name != name)
+
+
 def _why_by_counts(name: TableName, naming: list[ForeignKey], survey: Survey) -> str | None:
     facts = survey.facts(name)
     children = [survey.facts(child) for child in {key.table for key in naming}]
@@ -72,6 +91,8 @@ def _why_by_counts(name: TableName, naming: list[ForeignKey], survey: Survey) ->
 
 
 def _why_by_form(table: Table) -> str | None:
+    if is_kind(table.name.name) and len(table.columns) <= _MAX_COLUMNS_BY_NAME:
+        return "its name is that of a list, and it names no other table"
     key = [table.column(name) for name in table.primary_key]
     is_code = len(key) == 1 and key[0] is not None and key[0].base_type in _CODES
     if not is_code or len(table.columns) > _MAX_COLUMNS:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
+from crosskey.advice.column_hints import is_prose
 from crosskey.advice.sql_text import comment_with
 from crosskey.advice.statement_share import ReadStatements
 from crosskey.advice.survey import Survey
@@ -19,7 +20,10 @@ PLACEMENT_TAGS = ("shard_by", "shard_with", "reference")
 
 
 class Option(msgspec.Struct, frozen=True):
-    """A tag that would place a table, and the plan that comes of it."""
+    """What would place a table, and the plan that comes of it.
+
+    `tag` is the tag of a placement, with `@claim` on a line of its own where ids that exist carry no slots.
+    """
 
     tag: str
     plan: TablePlan
@@ -37,6 +41,11 @@ def is_placed(table: Table) -> bool:
     return any(tag.name in PLACEMENT_TAGS for tag in parse_tags(table.comment))
 
 
+def column_of(tag: str) -> str:
+    """The column that a placement names; empty for a reference table."""
+    return tag.partition("\n")[0].partition(" ")[2]
+
+
 def with_tag(table: Table, tag: str) -> Table:
     """The table with a placement said in its comment."""
     return msgspec.structs.replace(table, comment=comment_with(table, tag))
@@ -51,8 +60,9 @@ def sharded_options(
     row of a lookup table has too few values.
     """
     keys = _key_columns(table, survey, statements, lookups)
-    by_keys = [option for name in keys if (option := _option(table, name))]
-    return by_keys or [option for column in table.columns if (option := _option(table, column.name))]
+    by_keys = [option for name in keys if (option := _option(table, name, survey))]
+    others = (column.name for column in table.columns if not is_prose(column.name))
+    return by_keys or [option for name in others if (option := _option(table, name, survey))]
 
 
 def barred_options(
@@ -69,9 +79,14 @@ def reference_option(table: Table) -> Option | None:
     return Option("@reference", plan) if isinstance(plan, TablePlan) else None
 
 
-def _option(table: Table, column: str) -> Option | None:
-    plan = place_table(with_tag(table, f"@shard_by {column}"))
-    return Option(f"@shard_by {column}", plan) if isinstance(plan, TablePlan) else None
+def _option(table: Table, column: str, survey: Survey) -> Option | None:
+    tag = f"@shard_by {column}"
+    plan = place_table(with_tag(table, tag))
+    carried = survey.facts(table.name).slots_carried
+    if isinstance(plan, TablePlan) and plan.slot_column and carried is not None and column not in carried:
+        tag = f"{tag}\n@claim"
+        plan = place_table(with_tag(table, tag))
+    return Option(tag, plan) if isinstance(plan, TablePlan) else None
 
 
 def _barred(table: Table, column: str) -> Barred | None:
@@ -97,7 +112,7 @@ def _key_columns(table: Table, survey: Survey, statements: ReadStatements, looku
     looking_up = [key for key in own_keys if key.parent in lookups]
     identifying = {name for key in table.unique_keys for name in key.columns}
     names = identifying | {name for key in own_keys for name in key.columns}
-    names |= {index[0] for index in survey.facts(table.name).indexes}
+    names |= {index[0] for index in survey.facts(table.name).indexes if not is_prose(index[0])}
     names |= set(_columns_given(table.name, statements))
     names -= {name for key in looking_up if not set(key.columns) <= identifying for name in key.columns}
     return [column.name for column in table.columns if column.name in names]

@@ -7,15 +7,24 @@ from collections.abc import Mapping
 import msgspec
 
 from crosskey.advice.choosing import Chooser
+from crosskey.advice.copy_warnings import warn_of_copies
+from crosskey.advice.foreign_ids import warn_of_foreign_ids
 from crosskey.advice.index_warnings import warn_of_missing_indexes
 from crosskey.advice.join_warnings import warn_of_lookups
-from crosskey.advice.options import Barred, Option, is_placed, with_tag
+from crosskey.advice.options import Barred, Option, column_of, is_placed, with_tag
 from crosskey.advice.reasons import reason_of, tag_kept
 from crosskey.advice.report import Advice, Candidate, TableAdvice
+from crosskey.advice.score import Score, score
 from crosskey.advice.shard_key_warnings import warn_of_shard_keys
 from crosskey.advice.sql_text import comment_statement
 from crosskey.advice.statement_reading import can_read_statements
-from crosskey.advice.statement_share import ReadStatements, names_locator, read_statements, share_statements
+from crosskey.advice.statement_share import (
+    ReadStatements,
+    StatementShare,
+    names_locator,
+    read_statements,
+    share_statements,
+)
 from crosskey.advice.survey import Survey
 from crosskey.catalog.company import companions
 from crosskey.catalog.leading import find_leaders
@@ -31,36 +40,76 @@ MAX_CANDIDATES = 5
 """As many as one would weigh; the rest are columns that nothing leads to."""
 
 
+class _Proposal(msgspec.Struct, frozen=True):
+    """Placements that were chosen, and what planning makes of them."""
+
+    known: Survey
+    chooser: Chooser
+    chosen: dict[TableName, Option]
+    tags: dict[TableName, str]
+    tagged: Database
+    plan: Plan | None
+    refusals: tuple[Refusal, ...]
+    statements: StatementShare | None
+    score: Score | None
+
+
 def advise(survey: Survey) -> Advice:
     """Proposes a placement for every table that has none, and warns of what costs more than it must."""
     statements, why_none = _read(survey)
-    chooser = Chooser(survey, statements)
-    chosen = chooser.choose()
-    tags = _with_company(survey.database, {name: option.tag for name, option in chosen.items()})
-    tagged = tag_tables(survey.database, tags)
-    plan, refusals = _plan(tagged)
-    placed = {table.table.name: table for table in plan.tables} if plan else _plans_of(tagged)
-    kinds = [key.kind for key in plan.keys] if plan else []
-    barred = {name: best for name in chosen if (best := chooser.barred(name, placed))}
+    best = _best(survey, statements, judged=not why_none)
+    placed = {name: option.plan for name, option in best.chosen.items()}
+    placed |= {table.table.name: table for table in best.plan.tables} if best.plan else _plans_of(best.tagged)
+    barred = {name: found for name in best.chosen if (found := best.chooser.barred(name, placed))}
+    advised = (
+        _table_advice(table, best, placed, statements, barred.get(table.name)) for table in survey.database.tables
+    )
     return Advice(
-        tables=tuple(
-            _table_advice(table, tags.get(table.name, ""), survey, chooser, placed, statements, barred.get(table.name))
-            for table in survey.database.tables
+        tables=tuple(advised),
+        warnings=tuple(
+            sorted(
+                (
+                    *warn_of_shard_keys(placed, survey, statements, barred),
+                    *warn_of_foreign_ids(placed, survey),
+                    *warn_of_copies(placed, survey),
+                    *warn_of_lookups(best.plan, survey),
+                    *warn_of_missing_indexes(survey),
+                ),
+                key=lambda warning: not warning.urgent,
+            )
         ),
-        warnings=(
-            *warn_of_shard_keys(placed, survey, statements, barred),
-            *warn_of_lookups(plan, survey),
-            *warn_of_missing_indexes(survey),
-        ),
-        plan=plan,
-        refusals=refusals,
-        local_keys=kinds.count("local"),
-        crossing_keys=kinds.count("cross-shard"),
-        statements=share_statements(statements, plan) if plan and not why_none else None,
+        plan=best.plan,
+        refusals=best.refusals,
+        local_keys=best.score.local_keys if best.score else 0,
+        crossing_keys=best.score.keys - best.score.local_keys if best.score else 0,
+        score=best.score,
+        statements=best.statements,
         why_no_statements=why_none,
         has_statistics=survey.has_statistics,
         skipped=survey.skipped,
     )
+
+
+def _best(survey: Survey, statements: ReadStatements, *, judged: bool) -> _Proposal:
+    """The proposal; with counts, the better of the one that they lead to and of that without them, judged by them."""
+    with_counts = _propose(survey, survey, statements, judged=judged)
+    if not survey.live:
+        return with_counts
+    without = _propose(survey.uncounted(), survey, statements, judged=judged)
+    better = without.score and (with_counts.score is None or without.score.worth > with_counts.score.worth)
+    return without if better else with_counts
+
+
+def _propose(known: Survey, survey: Survey, statements: ReadStatements, *, judged: bool) -> _Proposal:
+    """What is chosen by what is known, judged by the survey."""
+    chooser = Chooser(known, statements if known.statements is not None else ReadStatements())
+    chosen = chooser.choose()
+    tags = _with_company(known.database, {name: option.tag for name, option in chosen.items()})
+    tagged = tag_tables(known.database, tags)
+    plan, refusals = _plan(tagged)
+    share = share_statements(statements, plan) if plan and judged else None
+    scored = score(plan, survey, share) if plan else None
+    return _Proposal(known, chooser, chosen, tags, tagged, plan, refusals, share, scored)
 
 
 def tag_tables(database: Database, tags: Mapping[TableName, str]) -> Database:
@@ -98,43 +147,61 @@ def _with_company(database: Database, tags: dict[TableName, str]) -> dict[TableN
     together = companions(plan.tables, plan.keys) if plan else frozenset()
     # A key onto a reference table is local too, and leads nowhere: its column is the empty one.
     return {
-        name: f"@shard_with {column}" if (column := tag.partition(" ")[2]) and (name, column) in together else tag
+        name: _living_with(tag) if (column := column_of(tag)) and (name, column) in together else tag
         for name, tag in tags.items()
     }
+
+
+def _living_with(tag: str) -> str:
+    return tag.replace("@shard_by", "@shard_with", 1)
 
 
 def _with_leaders(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
-    """The tags, with @shard_with where a claim finds the parent that rows can live with: then their key is local."""
+    """The tags, with @shard_with where a claim finds the parent that rows can live with: then their key is local.
+
+    Those that planning refuses stay as they are.
+    """
     naming = {(key.table, key.columns) for key in database.foreign_keys if key.parent != key.table}
-    hopeful = {
-        name: tag.replace("@shard_by", "@shard_with") if (name, (tag.partition(" ")[2],)) in naming else tag
-        for name, tag in tags.items()
-    }
-    led = find_leaders(tag_tables(database, hopeful))
-    company = {name: hopeful[name] if name in led else tag for name, tag in tags.items()}
-    plan, _ = _plan(tag_tables(database, company))
-    return company if plan else tags
+    hopeful = {name for name, tag in tags.items() if (name, (column_of(tag),)) in naming}
+    while hopeful:
+        wished = {name: _living_with(tag) if name in hopeful else tag for name, tag in tags.items()}
+        led = find_leaders(tag_tables(database, wished))
+        company = {name: wished[name] if name in led else tag for name, tag in tags.items()}
+        plan, refusals = _plan(tag_tables(database, company))
+        if plan:
+            return company
+        refused = _tables_of(refusals, database) & hopeful & set(led)
+        if not refused:
+            break
+        hopeful -= refused
+    return tags
+
+
+def _tables_of(refusals: tuple[Refusal, ...], database: Database) -> set[TableName]:
+    """The tables that refusals are about, and of refused keys the parents as well."""
+    said = {(refusal.table, refusal.constraint) for refusal in refusals}
+    tables = {table.name for table in database.tables if any(str(table.name) == name for name, _ in said)}
+    return tables | {key.parent for key in database.foreign_keys if (str(key.table), key.name) in said}
 
 
 def _table_advice(
     table: Table,
-    tag: str,
-    survey: Survey,
-    chooser: Chooser,
+    proposal: _Proposal,
     placed: Mapping[TableName, TablePlan],
     statements: ReadStatements,
     barred: Barred | None,
 ) -> TableAdvice:
+    tag = proposal.tags.get(table.name, "")
     if is_placed(table):
         return TableAdvice(str(table.name), tag_kept(table), True, "said in its comment, and kept")
     if not tag:
         return TableAdvice(str(table.name), "", False, "it cannot be placed at all; the reasons are below")
-    ranked = [option for option, _ in chooser.rank(table.name, placed)]
+    ranked = [option for option, _ in proposal.chooser.rank(table.name, placed)]
     candidates = tuple(
-        _candidate(option, chooser, placed, statements, table.name) for option in ranked[:MAX_CANDIDATES]
+        _candidate(option, proposal.chooser, placed, statements, table.name) for option in ranked[:MAX_CANDIDATES]
     )
-    reason = reason_of(table, placed[table.name], tag, survey, barred)
-    paste = comment_statement(table, tag, survey.quoted)
+    reason = reason_of(table, placed[table.name], tag, proposal.known, barred)
+    paste = comment_statement(table, tag, proposal.known.quoted)
     return TableAdvice(str(table.name), tag, False, reason, paste, candidates)
 
 
@@ -151,7 +218,7 @@ def _candidate(
     found = sum(counted.calls for counted in naming if names_locator(counted.shape, option.plan))
     return Candidate(
         option.tag,
-        kinds.count("local"),
+        kinds.count("local") + kinds.count("led"),
         kinds.count("cross-shard"),
         kinds.count("refused"),
         found / calls if calls and option.plan.placement == "sharded" else None,

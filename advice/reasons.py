@@ -28,7 +28,7 @@ def reason_of(table: Table, plan: TablePlan, tag: str, survey: Survey, barred: B
 def _why_proposed(table: Table, plan: TablePlan, tag: str, survey: Survey) -> str:
     if plan.placement == "reference":
         why = why_lookup(table, survey)
-        return f"others look it up: {why}" if why else "no column of it can be a shard key"
+        return f"others look it up: {why}" if why else "no column of it spreads its rows"
     if tag.startswith("@shard_with"):
         return _why_company(table, plan, survey)
     naming = sorted({str(key.table) for key in survey.database.foreign_keys if key.parent == table.name})

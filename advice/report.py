@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from crosskey.advice.score import Score
 from crosskey.advice.statement_share import StatementShare
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.refusals import Refusal
@@ -18,6 +19,8 @@ WarningKind = Literal[
     "skew",
     "often-updated",
     "claimed-id",
+    "foreign-ids",
+    "copied-to-all",
     "over-normalised",
     "maybe-reference",
     "no-shard-key",
@@ -55,7 +58,10 @@ class TableAdvice(msgspec.Struct, frozen=True):
 
 
 class Warned(msgspec.Struct, frozen=True):
-    """A warning: what is wrong and why, what to do, and a statement to paste if there is one."""
+    """A warning: what is wrong and why, what to do, and a statement to paste if there is one.
+
+    What is `urgent` is told before everything else: with it, sharding brings little.
+    """
 
     kind: WarningKind
     table: str
@@ -64,13 +70,15 @@ class Warned(msgspec.Struct, frozen=True):
     constraint: str = ""
     column: str = ""
     paste: str = ""
+    urgent: bool = False
 
 
 class Advice(msgspec.Struct, frozen=True):
     """What is proposed for a schema.
 
-    `plan` is what planning makes of the proposal; None if it refuses it, for the reasons in `refusals`. `statements` is
-    None if none could be judged, and `why_no_statements` then says why.
+    `plan` is what planning makes of the proposal; None if it refuses it, for the reasons in `refusals`. `score` is its
+    score, None without a plan. `warnings` begin with those that are urgent. `statements` is None if none could be
+    judged, and `why_no_statements` then says why.
     """
 
     tables: tuple[TableAdvice, ...]
@@ -79,6 +87,7 @@ class Advice(msgspec.Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
     local_keys: int = 0
     crossing_keys: int = 0
+    score: Score | None = None
     statements: StatementShare | None = None
     why_no_statements: str = ""
     has_statistics: bool = False

@@ -11,8 +11,9 @@ from crosskey.advice.shard_key_faults import Fault, shard_key_faults
 from crosskey.advice.statement_share import ReadStatements
 from crosskey.advice.survey import Survey
 from crosskey.catalog.claim_rules import claimed_keys
-from crosskey.catalog.model import Table, TableName
+from crosskey.catalog.model import Column, Table, TableName, UniqueKey
 from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.slot_types import has_slot
 
 _TIMES = frozenset({"date", "timestamp", "timestamptz", "time", "timetz"})
 
@@ -41,7 +42,7 @@ def warn_of_shard_keys(
         yield from _warn_of_sequences(plan, placed, survey)
         yield from _warn_of_claimed_ids(plan)
         if table.name in barred:
-            yield from _warn_of_bars(table, barred[table.name])
+            yield from _warn_of_bars(table, barred[table.name], urgent=plan.placement == "reference")
             continue
         proposed = plan.table.comment != table.comment
         if proposed and plan.placement == "reference" and not why_lookup(table, survey):
@@ -91,16 +92,28 @@ def _warn_of_claimed_ids(plan: TablePlan) -> Iterator[Warned]:
             yield Warned("claimed-id", str(plan.table.name), why, advice, constraint=key.name, column=key.columns[0])
 
 
-def _warn_of_bars(table: Table, barred: Barred) -> Iterator[Warned]:
+def _warn_of_bars(table: Table, barred: Barred, *, urgent: bool) -> Iterator[Warned]:
     """Constraints and unique indexes that keep a table from a better placement."""
     for refusal in barred.refusals:
         # A refusal says what is wrong, and after a semicolon what to do.
         what, _, advice = refusal.message.removeprefix(f'table "{table.name}": ').partition("; ")
         why = f"{barred.option.tag} is refused: {what}"
-        yield Warned("barred", str(table.name), why, advice, constraint=refusal.constraint)
+        if urgent:
+            why = f"every shard would have all of it: {why}"
+        yield Warned("barred", str(table.name), why, advice, constraint=refusal.constraint, urgent=urgent)
 
 
 def _warn_of_no_shard_key(table: Table) -> Warned:
-    why = "no column can be its shard key, so every shard would have all of it, and each write is one on all shards"
+    why = "no column of it spreads its rows, so every shard would have all of it, and each write is one on all shards"
+    unique = [column.name for key in table.unique_keys if len(key.columns) == 1 for column in _nullable(table, key)]
     advice = "give it a NOT NULL column that is an integer, uuid, text or varchar, if it grows or is written often"
-    return Warned("no-shard-key", str(table.name), why, advice)
+    if unique:
+        advice = f"make {unique[0]} NOT NULL, and shard the table by it, if it grows or is written often"
+    return Warned("no-shard-key", str(table.name), why, advice, column=next(iter(unique), ""), urgent=True)
+
+
+def _nullable(table: Table, key: UniqueKey) -> Iterator[Column]:
+    """The column of a key that could be the shard key if it were not nullable."""
+    column = table.column(key.columns[0])
+    if column is not None and not column.not_null and key.names_rows and has_slot(column) and not column.generated:
+        yield column

@@ -36,6 +36,8 @@ class TableFacts(msgspec.Struct, frozen=True):
     updates: int = 0
     deletes: int = 0
     columns: tuple[ColumnFacts, ...] = ()
+    slots_carried: tuple[str, ...] | None = None
+    """The columns whose slot the uuid primary key carries, in all rows that were looked at; None if none was."""
 
     def column(self, name: str) -> ColumnFacts | None:
         """The facts of a column; None if PostgreSQL has none."""
@@ -82,6 +84,11 @@ class Survey(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self, tables=facts, statements=live.statements, why_no_statements=live.why_no_statements, live=True
         )
+
+    def uncounted(self) -> Survey:
+        """The same schema without the counts and statements, as a file would tell it; what ids carry is kept."""
+        facts = tuple(TableFacts(own.name, own.indexes, slots_carried=own.slots_carried) for own in self.tables)
+        return msgspec.structs.replace(self, tables=facts, statements=None, live=False)
 
     def to_json(self) -> bytes:
         """The survey as JSON."""

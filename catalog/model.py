@@ -166,6 +166,13 @@ class ForeignKey(msgspec.Struct, frozen=True, cache_hash=True):
     comment: str | None = None
 
 
+class TriggerWrite(msgspec.Struct, frozen=True):
+    """A table that a trigger's function inserts into, updates or deletes from, as far as its own text tells."""
+
+    trigger: str
+    table: TableName
+
+
 class Table(msgspec.Struct, frozen=True, cache_hash=True):
     """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one)."""
 
@@ -182,6 +189,12 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True):
     """Whether a trigger fires after each row that is inserted, and so may change it once more."""
     acts_on_inserts: bool = False
     """Whether any trigger fires when rows are inserted."""
+    trigger_writes: tuple[TriggerWrite, ...] = ()
+
+    @property
+    def written_by_triggers(self) -> frozenset[TableName]:
+        """The tables that a write to this one may write too."""
+        return frozenset(write.table for write in self.trigger_writes)
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""

@@ -16,6 +16,7 @@ from crosskey.catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
 from crosskey.catalog.relations import refuse_names
 from crosskey.catalog.tag_rules import refuse_tags
+from crosskey.catalog.trigger_rules import refuse_trigger_writes
 
 __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 
@@ -35,6 +36,7 @@ def plan_schema(database: Database) -> Plan:
     refusals += key_refusals
     planned = {key.foreign_key for key in keys}
     refusals += refuse_lonely(tables.values(), keys, [key for key in database.foreign_keys if key not in planned])
+    refusals += refuse_trigger_writes(tables)
     if refusals:
         raise SchemaRefused(tuple(refusals))
     placed_tables = tuple(sorted(tables.values(), key=_table_name))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
-import time
 import uuid
 from binascii import unhexlify
 from collections.abc import Callable, Sequence
@@ -17,8 +15,21 @@ from typing import Final, Literal
 
 import msgspec
 
-SLOTS: Final = 16384
-"""A power of two, so that masking and modulo agree; enough to spread over any number of shards."""
+from crosskey.slots import SLOTS, mint_uuid, slot_of_text, slot_of_uuid
+
+__all__ = [
+    "FAMILIES",
+    "SLOTS",
+    "Family",
+    "canonical_text",
+    "mint_uuid",
+    "quick_slot",
+    "shard_of_slot",
+    "slot_of_text",
+    "slot_of_uuid",
+    "slot_of_value",
+    "slot_of_values",
+]
 
 Family = Literal["integer", "uuid", "text"]
 """Types of one family have the same canonical text for equal values, whatever their width."""
@@ -49,16 +60,6 @@ _UUID_BYTES: Final = 16
 _ZERO: Final = ord("0")
 _MAX_INTEGER_DIGITS: Final = 100
 """More than any number in range has in any base, so that what is cut off was out of range and still is."""
-
-
-def slot_of_text(text: str) -> int:
-    """The slot of a canonical text: 0 to SLOTS - 1. Raises ValueError if the text is no Unicode."""
-    return _first_two_bytes(hashlib.sha256(text.encode())) & _SLOT_MASK
-
-
-def slot_of_uuid(value: uuid.UUID) -> int:
-    """The slot that a uuid carries in its last two bytes, blurred by a hash of the fourteen before them."""
-    return (int.from_bytes(value.bytes[14:], "big") ^ _blur(value.bytes[:14])) & _SLOT_MASK
 
 
 def slot_of_value(base_type: str, value: object, max_length: int | None = None) -> int:
@@ -123,22 +124,6 @@ def shard_of_slot(slot: int, shards: int) -> int:
     return slot % shards
 
 
-def mint_uuid(slot: int) -> uuid.UUID:
-    """A new UUIDv7 that carries `slot`.
-
-    The first six bytes are the time in milliseconds; 60 further bits are random, two of them above the slot. Ids of one
-    millisecond have no order among themselves. Raises ValueError if there is no such slot.
-    """
-    if not 0 <= slot < SLOTS:
-        raise ValueError(f"slot {slot} is not in 0 to {SLOTS - 1}")
-    head = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + secrets.token_bytes(8))
-    head[6] = 0x70 | head[6] & 0x0F
-    head[8] = 0x80 | head[8] & 0x3F
-    top_bits = secrets.randbits(2) << 14
-    tail = (top_bits | slot) ^ _blur(bytes(head)) & _SLOT_MASK
-    return uuid.UUID(bytes=bytes(head) + tail.to_bytes(2, "big"))
-
-
 def canonical_text(base_type: str, value: object, max_length: int | None = None) -> str:
     """The one text that all spellings of a shard key's JSON value share.
 
@@ -155,14 +140,6 @@ def canonical_text(base_type: str, value: object, max_length: int | None = None)
     if not isinstance(value, str) and not text.lstrip("-").isdecimal():
         raise ValueError(f"a shard key of type text takes a string, not {text}")
     return _fit_text(text, max_length)
-
-
-def _first_two_bytes(digest: hashlib._Hash) -> int:
-    return int.from_bytes(digest.digest()[:2], "big")
-
-
-def _blur(head: bytes) -> int:
-    return _first_two_bytes(hashlib.sha256(head))
 
 
 def _json_text(value: object) -> str:

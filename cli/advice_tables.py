@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crosskey.advice.report import Advice, Candidate, TableAdvice, Warned
+from crosskey.advice.score import Score
 from crosskey.advice.statement_share import StatementShare
 from crosskey.catalog.plan import KeyPlan
 from crosskey.catalog.skipped import skipped_lines
@@ -21,6 +22,9 @@ def print_advice(advice: Advice) -> None:
     """Print the proposal, its keys, the shares, the warnings, and what to paste."""
     console = Console()
     console.width = max(console.width, MIN_WIDTH)
+    for warning in advice.warnings:
+        if warning.urgent:
+            click.echo(f"First of all: {warning.table}: {warning.reason}; {warning.advice}.")
     console.print(_grid(("Table", "Placement", "Why", "Other candidates"), [_table_row(t) for t in advice.tables]))
     if advice.plan is not None and advice.plan.keys:
         console.print(_grid(("Foreign key", "Class", "Why"), [_key_row(key) for key in advice.plan.keys]))
@@ -63,9 +67,18 @@ def _warning_row(warning: Warned) -> tuple[str, ...]:
 def _shares(advice: Advice) -> list[str]:
     keys = advice.local_keys + advice.crossing_keys
     lines = [f"Local keys: {advice.local_keys} of {keys}."] if keys else []
+    if advice.score is not None:
+        lines += _share_of_rows(advice.score)
     if advice.statements is None:
         return [*lines, f"Single-shard statements: not known, {advice.why_no_statements}."] if advice.plan else lines
     return [*lines, *_share_of_statements(advice.statements)]
+
+
+def _share_of_rows(score: Score) -> list[str]:
+    lines = [f"Copied to all shards: {score.copied_tables} of {score.tables} tables."]
+    if score.copied_tables < score.tables:
+        lines.append(f"Largest of three shards: about {score.largest_shard:.0%} of the sharded rows.")
+    return lines
 
 
 def _share_of_statements(share: StatementShare) -> list[str]:

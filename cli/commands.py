@@ -26,6 +26,7 @@ crosskey = LazyGroup(
         "list": ("crosskey.cli.data:list_rows", "List rows."),
         "count": ("crosskey.cli.data:count", "Count rows."),
         "transact": ("crosskey.cli.transact:transact", "Run statements in one transaction."),
+        "mint": ("crosskey.cli.mint:mint", "Make ids for rows of a shard key."),
         "explain": ("crosskey.cli.data:explain", "Say what a request would do."),
     },
 )

@@ -91,6 +91,7 @@ from crosskey.requests import (
     transaction,
     update,
 )
+from crosskey.slots import mint_for
 from crosskey.taken_values import value_of
 
 __all__ = [
@@ -163,6 +164,7 @@ __all__ = [
     "like",
     "list_rows",
     "lt",
+    "mint_for",
     "ne",
     "none",
     "none_of",

@@ -63,6 +63,20 @@ func TestSlotsAreThoseOfTheVectors(t *testing.T) {
 	}
 }
 
+func TestIdsAreMintedForShardKeys(t *testing.T) {
+	parent := MintUUID(42)
+	for key, slot := range map[any]int{42: 13127, int32(42): 13127, int64(-1): 7085, "Zoë": 1697, parent: 42} {
+		if minted, err := MintFor(key); err != nil || SlotOfUUID(minted) != slot {
+			t.Fatalf("%v: %s, %v", key, minted, err)
+		}
+	}
+	for _, key := range []any{1.5, parent.String()} {
+		if _, err := MintFor(key); err == nil {
+			t.Fatalf("%v was taken", key)
+		}
+	}
+}
+
 func TestMintedIdsCarryTheirSlot(t *testing.T) {
 	for slot := range Slots {
 		minted := MintUUID(slot)

@@ -50,6 +50,28 @@ func SlotOfUUID(value UUID) int {
 	return int(binary.BigEndian.Uint16(value[14:])^blur(value)) % Slots
 }
 
+// MintFor makes an id for a row whose shard key has this value: an int, int32 or int64 for smallint, integer and bigint,
+// a string for text and varchar, a UUID for uuid. A uuid that is a string is to be read by ParseUUID first.
+func MintFor(shardKey any) (UUID, error) {
+	switch value := shardKey.(type) {
+	case int:
+		return MintUUID(SlotOfInt(int64(value))), nil
+	case int32:
+		return MintUUID(SlotOfInt(int64(value))), nil
+	case int64:
+		return MintUUID(SlotOfInt(value)), nil
+	case UUID:
+		return MintUUID(SlotOfUUID(value)), nil
+	case string:
+		if _, err := ParseUUID(value); err == nil {
+			return UUID{}, fmt.Errorf("%q is a uuid: read it by ParseUUID, or say MintUUID(SlotOfText(..)) for a text", value)
+		}
+		return MintUUID(SlotOfText(value)), nil
+	default:
+		return UUID{}, fmt.Errorf("a shard key is an integer, a string or a UUID, not %T", shardKey)
+	}
+}
+
 // MintUUID makes a UUIDv7 that carries a slot: an id for a row whose shard key is of that slot. A router does the same
 // for rows that come without an id. It panics if there is no such slot.
 func MintUUID(slot int) UUID {

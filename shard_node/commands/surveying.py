@@ -12,6 +12,8 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from crosskey.advice.survey import Statement, Survey, TableFacts
+from crosskey.catalog.model import Database
+from crosskey.shard_node.commands.slots_carried import could_carry_slots, read_slots_carried
 from crosskey.shard_node.schema.introspection import describe, inspect_schema_with
 from crosskey.shard_node.sql import load
 
@@ -68,7 +70,8 @@ async def survey_database(dsn: str) -> Survey:
         database = await describe(connection)
         facts = await _read_facts(connection)
         statements, why_none = await _read_statements(connection)
-    return Survey(database, facts.tables, facts.quoted, statements, why_none, live=True)
+        tables = tuple([await _with_slots(connection, database, table) for table in facts.tables])
+    return Survey(database, tables, facts.quoted, statements, why_none, live=True)
 
 
 @asynccontextmanager
@@ -89,6 +92,19 @@ async def _read_facts(connection: Connection) -> _Facts:
         cursor = await connection.execute(load("survey").encode(), prepare=False)
         [(facts,)] = await cursor.fetchall()
     return msgspec.json.decode(facts, type=_Facts)
+
+
+async def _with_slots(connection: Connection, database: Database, facts: TableFacts) -> TableFacts:
+    """The facts with the columns whose slot a table's ids carry; as they were where that cannot be read."""
+    table = next((table for table in database.tables if table.name == facts.name), None)
+    if table is None or not could_carry_slots(table):
+        return facts
+    try:
+        async with connection.transaction():
+            carried = await read_slots_carried(connection, table)
+    except psycopg.errors.InsufficientPrivilege:
+        return facts
+    return msgspec.structs.replace(facts, slots_carried=carried)
 
 
 async def _read_statements(connection: Connection) -> tuple[tuple[Statement, ...] | None, str]:

@@ -76,6 +76,36 @@ drawing_function AS (
     )
     SELECT oid FROM drawn
 ),
+-- The tables that triggers' functions write, as far as their own texts tell: without comments, and without strings, which
+-- may hold statements that are put together.
+trigger_write AS (
+    SELECT DISTINCT g.tgrelid, g.tgname, t.nspname, t.relname
+    FROM pg_trigger g
+    JOIN user_table own ON own.oid = g.tgrelid
+    JOIN function_text f ON f.oid = g.tgfoid
+    CROSS JOIN LATERAL regexp_matches(
+        regexp_replace(f.body, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', ' ', 'g'),
+        '\m(?:insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into(?:\s+only)?)\s+'
+            '(?:("[^"]+"|\w+)\s*\.\s*)?("[^"]+"|\w+)',
+        'gi'
+    ) AS said(names)
+    JOIN user_table t ON t.relname = CASE WHEN names[2] ~ '^"' THEN trim(names[2], '"') ELSE lower(names[2]) END
+        AND (
+            t.nspname = CASE WHEN names[1] ~ '^"' THEN trim(names[1], '"') ELSE lower(names[1]) END
+            OR names[1] IS NULL AND t.nspname IN ('public', own.nspname)
+        )
+    WHERE NOT g.tgisinternal
+),
+trigger_write_list AS (
+    SELECT
+        tgrelid,
+        json_agg(
+            json_build_object('trigger', tgname, 'table', json_build_object('schema', nspname, 'name', relname))
+            ORDER BY tgname, nspname, relname
+        ) AS trigger_writes
+    FROM trigger_write
+    GROUP BY tgrelid
+),
 column_sequence AS (
     SELECT DISTINCT ON (d.table_oid, d.attnum)
         d.table_oid,
@@ -300,7 +330,8 @@ table_list AS (
             'acts_on_inserts', EXISTS (
                 SELECT FROM pg_trigger g
                 WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 4 = 4
-            )
+            ),
+            'trigger_writes', coalesce(w.trigger_writes, '[]')
         )
         ORDER BY t.nspname, t.relname
     ) AS tables
@@ -308,6 +339,7 @@ table_list AS (
     LEFT JOIN column_list c ON c.attrelid = t.oid
     LEFT JOIN unique_list u ON u.indrelid = t.oid
     LEFT JOIN exclusion_list x ON x.conrelid = t.oid
+    LEFT JOIN trigger_write_list w ON w.tgrelid = t.oid
 ),
 action(code, name) AS (
     VALUES ('a', 'NO ACTION'), ('r', 'RESTRICT'), ('c', 'CASCADE'), ('n', 'SET NULL'), ('d', 'SET DEFAULT')

@@ -80,6 +80,10 @@ CONSTRUCTS = {
         "CREATE FUNCTION g() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('x', '') $$"
     ),
     "triggers for each row": f"{TRIGGER} CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f()",
+    "triggers of a sharded table that write a reference table": (
+        "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM r; RETURN NULL; END $$;"
+        "CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW EXECUTE FUNCTION g()"
+    ),
     "triggers for each statement": f"{TRIGGER} CREATE TRIGGER t AFTER INSERT ON a EXECUTE FUNCTION f()",
     "constraint triggers": (
         f"{TRIGGER} CREATE CONSTRAINT TRIGGER t AFTER INSERT ON a DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f()"

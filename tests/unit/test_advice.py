@@ -162,6 +162,15 @@ def test_few_values_are_not_proposed() -> None:
     assert tag_of(advice_on(TENANTS, USERS, key, facts("tenants", 4), users), "users") == "@shard_by id"
 
 
+def test_statements_do_not_make_up_for_few_values() -> None:
+    status = ColumnFacts("status", 4, top_share=0.4)
+    read = Statement("SELECT * FROM users WHERE status = $1", 1000)
+    advice = advice_on(TENANTS, USERS, KEY, facts("tenants", 900), facts("users", 50_000, columns=(status,)), read)
+    assert tag_of(advice, "users") == "@shard_by id"
+    assert advice.score is not None
+    assert (advice.score.one_shard, round(advice.score.largest_shard, 2)) == (0.0, 0.33)
+
+
 def test_a_shard_key_that_changes_moves_rows() -> None:
     rows = placed_by("status", column("id", "uuid"), column("status", "text"))
     advice = advice_on(rows, Statement("UPDATE rows SET status = $1 WHERE id = $2", 7))

@@ -100,7 +100,10 @@ class ShowingClient(crosskey.Client):
 def tell(story: Callable[[ShowingClient], None]) -> None:
     """Tell a story to the router whose address is on the command line, or to that of `make up`."""
     with ShowingClient(sys.argv[1] if len(sys.argv) > 1 else ADDRESS) as client:
-        story(client)
+        try:
+            story(client)
+        except crosskey.CrosskeyError as error:
+            sys.exit(f"The story cannot go on: {error}")
 
 
 def start_over(client: ShowingClient, **tables: str) -> None:

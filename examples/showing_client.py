@@ -107,7 +107,7 @@ def tell(story: Callable[[ShowingClient], None]) -> None:
 
 
 def start_over(client: ShowingClient, **tables: str) -> None:
-    """Delete what an earlier telling left: of each table, given with a column that is never NULL, children first."""
+    """Delete all rows of an earlier telling: of each table, given with a column that is never NULL, children first."""
     for table, column in tables.items():
         client.quiet.delete(table, where=crosskey.is_null(column, False))
 

@@ -100,11 +100,14 @@ class ShowingClient(crosskey.Client):
 def tell(story: Callable[[ShowingClient], None]) -> None:
     """Tell a story to the router whose address is on the command line, or to that of `make up`."""
     with ShowingClient(sys.argv[1] if len(sys.argv) > 1 else ADDRESS) as client:
-        story(client)
+        try:
+            story(client)
+        except crosskey.CrosskeyError as error:
+            sys.exit(f"The story cannot go on: {error}")
 
 
 def start_over(client: ShowingClient, **tables: str) -> None:
-    """Delete what an earlier telling left: of each table, given with a column that is never NULL, children first."""
+    """Delete all rows of an earlier telling: of each table, given with a column that is never NULL, children first."""
     for table, column in tables.items():
         client.quiet.delete(table, where=crosskey.is_null(column, False))
 

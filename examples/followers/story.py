@@ -11,7 +11,7 @@ from examples.showing_client import ShowingClient, start_over, tell
 # On shards 0, 0, 1 and 2.
 ADA, BOB, CY, DEE = 1, 2, 8, 5
 NOBODY = 99
-RACES = 50
+RACES = 25
 
 
 def story(client: ShowingClient) -> None:

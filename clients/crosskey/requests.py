@@ -13,7 +13,7 @@ from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
 
-Statement: TypeAlias = Write | rows_pb2.SetConstraints | router_pb2.Group
+Statement: TypeAlias = Write | router_pb2.AssociateRequest | rows_pb2.SetConstraints | router_pb2.Group
 """What `transact` and `group` take."""
 
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
@@ -36,6 +36,9 @@ _FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] 
 MAX_NESTED_GROUPS = 40
 """How deep groups nest. Protobuf reads messages of up to 100 levels, of which each group takes two."""
 
+Association: TypeAlias = Literal["append", "replace", "remove", "clear"]
+"""What to do with the rows of a relation."""
+
 Overriding: TypeAlias = Literal["SYSTEM_VALUE", "USER_VALUE"]
 """SQL's OVERRIDING clause: what becomes of values that rows give for identity columns."""
 
@@ -43,6 +46,13 @@ _OVERRIDING: dict[Overriding | None, router_pb2.InsertRequest.Overriding.ValueTy
     None: router_pb2.InsertRequest.OVERRIDING_UNSPECIFIED,
     "SYSTEM_VALUE": router_pb2.InsertRequest.OVERRIDING_SYSTEM_VALUE,
     "USER_VALUE": router_pb2.InsertRequest.OVERRIDING_USER_VALUE,
+}
+
+_ASSOCIATIONS: dict[Association, router_pb2.AssociateRequest.Operation.ValueType] = {
+    "append": router_pb2.AssociateRequest.APPEND,
+    "replace": router_pb2.AssociateRequest.REPLACE,
+    "remove": router_pb2.AssociateRequest.REMOVE,
+    "clear": router_pb2.AssociateRequest.CLEAR,
 }
 
 
@@ -54,12 +64,14 @@ def insert(
     on_conflict: rows_pb2.OnConflict | None = None,
     count_only: bool = False,
     columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> router_pb2.InsertRequest:
     """Inserts one row or many into a table.
 
     Values for identity columns are inserted even if GENERATED ALWAYS with `overriding="SYSTEM_VALUE"`, and ignored with
-    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all; with
-    `count_only`, no rows are answered. Raises KeyError for another clause.
+    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all, and
+    `include` what to answer inside of rows; with `count_only`, no rows are answered. Raises KeyError for another
+    clause.
     """
     rows_json, as_text = encode_rows(_checked_rows(rows))
     return router_pb2.InsertRequest(
@@ -70,6 +82,7 @@ def insert(
         on_conflict=on_conflict,
         count_only=count_only,
         columns=columns,
+        include=to_includes(include),
     )
 
 
@@ -106,11 +119,12 @@ def update(
     where: Where | None = None,
     count_only: bool = False,
     columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> router_pb2.UpdateRequest:
     """Sets columns of the row with that key, or of the rows that `where` selects.
 
     A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
-    answered, with `columns` only these columns of them.
+    answered, with `columns` only these columns of them, with `include` rows of their relations inside of them.
     """
     row_json, as_text = encode_rows([{name: value for name, value in set.items() if not isinstance(value, Computed)}])
     return router_pb2.UpdateRequest(
@@ -122,12 +136,34 @@ def update(
         where=to_predicates(where),
         count_only=count_only,
         columns=columns,
+        include=to_includes(include),
     )
 
 
 def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> router_pb2.DeleteRequest:
     """Deletes the row with that key, or the rows that `where` selects."""
     return router_pb2.DeleteRequest(table=table, key_json=_key(key), where=to_predicates(where))
+
+
+def associate(
+    table: str,
+    key: Row,
+    relation: str,
+    operation: Association,
+    rows: Row | Iterable[Row] = (),
+    *,
+    delete_detached: bool = False,
+) -> router_pb2.AssociateRequest:
+    """Says which rows a relation of the row with that key has. Raises KeyError for another operation."""
+    rows_json, _ = encode_rows(_checked_rows(rows))
+    return router_pb2.AssociateRequest(
+        table=table,
+        key_json=encode_key(checked_key(key)),
+        relation=relation,
+        operation=_ASSOCIATIONS[operation],
+        rows_json=rows_json,
+        delete_detached=delete_detached,
+    )
 
 
 def list_rows(
@@ -269,6 +305,8 @@ def _statement(statement: Statement) -> router_pb2.Statement:
             return router_pb2.Statement(update=statement)
         case router_pb2.DeleteRequest():
             return router_pb2.Statement(delete=statement)
+        case router_pb2.AssociateRequest():
+            return router_pb2.Statement(associate=statement)
         case rows_pb2.SetConstraints():
             return router_pb2.Statement(set_constraints=statement)
         case router_pb2.Group():

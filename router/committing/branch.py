@@ -12,9 +12,9 @@ from crosskey.router.committing.preamble import Mark, Preamble
 from crosskey.router.committing.tags import CHECK, naming_tagged, tag_of
 
 # No client can see what these do: whoever follows a claim looks whether the row is there.
-_READS = frozenset({"look_up_claims", "check", "find_anchors"})
+_READS = frozenset({"look_up_claims", "lock_rows", "check", "find_anchors"})
 _UNSEEN = _READS | {"pin_parents", "claim_values", "release_values", "change_values", "savepoint", "set_constraints"}
-_MAKE_NOTHING_DUE = frozenset({"look_up_claims", "check", "find_anchors", "savepoint", "install_schema"})
+_MAKE_NOTHING_DUE = frozenset({"look_up_claims", "lock_rows", "check", "find_anchors", "savepoint", "install_schema"})
 
 Results = Sequence[proto.CommandResult]
 

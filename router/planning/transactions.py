@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
+from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
@@ -36,7 +37,7 @@ class Refused:
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused
+Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused | NestedStep
 
 
 def plan_transact(
@@ -76,7 +77,16 @@ def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
 
 def home_of(steps: Iterable[Step]) -> int:
     """The shard whose commit decides: where the first row is written."""
-    return next((plan.parts[0].shard for plan in all_writes(steps)), FIRST_SHARD)
+    return next((shard for shard in map(_first_shard, all_steps(steps)) if shard is not None), FIRST_SHARD)
+
+
+def _first_shard(step: Step) -> int | None:
+    match step:
+        case WritePlan():
+            return step.parts[0].shard
+        case NestedStep():
+            return step.home
+    return None
 
 
 def raise_refusals(steps: Iterable[Step], within: str = "") -> None:
@@ -107,8 +117,19 @@ class _Planning:
     def _plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
         try:
             return self._plan(statement, place)
+        except errors.UnknownColumn as error:
+            return self._nested(statement) or Refused(error)
         except errors.STATEMENT_ERRORS as error:
             return Refused(error)
+
+    def _nested(self, statement: router_pb2.Statement) -> NestedStep | None:
+        """What such a name stands for that is no column, if it is that of a relation."""
+        match statement.WhichOneof("statement"):
+            case "insert":
+                return nested_step(self.view, statement.insert)
+            case "update":
+                return nested_step(self.view, statement.update)
+        return None
 
     def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
         match statement.WhichOneof("statement"):
@@ -121,6 +142,8 @@ class _Planning:
                 return plan_update(self.view, statement.update)
             case "delete":
                 return plan_delete(self.view, statement.delete)
+            case "associate":
+                return association_step(self.view, statement.associate)
             case "set_constraints":
                 return ModeChange(statement.set_constraints)
             case "group":

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crosskey import errors
 from crosskey.router.planning import transactions
 from crosskey.router.planning.led_parents import NOWHERE, parents_of_insert, parents_of_transaction
+from crosskey.router.planning.nesting.actions import Outcome
+from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.supplied_values import NOTHING
 from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
+from crosskey.router.writing.nested_results import NestedResult
+from crosskey.router.writing.nested_running import Preparing, outline
 from crosskey.router.writing.step_running import StepResult
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
@@ -36,7 +42,13 @@ class Pipeline:
         supply = await self.supplier.for_insert(view, request) if generates else NOTHING
         anchors = parents_of_insert(view, request, supply) if path.follows_anchor else []
         whereabouts = await self.finder.find(anchors) if anchors else NOWHERE
-        plan = plan_insert(view, request, supply, whereabouts)
+        try:
+            plan = plan_insert(view, request, supply, whereabouts)
+        except errors.UnknownColumn:
+            step = nested_step(view, request)
+            if step is None:
+                raise
+            return (await self._run_nested(view, step)).written
         result = await self.writer.write(view, plan)
         if path.is_anchor:
             self.finder.learn(view, [plan])
@@ -44,7 +56,14 @@ class Pipeline:
 
     async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
         """Updates rows."""
-        return await self.writer.write(view, plan_update(view, request))
+        try:
+            plan = plan_update(view, request)
+        except errors.UnknownColumn:
+            step = nested_step(view, request)
+            if step is None:
+                raise
+            return (await self._run_nested(view, step)).written
+        return await self.writer.write(view, plan)
 
     async def delete(self, view: SchemaView, request: router_pb2.DeleteRequest) -> WriteResult:
         """Deletes rows."""
@@ -55,6 +74,32 @@ class Pipeline:
         supplies = await self.supplier.for_transaction(view, request)
         whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
         steps = transactions.plan_transact(view, request, supplies, whereabouts)
+        if len(steps) == 1 and isinstance(steps[0], NestedStep):
+            with naming_statement("0"):
+                return [await self._run_nested(view, steps[0])]
         results = await self.writer.transact(view, steps)
         self.finder.learn(view, transactions.all_writes(steps))
         return results
+
+    async def associate(self, view: SchemaView, request: router_pb2.AssociateRequest) -> Outcome:
+        """Says which rows a relation of a row has."""
+        return (await self._run_nested(view, association_step(view, request))).outcome
+
+    async def _run_nested(self, view: SchemaView, step: NestedStep) -> NestedResult:
+        """As plain statements, if nothing is to be looked up. Errors name the path."""
+        known = await outline(Preparing(view, self.supplier, self.finder), step)
+        if known is not None:
+            try:
+                results = await self.writer.transact(view, known.plans)
+            except errors.CrosskeyError as error:
+                known.name_path(error)
+                raise
+            self.finder.learn(view, known.plans)
+            return known.result(results)
+        try:
+            [result] = await self.writer.transact(view, [step])
+        except errors.CrosskeyError as error:
+            error.metadata.pop("statement", None)
+            raise
+        assert isinstance(result, NestedResult), "a nested step answers what it came to"
+        return result

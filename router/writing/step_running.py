@@ -11,10 +11,13 @@ from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.nodes import BranchCalls
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.transactions import GroupPlan, ModeChange, Refused, Step
 from crosskey.router.planning.writes import Part, WritePlan
+from crosskey.router.writing.nested_results import NestedResult
+from crosskey.router.writing.nested_running import Preparing, carry_out
 from crosskey.router.writing.reference_tables import run_on_all_shards
 from crosskey.router.writing.script import collect_results
 from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
@@ -39,7 +42,7 @@ class GroupResult:
     error: errors.CrosskeyError | None = None
 
 
-StepResult: TypeAlias = WriteResult | ModesSet | GroupResult
+StepResult: TypeAlias = WriteResult | ModesSet | GroupResult | NestedResult
 
 
 class StepRunner:
@@ -49,9 +52,17 @@ class StepRunner:
     before any shard prepares, for what a deferred trigger does then.
     """
 
-    def __init__(self, view: SchemaView, transaction: DistributedTransaction, *, check_early: bool = False) -> None:
+    def __init__(
+        self,
+        view: SchemaView,
+        transaction: DistributedTransaction,
+        preparing: Preparing,
+        *,
+        check_early: bool = False,
+    ) -> None:
         self._view = view
         self._transaction = transaction
+        self._preparing = preparing
         self._check_early = check_early
         self._results: list[StepResult] = []
         self._ends_unnamed = False
@@ -120,6 +131,8 @@ class StepRunner:
                 return ModesSet()
             case GroupPlan():
                 return await self._run_group(step, f"{place}.")
+            case NestedStep():
+                return await carry_out(self._preparing, self._transaction, self._write, step)
             case Refused():
                 raise step.error
 

@@ -15,14 +15,14 @@ from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import claim_queries
 from crosskey.shard_node.schema import installation
 from crosskey.shard_node.schema.constraint_modes import set_modes
-from crosskey.shard_node.writing import ending, loading, unused_shadows
+from crosskey.shard_node.writing import ending, loading, locking, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.effects import LEAD_TO_MORE, apply, settle
 from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
-_ANSWERING = frozenset({"run", "look_up_claims", "note_batch", "drop_unused_shadows"})
+_ANSWERING = frozenset({"run", "look_up_claims", "lock_rows", "note_batch", "drop_unused_shadows"})
 
 
 async def run_commands(branch: Branch, commands: Sequence[proto.Command]) -> proto.RunResponse:
@@ -120,6 +120,11 @@ async def _look_up_claims(branch: Branch, values: proto.LookUpClaims, result: pr
     result.claims.extend(map(to_found_claim, found))
 
 
+async def _lock_rows(branch: Branch, lock: proto.LockRows, result: proto.CommandResult) -> None:
+    table = branch.schema.table(lock.table)
+    result.rows_json = await locking.lock_rows(branch.connection, table, lock, branch.schema)
+
+
 async def _note_batch(branch: Branch, note: proto.NoteBatch, result: proto.CommandResult) -> None:
     result.count = int(await loading.note_batch(branch.connection, note))
 
@@ -156,6 +161,7 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "lock_early": _lock_early,
     "expect_claims": _expect_claims,
     "look_up_claims": _look_up_claims,
+    "lock_rows": _lock_rows,
     "note_batch": _note_batch,
     "install_schema": _install_schema,
     "lock_pins": _lock_pins,

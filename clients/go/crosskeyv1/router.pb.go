@@ -134,6 +134,71 @@ func (InsertResponse_Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
 }
 
+// What to do. Of a relation to one row, appending is replacing.
+type AssociateRequest_Operation int32
+
+const (
+	// INVALID_ARGUMENT.
+	AssociateRequest_OPERATION_UNSPECIFIED AssociateRequest_Operation = 0
+	// Those of `rows` too.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_APPEND AssociateRequest_Operation = 1
+	// Those of `rows` and no others.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_REPLACE AssociateRequest_Operation = 2
+	// None of `rows`; what is not there is no error. Rows of a join table are deleted, never the rows at its other side.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_REMOVE AssociateRequest_Operation = 3
+	// None.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_CLEAR AssociateRequest_Operation = 4
+)
+
+// Enum value maps for AssociateRequest_Operation.
+var (
+	AssociateRequest_Operation_name = map[int32]string{
+		0: "OPERATION_UNSPECIFIED",
+		1: "APPEND",
+		2: "REPLACE",
+		3: "REMOVE",
+		4: "CLEAR",
+	}
+	AssociateRequest_Operation_value = map[string]int32{
+		"OPERATION_UNSPECIFIED": 0,
+		"APPEND":                1,
+		"REPLACE":               2,
+		"REMOVE":                3,
+		"CLEAR":                 4,
+	}
+)
+
+func (x AssociateRequest_Operation) Enum() *AssociateRequest_Operation {
+	p := new(AssociateRequest_Operation)
+	*p = x
+	return p
+}
+
+func (x AssociateRequest_Operation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AssociateRequest_Operation) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_router_proto_enumTypes[2].Descriptor()
+}
+
+func (AssociateRequest_Operation) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_router_proto_enumTypes[2]
+}
+
+func (x AssociateRequest_Operation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AssociateRequest_Operation.Descriptor instead.
+func (AssociateRequest_Operation) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16, 0}
+}
+
 // What is worked out of the values of a column that are not NULL.
 type AggregateRequest_Aggregate_Function int32
 
@@ -183,11 +248,11 @@ func (x AggregateRequest_Aggregate_Function) String() string {
 }
 
 func (AggregateRequest_Aggregate_Function) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_router_proto_enumTypes[2].Descriptor()
+	return file_crosskey_v1_router_proto_enumTypes[3].Descriptor()
 }
 
 func (AggregateRequest_Aggregate_Function) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_router_proto_enumTypes[2]
+	return &file_crosskey_v1_router_proto_enumTypes[3]
 }
 
 func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
@@ -196,7 +261,7 @@ func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
 func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0, 0}
 }
 
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
@@ -328,6 +393,7 @@ type Call struct {
 	//	*Call_ListLoadedBatches
 	//	*Call_FinishLoad
 	//	*Call_Aggregate
+	//	*Call_Associate
 	Call          isCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -499,6 +565,15 @@ func (x *Call) GetAggregate() *AggregateRequest {
 	return nil
 }
 
+func (x *Call) GetAssociate() *AssociateRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isCall_Call interface {
 	isCall_Call()
 }
@@ -564,6 +639,11 @@ type Call_Aggregate struct {
 	Aggregate *AggregateRequest `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Call_Associate struct {
+	// Say which rows a relation has.
+	Associate *AssociateRequest `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*Call_Cancel) isCall_Call() {}
 
 func (*Call_Insert) isCall_Call() {}
@@ -588,6 +668,8 @@ func (*Call_FinishLoad) isCall_Call() {}
 
 func (*Call_Aggregate) isCall_Call() {}
 
+func (*Call_Associate) isCall_Call() {}
+
 // The answer to one request on a stream.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -611,6 +693,7 @@ type Answer struct {
 	//	*Answer_ListLoadedBatches
 	//	*Answer_FinishLoad
 	//	*Answer_Aggregate
+	//	*Answer_Associate
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -775,6 +858,15 @@ func (x *Answer) GetAggregate() *AggregateResponse {
 	return nil
 }
 
+func (x *Answer) GetAssociate() *AssociateResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isAnswer_Answer interface {
 	isAnswer_Answer()
 }
@@ -839,6 +931,11 @@ type Answer_Aggregate struct {
 	Aggregate *AggregateResponse `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Answer_Associate struct {
+	// Of `associate`.
+	Associate *AssociateResponse `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*Answer_Failure) isAnswer_Answer() {}
 
 func (*Answer_Insert) isAnswer_Answer() {}
@@ -863,12 +960,15 @@ func (*Answer_FinishLoad) isAnswer_Answer() {}
 
 func (*Answer_Aggregate) isAnswer_Answer() {}
 
+func (*Answer_Associate) isAnswer_Answer() {}
+
 // The rows to insert into one table.
 type InsertRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The table.
 	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
-	// The rows, at least one. Absent columns take their default.
+	// The rows, at least one. Absent columns take their default. Under the name of a relation, a row may have what is to
+	// become of its rows: an object with `create`, `connect` or `connect_or_create`, as docs/relations.md tells.
 	Rows []*structpb.Struct `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
 	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -885,7 +985,9 @@ type InsertRequest struct {
 	// The form of the rows that are answered.
 	RowForm RowForm `protobuf:"varint,9,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
 	// The columns to answer; all if empty.
-	Columns       []string `protobuf:"bytes,10,rep,name=columns,proto3" json:"columns,omitempty"`
+	Columns []string `protobuf:"bytes,10,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Relations whose rows are answered inside of the rows.
+	Include       []*Include `protobuf:"bytes,60,rep,name=include,proto3" json:"include,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -986,6 +1088,13 @@ func (x *InsertRequest) GetRowForm() RowForm {
 func (x *InsertRequest) GetColumns() []string {
 	if x != nil {
 		return x.Columns
+	}
+	return nil
+}
+
+func (x *InsertRequest) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
 	}
 	return nil
 }
@@ -1553,7 +1662,9 @@ type UpdateRequest struct {
 	Key *structpb.Struct `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// Which rows to change; at least one predicate.
 	Where []*Predicate `protobuf:"bytes,3,rep,name=where,proto3" json:"where,omitempty"`
-	// The columns to change and their new values. Give at least one column here or in `assignments`.
+	// The columns to change and their new values. Give at least one column here or in `assignments`. With `key`, it may
+	// have under the name of a relation what is to become of its rows, as docs/relations.md tells: an object with `create`,
+	// `connect`, `connect_or_create`, `set`, `disconnect`, `update`, `upsert` or `delete`.
 	Set *structpb.Struct `protobuf:"bytes,4,opt,name=set,proto3" json:"set,omitempty"`
 	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1570,7 +1681,9 @@ type UpdateRequest struct {
 	// The form of the rows that are answered.
 	RowForm RowForm `protobuf:"varint,11,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
 	// The columns to answer; all if empty.
-	Columns       []string `protobuf:"bytes,12,rep,name=columns,proto3" json:"columns,omitempty"`
+	Columns []string `protobuf:"bytes,12,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Relations whose rows are answered inside of the rows.
+	Include       []*Include `protobuf:"bytes,60,rep,name=include,proto3" json:"include,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1689,6 +1802,13 @@ func (x *UpdateRequest) GetColumns() []string {
 	return nil
 }
 
+func (x *UpdateRequest) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
 // The changed rows.
 type UpdateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1753,6 +1873,180 @@ func (x *UpdateResponse) GetRowsJson() string {
 	return ""
 }
 
+// Which rows a relation of one row has.
+type AssociateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table of the row.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Its key: a value for each column of the primary key, or of another unique key.
+	Key *structpb.Struct `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The relation, as the table calls it.
+	Relation string `protobuf:"bytes,3,opt,name=relation,proto3" json:"relation,omitempty"`
+	// What to do.
+	Operation AssociateRequest_Operation `protobuf:"varint,4,opt,name=operation,proto3,enum=crosskey.v1.AssociateRequest_Operation" json:"operation,omitempty"`
+	// The rows at the other end, each by the columns of a unique key. Through a join table, each may have other columns of
+	// that under "crosskey_join", for a row that is added.
+	Rows []*structpb.Struct `protobuf:"bytes,5,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Rows that would lose a key that is NOT NULL are deleted. Unless this is said, such a request is refused.
+	DeleteDetached bool `protobuf:"varint,6,opt,name=delete_detached,json=deleteDetached,proto3" json:"delete_detached,omitempty"`
+	// The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both.
+	KeyJson string `protobuf:"bytes,7,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	// The rows as a JSON array of objects, whose numbers are taken as written. Give `rows` or this, not both.
+	RowsJson      string `protobuf:"bytes,8,opt,name=rows_json,json=rowsJson,proto3" json:"rows_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssociateRequest) Reset() {
+	*x = AssociateRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssociateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssociateRequest) ProtoMessage() {}
+
+func (x *AssociateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssociateRequest.ProtoReflect.Descriptor instead.
+func (*AssociateRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AssociateRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *AssociateRequest) GetKey() *structpb.Struct {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AssociateRequest) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *AssociateRequest) GetOperation() AssociateRequest_Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return AssociateRequest_OPERATION_UNSPECIFIED
+}
+
+func (x *AssociateRequest) GetRows() []*structpb.Struct {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *AssociateRequest) GetDeleteDetached() bool {
+	if x != nil {
+		return x.DeleteDetached
+	}
+	return false
+}
+
+func (x *AssociateRequest) GetKeyJson() string {
+	if x != nil {
+		return x.KeyJson
+	}
+	return ""
+}
+
+func (x *AssociateRequest) GetRowsJson() string {
+	if x != nil {
+		return x.RowsJson
+	}
+	return ""
+}
+
+// What has become of the rows of a relation.
+type AssociateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many it has got.
+	Added int64 `protobuf:"varint,1,opt,name=added,proto3" json:"added,omitempty"`
+	// How many it has lost.
+	Removed int64 `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	// How many of those that were named it had before and has still.
+	Kept          int64 `protobuf:"varint,3,opt,name=kept,proto3" json:"kept,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssociateResponse) Reset() {
+	*x = AssociateResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssociateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssociateResponse) ProtoMessage() {}
+
+func (x *AssociateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssociateResponse.ProtoReflect.Descriptor instead.
+func (*AssociateResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AssociateResponse) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *AssociateResponse) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *AssociateResponse) GetKept() int64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
 // A deletion of rows.
 type DeleteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1772,7 +2066,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +2078,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2091,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteRequest) GetTable() string {
@@ -1846,7 +2140,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2152,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2165,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteResponse) GetCount() int64 {
@@ -1906,7 +2200,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2212,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2225,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRequest) GetTable() string {
@@ -2005,7 +2299,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2311,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2324,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListResponse) GetRows() []*structpb.Struct {
@@ -2065,7 +2359,7 @@ type StreamListRequest struct {
 
 func (x *StreamListRequest) Reset() {
 	*x = StreamListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2371,7 @@ func (x *StreamListRequest) String() string {
 func (*StreamListRequest) ProtoMessage() {}
 
 func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2384,7 @@ func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListRequest.ProtoReflect.Descriptor instead.
 func (*StreamListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StreamListRequest) GetList() *ListRequest {
@@ -2115,7 +2409,7 @@ type StreamListResponse struct {
 
 func (x *StreamListResponse) Reset() {
 	*x = StreamListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2421,7 @@ func (x *StreamListResponse) String() string {
 func (*StreamListResponse) ProtoMessage() {}
 
 func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2434,7 @@ func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListResponse.ProtoReflect.Descriptor instead.
 func (*StreamListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StreamListResponse) GetRows() []*structpb.Struct {
@@ -2177,7 +2471,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2483,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2496,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CountRequest) GetTable() string {
@@ -2230,7 +2524,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2536,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2549,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CountResponse) GetCount() int64 {
@@ -2290,7 +2584,7 @@ type AggregateRequest struct {
 
 func (x *AggregateRequest) Reset() {
 	*x = AggregateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2596,7 @@ func (x *AggregateRequest) String() string {
 func (*AggregateRequest) ProtoMessage() {}
 
 func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2609,7 @@ func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest.ProtoReflect.Descriptor instead.
 func (*AggregateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AggregateRequest) GetTable() string {
@@ -2387,7 +2681,7 @@ type AggregateResponse struct {
 
 func (x *AggregateResponse) Reset() {
 	*x = AggregateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2693,7 @@ func (x *AggregateResponse) String() string {
 func (*AggregateResponse) ProtoMessage() {}
 
 func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2706,7 @@ func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateResponse.ProtoReflect.Descriptor instead.
 func (*AggregateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AggregateResponse) GetRows() []*structpb.Struct {
@@ -2441,6 +2735,7 @@ type Statement struct {
 	//	*Statement_Delete
 	//	*Statement_SetConstraints
 	//	*Statement_Group
+	//	*Statement_Associate
 	Statement     isStatement_Statement `protobuf_oneof:"statement"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2448,7 +2743,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2755,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2768,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -2528,6 +2823,15 @@ func (x *Statement) GetGroup() *Group {
 	return nil
 }
 
+func (x *Statement) GetAssociate() *AssociateRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isStatement_Statement interface {
 	isStatement_Statement()
 }
@@ -2558,6 +2862,11 @@ type Statement_Group struct {
 	Group *Group `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type Statement_Associate struct {
+	// Say which rows a relation has.
+	Associate *AssociateRequest `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*Statement_Insert) isStatement_Statement() {}
 
 func (*Statement_Update) isStatement_Statement() {}
@@ -2567,6 +2876,8 @@ func (*Statement_Delete) isStatement_Statement() {}
 func (*Statement_SetConstraints) isStatement_Statement() {}
 
 func (*Statement_Group) isStatement_Statement() {}
+
+func (*Statement_Associate) isStatement_Statement() {}
 
 // Statements that may fail alone. If PostgreSQL refuses one of them, what the group did is undone on every shard,
 // changed constraint modes too, and the transaction goes on. Only an error that is about the statement is absorbed;
@@ -2581,7 +2892,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2904,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2917,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -2628,6 +2939,7 @@ type StatementResult struct {
 	//	*StatementResult_Delete
 	//	*StatementResult_SetConstraints
 	//	*StatementResult_Group
+	//	*StatementResult_Associate
 	Result        isStatementResult_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2635,7 +2947,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2959,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2972,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -2715,6 +3027,15 @@ func (x *StatementResult) GetGroup() *GroupResult {
 	return nil
 }
 
+func (x *StatementResult) GetAssociate() *AssociateResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isStatementResult_Result interface {
 	isStatementResult_Result()
 }
@@ -2744,6 +3065,11 @@ type StatementResult_Group struct {
 	Group *GroupResult `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type StatementResult_Associate struct {
+	// Of an associate.
+	Associate *AssociateResponse `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*StatementResult_Insert) isStatementResult_Result() {}
 
 func (*StatementResult_Update) isStatementResult_Result() {}
@@ -2754,6 +3080,8 @@ func (*StatementResult_SetConstraints) isStatementResult_Result() {}
 
 func (*StatementResult_Group) isStatementResult_Result() {}
 
+func (*StatementResult_Associate) isStatementResult_Result() {}
+
 // The modes are set, and what they made due holds.
 type SetConstraintsResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2763,7 +3091,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3103,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3116,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 // What a group came to.
@@ -2804,7 +3132,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3144,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3157,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -2859,7 +3187,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3199,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3212,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -2912,7 +3240,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3252,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3265,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -2969,7 +3297,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3309,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3322,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -3158,7 +3486,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3498,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3511,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -3241,7 +3569,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3581,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3626,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3638,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3323,7 +3651,7 @@ func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest_Aggregate.ProtoReflect.Descriptor instead.
 func (*AggregateRequest_Aggregate) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *AggregateRequest_Aggregate) GetFunction() AggregateRequest_Aggregate_Function {
@@ -3366,7 +3694,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3706,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3719,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -3438,7 +3766,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\aanswers\x18\x01 \x03(\v2\x13.crosskey.v1.AnswerR\aanswers\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"\xf8\x05\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xb7\x06\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3458,8 +3786,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2%.crosskey.v1.ListLoadedBatchesRequestH\x00R\x11listLoadedBatches\x12A\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1e.crosskey.v1.FinishLoadRequestH\x00R\n" +
 	"finishLoad\x12=\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregateB\x06\n" +
-	"\x04call\"\x80\x06\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x12=\n" +
+	"\tassociate\x18< \x01(\v2\x1d.crosskey.v1.AssociateRequestH\x00R\tassociateB\x06\n" +
+	"\x04call\"\xc0\x06\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3477,8 +3806,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2&.crosskey.v1.ListLoadedBatchesResponseH\x00R\x11listLoadedBatches\x12B\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
 	"finishLoad\x12>\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
-	"\x06answer\"\x87\x04\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x12>\n" +
+	"\tassociate\x18< \x01(\v2\x1e.crosskey.v1.AssociateResponseH\x00R\tassociateB\b\n" +
+	"\x06answer\"\xb7\x04\n" +
 	"\rInsertRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12+\n" +
 	"\x04rows\x18\x02 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1d\n" +
@@ -3495,7 +3825,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11json_text_columns\x18\b \x03(\tR\x0fjsonTextColumns\x12/\n" +
 	"\brow_form\x18\t \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\n" +
-	" \x03(\tR\acolumns\"`\n" +
+	" \x03(\tR\acolumns\x12.\n" +
+	"\ainclude\x18< \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"`\n" +
 	"\n" +
 	"Overriding\x12\x1a\n" +
 	"\x16OVERRIDING_UNSPECIFIED\x10\x00\x12\x1b\n" +
@@ -3542,7 +3873,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
-	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xcf\x03\n" +
+	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xff\x03\n" +
 	"\rUpdateRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
@@ -3558,11 +3889,33 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11json_text_columns\x18\n" +
 	" \x03(\tR\x0fjsonTextColumns\x12/\n" +
 	"\brow_form\x18\v \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
-	"\acolumns\x18\f \x03(\tR\acolumns\"p\n" +
+	"\acolumns\x18\f \x03(\tR\acolumns\x12.\n" +
+	"\ainclude\x18< \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"p\n" +
 	"\x0eUpdateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1b\n" +
-	"\trows_json\x18\x03 \x01(\tR\browsJson\"\xb8\x01\n" +
+	"\trows_json\x18\x03 \x01(\tR\browsJson\"\x9c\x03\n" +
+	"\x10AssociateRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
+	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12\x1a\n" +
+	"\brelation\x18\x03 \x01(\tR\brelation\x12E\n" +
+	"\toperation\x18\x04 \x01(\x0e2'.crosskey.v1.AssociateRequest.OperationR\toperation\x12+\n" +
+	"\x04rows\x18\x05 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12'\n" +
+	"\x0fdelete_detached\x18\x06 \x01(\bR\x0edeleteDetached\x12\x19\n" +
+	"\bkey_json\x18\a \x01(\tR\akeyJson\x12\x1b\n" +
+	"\trows_json\x18\b \x01(\tR\browsJson\"V\n" +
+	"\tOperation\x12\x19\n" +
+	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06APPEND\x10\x01\x12\v\n" +
+	"\aREPLACE\x10\x02\x12\n" +
+	"\n" +
+	"\x06REMOVE\x10\x03\x12\t\n" +
+	"\x05CLEAR\x10\x04\"W\n" +
+	"\x11AssociateResponse\x12\x14\n" +
+	"\x05added\x18\x01 \x01(\x03R\x05added\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\x03R\aremoved\x12\x12\n" +
+	"\x04kept\x18\x03 \x01(\x03R\x04kept\"\xb8\x01\n" +
 	"\rDeleteRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
@@ -3621,24 +3974,26 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xae\x02\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xed\x02\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1a.crosskey.v1.DeleteRequestH\x00R\x06delete\x12F\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2\x1b.crosskey.v1.SetConstraintsH\x00R\x0esetConstraints\x12*\n" +
-	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05groupB\v\n" +
+	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05group\x12=\n" +
+	"\tassociate\x18< \x01(\v2\x1d.crosskey.v1.AssociateRequestH\x00R\tassociateB\v\n" +
 	"\tstatement\"?\n" +
 	"\x05Group\x126\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\v2\x16.crosskey.v1.StatementR\n" +
-	"statements\"\xc0\x02\n" +
+	"statements\"\x80\x03\n" +
 	"\x0fStatementResult\x125\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1b.crosskey.v1.InsertResponseH\x00R\x06insert\x125\n" +
 	"\x06update\x18\x02 \x01(\v2\x1b.crosskey.v1.UpdateResponseH\x00R\x06update\x125\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1b.crosskey.v1.DeleteResponseH\x00R\x06delete\x12L\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2!.crosskey.v1.SetConstraintsResultH\x00R\x0esetConstraints\x120\n" +
-	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05groupB\b\n" +
+	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05group\x12>\n" +
+	"\tassociate\x18< \x01(\v2\x1e.crosskey.v1.AssociateResponseH\x00R\tassociateB\b\n" +
 	"\x06result\"\x16\n" +
 	"\x14SetConstraintsResult\"q\n" +
 	"\vGroupResult\x126\n" +
@@ -3676,7 +4031,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note2\xf0\a\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xbc\b\n" +
 	"\x06Router\x12A\n" +
 	"\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x128\n" +
 	"\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12A\n" +
@@ -3686,7 +4041,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\n" +
 	"StreamList\x12\x1e.crosskey.v1.StreamListRequest\x1a\x1f.crosskey.v1.StreamListResponse0\x01\x12>\n" +
 	"\x05Count\x12\x19.crosskey.v1.CountRequest\x1a\x1a.crosskey.v1.CountResponse\x12J\n" +
-	"\tAggregate\x12\x1d.crosskey.v1.AggregateRequest\x1a\x1e.crosskey.v1.AggregateResponse\x12G\n" +
+	"\tAggregate\x12\x1d.crosskey.v1.AggregateRequest\x1a\x1e.crosskey.v1.AggregateResponse\x12J\n" +
+	"\tAssociate\x12\x1d.crosskey.v1.AssociateRequest\x1a\x1e.crosskey.v1.AssociateResponse\x12G\n" +
 	"\bTransact\x12\x1c.crosskey.v1.TransactRequest\x1a\x1d.crosskey.v1.TransactResponse\x12=\n" +
 	"\x04Load\x12\x18.crosskey.v1.LoadRequest\x1a\x19.crosskey.v1.LoadResponse(\x01\x12b\n" +
 	"\x11ListLoadedBatches\x12%.crosskey.v1.ListLoadedBatchesRequest\x1a&.crosskey.v1.ListLoadedBatchesResponse\x12M\n" +
@@ -3708,177 +4064,191 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_router_proto_rawDescData
 }
 
-var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
-	(AggregateRequest_Aggregate_Function)(0), // 2: crosskey.v1.AggregateRequest.Aggregate.Function
-	(*SessionRequest)(nil),                   // 3: crosskey.v1.SessionRequest
-	(*SessionResponse)(nil),                  // 4: crosskey.v1.SessionResponse
-	(*Call)(nil),                             // 5: crosskey.v1.Call
-	(*Answer)(nil),                           // 6: crosskey.v1.Answer
-	(*InsertRequest)(nil),                    // 7: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                   // 8: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                      // 9: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                     // 10: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),         // 11: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),        // 12: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),                // 13: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),               // 14: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                       // 15: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                      // 16: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                    // 17: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                   // 18: crosskey.v1.UpdateResponse
-	(*DeleteRequest)(nil),                    // 19: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                   // 20: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                      // 21: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                     // 22: crosskey.v1.ListResponse
-	(*StreamListRequest)(nil),                // 23: crosskey.v1.StreamListRequest
-	(*StreamListResponse)(nil),               // 24: crosskey.v1.StreamListResponse
-	(*CountRequest)(nil),                     // 25: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                    // 26: crosskey.v1.CountResponse
-	(*AggregateRequest)(nil),                 // 27: crosskey.v1.AggregateRequest
-	(*AggregateResponse)(nil),                // 28: crosskey.v1.AggregateResponse
-	(*Statement)(nil),                        // 29: crosskey.v1.Statement
-	(*Group)(nil),                            // 30: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 31: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 32: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 33: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 34: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 35: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 36: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 37: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 38: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 39: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 40: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 41: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 42: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 43: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 44: crosskey.v1.RowForm
-	(*Include)(nil),                          // 45: crosskey.v1.Include
-	(*Predicate)(nil),                        // 46: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 47: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 48: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 49: crosskey.v1.SetConstraints
+	(AssociateRequest_Operation)(0),          // 2: crosskey.v1.AssociateRequest.Operation
+	(AggregateRequest_Aggregate_Function)(0), // 3: crosskey.v1.AggregateRequest.Aggregate.Function
+	(*SessionRequest)(nil),                   // 4: crosskey.v1.SessionRequest
+	(*SessionResponse)(nil),                  // 5: crosskey.v1.SessionResponse
+	(*Call)(nil),                             // 6: crosskey.v1.Call
+	(*Answer)(nil),                           // 7: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 8: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 9: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 10: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 11: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 12: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 13: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 14: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 15: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 16: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 17: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 18: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 19: crosskey.v1.UpdateResponse
+	(*AssociateRequest)(nil),                 // 20: crosskey.v1.AssociateRequest
+	(*AssociateResponse)(nil),                // 21: crosskey.v1.AssociateResponse
+	(*DeleteRequest)(nil),                    // 22: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 23: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 24: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 25: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 26: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 27: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 28: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 29: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 30: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 31: crosskey.v1.AggregateResponse
+	(*Statement)(nil),                        // 32: crosskey.v1.Statement
+	(*Group)(nil),                            // 33: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 34: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 35: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 36: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 37: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 38: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 39: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 40: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 41: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 42: crosskey.v1.AggregateRequest.Aggregate
+	(*ExplainResponse_Key)(nil),              // 43: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 44: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 45: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 46: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 47: crosskey.v1.RowForm
+	(*Include)(nil),                          // 48: crosskey.v1.Include
+	(*Predicate)(nil),                        // 49: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 50: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 51: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 52: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	5,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	6,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	7,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	17, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	25, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	34, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	36, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	11, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	27, // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	41, // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	8,  // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	16, // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	18, // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	22, // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	26, // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	35, // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	37, // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	12, // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	28, // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	42, // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,  // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	43, // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	44, // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,  // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	38, // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	42, // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	44, // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	42, // 35: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	42, // 36: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	46, // 37: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	42, // 38: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	47, // 39: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	44, // 40: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 41: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	42, // 42: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	46, // 43: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 44: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	48, // 45: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 46: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 47: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	42, // 48: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	21, // 49: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	42, // 50: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	46, // 51: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 52: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	39, // 53: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	46, // 54: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	48, // 55: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 56: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 57: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	7,  // 58: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	17, // 59: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 60: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	49, // 61: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	30, // 62: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	29, // 63: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	8,  // 64: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	18, // 65: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 66: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	32, // 67: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	33, // 68: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	31, // 69: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	41, // 70: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	29, // 71: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	31, // 72: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	7,  // 73: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 74: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	17, // 75: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 76: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 77: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	25, // 78: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	34, // 79: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	27, // 80: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	40, // 81: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,  // 82: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	7,  // 83: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	15, // 84: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	17, // 85: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	19, // 86: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	21, // 87: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	23, // 88: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	25, // 89: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	27, // 90: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	34, // 91: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	9,  // 92: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	11, // 93: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 94: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	36, // 95: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,  // 96: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	8,  // 97: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	16, // 98: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	18, // 99: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	20, // 100: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	22, // 101: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	24, // 102: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	26, // 103: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	28, // 104: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	35, // 105: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	10, // 106: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	12, // 107: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 108: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	37, // 109: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	4,  // 110: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	97, // [97:111] is the sub-list for method output_type
-	83, // [83:97] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	6,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	7,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	8,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	18,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	24,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	28,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	37,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	39,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	12,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	30,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	20,  // 13: crosskey.v1.Call.associate:type_name -> crosskey.v1.AssociateRequest
+	44,  // 14: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	9,   // 15: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	17,  // 16: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	19,  // 17: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	23,  // 18: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	25,  // 19: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	29,  // 20: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	38,  // 21: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	40,  // 22: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	13,  // 23: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 24: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	31,  // 25: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	21,  // 26: crosskey.v1.Answer.associate:type_name -> crosskey.v1.AssociateResponse
+	45,  // 27: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 28: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	46,  // 29: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	47,  // 30: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	48,  // 31: crosskey.v1.InsertRequest.include:type_name -> crosskey.v1.Include
+	45,  // 32: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 33: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	41,  // 34: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	45,  // 35: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	47,  // 36: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	48,  // 37: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	45,  // 38: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	45,  // 39: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	49,  // 40: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	45,  // 41: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	50,  // 42: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	47,  // 43: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	48,  // 44: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
+	45,  // 45: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	45,  // 46: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
+	2,   // 47: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
+	45,  // 48: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
+	45,  // 49: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	49,  // 50: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	49,  // 51: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	51,  // 52: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	47,  // 53: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	48,  // 54: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	45,  // 55: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	24,  // 56: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	45,  // 57: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	49,  // 58: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	49,  // 59: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	42,  // 60: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	49,  // 61: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	51,  // 62: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	47,  // 63: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	45,  // 64: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	8,   // 65: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	18,  // 66: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 67: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	52,  // 68: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	33,  // 69: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	20,  // 70: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
+	32,  // 71: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	9,   // 72: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	19,  // 73: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	23,  // 74: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	35,  // 75: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	36,  // 76: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	21,  // 77: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
+	34,  // 78: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	44,  // 79: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	32,  // 80: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	34,  // 81: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	8,   // 82: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 83: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	18,  // 84: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 85: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	24,  // 86: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	28,  // 87: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	37,  // 88: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	30,  // 89: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	43,  // 90: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	3,   // 91: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	8,   // 92: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	16,  // 93: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	18,  // 94: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	22,  // 95: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	24,  // 96: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	26,  // 97: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	28,  // 98: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	30,  // 99: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	20,  // 100: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
+	37,  // 101: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	10,  // 102: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	12,  // 103: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 104: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	39,  // 105: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	4,   // 106: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	9,   // 107: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	17,  // 108: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	19,  // 109: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	23,  // 110: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	25,  // 111: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	27,  // 112: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	29,  // 113: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	31,  // 114: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	21,  // 115: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
+	38,  // 116: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	11,  // 117: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	13,  // 118: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 119: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	40,  // 120: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	5,   // 121: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	107, // [107:122] is the sub-list for method output_type
+	92,  // [92:107] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -3901,6 +4271,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*Call_ListLoadedBatches)(nil),
 		(*Call_FinishLoad)(nil),
 		(*Call_Aggregate)(nil),
+		(*Call_Associate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[3].OneofWrappers = []any{
 		(*Answer_Failure)(nil),
@@ -3915,22 +4286,25 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_ListLoadedBatches)(nil),
 		(*Answer_FinishLoad)(nil),
 		(*Answer_Aggregate)(nil),
+		(*Answer_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[26].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
+		(*Statement_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[30].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
+		(*StatementResult_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[33].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[35].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -3945,8 +4319,8 @@ func file_crosskey_v1_router_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   38,
+			NumEnums:      4,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

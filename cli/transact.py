@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from crosskey import CrosskeyError
+from crosskey import CrosskeyError, Page
 from crosskey.cli.connection import OBJECTS, connected, parse_message, print_json, router_options
 from crosskey.requests import Statement
 from crosskey.v1 import router_pb2
@@ -18,8 +18,9 @@ from crosskey.v1 import router_pb2
 def transact(statements_json: Any, router: str, timeout: float) -> None:
     """Run STATEMENTS, a JSON list (- reads standard input), in one transaction, and print one answer a line.
 
-    A statement is what gRPC takes, such as '{"insert": {"table": "users", "rows": [{"id": 1}]}}'. An insert or update
-    answers its rows, a delete a count, set_constraints null, a group the list of its answers, or its error.
+    A statement is what gRPC takes, such as '{"insert": {"table": "users", "rows": [{"id": 1}]}}'. An insert, update or
+    aggregate answers its rows, a delete or count a number, a get its row or null, a list its rows and the token of the
+    next page, set_constraints null, a group the list of its answers, or its error.
     """
     request = parse_message({"statements": statements_json}, router_pb2.TransactRequest())
     statements = [_unwrapped(statement, place) for place, statement in enumerate(request.statements)]
@@ -37,7 +38,9 @@ def _unwrapped(statement: router_pb2.Statement, place: int) -> Statement:
 
 
 def _printable(answer: Any) -> Any:
-    """An answer with the errors of groups in it as objects."""
+    """An answer with pages, and the errors of groups, in it as objects."""
     if isinstance(answer, CrosskeyError):
         return {"error": {"reason": answer.reason_name, "message": answer.message, "metadata": answer.metadata}}
+    if isinstance(answer, Page):
+        return {"rows": answer.rows, "next_page_token": answer.next_page_token}
     return [_printable(each) for each in answer] if isinstance(answer, list) else answer

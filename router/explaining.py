@@ -19,7 +19,10 @@ from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Suppl
 from crosskey.router.planning.transactions import (
     GroupPlan,
     ModeChange,
+    ReadRequest,
+    ReadStep,
     Step,
+    all_reads,
     all_steps,
     all_writes,
     plan_transact,
@@ -52,6 +55,9 @@ MODES_NOTE = "Shards that join after a change of constraint modes are told of it
 GROUPS_NOTE = (
     "Savepoints are set and released along with other commands on each shard that the group touches; undoing a group"
     " that fails is one more command on each."
+)
+READS_NOTE = (
+    "Reads run within the transaction, on its own connection to each shard; a shard that is only read prepares nothing."
 )
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
 TOGETHER_NOTE = "Each shard aggregates its own rows; the first one then puts the groups of all together."
@@ -93,18 +99,24 @@ def explain(
             return _explain_writes(view, hints, [plan_delete(view, request.delete)])
         case "transact":
             return _explain_transact(view, hints, plan_transact(view, request.transact, supplies))
-        case "get":
-            get = plan_get(view, request.get)
-            return _with_relations(view, get, _explain_read(view, get, "Read"))
-        case "count":
-            count = plan_count(view, request.count)
-            return _with_relations(view, count, _explain_read(view, count, "CountRows"))
-        case "aggregate":
-            return _explain_aggregate(view, request.aggregate)
-        case "list":
-            page = plan_list(view, request.list)
-            return _with_relations(view, page, _explain_list(view, page))
+        case "get" | "count" | "aggregate" | "list" as kind:
+            return _explain_any_read(view, getattr(request, kind))
     raise errors.InvalidRequest("there is no request to explain")
+
+
+def _explain_any_read(view: SchemaView, request: ReadRequest) -> Explanation:
+    match request:
+        case router_pb2.GetRequest():
+            get = plan_get(view, request)
+            return _with_relations(view, get, _explain_read(view, get, "Read"))
+        case router_pb2.CountRequest():
+            count = plan_count(view, request)
+            return _with_relations(view, count, _explain_read(view, count, "CountRows"))
+        case router_pb2.AggregateRequest():
+            return _explain_aggregate(view, request)
+        case router_pb2.ListRequest():
+            page = plan_list(view, request)
+            return _with_relations(view, page, _explain_list(view, page))
 
 
 def _explain_read(view: SchemaView, plan: ReadPlan, method: str) -> Explanation:
@@ -157,11 +169,28 @@ def _explain_list(view: SchemaView, plan: ListPlan) -> Explanation:
 
 def _explain_transact(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:
     raise_refusals(steps)
-    explanation = _explain_writes(view, hints, steps)
     kinds = {type(step) for step in all_steps(steps)}
+    if kinds == {ReadStep}:
+        explanation = Explanation(route="distributed", reason=plan_route(view, hints, steps).reason)
+    else:
+        explanation = _explain_writes(view, hints, steps)
+    _add_reads(view, explanation, list(all_reads(steps)))
     explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
     explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
     return explanation
+
+
+def _add_reads(view: SchemaView, explanation: Explanation, requests: Sequence[ReadRequest]) -> None:
+    """What the reads of a transaction ask, on each shard within its branch."""
+    if not requests:
+        return
+    reads = [_explain_any_read(view, request) for request in requests]
+    asked = sorted({shard for read in reads for shard in read.shards})
+    rpcs = [rpc for rpc in _rpcs(asked, "Run") if rpc not in explanation.rpcs]
+    explanation.rpcs[:] = [*rpcs, *explanation.rpcs]
+    explanation.shards[:] = sorted({*explanation.shards, *asked})
+    notes = [READS_NOTE, *(note for read in reads for note in read.notes if note != COPIES_NOTE)]
+    explanation.notes.extend(note for note in dict.fromkeys(notes) if note not in explanation.notes)
 
 
 def _explain_writes(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:

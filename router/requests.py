@@ -8,9 +8,10 @@ from crosskey.router import explaining
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
 from crosskey.router.planning.reserved_fields import refuse_reserved
+from crosskey.router.planning.row_locks import refuse_lock
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
-from crosskey.router.row_answers import fill_row, fill_rows
+from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.statement_results import (
@@ -69,17 +70,14 @@ class Requests:
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
         """Reads a row."""
-        row_json = await self._reader.get(await self._cluster.view(), request)
-        response = router_pb2.GetResponse()
-        fill_row(response, request, row_json)
-        return response
+        refuse_lock(request)
+        return get_response(request, await self._reader.get(await self._cluster.view(), request))
 
     async def list(self, request: router_pb2.ListRequest) -> router_pb2.ListResponse:
         """Reads a page of rows."""
+        refuse_lock(request)
         page = await self._reader.list_page(await self._cluster.view(), request)
-        response = router_pb2.ListResponse(next_page_token=page.next_page_token)
-        fill_rows(response, request, page.rows_json)
-        return response
+        return list_response(request, page.rows_json, page.next_page_token)
 
     async def count(self, request: router_pb2.CountRequest) -> router_pb2.CountResponse:
         """Counts rows."""
@@ -87,6 +85,7 @@ class Requests:
 
     async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
         """Reads all pages of a list."""
+        refuse_lock(request.list)
         async for page in self._reader.pages(await self._cluster.view(), request.list):
             response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
             fill_rows(response, request.list, page.rows_json)
@@ -94,9 +93,7 @@ class Requests:
 
     async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
         """Aggregates rows."""
-        response = router_pb2.AggregateResponse()
-        fill_rows(response, request, await self._reader.aggregate(await self._cluster.view(), request))
-        return response
+        return aggregate_response(request, await self._reader.aggregate(await self._cluster.view(), request))
 
     async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
         """Loads rows."""
@@ -119,6 +116,8 @@ class Requests:
     async def explain(self, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
         """Says what a request would do."""
         refuse_reserved(request)
+        refuse_lock(request.get)
+        refuse_lock(request.list)
         view = await self._cluster.view()
         foresight = foresee(view, self._writes.supplier.blocks, request)
         explanation = explaining.explain(view, self._hints, request, foresight.supplies)

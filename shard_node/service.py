@@ -12,27 +12,24 @@ from typing_extensions import override
 
 from crosskey import errors
 from crosskey.catalog.model import Table
-from crosskey.internal.v1 import generated_values_pb2, reads_pb2, recovery_pb2, session_pb2, session_pb2_grpc
+from crosskey.internal.v1 import generated_values_pb2, recovery_pb2, session_pb2, session_pb2_grpc
 from crosskey.serving.call_handlers import CallHandlers, Handler
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.session import SessionTypes
 from crosskey.serving.sessions import Sessions
-from crosskey.shard_node.guards.claim_queries import look_up_claims
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
-from crosskey.shard_node.reading import aggregating, linked_rows, reader, sorting
+from crosskey.shard_node.reading.questions import QUESTIONS, reply
 from crosskey.shard_node.schema.shard import Shard, wrong_shard
-from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.writing import default_values, recovery
 from crosskey.shard_node.writing.branches import Branches
-from crosskey.shard_node.writing.commands import to_found_claim
 from crosskey.shard_node.writing.execution import tagged
 from crosskey.shard_node.writing.own_gids import OwnGids
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse)
-TableWork = Callable[[Connection, Table, Any, ShardSchema], Awaitable[Any]]
+TableWork = Callable[[Connection, Table, Any], Awaitable[Any]]
 
 _SECOND_PHASE = frozenset({"finish_prepared", "decide", "forget_decisions"})
 
@@ -67,15 +64,8 @@ class NodeCalls(CallHandlers):
             "finish_prepared": self._finish_prepared,
             "decide": self._decide,
             "forget_decisions": self._forget_decisions,
-            "read": partial(self._with_table_and_schema, reader.read),
-            "count_rows": partial(self._with_table_and_schema, reader.count_rows),
-            "read_linked": partial(self._with_table_and_schema, linked_rows.read_linked),
-            "read_keys": partial(self._with_table_and_schema, linked_rows.read_keys),
-            "find_pins": self._find_pins,
-            "aggregate": partial(self._with_table_and_schema, aggregating.aggregate),
-            "sort": partial(self._with_table, sorting.sort),
+            **{kind: partial(self._reply, kind) for kind in QUESTIONS},
             "compute_defaults": partial(self._with_table, default_values.compute_defaults),
-            "find_claims": self._find_claims,
             "draw_numbers": self._draw_numbers,
         }
         super().__init__(handlers)
@@ -128,45 +118,30 @@ class NodeCalls(CallHandlers):
                 await recovery.forget_decisions(connection, request.gids)
         return recovery_pb2.ForgetDecisionsResponse()
 
-    async def _with_table(self, work: Callable[[Connection, Table, Any], Awaitable[Any]], request: Any) -> Any:
+    async def _reply(self, kind: str, request: Any) -> Any:
+        """The reply to a question, on a connection of its own. Raises SchemaNotLoaded, and what the question raises."""
+        async with self._shard.database.connection() as connection:
+            schema = self._shard.known_schema or await self._shard.schema(connection)
+            try:
+                return await reply(connection, schema, kind, request)
+            except psycopg.Error as error:
+                told = tagged(error, "")
+                if told is error:
+                    raise
+                raise told from error
+
+    async def _with_table(self, work: TableWork, request: Any) -> Any:
         """Does work that concerns one table. Errors name it. Raises UnknownTable and SchemaNotLoaded, too."""
-
-        async def without_schema(connection: Connection, table: Table, asked: Any, _: ShardSchema) -> Any:
-            return await work(connection, table, asked)
-
-        return await self._with_table_and_schema(without_schema, request)
-
-    async def _with_table_and_schema(self, work: TableWork, request: Any) -> Any:
-        """The same for work that may concern foreign keys, too."""
-        database = self._shard.database
-        connection = await database.borrow()
-        try:
+        async with self._shard.database.connection() as connection:
             schema = self._shard.known_schema or await self._shard.schema(connection)
             table = schema.table(request.table)
             try:
-                return await work(connection, table, request, schema)
+                return await work(connection, table, request)
             except (psycopg.Error, errors.CrosskeyError) as error:
                 told = tagged(naming_table(error, table.name), "")
                 if told is error:
                     raise
                 raise told from error
-        finally:
-            await database.give_back(connection)
-
-    async def _find_pins(self, request: reads_pb2.FindPinsRequest) -> reads_pb2.FindPinsResponse:
-        async with self._shard.database.connection() as connection:
-            schema = await self._shard.schema(connection)
-            referenced = schema.referenced_key(request.referenced_key)
-            table = schema.table(referenced.parent.qualified)
-            with translated():
-                return await linked_rows.find_pins(connection, referenced, request.keys_json, table)
-
-    async def _find_claims(self, request: reads_pb2.FindClaimsRequest) -> reads_pb2.FindClaimsResponse:
-        async with self._shard.database.connection() as connection:
-            claim = (await self._shard.schema(connection)).claim(request.claim)
-            with translated():
-                found = await look_up_claims(connection, claim, request.values_json.decode())
-        return reads_pb2.FindClaimsResponse(claims=map(to_found_claim, found))
 
     async def _draw_numbers(
         self, request: generated_values_pb2.DrawNumbersRequest

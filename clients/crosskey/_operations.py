@@ -270,9 +270,10 @@ def aggregate(
 
 
 def transact(statements: Iterable[requests.Statement]) -> Call[list[Any]]:
-    """Runs inserts, updates and deletes in order, all or none, on however many shards.
+    """Runs inserts, updates, deletes and reads in order, all or none, on however many shards.
 
-    Returns for each what it alone would have returned: rows, or a count. `set_constraints` returns None. A `group` may
+    Returns for each what it alone would have returned: rows, or a count. `get` returns None if there is no row, `list`
+    a page, and `set_constraints` None. Reads see what the transaction did so far, and may lock rows. A `group` may
     fail alone: it returns a list, as this does, or the exception that it failed with. Of an error, and of one that is
     returned, `metadata["statement"]` is the place of the statement from 0, inside a group such as "2.1"; an error of
     the commit has none.
@@ -379,12 +380,27 @@ def _read_result(statement: router_pb2.Statement, result: router_pb2.StatementRe
             return _read_updated(statement.update, result.update, reader)
         case "group":
             return _read_group(statement.group, result.group, reader)
-        case "set_constraints":
-            return None
         case "associate":
             return _read_associated(result.associate, reader)
-        case _:
+        case "get":
+            return _read_row(statement.get, result.get, reader)
+        case "list":
+            return _read_page(statement.list.table, result.list, reader)
+        case "aggregate":
+            return decode(result.aggregate.rows_json)
+        case "count":
+            return _read_count(result.count, reader)
+        case "delete":
             return _read_count(result.delete, reader)
+        case _:
+            return None
+
+
+def _read_row(
+    request: router_pb2.GetRequest, response: router_pb2.GetResponse, reader: RowReader
+) -> dict[str, Any] | None:
+    """The row; None if a transaction found none."""
+    return reader.rows(request.table, f"[{response.row_json}]")[0] if response.row_json else None
 
 
 def _read_group(

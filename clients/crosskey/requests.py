@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from crosskey.assignments import Computed
 from crosskey.exact_json import Row, encode_key, encode_rows
@@ -13,10 +13,10 @@ from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
 
-Statement: TypeAlias = Write | router_pb2.AssociateRequest | rows_pb2.SetConstraints | router_pb2.Group
-"""What `transact` and `group` take."""
-
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
+
+Statement: TypeAlias = Write | Read | router_pb2.AssociateRequest | rows_pb2.SetConstraints | router_pb2.Group
+"""What `transact` and `group` take."""
 
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 """What `explain` takes."""
@@ -31,6 +31,17 @@ _FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] 
     "avg": router_pb2.AggregateRequest.Aggregate.FUNCTION_AVG,
     "min": router_pb2.AggregateRequest.Aggregate.FUNCTION_MIN,
     "max": router_pb2.AggregateRequest.Aggregate.FUNCTION_MAX,
+}
+
+Lock: TypeAlias = Literal["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"]
+"""SQL's locking clause FOR ..: how the rows of a read are locked until its transaction ends."""
+
+_LOCKS: dict[Lock | None, rows_pb2.RowLock.ValueType] = {
+    None: rows_pb2.ROW_LOCK_UNSPECIFIED,
+    "UPDATE": rows_pb2.ROW_LOCK_FOR_UPDATE,
+    "NO KEY UPDATE": rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE,
+    "SHARE": rows_pb2.ROW_LOCK_FOR_SHARE,
+    "KEY SHARE": rows_pb2.ROW_LOCK_FOR_KEY_SHARE,
 }
 
 MAX_NESTED_GROUPS = 40
@@ -104,10 +115,24 @@ def do_update(*columns: str, on: str | Iterable[str] = (), constraint: str = "")
     return rows_pb2.OnConflict(columns=_columns(on), constraint=constraint, update=update)
 
 
-def get(table: str, key: Row, *, columns: Iterable[str] = (), include: Include | None = None) -> router_pb2.GetRequest:
-    """Reads the row with that key: all columns unless some are given, and rows of its relations."""
+def get(
+    table: str,
+    key: Row,
+    *,
+    columns: Iterable[str] = (),
+    include: Include | None = None,
+    lock: Lock | None = None,
+) -> router_pb2.GetRequest:
+    """Reads the row with that key: all columns unless some are given, and rows of its relations.
+
+    Only a transaction takes a `lock`, which ends with it. Raises KeyError for another one.
+    """
     return router_pb2.GetRequest(
-        table=table, key_json=encode_key(checked_key(key)), columns=columns, include=to_includes(include)
+        table=table,
+        key_json=encode_key(checked_key(key)),
+        columns=columns,
+        include=to_includes(include),
+        lock=_LOCKS[lock],
     )
 
 
@@ -174,8 +199,12 @@ def list_rows(
     page_token: str = "",
     columns: Iterable[str] = (),
     include: Include | None = None,
+    lock: Lock | None = None,
 ) -> router_pb2.ListRequest:
-    """Lists a page of rows; the server chooses the size of the page if it is 0. `columns` and `include` as for get."""
+    """Lists a page of rows; the server chooses the size of the page if it is 0.
+
+    `columns`, `include` and `lock` as for get.
+    """
     return router_pb2.ListRequest(
         table=table,
         where=to_predicates(where),
@@ -184,6 +213,7 @@ def list_rows(
         page_token=page_token,
         columns=columns,
         include=to_includes(include),
+        lock=_LOCKS[lock],
     )
 
 
@@ -298,17 +328,23 @@ def _depth(group: router_pb2.Group) -> int:
 
 
 def _statement(statement: Statement) -> router_pb2.Statement:
-    match statement:
-        case router_pb2.InsertRequest():
-            return router_pb2.Statement(insert=statement)
-        case router_pb2.UpdateRequest():
-            return router_pb2.Statement(update=statement)
-        case router_pb2.DeleteRequest():
-            return router_pb2.Statement(delete=statement)
-        case router_pb2.AssociateRequest():
-            return router_pb2.Statement(associate=statement)
-        case rows_pb2.SetConstraints():
-            return router_pb2.Statement(set_constraints=statement)
-        case router_pb2.Group():
-            return router_pb2.Statement(group=statement)
-    raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")
+    field = _STATEMENTS.get(type(statement))
+    if field is None:
+        raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")
+    fields: dict[str, Any] = {field: statement}
+    return router_pb2.Statement(**fields)
+
+
+_STATEMENTS: dict[type, str] = {
+    router_pb2.InsertRequest: "insert",
+    router_pb2.UpdateRequest: "update",
+    router_pb2.DeleteRequest: "delete",
+    router_pb2.AssociateRequest: "associate",
+    router_pb2.GetRequest: "get",
+    router_pb2.ListRequest: "list",
+    router_pb2.CountRequest: "count",
+    router_pb2.AggregateRequest: "aggregate",
+    rows_pb2.SetConstraints: "set_constraints",
+    router_pb2.Group: "group",
+}
+"""The field of Statement that takes each."""

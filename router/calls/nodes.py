@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
@@ -25,6 +25,7 @@ from crosskey.internal.v1 import recovery_pb2 as recovery
 from crosskey.internal.v1 import transactions_pb2 as transactions
 from crosskey.pending_calls import Peer
 from crosskey.router.calls.call_context import current_call_context
+from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.node_errors import errors_of
 from crosskey.serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
 from crosskey.serving.request_id import metadata_to_pass_on, request_id
@@ -317,6 +318,10 @@ class Nodes:
     def __iter__(self) -> Iterator[Node]:
         """All, in the order of the shards."""
         return iter(self._nodes)
+
+    async def ask_all(self, calls: Mapping[int, Coroutine[Any, Any, Response]]) -> dict[int, Response]:
+        """Awaits calls to nodes, all at once. The first error ends the others and is raised."""
+        return await fan_out(calls)
 
     async def close(self) -> None:
         """Cancels what is in flight and closes the connections."""

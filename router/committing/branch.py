@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,9 +13,9 @@ from crosskey.router.committing.preamble import Mark, Preamble
 from crosskey.router.committing.tags import CHECK, naming_tagged, tag_of
 
 # No client can see what these do: whoever follows a claim looks whether the row is there.
-_READS = frozenset({"look_up_claims", "lock_rows", "check", "find_anchors"})
+_READS = frozenset({"ask", "look_up_claims", "check", "find_anchors"})
 _UNSEEN = _READS | {"pin_parents", "claim_values", "release_values", "change_values", "savepoint", "set_constraints"}
-_MAKE_NOTHING_DUE = frozenset({"look_up_claims", "lock_rows", "check", "find_anchors", "savepoint", "install_schema"})
+_MAKE_NOTHING_DUE = frozenset({"ask", "look_up_claims", "check", "find_anchors", "savepoint", "install_schema"})
 
 Results = Sequence[proto.CommandResult]
 
@@ -72,6 +73,8 @@ class OpenBranch:
         self._calls = calls
         self._preamble = preamble
         self._told = 0
+        self._turn = asyncio.Lock()
+        """Held by whoever sends commands: reads come several at once, and the first commands begin the branch."""
         self._to_release: list[proto.Command] = []
         self.answers_at_commit = False
         self.last_statement = ""
@@ -105,11 +108,12 @@ class OpenBranch:
             raise LateEffects
 
     async def _exchange(self, commands: Sequence[proto.Command]) -> proto.RunResponse:
-        first = [*self._to_release, *self._preamble.since(self._told)]
-        self._to_release = []
-        self.was_told()
-        self.note(commands)
-        return await self._calls.run([*first, *commands])
+        async with self._turn:
+            first = [*self._to_release, *self._preamble.since(self._told)]
+            self._to_release = []
+            self.was_told()
+            self.note(commands)
+            return await self._calls.run([*first, *commands])
 
     def note(self, commands: Sequence[proto.Command]) -> None:
         """Notes what the commands mean for the end of the branch."""

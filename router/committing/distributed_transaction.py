@@ -26,8 +26,9 @@ class DistributedTransaction:
     """Used as an async context manager: rolled back at the end unless it was committed."""
 
     def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid) -> None:
-        """Nothing is opened before it is needed. `gid.home` is the shard that decides."""
+        """Nothing is opened before it is needed. `gid.home` is the shard that decides, if anything is written there."""
         self._nodes = nodes
+        self._finisher = finisher
         self._home = gid.home
         self._end = TwoPhaseCommit(gid, finisher)
         self._branches: dict[int, OpenBranch] = {}
@@ -41,6 +42,11 @@ class DistributedTransaction:
     async def __aexit__(self, *_: object) -> None:
         if not self._over:
             await self._end.abandon([*self._branches.values()])
+
+    @property
+    def nearest(self) -> int:
+        """A shard that takes part, or else home: where to read what is the same on all shards."""
+        return self._home if self._home in self._branches else next(iter(self._branches), self._home)
 
     def lock_early(self) -> None:
         """Has rows that others live with locked before any change from now on: children that come wait for that."""
@@ -136,6 +142,7 @@ class DistributedTransaction:
         the commit had effects.
         """
         await self._apply_absent()
+        self._settle_home()
         home = self._branch(self._home)
         others = [branch for branch in self._branches.values() if branch is not home]
         for branch in self._branches.values():
@@ -145,6 +152,14 @@ class DistributedTransaction:
         await self._prepare(writers, home)
         self._over = True
         await self._end.decide(home, writers, [branch for branch in others if branch.only_reads])
+
+    def _settle_home(self) -> None:
+        """Lets a shard decide where something was written: else all those shards would prepare."""
+        if self._home in self._branches and not self._branches[self._home].only_reads:
+            return
+        writers = (shard for shard, branch in self._branches.items() if not branch.only_reads)
+        self._home = next(writers, self.nearest)
+        self._end = TwoPhaseCommit(self._end.gid.anew(self._home), self._finisher)
 
     async def _prepare(self, others: Sequence[OpenBranch], home: OpenBranch) -> None:
         try:

@@ -26,6 +26,10 @@ class Gid(msgspec.Struct, frozen=True):
         """A gid that was never used before."""
         return Gid(cluster, home, mint_uuid(secrets.randbelow(SLOTS)).hex)
 
+    def anew(self, home: int) -> Gid:
+        """A gid of the same cluster that was never used before."""
+        return Gid.new(self.cluster, home)
+
     @staticmethod
     def of_participant(text: str) -> Gid:
         """The transaction that a participant's gid belongs to. Raises ValueError if it is no such gid."""

@@ -13,6 +13,7 @@ from crosskey.router.planning.includes import ALL_COLUMNS, IncludePlan, Shape, p
 from crosskey.router.planning.orders import ROW_PLACE, OrderColumn, page_size, total_order
 from crosskey.router.planning.page_token import Places
 from crosskey.router.planning.predicates import Checked, check_key, check_predicates, to_conditions
+from crosskey.router.planning.row_locks import UNLOCKED, RowLock, checked_lock
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import router_pb2
 
@@ -29,6 +30,7 @@ class ReadPlan:
     """Whether values are answered as PostgreSQL's own text."""
     shape: Shape = ALL_COLUMNS
     includes: tuple[IncludePlan, ...] = ()
+    lock: RowLock = UNLOCKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class ListPlan:
     """Whether values are answered as PostgreSQL's own text."""
     shape: Shape = ALL_COLUMNS
     includes: tuple[IncludePlan, ...] = ()
+    lock: RowLock = UNLOCKED
 
     def token(self, places: Places) -> str:
         """The token of the page that begins at those places; empty if there is none."""
@@ -77,7 +80,8 @@ def plan_get(view: SchemaView, request: router_pb2.GetRequest, copy: int = 0) ->
     plan = _read_plan(view, table, check_key(table.table, given_key(request)), copy)
     includes = plan_includes(view, table, request.include, of_one_row=True)
     shape = shape_of(view, table, request.columns, includes)
-    return replace(plan, as_text=is_text_form(request.row_form), shape=shape, includes=includes)
+    lock = checked_lock(request.lock)
+    return replace(plan, as_text=is_text_form(request.row_form), shape=shape, includes=includes, lock=lock)
 
 
 def plan_count(
@@ -115,7 +119,18 @@ def plan_list(
     includes = plan_includes(view, table, request.include)
     shape = shape_of(view, table, request.columns, includes)
     return ListPlan(
-        table, where.predicates, where.conditions, order, places, size, query, view.token_key, as_text, shape, includes
+        table=table,
+        predicates=where.predicates,
+        conditions=where.conditions,
+        order=order,
+        places=places,
+        page_size=size,
+        query=query,
+        token_key=view.token_key,
+        as_text=as_text,
+        shape=shape,
+        includes=includes,
+        lock=checked_lock(request.lock),
     )
 
 

@@ -15,6 +15,10 @@ from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Suppl
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
 
+ReadRequest: TypeAlias = (
+    router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ModeChange:
@@ -31,13 +35,20 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadStep:
+    """A read. It is planned when its turn comes: conditions over relations are looked up first."""
+
+    request: ReadRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A statement whose values or names are wrong; its error is raised when its turn comes, as on one PostgreSQL."""
 
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ModeChange | GroupPlan | Refused | NestedStep
+Step: TypeAlias = WritePlan | ReadStep | ModeChange | GroupPlan | Refused | NestedStep
 
 
 def plan_transact(
@@ -69,6 +80,11 @@ def all_writes(steps: Iterable[Step]) -> Iterator[WritePlan]:
     return (step for step in all_steps(steps) if isinstance(step, WritePlan))
 
 
+def all_reads(steps: Iterable[Step]) -> Iterator[ReadRequest]:
+    """The reads among the steps, those in groups too, in order."""
+    return (step.request for step in all_steps(steps) if isinstance(step, ReadStep))
+
+
 def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
     """The steps if they are nothing but writes; else None."""
     writes = [step for step in steps if isinstance(step, WritePlan)]
@@ -77,16 +93,7 @@ def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
 
 def home_of(steps: Iterable[Step]) -> int:
     """The shard whose commit decides: where the first row is written."""
-    return next((shard for shard in map(_first_shard, all_steps(steps)) if shard is not None), FIRST_SHARD)
-
-
-def _first_shard(step: Step) -> int | None:
-    match step:
-        case WritePlan():
-            return step.parts[0].shard
-        case NestedStep():
-            return step.home
-    return None
+    return next((plan.parts[0].shard for plan in all_writes(steps)), FIRST_SHARD)
 
 
 def raise_refusals(steps: Iterable[Step], within: str = "") -> None:
@@ -144,6 +151,8 @@ class _Planning:
                 return plan_delete(self.view, statement.delete)
             case "associate":
                 return association_step(self.view, statement.associate)
+            case "get" | "list" | "count" | "aggregate" as kind:
+                return ReadStep(getattr(statement, kind))
             case "set_constraints":
                 return ModeChange(statement.set_constraints)
             case "group":

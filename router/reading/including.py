@@ -16,8 +16,6 @@ import msgspec
 from crosskey import errors
 from crosskey.catalog.relations import Relation
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.fan_out import fan_out
-from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning import page_token
 from crosskey.router.planning.includes import IncludePlan, Shape, Step
 from crosskey.router.planning.page_token import Places
@@ -38,6 +36,7 @@ from crosskey.router.reading.found_rows import (
 from crosskey.router.reading.linked_reads import EVERYWHERE, ChildrenRequest, LinkedReads
 from crosskey.router.reading.ranking import ranked
 from crosskey.router.reading.relating import resolve
+from crosskey.router.reading.sources import Sources
 
 ATTEMPTS = 6
 """How often a read is begun while parents are missing. What is committed elsewhere is there after some milliseconds."""
@@ -81,11 +80,11 @@ async def until_whole(read: Callable[[bool], Awaitable[Answer]]) -> Answer:
 class Including:
     """One attempt to put together one answer. On the last one, rows go along with parents that take them along."""
 
-    def __init__(self, nodes: Nodes, view: SchemaView, *, as_text: bool, is_last: bool) -> None:
-        self._nodes = nodes
+    def __init__(self, sources: Sources, view: SchemaView, *, as_text: bool, is_last: bool) -> None:
+        self._sources = sources
         self._view = view
         self._budget = Budget()
-        self._reads = LinkedReads(nodes, view, self._budget, as_text=as_text)
+        self._reads = LinkedReads(sources, view, self._budget, as_text=as_text)
         self._is_last = is_last
 
     async def add(self, rows: Sequence[FoundRow], shape: Shape, includes: Sequence[IncludePlan]) -> None:
@@ -96,13 +95,13 @@ class Including:
         if not rows or not includes:
             return
         calls = {number: self._parts(rows, shape, include) for number, include in enumerate(includes)}
-        columns = list((await fan_out(calls)).values())
+        columns = list((await self._sources.ask_all(calls)).values())
         for number, row in enumerate(rows):
             add_parts(row, [parts[number] for parts in columns], self._budget)
 
     async def _parts(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> list[Part]:
         """What the include adds to each row."""
-        conditions = to_conditions(await resolve(self._nodes, self._view, include.step.target, include.predicates))
+        conditions = to_conditions(await resolve(self._sources, self._view, include.step.target, include.predicates))
         if include.join is not None:
             return await self._joined(rows, shape, include, include.join, conditions)
         if include.step.to_parent:
@@ -218,7 +217,7 @@ class Including:
         positions: list[Position] = [far.position for pairs in shown for _, far in pairs]
         if begin:
             positions.append(begin)
-        ranking = await ranked(self._nodes, include.step.target, include.order, positions)
+        ranking = await ranked(self._sources, include.step.target, include.order, positions)
         rank_of = {place: rank for rank, place in enumerate(ranking)}
         after = rank_of[len(positions) - 1] if begin else -1
         pages, place = [], 0

@@ -9,9 +9,7 @@ import msgspec
 
 from crosskey.catalog.model import Column
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.node_errors import leaving_no_trace
-from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
 from crosskey.router.planning.includes import Shape, Step
 from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
@@ -19,6 +17,7 @@ from crosskey.router.planning.page_token import Places, Position
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.reading.found_rows import Budget, FoundRow, Texts, found_rows
 from crosskey.router.reading.ranking import ranked
+from crosskey.router.reading.sources import Sources
 
 EVERYWHERE = -1
 """In Places, for a position that is the same on each shard."""
@@ -61,8 +60,8 @@ class _Answer:
 class LinkedReads:
     """Reads along foreign keys, for one request."""
 
-    def __init__(self, nodes: Nodes, view: SchemaView, budget: Budget, *, as_text: bool) -> None:
-        self._nodes = nodes
+    def __init__(self, sources: Sources, view: SchemaView, budget: Budget, *, as_text: bool) -> None:
+        self._sources = sources
         self._view = view
         self._budget = budget
         self._as_text = as_text
@@ -112,7 +111,7 @@ class LinkedReads:
         if not mixed or not request.order:
             return
         positions: list[Position] = [list(row.position) for rows in mixed for _, row in rows]
-        ranking = await ranked(self._nodes, request.step.target, request.order, positions, mixed[0][0][0])
+        ranking = await ranked(self._sources, request.step.target, request.order, positions, mixed[0][0][0])
         rank_of = {place: rank for rank, place in enumerate(ranking)}
         place = 0
         for rows in mixed:
@@ -135,7 +134,7 @@ class LinkedReads:
             for shard, of_shard in sorted(by_shard.items())
             if _goes_on(request, shard)
         }
-        answers = await fan_out(calls) if calls else {}
+        answers = await self._sources.ask_all(calls) if calls else {}
         return [
             (key, shard, of_key)
             for shard, answer in answers.items()
@@ -144,7 +143,7 @@ class LinkedReads:
 
     async def _ask_shard(self, shard: int, keys: Sequence[Texts], request: ChildrenRequest) -> list[_Answer]:
         with leaving_no_trace():
-            answer = await self._nodes[shard].read_linked(self._message(shard, keys, request))
+            answer = await self._sources[shard].read_linked(self._message(shard, keys, request))
         raw = msgspec.json.decode(answer.rows_json or b"[]", type=list[msgspec.Raw])
         rows = found_rows(raw, answer.beside_json, shard, unsettled=answer.pins_unsettled)
         if answer.cursors_json:
@@ -212,9 +211,9 @@ class LinkedReads:
             by_shard.setdefault(value.claim_shard, []).append(value)
         with leaving_no_trace():
             answers = (
-                await fan_out(
+                await self._sources.ask_all(
                     {
-                        shard: self._nodes[shard].find_claims(
+                        shard: self._sources[shard].find_claims(
                             reads_pb2.FindClaimsRequest(
                                 claim=of_shard[0].claim.id,
                                 values_json=msgspec.json.encode([one.columns for one in of_shard]),
@@ -258,7 +257,7 @@ class LinkedReads:
             if value is not None:
                 by_shard.setdefault(value.claim_shard, []).append(key)
         calls = {shard: self._find_pins(shard, of_shard, step) for shard, of_shard in by_shard.items()}
-        answers = await fan_out(calls) if calls else {}
+        answers = await self._sources.ask_all(calls) if calls else {}
         found = dict.fromkeys(keys, self._view.all_shards)
         for answer in answers.values():
             found |= answer
@@ -270,7 +269,7 @@ class LinkedReads:
             keys_json=msgspec.json.encode([{f"k{n}": text for n, text in enumerate(texts)} for texts in keys]),
         )
         with leaving_no_trace():
-            answer = await self._nodes[shard].find_pins(request)
+            answer = await self._sources[shard].find_pins(request)
         if answer.pins_unsettled:
             return dict.fromkeys(keys, self._view.all_shards)
         shards = msgspec.json.decode(answer.shards_json, type=list[tuple[int, ...]])

@@ -13,11 +13,11 @@ import msgspec
 from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
 from crosskey.router.calls.node_errors import leaving_no_trace
-from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
 from crosskey.router.planning.led_parents import parent_of
 from crosskey.router.planning.predicates import Checked, simple_predicates
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.reading.sources import Sources
 from crosskey.v1 import rows_pb2
 
 
@@ -38,9 +38,9 @@ def claim_to_follow(
     return value
 
 
-async def follow_claim(nodes: Nodes, value: ClaimedValue) -> Sequence[int]:
+async def follow_claim(sources: Sources, value: ClaimedValue) -> Sequence[int]:
     """The shards that have claimed a value: one, or none. Raises what nodes raise."""
     request = reads_pb2.FindClaimsRequest(claim=value.claim.id, values_json=msgspec.json.encode([value.columns]))
     with leaving_no_trace():
-        response = await nodes[value.claim_shard].find_claims(request)
+        response = await sources[value.claim_shard].find_claims(request)
     return tuple(found.shard for found in response.claims if found.HasField("shard"))

@@ -9,13 +9,13 @@ import msgspec
 from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
 from crosskey.router.calls.node_errors import leaving_no_trace
-from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
 from crosskey.router.reading.merging import Ranking, rank
+from crosskey.router.reading.sources import Sources
 
 
 async def ranked(
-    nodes: Nodes,
+    sources: Sources,
     table: TablePlan,
     order: Sequence[OrderColumn],
     positions: Sequence[Sequence[str | None]],
@@ -31,4 +31,4 @@ async def ranked(
         cursors_json=msgspec.json.encode(positions),
     )
     with leaving_no_trace():
-        return (await nodes[shard].sort(request)).places
+        return (await sources[shard].sort(request)).places

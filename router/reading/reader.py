@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -11,9 +11,7 @@ import msgspec
 
 from crosskey import errors, exact_json
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.node_errors import leaving_no_trace
-from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.given_values import given_key
 from crosskey.router.planning.page_token import Position
@@ -26,9 +24,13 @@ from crosskey.router.reading.locating import claim_to_follow, follow_claim
 from crosskey.router.reading.merging import MergedPage, Ranking, ShardPage, merge, shard_page
 from crosskey.router.reading.ranking import ranked
 from crosskey.router.reading.relating import resolve
+from crosskey.router.reading.sources import Sources
 from crosskey.v1 import router_pb2
 
 NO_ROWS = b"[]"
+
+FIRST_COPY = 0
+"""The copy of a reference table that is locked first, by whoever writes or locks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,18 @@ class _Found:
 
 
 class Reader:
-    """Reads through the nodes, from the copies of reference tables in turn."""
+    """Reads from the sources. `copy` says which copy of a reference table is next: by default each in turn."""
 
-    def __init__(self, nodes: Nodes) -> None:
-        self._nodes = nodes
-        self._turns = count()
+    def __init__(self, sources: Sources, copy: Callable[[], int] | None = None) -> None:
+        self._sources = sources
+        self._copy = copy or count().__next__
 
     async def get(self, view: SchemaView, request: router_pb2.GetRequest) -> bytes:
         """A JSON array of the one row. Raises RowNotFound and what plan_get and nodes raise.
 
         With includes, it raises AnswerTooLarge, InvalidPageToken and Conflict, too.
         """
-        plan = plan_get(view, request, next(self._turns))
+        plan = plan_get(view, request, FIRST_COPY if request.lock else self._copy())
         if not plan.includes:
             return await self._get(view, plan, request)
         return await until_whole(partial(self._get, view, plan, request))
@@ -69,6 +71,8 @@ class Reader:
         self, view: SchemaView, plan: ReadPlan, request: router_pb2.GetRequest, is_last: bool = False
     ) -> bytes:
         found = await self._one_row(plan, await self._claiming(view, plan)) or await self._one_row(plan, plan.shards)
+        if locks_copies(plan):
+            await self._lock_copies(view, _one_row_request(plan))
         if found is None:
             raise _row_not_found(request)
         if not plan.includes:
@@ -83,7 +87,7 @@ class Reader:
     async def _claiming(self, view: SchemaView, plan: ReadPlan | ListPlan) -> Sequence[int]:
         """The shard to ask first, if a claim tells it: it has the only row there can be, or none is there."""
         claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
-        return () if claimed is None else await follow_claim(self._nodes, claimed)
+        return () if claimed is None else await follow_claim(self._sources, claimed)
 
     async def _claiming_page(self, view: SchemaView, plan: ListPlan) -> Sequence[int]:
         """The same for a page, if all of it can be there."""
@@ -93,34 +97,30 @@ class Reader:
 
     async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> tuple[int, reads_pb2.ReadResponse] | None:
         """The shard that has the row, and its answer."""
-        request = reads_pb2.ReadRequest(
-            table=plan.table.table.name.qualified,
-            where=plan.conditions,
-            limit=1,
-            as_text=plan.as_text,
-            shape=plan.shape.to_message(),
-        )
+        request = _one_row_request(plan)
         with leaving_no_trace():
-            answers = await fan_out({shard: self._nodes[shard].read(request) for shard in shards})
+            answers = await self._sources.ask_all({shard: self._sources[shard].read(request) for shard in shards})
         return next((one for one in answers.items() if one[1].rows_json != NO_ROWS), None)
 
     async def count(self, view: SchemaView, request: router_pb2.CountRequest) -> int:
         """The number of rows, of each shard at its own moment. Raises what plan_count and nodes raise."""
         resolved = await self._resolved(view, request)
-        plan = plan_count(view, request, next(self._turns), resolved)
+        plan = plan_count(view, request, self._copy(), resolved)
         return await self._count(plan, await self._claiming(view, plan)) or await self._count(plan, plan.shards)
 
     async def aggregate(self, view: SchemaView, request: router_pb2.AggregateRequest) -> bytes:
         """A JSON array of a row for each group, in order. Raises what plan_aggregate and nodes raise."""
-        plan = plan_aggregate(view, request, next(self._turns), await self._resolved(view, request))
+        plan = plan_aggregate(view, request, self._copy(), await self._resolved(view, request))
         with leaving_no_trace():
             if len(plan.shards) == 1:
-                return (await self._nodes[plan.shards[0]].aggregate(plan.request)).rows_json
+                return (await self._sources[plan.shards[0]].aggregate(plan.request)).rows_json
             part = plan.part(reads_pb2.AggregateRequest.PART_OF_SHARD)
-            answers = await fan_out({shard: self._nodes[shard].aggregate(part) for shard in plan.shards})
+            answers = await self._sources.ask_all(
+                {shard: self._sources[shard].aggregate(part) for shard in plan.shards}
+            )
             parts = json_array(_filled(answers))
             together = plan.part(reads_pb2.AggregateRequest.PART_OF_SHARDS, parts)
-            return (await self._nodes[plan.shards[0]].aggregate(together)).rows_json
+            return (await self._sources[plan.shards[0]].aggregate(together)).rows_json
 
     async def _resolved(
         self,
@@ -129,12 +129,12 @@ class Reader:
     ) -> Sequence[Checked]:
         """The request's predicates; those over relations are looked up, and have no place in a plan before."""
         table = view.table(request.table)
-        return await resolve(self._nodes, view, table, check_predicates(table.table, request.where))
+        return await resolve(self._sources, view, table, check_predicates(table.table, request.where))
 
     async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:
         request = reads_pb2.CountRowsRequest(table=plan.table.table.name.qualified, where=plan.conditions)
         with leaving_no_trace():
-            answers = await fan_out({shard: self._nodes[shard].count_rows(request) for shard in shards})
+            answers = await self._sources.ask_all({shard: self._sources[shard].count_rows(request) for shard in shards})
         return sum(answer.count for answer in answers.values())
 
     async def list_page(self, view: SchemaView, request: router_pb2.ListRequest) -> Page:
@@ -143,7 +143,7 @@ class Reader:
         A row that is inserted or deleted meanwhile makes no other row come twice or not at all. With includes, it
         raises AnswerTooLarge and Conflict, too.
         """
-        turn = next(self._turns)
+        turn = FIRST_COPY if request.lock else self._copy()
         if not request.include:
             found = await self._find_page(view, plan_list(view, request, turn, await self._resolved(view, request)))
             return Page(found.merged.rows_json, found.next_page_token)
@@ -171,30 +171,35 @@ class Reader:
     async def _include(
         self, view: SchemaView, plan: ReadPlan | ListPlan, rows: Sequence[FoundRow], *, is_last: bool
     ) -> None:
-        await Including(self._nodes, view, as_text=plan.as_text, is_last=is_last).add(rows, plan.shape, plan.includes)
+        await Including(self._sources, view, as_text=plan.as_text, is_last=is_last).add(rows, plan.shape, plan.includes)
 
     async def _find_page(self, view: SchemaView, plan: ListPlan) -> _Found:
         for shard in await self._claiming_page(view, plan):
             answer = await self._read(plan, shard)
             if answer.rows_json != NO_ROWS:
                 return _page_of_claimed(plan, shard, answer)
-        answers = await fan_out({shard: self._read(plan, shard) for shard in plan.shards})
+        answers = await self._read_all(view, plan)
         merged = await self._merged(plan, answers)
         return _Found(answers, merged, plan.token(merged.places))
 
+    async def _read_all(self, view: SchemaView, plan: ListPlan) -> dict[int, reads_pb2.ReadResponse]:
+        """The page of each shard. Rows are locked on one shard after the other, so that two lists do not deadlock."""
+        if not plan.lock:
+            return await self._sources.ask_all({shard: self._read(plan, shard) for shard in plan.shards})
+        answers = {shard: await self._read(plan, shard) for shard in plan.shards}
+        if locks_copies(plan):
+            await self._lock_copies(view, _page_request(plan, FIRST_COPY))
+        return answers
+
     async def _read(self, plan: ListPlan, shard: int) -> reads_pb2.ReadResponse:
-        place = plan.places[shard]
-        request = reads_pb2.ReadRequest(
-            table=plan.table.table.name.qualified,
-            where=plan.conditions,
-            order_by=[column.to_order() for column in plan.order],
-            limit=plan.page_size,
-            after_json=b"" if place is None else msgspec.json.encode(place),
-            as_text=plan.as_text,
-            shape=plan.shape.to_message(),
-        )
         with leaving_no_trace():
-            return await self._nodes[shard].read(request)
+            return await self._sources[shard].read(_page_request(plan, shard))
+
+    async def _lock_copies(self, view: SchemaView, request: reads_pb2.ReadRequest) -> None:
+        """Locks what was locked on the first shard on all others: whoever writes or references the rows asks any."""
+        for shard in view.all_shards:
+            if shard != FIRST_COPY:
+                await self._sources[shard].read(request)
 
     async def _merged(self, plan: ListPlan, answers: Mapping[int, reads_pb2.ReadResponse]) -> MergedPage:
         if len(answers) == 1:
@@ -207,7 +212,37 @@ class Reader:
         filled = [shard for shard, page in pages.items() if page.positions]
         if len(filled) <= 1:
             return range(len(positions))
-        return await ranked(self._nodes, plan.table, plan.order, positions, filled[0])
+        return await ranked(self._sources, plan.table, plan.order, positions, filled[0])
+
+
+def locks_copies(plan: ReadPlan | ListPlan) -> bool:
+    """Whether rows are locked that are on all shards."""
+    return bool(plan.lock) and plan.table.placement == "reference"
+
+
+def _one_row_request(plan: ReadPlan) -> reads_pb2.ReadRequest:
+    return reads_pb2.ReadRequest(
+        table=plan.table.table.name.qualified,
+        where=plan.conditions,
+        limit=1,
+        as_text=plan.as_text,
+        shape=plan.shape.to_message(),
+        lock=plan.lock,
+    )
+
+
+def _page_request(plan: ListPlan, shard: int) -> reads_pb2.ReadRequest:
+    place = plan.places[shard]
+    return reads_pb2.ReadRequest(
+        table=plan.table.table.name.qualified,
+        where=plan.conditions,
+        order_by=[column.to_order() for column in plan.order],
+        limit=plan.page_size,
+        after_json=b"" if place is None else msgspec.json.encode(place),
+        as_text=plan.as_text,
+        shape=plan.shape.to_message(),
+        lock=plan.lock,
+    )
 
 
 def _filled(answers: Mapping[int, reads_pb2.AggregateResponse]) -> list[bytes]:

@@ -15,9 +15,7 @@ from crosskey.catalog.model import ForeignKey
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.node_errors import leaving_no_trace
-from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.includes import MAX_DEPTH, key_end
 from crosskey.router.planning.predicates import (
     Checked,
@@ -28,6 +26,7 @@ from crosskey.router.planning.predicates import (
     to_conditions,
 )
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.reading.sources import Sources
 from crosskey.v1 import rows_pb2
 
 MAX_KEYS = 10_000
@@ -37,28 +36,28 @@ Related = rows_pb2.Predicate.Related
 
 
 async def resolve(
-    nodes: Nodes, view: SchemaView, table: TablePlan, predicates: Sequence[Checked], depth: int = 0
+    sources: Sources, view: SchemaView, table: TablePlan, predicates: Sequence[Checked], depth: int = 0
 ) -> tuple[Checked, ...]:
     """The predicates, those over relations resolved.
 
     Raises InvalidRequest (no such relation, nested too deep), AnswerTooLarge (more than MAX_KEYS), what
     check_predicates raises, and what nodes raise.
     """
-    return tuple([await _resolve_one(nodes, view, table, one, depth) for one in predicates])
+    return tuple([await _resolve_one(sources, view, table, one, depth) for one in predicates])
 
 
-async def _resolve_one(nodes: Nodes, view: SchemaView, table: TablePlan, one: Checked, depth: int) -> Checked:
+async def _resolve_one(sources: Sources, view: SchemaView, table: TablePlan, one: Checked, depth: int) -> Checked:
     if isinstance(one, JoinedPredicates):
-        return replace(one, parts=await resolve(nodes, view, table, one.parts, depth))
+        return replace(one, parts=await resolve(sources, view, table, one.parts, depth))
     if not isinstance(one, RelatedPredicate):
         return one
     if depth == MAX_DEPTH:
         raise errors.InvalidRequest(f"predicates over relations nest at most {MAX_DEPTH} deep")
     relation = view.relation(table, one.related.relation)
     target = view.table(relation.target.qualified)
-    inner = await resolve(nodes, view, target, _wanted(target, one.related), depth + 1)
+    inner = await resolve(sources, view, target, _wanted(target, one.related), depth + 1)
     negated = one.related.quantifier != Related.QUANTIFIER_UNSPECIFIED
-    return await _Look(nodes, view, one.related, relation).linked(target, inner, negated=negated)
+    return await _Look(sources, view, one.related, relation).linked(target, inner, negated=negated)
 
 
 def _wanted(target: TablePlan, related: Related) -> tuple[Checked, ...]:
@@ -74,8 +73,8 @@ def _wanted(target: TablePlan, related: Related) -> tuple[Checked, ...]:
 class _Look:
     """The look for the rows of one predicate."""
 
-    def __init__(self, nodes: Nodes, view: SchemaView, related: Related, relation: Relation) -> None:
-        self._nodes = nodes
+    def __init__(self, sources: Sources, view: SchemaView, related: Related, relation: Relation) -> None:
+        self._sources = sources
         self._view = view
         self._related = related
         self._relation = relation
@@ -109,7 +108,7 @@ class _Look:
         )
         shards = self._view.shards_for_where(table, wanted)
         with leaving_no_trace():
-            answers = await fan_out({shard: self._nodes[shard].read_keys(request) for shard in shards})
+            answers = await self._sources.ask_all({shard: self._sources[shard].read_keys(request) for shard in shards})
         found = {
             tuple(key.items()): key
             for answer in answers.values()

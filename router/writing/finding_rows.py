@@ -6,11 +6,12 @@ is no such row; if somebody has and the row is not there, it is on its way, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from crosskey import errors
+from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
 from crosskey.router.planning.claimed_values import ClaimedValue
@@ -20,6 +21,7 @@ from crosskey.router.planning.predicates import to_conditions
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.reading.locating import claim_to_follow
 from crosskey.router.writing.whereabouts import find_within
+from crosskey.router.writing.write_results import split_rows
 
 
 async def find_rows(
@@ -71,20 +73,20 @@ async def _lock(
 
 
 def _command(one: Wanted) -> proto.Command:
-    lock = proto.LockRows(
+    read = reads_pb2.ReadRequest(
         table=one.table.table.name.qualified,
         where=to_conditions(one.predicates),
-        texts=one.texts,
-        strength=one.strength,
-        columns=one.forms.columns,
+        limit=1,
         as_text=one.forms.as_text,
+        shape=reads_pb2.RowShape(columns=one.forms.columns, texts=one.texts),
+        lock=one.lock,
     )
-    return proto.Command(lock_rows=lock)
+    return proto.Command(ask=reads_pb2.Question(read=read))
 
 
 def _first(one: Wanted, answer: proto.CommandResult, shard: int) -> Found | None:
-    rows = msgspec.json.decode(answer.rows_json, type=list[tuple[msgspec.Raw, list[str | None]]])
-    for row, texts in rows[:1]:
-        told: Mapping[str, str | None] = dict(zip(one.texts, texts, strict=True))
-        return Found(bytes(row), told, shard)
-    return None
+    rows = split_rows(answer.reply.read.rows_json)
+    if not rows:
+        return None
+    [texts] = msgspec.json.decode(answer.reply.read.beside_json or b"[[]]", type=list[list[str | None]])
+    return Found(bytes(rows[0]), dict(zip(one.texts, texts, strict=True)), shard)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from crosskey import errors
 from crosskey.router.planning.nesting.actions import Outcome
-from crosskey.router.row_answers import fill_rows
+from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
 from crosskey.router.writing.nested_results import NestedResult
 from crosskey.router.writing.step_running import GroupResult, ModesSet, StepResult
+from crosskey.router.writing.transaction_reads import ReadResult
 from crosskey.router.writing.write_results import WriteResult
 from crosskey.v1 import router_pb2
 
@@ -26,6 +27,8 @@ def _answer(statement: router_pb2.Statement, result: StepResult) -> router_pb2.S
             return _write_answer(statement, result)
         case NestedResult():
             return _nested_answer(statement, result)
+        case ReadResult():
+            return _read_answer(statement, result)
         case ModesSet():
             return router_pb2.StatementResult(set_constraints=router_pb2.SetConstraintsResult())
         case GroupResult():
@@ -53,6 +56,19 @@ def _nested_answer(statement: router_pb2.Statement, result: NestedResult) -> rou
 def associate_response(outcome: Outcome) -> router_pb2.AssociateResponse:
     """The answer of an association."""
     return router_pb2.AssociateResponse(added=outcome.added, removed=outcome.removed, kept=outcome.kept)
+
+
+def _read_answer(statement: router_pb2.Statement, result: ReadResult) -> router_pb2.StatementResult:
+    match statement.WhichOneof("statement"):
+        case "get":
+            return router_pb2.StatementResult(get=get_response(statement.get, result.rows_json))
+        case "list":
+            page = list_response(statement.list, result.rows_json, result.next_page_token)
+            return router_pb2.StatementResult(list=page)
+        case "aggregate":
+            return router_pb2.StatementResult(aggregate=aggregate_response(statement.aggregate, result.rows_json))
+        case _:
+            return router_pb2.StatementResult(count=router_pb2.CountResponse(count=result.counted or 0))
 
 
 def fill_insert_response(

@@ -14,12 +14,13 @@ from crosskey.router.committing.distributed_transaction import DistributedTransa
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.transactions import GroupPlan, ModeChange, Refused, Step
+from crosskey.router.planning.transactions import GroupPlan, ModeChange, ReadRequest, ReadStep, Refused, Step
 from crosskey.router.planning.writes import Part, WritePlan
 from crosskey.router.writing.nested_results import NestedResult
 from crosskey.router.writing.nested_running import Preparing, carry_out
 from crosskey.router.writing.reference_tables import run_on_all_shards
 from crosskey.router.writing.script import collect_results
+from crosskey.router.writing.transaction_reads import ReadResult, TransactionReads
 from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
 from crosskey.router.writing.whereabouts import settle_selection
 from crosskey.router.writing.write_results import WriteResult, collect
@@ -42,7 +43,7 @@ class GroupResult:
     error: errors.CrosskeyError | None = None
 
 
-StepResult: TypeAlias = WriteResult | ModesSet | GroupResult | NestedResult
+StepResult: TypeAlias = WriteResult | ReadResult | ModesSet | GroupResult | NestedResult
 
 
 class StepRunner:
@@ -63,6 +64,7 @@ class StepRunner:
         self._view = view
         self._transaction = transaction
         self._preparing = preparing
+        self._reads = TransactionReads(view, transaction)
         self._check_early = check_early
         self._results: list[StepResult] = []
         self._ends_unnamed = False
@@ -126,6 +128,8 @@ class StepRunner:
         match step:
             case WritePlan():
                 return await self._write(step)
+            case ReadStep():
+                return await self._read(step.request)
             case ModeChange():
                 await self._transaction.set_constraints(step.change)
                 return ModesSet()
@@ -140,6 +144,11 @@ class StepRunner:
         self.carried_out.append(plan)
         result = await self._carry_out(plan)
         self._answer_size.add(result.rows_json, str(plan.table.table.name))
+        return result
+
+    async def _read(self, request: ReadRequest) -> ReadResult:
+        result = await self._reads.run(request)
+        self._answer_size.add(result.rows_json, request.table)
         return result
 
     async def _carry_out(self, plan: WritePlan) -> WriteResult:

@@ -24,6 +24,7 @@ from crosskey.shard_node.sql_text.keyset import (
     position_expression,
 )
 from crosskey.shard_node.sql_text.sql_names import table_identifier
+from crosskey.v1 import rows_pb2
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """A page ends early once its rows' JSON is that large: gRPC takes 4 MiB by default."""
@@ -42,6 +43,14 @@ _BOUNDED_TAIL = sql.SQL(
     " WHERE bytes_before <= {} OR place <= 2 ORDER BY place"
 ).format(sql.Literal(MAX_PAGE_BYTES))
 
+_LOCKS: dict[int, sql.SQL] = {
+    rows_pb2.ROW_LOCK_UNSPECIFIED: sql.SQL(""),
+    rows_pb2.ROW_LOCK_FOR_UPDATE: sql.SQL(" FOR UPDATE OF {}"),
+    rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE: sql.SQL(" FOR NO KEY UPDATE OF {}"),
+    rows_pb2.ROW_LOCK_FOR_SHARE: sql.SQL(" FOR SHARE OF {}"),
+    rows_pb2.ROW_LOCK_FOR_KEY_SHARE: sql.SQL(" FOR KEY SHARE OF {}"),
+}
+
 Connection = AsyncConnection[Any]
 
 
@@ -58,7 +67,7 @@ async def read(
     shape = row_shape(table, request.shape, schema, as_text=request.as_text) if _is_shaped(request) else ALL_COLUMNS
     unsettled = await pins_unsettled(connection, shape.pins)
     statement, parameters = _page_statement(table, order, request, shape, schema)
-    page = _page(await connection.execute(statement, parameters), request.limit, has_beside=shape.has_beside)
+    page = _page(await connection.execute(statement, parameters), request, has_beside=shape.has_beside)
     page.pins_unsettled = unsettled
     return page
 
@@ -92,19 +101,25 @@ def _page_statement(
         beyond, beyond_parameters = after(order, decoded_position(order, request.after_json), _ALIAS)
         where = sql.SQL("{} AND ({})").format(where, beyond)
         parameters = [*parameters, *beyond_parameters]
-    head, tail = _page_frame(table, order, shape)
-    # One row more than asked for tells whether there are more.
-    return head + where.as_bytes() + tail, [*parameters, str(request.limit + 1)]
+    head, tail = _page_frame(table, order, shape, request.lock)
+    return head + where.as_bytes() + tail, [*parameters, str(_most_rows(request))]
+
+
+def _most_rows(request: reads_pb2.ReadRequest) -> int:
+    """One row more than asked for tells whether there are more; but it would be locked, too."""
+    return request.limit if request.lock else request.limit + 1
 
 
 @lru_cache(maxsize=_CACHED_SHAPES)
-def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape) -> tuple[bytes, bytes]:
+def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, lock: int) -> tuple[bytes, bytes]:
     """The statement before and after its conditions; its rows are a row's JSON, its position's, and what is beside."""
     head = sql.SQL(
         "SELECT {row}::text AS row_json, {position}::text AS row_position, {beside}::text AS row_beside"
         " FROM {table} AS {alias} WHERE "
     )
-    tail = sql.SQL(" {order} LIMIT %s").format(order=order_clause(order, _ALIAS))
+    tail = sql.SQL(" {order} LIMIT %s{lock}").format(
+        order=order_clause(order, _ALIAS), lock=_LOCKS[lock].format(sql.Identifier(_ALIAS))
+    )
     rows = head.format(
         row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
@@ -117,15 +132,17 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape) -
     return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
 
 
-def _page(cursor: AsyncCursor[Any], limit: int, *, has_beside: bool) -> reads_pb2.ReadResponse:
+def _page(cursor: AsyncCursor[Any], request: reads_pb2.ReadRequest, *, has_beside: bool) -> reads_pb2.ReadResponse:
     found = cursor.rowcount
-    rows = raw_column(cursor, 0)[:limit]
+    rows = raw_column(cursor, 0)[: request.limit]
     if len(rows) > 1 and sum(map(len, rows)) > MAX_PAGE_BYTES:
         rows.pop()
     positions = raw_column(cursor, 1)[: len(rows)]
     beside = json_array(raw_column(cursor, 2)[: len(rows)]) if has_beside else b""
+    # Behind a full page of locked rows nobody has looked.
+    more = len(rows) < found or (found == request.limit and bool(request.lock))
     return reads_pb2.ReadResponse(
-        rows_json=json_array(rows), cursors_json=json_array(positions), beside_json=beside, more=len(rows) < found
+        rows_json=json_array(rows), cursors_json=json_array(positions), beside_json=beside, more=more
     )
 
 

@@ -13,16 +13,18 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import claim_queries
+from crosskey.shard_node.reading.questions import reply, to_found_claim
 from crosskey.shard_node.schema import installation
 from crosskey.shard_node.schema.constraint_modes import set_modes
-from crosskey.shard_node.writing import ending, loading, locking, unused_shadows
+from crosskey.shard_node.writing import ending, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.effects import LEAD_TO_MORE, apply, settle
 from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
-_ANSWERING = frozenset({"run", "look_up_claims", "lock_rows", "note_batch", "drop_unused_shadows"})
+_ANSWERING = frozenset({"run", "ask", "look_up_claims", "note_batch", "drop_unused_shadows"})
+_MAKES_NOTHING_DUE = _CHECKING | {"ask"}
 
 
 async def run_commands(branch: Branch, commands: Sequence[proto.Command]) -> proto.RunResponse:
@@ -70,7 +72,7 @@ async def _run(branch: Branch, kind: str, command: proto.Command, result: proto.
     handler = _HANDLERS.get(kind)
     if handler is None:
         raise errors.InvalidRequest("a command is empty")
-    branch.checked = branch.checked and kind in _CHECKING
+    branch.checked = branch.checked and kind in _MAKES_NOTHING_DUE
     await handler(branch, getattr(command, kind), result)
 
 
@@ -80,6 +82,14 @@ async def _run_statement(branch: Branch, statement: proto.Statement, result: pro
     branch.transaction = transaction or branch.transaction
     branch.answer_size.add(result.rows_json, str(table.name))
     await settle(branch, result)
+
+
+async def _ask(branch: Branch, question: reads_pb2.Question, result: proto.CommandResult) -> None:
+    kind = question.WhichOneof("question")
+    if kind is None:
+        raise errors.InvalidRequest("a question is empty")
+    answer = await reply(branch.connection, branch.schema, kind, getattr(question, kind))
+    getattr(result.reply, kind).CopyFrom(answer)
 
 
 async def _apply(branch: Branch, effect: Effect, result: proto.CommandResult) -> None:
@@ -120,11 +130,6 @@ async def _look_up_claims(branch: Branch, values: proto.LookUpClaims, result: pr
     result.claims.extend(map(to_found_claim, found))
 
 
-async def _lock_rows(branch: Branch, lock: proto.LockRows, result: proto.CommandResult) -> None:
-    table = branch.schema.table(lock.table)
-    result.rows_json = await locking.lock_rows(branch.connection, table, lock, branch.schema)
-
-
 async def _note_batch(branch: Branch, note: proto.NoteBatch, result: proto.CommandResult) -> None:
     result.count = int(await loading.note_batch(branch.connection, note))
 
@@ -154,6 +159,7 @@ async def _drop_pins(branch: Branch, drop: proto.DropPins, _: proto.CommandResul
 
 _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None]]] = {
     "run": _run_statement,
+    "ask": _ask,
     "apply": _apply,
     "check": ending.check,
     "set_constraints": _set_constraints,
@@ -161,7 +167,6 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "lock_early": _lock_early,
     "expect_claims": _expect_claims,
     "look_up_claims": _look_up_claims,
-    "lock_rows": _lock_rows,
     "note_batch": _note_batch,
     "install_schema": _install_schema,
     "lock_pins": _lock_pins,
@@ -170,9 +175,3 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "prepare": ending.prepare,
     "commit": ending.commit,
 }
-
-
-def to_found_claim(found: tuple[int | None, int]) -> reads_pb2.FoundClaim:
-    """What a look-up found for a value: the shard, and the place of the first equal value."""
-    shard, first_equal = found
-    return reads_pb2.FoundClaim(shard=shard, first_equal=first_equal)

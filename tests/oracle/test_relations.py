@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -105,6 +105,69 @@ def test_get_with_pages_of_each_relation(filled: Pair) -> None:
                 whole = filled.client.get("rel_users", id=row["id"], include={name: {**include, "limit": 0}})[name]
                 assert [one for page in pages for one in page] == whole
                 assert all(len(page) == 2 for page in pages[:-1])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reads_among_the_writes_of_a_transaction(filled: Pair, seed: int) -> None:
+    draw = Draw(seed)
+    steps = [_step(filled, draw) for _ in range(7)]
+    answers = filled.client.transact([statement for statement, _ in steps])
+    with filled.plain.connection.transaction():
+        for number, ((statement, expected), answer) in enumerate(zip(steps, answers, strict=True)):
+            if expected is None:
+                assert _in_any_order(answer) == _in_any_order(filled.plain.execute(statement)), (seed, number)
+            else:
+                assert expected(answer), (seed, number, statement)
+
+
+def _step(pair: Pair, draw: Draw) -> tuple[Any, Callable[[Any], bool] | None]:
+    """A statement, and for a read what tells whether its answer is that of the plain side."""
+    if draw.random.random() < 0.4:
+        return _write(pair, draw), None
+    table = draw.random.choice(TABLES)
+    condition, text = draw.condition(table, table)
+    if draw.random.random() < 0.3:
+        return crosskey.count(table, [condition]), lambda answer: answer == len(_expected(pair, table, text))
+    includes = draw.includes(table, depth=2)
+    lock: Any = draw.random.choice([None, "UPDATE", "NO KEY UPDATE", "SHARE"])
+    read = crosskey.list_rows(table, [condition], include=without_sql(includes), lock=lock)
+    return read, lambda answer: _without_tokens(answer.rows) == _expected(pair, table, text, includes)
+
+
+def _expected(pair: Pair, table: str, text: str, includes: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    return expected_rows(pair.plain, table, text, includes or {})
+
+
+def _write(pair: Pair, draw: Draw) -> Any:
+    """A write that nothing refuses."""
+    users = [row["id"] for row in pair.plain.rows("rel_users", [])]
+    match draw.random.choice(["user", "message", "follow", "points", "move", "forget"]):
+        case "user":
+            guest_of = draw.random.choice(users)
+            return crosskey.insert(
+                "rel_users",
+                {"id": pair.number(draw.random.randrange(SHARDS)), "name": "new", "invited_by_id": guest_of},
+            )
+        case "message":
+            ends = {"recipient_id": draw.random.choice(users), "sender_id": draw.random.choice(users)}
+            return crosskey.insert("rel_messages", {"id": pair.number(0) + 1000, "content": "b", "weight": 4, **ends})
+        case "follow":
+            nothing = crosskey.do_nothing()
+            row = {"follower_id": draw.random.choice(users), "followee_id": draw.random.choice(users)}
+            return crosskey.insert("rel_follows", row, on_conflict=nothing)
+        case "points":
+            return crosskey.update(
+                "rel_users", {"points": 3, "nick": "n%2"}, where={"points": draw.random.randint(1, 5)}
+            )
+        case "move":
+            to = draw.random.choice(users)
+            return crosskey.update("rel_messages", {"recipient_id": to}, where={"weight": draw.random.randint(1, 9)})
+        case _:
+            return crosskey.delete("rel_follows", where={"follower_id": draw.random.choice(users)})
+
+
+def _in_any_order(answer: Any) -> Any:
+    return sorted(map(repr, answer)) if isinstance(answer, list) else answer
 
 
 def _pages(pair: Pair, user: str, name: str, include: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from crosskey import requests
 from crosskey.exact_json import decode
 from crosskey.predicates import Where, to_orders, to_predicates
 from crosskey.v1 import router_pb2
-from crosskey.v1.rows_pb2 import Predicate
+from crosskey.v1.rows_pb2 import Predicate, RowLock
 
 
 def spoken(where: Where | None) -> list[tuple[str, str, Any]]:
@@ -69,9 +69,17 @@ def test_a_transaction_and_a_group_keep_their_order() -> None:
     assert (list(change.constraints), change.deferred) == (["a", "s.b"], True)
 
 
-def test_a_read_is_no_part_of_a_transaction() -> None:
-    with pytest.raises(TypeError, match="GetRequest cannot be part of a transaction"):
-        crosskey.transaction([crosskey.get("t", {"id": 1})])  # type: ignore[list-item]
+def test_reads_are_statements() -> None:
+    get, page = crosskey.get("t", {"id": 1}, lock="UPDATE"), crosskey.list_rows("t", lock="SHARE")
+    statements: list[requests.Statement] = [get, page, crosskey.count("t"), crosskey.aggregate("t", {"n": "count"})]
+    kinds = [statement.WhichOneof("statement") for statement in crosskey.transaction(statements).statements]
+    assert kinds == ["get", "list", "count", "aggregate"]
+    assert (get.lock, page.lock) == (RowLock.Value("ROW_LOCK_FOR_UPDATE"), RowLock.Value("ROW_LOCK_FOR_SHARE"))
+
+
+def test_a_transaction_is_no_part_of_a_transaction() -> None:
+    with pytest.raises(TypeError, match="TransactRequest cannot be part of a transaction"):
+        crosskey.transaction([crosskey.transaction([])])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

@@ -666,12 +666,15 @@ class GetRequest(_message.Message):
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     INCLUDE_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     key_json: _builtins.str
     """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
     row_form: _rows_pb2.RowForm.ValueType
     """The form of the row that is answered."""
+    lock: _rows_pb2.RowLock.ValueType
+    """Lock the row, but not those of relations, until the transaction ends. Only in a transaction."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """A value for each column of the primary key, or of another unique key."""
@@ -693,10 +696,11 @@ class GetRequest(_message.Message):
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         include: _abc.Iterable[_rows_pb2.Include] | None = ...,
+        lock: _rows_pb2.RowLock.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "key", b"key", "key_json", b"key_json", "row_form", b"row_form", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "key", b"key", "key_json", b"key_json", "lock", b"lock", "row_form", b"row_form", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -704,7 +708,7 @@ Global___GetRequest: _TypeAlias = GetRequest  # noqa: Y015
 
 @_typing.final
 class GetResponse(_message.Message):
-    """One row."""
+    """One row. In a transaction that goes on though there is none, none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1060,6 +1064,7 @@ class ListRequest(_message.Message):
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     INCLUDE_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     page_size: _builtins.int
@@ -1068,6 +1073,10 @@ class ListRequest(_message.Message):
     """The next_page_token of the page before, sent with the same table, where and order_by."""
     row_form: _rows_pb2.RowForm.ValueType
     """The form of the rows that are answered. It may change from page to page."""
+    lock: _rows_pb2.RowLock.ValueType
+    """Lock the rows, but not those of relations, until the transaction ends. Only in a transaction. If they are on several
+    shards, up to a page of each is locked, more than is answered. A full page may be followed by an empty one.
+    """
     @_builtins.property
     def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
         """Which rows; all if empty."""
@@ -1095,10 +1104,11 @@ class ListRequest(_message.Message):
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         include: _abc.Iterable[_rows_pb2.Include] | None = ...,
+        lock: _rows_pb2.RowLock.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "include", b"include", "lock", b"lock", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "row_form", b"row_form", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1404,6 +1414,10 @@ class Statement(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     ASSOCIATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertRequest:
@@ -1428,6 +1442,22 @@ class Statement(_message.Message):
         """Run statements that may fail together without the rest, as behind a SAVEPOINT."""
 
     @_builtins.property
+    def get(self) -> Global___GetRequest:
+        """Read a row, as the transaction sees it. Where there is none, the answer is empty, and no error."""
+
+    @_builtins.property
+    def list(self) -> Global___ListRequest:
+        """List a page of rows, as the transaction sees them."""
+
+    @_builtins.property
+    def count(self) -> Global___CountRequest:
+        """Count rows."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Aggregate rows."""
+
+    @_builtins.property
     def associate(self) -> Global___AssociateRequest:
         """Say which rows a relation has."""
 
@@ -1439,13 +1469,17 @@ class Statement(_message.Message):
         delete: Global___DeleteRequest | None = ...,
         set_constraints: _rows_pb2.SetConstraints | None = ...,
         group: Global___Group | None = ...,
+        get: Global___GetRequest | None = ...,
+        list: Global___ListRequest | None = ...,
+        count: Global___CountRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
         associate: Global___AssociateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "delete", b"delete", "group", b"group", "insert", b"insert", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "delete", b"delete", "group", b"group", "insert", b"insert", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "associate"]  # noqa: Y015
+    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate", "associate"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_statement) -> _WhichOneofReturnType_statement | None: ...
 
@@ -1489,6 +1523,10 @@ class StatementResult(_message.Message):
     DELETE_FIELD_NUMBER: _builtins.int
     SET_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
     ASSOCIATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertResponse:
@@ -1511,6 +1549,22 @@ class StatementResult(_message.Message):
         """Of a group."""
 
     @_builtins.property
+    def get(self) -> Global___GetResponse:
+        """Of a get."""
+
+    @_builtins.property
+    def list(self) -> Global___ListResponse:
+        """Of a list."""
+
+    @_builtins.property
+    def count(self) -> Global___CountResponse:
+        """Of a count."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateResponse:
+        """Of an aggregate."""
+
+    @_builtins.property
     def associate(self) -> Global___AssociateResponse:
         """Of an associate."""
 
@@ -1522,13 +1576,17 @@ class StatementResult(_message.Message):
         delete: Global___DeleteResponse | None = ...,
         set_constraints: Global___SetConstraintsResult | None = ...,
         group: Global___GroupResult | None = ...,
+        get: Global___GetResponse | None = ...,
+        list: Global___ListResponse | None = ...,
+        count: Global___CountResponse | None = ...,
+        aggregate: Global___AggregateResponse | None = ...,
         associate: Global___AssociateResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "delete", b"delete", "group", b"group", "insert", b"insert", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "delete", b"delete", "group", b"group", "insert", b"insert", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "associate"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate", "associate"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

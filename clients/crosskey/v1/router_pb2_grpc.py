@@ -208,7 +208,8 @@ class RouterServicer:
 
     def Transact(self, request, context):
         """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-        for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+        for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+        names the statement in its metadata, unless it came with the commit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -81,7 +81,8 @@ class RouterStub:
     """
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-    for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+    for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+    names the statement in its metadata, unless it came with the commit.
     """
     Load: _grpc.StreamUnaryMultiCallable[_router_pb2.LoadRequest, _router_pb2.LoadResponse]
     """Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
@@ -158,7 +159,8 @@ class RouterAsyncStub(RouterStub):
     """
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-    for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+    for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+    names the statement in its metadata, unless it came with the commit.
     """
     Load: _aio.StreamUnaryMultiCallable[_router_pb2.LoadRequest, _router_pb2.LoadResponse]  # type: ignore[assignment]
     """Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
@@ -292,7 +294,8 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.TransactResponse, _abc.Awaitable[_router_pb2.TransactResponse]]:
         """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-        for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+        for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+        names the statement in its metadata, unless it came with the commit.
         """
 
     @_abc_1.abstractmethod

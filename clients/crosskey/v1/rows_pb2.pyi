@@ -48,6 +48,38 @@ ROW_FORM_TEXT: RowForm.ValueType  # 2
 """As JSON text, in which each value is PostgreSQL's own text of it, as a string, or null for NULL: nothing is lost."""
 Global___RowForm: _TypeAlias = RowForm  # noqa: Y015
 
+class _RowLock:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RowLockEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RowLock.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROW_LOCK_UNSPECIFIED: _RowLock.ValueType  # 0
+    """Not at all."""
+    ROW_LOCK_FOR_UPDATE: _RowLock.ValueType  # 1
+    """FOR UPDATE: nobody else changes, deletes, references or locks them."""
+    ROW_LOCK_FOR_NO_KEY_UPDATE: _RowLock.ValueType  # 2
+    """FOR NO KEY UPDATE: the same, but for references."""
+    ROW_LOCK_FOR_SHARE: _RowLock.ValueType  # 3
+    """FOR SHARE: nobody else changes or deletes them; others may lock them FOR SHARE too."""
+    ROW_LOCK_FOR_KEY_SHARE: _RowLock.ValueType  # 4
+    """FOR KEY SHARE: nobody else deletes them or changes a key of them, as for a row that is referenced."""
+
+class RowLock(_RowLock, metaclass=_RowLockEnumTypeWrapper):
+    """How the rows of a read are locked until their transaction ends, as SQL's locking clauses say it."""
+
+ROW_LOCK_UNSPECIFIED: RowLock.ValueType  # 0
+"""Not at all."""
+ROW_LOCK_FOR_UPDATE: RowLock.ValueType  # 1
+"""FOR UPDATE: nobody else changes, deletes, references or locks them."""
+ROW_LOCK_FOR_NO_KEY_UPDATE: RowLock.ValueType  # 2
+"""FOR NO KEY UPDATE: the same, but for references."""
+ROW_LOCK_FOR_SHARE: RowLock.ValueType  # 3
+"""FOR SHARE: nobody else changes or deletes them; others may lock them FOR SHARE too."""
+ROW_LOCK_FOR_KEY_SHARE: RowLock.ValueType  # 4
+"""FOR KEY SHARE: nobody else deletes them or changes a key of them, as for a row that is referenced."""
+Global___RowLock: _TypeAlias = RowLock  # noqa: Y015
+
 @_typing.final
 class Predicate(_message.Message):
     """One condition: on a column, on several conditions, or on the rows of a relation. Several are joined by AND."""

@@ -1521,7 +1521,9 @@ type GetRequest struct {
 	// The columns to answer; all if empty.
 	Columns []string `protobuf:"bytes,5,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Relations whose rows are answered inside of the row.
-	Include       []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	Include []*Include `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	// Lock the row, but not those of relations, until the transaction ends. Only in a transaction.
+	Lock          RowLock `protobuf:"varint,40,opt,name=lock,proto3,enum=crosskey.v1.RowLock" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1598,7 +1600,14 @@ func (x *GetRequest) GetInclude() []*Include {
 	return nil
 }
 
-// One row.
+func (x *GetRequest) GetLock() RowLock {
+	if x != nil {
+		return x.Lock
+	}
+	return RowLock_ROW_LOCK_UNSPECIFIED
+}
+
+// One row. In a transaction that goes on though there is none, none.
 type GetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The row.
@@ -2193,7 +2202,10 @@ type ListRequest struct {
 	// The columns to answer; all if empty. They may change from page to page.
 	Columns []string `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Relations whose rows are answered inside of each row. A page may then have fewer rows than `page_size`.
-	Include       []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	Include []*Include `protobuf:"bytes,8,rep,name=include,proto3" json:"include,omitempty"`
+	// Lock the rows, but not those of relations, until the transaction ends. Only in a transaction. If they are on several
+	// shards, up to a page of each is locked, more than is answered. A full page may be followed by an empty one.
+	Lock          RowLock `protobuf:"varint,40,opt,name=lock,proto3,enum=crosskey.v1.RowLock" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2282,6 +2294,13 @@ func (x *ListRequest) GetInclude() []*Include {
 		return x.Include
 	}
 	return nil
+}
+
+func (x *ListRequest) GetLock() RowLock {
+	if x != nil {
+		return x.Lock
+	}
+	return RowLock_ROW_LOCK_UNSPECIFIED
 }
 
 // A page of rows.
@@ -2735,6 +2754,10 @@ type Statement struct {
 	//	*Statement_Delete
 	//	*Statement_SetConstraints
 	//	*Statement_Group
+	//	*Statement_Get
+	//	*Statement_List
+	//	*Statement_Count
+	//	*Statement_Aggregate
 	//	*Statement_Associate
 	Statement     isStatement_Statement `protobuf_oneof:"statement"`
 	unknownFields protoimpl.UnknownFields
@@ -2823,6 +2846,42 @@ func (x *Statement) GetGroup() *Group {
 	return nil
 }
 
+func (x *Statement) GetGet() *GetRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetList() *ListRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetCount() *CountRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *Statement) GetAggregate() *AggregateRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 func (x *Statement) GetAssociate() *AssociateRequest {
 	if x != nil {
 		if x, ok := x.Statement.(*Statement_Associate); ok {
@@ -2862,6 +2921,26 @@ type Statement_Group struct {
 	Group *Group `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type Statement_Get struct {
+	// Read a row, as the transaction sees it. Where there is none, the answer is empty, and no error.
+	Get *GetRequest `protobuf:"bytes,40,opt,name=get,proto3,oneof"`
+}
+
+type Statement_List struct {
+	// List a page of rows, as the transaction sees them.
+	List *ListRequest `protobuf:"bytes,41,opt,name=list,proto3,oneof"`
+}
+
+type Statement_Count struct {
+	// Count rows.
+	Count *CountRequest `protobuf:"bytes,42,opt,name=count,proto3,oneof"`
+}
+
+type Statement_Aggregate struct {
+	// Aggregate rows.
+	Aggregate *AggregateRequest `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
+}
+
 type Statement_Associate struct {
 	// Say which rows a relation has.
 	Associate *AssociateRequest `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
@@ -2876,6 +2955,14 @@ func (*Statement_Delete) isStatement_Statement() {}
 func (*Statement_SetConstraints) isStatement_Statement() {}
 
 func (*Statement_Group) isStatement_Statement() {}
+
+func (*Statement_Get) isStatement_Statement() {}
+
+func (*Statement_List) isStatement_Statement() {}
+
+func (*Statement_Count) isStatement_Statement() {}
+
+func (*Statement_Aggregate) isStatement_Statement() {}
 
 func (*Statement_Associate) isStatement_Statement() {}
 
@@ -2939,6 +3026,10 @@ type StatementResult struct {
 	//	*StatementResult_Delete
 	//	*StatementResult_SetConstraints
 	//	*StatementResult_Group
+	//	*StatementResult_Get
+	//	*StatementResult_List
+	//	*StatementResult_Count
+	//	*StatementResult_Aggregate
 	//	*StatementResult_Associate
 	Result        isStatementResult_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
@@ -3027,6 +3118,42 @@ func (x *StatementResult) GetGroup() *GroupResult {
 	return nil
 }
 
+func (x *StatementResult) GetGet() *GetResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetList() *ListResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetCount() *CountResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Count); ok {
+			return x.Count
+		}
+	}
+	return nil
+}
+
+func (x *StatementResult) GetAggregate() *AggregateResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Aggregate); ok {
+			return x.Aggregate
+		}
+	}
+	return nil
+}
+
 func (x *StatementResult) GetAssociate() *AssociateResponse {
 	if x != nil {
 		if x, ok := x.Result.(*StatementResult_Associate); ok {
@@ -3065,6 +3192,26 @@ type StatementResult_Group struct {
 	Group *GroupResult `protobuf:"bytes,5,opt,name=group,proto3,oneof"`
 }
 
+type StatementResult_Get struct {
+	// Of a get.
+	Get *GetResponse `protobuf:"bytes,40,opt,name=get,proto3,oneof"`
+}
+
+type StatementResult_List struct {
+	// Of a list.
+	List *ListResponse `protobuf:"bytes,41,opt,name=list,proto3,oneof"`
+}
+
+type StatementResult_Count struct {
+	// Of a count.
+	Count *CountResponse `protobuf:"bytes,42,opt,name=count,proto3,oneof"`
+}
+
+type StatementResult_Aggregate struct {
+	// Of an aggregate.
+	Aggregate *AggregateResponse `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
+}
+
 type StatementResult_Associate struct {
 	// Of an associate.
 	Associate *AssociateResponse `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
@@ -3079,6 +3226,14 @@ func (*StatementResult_Delete) isStatementResult_Result() {}
 func (*StatementResult_SetConstraints) isStatementResult_Result() {}
 
 func (*StatementResult_Group) isStatementResult_Result() {}
+
+func (*StatementResult_Get) isStatementResult_Result() {}
+
+func (*StatementResult_List) isStatementResult_Result() {}
+
+func (*StatementResult_Count) isStatementResult_Result() {}
+
+func (*StatementResult_Aggregate) isStatementResult_Result() {}
 
 func (*StatementResult_Associate) isStatementResult_Result() {}
 
@@ -3862,7 +4017,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11FinishLoadRequest\x12\x12\n" +
 	"\x04load\x18\x01 \x01(\tR\x04load\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\"\x14\n" +
-	"\x12FinishLoadResponse\"\xe3\x01\n" +
+	"\x12FinishLoadResponse\"\x8d\x02\n" +
 	"\n" +
 	"GetRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
@@ -3870,7 +4025,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\bkey_json\x18\x03 \x01(\tR\akeyJson\x12/\n" +
 	"\brow_form\x18\x04 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\x05 \x03(\tR\acolumns\x12.\n" +
-	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"S\n" +
+	"\ainclude\x18\x06 \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\x12(\n" +
+	"\x04lock\x18( \x01(\x0e2\x14.crosskey.v1.RowLockR\x04lock\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
 	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xff\x03\n" +
@@ -3924,7 +4080,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
 	"\bkey_json\x18\x05 \x01(\tR\akeyJson\"&\n" +
 	"\x0eDeleteResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\xb9\x02\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\xe3\x02\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
 	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\x12/\n" +
@@ -3934,7 +4090,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\x12/\n" +
 	"\brow_form\x18\x06 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\a \x03(\tR\acolumns\x12.\n" +
-	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"\x80\x01\n" +
+	"\ainclude\x18\b \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\x12(\n" +
+	"\x04lock\x18( \x01(\x0e2\x14.crosskey.v1.RowLockR\x04lock\"\x80\x01\n" +
 	"\fListResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
@@ -3974,25 +4131,33 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xed\x02\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xbc\x04\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1a.crosskey.v1.DeleteRequestH\x00R\x06delete\x12F\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2\x1b.crosskey.v1.SetConstraintsH\x00R\x0esetConstraints\x12*\n" +
-	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05group\x12=\n" +
+	"\x05group\x18\x05 \x01(\v2\x12.crosskey.v1.GroupH\x00R\x05group\x12+\n" +
+	"\x03get\x18( \x01(\v2\x17.crosskey.v1.GetRequestH\x00R\x03get\x12.\n" +
+	"\x04list\x18) \x01(\v2\x18.crosskey.v1.ListRequestH\x00R\x04list\x121\n" +
+	"\x05count\x18* \x01(\v2\x19.crosskey.v1.CountRequestH\x00R\x05count\x12=\n" +
+	"\taggregate\x18+ \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x12=\n" +
 	"\tassociate\x18< \x01(\v2\x1d.crosskey.v1.AssociateRequestH\x00R\tassociateB\v\n" +
 	"\tstatement\"?\n" +
 	"\x05Group\x126\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\v2\x16.crosskey.v1.StatementR\n" +
-	"statements\"\x80\x03\n" +
+	"statements\"\xd3\x04\n" +
 	"\x0fStatementResult\x125\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1b.crosskey.v1.InsertResponseH\x00R\x06insert\x125\n" +
 	"\x06update\x18\x02 \x01(\v2\x1b.crosskey.v1.UpdateResponseH\x00R\x06update\x125\n" +
 	"\x06delete\x18\x03 \x01(\v2\x1b.crosskey.v1.DeleteResponseH\x00R\x06delete\x12L\n" +
 	"\x0fset_constraints\x18\x04 \x01(\v2!.crosskey.v1.SetConstraintsResultH\x00R\x0esetConstraints\x120\n" +
-	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05group\x12>\n" +
+	"\x05group\x18\x05 \x01(\v2\x18.crosskey.v1.GroupResultH\x00R\x05group\x12,\n" +
+	"\x03get\x18( \x01(\v2\x18.crosskey.v1.GetResponseH\x00R\x03get\x12/\n" +
+	"\x04list\x18) \x01(\v2\x19.crosskey.v1.ListResponseH\x00R\x04list\x122\n" +
+	"\x05count\x18* \x01(\v2\x1a.crosskey.v1.CountResponseH\x00R\x05count\x12>\n" +
+	"\taggregate\x18+ \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x12>\n" +
 	"\tassociate\x18< \x01(\v2\x1e.crosskey.v1.AssociateResponseH\x00R\tassociateB\b\n" +
 	"\x06result\"\x16\n" +
 	"\x14SetConstraintsResult\"q\n" +
@@ -4116,10 +4281,11 @@ var file_crosskey_v1_router_proto_goTypes = []any{
 	(*OnConflict)(nil),                       // 46: crosskey.v1.OnConflict
 	(RowForm)(0),                             // 47: crosskey.v1.RowForm
 	(*Include)(nil),                          // 48: crosskey.v1.Include
-	(*Predicate)(nil),                        // 49: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 50: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 51: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 52: crosskey.v1.SetConstraints
+	(RowLock)(0),                             // 49: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 50: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 51: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 52: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 53: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
 	6,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
@@ -4160,95 +4326,105 @@ var file_crosskey_v1_router_proto_depIdxs = []int32{
 	45,  // 35: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
 	47,  // 36: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
 	48,  // 37: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	45,  // 38: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	45,  // 39: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	49,  // 40: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	45,  // 41: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	50,  // 42: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	47,  // 43: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	48,  // 44: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
-	45,  // 45: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	45,  // 46: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
-	2,   // 47: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
-	45,  // 48: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
-	45,  // 49: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	49,  // 50: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	49,  // 51: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	51,  // 52: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	47,  // 53: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	48,  // 54: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	45,  // 55: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	24,  // 56: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	45,  // 57: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	49,  // 58: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	49,  // 59: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	42,  // 60: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	49,  // 61: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	51,  // 62: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	47,  // 63: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	45,  // 64: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	8,   // 65: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	18,  // 66: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	22,  // 67: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	52,  // 68: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	33,  // 69: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	20,  // 70: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
-	32,  // 71: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	9,   // 72: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	19,  // 73: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	23,  // 74: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	35,  // 75: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	36,  // 76: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	21,  // 77: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
-	34,  // 78: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	44,  // 79: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	32,  // 80: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	34,  // 81: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	8,   // 82: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	16,  // 83: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	18,  // 84: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	22,  // 85: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	24,  // 86: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	28,  // 87: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	37,  // 88: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	30,  // 89: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	43,  // 90: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	3,   // 91: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	8,   // 92: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	16,  // 93: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	18,  // 94: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	22,  // 95: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	24,  // 96: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	26,  // 97: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	28,  // 98: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	30,  // 99: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	20,  // 100: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
-	37,  // 101: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	10,  // 102: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	12,  // 103: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	14,  // 104: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	39,  // 105: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	4,   // 106: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	9,   // 107: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	17,  // 108: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	19,  // 109: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	23,  // 110: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	25,  // 111: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	27,  // 112: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	29,  // 113: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	31,  // 114: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	21,  // 115: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
-	38,  // 116: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	11,  // 117: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	13,  // 118: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	15,  // 119: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	40,  // 120: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	5,   // 121: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	107, // [107:122] is the sub-list for method output_type
-	92,  // [92:107] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	49,  // 38: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	45,  // 39: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	45,  // 40: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	50,  // 41: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	45,  // 42: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	51,  // 43: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	47,  // 44: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	48,  // 45: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
+	45,  // 46: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	45,  // 47: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
+	2,   // 48: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
+	45,  // 49: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
+	45,  // 50: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	50,  // 51: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	50,  // 52: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	52,  // 53: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	47,  // 54: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	48,  // 55: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	49,  // 56: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	45,  // 57: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	24,  // 58: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	45,  // 59: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	50,  // 60: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	50,  // 61: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	42,  // 62: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	50,  // 63: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	52,  // 64: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	47,  // 65: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	45,  // 66: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	8,   // 67: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	18,  // 68: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 69: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	53,  // 70: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	33,  // 71: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	16,  // 72: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	24,  // 73: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	28,  // 74: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	30,  // 75: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	20,  // 76: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
+	32,  // 77: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	9,   // 78: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	19,  // 79: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	23,  // 80: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	35,  // 81: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	36,  // 82: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	17,  // 83: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	25,  // 84: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	29,  // 85: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	31,  // 86: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	21,  // 87: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
+	34,  // 88: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	44,  // 89: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	32,  // 90: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	34,  // 91: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	8,   // 92: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 93: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	18,  // 94: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 95: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	24,  // 96: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	28,  // 97: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	37,  // 98: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	30,  // 99: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	43,  // 100: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	3,   // 101: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	8,   // 102: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	16,  // 103: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	18,  // 104: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	22,  // 105: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	24,  // 106: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	26,  // 107: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	28,  // 108: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	30,  // 109: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	20,  // 110: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
+	37,  // 111: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	10,  // 112: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	12,  // 113: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 114: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	39,  // 115: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	4,   // 116: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	9,   // 117: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	17,  // 118: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	19,  // 119: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	23,  // 120: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	25,  // 121: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	27,  // 122: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	29,  // 123: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	31,  // 124: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	21,  // 125: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
+	38,  // 126: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	11,  // 127: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	13,  // 128: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 129: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	40,  // 130: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	5,   // 131: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	117, // [117:132] is the sub-list for method output_type
+	102, // [102:117] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -4294,6 +4470,10 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
+		(*Statement_Get)(nil),
+		(*Statement_List)(nil),
+		(*Statement_Count)(nil),
+		(*Statement_Aggregate)(nil),
 		(*Statement_Associate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[30].OneofWrappers = []any{
@@ -4302,6 +4482,10 @@ func file_crosskey_v1_router_proto_init() {
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
+		(*StatementResult_Get)(nil),
+		(*StatementResult_List)(nil),
+		(*StatementResult_Count)(nil),
+		(*StatementResult_Aggregate)(nil),
 		(*StatementResult_Associate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[35].OneofWrappers = []any{

@@ -83,7 +83,8 @@ type RouterClient interface {
 	// would lose a key that is NOT NULL, and the request does not say that they be deleted.
 	Associate(ctx context.Context, in *AssociateRequest, opts ...grpc.CallOption) (*AssociateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-	// for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+	// for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+	// names the statement in its metadata, unless it came with the commit.
 	Transact(ctx context.Context, in *TransactRequest, opts ...grpc.CallOption) (*TransactResponse, error)
 	// Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
 	// Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.
@@ -323,7 +324,8 @@ type RouterServer interface {
 	// would lose a key that is NOT NULL, and the request does not say that they be deleted.
 	Associate(context.Context, *AssociateRequest) (*AssociateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
-	// for groups, which may fail alone. An error names the statement in its metadata, unless it came with the commit.
+	// for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
+	// names the statement in its metadata, unless it came with the commit.
 	Transact(context.Context, *TransactRequest) (*TransactResponse, error)
 	// Loads many rows by COPY, all messages of the stream in one transaction: all or none. The constraints are those of
 	// Insert, checked at the end, so that rows may reference others that come later in the stream, in whichever table.

@@ -78,6 +78,67 @@ func (RowForm) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0}
 }
 
+// How the rows of a read are locked until their transaction ends, as SQL's locking clauses say it.
+type RowLock int32
+
+const (
+	// Not at all.
+	RowLock_ROW_LOCK_UNSPECIFIED RowLock = 0
+	// FOR UPDATE: nobody else changes, deletes, references or locks them.
+	RowLock_ROW_LOCK_FOR_UPDATE RowLock = 1
+	// FOR NO KEY UPDATE: the same, but for references.
+	RowLock_ROW_LOCK_FOR_NO_KEY_UPDATE RowLock = 2
+	// FOR SHARE: nobody else changes or deletes them; others may lock them FOR SHARE too.
+	RowLock_ROW_LOCK_FOR_SHARE RowLock = 3
+	// FOR KEY SHARE: nobody else deletes them or changes a key of them, as for a row that is referenced.
+	RowLock_ROW_LOCK_FOR_KEY_SHARE RowLock = 4
+)
+
+// Enum value maps for RowLock.
+var (
+	RowLock_name = map[int32]string{
+		0: "ROW_LOCK_UNSPECIFIED",
+		1: "ROW_LOCK_FOR_UPDATE",
+		2: "ROW_LOCK_FOR_NO_KEY_UPDATE",
+		3: "ROW_LOCK_FOR_SHARE",
+		4: "ROW_LOCK_FOR_KEY_SHARE",
+	}
+	RowLock_value = map[string]int32{
+		"ROW_LOCK_UNSPECIFIED":       0,
+		"ROW_LOCK_FOR_UPDATE":        1,
+		"ROW_LOCK_FOR_NO_KEY_UPDATE": 2,
+		"ROW_LOCK_FOR_SHARE":         3,
+		"ROW_LOCK_FOR_KEY_SHARE":     4,
+	}
+)
+
+func (x RowLock) Enum() *RowLock {
+	p := new(RowLock)
+	*p = x
+	return p
+}
+
+func (x RowLock) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RowLock) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_rows_proto_enumTypes[1].Descriptor()
+}
+
+func (RowLock) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_rows_proto_enumTypes[1]
+}
+
+func (x RowLock) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RowLock.Descriptor instead.
+func (RowLock) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1}
+}
+
 // How the column is compared with `value`.
 // buf:lint:ignore ENUM_ZERO_VALUE_SUFFIX
 type Predicate_Op int32
@@ -179,11 +240,11 @@ func (x Predicate_Op) String() string {
 }
 
 func (Predicate_Op) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_rows_proto_enumTypes[1].Descriptor()
+	return file_crosskey_v1_rows_proto_enumTypes[2].Descriptor()
 }
 
 func (Predicate_Op) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_rows_proto_enumTypes[1]
+	return &file_crosskey_v1_rows_proto_enumTypes[2]
 }
 
 func (x Predicate_Op) Number() protoreflect.EnumNumber {
@@ -232,11 +293,11 @@ func (x Predicate_Related_Quantifier) String() string {
 }
 
 func (Predicate_Related_Quantifier) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_rows_proto_enumTypes[2].Descriptor()
+	return file_crosskey_v1_rows_proto_enumTypes[3].Descriptor()
 }
 
 func (Predicate_Related_Quantifier) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_rows_proto_enumTypes[2]
+	return &file_crosskey_v1_rows_proto_enumTypes[3]
 }
 
 func (x Predicate_Related_Quantifier) Number() protoreflect.EnumNumber {
@@ -285,11 +346,11 @@ func (x Include_Count) String() string {
 }
 
 func (Include_Count) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_rows_proto_enumTypes[3].Descriptor()
+	return file_crosskey_v1_rows_proto_enumTypes[4].Descriptor()
 }
 
 func (Include_Count) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_rows_proto_enumTypes[3]
+	return &file_crosskey_v1_rows_proto_enumTypes[4]
 }
 
 func (x Include_Count) Number() protoreflect.EnumNumber {
@@ -352,11 +413,11 @@ func (x Assignment_Op) String() string {
 }
 
 func (Assignment_Op) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_rows_proto_enumTypes[4].Descriptor()
+	return file_crosskey_v1_rows_proto_enumTypes[5].Descriptor()
 }
 
 func (Assignment_Op) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_rows_proto_enumTypes[4]
+	return &file_crosskey_v1_rows_proto_enumTypes[5]
 }
 
 func (x Assignment_Op) Number() protoreflect.EnumNumber {
@@ -1140,7 +1201,13 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\aRowForm\x12\x18\n" +
 	"\x14ROW_FORM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rROW_FORM_JSON\x10\x01\x12\x11\n" +
-	"\rROW_FORM_TEXT\x10\x02B=\n" +
+	"\rROW_FORM_TEXT\x10\x02*\x90\x01\n" +
+	"\aRowLock\x12\x18\n" +
+	"\x14ROW_LOCK_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ROW_LOCK_FOR_UPDATE\x10\x01\x12\x1e\n" +
+	"\x1aROW_LOCK_FOR_NO_KEY_UPDATE\x10\x02\x12\x16\n" +
+	"\x12ROW_LOCK_FOR_SHARE\x10\x03\x12\x1a\n" +
+	"\x16ROW_LOCK_FOR_KEY_SHARE\x10\x04B=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (
@@ -1155,42 +1222,43 @@ func file_crosskey_v1_rows_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_rows_proto_rawDescData
 }
 
-var file_crosskey_v1_rows_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_crosskey_v1_rows_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_crosskey_v1_rows_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_crosskey_v1_rows_proto_goTypes = []any{
 	(RowForm)(0),                      // 0: crosskey.v1.RowForm
-	(Predicate_Op)(0),                 // 1: crosskey.v1.Predicate.Op
-	(Predicate_Related_Quantifier)(0), // 2: crosskey.v1.Predicate.Related.Quantifier
-	(Include_Count)(0),                // 3: crosskey.v1.Include.Count
-	(Assignment_Op)(0),                // 4: crosskey.v1.Assignment.Op
-	(*Predicate)(nil),                 // 5: crosskey.v1.Predicate
-	(*Include)(nil),                   // 6: crosskey.v1.Include
-	(*OrderBy)(nil),                   // 7: crosskey.v1.OrderBy
-	(*Assignment)(nil),                // 8: crosskey.v1.Assignment
-	(*SetConstraints)(nil),            // 9: crosskey.v1.SetConstraints
-	(*OnConflict)(nil),                // 10: crosskey.v1.OnConflict
-	(*Predicate_Related)(nil),         // 11: crosskey.v1.Predicate.Related
-	(*OnConflict_Nothing)(nil),        // 12: crosskey.v1.OnConflict.Nothing
-	(*OnConflict_Update)(nil),         // 13: crosskey.v1.OnConflict.Update
-	(*structpb.Value)(nil),            // 14: google.protobuf.Value
+	(RowLock)(0),                      // 1: crosskey.v1.RowLock
+	(Predicate_Op)(0),                 // 2: crosskey.v1.Predicate.Op
+	(Predicate_Related_Quantifier)(0), // 3: crosskey.v1.Predicate.Related.Quantifier
+	(Include_Count)(0),                // 4: crosskey.v1.Include.Count
+	(Assignment_Op)(0),                // 5: crosskey.v1.Assignment.Op
+	(*Predicate)(nil),                 // 6: crosskey.v1.Predicate
+	(*Include)(nil),                   // 7: crosskey.v1.Include
+	(*OrderBy)(nil),                   // 8: crosskey.v1.OrderBy
+	(*Assignment)(nil),                // 9: crosskey.v1.Assignment
+	(*SetConstraints)(nil),            // 10: crosskey.v1.SetConstraints
+	(*OnConflict)(nil),                // 11: crosskey.v1.OnConflict
+	(*Predicate_Related)(nil),         // 12: crosskey.v1.Predicate.Related
+	(*OnConflict_Nothing)(nil),        // 13: crosskey.v1.OnConflict.Nothing
+	(*OnConflict_Update)(nil),         // 14: crosskey.v1.OnConflict.Update
+	(*structpb.Value)(nil),            // 15: google.protobuf.Value
 }
 var file_crosskey_v1_rows_proto_depIdxs = []int32{
-	1,  // 0: crosskey.v1.Predicate.op:type_name -> crosskey.v1.Predicate.Op
-	14, // 1: crosskey.v1.Predicate.value:type_name -> google.protobuf.Value
-	5,  // 2: crosskey.v1.Predicate.any_of:type_name -> crosskey.v1.Predicate
-	5,  // 3: crosskey.v1.Predicate.all_of:type_name -> crosskey.v1.Predicate
-	5,  // 4: crosskey.v1.Predicate.none_of:type_name -> crosskey.v1.Predicate
-	11, // 5: crosskey.v1.Predicate.related:type_name -> crosskey.v1.Predicate.Related
-	5,  // 6: crosskey.v1.Include.where:type_name -> crosskey.v1.Predicate
-	7,  // 7: crosskey.v1.Include.order_by:type_name -> crosskey.v1.OrderBy
-	3,  // 8: crosskey.v1.Include.count:type_name -> crosskey.v1.Include.Count
-	6,  // 9: crosskey.v1.Include.include:type_name -> crosskey.v1.Include
-	4,  // 10: crosskey.v1.Assignment.op:type_name -> crosskey.v1.Assignment.Op
-	14, // 11: crosskey.v1.Assignment.value:type_name -> google.protobuf.Value
-	12, // 12: crosskey.v1.OnConflict.nothing:type_name -> crosskey.v1.OnConflict.Nothing
-	13, // 13: crosskey.v1.OnConflict.update:type_name -> crosskey.v1.OnConflict.Update
-	2,  // 14: crosskey.v1.Predicate.Related.quantifier:type_name -> crosskey.v1.Predicate.Related.Quantifier
-	5,  // 15: crosskey.v1.Predicate.Related.where:type_name -> crosskey.v1.Predicate
+	2,  // 0: crosskey.v1.Predicate.op:type_name -> crosskey.v1.Predicate.Op
+	15, // 1: crosskey.v1.Predicate.value:type_name -> google.protobuf.Value
+	6,  // 2: crosskey.v1.Predicate.any_of:type_name -> crosskey.v1.Predicate
+	6,  // 3: crosskey.v1.Predicate.all_of:type_name -> crosskey.v1.Predicate
+	6,  // 4: crosskey.v1.Predicate.none_of:type_name -> crosskey.v1.Predicate
+	12, // 5: crosskey.v1.Predicate.related:type_name -> crosskey.v1.Predicate.Related
+	6,  // 6: crosskey.v1.Include.where:type_name -> crosskey.v1.Predicate
+	8,  // 7: crosskey.v1.Include.order_by:type_name -> crosskey.v1.OrderBy
+	4,  // 8: crosskey.v1.Include.count:type_name -> crosskey.v1.Include.Count
+	7,  // 9: crosskey.v1.Include.include:type_name -> crosskey.v1.Include
+	5,  // 10: crosskey.v1.Assignment.op:type_name -> crosskey.v1.Assignment.Op
+	15, // 11: crosskey.v1.Assignment.value:type_name -> google.protobuf.Value
+	13, // 12: crosskey.v1.OnConflict.nothing:type_name -> crosskey.v1.OnConflict.Nothing
+	14, // 13: crosskey.v1.OnConflict.update:type_name -> crosskey.v1.OnConflict.Update
+	3,  // 14: crosskey.v1.Predicate.Related.quantifier:type_name -> crosskey.v1.Predicate.Related.Quantifier
+	6,  // 15: crosskey.v1.Predicate.Related.where:type_name -> crosskey.v1.Predicate
 	16, // [16:16] is the sub-list for method output_type
 	16, // [16:16] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
@@ -1212,7 +1280,7 @@ func file_crosskey_v1_rows_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_rows_proto_rawDesc), len(file_crosskey_v1_rows_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from crosskey.catalog.plan import TablePlan
-from crosskey.internal.v1.transactions_pb2 import LockRows
 from crosskey.router.planning.given_values import Row
 from crosskey.router.planning.nesting.tasks import NestedRow, Task
 from crosskey.router.planning.predicates import Checked
+from crosskey.router.planning.row_locks import RowLock
 from crosskey.router.planning.supplied_values import Need
 from crosskey.router.planning.writes import RowForms
 from crosskey.v1 import rows_pb2
 
-KEY_SHARE = LockRows.STRENGTH_KEY_SHARE
-NO_KEY_UPDATE = LockRows.STRENGTH_NO_KEY_UPDATE
+KEY_SHARE = rows_pb2.ROW_LOCK_FOR_KEY_SHARE
+NO_KEY_UPDATE = rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Wanted:
     table: TablePlan
     predicates: tuple[Checked, ...]
     texts: tuple[str, ...]
-    strength: LockRows.Strength.ValueType
+    lock: RowLock
     path: str
     forms: RowForms = field(default_factory=RowForms)
 

@@ -15,7 +15,6 @@ from crosskey.catalog.generated_keys import mints_shard_key
 from crosskey.catalog.model import Column
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
-from crosskey.internal.v1.transactions_pb2 import LockRows
 from crosskey.router.planning.includes import join_columns
 from crosskey.router.planning.nesting.actions import (
     KEY_SHARE,
@@ -30,6 +29,7 @@ from crosskey.router.planning.nesting.actions import (
 from crosskey.router.planning.nesting.keys import any_of, assign, by_key, join_key, not_found, target_of, values_of
 from crosskey.router.planning.nesting.paths import naming_path
 from crosskey.router.planning.nesting.tasks import NestedRow, Task
+from crosskey.router.planning.row_locks import RowLock
 from crosskey.router.planning.row_placement import RowPlacement
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.supplied_values import Need, Overriding, Supply, override
@@ -133,7 +133,7 @@ class Creating:
         relation: Relation,
         tasks: Sequence[Task],
         columns: Sequence[str],
-        strength: LockRows.Strength.ValueType,
+        lock: RowLock,
         *,
         required: bool = True,
     ) -> Script[list[Found | None]]:
@@ -143,8 +143,7 @@ class Creating:
         found: list[Found | None] = [None] * len(tasks)
         if places:
             wanted = [
-                Wanted(table, by_key(table, tasks[place]), tuple(columns), strength, tasks[place].path)
-                for place in places
+                Wanted(table, by_key(table, tasks[place]), tuple(columns), lock, tasks[place].path) for place in places
             ]
             for place, one in zip(places, (yield Find(wanted)), strict=True):
                 found[place] = one

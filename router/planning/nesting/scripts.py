@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.catalog.plan import TablePlan
-from crosskey.router.planning.given_values import Row, given_key, given_rows, given_set, has_key, is_text_form
+from crosskey.router.planning.given_values import given_key, given_rows, given_set, has_key, is_text_form
 from crosskey.router.planning.nesting.actions import Outcome, Script
 from crosskey.router.planning.nesting.associations import associate
 from crosskey.router.planning.nesting.changing import Changing
@@ -29,8 +29,6 @@ class NestedStep:
     table: TablePlan
     request: Request
     begin: Callable[[], Script[Outcome]]
-    home: int | None
-    """The shard of its first row, as far as the request tells it."""
 
 
 def nested_step(view: SchemaView, request: router_pb2.InsertRequest | router_pb2.UpdateRequest) -> NestedStep | None:
@@ -40,32 +38,17 @@ def nested_step(view: SchemaView, request: router_pb2.InsertRequest | router_pb2
         case router_pb2.InsertRequest():
             rows = given_rows(request)
             if any(is_nested(view, table, row) for row in rows):
-                home = _shard_of(view, table, rows[0])
-                return NestedStep(table, request, lambda: _insert(view, table, request), home)
+                return NestedStep(table, request, lambda: _insert(view, table, request))
         case router_pb2.UpdateRequest():
             if is_nested(view, table, given_set(request)):
-                home = _shard_of(view, table, given_key(request))
-                return NestedStep(table, request, lambda: _update(view, table, request), home)
+                return NestedStep(table, request, lambda: _update(view, table, request))
     return None
 
 
 def association_step(view: SchemaView, request: router_pb2.AssociateRequest) -> NestedStep:
     """The step of an association."""
     table = view.table(request.table)
-    home = _shard_of(view, table, given_key(request))
-    return NestedStep(table, request, lambda: associate(view, table, request), home)
-
-
-def _shard_of(view: SchemaView, table: TablePlan, row: Row) -> int | None:
-    """The shard of a row, if one of its columns tells it."""
-    for name in table.locators:
-        column = table.table.column(name)
-        if column is not None and row.get(name) is not None:
-            try:
-                return view.shard_of_value(column, row[name])
-            except ValueError:
-                return None
-    return None
+    return NestedStep(table, request, lambda: associate(view, table, request))
 
 
 def _insert(view: SchemaView, table: TablePlan, request: router_pb2.InsertRequest) -> Script[Outcome]:

@@ -26,7 +26,7 @@ from crosskey.v1 import router_pb2 as crosskey_dot_v1_dot_router__pb2
 from crosskey.v1 import rows_pb2 as crosskey_dot_v1_dot_rows__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n crosskey/internal/v1/reads.proto\x12\x14\x63rosskey.internal.v1\x1a\x18\x63rosskey/v1/router.proto\x1a\x16\x63rosskey/v1/rows.proto\"\xc8\x01\n\tCondition\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12%\n\x02op\x18\x02 \x01(\x0e\x32\x19.crosskey.v1.Predicate.Op\x12\x12\n\nvalue_json\x18\x03 \x01(\x0c\x12\x14\n\x0cother_column\x18\x04 \x01(\t\x12,\n\x06joined\x18\x05 \x01(\x0b\x32\x1c.crosskey.internal.v1.Joined\x12,\n\x06linked\x18\x06 \x01(\x0b\x32\x1c.crosskey.internal.v1.Linked\"\xb4\x01\n\x06Joined\x12\x33\n\nconditions\x18\x01 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12+\n\x02\x62y\x18\x02 \x01(\x0e\x32\x1f.crosskey.internal.v1.Joined.By\x12\x0f\n\x07negated\x18\x03 \x01(\x08\x12\x12\n\nor_unknown\x18\x04 \x01(\x08\"#\n\x02\x42y\x12\x12\n\x0e\x42Y_UNSPECIFIED\x10\x00\x12\t\n\x05\x42Y_OR\x10\x01\";\n\x06KeyEnd\x12\r\n\x05table\x18\x01 \x01(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\x08\"W\n\x06Linked\x12)\n\x03\x65nd\x18\x01 \x01(\x0b\x32\x1c.crosskey.internal.v1.KeyEnd\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x12\x0f\n\x07negated\x18\x03 \x01(\x08\"L\n\x08RowShape\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nno_columns\x18\x02 \x01(\x08\x12\r\n\x05texts\x18\x03 \x03(\t\x12\x0c\n\x04pins\x18\x04 \x03(\t\"+\n\x05Order\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xde\x01\n\x0bReadRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12-\n\x08order_by\x18\x03 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\nafter_json\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61s_text\x18\x06 \x01(\x08\x12-\n\x05shape\x18\x07 \x01(\x0b\x32\x1e.crosskey.internal.v1.RowShape\"r\n\x0cReadResponse\x12\x11\n\trows_json\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ursors_json\x18\x02 \x01(\x0c\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x13\n\x0b\x62\x65side_json\x18\x04 \x01(\x0c\x12\x16\n\x0epins_unsettled\x18\x05 \x01(\x08\"\xc2\x02\n\x11ReadLinkedRequest\x12\r\n\x05table\x18\x0b \x01(\t\x12)\n\x03\x65nd\x18\x01 \x01(\x0b\x32\x1c.crosskey.internal.v1.KeyEnd\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x12-\n\x05shape\x18\x03 \x01(\x0b\x32\x1e.crosskey.internal.v1.RowShape\x12.\n\x05where\x18\x04 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12-\n\x08order_by\x18\x05 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x12\n\nafter_json\x18\x07 \x01(\x0c\x12\r\n\x05\x63ount\x18\x08 \x01(\x08\x12\x0f\n\x07no_rows\x18\t \x01(\x08\x12\x0f\n\x07\x61s_text\x18\n \x01(\x08\"\x8a\x01\n\x12ReadLinkedResponse\x12\x0e\n\x06places\x18\x01 \x03(\r\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ursors_json\x18\x03 \x01(\x0c\x12\x13\n\x0b\x62\x65side_json\x18\x04 \x01(\x0c\x12\x16\n\x0epins_unsettled\x18\x05 \x01(\x08\x12\x0e\n\x06\x63ounts\x18\x06 \x03(\x04\"p\n\x0fReadKeysRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\r\"%\n\x10ReadKeysResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\"<\n\x0f\x46indPinsRequest\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"?\n\x10\x46indPinsResponse\x12\x13\n\x0bshards_json\x18\x01 \x01(\x0c\x12\x16\n\x0epins_unsettled\x18\x02 \x01(\x08\"Q\n\x10\x43ountRowsRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\"\"\n\x11\x43ountRowsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"a\n\x0bSortRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12-\n\x08order_by\x18\x02 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\x14\n\x0c\x63ursors_json\x18\x03 \x01(\x0c\"\x1e\n\x0cSortResponse\x12\x0e\n\x06places\x18\x01 \x03(\r\"7\n\x11\x46indClaimsRequest\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\"F\n\x12\x46indClaimsResponse\x12\x30\n\x06\x63laims\x18\x01 \x03(\x0b\x32 .crosskey.internal.v1.FoundClaim\"?\n\nFoundClaim\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0b\x66irst_equal\x18\x02 \x01(\rB\x08\n\x06_shard\"\xb3\x03\n\x10\x41ggregateRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x39\n\x04part\x18\x02 \x01(\x0e\x32+.crosskey.internal.v1.AggregateRequest.Part\x12.\n\x05where\x18\x03 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12\x10\n\x08group_by\x18\x04 \x03(\t\x12;\n\naggregates\x18\x05 \x03(\x0b\x32\'.crosskey.v1.AggregateRequest.Aggregate\x12/\n\x06having\x18\x06 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12-\n\x08order_by\x18\x07 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\r\n\x05limit\x18\x08 \x01(\r\x12\x0f\n\x07\x61s_text\x18\t \x01(\x08\x12\x11\n\trows_json\x18\n \x01(\x0c\"C\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x11\n\rPART_OF_SHARD\x10\x01\x12\x12\n\x0ePART_OF_SHARDS\x10\x02\"&\n\x11\x41ggregateResponse\x12\x11\n\trows_json\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n crosskey/internal/v1/reads.proto\x12\x14\x63rosskey.internal.v1\x1a\x18\x63rosskey/v1/router.proto\x1a\x16\x63rosskey/v1/rows.proto\"\xc8\x01\n\tCondition\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12%\n\x02op\x18\x02 \x01(\x0e\x32\x19.crosskey.v1.Predicate.Op\x12\x12\n\nvalue_json\x18\x03 \x01(\x0c\x12\x14\n\x0cother_column\x18\x04 \x01(\t\x12,\n\x06joined\x18\x05 \x01(\x0b\x32\x1c.crosskey.internal.v1.Joined\x12,\n\x06linked\x18\x06 \x01(\x0b\x32\x1c.crosskey.internal.v1.Linked\"\xb4\x01\n\x06Joined\x12\x33\n\nconditions\x18\x01 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12+\n\x02\x62y\x18\x02 \x01(\x0e\x32\x1f.crosskey.internal.v1.Joined.By\x12\x0f\n\x07negated\x18\x03 \x01(\x08\x12\x12\n\nor_unknown\x18\x04 \x01(\x08\"#\n\x02\x42y\x12\x12\n\x0e\x42Y_UNSPECIFIED\x10\x00\x12\t\n\x05\x42Y_OR\x10\x01\";\n\x06KeyEnd\x12\r\n\x05table\x18\x01 \x01(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\x08\"W\n\x06Linked\x12)\n\x03\x65nd\x18\x01 \x01(\x0b\x32\x1c.crosskey.internal.v1.KeyEnd\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x12\x0f\n\x07negated\x18\x03 \x01(\x08\"L\n\x08RowShape\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nno_columns\x18\x02 \x01(\x08\x12\r\n\x05texts\x18\x03 \x03(\t\x12\x0c\n\x04pins\x18\x04 \x03(\t\"+\n\x05Order\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\x82\x02\n\x0bReadRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12-\n\x08order_by\x18\x03 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\nafter_json\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61s_text\x18\x06 \x01(\x08\x12-\n\x05shape\x18\x07 \x01(\x0b\x32\x1e.crosskey.internal.v1.RowShape\x12\"\n\x04lock\x18( \x01(\x0e\x32\x14.crosskey.v1.RowLock\"\xef\x03\n\x08Question\x12\x31\n\x04read\x18\x01 \x01(\x0b\x32!.crosskey.internal.v1.ReadRequestH\x00\x12<\n\ncount_rows\x18\x02 \x01(\x0b\x32&.crosskey.internal.v1.CountRowsRequestH\x00\x12>\n\x0bread_linked\x18\x03 \x01(\x0b\x32\'.crosskey.internal.v1.ReadLinkedRequestH\x00\x12:\n\tread_keys\x18\x04 \x01(\x0b\x32%.crosskey.internal.v1.ReadKeysRequestH\x00\x12:\n\tfind_pins\x18\x05 \x01(\x0b\x32%.crosskey.internal.v1.FindPinsRequestH\x00\x12;\n\taggregate\x18\x06 \x01(\x0b\x32&.crosskey.internal.v1.AggregateRequestH\x00\x12\x31\n\x04sort\x18\x07 \x01(\x0b\x32!.crosskey.internal.v1.SortRequestH\x00\x12>\n\x0b\x66ind_claims\x18\x08 \x01(\x0b\x32\'.crosskey.internal.v1.FindClaimsRequestH\x00\x42\n\n\x08question\"\xf1\x03\n\x05Reply\x12\x32\n\x04read\x18\x01 \x01(\x0b\x32\".crosskey.internal.v1.ReadResponseH\x00\x12=\n\ncount_rows\x18\x02 \x01(\x0b\x32\'.crosskey.internal.v1.CountRowsResponseH\x00\x12?\n\x0bread_linked\x18\x03 \x01(\x0b\x32(.crosskey.internal.v1.ReadLinkedResponseH\x00\x12;\n\tread_keys\x18\x04 \x01(\x0b\x32&.crosskey.internal.v1.ReadKeysResponseH\x00\x12;\n\tfind_pins\x18\x05 \x01(\x0b\x32&.crosskey.internal.v1.FindPinsResponseH\x00\x12<\n\taggregate\x18\x06 \x01(\x0b\x32\'.crosskey.internal.v1.AggregateResponseH\x00\x12\x32\n\x04sort\x18\x07 \x01(\x0b\x32\".crosskey.internal.v1.SortResponseH\x00\x12?\n\x0b\x66ind_claims\x18\x08 \x01(\x0b\x32(.crosskey.internal.v1.FindClaimsResponseH\x00\x42\x07\n\x05reply\"r\n\x0cReadResponse\x12\x11\n\trows_json\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ursors_json\x18\x02 \x01(\x0c\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x13\n\x0b\x62\x65side_json\x18\x04 \x01(\x0c\x12\x16\n\x0epins_unsettled\x18\x05 \x01(\x08\"\xc2\x02\n\x11ReadLinkedRequest\x12\r\n\x05table\x18\x0b \x01(\t\x12)\n\x03\x65nd\x18\x01 \x01(\x0b\x32\x1c.crosskey.internal.v1.KeyEnd\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x12-\n\x05shape\x18\x03 \x01(\x0b\x32\x1e.crosskey.internal.v1.RowShape\x12.\n\x05where\x18\x04 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12-\n\x08order_by\x18\x05 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x12\n\nafter_json\x18\x07 \x01(\x0c\x12\r\n\x05\x63ount\x18\x08 \x01(\x08\x12\x0f\n\x07no_rows\x18\t \x01(\x08\x12\x0f\n\x07\x61s_text\x18\n \x01(\x08\"\x8a\x01\n\x12ReadLinkedResponse\x12\x0e\n\x06places\x18\x01 \x03(\r\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ursors_json\x18\x03 \x01(\x0c\x12\x13\n\x0b\x62\x65side_json\x18\x04 \x01(\x0c\x12\x16\n\x0epins_unsettled\x18\x05 \x01(\x08\x12\x0e\n\x06\x63ounts\x18\x06 \x03(\x04\"p\n\x0fReadKeysRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\r\"%\n\x10ReadKeysResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\"<\n\x0f\x46indPinsRequest\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"?\n\x10\x46indPinsResponse\x12\x13\n\x0bshards_json\x18\x01 \x01(\x0c\x12\x16\n\x0epins_unsettled\x18\x02 \x01(\x08\"Q\n\x10\x43ountRowsRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\"\"\n\x11\x43ountRowsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"a\n\x0bSortRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12-\n\x08order_by\x18\x02 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\x14\n\x0c\x63ursors_json\x18\x03 \x01(\x0c\"\x1e\n\x0cSortResponse\x12\x0e\n\x06places\x18\x01 \x03(\r\"7\n\x11\x46indClaimsRequest\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\"F\n\x12\x46indClaimsResponse\x12\x30\n\x06\x63laims\x18\x01 \x03(\x0b\x32 .crosskey.internal.v1.FoundClaim\"?\n\nFoundClaim\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0b\x66irst_equal\x18\x02 \x01(\rB\x08\n\x06_shard\"\xb3\x03\n\x10\x41ggregateRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x39\n\x04part\x18\x02 \x01(\x0e\x32+.crosskey.internal.v1.AggregateRequest.Part\x12.\n\x05where\x18\x03 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12\x10\n\x08group_by\x18\x04 \x03(\t\x12;\n\naggregates\x18\x05 \x03(\x0b\x32\'.crosskey.v1.AggregateRequest.Aggregate\x12/\n\x06having\x18\x06 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12-\n\x08order_by\x18\x07 \x03(\x0b\x32\x1b.crosskey.internal.v1.Order\x12\r\n\x05limit\x18\x08 \x01(\r\x12\x0f\n\x07\x61s_text\x18\t \x01(\x08\x12\x11\n\trows_json\x18\n \x01(\x0c\"C\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x11\n\rPART_OF_SHARD\x10\x01\x12\x12\n\x0ePART_OF_SHARDS\x10\x02\"&\n\x11\x41ggregateResponse\x12\x11\n\trows_json\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,39 +48,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDER']._serialized_start=722
   _globals['_ORDER']._serialized_end=765
   _globals['_READREQUEST']._serialized_start=768
-  _globals['_READREQUEST']._serialized_end=990
-  _globals['_READRESPONSE']._serialized_start=992
-  _globals['_READRESPONSE']._serialized_end=1106
-  _globals['_READLINKEDREQUEST']._serialized_start=1109
-  _globals['_READLINKEDREQUEST']._serialized_end=1431
-  _globals['_READLINKEDRESPONSE']._serialized_start=1434
-  _globals['_READLINKEDRESPONSE']._serialized_end=1572
-  _globals['_READKEYSREQUEST']._serialized_start=1574
-  _globals['_READKEYSREQUEST']._serialized_end=1686
-  _globals['_READKEYSRESPONSE']._serialized_start=1688
-  _globals['_READKEYSRESPONSE']._serialized_end=1725
-  _globals['_FINDPINSREQUEST']._serialized_start=1727
-  _globals['_FINDPINSREQUEST']._serialized_end=1787
-  _globals['_FINDPINSRESPONSE']._serialized_start=1789
-  _globals['_FINDPINSRESPONSE']._serialized_end=1852
-  _globals['_COUNTROWSREQUEST']._serialized_start=1854
-  _globals['_COUNTROWSREQUEST']._serialized_end=1935
-  _globals['_COUNTROWSRESPONSE']._serialized_start=1937
-  _globals['_COUNTROWSRESPONSE']._serialized_end=1971
-  _globals['_SORTREQUEST']._serialized_start=1973
-  _globals['_SORTREQUEST']._serialized_end=2070
-  _globals['_SORTRESPONSE']._serialized_start=2072
-  _globals['_SORTRESPONSE']._serialized_end=2102
-  _globals['_FINDCLAIMSREQUEST']._serialized_start=2104
-  _globals['_FINDCLAIMSREQUEST']._serialized_end=2159
-  _globals['_FINDCLAIMSRESPONSE']._serialized_start=2161
-  _globals['_FINDCLAIMSRESPONSE']._serialized_end=2231
-  _globals['_FOUNDCLAIM']._serialized_start=2233
-  _globals['_FOUNDCLAIM']._serialized_end=2296
-  _globals['_AGGREGATEREQUEST']._serialized_start=2299
-  _globals['_AGGREGATEREQUEST']._serialized_end=2734
-  _globals['_AGGREGATEREQUEST_PART']._serialized_start=2667
-  _globals['_AGGREGATEREQUEST_PART']._serialized_end=2734
-  _globals['_AGGREGATERESPONSE']._serialized_start=2736
-  _globals['_AGGREGATERESPONSE']._serialized_end=2774
+  _globals['_READREQUEST']._serialized_end=1026
+  _globals['_QUESTION']._serialized_start=1029
+  _globals['_QUESTION']._serialized_end=1524
+  _globals['_REPLY']._serialized_start=1527
+  _globals['_REPLY']._serialized_end=2024
+  _globals['_READRESPONSE']._serialized_start=2026
+  _globals['_READRESPONSE']._serialized_end=2140
+  _globals['_READLINKEDREQUEST']._serialized_start=2143
+  _globals['_READLINKEDREQUEST']._serialized_end=2465
+  _globals['_READLINKEDRESPONSE']._serialized_start=2468
+  _globals['_READLINKEDRESPONSE']._serialized_end=2606
+  _globals['_READKEYSREQUEST']._serialized_start=2608
+  _globals['_READKEYSREQUEST']._serialized_end=2720
+  _globals['_READKEYSRESPONSE']._serialized_start=2722
+  _globals['_READKEYSRESPONSE']._serialized_end=2759
+  _globals['_FINDPINSREQUEST']._serialized_start=2761
+  _globals['_FINDPINSREQUEST']._serialized_end=2821
+  _globals['_FINDPINSRESPONSE']._serialized_start=2823
+  _globals['_FINDPINSRESPONSE']._serialized_end=2886
+  _globals['_COUNTROWSREQUEST']._serialized_start=2888
+  _globals['_COUNTROWSREQUEST']._serialized_end=2969
+  _globals['_COUNTROWSRESPONSE']._serialized_start=2971
+  _globals['_COUNTROWSRESPONSE']._serialized_end=3005
+  _globals['_SORTREQUEST']._serialized_start=3007
+  _globals['_SORTREQUEST']._serialized_end=3104
+  _globals['_SORTRESPONSE']._serialized_start=3106
+  _globals['_SORTRESPONSE']._serialized_end=3136
+  _globals['_FINDCLAIMSREQUEST']._serialized_start=3138
+  _globals['_FINDCLAIMSREQUEST']._serialized_end=3193
+  _globals['_FINDCLAIMSRESPONSE']._serialized_start=3195
+  _globals['_FINDCLAIMSRESPONSE']._serialized_end=3265
+  _globals['_FOUNDCLAIM']._serialized_start=3267
+  _globals['_FOUNDCLAIM']._serialized_end=3330
+  _globals['_AGGREGATEREQUEST']._serialized_start=3333
+  _globals['_AGGREGATEREQUEST']._serialized_end=3768
+  _globals['_AGGREGATEREQUEST_PART']._serialized_start=3701
+  _globals['_AGGREGATEREQUEST_PART']._serialized_end=3768
+  _globals['_AGGREGATERESPONSE']._serialized_start=3770
+  _globals['_AGGREGATERESPONSE']._serialized_end=3808
 # @@protoc_insertion_point(module_scope)

@@ -265,6 +265,7 @@ class ReadRequest(_message.Message):
     AFTER_JSON_FIELD_NUMBER: _builtins.int
     AS_TEXT_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     limit: _builtins.int
@@ -273,6 +274,8 @@ class ReadRequest(_message.Message):
     """Only rows after this position: a cursor of a former response."""
     as_text: _builtins.bool
     """As of Statement."""
+    lock: _rows_pb2.RowLock.ValueType
+    """How they are locked; only in a branch."""
     @_builtins.property
     def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """Which rows; all if empty."""
@@ -295,14 +298,151 @@ class ReadRequest(_message.Message):
         after_json: _builtins.bytes = ...,
         as_text: _builtins.bool = ...,
         shape: Global___RowShape | None = ...,
+        lock: _rows_pb2.RowLock.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "as_text", b"as_text", "limit", b"limit", "order_by", b"order_by", "shape", b"shape", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "as_text", b"as_text", "limit", b"limit", "lock", b"lock", "order_by", b"order_by", "shape", b"shape", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
+
+@_typing.final
+class Question(_message.Message):
+    """One of the requests to read, as it is asked within a branch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READ_FIELD_NUMBER: _builtins.int
+    COUNT_ROWS_FIELD_NUMBER: _builtins.int
+    READ_LINKED_FIELD_NUMBER: _builtins.int
+    READ_KEYS_FIELD_NUMBER: _builtins.int
+    FIND_PINS_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    FIND_CLAIMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def read(self) -> Global___ReadRequest:
+        """Read rows."""
+
+    @_builtins.property
+    def count_rows(self) -> Global___CountRowsRequest:
+        """Count rows."""
+
+    @_builtins.property
+    def read_linked(self) -> Global___ReadLinkedRequest:
+        """Read rows at the other end of a foreign key."""
+
+    @_builtins.property
+    def read_keys(self) -> Global___ReadKeysRequest:
+        """Read keys of rows."""
+
+    @_builtins.property
+    def find_pins(self) -> Global___FindPinsRequest:
+        """Ask which shards hold pins."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateRequest:
+        """Aggregate rows."""
+
+    @_builtins.property
+    def sort(self) -> Global___SortRequest:
+        """Sort positions of rows."""
+
+    @_builtins.property
+    def find_claims(self) -> Global___FindClaimsRequest:
+        """Ask who has claimed values."""
+
+    def __init__(
+        self,
+        *,
+        read: Global___ReadRequest | None = ...,
+        count_rows: Global___CountRowsRequest | None = ...,
+        read_linked: Global___ReadLinkedRequest | None = ...,
+        read_keys: Global___ReadKeysRequest | None = ...,
+        find_pins: Global___FindPinsRequest | None = ...,
+        aggregate: Global___AggregateRequest | None = ...,
+        sort: Global___SortRequest | None = ...,
+        find_claims: Global___FindClaimsRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count_rows", b"count_rows", "find_claims", b"find_claims", "find_pins", b"find_pins", "question", b"question", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "sort", b"sort"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count_rows", b"count_rows", "find_claims", b"find_claims", "find_pins", b"find_pins", "question", b"question", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "sort", b"sort"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["read", "count_rows", "read_linked", "read_keys", "find_pins", "aggregate", "sort", "find_claims"]  # noqa: Y015
+    _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_question) -> _WhichOneofReturnType_question | None: ...
+
+Global___Question: _TypeAlias = Question  # noqa: Y015
+
+@_typing.final
+class Reply(_message.Message):
+    """The answer to a Question, in the field of the same name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READ_FIELD_NUMBER: _builtins.int
+    COUNT_ROWS_FIELD_NUMBER: _builtins.int
+    READ_LINKED_FIELD_NUMBER: _builtins.int
+    READ_KEYS_FIELD_NUMBER: _builtins.int
+    FIND_PINS_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    FIND_CLAIMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def read(self) -> Global___ReadResponse:
+        """Of `read`."""
+
+    @_builtins.property
+    def count_rows(self) -> Global___CountRowsResponse:
+        """Of `count_rows`."""
+
+    @_builtins.property
+    def read_linked(self) -> Global___ReadLinkedResponse:
+        """Of `read_linked`."""
+
+    @_builtins.property
+    def read_keys(self) -> Global___ReadKeysResponse:
+        """Of `read_keys`."""
+
+    @_builtins.property
+    def find_pins(self) -> Global___FindPinsResponse:
+        """Of `find_pins`."""
+
+    @_builtins.property
+    def aggregate(self) -> Global___AggregateResponse:
+        """Of `aggregate`."""
+
+    @_builtins.property
+    def sort(self) -> Global___SortResponse:
+        """Of `sort`."""
+
+    @_builtins.property
+    def find_claims(self) -> Global___FindClaimsResponse:
+        """Of `find_claims`."""
+
+    def __init__(
+        self,
+        *,
+        read: Global___ReadResponse | None = ...,
+        count_rows: Global___CountRowsResponse | None = ...,
+        read_linked: Global___ReadLinkedResponse | None = ...,
+        read_keys: Global___ReadKeysResponse | None = ...,
+        find_pins: Global___FindPinsResponse | None = ...,
+        aggregate: Global___AggregateResponse | None = ...,
+        sort: Global___SortResponse | None = ...,
+        find_claims: Global___FindClaimsResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count_rows", b"count_rows", "find_claims", b"find_claims", "find_pins", b"find_pins", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "reply", b"reply", "sort", b"sort"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count_rows", b"count_rows", "find_claims", b"find_claims", "find_pins", b"find_pins", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "reply", b"reply", "sort", b"sort"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["read", "count_rows", "read_linked", "read_keys", "find_pins", "aggregate", "sort", "find_claims"]  # noqa: Y015
+    _WhichOneofArgType_reply: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reply) -> _WhichOneofReturnType_reply | None: ...
+
+Global___Reply: _TypeAlias = Reply  # noqa: Y015
 
 @_typing.final
 class ReadResponse(_message.Message):

@@ -196,7 +196,7 @@ class Command(_message.Message):
     DROP_PINS_FIELD_NUMBER: _builtins.int
     PREPARE_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
-    LOCK_ROWS_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The router's own name for it, which its result and its error bring back (in the metadata, as `tag`)."""
     @_builtins.property
@@ -260,8 +260,8 @@ class Command(_message.Message):
         """Commit; the last command."""
 
     @_builtins.property
-    def lock_rows(self) -> Global___LockRows:
-        """Lock rows."""
+    def ask(self) -> _reads_pb2.Question:
+        """Read, and see what the branch did so far."""
 
     def __init__(
         self,
@@ -282,13 +282,13 @@ class Command(_message.Message):
         drop_pins: Global___DropPins | None = ...,
         prepare: Global___Prepare | None = ...,
         commit: Global___Commit | None = ...,
-        lock_rows: Global___LockRows | None = ...,
+        ask: _reads_pb2.Question | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "lock_rows", b"lock_rows", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "lock_rows", b"lock_rows", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "lock_rows"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "ask"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -308,12 +308,11 @@ class CommandResult(_message.Message):
     PLACES_FIELD_NUMBER: _builtins.int
     CLAIMS_FIELD_NUMBER: _builtins.int
     PARENTS_ABSENT_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The command's tag."""
     rows_json: _builtins.bytes
-    """Of a statement: a JSON array of the rows as stored, in order. Of DropUnusedShadows: the keys of those dropped. Of
-    LockRows: a JSON array with an array for each row, which has the row and an array of the texts beside it.
-    """
+    """Of a statement: a JSON array of the rows as stored, in order. Of DropUnusedShadows: the keys of those dropped."""
     count: _builtins.int
     """How many rows the statement inserted, changed or deleted, or how many shadows were dropped."""
     verbatim_json: _builtins.bytes
@@ -336,6 +335,10 @@ class CommandResult(_message.Message):
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[_reads_pb2.FoundClaim]:
         """Of LookUpClaims: one a value, in order."""
 
+    @_builtins.property
+    def reply(self) -> _reads_pb2.Reply:
+        """Of a question: the reply."""
+
     def __init__(
         self,
         *,
@@ -347,10 +350,11 @@ class CommandResult(_message.Message):
         places: _abc.Iterable[_builtins.int] | None = ...,
         claims: _abc.Iterable[_reads_pb2.FoundClaim] | None = ...,
         parents_absent: _builtins.bool = ...,
+        reply: _reads_pb2.Reply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "rows_json", b"rows_json", "tag", b"tag", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -790,77 +794,6 @@ class NoteBatch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NoteBatch: _TypeAlias = NoteBatch  # noqa: Y015
-
-@_typing.final
-class LockRows(_message.Message):
-    """Lock rows until the branch ends, and tell what they are then: who changed one of them has committed before."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Strength:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StrengthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LockRows._Strength.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        STRENGTH_UNSPECIFIED: LockRows._Strength.ValueType  # 0
-        """Never sent."""
-        STRENGTH_KEY_SHARE: LockRows._Strength.ValueType  # 1
-        """FOR KEY SHARE: none of them goes or changes a key, as a foreign key has it of its parent."""
-        STRENGTH_NO_KEY_UPDATE: LockRows._Strength.ValueType  # 2
-        """FOR NO KEY UPDATE: none of them is changed at all."""
-
-    class Strength(_Strength, metaclass=_StrengthEnumTypeWrapper):
-        """How they are locked."""
-
-    STRENGTH_UNSPECIFIED: LockRows.Strength.ValueType  # 0
-    """Never sent."""
-    STRENGTH_KEY_SHARE: LockRows.Strength.ValueType  # 1
-    """FOR KEY SHARE: none of them goes or changes a key, as a foreign key has it of its parent."""
-    STRENGTH_NO_KEY_UPDATE: LockRows.Strength.ValueType  # 2
-    """FOR NO KEY UPDATE: none of them is changed at all."""
-
-    TABLE_FIELD_NUMBER: _builtins.int
-    WHERE_FIELD_NUMBER: _builtins.int
-    TEXTS_FIELD_NUMBER: _builtins.int
-    STRENGTH_FIELD_NUMBER: _builtins.int
-    COLUMNS_FIELD_NUMBER: _builtins.int
-    AS_TEXT_FIELD_NUMBER: _builtins.int
-    table: _builtins.str
-    """The table as "schema.name"."""
-    strength: Global___LockRows.Strength.ValueType
-    """How they are locked."""
-    as_text: _builtins.bool
-    """As of Statement."""
-    @_builtins.property
-    def where(self) -> _containers.RepeatedCompositeFieldContainer[_reads_pb2.Condition]:
-        """Which rows."""
-
-    @_builtins.property
-    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The columns whose texts are told beside each row."""
-
-    @_builtins.property
-    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The columns of the rows as shown; all if empty."""
-
-    def __init__(
-        self,
-        *,
-        table: _builtins.str = ...,
-        where: _abc.Iterable[_reads_pb2.Condition] | None = ...,
-        texts: _abc.Iterable[_builtins.str] | None = ...,
-        strength: Global___LockRows.Strength.ValueType = ...,
-        columns: _abc.Iterable[_builtins.str] | None = ...,
-        as_text: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "columns", b"columns", "strength", b"strength", "table", b"table", "texts", b"texts", "where", b"where"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LockRows: _TypeAlias = LockRows  # noqa: Y015
 
 @_typing.final
 class InstallSchema(_message.Message):

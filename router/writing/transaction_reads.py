@@ -1,0 +1,58 @@
+"""Reads of a transaction, in their place among its writes: they run within its branches, and see what it did so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from crosskey import errors
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.transactions import ReadRequest
+from crosskey.router.reading.reader import NO_ROWS, Reader
+from crosskey.router.reading.sources import BranchSources
+from crosskey.v1 import router_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """What a read of a transaction answers: rows as a JSON array, or of a count how many it counted."""
+
+    rows_json: bytes = NO_ROWS
+    counted: int | None = None
+    next_page_token: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many rows were counted, or are answered."""
+        if self.counted is not None:
+            return self.counted
+        return len(msgspec.json.decode(self.rows_json, type=list[msgspec.Raw]))
+
+
+class TransactionReads:
+    """Reads of one transaction."""
+
+    def __init__(self, view: SchemaView, transaction: DistributedTransaction) -> None:
+        self._view = view
+        self._reader = Reader(BranchSources(transaction), copy=lambda: transaction.nearest)
+
+    async def run(self, request: ReadRequest) -> ReadResult:
+        """Carries out a read. Raises what Reader raises, but RowNotFound: as in SQL, no row is an answer, too."""
+        match request:
+            case router_pb2.GetRequest():
+                return await self._get(request)
+            case router_pb2.ListRequest():
+                page = await self._reader.list_page(self._view, request)
+                return ReadResult(page.rows_json, next_page_token=page.next_page_token)
+            case router_pb2.CountRequest():
+                return ReadResult(counted=await self._reader.count(self._view, request))
+            case router_pb2.AggregateRequest():
+                return ReadResult(await self._reader.aggregate(self._view, request))
+
+    async def _get(self, request: router_pb2.GetRequest) -> ReadResult:
+        try:
+            return ReadResult(await self._reader.get(self._view, request))
+        except errors.RowNotFound:
+            return ReadResult()

@@ -15,11 +15,7 @@ def refuse_reserved(request: object) -> None:
     The error of a statement names it.
     """
     match request:
-        case router_pb2.InsertRequest() | router_pb2.UpdateRequest():
-            _refuse(request.request_id)
-            if request.include:
-                raise errors.InvalidRequest("include of a write is reserved: read the rows afterwards")
-        case router_pb2.DeleteRequest():
+        case router_pb2.InsertRequest() | router_pb2.UpdateRequest() | router_pb2.DeleteRequest():
             _refuse(request.request_id)
         case router_pb2.TransactRequest():
             _refuse(request.request_id)

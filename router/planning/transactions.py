@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.planning.answered_writes import answering_keys, includes
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
@@ -42,13 +43,21 @@ class ReadStep:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredStep:
+    """A write that answers keys as text; the rows of these are answered as the request says, with their relations."""
+
+    write: WritePlan | NestedStep
+    request: router_pb2.InsertRequest | router_pb2.UpdateRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A statement whose values or names are wrong; its error is raised when its turn comes, as on one PostgreSQL."""
 
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ReadStep | ModeChange | GroupPlan | Refused | NestedStep
+Step: TypeAlias = WritePlan | ReadStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
 
 
 def plan_transact(
@@ -73,6 +82,8 @@ def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
         yield step
         if isinstance(step, GroupPlan):
             yield from all_steps(step.steps)
+        elif isinstance(step, AnsweredStep):
+            yield step.write
 
 
 def all_writes(steps: Iterable[Step]) -> Iterator[WritePlan]:
@@ -124,29 +135,20 @@ class _Planning:
     def _plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
         try:
             return self._plan(statement, place)
-        except errors.UnknownColumn as error:
-            return self._nested(statement) or Refused(error)
         except errors.STATEMENT_ERRORS as error:
             return Refused(error)
 
-    def _nested(self, statement: router_pb2.Statement) -> NestedStep | None:
-        """What such a name stands for that is no column, if it is that of a relation."""
-        match statement.WhichOneof("statement"):
-            case "insert":
-                return nested_step(self.view, statement.insert)
-            case "update":
-                return nested_step(self.view, statement.update)
-        return None
-
     def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
         match statement.WhichOneof("statement"):
+            case "insert" if includes(statement.insert):
+                keyed = answering_keys(self.view, statement.insert)
+                return AnsweredStep(self._insert(keyed, place), statement.insert)
             case "insert":
-                supply = self.supplies.get(place, NOTHING)
-                plan = plan_insert(self.view, statement.insert, supply, self.whereabouts)
-                self._learn(plan)
-                return plan
+                return self._insert(statement.insert, place)
+            case "update" if includes(statement.update):
+                return AnsweredStep(self._update(answering_keys(self.view, statement.update)), statement.update)
             case "update":
-                return plan_update(self.view, statement.update)
+                return self._update(statement.update)
             case "delete":
                 return plan_delete(self.view, statement.delete)
             case "associate":
@@ -158,6 +160,26 @@ class _Planning:
             case "group":
                 return self._plan_group(statement.group, place)
         raise errors.InvalidRequest(f"statement {place} is empty")
+
+    def _insert(self, request: router_pb2.InsertRequest, place: str) -> WritePlan | NestedStep:
+        try:
+            plan = plan_insert(self.view, request, self.supplies.get(place, NOTHING), self.whereabouts)
+        except errors.UnknownColumn:
+            step = nested_step(self.view, request)
+            if step is None:
+                raise
+            return step
+        self._learn(plan)
+        return plan
+
+    def _update(self, request: router_pb2.UpdateRequest) -> WritePlan | NestedStep:
+        try:
+            return plan_update(self.view, request)
+        except errors.UnknownColumn:
+            step = nested_step(self.view, request)
+            if step is None:
+                raise
+            return step
 
     def _learn(self, plan: WritePlan) -> None:
         """Where the rows of an insert go that later ones may live with."""

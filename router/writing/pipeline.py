@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from crosskey import errors
 from crosskey.router.planning import transactions
+from crosskey.router.planning.answered_writes import includes
 from crosskey.router.planning.led_parents import NOWHERE, parents_of_insert, parents_of_transaction
 from crosskey.router.planning.nesting.actions import Outcome
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
@@ -37,6 +38,8 @@ class Pipeline:
 
     async def insert(self, view: SchemaView, request: router_pb2.InsertRequest) -> WriteResult:
         """Inserts rows."""
+        if includes(request):
+            return await self._one(view, router_pb2.Statement(insert=request))
         path = view.insert_path(view.table(request.table))
         generates = path.generates or request.HasField("on_conflict")
         supply = await self.supplier.for_insert(view, request) if generates else NOTHING
@@ -56,6 +59,8 @@ class Pipeline:
 
     async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
         """Updates rows."""
+        if includes(request):
+            return await self._one(view, router_pb2.Statement(update=request))
         try:
             plan = plan_update(view, request)
         except errors.UnknownColumn:
@@ -80,6 +85,16 @@ class Pipeline:
         results = await self.writer.transact(view, steps)
         self.finder.learn(view, transactions.all_writes(steps))
         return results
+
+    async def _one(self, view: SchemaView, statement: router_pb2.Statement) -> WriteResult:
+        """Carries out a write that takes a transaction by itself; its errors name no statement."""
+        try:
+            [result] = await self.transact(view, router_pb2.TransactRequest(statements=[statement]))
+        except errors.CrosskeyError as error:
+            error.metadata.pop("statement", None)
+            raise
+        assert isinstance(result, WriteResult), "a write answers what a write does"
+        return result
 
     async def associate(self, view: SchemaView, request: router_pb2.AssociateRequest) -> Outcome:
         """Says which rows a relation of a row has."""

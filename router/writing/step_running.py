@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import msgspec
+
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.nodes import BranchCalls
@@ -14,7 +16,15 @@ from crosskey.router.committing.distributed_transaction import DistributedTransa
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.transactions import GroupPlan, ModeChange, ReadRequest, ReadStep, Refused, Step
+from crosskey.router.planning.transactions import (
+    AnsweredStep,
+    GroupPlan,
+    ModeChange,
+    ReadRequest,
+    ReadStep,
+    Refused,
+    Step,
+)
 from crosskey.router.planning.writes import Part, WritePlan
 from crosskey.router.writing.nested_results import NestedResult
 from crosskey.router.writing.nested_running import Preparing, carry_out
@@ -137,8 +147,20 @@ class StepRunner:
                 return await self._run_group(step, f"{place}.")
             case NestedStep():
                 return await carry_out(self._preparing, self._transaction, self._write, step)
+            case AnsweredStep():
+                return await self._answer(step, place)
             case Refused():
                 raise step.error
+
+    async def _answer(self, step: AnsweredStep, place: str) -> WriteResult:
+        """Writes rows, and reads them with rows of their relations."""
+        result = await self._run(step.write, place)
+        await self._transaction.check()
+        written = result.written if isinstance(result, NestedResult) else result
+        assert isinstance(written, WriteResult), "an insert or update answers what it wrote"
+        rows_json = await self._reads.with_relations(step.request, written.rows_json)
+        self._answer_size.add(rows_json, step.request.table)
+        return msgspec.structs.replace(written, rows_json=rows_json)
 
     async def _write(self, plan: WritePlan) -> WriteResult:
         self.carried_out.append(plan)

@@ -329,3 +329,40 @@ def test_nested_statements_are_statements_of_transactions_and_of_groups(client: 
     assert group.metadata["statement"] == "1.0"
     assert group.metadata["path"] == "accounts[0].email"
     assert associated == crosskey.Associated(added=1, removed=0, kept=0)
+
+
+def test_what_is_written_is_answered_with_rows_of_its_relations(client: Client, users: list[Row]) -> None:
+    message = {"recipient_id": users[0]["id"], "sender_id": users[1]["id"]}
+    include: Row = {"sender": {"columns": ["name"], "include": {"sent_messages": {"count": "only"}}}}
+    rows = client.insert(
+        "messages", [{**message, "content": str(n)} for n in range(3)], columns=["content"], include=include
+    )
+    sender = {"name": "user1", "crosskey_counts": {"sent_messages": 3}}
+    assert rows == [{"content": str(n), "sender": sender} for n in range(3)]
+    [changed] = client.update("users", {"name": "new"}, key={"id": users[1]["id"]}, include={"sent_messages": {}})
+    assert changed["name"] == "new"
+    assert len(changed["sent_messages"]) == 3
+    follows = [{"follower_id": one["id"], "followee_id": users[0]["id"]} for one in users]
+    answered = client.insert("follows", follows, columns=["weight"], include=["follower", "followee"])
+    assert [row["follower"]["id"] for row in answered] == [one["id"] for one in users]
+    assert {row["followee"]["id"] for row in answered} == {users[0]["id"]}
+    again = client.insert(
+        "follows",
+        [*follows[:2], {**follows[2], "weight": 7}],
+        on_conflict=crosskey.do_update("weight", on=["follower_id", "followee_id"]),
+        include="follower",
+    )
+    assert again.outcomes == ["UPDATED"] * 3
+    assert [(row["weight"], row["follower"]["name"]) for row in again] == [(1, "user0"), (1, "new"), (7, "user2")]
+    [stored] = client.insert(
+        "users",
+        {"name": "N", "accounts": {"create": account()}, "profiles": {"create": {"bio": "b"}}},
+        columns=["name"],
+        include={"accounts": {"count": "only"}, "profiles": {"columns": ["bio"]}},
+    )
+    assert stored == {"name": "N", "profiles": {"bio": "b"}, "crosskey_counts": {"accounts": 1}}
+    user_name = name()
+    with pytest.raises(crosskey.InvalidRequest, match='has no relation "nobody"'):
+        client.insert("users", {"name": user_name}, include="nobody")
+    assert client.count("users", {"name": user_name}) == 0
+    assert client.insert("users", {"name": user_name}, include="accounts", count_only=True).affected == 1

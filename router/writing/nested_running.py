@@ -8,18 +8,18 @@ from typing import Any
 
 from crosskey import errors
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
-from crosskey.router.planning.led_parents import leading_keys, parents_of_rows
+from crosskey.router.planning.led_parents import NOWHERE, leading_keys, parents_of_rows
 from crosskey.router.planning.nesting.actions import Action, Find, Outcome, Script, Supplied, Write
 from crosskey.router.planning.nesting.scripts import NestedStep
+from crosskey.router.planning.nesting.write_plans import plan_write
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.writes import WritePlan, plan_change, plan_removal, plan_rows
+from crosskey.router.planning.writes import WritePlan
 from crosskey.router.writing.finding_rows import find_rows
 from crosskey.router.writing.nested_errors import name_row, naming_row
 from crosskey.router.writing.nested_results import NestedResult, take_stored, to_result
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
 from crosskey.router.writing.write_results import WriteResult
-from crosskey.v1 import rows_pb2
 
 CarryOut = Callable[[WritePlan], Awaitable[WriteResult]]
 
@@ -34,24 +34,15 @@ class Preparing:
     _whereabouts: dict[tuple[str, str], int] = field(default_factory=dict)
 
     async def plan(self, write: Write) -> WritePlan:
-        """The plan of a write. Raises what planning raises."""
-        match write.kind:
-            case "insert":
-                return await self._plan_insert(write)
-            case "update":
-                [values] = write.rows
-                plan = plan_change(self.view, write.table, write.predicates, values, write.forms, write.assignments)
-            case "delete":
-                plan = plan_removal(self.view, write.table, write.predicates)
-        return plan if write.shards is None or plan.reference else plan.on(write.shards)
+        """The plan of a write: rows live with parents that were there before, or that the script has inserted.
 
-    async def _plan_insert(self, write: Write) -> WritePlan:
-        """Rows live with parents that were there before, or that the script has inserted."""
-        rows = [dict(row) for row in write.rows]
-        parents = parents_of_rows(self.view, write.table, rows)
-        whereabouts = {**await self.finder.find(parents), **self._whereabouts} if parents else {}
-        unless = rows_pb2.OnConflict(columns=write.unless, nothing=rows_pb2.OnConflict.Nothing())
-        plan = plan_rows(self.view, write.table, rows, write.forms, whereabouts, unless if write.unless else None)
+        Raises what planning raises, and what nodes raise.
+        """
+        if write.kind != "insert":
+            return plan_write(self.view, write)
+        parents = parents_of_rows(self.view, write.table, write.rows)
+        whereabouts = {**await self.finder.find(parents), **self._whereabouts} if parents else NOWHERE
+        plan = plan_write(self.view, write, whereabouts)
         for part in plan.parts:
             for key in leading_keys(self.view, write.table, part.rows):
                 self._whereabouts.setdefault(key, part.shard)

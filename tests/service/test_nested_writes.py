@@ -366,3 +366,19 @@ def test_what_is_written_is_answered_with_rows_of_its_relations(client: Client, 
         client.insert("users", {"name": user_name}, include="nobody")
     assert client.count("users", {"name": user_name}) == 0
     assert client.insert("users", {"name": user_name}, include="accounts", count_only=True).affected == 1
+
+
+def test_explain_says_what_nested_writes_take(client: Client, users: list[Row]) -> None:
+    row: Row = {"id": users[1]["id"], "name": "x", "profiles": {"create": {}}}
+    local = client.explain(crosskey.insert("users", row))
+    assert (list(local.shards), local.route) == ([1], "local")
+    answered = client.explain(crosskey.insert("users", row, include="profiles"))
+    assert answered.route == "distributed"
+    assert any("the rows are read by their keys" in note for note in answered.notes)
+    assert not any("are looked up and locked first" in note for note in answered.notes)
+    looking = client.explain(crosskey.insert("users", {**row, "accounts": {"connect": {"email": "x"}}}))
+    assert looking.route == "distributed"
+    assert any("are looked up and locked first" in note for note in looking.notes)
+    with pytest.raises(crosskey.UnknownColumn) as refused:
+        client.explain(crosskey.insert("users", {"naem": "x"}))
+    assert "statement" not in refused.value.metadata

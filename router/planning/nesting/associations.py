@@ -27,7 +27,8 @@ Texts = Mapping[str, str | None]
 def associate(view: SchemaView, table: TablePlan, request: router_pb2.AssociateRequest) -> Script[Outcome]:
     """What the request says. Raises InvalidRequest, RowNotFound, and what planning raises."""
     relation = view.relation(table, request.relation)
-    rows = given_rows(request)
+    # Each once: what becomes of rows is counted.
+    rows = [*{exact_json.encode(row): row for row in given_rows(request)}.values()]
     _check_operation(relation, request, len(rows))
     key = check_key(table.table, given_key(request))
     tasks = TaskReader(view).keys(relation, rows)

@@ -82,19 +82,17 @@ def filled(pair: Pair) -> Pair:
     pair.insert("nw_users", *({"id": one, "name": f"u{one}"} for one in users))
     accounts = [pair.number(number % SHARDS) for number in range(6)]
     pair.insert("nw_accounts", *({"id": one, "email": f"e{one}"} for one in accounts))
-    pair.insert(
-        "nw_messages",
-        *(
-            {
-                "id": pair.number(n % SHARDS),
-                "recipient_id": draw.choice(users),
-                "sender_id": draw.choice(users),
-                "content": "c",
-                "weight": n,
-            }
-            for n in range(12)
-        ),
-    )
+    messages = [pair.number(number % SHARDS) for number in range(12)]
+    for number, one in enumerate(messages):
+        ends = {"recipient_id": draw.choice(users), "sender_id": draw.choice(users)}
+        reply_to = draw.choice([None, *messages[:number]])
+        pair.insert("nw_messages", {"id": one, **ends, "reply_to_id": reply_to, "content": "c", "weight": number})
+    pairs = {(draw.choice(users), draw.choice(accounts)) for _ in range(20)}
+    pair.insert("nw_memberships", *({"user_id": user, "account_id": one} for user, one in sorted(pairs)))
+    pairs = {(draw.choice(users), draw.choice(users)) for _ in range(20)}
+    pair.insert("nw_follows", *({"follower_id": one, "followee_id": other} for one, other in sorted(pairs)))
+    for guest in users[3:]:
+        pair.update("nw_users", {"invited_by_id": draw.choice(users[:3])}, key={"id": guest})
     return pair
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import crosskey
 from crosskey import Client
 from crosskey.catalog.slots import mint_uuid
+from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
 from tests.docs.examples import ROOT
 from tests.fresh_cluster import FreshClusters
@@ -382,3 +387,135 @@ def test_explain_says_what_nested_writes_take(client: Client, users: list[Row]) 
     with pytest.raises(crosskey.UnknownColumn) as refused:
         client.explain(crosskey.insert("users", {"naem": "x"}))
     assert "statement" not in refused.value.metadata
+
+
+def test_associations_in_the_words_of_the_table(client: Client, users: list[Row]) -> None:
+    one, two, three = (account() for _ in range(3))
+    client.insert("accounts", [one, two, three])
+    mine = client.related("users", id=users[0]["id"])
+    emails = [{"email": row["email"]} for row in (one, two)]
+    assert mine.accounts.append(emails) == crosskey.Associated(added=2, removed=0, kept=0)
+    assert mine.accounts.append(emails) == crosskey.Associated(added=0, removed=0, kept=2)
+    assert mine.accounts.replace([emails[1], {"email": three["email"]}]) == crosskey.Associated(1, 1, 1)
+    assert mine.accounts.count() == 2
+    assert mine.accounts.count(crosskey.eq("email", two["email"])) == 1
+    found = mine.accounts.find(columns=["email"], order_by="email")
+    assert found == sorted(({"email": row["email"]} for row in (two, three)), key=lambda row: str(row["email"]))
+    assert mine.accounts.remove([*emails, {"email": "nobody"}]) == crosskey.Associated(0, 1, 0)
+    assert mine.accounts.clear() == crosskey.Associated(0, 1, 0)
+    assert client.count("accounts", crosskey.in_("email", [row["email"] for row in (one, two, three)])) == 3
+
+    [team] = client.insert("teams", {"name": name()})
+    people = client.related("teams", id=team["id"]).people
+    chief = {"id": users[0]["id"], "crosskey_join": {"role": "chief"}}
+    assert people.append([chief, {"id": users[1]["id"]}]).added == 2
+    assert people.append({**chief, "crosskey_join": {"role": "none"}}).kept == 1
+    assert sorted(row["crosskey_join"]["role"] for row in people.find()) == ["chief", "guest"]
+
+    led = client.related("users", id=users[1]["id"]).led
+    assert led.append([{"name": team["name"]}]) == crosskey.Associated(1, 0, 0)
+    leader = client.related("teams", name=team["name"])["leader"]
+    assert leader.find(columns=["name"]) == {"name": "user1"}
+    assert leader.replace({"id": users[2]["id"]}) == crosskey.Associated(1, 1, 0)
+    assert leader.replace({"id": users[2]["id"]}) == crosskey.Associated(0, 0, 1)
+    assert led.find() == []
+    assert leader.clear() == crosskey.Associated(0, 1, 0)
+    assert leader.clear() == crosskey.Associated(0, 0, 0)
+    assert leader.find() is None
+    badge = client.related("users", id=users[0]["id"]).badge
+    first, second = client.insert("badges", [{"name": "a"}, {"name": "b"}])
+    assert badge.append({"id": first["id"]}) == crosskey.Associated(1, 0, 0)
+    assert badge.append({"id": second["id"]}) == crosskey.Associated(1, 1, 0)
+    assert badge.find()["name"] == "b"
+
+
+def test_associations_that_are_refused(client: Client, users: list[Row]) -> None:
+    client.insert("messages", {"recipient_id": users[0]["id"], "sender_id": users[1]["id"], "content": "x"})
+    inbox = client.related("users", id=users[0]["id"]).inbox
+    with pytest.raises(crosskey.InvalidRequest, match='rows of "messages" cannot be detached') as refused:
+        inbox.clear()
+    assert "delete_detached" in refused.value.metadata["hint"]
+    assert inbox.count() == 1
+    assert inbox.clear(delete_detached=True).removed == 1
+    one = account()
+    client.insert("accounts", one)
+    with pytest.raises(crosskey.RowNotFound, match=r'rows\[1\]: the relation "accounts" leads to no row'):
+        client.related("users", id=users[0]["id"]).accounts.append([{"email": one["email"]}, {"email": "nobody"}])
+    assert client.related("users", id=users[0]["id"]).accounts.count() == 0
+    with pytest.raises(crosskey.RowNotFound, match='"users" has no row with the key'):
+        client.related("users", id=str(mint_uuid(0))).accounts.clear()
+    with pytest.raises(crosskey.InvalidRequest, match='has no relation "friends"; its relations are "accounts"'):
+        client.related("users", id=users[0]["id"]).friends.clear()
+    with pytest.raises(crosskey.InvalidRequest, match='"badge" leads to one row at most, not to 2'):
+        client.related("users", id=users[0]["id"]).badge.replace([{"id": 1}, {"id": 2}])
+    with pytest.raises(crosskey.InvalidRequest, match="CLEAR takes no rows"):
+        client.associate("users", {"id": users[0]["id"]}, "accounts", "clear", {"email": "x"})
+
+
+def test_two_replaces_at_once_come_one_after_the_other(client: Client, users: list[Row]) -> None:
+    sets = [[{"id": row["id"]} for row in client.insert("accounts", [account() for _ in range(4)])] for _ in range(2)]
+    accounts = client.related("users", id=users[0]["id"]).accounts
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(8):
+            barrier = threading.Barrier(2)
+
+            def replace(chosen: list[Row], barrier: threading.Barrier = barrier) -> crosskey.Associated:
+                barrier.wait()
+                return accounts.replace(chosen)
+
+            first, second = pool.map(replace, sets)
+            ids = {row["id"] for row in accounts.find(columns=["id"])}
+            assert ids in [{row["id"] for row in chosen} for chosen in sets]
+            # Of what each has added, the one that came last has removed what was there: nothing was done twice.
+            assert sorted([first.added, second.added]) in ([0, 4], [4, 4])
+
+
+def test_only_one_of_many_creates_what_none_has_found(client: Client) -> None:
+    new = account()
+    row = {"name": "R", "accounts": {"connect_or_create": {"where": {"email": new["email"]}, "create": new}}}
+    barrier = threading.Barrier(4)
+
+    def insert(_: int) -> Row:
+        barrier.wait()
+        return client.insert("users", row)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        users = list(pool.map(insert, range(4)))
+    assert client.count("accounts", {"email": new["email"]}) == 1
+    read = client.get("accounts", email=new["email"], include={"users": {"columns": ["id"]}})
+    assert {one["id"] for one in read["users"]} == {user["id"] for user in users}
+
+
+def test_rows_that_go_meanwhile_leave_nothing_half_written(client: Client, running: RunningCluster) -> None:
+    """A row that is connected may be deleted at the same moment: either it is connected, or it is not found."""
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(8):
+            new = account()
+            client.insert("accounts", new)
+            user = {"name": new["email"], "accounts": {"connect": {"email": new["email"]}}}
+            inserting = pool.submit(client.insert, "users", user)
+            deleting = pool.submit(client.delete, "accounts", key={"email": new["email"]})
+            assert deleting.result() == 1
+            error = inserting.exception()
+            assert error is None or isinstance(error, crosskey.RowNotFound | crosskey.ForeignKeyViolation), number
+            assert client.count("users", {"name": new["email"]}) == int(error is None)
+    running.wait_until_settled()
+    assert client.audit() == []
+
+
+def test_the_command_associates(cluster: LocalCluster, users: list[Row]) -> None:
+    one = account()
+    run = CliRunner().invoke
+    key = json.dumps({"id": users[0]["id"]})
+    at = ["--router", cluster.address]
+    created = run(data.update, ["users", "--key", key, "--set", json.dumps({"accounts": {"create": one}}), *at])
+    assert json.loads(created.output)["accounts"][0]["email"] == one["email"]
+    rows = json.dumps([{"email": one["email"]}])
+    kept = run(data.associate, ["users", key, "accounts", "append", rows, *at])
+    assert json.loads(kept.output) == {"added": 0, "removed": 0, "kept": 1}
+    cleared = run(data.associate, ["users", key, "accounts", "clear", *at])
+    assert json.loads(cleared.output) == {"added": 0, "removed": 1, "kept": 0}
+    named = run(
+        data.insert, ["teams", json.dumps({"name": name(), "leader_id": users[0]["id"]}), "--include", "leader", *at]
+    )
+    assert json.loads(named.output)["leader"]["name"] == "user0"

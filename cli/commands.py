@@ -22,6 +22,7 @@ crosskey = LazyGroup(
         "insert": ("crosskey.cli.data:insert", "Insert rows."),
         "get": ("crosskey.cli.data:get", "Read one row by its key."),
         "update": ("crosskey.cli.data:update", "Change rows."),
+        "associate": ("crosskey.cli.data:associate", "Say which rows a relation of a row has."),
         "delete": ("crosskey.cli.data:delete", "Delete rows."),
         "list": ("crosskey.cli.data:list_rows", "List rows."),
         "count": ("crosskey.cli.data:count", "Count rows."),

@@ -18,7 +18,7 @@ from crosskey.cli.connection import (
     router_options,
 )
 from crosskey.predicates import Where
-from crosskey.requests import Overriding
+from crosskey.requests import Association, Overriding
 from crosskey.v1 import router_pb2, rows_pb2
 
 key_option = click.option("--key", type=OBJECT, help="The row with this key, such as '{\"id\": 1}'.")
@@ -51,6 +51,7 @@ columns_option = click.option(
     ' \'{"columns": ["id"], "update": {"columns": ["name"]}}\' updates the rows with their id.',
 )
 @count_only_option
+@include_option
 @router_options
 def insert(
     table: str,
@@ -58,16 +59,20 @@ def insert(
     overriding: Overriding | None,
     on_conflict: Any,
     count_only: bool,
+    include: tuple[str, ...],
     router: str,
     timeout: float,
 ) -> None:
     """Insert ROWS, a JSON object or a list of them (- reads standard input), and print them as stored.
 
-    With --on-conflict, those that were updated are among them, and those that were skipped are not.
+    With --on-conflict, those that were updated are among them, and those that were skipped are not. A row may have rows
+    of its relations: '{"name": "Ada", "accounts": {"create": [{"email": ".."}]}}'.
     """
     conflict = None if on_conflict is None else parse_message(on_conflict, rows_pb2.OnConflict())
     with connected(router, timeout) as client:
-        written = client.insert(table, rows, overriding=overriding, on_conflict=conflict, count_only=count_only)
+        written = client.insert(
+            table, rows, overriding=overriding, on_conflict=conflict, count_only=count_only, include=include
+        )
         _print_written(written, count_only=count_only)
 
 
@@ -89,12 +94,49 @@ def get(table: str, key: Any, columns: tuple[str, ...], include: tuple[str, ...]
 @key_option
 @where_option
 @count_only_option
+@include_option
 @router_options
-def update(table: str, values: Any, key: Any, where: Any, count_only: bool, router: str, timeout: float) -> None:
+def update(
+    table: str,
+    values: Any,
+    key: Any,
+    where: Any,
+    count_only: bool,
+    include: tuple[str, ...],
+    router: str,
+    timeout: float,
+) -> None:
     """Change rows and print them as stored."""
     with connected(router, timeout) as client:
-        written = client.update(table, values, key=key, where=_to_where(where), count_only=count_only)
+        written = client.update(table, values, key=key, where=_to_where(where), count_only=count_only, include=include)
         _print_written(written, count_only=count_only)
+
+
+@click.command()
+@click.argument("table")
+@click.argument("key", type=OBJECT)
+@click.argument("relation")
+@click.argument("operation", type=click.Choice(["append", "replace", "remove", "clear"]))
+@click.argument("rows", type=OBJECTS, default="[]")
+@click.option("--delete-detached", is_flag=True, help="Delete rows that would lose a key that is NOT NULL.")
+@router_options
+def associate(
+    table: str,
+    key: Any,
+    relation: str,
+    operation: Association,
+    rows: Any,
+    delete_detached: bool,
+    router: str,
+    timeout: float,
+) -> None:
+    """Give rows to the RELATION of the row with KEY, or take some, and print how many came, went and stayed.
+
+    ROWS are a JSON object or a list of them, each with the columns of a unique key.
+    """
+    with connected(router, timeout) as client:
+        done = client.associate(table, key, relation, operation, rows, delete_detached=delete_detached)
+        print_json({"added": done.added, "removed": done.removed, "kept": done.kept})
 
 
 @click.command()

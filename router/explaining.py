@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from crosskey import errors
 from crosskey.catalog.plan import KeyPlan, TablePlan
@@ -10,13 +11,17 @@ from crosskey.router.planning.acting_keys import ActingKey, Change, acting_keys
 from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.claimed_values import ClaimedValue
 from crosskey.router.planning.include_notes import condition_notes, include_notes
+from crosskey.router.planning.includes import plan_includes
+from crosskey.router.planning.nesting.foreseeing import foreseen_writes
+from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.parent_references import references
 from crosskey.router.planning.reads import ListPlan, ReadPlan, plan_count, plan_get, plan_list
 from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, new_shards, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
 from crosskey.router.planning.transactions import (
+    AnsweredStep,
     GroupPlan,
     ModeChange,
     ReadRequest,
@@ -30,7 +35,7 @@ from crosskey.router.planning.transactions import (
     raise_refusals,
 )
 from crosskey.router.planning.wanted_claims import surely_claims_elsewhere
-from crosskey.router.planning.writes import WritePlan, plan_delete, plan_insert, plan_update
+from crosskey.router.planning.writes import WritePlan
 from crosskey.router.reading.locating import claim_to_follow
 from crosskey.router.reading.merging import rank
 from crosskey.router.writing.upserting import computes_values, look_up_shards
@@ -61,6 +66,11 @@ READS_NOTE = (
     "Reads run within the transaction, on its own connection to each shard; a shard that is only read prepares nothing."
 )
 TAKES_NOTE = "A statement that takes values of earlier answers is planned when these are there."
+NESTED_NOTE = (
+    "Rows that exist are looked up and locked first, on the shards that their keys or the claims on these tell; what"
+    " is written then depends on what they are."
+)
+ANSWERED_NOTE = "Before the commit, the rows are read by their keys, with rows of their relations."
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
 TOGETHER_NOTE = "Each shard aggregates its own rows; the first one then puts the groups of all together."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
@@ -98,11 +108,12 @@ def explain(
     """
     match request.WhichOneof("request"):
         case "insert":
-            return _explain_writes(view, hints, [plan_insert(view, request.insert, supplies.get("", NOTHING))])
+            alone = router_pb2.Statement(insert=request.insert)
+            return _explain_alone(view, hints, alone, supplies.get("", NOTHING))
         case "update":
-            return _explain_writes(view, hints, [plan_update(view, request.update)])
+            return _explain_alone(view, hints, router_pb2.Statement(update=request.update))
         case "delete":
-            return _explain_writes(view, hints, [plan_delete(view, request.delete)])
+            return _explain_alone(view, hints, router_pb2.Statement(delete=request.delete))
         case "transact":
             return _explain_transact(view, hints, plan_transact(view, request.transact, supplies))
         case "get" | "count" | "aggregate" | "list" as kind:
@@ -173,8 +184,36 @@ def _explain_list(view: SchemaView, plan: ListPlan) -> Explanation:
     return explanation
 
 
-def _explain_transact(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Explanation:
-    raise_refusals(steps)
+def _explain_alone(
+    view: SchemaView, hints: ShadowHints, statement: router_pb2.Statement, supply: Supply = NOTHING
+) -> Explanation:
+    """A write that is a transaction by itself; errors name no statement."""
+    try:
+        steps = plan_transact(view, router_pb2.TransactRequest(statements=[statement]), {"0": supply})
+        return _explain_transact(view, hints, steps)
+    except errors.CrosskeyError as error:
+        error.metadata.pop("statement", None)
+        raise
+
+
+def _foreseen(view: SchemaView, steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps, nested writes as the writes that they consist of, as far as these are known before."""
+    for step in steps:
+        nested = step.write if isinstance(step, AnsweredStep) else step
+        if isinstance(nested, NestedStep):
+            plans, complete = foreseen_writes(view, nested)
+            yield from plans if nested is step or not complete else plans[1:]
+            if not complete:
+                yield step
+            elif isinstance(step, AnsweredStep):
+                yield replace(step, write=plans[0])
+        else:
+            yield step
+
+
+def _explain_transact(view: SchemaView, hints: ShadowHints, planned: Sequence[Step]) -> Explanation:
+    raise_refusals(planned)
+    steps = list(_foreseen(view, planned))
     kinds = {type(step) for step in all_steps(steps)}
     if kinds == {ReadStep}:
         explanation = Explanation(route="distributed", reason=plan_route(view, hints, steps).reason)
@@ -184,6 +223,14 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, steps: Sequence[Step
     explanation.notes.extend([TAKES_NOTE] if TakingStep in kinds else [])
     explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
     explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
+    explanation.notes.extend([NESTED_NOTE] if NestedStep in kinds else [])
+    answered = [step.request for step in steps if isinstance(step, AnsweredStep)]
+    notes = [
+        note
+        for one in answered
+        for note in include_notes(view, plan_includes(view, view.table(one.table), one.include))
+    ]
+    explanation.notes.extend([ANSWERED_NOTE, *dict.fromkeys(notes)] if answered else [])
     return explanation
 
 

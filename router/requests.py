@@ -17,7 +17,12 @@ from crosskey.router.reading.reader import Reader
 from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
-from crosskey.router.writing.statement_results import fill_insert_response, fill_update_response, statement_results
+from crosskey.router.writing.statement_results import (
+    associate_response,
+    fill_insert_response,
+    fill_update_response,
+    statement_results,
+)
 from crosskey.v1 import router_pb2
 
 
@@ -58,6 +63,10 @@ class Requests:
         refuse_taken(request)
         result = await self._writes.delete(await self._cluster.view(), request)
         return router_pb2.DeleteResponse(count=result.count)
+
+    async def associate(self, request: router_pb2.AssociateRequest) -> router_pb2.AssociateResponse:
+        """Says which rows a relation of a row has."""
+        return associate_response(await self._writes.associate(await self._cluster.view(), request))
 
     async def transact(self, request: router_pb2.TransactRequest) -> router_pb2.TransactResponse:
         """Runs statements in one transaction."""

@@ -59,6 +59,10 @@ class Router(router_pb2_grpc.RouterServicer):
         return await _accounted(self._requests.delete(request), context)
 
     @override
+    async def Associate(self, request: router_pb2.AssociateRequest, context: Context) -> router_pb2.AssociateResponse:
+        return await _accounted(self._requests.associate(request), context)
+
+    @override
     async def Transact(self, request: router_pb2.TransactRequest, context: Context) -> router_pb2.TransactResponse:
         return await _accounted(self._requests.transact(request), context)
 
@@ -126,6 +130,7 @@ class SessionCalls(CallHandlers):
                 "list_loaded_batches": requests.list_loaded_batches,
                 "finish_load": requests.finish_load,
                 "aggregate": requests.aggregate,
+                "associate": requests.associate,
             }
         )
 

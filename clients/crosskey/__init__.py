@@ -9,7 +9,7 @@
 AsyncClient has the same methods, to be awaited. Errors are exceptions by reason, all in `crosskey.errors` and here.
 """
 
-from crosskey._operations import Page, WrittenRows
+from crosskey._operations import Associated, Page, WrittenRows
 from crosskey.assignments import column
 from crosskey.client import AsyncClient, Client
 from crosskey.errors import (
@@ -78,6 +78,7 @@ from crosskey.predicates import (
 )
 from crosskey.requests import (
     aggregate,
+    associate,
     count,
     delete,
     do_nothing,
@@ -97,6 +98,7 @@ from crosskey.taken_values import value_of
 __all__ = [
     "JSON_NULL",
     "AnswerTooLarge",
+    "Associated",
     "AsyncClient",
     "Cancelled",
     "CheckViolation",
@@ -139,6 +141,7 @@ __all__ = [
     "aggregate",
     "all_of",
     "any_of",
+    "associate",
     "between",
     "column",
     "columns_compare",

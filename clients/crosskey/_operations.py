@@ -73,6 +73,15 @@ class WrittenRows(list[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
+class Associated:
+    """How many rows a relation has got and lost, and how many of those named it had before and has still."""
+
+    added: int
+    removed: int
+    kept: int
+
+
+@dataclass(frozen=True)
 class Page:
     """A page of rows; `next_page_token` is empty on the last one."""
 
@@ -88,10 +97,15 @@ def insert(
     on_conflict: rows_pb2.OnConflict | None = None,
     count_only: bool = False,
     columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> Call[WrittenRows]:
     """Inserts one row or many, all or none. Returns them as stored, in order; with `count_only`, only how many.
 
-    `columns` are those to return; all if there are none.
+    `columns` are those to return; all if there are none. `include` has relations whose rows are inside of them.
+
+    A row may have rows of its relations, which are created or connected along with it:
+    `{"name": "Ada", "profile": {"create": {"bio": ".."}}, "accounts": {"connect": [{"email": ".."}]}}`. Those that were
+    created are returned in the same places.
 
     `overriding` is SQL's clause for identity columns: with "SYSTEM_VALUE" the rows' values are inserted, even if
     GENERATED ALWAYS; with "USER_VALUE" they are ignored.
@@ -103,7 +117,13 @@ def insert(
     UnknownColumn, ShardKeyMissing, SlotMismatch or AnswerTooLarge; then nothing was inserted.
     """
     request = requests.insert(
-        table, rows, overriding=overriding, on_conflict=on_conflict, count_only=count_only, columns=columns
+        table,
+        rows,
+        overriding=overriding,
+        on_conflict=on_conflict,
+        count_only=count_only,
+        columns=columns,
+        include=include,
     )
     return Call("Router", "Insert", request, partial(_read_inserted, request))
 
@@ -136,13 +156,17 @@ def update(
     where: Where | None = None,
     count_only: bool = False,
     columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> Call[WrittenRows]:
     """Sets columns of the row with that key, or of the rows that `where` selects.
 
-    Returns them as stored, of `columns` if there are any; with `count_only`, only how many. Raises AnswerTooLarge if
-    they are too many to answer.
+    Returns them as stored, of `columns` if there are any, with rows of their relations if `include` says so; with
+    `count_only`, only how many. Raises AnswerTooLarge if they are too many to answer.
+
+    With `key`, `set` may have what is to become of rows of the row's relations: `{"accounts": {"set": [..]}}`, and
+    likewise create, connect, connect_or_create, disconnect, update, upsert and delete.
     """
-    request = requests.update(table, set, key=key, where=where, count_only=count_only, columns=columns)
+    request = requests.update(table, set, key=key, where=where, count_only=count_only, columns=columns, include=include)
     return Call("Router", "Update", request, partial(_read_updated, request))
 
 
@@ -152,6 +176,39 @@ def delete(table: str, *, key: Row | None = None, where: Where | None = None) ->
     Raises ForeignKeyViolation or RestrictViolation if a row is still referenced; then nothing was deleted.
     """
     return Call("Router", "Delete", requests.delete(table, key=key, where=where), _read_count)
+
+
+def associate(
+    table: str,
+    key: Row,
+    relation: str,
+    operation: requests.Association,
+    rows: Row | Iterable[Row] = (),
+    *,
+    delete_detached: bool = False,
+) -> Call[Associated]:
+    """Says which rows a relation of the row with that key has; `related` has a method for each operation.
+
+    `rows` are given by a unique key each; with `delete_detached`, those that would lose a key that is NOT NULL are
+    deleted. Raises RowNotFound if a row is not there, InvalidRequest if such rows would be left, and what writes raise.
+    """
+    request = requests.associate(table, key, relation, operation, rows, delete_detached=delete_detached)
+    return Call("Router", "Associate", request, _read_associated)
+
+
+def find_related(table: str, key: Row, relation: str, included: Mapping[str, Any]) -> Call[Any]:
+    """Returns the rows of a relation of the row with that key; of a relation to one row, that or None."""
+    request = requests.get(table, key, columns=list(key), include={relation: included})
+    return Call(
+        "Router", "Get", request, lambda response, reader: reader.rows(table, f"[{response.row_json}]")[0][relation]
+    )
+
+
+def count_related(table: str, key: Row, relation: str, where: Where | None) -> Call[int]:
+    """Returns how many rows a relation of the row with that key has."""
+    included = {relation: {"count": "only", "where": where}}
+    request = requests.get(table, key, columns=list(key), include=included)
+    return Call("Router", "Get", request, partial(_read_related_count, table, relation))
 
 
 def list_page(
@@ -282,6 +339,14 @@ def _read_inserted(
     return WrittenRows(rows, response.count or len(rows), outcomes)
 
 
+def _read_associated(response: router_pb2.AssociateResponse, _: RowReader) -> Associated:
+    return Associated(response.added, response.removed, response.kept)
+
+
+def _read_related_count(table: str, relation: str, response: router_pb2.GetResponse, reader: RowReader) -> int:
+    return int(reader.rows(table, f"[{response.row_json}]")[0]["crosskey_counts"][relation])
+
+
 def _read_count(response: router_pb2.DeleteResponse | router_pb2.CountResponse, _: RowReader) -> int:
     return response.count
 
@@ -315,6 +380,8 @@ def _read_result(statement: router_pb2.Statement, result: router_pb2.StatementRe
             return _read_updated(statement.update, result.update, reader)
         case "group":
             return _read_group(statement.group, result.group, reader)
+        case "associate":
+            return _read_associated(result.associate, reader)
         case "get":
             return _read_row(statement.get, result.get, reader)
         case "list":

@@ -23,6 +23,8 @@ from crosskey.exact_json import Row
 from crosskey.includes import Include
 from crosskey.pending_calls import Peer
 from crosskey.predicates import Order, Where
+from crosskey.related import AsyncRelations, Relations
+from crosskey.requests import checked_key
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
@@ -147,6 +149,7 @@ class AsyncClient:
     exists = _awaited(operations.exists)
     count = _awaited(operations.count)
     aggregate = _awaited(operations.aggregate)
+    associate = _awaited(operations.associate)
     transact = _awaited(operations.transact)
     explain = _awaited(operations.explain)
     apply_schema = _awaited(operations.apply_schema)
@@ -155,6 +158,11 @@ class AsyncClient:
     audit = _awaited(operations.audit)
     drop_unused_shadows = _awaited(operations.drop_unused_shadows)
     list_in_doubt = _awaited(operations.list_in_doubt)
+
+    def related(self, table: str, key: Row | None = None, /, **key_columns: Any) -> AsyncRelations:
+        """Returns the relations of the row with that primary or unique key: `.accounts.append([..])` and the like."""
+        key = {**checked_key({} if key is None else key), **key_columns}
+        return AsyncRelations(self._carry_out, table, key)
 
     async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
         """Returns the row with that primary or unique key, as `get` does; None if there is none."""
@@ -271,6 +279,7 @@ class Client:
     exists = _blocking(operations.exists)
     count = _blocking(operations.count)
     aggregate = _blocking(operations.aggregate)
+    associate = _blocking(operations.associate)
     transact = _blocking(operations.transact)
     explain = _blocking(operations.explain)
     apply_schema = _blocking(operations.apply_schema)
@@ -279,6 +288,11 @@ class Client:
     audit = _blocking(operations.audit)
     drop_unused_shadows = _blocking(operations.drop_unused_shadows)
     list_in_doubt = _blocking(operations.list_in_doubt)
+
+    def related(self, table: str, key: Row | None = None, /, **key_columns: Any) -> Relations:
+        """Returns the relations of the row with that primary or unique key: `.accounts.append([..])` and the like."""
+        key = {**checked_key({} if key is None else key), **key_columns}
+        return Relations(self._carry_out, table, key)
 
     def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
         """Returns the row with that primary or unique key, as `get` does; None if there is none."""

@@ -76,7 +76,8 @@ class Metadata(TypedDict, total=False):
     """Where an error happened. None is the same as leaving it out.
 
     `statement` is the place of a statement in its transaction, from 0; inside a group it is such as "2.1". `command` is
-    between router and nodes alone, as is `line`. `row` is the place of a row among those to load, from 1.
+    between router and nodes alone, as is `line`. `row` is the place of a row among those to load, from 1. `path` is
+    where in a nested write it was, such as "accounts[2].email".
     """
 
     table: str | None
@@ -86,6 +87,7 @@ class Metadata(TypedDict, total=False):
     sqlstate: str | None
     shard: str | int | None
     statement: str | None
+    path: str | None
     command: str | int | None
     line: str | int | None
     row: str | int | None

@@ -16,7 +16,9 @@ Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_
 
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
 
-Statement: TypeAlias = Write | Read | rows_pb2.SetConstraints | router_pb2.Group | router_pb2.Statement
+Statement: TypeAlias = (
+    Write | Read | router_pb2.AssociateRequest | rows_pb2.SetConstraints | router_pb2.Group | router_pb2.Statement
+)
 """What `transact` and `group` take."""
 
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
@@ -34,7 +36,7 @@ _FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] 
     "max": router_pb2.AggregateRequest.Aggregate.FUNCTION_MAX,
 }
 
-Lock: TypeAlias = Literal["UPDATE", "NO KEY UPDATE", "SHARE"]
+Lock: TypeAlias = Literal["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"]
 """SQL's locking clause FOR ..: how the rows of a read are locked until its transaction ends."""
 
 _LOCKS: dict[Lock | None, rows_pb2.RowLock.ValueType] = {
@@ -42,10 +44,14 @@ _LOCKS: dict[Lock | None, rows_pb2.RowLock.ValueType] = {
     "UPDATE": rows_pb2.ROW_LOCK_FOR_UPDATE,
     "NO KEY UPDATE": rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE,
     "SHARE": rows_pb2.ROW_LOCK_FOR_SHARE,
+    "KEY SHARE": rows_pb2.ROW_LOCK_FOR_KEY_SHARE,
 }
 
 MAX_NESTED_GROUPS = 40
 """How deep groups nest. Protobuf reads messages of up to 100 levels, of which each group takes two."""
+
+Association: TypeAlias = Literal["append", "replace", "remove", "clear"]
+"""What to do with the rows of a relation."""
 
 Overriding: TypeAlias = Literal["SYSTEM_VALUE", "USER_VALUE"]
 """SQL's OVERRIDING clause: what becomes of values that rows give for identity columns."""
@@ -54,6 +60,13 @@ _OVERRIDING: dict[Overriding | None, router_pb2.InsertRequest.Overriding.ValueTy
     None: router_pb2.InsertRequest.OVERRIDING_UNSPECIFIED,
     "SYSTEM_VALUE": router_pb2.InsertRequest.OVERRIDING_SYSTEM_VALUE,
     "USER_VALUE": router_pb2.InsertRequest.OVERRIDING_USER_VALUE,
+}
+
+_ASSOCIATIONS: dict[Association, router_pb2.AssociateRequest.Operation.ValueType] = {
+    "append": router_pb2.AssociateRequest.APPEND,
+    "replace": router_pb2.AssociateRequest.REPLACE,
+    "remove": router_pb2.AssociateRequest.REMOVE,
+    "clear": router_pb2.AssociateRequest.CLEAR,
 }
 
 
@@ -65,12 +78,14 @@ def insert(
     on_conflict: rows_pb2.OnConflict | None = None,
     count_only: bool = False,
     columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> router_pb2.InsertRequest:
     """Inserts one row or many into a table.
 
     Values for identity columns are inserted even if GENERATED ALWAYS with `overriding="SYSTEM_VALUE"`, and ignored with
-    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all; with
-    `count_only`, no rows are answered. Raises KeyError for another clause.
+    "USER_VALUE". `on_conflict` is `do_nothing(..)` or `do_update(..)`. `columns` are those to answer, or all, and
+    `include` what to answer inside of rows; with `count_only`, no rows are answered. Raises KeyError for another
+    clause.
     """
     checked = _checked_rows(rows)
     rows_json, as_text = encode_rows([without_taken(row) for row in checked])
@@ -83,6 +98,7 @@ def insert(
         on_conflict=on_conflict,
         count_only=count_only,
         columns=columns,
+        include=to_includes(include),
     )
 
 
@@ -138,11 +154,12 @@ def update(
     where: Where | None = None,
     count_only: bool = False,
     columns: Iterable[str] = (),
+    include: Include | None = None,
 ) -> router_pb2.UpdateRequest:
     """Sets columns of the row with that key, or of the rows that `where` selects.
 
     A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
-    answered, with `columns` only these columns of them.
+    answered, with `columns` only these columns of them, with `include` rows of their relations inside of them.
     """
     given = {name: value for name, value in set.items() if not isinstance(value, Computed)}
     row_json, as_text = encode_rows([without_taken(given)])
@@ -157,6 +174,7 @@ def update(
         where=to_predicates(where),
         count_only=count_only,
         columns=columns,
+        include=to_includes(include),
     )
 
 
@@ -164,6 +182,27 @@ def delete(table: str, *, key: Row | None = None, where: Where | None = None) ->
     """Deletes the row with that key, or the rows that `where` selects."""
     return router_pb2.DeleteRequest(
         table=table, key_json=_key(key), taken_key=_taken_key(key), where=to_predicates(where)
+    )
+
+
+def associate(
+    table: str,
+    key: Row,
+    relation: str,
+    operation: Association,
+    rows: Row | Iterable[Row] = (),
+    *,
+    delete_detached: bool = False,
+) -> router_pb2.AssociateRequest:
+    """Says which rows a relation of the row with that key has. Raises KeyError for another operation."""
+    rows_json, _ = encode_rows(_checked_rows(rows))
+    return router_pb2.AssociateRequest(
+        table=table,
+        key_json=encode_key(checked_key(key)),
+        relation=relation,
+        operation=_ASSOCIATIONS[operation],
+        rows_json=rows_json,
+        delete_detached=delete_detached,
     )
 
 
@@ -333,6 +372,7 @@ _FIELDS: dict[type, str] = {
     router_pb2.InsertRequest: "insert",
     router_pb2.UpdateRequest: "update",
     router_pb2.DeleteRequest: "delete",
+    router_pb2.AssociateRequest: "associate",
     router_pb2.GetRequest: "get",
     router_pb2.ListRequest: "list",
     router_pb2.CountRequest: "count",

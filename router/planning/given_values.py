@@ -11,7 +11,9 @@ from crosskey.v1 import router_pb2, rows_pb2
 
 Row: TypeAlias = dict[str, Any]
 
-Keyed: TypeAlias = router_pb2.GetRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
+Keyed: TypeAlias = (
+    router_pb2.GetRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest | router_pb2.AssociateRequest
+)
 
 
 def _number(digits: str) -> float | Decimal:
@@ -23,8 +25,11 @@ def _number(digits: str) -> float | Decimal:
 _decode = exact_json.decoder(_number)
 
 
-def given_rows(request: router_pb2.InsertRequest) -> list[Row]:
-    """The rows of an insert. Raises InvalidRequest if they are given twice, or are no JSON array of objects."""
+def given_rows(request: router_pb2.InsertRequest | router_pb2.AssociateRequest) -> list[Row]:
+    """The rows of an insert, or those that an association names.
+
+    Raises InvalidRequest if they are given twice, or are no JSON array of objects.
+    """
     if not request.rows_json:
         return structs_to_dicts(request.rows)
     if request.rows:

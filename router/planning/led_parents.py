@@ -44,6 +44,13 @@ def parents_of_insert(
     return _distinct(parent_of(view, table, value) for value in (*given, *supply.values.get(name, ())))
 
 
+def parents_of_rows(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[ClaimedValue]:
+    """The parents that rows live with, each once, as far as their values can be read at all."""
+    if table.leader is None or table.shard_key is None:
+        return []
+    return _distinct(parent_of(view, table, row.get(table.shard_key)) for row in rows)
+
+
 def parents_of_transaction(
     view: SchemaView, statements: Iterable[router_pb2.Statement], supplies: Supplies
 ) -> list[ClaimedValue]:

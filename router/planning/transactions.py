@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.planning.answered_writes import answering_keys, includes
 from crosskey.router.planning.expectations import Expected, expected_of
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
+from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
@@ -51,13 +53,21 @@ class TakingStep:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredStep:
+    """A write that answers keys as text; the rows of these are answered as the request says, with their relations."""
+
+    write: WritePlan | NestedStep
+    request: router_pb2.InsertRequest | router_pb2.UpdateRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A statement whose values or names are wrong; its error is raised when its turn comes, as on one PostgreSQL."""
 
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | Refused
+Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
 
 
 def plan_transact(
@@ -89,6 +99,8 @@ def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
         yield step
         if isinstance(step, GroupPlan):
             yield from all_steps(step.steps)
+        elif isinstance(step, AnsweredStep):
+            yield step.write
 
 
 def all_writes(steps: Iterable[Step]) -> Iterator[WritePlan]:
@@ -150,15 +162,20 @@ class _Planning:
     def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
         expected = expected_of(statement)
         match statement.WhichOneof("statement"):
+            case "insert" if includes(statement.insert):
+                keyed = answering_keys(self.view, statement.insert)
+                return AnsweredStep(self._insert(keyed, place, expected), statement.insert)
             case "insert":
-                supply = self.supplies.get(place, NOTHING)
-                plan = plan_insert(self.view, statement.insert, supply, self.whereabouts)
-                self._learn(plan)
-                return plan.expecting(expected)
+                return self._insert(statement.insert, place, expected)
+            case "update" if includes(statement.update):
+                answering = answering_keys(self.view, statement.update)
+                return AnsweredStep(self._update(answering, expected), statement.update)
             case "update":
-                return plan_update(self.view, statement.update).expecting(expected)
+                return self._update(statement.update, expected)
             case "delete":
                 return plan_delete(self.view, statement.delete).expecting(expected)
+            case "associate":
+                return _expecting_nothing(association_step(self.view, statement.associate), expected)
             case "get" | "list" | "count" | "aggregate" as kind:
                 return ReadStep(getattr(statement, kind), expected)
             case "set_constraints":
@@ -166,6 +183,28 @@ class _Planning:
             case "group":
                 return self._plan_group(statement.group, place)
         raise errors.InvalidRequest(f"statement {place} is empty")
+
+    def _insert(
+        self, request: router_pb2.InsertRequest, place: str, expected: Expected | None
+    ) -> WritePlan | NestedStep:
+        try:
+            plan = plan_insert(self.view, request, self.supplies.get(place, NOTHING), self.whereabouts)
+        except errors.UnknownColumn:
+            step = nested_step(self.view, request)
+            if step is None:
+                raise
+            return _expecting_nothing(step, expected)
+        self._learn(plan)
+        return plan.expecting(expected)
+
+    def _update(self, request: router_pb2.UpdateRequest, expected: Expected | None) -> WritePlan | NestedStep:
+        try:
+            return plan_update(self.view, request).expecting(expected)
+        except errors.UnknownColumn:
+            step = nested_step(self.view, request)
+            if step is None:
+                raise
+            return _expecting_nothing(step, expected)
 
     def _learn(self, plan: WritePlan) -> None:
         """Where the rows of an insert go that later ones may live with."""
@@ -177,3 +216,13 @@ class _Planning:
         if not group.statements:
             raise errors.InvalidRequest(f"group {place} has no statements")
         return GroupPlan(tuple(self.plan_all(group.statements, f"{place}.")))
+
+
+def _expecting_nothing(step: NestedStep, expected: Expected | None) -> NestedStep:
+    """The step. Raises InvalidRequest if something is expected of it."""
+    if expected is not None:
+        raise errors.InvalidRequest(
+            "a nested write or association can expect nothing",
+            hint="Put a get before it that expects it, with a lock.",
+        )
+    return step

@@ -151,18 +151,32 @@ def plan_insert(
     rows = given_rows(request)
     if not rows:
         raise errors.InvalidRequest(f'an insert into "{request.table}" has no rows', table=request.table)
-    forms = _forms(table.table, request)
-    _check_rows(table.table, rows, forms)
+    forms = forms_of(table.table, request)
+    check_rows(table.table, rows, forms)
     override(table.table, rows, request.overriding)
     if request.HasField("on_conflict"):
         check_on_conflict(view, table, request.on_conflict)
     supply.fill(rows)
+    return plan_rows(
+        view, table, rows, forms, whereabouts, request.on_conflict if request.HasField("on_conflict") else None
+    )
+
+
+def plan_rows(
+    view: SchemaView,
+    table: TablePlan,
+    rows: Sequence[Row],
+    forms: RowForms,
+    whereabouts: Whereabouts = NOWHERE,
+    on_conflict: rows_pb2.OnConflict | None = None,
+) -> WritePlan:
+    """The insert of rows that are checked and have what is supplied. Raises as plan_insert."""
     shards = _place(view, table, rows, whereabouts)
-    if request.HasField("on_conflict"):
-        keys = arbiters(view, table, request.on_conflict)
+    if on_conflict is not None:
+        keys = arbiters(view, table, on_conflict)
         _check_arbiters(table.table, keys, forms)
-        parts = tuple(upsert_parts(table, rows, shards, request.on_conflict, forms))
-        return WritePlan(table, "insert", parts, (), request.on_conflict, keys, forms)
+        parts = tuple(upsert_parts(table, rows, shards, on_conflict, forms))
+        return WritePlan(table, "insert", parts, (), on_conflict, keys, forms)
     parts = tuple(
         _insert_part(table, shard, rows, places, forms) for shard, places in _groups(table.table, rows, shards)
     )
@@ -201,15 +215,27 @@ def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePla
     values = given_set(request)
     if not values and not request.assignments:
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
-    forms = _forms(table.table, request)
-    _check_rows(table.table, [values], forms)
+    forms = forms_of(table.table, request)
+    check_rows(table.table, [values], forms)
+    return plan_change(view, table, predicates, values, forms, request.assignments)
+
+
+def plan_change(
+    view: SchemaView,
+    table: TablePlan,
+    predicates: tuple[Checked, ...],
+    values: Row,
+    forms: RowForms,
+    assignments: Iterable[rows_pb2.Assignment] = (),
+) -> WritePlan:
+    """The update, by values that are checked, of the rows that meet predicates. Raises as plan_update."""
     columns = _in_table_order(table.table, values.keys())
     update = proto.UpdateRows(
         where=to_conditions(predicates),
         columns=columns,
         set_json=_encoder.encode(values),
-        computed=[_computed(table.table, assignment) for assignment in request.assignments],
-        json_text_columns=request.json_text_columns,
+        computed=[_computed(table.table, assignment) for assignment in assignments],
+        json_text_columns=forms.json_text_columns,
     )
     statement = _statement(table, update=update, forms=forms)
     parts = tuple(Part(shard, statement, rows=(values,)) for shard in _shards_to_write(view, table, predicates))
@@ -223,25 +249,32 @@ def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePla
     NumberNotExact.
     """
     table = view.table(request.table)
-    predicates = _selection(table.table, request)
+    return plan_removal(view, table, _selection(table.table, request))
+
+
+def plan_removal(view: SchemaView, table: TablePlan, predicates: tuple[Checked, ...]) -> WritePlan:
+    """The deletion of the rows that meet predicates."""
     statement = _statement(table, delete=proto.DeleteRows(where=to_conditions(predicates)))
     parts = tuple(Part(shard, statement) for shard in _shards_to_write(view, table, predicates))
     return WritePlan(table, "delete", parts, predicates)
 
 
-def _forms(table: Table, request: router_pb2.InsertRequest | router_pb2.UpdateRequest) -> RowForms:
-    """Raises InvalidRequest (a column that is not of type json or jsonb, an unknown form) and UnknownColumn."""
+def forms_of(table: Table, request: router_pb2.InsertRequest | router_pb2.UpdateRequest) -> RowForms:
+    """How a request gives rows and wants them.
+
+    Raises InvalidRequest (a column that is not of type json or jsonb, an unknown form) and UnknownColumn.
+    """
     as_text = is_text_form(request.row_form)
     for name in request.json_text_columns:
         column = table.column(name)
         if column is None:
-            raise _unknown_column(table, name)
+            raise unknown_column(table, name)
         if column.base_type not in JSON_TYPES:
             message = f'column "{name}" is not of type json or jsonb, so no row gives the text of its JSON'
             raise errors.InvalidRequest(message, table=str(table.name), columns=name)
     for name in request.columns:
         if table.column(name) is None:
-            raise _unknown_column(table, name)
+            raise unknown_column(table, name)
     shown = tuple(dict.fromkeys(request.columns))
     return RowForms(request.count_only, as_text, tuple(request.json_text_columns), shown)
 
@@ -254,7 +287,7 @@ def _check_arbiters(table: Table, keys: Iterable[Claim], forms: RowForms) -> Non
             raise errors.InvalidRequest(message, table=str(table.name), columns=name)
 
 
-def _check_rows(table: Table, rows: Sequence[Row], forms: RowForms) -> None:
+def check_rows(table: Table, rows: Sequence[Row], forms: RowForms) -> None:
     """Raises UnknownColumn, NumberNotExact, InvalidValue (bytes not in hex) and InvalidRequest (no text of JSON)."""
     for name in forms.json_text_columns:
         if not all(isinstance(row.get(name), str | None) for row in rows):
@@ -263,7 +296,7 @@ def _check_rows(table: Table, rows: Sequence[Row], forms: RowForms) -> None:
     columns = {column.name: column for column in table.columns}
     unknown = set().union(*rows) - columns.keys()
     if unknown:
-        raise _unknown_column(table, min(unknown))
+        raise unknown_column(table, min(unknown))
     for row in rows:
         if not _MAY_BE_INEXACT.isdisjoint(map(type, row.values())):
             for name, value in row.items():
@@ -285,7 +318,7 @@ def _computed(table: Table, assignment: rows_pb2.Assignment) -> proto.ComputedCo
     columns = {column.name: column for column in table.columns}
     for name in (assignment.column, source):
         if name not in columns:
-            raise _unknown_column(table, name)
+            raise unknown_column(table, name)
     value = given_value(str(table.name), assignment)
     return proto.ComputedColumn(
         column=assignment.column,
@@ -295,7 +328,8 @@ def _computed(table: Table, assignment: rows_pb2.Assignment) -> proto.ComputedCo
     )
 
 
-def _unknown_column(table: Table, name: str) -> errors.UnknownColumn:
+def unknown_column(table: Table, name: str) -> errors.UnknownColumn:
+    """The error of a row with such a column, in PostgreSQL's words."""
     message = f'column "{name}" of relation "{table.name.name}" does not exist'
     hint = suggest_column(name, table)
     return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)

@@ -9,12 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from crosskey import errors
 from crosskey.router.planning import transactions
+from crosskey.router.planning.answered_writes import includes
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, parents_of_insert, parents_of_transaction
+from crosskey.router.planning.nesting.actions import Outcome
+from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.supplied_values import NOTHING, Supply
 from crosskey.router.planning.transactions import Step, plan_statement
 from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
+from crosskey.router.writing.nested_results import NestedResult
+from crosskey.router.writing.nested_running import Preparing, outline
 from crosskey.router.writing.step_running import StepResult
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
@@ -33,8 +40,16 @@ class Pipeline:
 
     async def insert(self, view: SchemaView, request: router_pb2.InsertRequest) -> WriteResult:
         """Inserts rows."""
+        if includes(request):
+            return await self._one(view, router_pb2.Statement(insert=request))
         supply, whereabouts = await self._what_it_needs(view, request)
-        plan = plan_insert(view, request, supply, whereabouts)
+        try:
+            plan = plan_insert(view, request, supply, whereabouts)
+        except errors.UnknownColumn:
+            step = nested_step(view, request)
+            if step is None:
+                raise
+            return (await self._run_nested(view, step)).written
         result = await self.writer.write(view, plan)
         if view.insert_path(plan.table).is_anchor:
             self.finder.learn(view, [plan])
@@ -56,7 +71,16 @@ class Pipeline:
 
     async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
         """Updates rows."""
-        return await self.writer.write(view, plan_update(view, request))
+        if includes(request):
+            return await self._one(view, router_pb2.Statement(update=request))
+        try:
+            plan = plan_update(view, request)
+        except errors.UnknownColumn:
+            step = nested_step(view, request)
+            if step is None:
+                raise
+            return (await self._run_nested(view, step)).written
+        return await self.writer.write(view, plan)
 
     async def delete(self, view: SchemaView, request: router_pb2.DeleteRequest) -> WriteResult:
         """Deletes rows."""
@@ -67,6 +91,42 @@ class Pipeline:
         supplies = await self.supplier.for_transaction(view, request)
         whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
         steps = transactions.plan_transact(view, request, supplies, whereabouts)
+        if len(steps) == 1 and isinstance(steps[0], NestedStep):
+            with naming_statement("0"):
+                return [await self._run_nested(view, steps[0])]
         results = await self.writer.transact(view, steps, partial(self.plan_now, view))
         self.finder.learn(view, transactions.all_writes(steps))
         return results
+
+    async def _one(self, view: SchemaView, statement: router_pb2.Statement) -> WriteResult:
+        """Carries out a write that takes a transaction by itself; its errors name no statement."""
+        try:
+            [result] = await self.transact(view, router_pb2.TransactRequest(statements=[statement]))
+        except errors.CrosskeyError as error:
+            error.metadata.pop("statement", None)
+            raise
+        assert isinstance(result, WriteResult), "a write answers what a write does"
+        return result
+
+    async def associate(self, view: SchemaView, request: router_pb2.AssociateRequest) -> Outcome:
+        """Says which rows a relation of a row has."""
+        return (await self._run_nested(view, association_step(view, request))).outcome
+
+    async def _run_nested(self, view: SchemaView, step: NestedStep) -> NestedResult:
+        """As plain statements, if nothing is to be looked up. Errors name the path."""
+        known = await outline(Preparing(view, self.supplier, self.finder), step)
+        if known is not None:
+            try:
+                results = await self.writer.transact(view, known.plans)
+            except errors.CrosskeyError as error:
+                known.name_path(error)
+                raise
+            self.finder.learn(view, known.plans)
+            return known.result(results)
+        try:
+            [result] = await self.writer.transact(view, [step])
+        except errors.CrosskeyError as error:
+            error.metadata.pop("statement", None)
+            raise
+        assert isinstance(result, NestedResult), "a nested step answers what it came to"
+        return result

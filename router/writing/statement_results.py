@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crosskey import errors
+from crosskey.router.planning.nesting.actions import Outcome
 from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
+from crosskey.router.writing.nested_results import NestedResult
 from crosskey.router.writing.step_running import GroupResult, ModesSet, StepResult
 from crosskey.router.writing.transaction_reads import ReadResult
 from crosskey.router.writing.write_results import WriteResult
@@ -23,6 +25,8 @@ def _answer(statement: router_pb2.Statement, result: StepResult) -> router_pb2.S
     match result:
         case WriteResult():
             return _write_answer(statement, result)
+        case NestedResult():
+            return _nested_answer(statement, result)
         case ReadResult():
             return _read_answer(statement, result)
         case ModesSet():
@@ -41,6 +45,17 @@ def _write_answer(statement: router_pb2.Statement, result: WriteResult) -> route
         return answer
     fill_update_response(answer.update, statement.update, result)
     return answer
+
+
+def _nested_answer(statement: router_pb2.Statement, result: NestedResult) -> router_pb2.StatementResult:
+    if statement.WhichOneof("statement") == "associate":
+        return router_pb2.StatementResult(associate=associate_response(result.outcome))
+    return _write_answer(statement, result.written)
+
+
+def associate_response(outcome: Outcome) -> router_pb2.AssociateResponse:
+    """The answer of an association."""
+    return router_pb2.AssociateResponse(added=outcome.added, removed=outcome.removed, kept=outcome.kept)
 
 
 def _read_answer(statement: router_pb2.Statement, result: ReadResult) -> router_pb2.StatementResult:

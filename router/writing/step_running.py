@@ -7,15 +7,19 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import msgspec
+
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.nodes import BranchCalls
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
 from crosskey.router.planning.given_values import is_text_form
+from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.taken_values import EarlierAnswers, with_values
 from crosskey.router.planning.transactions import (
+    AnsweredStep,
     GroupPlan,
     ModeChange,
     ReadStep,
@@ -25,6 +29,8 @@ from crosskey.router.planning.transactions import (
     all_steps,
 )
 from crosskey.router.planning.writes import Part, WritePlan
+from crosskey.router.writing.nested_results import NestedResult
+from crosskey.router.writing.nested_running import Preparing, carry_out
 from crosskey.router.writing.reference_tables import run_on_all_shards
 from crosskey.router.writing.script import collect_results
 from crosskey.router.writing.transaction_reads import ReadResult, TransactionReads
@@ -53,7 +59,7 @@ class GroupResult:
 PlanNow: TypeAlias = Callable[[router_pb2.Statement], Awaitable[Step]]
 """Plans one statement, no group."""
 
-StepResult: TypeAlias = WriteResult | ReadResult | ModesSet | GroupResult
+StepResult: TypeAlias = WriteResult | ReadResult | ModesSet | GroupResult | NestedResult
 
 
 class StepRunner:
@@ -67,6 +73,7 @@ class StepRunner:
         self,
         view: SchemaView,
         transaction: DistributedTransaction,
+        preparing: Preparing,
         plan_now: PlanNow | None = None,
         *,
         check_early: bool = False,
@@ -74,6 +81,7 @@ class StepRunner:
         """`plan_now` plans statements that take values of earlier answers, once these are in them."""
         self._view = view
         self._transaction = transaction
+        self._preparing = preparing
         self._plan_now = plan_now
         self._answers: EarlierAnswers | None = None
         """Of a transaction in which a statement takes values of them."""
@@ -157,6 +165,10 @@ class StepRunner:
                 return ModesSet()
             case GroupPlan():
                 return await self._run_group(step, f"{place}.")
+            case NestedStep():
+                return await self._run_nested(step, place)
+            case AnsweredStep():
+                return await self._answer(step, place)
             case Refused():
                 raise step.error
 
@@ -169,6 +181,24 @@ class StepRunner:
     def _note(self, place: str, table: str, rows_json: bytes, *, as_text: bool) -> None:
         if self._answers is not None:
             self._answers.note(place, table, rows_json, as_text=as_text)
+
+    async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
+        result = await carry_out(self._preparing, self._transaction, self._write, step)
+        if not isinstance(step.request, router_pb2.AssociateRequest):
+            as_text = is_text_form(step.request.row_form)
+            self._note(place, step.request.table, result.written.rows_json, as_text=as_text)
+        return result
+
+    async def _answer(self, step: AnsweredStep, place: str) -> WriteResult:
+        """Writes rows, and reads them with rows of their relations."""
+        result = await self._run(step.write, place)
+        await self._transaction.check()
+        written = result.written if isinstance(result, NestedResult) else result
+        assert isinstance(written, WriteResult), "an insert or update answers what it wrote"
+        rows_json = await self._reads.with_relations(step.request, written.rows_json)
+        self._answer_size.add(rows_json, step.request.table)
+        self._note(place, step.request.table, rows_json, as_text=is_text_form(step.request.row_form))
+        return msgspec.structs.replace(written, rows_json=rows_json)
 
     async def _write(self, plan: WritePlan) -> WriteResult:
         self.carried_out.append(plan)

@@ -30,9 +30,12 @@ from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of
 from crosskey.router.planning.writes import WritePlan
 from crosskey.router.reading.locating import claim_to_follow, follow_claim
+from crosskey.router.writing.nested_running import Preparing
 from crosskey.router.writing.script import collect_results, to_commands
 from crosskey.router.writing.step_running import PlanNow, StepResult, StepRunner
+from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.upserting import LostRace
+from crosskey.router.writing.whereabouts import Finder
 from crosskey.router.writing.write_results import WriteResult
 
 FIRST_RETRY_DELAY_SECONDS = 0.01
@@ -60,6 +63,8 @@ class Writer:
     hints: ShadowHints
     cluster: Cluster
     retries: int
+    supplier: Supplier
+    finder: Finder
 
     async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
         """Carries out one write. Raises as `transact`, but names no statement.
@@ -220,7 +225,8 @@ class Writer:
         async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
             if lock_early:
                 transaction.lock_early()
-            runner = StepRunner(view, transaction, plan_now, check_early=check_early)
+            preparing = Preparing(view, self.supplier, self.finder)
+            runner = StepRunner(view, transaction, preparing, plan_now, check_early=check_early)
             if begun is not None:
                 await runner.take_over(steps, begun.branch, begun.results)
             results = await runner.run_and_commit(steps)

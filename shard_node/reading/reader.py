@@ -48,6 +48,7 @@ _LOCKS: dict[int, sql.SQL] = {
     rows_pb2.ROW_LOCK_FOR_UPDATE: sql.SQL(" FOR UPDATE OF {}"),
     rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE: sql.SQL(" FOR NO KEY UPDATE OF {}"),
     rows_pb2.ROW_LOCK_FOR_SHARE: sql.SQL(" FOR SHARE OF {}"),
+    rows_pb2.ROW_LOCK_FOR_KEY_SHARE: sql.SQL(" FOR KEY SHARE OF {}"),
 }
 
 Connection = AsyncConnection[Any]

@@ -21,12 +21,16 @@ def toy() -> Iterator[RunningRouter]:
 class Blocking:
     """A Client with the methods of an AsyncClient, so that one test fits both."""
 
-    def __init__(self, client: crosskey.Client) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     def with_timeout(self, timeout: float) -> Blocking:
         """As the client's own."""
         return Blocking(self._client.with_timeout(timeout))
+
+    def related(self, *args: Any, **kwargs: Any) -> BlockingRelations:
+        """As the client's own."""
+        return BlockingRelations(self._client.related(*args, **kwargs))
 
     async def list(self, *args: Any, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
         """As the client's own."""
@@ -36,6 +40,19 @@ class Blocking:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
         return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
+
+
+class BlockingRelations:
+    """The relations of a row, whose methods are awaited likewise."""
+
+    def __init__(self, relations: Any) -> None:
+        self._relations = relations
+
+    def __getattr__(self, name: str) -> Blocking:
+        return Blocking(getattr(self._relations, name))
+
+    def __getitem__(self, name: str) -> Blocking:
+        return Blocking(self._relations[name])
 
 
 @pytest.fixture(params=["async", "blocking"])

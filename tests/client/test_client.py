@@ -28,6 +28,18 @@ async def test_rows_go_in_and_come_back(client: Any) -> None:
     ]
 
 
+async def test_rows_of_relations_are_associated(client: Any) -> None:
+    user = client.related("users", id=1)
+    assert await client.associate("users", {"id": 1}, "posts", "append", [{"id": 2}, {"id": 3}]) == crosskey.Associated(
+        added=2, removed=0, kept=0
+    )
+    for answer in (user.posts.append({"id": 2}), user["posts"].replace([{"id": 2}]), user.posts.remove({"id": 2})):
+        assert await answer == crosskey.Associated(added=1, removed=0, kept=0)
+    assert (await user.posts.clear(delete_detached=True)).added == 0
+    with pytest.raises(TypeError, match="a key names its columns"):
+        client.related("users", "no key")
+
+
 async def test_rows_are_changed_and_deleted_by_key_and_by_condition(client: Any) -> None:
     await client.insert("users", USERS)
     assert await client.update("users", {"age": 8}, key={"id": "ben"}) == [{"id": "ben", "age": 8}]

@@ -15,7 +15,7 @@ import grpc.aio
 from structlog.testing import capture_logs
 
 from crosskey import errors
-from crosskey.exact_json import encode
+from crosskey.exact_json import decode, encode
 from crosskey.router.planning.given_values import given_key, given_rows, given_set, given_value
 from crosskey.serving.call_handlers import CallHandlers
 from crosskey.serving.calls_in_flight import CallsInFlight
@@ -112,6 +112,10 @@ class ToyRouter(RouterServicer):
         counts = {one.name: str(len(self._selected(request))) for one in request.aggregates}
         return router_pb2.AggregateResponse(rows_json=_text([counts]))
 
+    async def Associate(self, request: router_pb2.AssociateRequest, context: Any) -> router_pb2.AssociateResponse:
+        """Takes every row as one that was not there."""
+        return router_pb2.AssociateResponse(added=len(decode(request.rows_json)))
+
     async def Transact(self, request: router_pb2.TransactRequest, context: Any) -> router_pb2.TransactResponse:
         """Runs each statement."""
         return router_pb2.TransactResponse(results=[await self._run(one, context) for one in request.statements])
@@ -175,7 +179,7 @@ class ToyCalls(CallHandlers):
 
     def __init__(self, router: ToyRouter) -> None:
         methods = (router.Insert, router.Get, router.Update, router.Delete, router.List, router.Count, router.Aggregate)
-        more = (router.Transact, router.Explain)
+        more = (router.Transact, router.Associate, router.Explain)
         super().__init__({one.__name__.lower(): partial(one, context=None) for one in methods + more})
 
 

@@ -56,6 +56,7 @@ def test_clients_send_every_request_of_router_on_the_stream() -> None:
         operations.list_page("users"),
         operations.count("users"),
         operations.aggregate("users", {"n": "count"}),
+        operations.associate("users", {"id": 1}, "posts", "clear"),
         operations.transact([]),
         operations.explain(router_pb2.CountRequest(table="users")),
     ]

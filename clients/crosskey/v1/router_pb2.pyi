@@ -98,6 +98,7 @@ class Call(_message.Message):
     LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
     FINISH_LOAD_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    ASSOCIATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Which request of this stream: any number that no other request of the stream has."""
     timeout_ms: _builtins.int
@@ -154,6 +155,10 @@ class Call(_message.Message):
     def aggregate(self) -> Global___AggregateRequest:
         """Aggregate rows."""
 
+    @_builtins.property
+    def associate(self) -> Global___AssociateRequest:
+        """Say which rows a relation has."""
+
     def __init__(
         self,
         *,
@@ -172,12 +177,13 @@ class Call(_message.Message):
         list_loaded_batches: Global___ListLoadedBatchesRequest | None = ...,
         finish_load: Global___FinishLoadRequest | None = ...,
         aggregate: Global___AggregateRequest | None = ...,
+        associate: Global___AssociateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate", "associate"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -203,6 +209,7 @@ class Answer(_message.Message):
     LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
     FINISH_LOAD_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    ASSOCIATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The id of the request."""
     @_builtins.property
@@ -257,6 +264,10 @@ class Answer(_message.Message):
     def aggregate(self) -> Global___AggregateResponse:
         """Of `aggregate`."""
 
+    @_builtins.property
+    def associate(self) -> Global___AssociateResponse:
+        """Of `associate`."""
+
     def __init__(
         self,
         *,
@@ -274,12 +285,13 @@ class Answer(_message.Message):
         list_loaded_batches: Global___ListLoadedBatchesResponse | None = ...,
         finish_load: Global___FinishLoadResponse | None = ...,
         aggregate: Global___AggregateResponse | None = ...,
+        associate: Global___AssociateResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "associate", b"associate", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "associate", b"associate", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate", "associate"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
@@ -325,6 +337,7 @@ class InsertRequest(_message.Message):
     ROW_FORM_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     TAKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -339,7 +352,9 @@ class InsertRequest(_message.Message):
     """The form of the rows that are answered."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
-        """The rows, at least one. Absent columns take their default."""
+        """The rows, at least one. Absent columns take their default. Under the name of a relation, a row may have what is to
+        become of its rows: an object with `create`, `connect` or `connect_or_create`, as docs/relations.md tells.
+        """
 
     @_builtins.property
     def on_conflict(self) -> _rows_pb2.OnConflict:
@@ -357,6 +372,10 @@ class InsertRequest(_message.Message):
     def taken(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
         """Values of earlier answers for columns of `rows` or `rows_json`, which do not have them there. Only in Transact."""
 
+    @_builtins.property
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Include]:
+        """Relations whose rows are answered inside of the rows."""
+
     def __init__(
         self,
         *,
@@ -371,10 +390,11 @@ class InsertRequest(_message.Message):
         row_form: _rows_pb2.RowForm.ValueType = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         taken: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
+        include: _abc.Iterable[_rows_pb2.Include] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table", "taken", b"taken"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "count_only", b"count_only", "include", b"include", "json_text_columns", b"json_text_columns", "on_conflict", b"on_conflict", "overriding", b"overriding", "request_id", b"request_id", "row_form", b"row_form", "rows", b"rows", "rows_json", b"rows_json", "table", b"table", "taken", b"taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -746,6 +766,7 @@ class UpdateRequest(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     TAKEN_FIELD_NUMBER: _builtins.int
     TAKEN_KEY_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
@@ -768,7 +789,10 @@ class UpdateRequest(_message.Message):
 
     @_builtins.property
     def set(self) -> _struct_pb2.Struct:
-        """The columns to change and their new values. Give at least one column here or in `assignments`."""
+        """The columns to change and their new values. Give at least one column here or in `assignments`. With `key`, it may
+        have under the name of a relation what is to become of its rows, as docs/relations.md tells: an object with `create`,
+        `connect`, `connect_or_create`, `set`, `disconnect`, `update`, `upsert` or `delete`.
+        """
 
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Assignment]:
@@ -790,6 +814,10 @@ class UpdateRequest(_message.Message):
     def taken_key(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.TakenValue]:
         """As of GetRequest."""
 
+    @_builtins.property
+    def include(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Include]:
+        """Relations whose rows are answered inside of the rows."""
+
     def __init__(
         self,
         *,
@@ -807,10 +835,11 @@ class UpdateRequest(_message.Message):
         columns: _abc.Iterable[_builtins.str] | None = ...,
         taken: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
         taken_key: _abc.Iterable[_rows_pb2.TakenValue] | None = ...,
+        include: _abc.Iterable[_rows_pb2.Include] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "count_only", b"count_only", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "taken", b"taken", "taken_key", b"taken_key", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "columns", b"columns", "count_only", b"count_only", "include", b"include", "json_text_columns", b"json_text_columns", "key", b"key", "key_json", b"key_json", "request_id", b"request_id", "row_form", b"row_form", "set", b"set", "set_json", b"set_json", "table", b"table", "taken", b"taken", "taken_key", b"taken_key", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -847,6 +876,139 @@ class UpdateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateResponse: _TypeAlias = UpdateResponse  # noqa: Y015
+
+@_typing.final
+class AssociateRequest(_message.Message):
+    """Which rows a relation of one row has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Operation:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AssociateRequest._Operation.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OPERATION_UNSPECIFIED: AssociateRequest._Operation.ValueType  # 0
+        """INVALID_ARGUMENT."""
+        APPEND: AssociateRequest._Operation.ValueType  # 1
+        """Those of `rows` too.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        REPLACE: AssociateRequest._Operation.ValueType  # 2
+        """Those of `rows` and no others.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        REMOVE: AssociateRequest._Operation.ValueType  # 3
+        """None of `rows`; what is not there is no error. Rows of a join table are deleted, never the rows at its other side.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+        CLEAR: AssociateRequest._Operation.ValueType  # 4
+        """None.
+        buf:lint:ignore ENUM_VALUE_PREFIX
+        """
+
+    class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
+        """What to do. Of a relation to one row, appending is replacing."""
+
+    OPERATION_UNSPECIFIED: AssociateRequest.Operation.ValueType  # 0
+    """INVALID_ARGUMENT."""
+    APPEND: AssociateRequest.Operation.ValueType  # 1
+    """Those of `rows` too.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    REPLACE: AssociateRequest.Operation.ValueType  # 2
+    """Those of `rows` and no others.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    REMOVE: AssociateRequest.Operation.ValueType  # 3
+    """None of `rows`; what is not there is no error. Rows of a join table are deleted, never the rows at its other side.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+    CLEAR: AssociateRequest.Operation.ValueType  # 4
+    """None.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    """
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    DELETE_DETACHED_FIELD_NUMBER: _builtins.int
+    KEY_JSON_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table of the row."""
+    relation: _builtins.str
+    """The relation, as the table calls it."""
+    operation: Global___AssociateRequest.Operation.ValueType
+    """What to do."""
+    delete_detached: _builtins.bool
+    """Rows that would lose a key that is NOT NULL are deleted. Unless this is said, such a request is refused."""
+    key_json: _builtins.str
+    """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
+    rows_json: _builtins.str
+    """The rows as a JSON array of objects, whose numbers are taken as written. Give `rows` or this, not both."""
+    @_builtins.property
+    def key(self) -> _struct_pb2.Struct:
+        """Its key: a value for each column of the primary key, or of another unique key."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
+        """The rows at the other end, each by the columns of a unique key. Through a join table, each may have other columns of
+        that under "crosskey_join", for a row that is added.
+        """
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        key: _struct_pb2.Struct | None = ...,
+        relation: _builtins.str = ...,
+        operation: Global___AssociateRequest.Operation.ValueType = ...,
+        rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        delete_detached: _builtins.bool = ...,
+        key_json: _builtins.str = ...,
+        rows_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_detached", b"delete_detached", "key", b"key", "key_json", b"key_json", "operation", b"operation", "relation", b"relation", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssociateRequest: _TypeAlias = AssociateRequest  # noqa: Y015
+
+@_typing.final
+class AssociateResponse(_message.Message):
+    """What has become of the rows of a relation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """How many it has got."""
+    removed: _builtins.int
+    """How many it has lost."""
+    kept: _builtins.int
+    """How many of those that were named it had before and has still."""
+    def __init__(
+        self,
+        *,
+        added: _builtins.int = ...,
+        removed: _builtins.int = ...,
+        kept: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "kept", b"kept", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssociateResponse: _TypeAlias = AssociateResponse  # noqa: Y015
 
 @_typing.final
 class DeleteRequest(_message.Message):
@@ -1286,6 +1448,7 @@ class Statement(_message.Message):
     LIST_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    ASSOCIATE_FIELD_NUMBER: _builtins.int
     EXPECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertRequest:
@@ -1326,6 +1489,10 @@ class Statement(_message.Message):
         """Aggregate rows."""
 
     @_builtins.property
+    def associate(self) -> Global___AssociateRequest:
+        """Say which rows a relation has."""
+
+    @_builtins.property
     def expect(self) -> Global___Expectation:
         """What must come of it; else it fails, with reason EXPECTATION_FAILED. Not of set_constraints, nor of a group."""
 
@@ -1341,13 +1508,14 @@ class Statement(_message.Message):
         list: Global___ListRequest | None = ...,
         count: Global___CountRequest | None = ...,
         aggregate: Global___AggregateRequest | None = ...,
+        associate: Global___AssociateRequest | None = ...,
         expect: Global___Expectation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "expect", b"expect", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "expect", b"expect", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "expect", b"expect", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "expect", b"expect", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "set_constraints", b"set_constraints", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate"]  # noqa: Y015
+    _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate", "associate"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_statement) -> _WhichOneofReturnType_statement | None: ...
 
@@ -1425,6 +1593,7 @@ class StatementResult(_message.Message):
     LIST_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    ASSOCIATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def insert(self) -> Global___InsertResponse:
         """Of an insert."""
@@ -1461,6 +1630,10 @@ class StatementResult(_message.Message):
     def aggregate(self) -> Global___AggregateResponse:
         """Of an aggregate."""
 
+    @_builtins.property
+    def associate(self) -> Global___AssociateResponse:
+        """Of an associate."""
+
     def __init__(
         self,
         *,
@@ -1473,12 +1646,13 @@ class StatementResult(_message.Message):
         list: Global___ListResponse | None = ...,
         count: Global___CountResponse | None = ...,
         aggregate: Global___AggregateResponse | None = ...,
+        associate: Global___AssociateResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "count", b"count", "delete", b"delete", "get", b"get", "group", b"group", "insert", b"insert", "list", b"list", "result", b"result", "set_constraints", b"set_constraints", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["insert", "update", "delete", "set_constraints", "group", "get", "list", "count", "aggregate", "associate"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

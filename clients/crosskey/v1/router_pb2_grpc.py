@@ -82,6 +82,11 @@ class RouterStub:
                 request_serializer=crosskey_dot_v1_dot_router__pb2.AggregateRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.AggregateResponse.FromString,
                 _registered_method=True)
+        self.Associate = channel.unary_unary(
+                '/crosskey.v1.Router/Associate',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.AssociateRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.AssociateResponse.FromString,
+                _registered_method=True)
         self.Transact = channel.unary_unary(
                 '/crosskey.v1.Router/Transact',
                 request_serializer=crosskey_dot_v1_dot_router__pb2.TransactRequest.SerializeToString,
@@ -192,6 +197,15 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Associate(self, request, context):
+        """Says which rows a relation of one row has: appends some, replaces all, removes some, or clears it, in one transaction.
+        Idempotent; calls on one row come one after the other. NOT_FOUND: there is no such row. INVALID_ARGUMENT: rows
+        would lose a key that is NOT NULL, and the request does not say that they be deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Transact(self, request, context):
         """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
         for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
@@ -286,6 +300,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.Aggregate,
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.AggregateRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.AggregateResponse.SerializeToString,
+            ),
+            'Associate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Associate,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.AssociateRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.AssociateResponse.SerializeToString,
             ),
             'Transact': grpc.unary_unary_rpc_method_handler(
                     servicer.Transact,
@@ -542,6 +561,33 @@ class Router:
             '/crosskey.v1.Router/Aggregate',
             crosskey_dot_v1_dot_router__pb2.AggregateRequest.SerializeToString,
             crosskey_dot_v1_dot_router__pb2.AggregateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Associate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Router/Associate',
+            crosskey_dot_v1_dot_router__pb2.AssociateRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.AssociateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,11 @@ class RouterStub:
     UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
     RESOURCE_EXHAUSTED: there are too many groups.
     """
+    Associate: _grpc.UnaryUnaryMultiCallable[_router_pb2.AssociateRequest, _router_pb2.AssociateResponse]
+    """Says which rows a relation of one row has: appends some, replaces all, removes some, or clears it, in one transaction.
+    Idempotent; calls on one row come one after the other. NOT_FOUND: there is no such row. INVALID_ARGUMENT: rows
+    would lose a key that is NOT NULL, and the request does not say that they be deleted.
+    """
     Transact: _grpc.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
     for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
@@ -146,6 +151,11 @@ class RouterAsyncStub(RouterStub):
     """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
     UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
     RESOURCE_EXHAUSTED: there are too many groups.
+    """
+    Associate: _aio.UnaryUnaryMultiCallable[_router_pb2.AssociateRequest, _router_pb2.AssociateResponse]  # type: ignore[assignment]
+    """Says which rows a relation of one row has: appends some, replaces all, removes some, or clears it, in one transaction.
+    Idempotent; calls on one row come one after the other. NOT_FOUND: there is no such row. INVALID_ARGUMENT: rows
+    would lose a key that is NOT NULL, and the request does not say that they be deleted.
     """
     Transact: _aio.UnaryUnaryMultiCallable[_router_pb2.TransactRequest, _router_pb2.TransactResponse]  # type: ignore[assignment]
     """Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
@@ -264,6 +274,17 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         """Aggregates rows, all of them or by groups, as SQL's GROUP BY does, over all shards that have any.
         UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
         RESOURCE_EXHAUSTED: there are too many groups.
+        """
+
+    @_abc_1.abstractmethod
+    def Associate(
+        self,
+        request: _router_pb2.AssociateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.AssociateResponse, _abc.Awaitable[_router_pb2.AssociateResponse]]:
+        """Says which rows a relation of one row has: appends some, replaces all, removes some, or clears it, in one transaction.
+        Idempotent; calls on one row come one after the other. NOT_FOUND: there is no such row. INVALID_ARGUMENT: rows
+        would lose a key that is NOT NULL, and the request does not say that they be deleted.
         """
 
     @_abc_1.abstractmethod

@@ -62,6 +62,8 @@ class _RowLockEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RowLock.Value
     """FOR NO KEY UPDATE: the same, but for references."""
     ROW_LOCK_FOR_SHARE: _RowLock.ValueType  # 3
     """FOR SHARE: nobody else changes or deletes them; others may lock them FOR SHARE too."""
+    ROW_LOCK_FOR_KEY_SHARE: _RowLock.ValueType  # 4
+    """FOR KEY SHARE: nobody else deletes them or changes a key of them, as for a row that is referenced."""
 
 class RowLock(_RowLock, metaclass=_RowLockEnumTypeWrapper):
     """How the rows of a read are locked until their transaction ends, as SQL's locking clauses say it."""
@@ -74,6 +76,8 @@ ROW_LOCK_FOR_NO_KEY_UPDATE: RowLock.ValueType  # 2
 """FOR NO KEY UPDATE: the same, but for references."""
 ROW_LOCK_FOR_SHARE: RowLock.ValueType  # 3
 """FOR SHARE: nobody else changes or deletes them; others may lock them FOR SHARE too."""
+ROW_LOCK_FOR_KEY_SHARE: RowLock.ValueType  # 4
+"""FOR KEY SHARE: nobody else deletes them or changes a key of them, as for a row that is referenced."""
 Global___RowLock: _TypeAlias = RowLock  # noqa: Y015
 
 @_typing.final

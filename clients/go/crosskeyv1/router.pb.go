@@ -134,6 +134,71 @@ func (InsertResponse_Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
 }
 
+// What to do. Of a relation to one row, appending is replacing.
+type AssociateRequest_Operation int32
+
+const (
+	// INVALID_ARGUMENT.
+	AssociateRequest_OPERATION_UNSPECIFIED AssociateRequest_Operation = 0
+	// Those of `rows` too.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_APPEND AssociateRequest_Operation = 1
+	// Those of `rows` and no others.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_REPLACE AssociateRequest_Operation = 2
+	// None of `rows`; what is not there is no error. Rows of a join table are deleted, never the rows at its other side.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_REMOVE AssociateRequest_Operation = 3
+	// None.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	AssociateRequest_CLEAR AssociateRequest_Operation = 4
+)
+
+// Enum value maps for AssociateRequest_Operation.
+var (
+	AssociateRequest_Operation_name = map[int32]string{
+		0: "OPERATION_UNSPECIFIED",
+		1: "APPEND",
+		2: "REPLACE",
+		3: "REMOVE",
+		4: "CLEAR",
+	}
+	AssociateRequest_Operation_value = map[string]int32{
+		"OPERATION_UNSPECIFIED": 0,
+		"APPEND":                1,
+		"REPLACE":               2,
+		"REMOVE":                3,
+		"CLEAR":                 4,
+	}
+)
+
+func (x AssociateRequest_Operation) Enum() *AssociateRequest_Operation {
+	p := new(AssociateRequest_Operation)
+	*p = x
+	return p
+}
+
+func (x AssociateRequest_Operation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AssociateRequest_Operation) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_router_proto_enumTypes[2].Descriptor()
+}
+
+func (AssociateRequest_Operation) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_router_proto_enumTypes[2]
+}
+
+func (x AssociateRequest_Operation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AssociateRequest_Operation.Descriptor instead.
+func (AssociateRequest_Operation) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16, 0}
+}
+
 // What is worked out of the values of a column that are not NULL.
 type AggregateRequest_Aggregate_Function int32
 
@@ -183,11 +248,11 @@ func (x AggregateRequest_Aggregate_Function) String() string {
 }
 
 func (AggregateRequest_Aggregate_Function) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_router_proto_enumTypes[2].Descriptor()
+	return file_crosskey_v1_router_proto_enumTypes[3].Descriptor()
 }
 
 func (AggregateRequest_Aggregate_Function) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_router_proto_enumTypes[2]
+	return &file_crosskey_v1_router_proto_enumTypes[3]
 }
 
 func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
@@ -196,7 +261,7 @@ func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
 func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0, 0}
 }
 
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
@@ -328,6 +393,7 @@ type Call struct {
 	//	*Call_ListLoadedBatches
 	//	*Call_FinishLoad
 	//	*Call_Aggregate
+	//	*Call_Associate
 	Call          isCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -499,6 +565,15 @@ func (x *Call) GetAggregate() *AggregateRequest {
 	return nil
 }
 
+func (x *Call) GetAssociate() *AssociateRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isCall_Call interface {
 	isCall_Call()
 }
@@ -564,6 +639,11 @@ type Call_Aggregate struct {
 	Aggregate *AggregateRequest `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Call_Associate struct {
+	// Say which rows a relation has.
+	Associate *AssociateRequest `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*Call_Cancel) isCall_Call() {}
 
 func (*Call_Insert) isCall_Call() {}
@@ -588,6 +668,8 @@ func (*Call_FinishLoad) isCall_Call() {}
 
 func (*Call_Aggregate) isCall_Call() {}
 
+func (*Call_Associate) isCall_Call() {}
+
 // The answer to one request on a stream.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -611,6 +693,7 @@ type Answer struct {
 	//	*Answer_ListLoadedBatches
 	//	*Answer_FinishLoad
 	//	*Answer_Aggregate
+	//	*Answer_Associate
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -775,6 +858,15 @@ func (x *Answer) GetAggregate() *AggregateResponse {
 	return nil
 }
 
+func (x *Answer) GetAssociate() *AssociateResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isAnswer_Answer interface {
 	isAnswer_Answer()
 }
@@ -839,6 +931,11 @@ type Answer_Aggregate struct {
 	Aggregate *AggregateResponse `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Answer_Associate struct {
+	// Of `associate`.
+	Associate *AssociateResponse `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*Answer_Failure) isAnswer_Answer() {}
 
 func (*Answer_Insert) isAnswer_Answer() {}
@@ -863,12 +960,15 @@ func (*Answer_FinishLoad) isAnswer_Answer() {}
 
 func (*Answer_Aggregate) isAnswer_Answer() {}
 
+func (*Answer_Associate) isAnswer_Answer() {}
+
 // The rows to insert into one table.
 type InsertRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The table.
 	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
-	// The rows, at least one. Absent columns take their default.
+	// The rows, at least one. Absent columns take their default. Under the name of a relation, a row may have what is to
+	// become of its rows: an object with `create`, `connect` or `connect_or_create`, as docs/relations.md tells.
 	Rows []*structpb.Struct `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
 	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -887,7 +987,9 @@ type InsertRequest struct {
 	// The columns to answer; all if empty.
 	Columns []string `protobuf:"bytes,10,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Values of earlier answers for columns of `rows` or `rows_json`, which do not have them there. Only in Transact.
-	Taken         []*TakenValue `protobuf:"bytes,40,rep,name=taken,proto3" json:"taken,omitempty"`
+	Taken []*TakenValue `protobuf:"bytes,40,rep,name=taken,proto3" json:"taken,omitempty"`
+	// Relations whose rows are answered inside of the rows.
+	Include       []*Include `protobuf:"bytes,60,rep,name=include,proto3" json:"include,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -995,6 +1097,13 @@ func (x *InsertRequest) GetColumns() []string {
 func (x *InsertRequest) GetTaken() []*TakenValue {
 	if x != nil {
 		return x.Taken
+	}
+	return nil
+}
+
+func (x *InsertRequest) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
 	}
 	return nil
 }
@@ -1580,7 +1689,9 @@ type UpdateRequest struct {
 	Key *structpb.Struct `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// Which rows to change; at least one predicate.
 	Where []*Predicate `protobuf:"bytes,3,rep,name=where,proto3" json:"where,omitempty"`
-	// The columns to change and their new values. Give at least one column here or in `assignments`.
+	// The columns to change and their new values. Give at least one column here or in `assignments`. With `key`, it may
+	// have under the name of a relation what is to become of its rows, as docs/relations.md tells: an object with `create`,
+	// `connect`, `connect_or_create`, `set`, `disconnect`, `update`, `upsert` or `delete`.
 	Set *structpb.Struct `protobuf:"bytes,4,opt,name=set,proto3" json:"set,omitempty"`
 	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1601,7 +1712,9 @@ type UpdateRequest struct {
 	// Values of earlier answers for columns to change, besides those of `set` or `set_json`. Only in Transact.
 	Taken []*TakenValue `protobuf:"bytes,40,rep,name=taken,proto3" json:"taken,omitempty"`
 	// As of GetRequest.
-	TakenKey      []*TakenValue `protobuf:"bytes,41,rep,name=taken_key,json=takenKey,proto3" json:"taken_key,omitempty"`
+	TakenKey []*TakenValue `protobuf:"bytes,41,rep,name=taken_key,json=takenKey,proto3" json:"taken_key,omitempty"`
+	// Relations whose rows are answered inside of the rows.
+	Include       []*Include `protobuf:"bytes,60,rep,name=include,proto3" json:"include,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1734,6 +1847,13 @@ func (x *UpdateRequest) GetTakenKey() []*TakenValue {
 	return nil
 }
 
+func (x *UpdateRequest) GetInclude() []*Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
 // The changed rows.
 type UpdateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1798,6 +1918,180 @@ func (x *UpdateResponse) GetRowsJson() string {
 	return ""
 }
 
+// Which rows a relation of one row has.
+type AssociateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table of the row.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Its key: a value for each column of the primary key, or of another unique key.
+	Key *structpb.Struct `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The relation, as the table calls it.
+	Relation string `protobuf:"bytes,3,opt,name=relation,proto3" json:"relation,omitempty"`
+	// What to do.
+	Operation AssociateRequest_Operation `protobuf:"varint,4,opt,name=operation,proto3,enum=crosskey.v1.AssociateRequest_Operation" json:"operation,omitempty"`
+	// The rows at the other end, each by the columns of a unique key. Through a join table, each may have other columns of
+	// that under "crosskey_join", for a row that is added.
+	Rows []*structpb.Struct `protobuf:"bytes,5,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Rows that would lose a key that is NOT NULL are deleted. Unless this is said, such a request is refused.
+	DeleteDetached bool `protobuf:"varint,6,opt,name=delete_detached,json=deleteDetached,proto3" json:"delete_detached,omitempty"`
+	// The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both.
+	KeyJson string `protobuf:"bytes,7,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
+	// The rows as a JSON array of objects, whose numbers are taken as written. Give `rows` or this, not both.
+	RowsJson      string `protobuf:"bytes,8,opt,name=rows_json,json=rowsJson,proto3" json:"rows_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssociateRequest) Reset() {
+	*x = AssociateRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssociateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssociateRequest) ProtoMessage() {}
+
+func (x *AssociateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssociateRequest.ProtoReflect.Descriptor instead.
+func (*AssociateRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AssociateRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *AssociateRequest) GetKey() *structpb.Struct {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AssociateRequest) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *AssociateRequest) GetOperation() AssociateRequest_Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return AssociateRequest_OPERATION_UNSPECIFIED
+}
+
+func (x *AssociateRequest) GetRows() []*structpb.Struct {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *AssociateRequest) GetDeleteDetached() bool {
+	if x != nil {
+		return x.DeleteDetached
+	}
+	return false
+}
+
+func (x *AssociateRequest) GetKeyJson() string {
+	if x != nil {
+		return x.KeyJson
+	}
+	return ""
+}
+
+func (x *AssociateRequest) GetRowsJson() string {
+	if x != nil {
+		return x.RowsJson
+	}
+	return ""
+}
+
+// What has become of the rows of a relation.
+type AssociateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many it has got.
+	Added int64 `protobuf:"varint,1,opt,name=added,proto3" json:"added,omitempty"`
+	// How many it has lost.
+	Removed int64 `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	// How many of those that were named it had before and has still.
+	Kept          int64 `protobuf:"varint,3,opt,name=kept,proto3" json:"kept,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssociateResponse) Reset() {
+	*x = AssociateResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssociateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssociateResponse) ProtoMessage() {}
+
+func (x *AssociateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssociateResponse.ProtoReflect.Descriptor instead.
+func (*AssociateResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AssociateResponse) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *AssociateResponse) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *AssociateResponse) GetKept() int64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
 // A deletion of rows.
 type DeleteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1819,7 +2113,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2125,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2138,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteRequest) GetTable() string {
@@ -1900,7 +2194,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2206,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2219,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteResponse) GetCount() int64 {
@@ -1963,7 +2257,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2269,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2282,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRequest) GetTable() string {
@@ -2069,7 +2363,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2375,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2388,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListResponse) GetRows() []*structpb.Struct {
@@ -2129,7 +2423,7 @@ type StreamListRequest struct {
 
 func (x *StreamListRequest) Reset() {
 	*x = StreamListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2435,7 @@ func (x *StreamListRequest) String() string {
 func (*StreamListRequest) ProtoMessage() {}
 
 func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2448,7 @@ func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListRequest.ProtoReflect.Descriptor instead.
 func (*StreamListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StreamListRequest) GetList() *ListRequest {
@@ -2179,7 +2473,7 @@ type StreamListResponse struct {
 
 func (x *StreamListResponse) Reset() {
 	*x = StreamListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2485,7 @@ func (x *StreamListResponse) String() string {
 func (*StreamListResponse) ProtoMessage() {}
 
 func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2498,7 @@ func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListResponse.ProtoReflect.Descriptor instead.
 func (*StreamListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StreamListResponse) GetRows() []*structpb.Struct {
@@ -2241,7 +2535,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2547,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2560,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CountRequest) GetTable() string {
@@ -2294,7 +2588,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2600,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2613,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CountResponse) GetCount() int64 {
@@ -2354,7 +2648,7 @@ type AggregateRequest struct {
 
 func (x *AggregateRequest) Reset() {
 	*x = AggregateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2660,7 @@ func (x *AggregateRequest) String() string {
 func (*AggregateRequest) ProtoMessage() {}
 
 func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2673,7 @@ func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest.ProtoReflect.Descriptor instead.
 func (*AggregateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AggregateRequest) GetTable() string {
@@ -2451,7 +2745,7 @@ type AggregateResponse struct {
 
 func (x *AggregateResponse) Reset() {
 	*x = AggregateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2757,7 @@ func (x *AggregateResponse) String() string {
 func (*AggregateResponse) ProtoMessage() {}
 
 func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2770,7 @@ func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateResponse.ProtoReflect.Descriptor instead.
 func (*AggregateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AggregateResponse) GetRows() []*structpb.Struct {
@@ -2509,6 +2803,7 @@ type Statement struct {
 	//	*Statement_List
 	//	*Statement_Count
 	//	*Statement_Aggregate
+	//	*Statement_Associate
 	Statement isStatement_Statement `protobuf_oneof:"statement"`
 	// What must come of it; else it fails, with reason EXPECTATION_FAILED. Not of set_constraints, nor of a group.
 	Expect        *Expectation `protobuf:"bytes,50,opt,name=expect,proto3" json:"expect,omitempty"`
@@ -2518,7 +2813,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2825,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2838,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -2634,6 +2929,15 @@ func (x *Statement) GetAggregate() *AggregateRequest {
 	return nil
 }
 
+func (x *Statement) GetAssociate() *AssociateRequest {
+	if x != nil {
+		if x, ok := x.Statement.(*Statement_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 func (x *Statement) GetExpect() *Expectation {
 	if x != nil {
 		return x.Expect
@@ -2691,6 +2995,11 @@ type Statement_Aggregate struct {
 	Aggregate *AggregateRequest `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
 }
 
+type Statement_Associate struct {
+	// Say which rows a relation has.
+	Associate *AssociateRequest `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*Statement_Insert) isStatement_Statement() {}
 
 func (*Statement_Update) isStatement_Statement() {}
@@ -2709,6 +3018,8 @@ func (*Statement_Count) isStatement_Statement() {}
 
 func (*Statement_Aggregate) isStatement_Statement() {}
 
+func (*Statement_Associate) isStatement_Statement() {}
+
 // What must come of a statement.
 type Expectation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2722,7 +3033,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +3045,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +3058,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Expectation) GetCount() int64 {
@@ -2777,7 +3088,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +3100,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +3113,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -2828,6 +3139,7 @@ type StatementResult struct {
 	//	*StatementResult_List
 	//	*StatementResult_Count
 	//	*StatementResult_Aggregate
+	//	*StatementResult_Associate
 	Result        isStatementResult_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2835,7 +3147,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +3159,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +3172,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -2951,6 +3263,15 @@ func (x *StatementResult) GetAggregate() *AggregateResponse {
 	return nil
 }
 
+func (x *StatementResult) GetAssociate() *AssociateResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StatementResult_Associate); ok {
+			return x.Associate
+		}
+	}
+	return nil
+}
+
 type isStatementResult_Result interface {
 	isStatementResult_Result()
 }
@@ -3000,6 +3321,11 @@ type StatementResult_Aggregate struct {
 	Aggregate *AggregateResponse `protobuf:"bytes,43,opt,name=aggregate,proto3,oneof"`
 }
 
+type StatementResult_Associate struct {
+	// Of an associate.
+	Associate *AssociateResponse `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
+}
+
 func (*StatementResult_Insert) isStatementResult_Result() {}
 
 func (*StatementResult_Update) isStatementResult_Result() {}
@@ -3018,6 +3344,8 @@ func (*StatementResult_Count) isStatementResult_Result() {}
 
 func (*StatementResult_Aggregate) isStatementResult_Result() {}
 
+func (*StatementResult_Associate) isStatementResult_Result() {}
+
 // The modes are set, and what they made due holds.
 type SetConstraintsResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3027,7 +3355,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3367,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3380,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 // What a group came to.
@@ -3068,7 +3396,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3408,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3421,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -3123,7 +3451,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3463,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3476,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -3176,7 +3504,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3516,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3529,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -3233,7 +3561,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3573,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3586,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -3422,7 +3750,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +3762,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +3775,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -3505,7 +3833,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3845,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +3890,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3574,7 +3902,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3587,7 +3915,7 @@ func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest_Aggregate.ProtoReflect.Descriptor instead.
 func (*AggregateRequest_Aggregate) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *AggregateRequest_Aggregate) GetFunction() AggregateRequest_Aggregate_Function {
@@ -3630,7 +3958,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[38]
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3970,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[38]
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3983,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -3702,7 +4030,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\aanswers\x18\x01 \x03(\v2\x13.crosskey.v1.AnswerR\aanswers\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"\xf8\x05\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xb7\x06\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3722,8 +4050,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2%.crosskey.v1.ListLoadedBatchesRequestH\x00R\x11listLoadedBatches\x12A\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1e.crosskey.v1.FinishLoadRequestH\x00R\n" +
 	"finishLoad\x12=\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregateB\x06\n" +
-	"\x04call\"\x80\x06\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x12=\n" +
+	"\tassociate\x18< \x01(\v2\x1d.crosskey.v1.AssociateRequestH\x00R\tassociateB\x06\n" +
+	"\x04call\"\xc0\x06\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3741,8 +4070,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2&.crosskey.v1.ListLoadedBatchesResponseH\x00R\x11listLoadedBatches\x12B\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
 	"finishLoad\x12>\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
-	"\x06answer\"\xb6\x04\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x12>\n" +
+	"\tassociate\x18< \x01(\v2\x1e.crosskey.v1.AssociateResponseH\x00R\tassociateB\b\n" +
+	"\x06answer\"\xe6\x04\n" +
 	"\rInsertRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12+\n" +
 	"\x04rows\x18\x02 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1d\n" +
@@ -3760,7 +4090,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\brow_form\x18\t \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\n" +
 	" \x03(\tR\acolumns\x12-\n" +
-	"\x05taken\x18( \x03(\v2\x17.crosskey.v1.TakenValueR\x05taken\"`\n" +
+	"\x05taken\x18( \x03(\v2\x17.crosskey.v1.TakenValueR\x05taken\x12.\n" +
+	"\ainclude\x18< \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"`\n" +
 	"\n" +
 	"Overriding\x12\x1a\n" +
 	"\x16OVERRIDING_UNSPECIFIED\x10\x00\x12\x1b\n" +
@@ -3809,7 +4140,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\ttaken_key\x18) \x03(\v2\x17.crosskey.v1.TakenValueR\btakenKey\"S\n" +
 	"\vGetResponse\x12)\n" +
 	"\x03row\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03row\x12\x19\n" +
-	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xb4\x04\n" +
+	"\brow_json\x18\x02 \x01(\tR\arowJson\"\xe4\x04\n" +
 	"\rUpdateRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
@@ -3827,11 +4158,33 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\brow_form\x18\v \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x12\x18\n" +
 	"\acolumns\x18\f \x03(\tR\acolumns\x12-\n" +
 	"\x05taken\x18( \x03(\v2\x17.crosskey.v1.TakenValueR\x05taken\x124\n" +
-	"\ttaken_key\x18) \x03(\v2\x17.crosskey.v1.TakenValueR\btakenKey\"p\n" +
+	"\ttaken_key\x18) \x03(\v2\x17.crosskey.v1.TakenValueR\btakenKey\x12.\n" +
+	"\ainclude\x18< \x03(\v2\x14.crosskey.v1.IncludeR\ainclude\"p\n" +
 	"\x0eUpdateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1b\n" +
-	"\trows_json\x18\x03 \x01(\tR\browsJson\"\xee\x01\n" +
+	"\trows_json\x18\x03 \x01(\tR\browsJson\"\x9c\x03\n" +
+	"\x10AssociateRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
+	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12\x1a\n" +
+	"\brelation\x18\x03 \x01(\tR\brelation\x12E\n" +
+	"\toperation\x18\x04 \x01(\x0e2'.crosskey.v1.AssociateRequest.OperationR\toperation\x12+\n" +
+	"\x04rows\x18\x05 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12'\n" +
+	"\x0fdelete_detached\x18\x06 \x01(\bR\x0edeleteDetached\x12\x19\n" +
+	"\bkey_json\x18\a \x01(\tR\akeyJson\x12\x1b\n" +
+	"\trows_json\x18\b \x01(\tR\browsJson\"V\n" +
+	"\tOperation\x12\x19\n" +
+	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06APPEND\x10\x01\x12\v\n" +
+	"\aREPLACE\x10\x02\x12\n" +
+	"\n" +
+	"\x06REMOVE\x10\x03\x12\t\n" +
+	"\x05CLEAR\x10\x04\"W\n" +
+	"\x11AssociateResponse\x12\x14\n" +
+	"\x05added\x18\x01 \x01(\x03R\x05added\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\x03R\aremoved\x12\x12\n" +
+	"\x04kept\x18\x03 \x01(\x03R\x04kept\"\xee\x01\n" +
 	"\rDeleteRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12,\n" +
@@ -3892,7 +4245,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xaf\x04\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xee\x04\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
@@ -3902,7 +4255,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x03get\x18( \x01(\v2\x17.crosskey.v1.GetRequestH\x00R\x03get\x12.\n" +
 	"\x04list\x18) \x01(\v2\x18.crosskey.v1.ListRequestH\x00R\x04list\x121\n" +
 	"\x05count\x18* \x01(\v2\x19.crosskey.v1.CountRequestH\x00R\x05count\x12=\n" +
-	"\taggregate\x18+ \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x120\n" +
+	"\taggregate\x18+ \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x12=\n" +
+	"\tassociate\x18< \x01(\v2\x1d.crosskey.v1.AssociateRequestH\x00R\tassociate\x120\n" +
 	"\x06expect\x182 \x01(\v2\x18.crosskey.v1.ExpectationR\x06expectB\v\n" +
 	"\tstatement\"^\n" +
 	"\vExpectation\x12\x19\n" +
@@ -3912,7 +4266,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05Group\x126\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\v2\x16.crosskey.v1.StatementR\n" +
-	"statements\"\x93\x04\n" +
+	"statements\"\xd3\x04\n" +
 	"\x0fStatementResult\x125\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1b.crosskey.v1.InsertResponseH\x00R\x06insert\x125\n" +
 	"\x06update\x18\x02 \x01(\v2\x1b.crosskey.v1.UpdateResponseH\x00R\x06update\x125\n" +
@@ -3922,7 +4276,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x03get\x18( \x01(\v2\x18.crosskey.v1.GetResponseH\x00R\x03get\x12/\n" +
 	"\x04list\x18) \x01(\v2\x19.crosskey.v1.ListResponseH\x00R\x04list\x122\n" +
 	"\x05count\x18* \x01(\v2\x1a.crosskey.v1.CountResponseH\x00R\x05count\x12>\n" +
-	"\taggregate\x18+ \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
+	"\taggregate\x18+ \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x12>\n" +
+	"\tassociate\x18< \x01(\v2\x1e.crosskey.v1.AssociateResponseH\x00R\tassociateB\b\n" +
 	"\x06result\"\x16\n" +
 	"\x14SetConstraintsResult\"q\n" +
 	"\vGroupResult\x126\n" +
@@ -3960,7 +4315,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note2\xf0\a\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xbc\b\n" +
 	"\x06Router\x12A\n" +
 	"\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x128\n" +
 	"\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12A\n" +
@@ -3970,7 +4325,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\n" +
 	"StreamList\x12\x1e.crosskey.v1.StreamListRequest\x1a\x1f.crosskey.v1.StreamListResponse0\x01\x12>\n" +
 	"\x05Count\x12\x19.crosskey.v1.CountRequest\x1a\x1a.crosskey.v1.CountResponse\x12J\n" +
-	"\tAggregate\x12\x1d.crosskey.v1.AggregateRequest\x1a\x1e.crosskey.v1.AggregateResponse\x12G\n" +
+	"\tAggregate\x12\x1d.crosskey.v1.AggregateRequest\x1a\x1e.crosskey.v1.AggregateResponse\x12J\n" +
+	"\tAssociate\x12\x1d.crosskey.v1.AssociateRequest\x1a\x1e.crosskey.v1.AssociateResponse\x12G\n" +
 	"\bTransact\x12\x1c.crosskey.v1.TransactRequest\x1a\x1d.crosskey.v1.TransactResponse\x12=\n" +
 	"\x04Load\x12\x18.crosskey.v1.LoadRequest\x1a\x19.crosskey.v1.LoadResponse(\x01\x12b\n" +
 	"\x11ListLoadedBatches\x12%.crosskey.v1.ListLoadedBatchesRequest\x1a&.crosskey.v1.ListLoadedBatchesResponse\x12M\n" +
@@ -3992,197 +4348,211 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_router_proto_rawDescData
 }
 
-var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
-	(AggregateRequest_Aggregate_Function)(0), // 2: crosskey.v1.AggregateRequest.Aggregate.Function
-	(*SessionRequest)(nil),                   // 3: crosskey.v1.SessionRequest
-	(*SessionResponse)(nil),                  // 4: crosskey.v1.SessionResponse
-	(*Call)(nil),                             // 5: crosskey.v1.Call
-	(*Answer)(nil),                           // 6: crosskey.v1.Answer
-	(*InsertRequest)(nil),                    // 7: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                   // 8: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                      // 9: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                     // 10: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),         // 11: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),        // 12: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),                // 13: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),               // 14: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                       // 15: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                      // 16: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                    // 17: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                   // 18: crosskey.v1.UpdateResponse
-	(*DeleteRequest)(nil),                    // 19: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                   // 20: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                      // 21: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                     // 22: crosskey.v1.ListResponse
-	(*StreamListRequest)(nil),                // 23: crosskey.v1.StreamListRequest
-	(*StreamListResponse)(nil),               // 24: crosskey.v1.StreamListResponse
-	(*CountRequest)(nil),                     // 25: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                    // 26: crosskey.v1.CountResponse
-	(*AggregateRequest)(nil),                 // 27: crosskey.v1.AggregateRequest
-	(*AggregateResponse)(nil),                // 28: crosskey.v1.AggregateResponse
-	(*Statement)(nil),                        // 29: crosskey.v1.Statement
-	(*Expectation)(nil),                      // 30: crosskey.v1.Expectation
-	(*Group)(nil),                            // 31: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 32: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 33: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 34: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 35: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 36: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 37: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 38: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 39: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 40: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 41: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 42: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 43: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 44: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 45: crosskey.v1.RowForm
-	(*TakenValue)(nil),                       // 46: crosskey.v1.TakenValue
-	(*Include)(nil),                          // 47: crosskey.v1.Include
-	(RowLock)(0),                             // 48: crosskey.v1.RowLock
-	(*Predicate)(nil),                        // 49: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 50: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 51: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 52: crosskey.v1.SetConstraints
+	(AssociateRequest_Operation)(0),          // 2: crosskey.v1.AssociateRequest.Operation
+	(AggregateRequest_Aggregate_Function)(0), // 3: crosskey.v1.AggregateRequest.Aggregate.Function
+	(*SessionRequest)(nil),                   // 4: crosskey.v1.SessionRequest
+	(*SessionResponse)(nil),                  // 5: crosskey.v1.SessionResponse
+	(*Call)(nil),                             // 6: crosskey.v1.Call
+	(*Answer)(nil),                           // 7: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 8: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 9: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 10: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 11: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 12: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 13: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 14: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 15: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 16: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 17: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 18: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 19: crosskey.v1.UpdateResponse
+	(*AssociateRequest)(nil),                 // 20: crosskey.v1.AssociateRequest
+	(*AssociateResponse)(nil),                // 21: crosskey.v1.AssociateResponse
+	(*DeleteRequest)(nil),                    // 22: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 23: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 24: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 25: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 26: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 27: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 28: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 29: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 30: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 31: crosskey.v1.AggregateResponse
+	(*Statement)(nil),                        // 32: crosskey.v1.Statement
+	(*Expectation)(nil),                      // 33: crosskey.v1.Expectation
+	(*Group)(nil),                            // 34: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 35: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 36: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 37: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 38: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 39: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 40: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 41: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 42: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 43: crosskey.v1.AggregateRequest.Aggregate
+	(*ExplainResponse_Key)(nil),              // 44: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 45: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 46: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 47: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 48: crosskey.v1.RowForm
+	(*TakenValue)(nil),                       // 49: crosskey.v1.TakenValue
+	(*Include)(nil),                          // 50: crosskey.v1.Include
+	(RowLock)(0),                             // 51: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 52: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 53: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 54: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 55: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	5,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	6,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	7,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	15,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	17,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	19,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	21,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	25,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	35,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	37,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	11,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	13,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	27,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	42,  // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	8,   // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	16,  // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	18,  // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	20,  // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	22,  // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	26,  // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	36,  // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	38,  // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	12,  // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	14,  // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	28,  // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	43,  // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,   // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	44,  // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	45,  // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	46,  // 29: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
-	43,  // 30: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,   // 31: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	39,  // 32: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	43,  // 33: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	45,  // 34: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	47,  // 35: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	48,  // 36: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
-	46,  // 37: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	43,  // 38: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	43,  // 39: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	49,  // 40: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	43,  // 41: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	50,  // 42: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	45,  // 43: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	46,  // 44: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
-	46,  // 45: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	43,  // 46: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	43,  // 47: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	49,  // 48: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	46,  // 49: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	49,  // 50: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	51,  // 51: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	45,  // 52: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	47,  // 53: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	48,  // 54: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
-	43,  // 55: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	21,  // 56: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	43,  // 57: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	49,  // 58: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	49,  // 59: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	40,  // 60: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	49,  // 61: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	51,  // 62: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	45,  // 63: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	43,  // 64: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	7,   // 65: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	17,  // 66: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	19,  // 67: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	52,  // 68: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	31,  // 69: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	15,  // 70: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
-	21,  // 71: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
-	25,  // 72: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
-	27,  // 73: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
-	30,  // 74: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
-	49,  // 75: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
-	29,  // 76: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	8,   // 77: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	18,  // 78: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	20,  // 79: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	33,  // 80: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	34,  // 81: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	16,  // 82: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
-	22,  // 83: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
-	26,  // 84: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
-	28,  // 85: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
-	32,  // 86: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	42,  // 87: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	29,  // 88: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	32,  // 89: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	7,   // 90: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	15,  // 91: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	17,  // 92: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	19,  // 93: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	21,  // 94: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	25,  // 95: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	35,  // 96: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	27,  // 97: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	41,  // 98: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,   // 99: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	7,   // 100: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	15,  // 101: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	17,  // 102: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	19,  // 103: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	21,  // 104: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	23,  // 105: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	25,  // 106: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	27,  // 107: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	35,  // 108: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	9,   // 109: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	11,  // 110: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	13,  // 111: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	37,  // 112: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,   // 113: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	8,   // 114: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	16,  // 115: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	18,  // 116: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	20,  // 117: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	22,  // 118: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	24,  // 119: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	26,  // 120: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	28,  // 121: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	36,  // 122: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	10,  // 123: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	12,  // 124: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	14,  // 125: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	38,  // 126: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	4,   // 127: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	114, // [114:128] is the sub-list for method output_type
-	100, // [100:114] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	6,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	7,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	8,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	18,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	24,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	28,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	38,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	40,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	12,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	30,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	20,  // 13: crosskey.v1.Call.associate:type_name -> crosskey.v1.AssociateRequest
+	45,  // 14: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	9,   // 15: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	17,  // 16: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	19,  // 17: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	23,  // 18: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	25,  // 19: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	29,  // 20: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	39,  // 21: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	41,  // 22: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	13,  // 23: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 24: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	31,  // 25: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	21,  // 26: crosskey.v1.Answer.associate:type_name -> crosskey.v1.AssociateResponse
+	46,  // 27: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 28: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	47,  // 29: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	48,  // 30: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	49,  // 31: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
+	50,  // 32: crosskey.v1.InsertRequest.include:type_name -> crosskey.v1.Include
+	46,  // 33: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 34: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	42,  // 35: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	46,  // 36: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	48,  // 37: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	50,  // 38: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	51,  // 39: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	49,  // 40: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	46,  // 41: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	46,  // 42: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	52,  // 43: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	46,  // 44: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	53,  // 45: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	48,  // 46: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	49,  // 47: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
+	49,  // 48: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	50,  // 49: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
+	46,  // 50: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	46,  // 51: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
+	2,   // 52: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
+	46,  // 53: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
+	46,  // 54: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	52,  // 55: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	49,  // 56: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	52,  // 57: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	54,  // 58: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	48,  // 59: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	50,  // 60: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	51,  // 61: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	46,  // 62: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	24,  // 63: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	46,  // 64: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	52,  // 65: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	52,  // 66: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	43,  // 67: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	52,  // 68: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	54,  // 69: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	48,  // 70: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	46,  // 71: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	8,   // 72: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	18,  // 73: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 74: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	55,  // 75: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	34,  // 76: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	16,  // 77: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	24,  // 78: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	28,  // 79: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	30,  // 80: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	20,  // 81: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
+	33,  // 82: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
+	52,  // 83: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
+	32,  // 84: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	9,   // 85: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	19,  // 86: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	23,  // 87: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	36,  // 88: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	37,  // 89: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	17,  // 90: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	25,  // 91: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	29,  // 92: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	31,  // 93: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	21,  // 94: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
+	35,  // 95: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	45,  // 96: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	32,  // 97: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	35,  // 98: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	8,   // 99: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 100: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	18,  // 101: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	22,  // 102: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	24,  // 103: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	28,  // 104: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	38,  // 105: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	30,  // 106: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	44,  // 107: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	3,   // 108: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	8,   // 109: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	16,  // 110: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	18,  // 111: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	22,  // 112: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	24,  // 113: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	26,  // 114: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	28,  // 115: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	30,  // 116: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	20,  // 117: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
+	38,  // 118: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	10,  // 119: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	12,  // 120: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 121: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	40,  // 122: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	4,   // 123: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	9,   // 124: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	17,  // 125: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	19,  // 126: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	23,  // 127: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	25,  // 128: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	27,  // 129: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	29,  // 130: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	31,  // 131: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	21,  // 132: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
+	39,  // 133: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	11,  // 134: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	13,  // 135: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 136: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	41,  // 137: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	5,   // 138: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	124, // [124:139] is the sub-list for method output_type
+	109, // [109:124] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -4205,6 +4575,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*Call_ListLoadedBatches)(nil),
 		(*Call_FinishLoad)(nil),
 		(*Call_Aggregate)(nil),
+		(*Call_Associate)(nil),
 	}
 	file_crosskey_v1_router_proto_msgTypes[3].OneofWrappers = []any{
 		(*Answer_Failure)(nil),
@@ -4219,8 +4590,9 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_ListLoadedBatches)(nil),
 		(*Answer_FinishLoad)(nil),
 		(*Answer_Aggregate)(nil),
+		(*Answer_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[26].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
@@ -4230,9 +4602,10 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_List)(nil),
 		(*Statement_Count)(nil),
 		(*Statement_Aggregate)(nil),
+		(*Statement_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[27].OneofWrappers = []any{}
-	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{}
+	file_crosskey_v1_router_proto_msgTypes[31].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
@@ -4242,8 +4615,9 @@ func file_crosskey_v1_router_proto_init() {
 		(*StatementResult_List)(nil),
 		(*StatementResult_Count)(nil),
 		(*StatementResult_Aggregate)(nil),
+		(*StatementResult_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[34].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[36].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -4258,8 +4632,8 @@ func file_crosskey_v1_router_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   39,
+			NumEnums:      4,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

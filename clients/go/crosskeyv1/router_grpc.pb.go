@@ -29,6 +29,7 @@ const (
 	Router_StreamList_FullMethodName        = "/crosskey.v1.Router/StreamList"
 	Router_Count_FullMethodName             = "/crosskey.v1.Router/Count"
 	Router_Aggregate_FullMethodName         = "/crosskey.v1.Router/Aggregate"
+	Router_Associate_FullMethodName         = "/crosskey.v1.Router/Associate"
 	Router_Transact_FullMethodName          = "/crosskey.v1.Router/Transact"
 	Router_Load_FullMethodName              = "/crosskey.v1.Router/Load"
 	Router_ListLoadedBatches_FullMethodName = "/crosskey.v1.Router/ListLoadedBatches"
@@ -77,6 +78,10 @@ type RouterClient interface {
 	// UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
 	// RESOURCE_EXHAUSTED: there are too many groups.
 	Aggregate(ctx context.Context, in *AggregateRequest, opts ...grpc.CallOption) (*AggregateResponse, error)
+	// Says which rows a relation of one row has: appends some, replaces all, removes some, or clears it, in one transaction.
+	// Idempotent; calls on one row come one after the other. NOT_FOUND: there is no such row. INVALID_ARGUMENT: rows
+	// would lose a key that is NOT NULL, and the request does not say that they be deleted.
+	Associate(ctx context.Context, in *AssociateRequest, opts ...grpc.CallOption) (*AssociateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
 	// for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
 	// names the statement in its metadata, unless it came with the commit.
@@ -198,6 +203,16 @@ func (c *routerClient) Aggregate(ctx context.Context, in *AggregateRequest, opts
 	return out, nil
 }
 
+func (c *routerClient) Associate(ctx context.Context, in *AssociateRequest, opts ...grpc.CallOption) (*AssociateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AssociateResponse)
+	err := c.cc.Invoke(ctx, Router_Associate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *routerClient) Transact(ctx context.Context, in *TransactRequest, opts ...grpc.CallOption) (*TransactResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TransactResponse)
@@ -304,6 +319,10 @@ type RouterServer interface {
 	// UNIMPLEMENTED: the different values of a column would have to be counted over several shards.
 	// RESOURCE_EXHAUSTED: there are too many groups.
 	Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error)
+	// Says which rows a relation of one row has: appends some, replaces all, removes some, or clears it, in one transaction.
+	// Idempotent; calls on one row come one after the other. NOT_FOUND: there is no such row. INVALID_ARGUMENT: rows
+	// would lose a key that is NOT NULL, and the request does not say that they be deleted.
+	Associate(context.Context, *AssociateRequest) (*AssociateResponse, error)
 	// Runs statements in order, later ones seeing earlier ones, in one transaction over all shards: all or nothing, but
 	// for groups, which may fail alone. Reads among them see what the transaction did so far, and may lock rows. An error
 	// names the statement in its metadata, unless it came with the commit.
@@ -359,6 +378,9 @@ func (UnimplementedRouterServer) Count(context.Context, *CountRequest) (*CountRe
 }
 func (UnimplementedRouterServer) Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Aggregate not implemented")
+}
+func (UnimplementedRouterServer) Associate(context.Context, *AssociateRequest) (*AssociateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Associate not implemented")
 }
 func (UnimplementedRouterServer) Transact(context.Context, *TransactRequest) (*TransactResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Transact not implemented")
@@ -536,6 +558,24 @@ func _Router_Aggregate_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Router_Associate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AssociateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RouterServer).Associate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Router_Associate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RouterServer).Associate(ctx, req.(*AssociateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Router_Transact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TransactRequest)
 	if err := dec(in); err != nil {
@@ -656,6 +696,10 @@ var Router_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Aggregate",
 			Handler:    _Router_Aggregate_Handler,
+		},
+		{
+			MethodName: "Associate",
+			Handler:    _Router_Associate_Handler,
 		},
 		{
 			MethodName: "Transact",

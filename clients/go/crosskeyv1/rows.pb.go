@@ -90,6 +90,8 @@ const (
 	RowLock_ROW_LOCK_FOR_NO_KEY_UPDATE RowLock = 2
 	// FOR SHARE: nobody else changes or deletes them; others may lock them FOR SHARE too.
 	RowLock_ROW_LOCK_FOR_SHARE RowLock = 3
+	// FOR KEY SHARE: nobody else deletes them or changes a key of them, as for a row that is referenced.
+	RowLock_ROW_LOCK_FOR_KEY_SHARE RowLock = 4
 )
 
 // Enum value maps for RowLock.
@@ -99,12 +101,14 @@ var (
 		1: "ROW_LOCK_FOR_UPDATE",
 		2: "ROW_LOCK_FOR_NO_KEY_UPDATE",
 		3: "ROW_LOCK_FOR_SHARE",
+		4: "ROW_LOCK_FOR_KEY_SHARE",
 	}
 	RowLock_value = map[string]int32{
 		"ROW_LOCK_UNSPECIFIED":       0,
 		"ROW_LOCK_FOR_UPDATE":        1,
 		"ROW_LOCK_FOR_NO_KEY_UPDATE": 2,
 		"ROW_LOCK_FOR_SHARE":         3,
+		"ROW_LOCK_FOR_KEY_SHARE":     4,
 	}
 )
 
@@ -1365,12 +1369,13 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\aRowForm\x12\x18\n" +
 	"\x14ROW_FORM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rROW_FORM_JSON\x10\x01\x12\x11\n" +
-	"\rROW_FORM_TEXT\x10\x02*t\n" +
+	"\rROW_FORM_TEXT\x10\x02*\x90\x01\n" +
 	"\aRowLock\x12\x18\n" +
 	"\x14ROW_LOCK_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ROW_LOCK_FOR_UPDATE\x10\x01\x12\x1e\n" +
 	"\x1aROW_LOCK_FOR_NO_KEY_UPDATE\x10\x02\x12\x16\n" +
-	"\x12ROW_LOCK_FOR_SHARE\x10\x03B=\n" +
+	"\x12ROW_LOCK_FOR_SHARE\x10\x03\x12\x1a\n" +
+	"\x16ROW_LOCK_FOR_KEY_SHARE\x10\x04B=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (

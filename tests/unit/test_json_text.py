@@ -18,8 +18,14 @@ def test_what_fits_is_one_line() -> None:
 
 
 def test_what_does_not_fit_is_broken_from_the_outside() -> None:
-    assert json_text({"rows": [{"id": 1}, {"id": 2}], "next": ""}, 30) == (
+    assert json_text({"rows": [{"id": 1}, {"id": 2}], "next": ""}, 33) == (
         '{\n  "rows": [{"id": 1}, {"id": 2}],\n  "next": ""\n}'
+    )
+
+
+def test_a_name_in_front_and_a_comma_behind_count_too() -> None:
+    assert json_text({"rows": [{"id": 1}, {"id": 2}], "next": ""}, 32) == (
+        '{\n  "rows": [\n    {"id": 1},\n    {"id": 2}\n  ],\n  "next": ""\n}'
     )
 
 

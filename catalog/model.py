@@ -167,7 +167,10 @@ class ForeignKey(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one)."""
+    """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one).
+
+    The partitions of one are no tables of their own.
+    """
 
     name: TableName
     columns: tuple[Column, ...]
@@ -176,10 +179,19 @@ class Table(msgspec.Struct, frozen=True):
     comment: str | None = None
     kind: str = "r"
     inherits: bool = False
-    """Whether it is a parent or child of table inheritance."""
+    """Whether it is a parent or child of table inheritance, partitions left aside."""
     unlogged: bool = False
     acts_on_new_rows: bool = False
     """Whether a trigger fires after each row that is inserted, and so may change it once more."""
+    partition_key: tuple[str, ...] = ()
+    """The columns that tell the partition of a row."""
+    keys_of_partitions: tuple[str, ...] = ()
+    """Keys that single partitions have by themselves, or others have onto them: `events_2024_key of events_2024`."""
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether its rows are in partitions."""
+        return self.kind == "p"
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""

@@ -1,4 +1,4 @@
-"""What values of a key are made of, and which of them travel between shards as PostgreSQL's own text."""
+"""Keys that tell rows apart, what their values are made of, and which of these travel between shards as text."""
 
 from __future__ import annotations
 
@@ -31,3 +31,10 @@ def value_columns(table: Table, names: Iterable[str], computed: Computed | None 
         return list(computed.columns)
     columns = {column.name: column for column in table.columns}
     return [columns[name] for name in names]
+
+
+def keys_without_nulls(table: Table) -> list[tuple[str, ...]]:
+    """The column lists of which no two rows have the same values, the primary key first."""
+    nullable = {column.name for column in table.columns if not column.not_null}
+    keys = [key for key in table.unique_keys if key.plain and nullable.isdisjoint(key.columns)]
+    return [key.columns for key in sorted(keys, key=lambda key: not key.primary)]

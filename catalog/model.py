@@ -174,7 +174,10 @@ class TriggerWrite(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True, cache_hash=True):
-    """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one)."""
+    """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one).
+
+    The partitions of one are no tables of their own.
+    """
 
     name: TableName
     columns: tuple[Column, ...]
@@ -183,13 +186,22 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True):
     comment: str | None = None
     kind: str = "r"
     inherits: bool = False
-    """Whether it is a parent or child of table inheritance."""
+    """Whether it is a parent or child of table inheritance, partitions left aside."""
     unlogged: bool = False
     acts_on_new_rows: bool = False
     """Whether a trigger fires after each row that is inserted, and so may change it once more."""
     acts_on_inserts: bool = False
     """Whether any trigger fires when rows are inserted."""
     trigger_writes: tuple[TriggerWrite, ...] = ()
+    partition_key: tuple[str, ...] = ()
+    """The columns that tell the partition of a row."""
+    keys_of_partitions: tuple[str, ...] = ()
+    """Keys that single partitions have by themselves, or others have onto them: `events_2024_key of events_2024`."""
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether its rows are in partitions."""
+        return self.kind == "p"
 
     @property
     def written_by_triggers(self) -> frozenset[TableName]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from crosskey.catalog.claim_rules import refuse_claims
+from crosskey.catalog.key_values import keys_without_nulls
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Leader, TablePlan
 from crosskey.catalog.refusals import Refusal, refuse_table
@@ -44,15 +45,26 @@ def _placement_tags(table: Table) -> list[Tag]:
 
 def _refuse_kind(table: Table) -> Iterator[Refusal]:
     yield from _refuse_names(table)
-    if table.kind == "p":
-        yield refuse_table(table, "partitioned tables are not supported yet")
+    if table.partitioned:
+        yield from _refuse_partitions(table)
     elif table.kind != "r":
-        yield refuse_table(table, "only ordinary tables can be sharded")
+        yield refuse_table(table, "only ordinary tables and partitioned ones can be sharded")
     if table.inherits:
         yield refuse_table(table, "table inheritance is not supported: keys do not hold over it")
     if table.unlogged:
         why = "an UNLOGGED table is emptied by a crash, and the keys that name its rows are not; leave out SET UNLOGGED"
         yield refuse_table(table, why)
+
+
+def _refuse_partitions(table: Table) -> Iterator[Refusal]:
+    for name in table.keys_of_partitions:
+        why = f"{name} is a key of a single partition, which holds on each shard alone; make it one of the whole table"
+        yield refuse_table(table, f"{why}, or drop it")
+    if not keys_without_nulls(table):
+        why = (
+            "a partitioned table needs a PRIMARY KEY, or a unique key of NOT NULL columns: else nothing tells its rows"
+        )
+        yield refuse_table(table, f"{why} apart that lie in several partitions")
 
 
 def _refuse_names(table: Table) -> Iterator[Refusal]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from crosskey import errors
+from crosskey.catalog.key_values import keys_without_nulls
 from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
 from crosskey.router.planning.predicates import existing_column
@@ -40,7 +41,7 @@ def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[Ord
     for one in order_by:
         # A column that comes twice orders nothing the second time.
         order.setdefault(one.column, OrderColumn(one.column, existing_column(table, one.column), one.descending))
-    if not any(order.keys() >= set(key) for key in _keys_without_nulls(table)):
+    if not any(order.keys() >= set(key) for key in keys_without_nulls(table)):
         descending = bool(order) and list(order.values())[-1].descending
         for name in _tie_break(table):
             order.setdefault(name, OrderColumn(name, table.column(name), descending))
@@ -55,11 +56,4 @@ def page_size(asked: int, field: str = "page_size") -> int:
 
 
 def _tie_break(table: Table) -> Sequence[str]:
-    return next(iter(_keys_without_nulls(table)), (ROW_PLACE,))
-
-
-def _keys_without_nulls(table: Table) -> list[tuple[str, ...]]:
-    """The column lists of which no two rows have the same values, the primary key first."""
-    nullable = {column.name for column in table.columns if not column.not_null}
-    keys = [key for key in table.unique_keys if key.plain and nullable.isdisjoint(key.columns)]
-    return [key.columns for key in sorted(keys, key=lambda key: not key.primary)]
+    return next(iter(keys_without_nulls(table)), (ROW_PLACE,))

@@ -153,10 +153,19 @@ def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[s
     departure = sql.SQL("REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT").format()
     yield from _trigger(claim, "INSERT", arrival, [notes.claim(new_values)])
     yield from _trigger(claim, "DELETE", departure, [notes.release(old_values, _keeps_pins_of_deleted())])
+    if table.partitioned:
+        # A row that goes to another partition fires no row trigger for updates.
+        when = sql.SQL("REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT").format()
+        before = valued_rows(claim, sql.SQL("old_rows"), "o")
+        new_values = sql.SQL("{} EXCEPT SELECT {} FROM {}").format(
+            new_values, column_list(claim.columns, alias="o"), before
+        )
+    else:
+        when = _when_changed(claim)
+        old_values, new_values = _changed_values(claim)
     # Another trigger notes what becomes of those that reference the row.
-    old_value, new_value = _changed_values(claim)
-    change = [notes.release(old_value, sql.SQL("to_json(true)")), notes.claim(new_value)]
-    yield from _trigger(claim, "UPDATE", _when_changed(claim), change)
+    change = [notes.release(old_values, sql.SQL("to_json(true)")), notes.claim(new_values)]
+    yield from _trigger(claim, "UPDATE", when, change)
 
 
 def _when_changed(claim: Claim) -> sql.Composed:

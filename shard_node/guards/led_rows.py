@@ -140,13 +140,17 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     if not any(name in (led.leader.table, led.leader.root_table) for led in led_tables(plan)):
         return
     body = sql.SQL(
-        "IF {early} OR {changed} AND NOT {stays} THEN PERFORM FROM {table} t WHERE t.ctid = old.ctid FOR UPDATE;"
+        "IF {early} OR {changed} AND NOT {stays} THEN PERFORM FROM {table} t WHERE {same} FOR UPDATE;"
         " ELSIF old.xmin <> pg_current_xact_id()::xid THEN PERFORM set_config({too_late}, 'on', true); END IF;"
     ).format(
         early=sql.SQL(LOCKS_EARLY),
         changed=changed([table.shard_key_column.name]),
         stays=_stays(plan, table, "new", shard, shards),
         table=table_identifier(name),
+        # Each partition has a row at that place.
+        same=sql.SQL(
+            "t.tableoid = old.tableoid AND t.ctid = old.ctid" if table.table.partitioned else "t.ctid = old.ctid"
+        ),
         too_late=literal(LOCKED_TOO_LATE),
     )
     yield trigger_function("leaves", name, [body], answer="NEW")

@@ -10,7 +10,8 @@ user_table AS (
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence
     FROM pg_class c
     JOIN user_schema n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'f')
+    -- Partitions, and their partitions, are part of the table that is partitioned.
+    WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition
     AND NOT EXISTS (
         SELECT FROM pg_depend d
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
@@ -311,6 +312,20 @@ exclusion_list AS (
     WHERE con.contype = 'x'
     GROUP BY con.conrelid
 ),
+-- What single partitions have, or others have onto them, that the table which is partitioned has not.
+key_of_partition AS (
+    SELECT i.indrelid AS table_oid, format('%s of %s', x.relname, c.relname) AS name
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indrelid AND c.relispartition
+    JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE (i.indisunique OR i.indisexclusion) AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)
+    UNION ALL
+    SELECT c.oid, format('%s of %s', con.conname, r.relname)
+    FROM pg_constraint con
+    JOIN pg_class r ON r.oid = con.conrelid
+    JOIN pg_class c ON c.oid IN (con.conrelid, con.confrelid) AND c.relispartition
+    WHERE con.contype = 'f' AND con.conparentid = 0
+),
 table_list AS (
     SELECT json_agg(
         json_build_object(
@@ -320,16 +335,39 @@ table_list AS (
             'exclusions', coalesce(x.exclusions, '[]'),
             'comment', obj_description(t.oid, 'pg_class'),
             'kind', t.relkind,
-            'inherits', EXISTS (SELECT FROM pg_inherits h WHERE t.oid IN (h.inhrelid, h.inhparent)),
+            'inherits', EXISTS (
+                SELECT FROM pg_inherits h WHERE t.oid = h.inhrelid OR (t.oid = h.inhparent AND t.relkind <> 'p')
+            ),
+            'partition_key', (
+                SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]')
+                FROM pg_partitioned_table p
+                JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum > 0
+                WHERE p.partrelid = t.oid AND (
+                    a.attnum = ANY (p.partattrs::smallint[])
+                    -- Of an expression, PostgreSQL notes the columns that it reads.
+                    OR EXISTS (
+                        SELECT FROM pg_depend d
+                        WHERE d.classid = 'pg_class'::regclass AND d.objid = t.oid AND d.objsubid = 0
+                        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND d.refobjsubid = a.attnum
+                    )
+                )
+            ),
+            'keys_of_partitions', (
+                SELECT coalesce(json_agg(o.name ORDER BY o.name), '[]')
+                FROM pg_partition_tree(t.oid) r
+                JOIN key_of_partition o ON o.table_oid = r.relid
+            ),
             'unlogged', t.relpersistence = 'u',
             -- Of the type's bits, the first three are: for each row, before, on insert.
             'acts_on_new_rows', EXISTS (
                 SELECT FROM pg_trigger g
-                WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 5
+                WHERE (g.tgrelid = t.oid OR g.tgrelid IN (SELECT relid FROM pg_partition_tree(t.oid)))
+                AND NOT g.tgisinternal AND g.tgtype & 7 = 5
             ),
             'acts_on_inserts', EXISTS (
                 SELECT FROM pg_trigger g
-                WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 4 = 4
+                WHERE (g.tgrelid = t.oid OR g.tgrelid IN (SELECT relid FROM pg_partition_tree(t.oid)))
+                AND NOT g.tgisinternal AND g.tgtype & 4 = 4
             ),
             'trigger_writes', coalesce(w.trigger_writes, '[]')
         )

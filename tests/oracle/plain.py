@@ -58,7 +58,7 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_type b ON b.oid = t.typbasetype
-WHERE c.relkind = 'r' AND n.nspname !~ '^pg_|^information_schema$'
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^pg_|^information_schema$'
 ORDER BY n.nspname, c.relname, a.attnum
 """
 
@@ -192,13 +192,15 @@ def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
     rows = _from_json(insert.rows_json)
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
     # Without an alias, a table called excluded would be taken for the proposed row.
-    return sql.SQL("INSERT INTO {} AS written ({}) {} VALUES {} {} RETURNING {}, xmax = 0").format(
+    return sql.SQL("INSERT INTO {} AS written ({}) {} VALUES {} {} RETURNING {}, {}").format(
         table.identifier,
         _comma(sql.Identifier(name) for name in names),
         sql.SQL(_OVERRIDING[insert.overriding]),
         _comma(_row_of_values(table, names, row) for row in rows),
         _on_conflict(table, insert.on_conflict) if insert.HasField("on_conflict") else sql.SQL(""),
         table.row(),
+        # A partitioned table has no xmax.
+        sql.SQL("xmax = 0" if insert.HasField("on_conflict") else "true"),
     )
 
 

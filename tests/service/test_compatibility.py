@@ -39,7 +39,14 @@ CONSTRUCTS = {
     "`CREATE TABLE .. AS`, `SELECT INTO`": "CREATE TABLE t AS SELECT 1 AS id",
     "`CREATE UNLOGGED TABLE`": f"CREATE UNLOGGED TABLE t (id int NOT NULL); {PLACED}",
     "`CREATE TEMPORARY TABLE`": "CREATE TEMP TABLE t (id int)",
-    "partitioned tables": f"CREATE TABLE t (id int NOT NULL) PARTITION BY LIST (id); {PLACED}",
+    "partitioned tables": (
+        f"CREATE TABLE t (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE TABLE p PARTITION OF t DEFAULT; {PLACED}"
+    ),
+    "partitioned tables without a key": f"CREATE TABLE t (id int NOT NULL) PARTITION BY LIST (id); {PLACED}",
+    "keys of a single partition, or onto one": (
+        "CREATE TABLE t (id int PRIMARY KEY, n int) PARTITION BY LIST (id);"
+        f"CREATE TABLE p PARTITION OF t (UNIQUE (n)) DEFAULT; {PLACED}"
+    ),
     "`INHERITS`": f"CREATE TABLE t () INHERITS (a); {PLACED}",
     "typed tables, `OF`": f"CREATE TYPE c AS (id int); CREATE TABLE t OF c (id NOT NULL); {PLACED}",
     "foreign tables": "CREATE FOREIGN TABLE t (id int) SERVER s",

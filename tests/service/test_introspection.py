@@ -265,6 +265,30 @@ async def test_what_an_index_computes(dsn: str) -> None:
     assert [column.name for column in renamed.columns] == ["value_1", "lower"]
 
 
+async def test_partitions_are_no_tables_of_their_own(dsn: str) -> None:
+    table, _ = (
+        await described(
+            dsn,
+            """
+        CREATE TABLE u (c text PRIMARY KEY);
+        CREATE TABLE t (a integer, b integer, c text, PRIMARY KEY (a, b)) PARTITION BY RANGE (a);
+        CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (2) PARTITION BY LIST (b);
+        CREATE TABLE t_1_1 PARTITION OF t_1 DEFAULT;
+        CREATE TABLE t_2 (b integer NOT NULL, c text, a integer NOT NULL UNIQUE, CHECK (c <> ''));
+        ALTER TABLE t ATTACH PARTITION t_2 DEFAULT;
+        ALTER TABLE t_1_1 ADD FOREIGN KEY (c) REFERENCES u;
+        CREATE UNIQUE INDEX ON t_1 (c, b);
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER g AFTER INSERT ON t_1_1 FOR EACH ROW EXECUTE FUNCTION f();
+        """,
+        )
+    ).tables
+    assert (table.name.name, table.kind, table.inherits, table.acts_on_new_rows) == ("t", "p", False, True)
+    assert table.partition_key == ("a",)
+    assert table.unique_keys == (UniqueKey("t_pkey", ("a", "b"), primary=True),)
+    assert table.keys_of_partitions == ("t_1_1_c_fkey of t_1_1", "t_1_c_b_idx of t_1", "t_2_a_key of t_2")
+
+
 async def test_exclusion_constraints(dsn: str) -> None:
     table = await table_of(
         dsn,

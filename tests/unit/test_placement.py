@@ -83,7 +83,8 @@ def test_a_collation_that_is_not_deterministic() -> None:
 @pytest.mark.parametrize(
     ("attributes", "why"),
     [
-        ({"kind": "p"}, "partitioned"),
+        ({"kind": "p", "unique_keys": ()}, "a partitioned table needs a PRIMARY KEY"),
+        ({"kind": "p", "keys_of_partitions": ("k of users_1",)}, "k of users_1 is a key of a single partition"),
         ({"kind": "f"}, "only ordinary tables"),
         ({"inherits": True}, "inheritance"),
         ({"unlogged": True}, "UNLOGGED"),

@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from bench.aggregates import DEFAULT_ROWS as AGGREGATED_ROWS
 from bench.imports import DEFAULT_ROWS
 from bench.measurements import Measurements
 from bench.node_calls import LATER_REFERENCE, costs_one_call_as_explained
@@ -37,14 +38,29 @@ LEAST_SHARDS = 2
     help="How many rows each side imports.",
 )
 @click.option(
+    "--aggregated-rows",
+    type=click.IntRange(min=1000),
+    default=AGGREGATED_ROWS,
+    show_default=True,
+    help="Over how many rows is aggregated.",
+)
+@click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here too."
 )
-def main(seconds_per_case: float, shards: int, only: Sequence[str], import_rows: int, json_file: Path | None) -> None:
+def main(
+    seconds_per_case: float,
+    shards: int,
+    only: Sequence[str],
+    import_rows: int,
+    aggregated_rows: int,
+    json_file: Path | None,
+) -> None:
     """Measure Crosskey and plain PostgreSQL in turn, on the same servers, and print a table.
 
     Exits 1 if a later reference takes more than the one call to a node that Explain names.
     """
-    run = Run(Options(shards, seconds_per_case, only or NAMES, import_rows), lambda text: click.echo(text, err=True))
+    options = Options(shards, seconds_per_case, only or NAMES, import_rows, aggregated_rows)
+    run = Run(options, lambda text: click.echo(text, err=True))
     try:
         with _stoppable():
             run.measure()

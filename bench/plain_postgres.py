@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from heapq import merge
 from itertools import islice
@@ -16,13 +17,22 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from bench.population import SCHEMA_SQL, Population, shard_of
+from bench.population import SCHEMA_SQL, Population, Row, shard_of
 from crosskey.local_cluster.postgres import PostgresServer
 
 CONNECTIONS = 64
 """To each server: as many as work at once, so that nobody waits for one."""
 
 _INSERT = b"INSERT INTO follows_without_key (follower_id, followee_id) VALUES (%s, %s)"
+
+_MESSAGES = "SELECT id, sender_id, content FROM messages ORDER BY id LIMIT %s"
+_NAMES = "SELECT id, name FROM people WHERE id = ANY (%s::uuid[])"
+_REPLIES = "SELECT message_id, count(*) FROM replies WHERE message_id = ANY (%s) GROUP BY message_id"
+_JOINED = """
+SELECT m.id, m.content, p.name, (SELECT count(*) FROM replies r WHERE r.message_id = m.id)
+FROM messages m JOIN people p ON p.id = m.sender_id
+ORDER BY m.id LIMIT %s
+"""
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -86,6 +96,39 @@ class ShardedByHand:
             found = await asyncio.gather(*(_rows(one, statement, count) for one in connections[: self._shards]))
             list(islice(merge(*found, key=itemgetter(0)), count))
 
+    async def fill(self, table: str, rows: Sequence[Row]) -> None:
+        """Puts rows where their ids say, and looks at no foreign key: parents may live elsewhere."""
+        by_shard: defaultdict[int, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_shard[shard_of(row["id"], self._shards)].append(row)
+        async with self._connections() as connections:
+            await asyncio.gather(*(_fill(connections[shard], table, some) for shard, some in by_shard.items()))
+
+    async def page_of_messages(self, count: int) -> list[dict[str, Any]]:
+        """The first messages of all servers by their ids, each with its sender's name and its number of replies."""
+        async with self._connections() as connections:
+            found = await asyncio.gather(*(_rows(one, _MESSAGES, count) for one in connections))
+            page = list(islice(merge(*found, key=itemgetter(0)), count))
+            senders, replies = await asyncio.gather(
+                self._names(connections, {str(sender) for _, sender, _ in page}),
+                asyncio.gather(*(_rows(one, _REPLIES, [key for key, _, _ in page]) for one in connections)),
+            )
+        numbers: Counter[Any] = Counter()
+        for on_server in replies:
+            numbers.update(dict(on_server))
+        return [
+            {"id": key, "content": content, "sender": {"name": senders[str(sender)]}, "replies": numbers[key]}
+            for key, sender, content in page
+        ]
+
+    async def _names(self, connections: Sequence[Connection], people: Iterable[str]) -> dict[str, str]:
+        """The names of people, each asked for on the right server."""
+        by_shard: defaultdict[int, list[str]] = defaultdict(list)
+        for person in people:
+            by_shard[shard_of(person, self._shards)].append(person)
+        found = await asyncio.gather(*(_rows(connections[shard], _NAMES, some) for shard, some in by_shard.items()))
+        return {str(person): name for on_server in found for person, name in on_server}
+
     async def get_person(self, person: str) -> None:
         """SELECT by primary key. Raises AbsentParent."""
         async with self._connections() as connections:
@@ -140,6 +183,14 @@ class OneServer:
             [row["followee_id"] for row in follows],
         )
 
+    async def fill(self, table: str, rows: Sequence[Row]) -> None:
+        """Inserts rows with all their columns."""
+        await _fill(self._connection, table, rows)
+
+    async def page_of_messages(self, count: int) -> None:
+        """The first messages by their ids, each with its sender's name and its number of replies."""
+        await _rows(self._connection, _JOINED, count)
+
     async def delete_person(self, person: str) -> None:
         """DELETE by primary key, with PostgreSQL's own cascade."""
         await self._connection.execute("DELETE FROM people WHERE id = %s", (person,))
@@ -168,6 +219,14 @@ async def _connected(stack: AsyncExitStack, server: PostgresServer, database: st
         server.dsn(database=database), autocommit=True, prepare_threshold=0
     )
     return await stack.enter_async_context(connection)
+
+
+async def _fill(connection: Connection, table: str, rows: Sequence[Row]) -> None:
+    name = sql.Identifier(table)
+    statement = sql.SQL("INSERT INTO {} SELECT * FROM json_populate_recordset(NULL::{}, %s)").format(name, name)
+    async with connection.transaction():
+        await connection.execute(b"SET LOCAL session_replication_role = replica")
+        await connection.execute(statement, (json.dumps(rows),))
 
 
 async def _insert_all(connection: Connection, follows: Sequence[tuple[str, str]]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from bench import aggregates
 from bench.bulk import bulk_inserts
 from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
 from bench.deletes import deletes_of_parents
@@ -25,6 +26,7 @@ from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_b
 from bench.population import Population
 from bench.reads import gets_by_key, pages_over_all_shards
 from bench.references import insert_first_references, insert_later_references
+from bench.relations import fill_with_messages, messages_with_senders
 from bench.sessions import gets_on_stream, inserts_on_stream
 from bench.shard_counts import later_references_by_shards
 from bench.transactions import transactions_over_two_shards
@@ -42,6 +44,8 @@ LARGE_IN_TIMES_OF_SMALL = 2
 
 NODE_CALLS = "calls"
 IMPORT = "import"
+RELATIONS = "relations"
+AGGREGATES = "aggregates"
 SHARD_COUNTS = "shards"
 
 
@@ -107,7 +111,7 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "unique": _unique,
 }
 
-NAMES = (*_ON_ONE_CLUSTER, IMPORT, NODE_CALLS, SHARD_COUNTS)
+NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, SHARD_COUNTS)
 """What can be asked for."""
 
 
@@ -119,6 +123,7 @@ class Options:
     seconds_per_case: float
     names: Collection[str] = NAMES
     import_rows: int = DEFAULT_ROWS
+    aggregated_rows: int = aggregates.DEFAULT_ROWS
 
 
 class Run:
@@ -136,7 +141,7 @@ class Run:
             _servers(Path(folder), self._options.shards) as servers,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            if not {*_ON_ONE_CLUSTER, IMPORT, NODE_CALLS}.isdisjoint(self._options.names):
+            if set(self._options.names) != {SHARD_COUNTS}:
                 with self._clusters(servers, Path(folder), [self._options.shards]) as (cluster,):
                     runner.run(self._on_one_cluster(servers, cluster))
             if SHARD_COUNTS in self._options.names:
@@ -169,9 +174,21 @@ class Run:
             for name, cases in _ON_ONE_CLUSTER.items():
                 if name in self._options.names:
                     await self._measure(cases(Sides(crosskey, by_hand, plain)))
+            if RELATIONS in self._options.names:
+                await fill_with_messages(crosskey, by_hand, plain)
+                await self._measure([messages_with_senders(crosskey, by_hand, plain)])
+            if AGGREGATES in self._options.names:
+                await self._aggregates(crosskey, cluster)
             if IMPORT in self._options.names:
                 self._say(f"measuring: import of {self._options.import_rows:,} rows")
                 self.measurements.cases.append(await measure_import(crosskey, servers, self._options.import_rows))
+
+    async def _aggregates(self, crosskey: Crosskey, cluster: LocalCluster) -> None:
+        rows = self._options.aggregated_rows
+        self._say(f"loading {rows:,} rows")
+        await aggregates.fill_with_sales(crosskey, rows)
+        async with aggregates.shards_of(cluster) as shards:
+            await self._measure(aggregates.aggregates(crosskey, shards, rows))
 
     async def _on_two_clusters(self, small: LocalCluster, large: LocalCluster) -> None:
         self._say("loading people into both clusters")

@@ -38,3 +38,27 @@ CREATE TABLE accounts_without_unique (
 );
 CREATE INDEX ON accounts_without_unique (username);
 COMMENT ON TABLE accounts_without_unique IS '@shard_by id';
+
+-- Messages with their senders and replies, each of which lives elsewhere.
+CREATE TABLE messages (
+    id uuid PRIMARY KEY,
+    sender_id uuid NOT NULL REFERENCES people,
+    content text NOT NULL
+);
+CREATE INDEX ON messages (sender_id);
+COMMENT ON TABLE messages IS '@shard_by id';
+
+CREATE TABLE replies (
+    id uuid PRIMARY KEY,
+    message_id uuid NOT NULL REFERENCES messages,
+    content text NOT NULL
+);
+CREATE INDEX ON replies (message_id);
+COMMENT ON TABLE replies IS '@shard_by id';
+
+CREATE TABLE sales (
+    id uuid PRIMARY KEY,
+    region integer NOT NULL,
+    amount numeric(10, 2) NOT NULL
+);
+COMMENT ON TABLE sales IS '@shard_by id';

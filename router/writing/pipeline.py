@@ -64,9 +64,17 @@ class Pipeline:
 
     async def transact(self, view: SchemaView, request: router_pb2.TransactRequest) -> Sequence[StepResult]:
         """Carries out statements as one transaction."""
-        supplies = await self.supplier.for_transaction(view, request)
-        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
-        steps = transactions.plan_transact(view, request, supplies, whereabouts)
+        steps = await self._plan(view, request)
         results = await self.writer.transact(view, steps, partial(self.plan_now, view))
         self.finder.learn(view, transactions.all_writes(steps))
         return results
+
+    async def plan_alone(self, view: SchemaView, statement: router_pb2.Statement) -> Step:
+        """The step of one statement, perhaps a group, of a transaction of which no more is known yet."""
+        [step] = await self._plan(view, router_pb2.TransactRequest(statements=[statement]))
+        return step
+
+    async def _plan(self, view: SchemaView, request: router_pb2.TransactRequest) -> list[Step]:
+        supplies = await self.supplier.for_transaction(view, request)
+        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
+        return transactions.plan_transact(view, request, supplies, whereabouts)

@@ -32,9 +32,7 @@ from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send
 from crosskey.router.writing.whereabouts import settle_selection
 from crosskey.router.writing.write_results import WriteResult, collect
 from crosskey.serving.answer_size import AnswerSize
-from crosskey.v1 import router_pb2, rows_pb2
-
-_CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
+from crosskey.v1 import router_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +118,20 @@ class StepRunner:
         last = len(steps) - 1
         if self._check_early:
             await self._check(last)
-            await self._transaction.set_constraints(_CHECK_ALL)
-            await self._transaction.check()
+            await self._transaction.check_deferred()
         await self._transaction.commit("" if self._ends_unnamed else str(last))
         return self._results
+
+    async def run_one(self, step: Step) -> StepResult:
+        """Runs a step that is to be answered before the next one is known, and checks what is due at its end."""
+        self._answer_size = AnswerSize()
+        [result] = await self._run_and_check([step], "")
+        return result
+
+    async def commit(self) -> None:
+        """Commits what `run_one` has done. Raises what a check of the commit says, with everything rolled back."""
+        await self._transaction.check_deferred()
+        await self._transaction.commit()
 
     async def _check(self, number: int) -> None:
         """Ends the statement of that number."""

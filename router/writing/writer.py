@@ -28,7 +28,7 @@ from crosskey.router.planning.routes import Local, Reserve, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of
-from crosskey.router.planning.writes import WritePlan
+from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
 from crosskey.router.reading.locating import claim_to_follow, follow_claim
 from crosskey.router.writing.script import collect_results, to_commands
 from crosskey.router.writing.step_running import PlanNow, StepResult, StepRunner
@@ -60,6 +60,10 @@ class Writer:
     hints: ShadowHints
     cluster: Cluster
     retries: int
+
+    def begin(self) -> DistributedTransaction:
+        """A transaction of which nothing is known yet, so that any shard may come to be its home."""
+        return DistributedTransaction(self.nodes, self.finisher, Gid.new(self.cluster.name, FIRST_SHARD))
 
     async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
         """Carries out one write. Raises as `transact`, but names no statement.

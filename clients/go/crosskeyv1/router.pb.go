@@ -74,7 +74,7 @@ func (x InsertRequest_Overriding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InsertRequest_Overriding.Descriptor instead.
 func (InsertRequest_Overriding) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // What became of a row of the request.
@@ -131,7 +131,7 @@ func (x InsertResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InsertResponse_Outcome.Descriptor instead.
 func (InsertResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // What is worked out of the values of a column that are not NULL.
@@ -196,7 +196,7 @@ func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
 func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36, 0, 0}
 }
 
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
@@ -328,6 +328,12 @@ type Call struct {
 	//	*Call_ListLoadedBatches
 	//	*Call_FinishLoad
 	//	*Call_Aggregate
+	//	*Call_Begin
+	//	*Call_RunStatement
+	//	*Call_BeginGroup
+	//	*Call_EndGroup
+	//	*Call_Commit
+	//	*Call_RollBack
 	Call          isCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -499,6 +505,60 @@ func (x *Call) GetAggregate() *AggregateRequest {
 	return nil
 }
 
+func (x *Call) GetBegin() *BeginRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Begin); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetRunStatement() *RunStatementRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_RunStatement); ok {
+			return x.RunStatement
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetBeginGroup() *BeginGroupRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_BeginGroup); ok {
+			return x.BeginGroup
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetEndGroup() *EndGroupRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_EndGroup); ok {
+			return x.EndGroup
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetCommit() *CommitRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Commit); ok {
+			return x.Commit
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetRollBack() *RollBackRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_RollBack); ok {
+			return x.RollBack
+		}
+	}
+	return nil
+}
+
 type isCall_Call interface {
 	isCall_Call()
 }
@@ -564,6 +624,36 @@ type Call_Aggregate struct {
 	Aggregate *AggregateRequest `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Call_Begin struct {
+	// Begin a transaction that goes on over several calls of this stream.
+	Begin *BeginRequest `protobuf:"bytes,40,opt,name=begin,proto3,oneof"`
+}
+
+type Call_RunStatement struct {
+	// Run a statement of such a transaction.
+	RunStatement *RunStatementRequest `protobuf:"bytes,41,opt,name=run_statement,json=runStatement,proto3,oneof"`
+}
+
+type Call_BeginGroup struct {
+	// Begin a group of its statements.
+	BeginGroup *BeginGroupRequest `protobuf:"bytes,42,opt,name=begin_group,json=beginGroup,proto3,oneof"`
+}
+
+type Call_EndGroup struct {
+	// End a group.
+	EndGroup *EndGroupRequest `protobuf:"bytes,43,opt,name=end_group,json=endGroup,proto3,oneof"`
+}
+
+type Call_Commit struct {
+	// Commit it.
+	Commit *CommitRequest `protobuf:"bytes,44,opt,name=commit,proto3,oneof"`
+}
+
+type Call_RollBack struct {
+	// Roll it back.
+	RollBack *RollBackRequest `protobuf:"bytes,45,opt,name=roll_back,json=rollBack,proto3,oneof"`
+}
+
 func (*Call_Cancel) isCall_Call() {}
 
 func (*Call_Insert) isCall_Call() {}
@@ -588,6 +678,587 @@ func (*Call_FinishLoad) isCall_Call() {}
 
 func (*Call_Aggregate) isCall_Call() {}
 
+func (*Call_Begin) isCall_Call() {}
+
+func (*Call_RunStatement) isCall_Call() {}
+
+func (*Call_BeginGroup) isCall_Call() {}
+
+func (*Call_EndGroup) isCall_Call() {}
+
+func (*Call_Commit) isCall_Call() {}
+
+func (*Call_RollBack) isCall_Call() {}
+
+// Begins a transaction over several calls: statements with the client's own logic between them.
+//
+// It belongs to its stream, and is rolled back when that ends. Its statements run in the order in which they are sent.
+// Nothing of it is repeated by the router. If a call of it fails, or is cancelled, it is rolled back at once, and refuses
+// what is sent afterwards with TRANSACTION_ABORTED, but for roll_back; inside of a group, an error that a group absorbs
+// undoes the group only. Of its errors, RetryInfo says that the whole transaction left no trace and may be begun again.
+// RESOURCE_EXHAUSTED: too many are open on this router.
+type BeginRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long it may be idle, in milliseconds, before it is rolled back; 0, or more than the router's own bound, is that.
+	IdleTimeoutMs uint32 `protobuf:"varint,1,opt,name=idle_timeout_ms,json=idleTimeoutMs,proto3" json:"idle_timeout_ms,omitempty"`
+	// How long it may last until its commit; likewise.
+	TimeoutMs     uint32 `protobuf:"varint,2,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginRequest) Reset() {
+	*x = BeginRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginRequest) ProtoMessage() {}
+
+func (x *BeginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginRequest.ProtoReflect.Descriptor instead.
+func (*BeginRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *BeginRequest) GetIdleTimeoutMs() uint32 {
+	if x != nil {
+		return x.IdleTimeoutMs
+	}
+	return 0
+}
+
+func (x *BeginRequest) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+// It is open.
+type BeginResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, which further calls give.
+	Transaction string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// How long it may be idle.
+	IdleTimeoutMs uint32 `protobuf:"varint,2,opt,name=idle_timeout_ms,json=idleTimeoutMs,proto3" json:"idle_timeout_ms,omitempty"`
+	// How long it may last.
+	TimeoutMs     uint32 `protobuf:"varint,3,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginResponse) Reset() {
+	*x = BeginResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginResponse) ProtoMessage() {}
+
+func (x *BeginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginResponse.ProtoReflect.Descriptor instead.
+func (*BeginResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BeginResponse) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *BeginResponse) GetIdleTimeoutMs() uint32 {
+	if x != nil {
+		return x.IdleTimeoutMs
+	}
+	return 0
+}
+
+func (x *BeginResponse) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+// A statement of an open transaction. FAILED_PRECONDITION: it is aborted, has lasted too long, or is none of this stream.
+type RunStatementRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// What to do. It takes no values of earlier answers, other than within a Transact.
+	Statement     *Statement `protobuf:"bytes,2,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStatementRequest) Reset() {
+	*x = RunStatementRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStatementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStatementRequest) ProtoMessage() {}
+
+func (x *RunStatementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStatementRequest.ProtoReflect.Descriptor instead.
+func (*RunStatementRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RunStatementRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *RunStatementRequest) GetStatement() *Statement {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+// What it came to.
+type RunStatementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The answer.
+	Result        *StatementResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStatementResponse) Reset() {
+	*x = RunStatementResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStatementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStatementResponse) ProtoMessage() {}
+
+func (x *RunStatementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStatementResponse.ProtoReflect.Descriptor instead.
+func (*RunStatementResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RunStatementResponse) GetResult() *StatementResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// Begins a group of statements in an open transaction, as a SAVEPOINT does; groups nest.
+type BeginGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction   string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginGroupRequest) Reset() {
+	*x = BeginGroupRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginGroupRequest) ProtoMessage() {}
+
+func (x *BeginGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginGroupRequest.ProtoReflect.Descriptor instead.
+func (*BeginGroupRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BeginGroupRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+// Statements from here on are in it.
+type BeginGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginGroupResponse) Reset() {
+	*x = BeginGroupResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginGroupResponse) ProtoMessage() {}
+
+func (x *BeginGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginGroupResponse.ProtoReflect.Descriptor instead.
+func (*BeginGroupResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{8}
+}
+
+// Ends the innermost group. FAILED_PRECONDITION with TRANSACTION_ABORTED: it has failed, so that it is undone, and yet
+// was to be kept.
+type EndGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// Undo what was done in it, on every shard; else keep it.
+	RollBack      bool `protobuf:"varint,2,opt,name=roll_back,json=rollBack,proto3" json:"roll_back,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndGroupRequest) Reset() {
+	*x = EndGroupRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndGroupRequest) ProtoMessage() {}
+
+func (x *EndGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndGroupRequest.ProtoReflect.Descriptor instead.
+func (*EndGroupRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EndGroupRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *EndGroupRequest) GetRollBack() bool {
+	if x != nil {
+		return x.RollBack
+	}
+	return false
+}
+
+// The group is over.
+type EndGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndGroupResponse) Reset() {
+	*x = EndGroupResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndGroupResponse) ProtoMessage() {}
+
+func (x *EndGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndGroupResponse.ProtoReflect.Descriptor instead.
+func (*EndGroupResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{10}
+}
+
+// Commits an open transaction, groups that are open included. As for a Transact, an error means that nothing is left of
+// it, but for UNKNOWN, DEADLINE_EXCEEDED and CANCELLED.
+type CommitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction   string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRequest) Reset() {
+	*x = CommitRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRequest) ProtoMessage() {}
+
+func (x *CommitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
+func (*CommitRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CommitRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+// It is committed.
+type CommitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitResponse) Reset() {
+	*x = CommitResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitResponse) ProtoMessage() {}
+
+func (x *CommitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
+func (*CommitResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{12}
+}
+
+// Rolls an open transaction back. It is no error if it is not open any more.
+type RollBackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction   string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollBackRequest) Reset() {
+	*x = RollBackRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollBackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollBackRequest) ProtoMessage() {}
+
+func (x *RollBackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollBackRequest.ProtoReflect.Descriptor instead.
+func (*RollBackRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RollBackRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+// Nothing is left of it.
+type RollBackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollBackResponse) Reset() {
+	*x = RollBackResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollBackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollBackResponse) ProtoMessage() {}
+
+func (x *RollBackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollBackResponse.ProtoReflect.Descriptor instead.
+func (*RollBackResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{14}
+}
+
 // The answer to one request on a stream.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -611,6 +1282,12 @@ type Answer struct {
 	//	*Answer_ListLoadedBatches
 	//	*Answer_FinishLoad
 	//	*Answer_Aggregate
+	//	*Answer_Begin
+	//	*Answer_RunStatement
+	//	*Answer_BeginGroup
+	//	*Answer_EndGroup
+	//	*Answer_Commit
+	//	*Answer_RollBack
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -618,7 +1295,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	mi := &file_crosskey_v1_router_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +1307,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	mi := &file_crosskey_v1_router_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +1320,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{3}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -775,6 +1452,60 @@ func (x *Answer) GetAggregate() *AggregateResponse {
 	return nil
 }
 
+func (x *Answer) GetBegin() *BeginResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Begin); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRunStatement() *RunStatementResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_RunStatement); ok {
+			return x.RunStatement
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetBeginGroup() *BeginGroupResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_BeginGroup); ok {
+			return x.BeginGroup
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetEndGroup() *EndGroupResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_EndGroup); ok {
+			return x.EndGroup
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetCommit() *CommitResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Commit); ok {
+			return x.Commit
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRollBack() *RollBackResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_RollBack); ok {
+			return x.RollBack
+		}
+	}
+	return nil
+}
+
 type isAnswer_Answer interface {
 	isAnswer_Answer()
 }
@@ -839,6 +1570,36 @@ type Answer_Aggregate struct {
 	Aggregate *AggregateResponse `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Answer_Begin struct {
+	// Of `begin`.
+	Begin *BeginResponse `protobuf:"bytes,40,opt,name=begin,proto3,oneof"`
+}
+
+type Answer_RunStatement struct {
+	// Of `run_statement`.
+	RunStatement *RunStatementResponse `protobuf:"bytes,41,opt,name=run_statement,json=runStatement,proto3,oneof"`
+}
+
+type Answer_BeginGroup struct {
+	// Of `begin_group`.
+	BeginGroup *BeginGroupResponse `protobuf:"bytes,42,opt,name=begin_group,json=beginGroup,proto3,oneof"`
+}
+
+type Answer_EndGroup struct {
+	// Of `end_group`.
+	EndGroup *EndGroupResponse `protobuf:"bytes,43,opt,name=end_group,json=endGroup,proto3,oneof"`
+}
+
+type Answer_Commit struct {
+	// Of `commit`.
+	Commit *CommitResponse `protobuf:"bytes,44,opt,name=commit,proto3,oneof"`
+}
+
+type Answer_RollBack struct {
+	// Of `roll_back`.
+	RollBack *RollBackResponse `protobuf:"bytes,45,opt,name=roll_back,json=rollBack,proto3,oneof"`
+}
+
 func (*Answer_Failure) isAnswer_Answer() {}
 
 func (*Answer_Insert) isAnswer_Answer() {}
@@ -862,6 +1623,18 @@ func (*Answer_ListLoadedBatches) isAnswer_Answer() {}
 func (*Answer_FinishLoad) isAnswer_Answer() {}
 
 func (*Answer_Aggregate) isAnswer_Answer() {}
+
+func (*Answer_Begin) isAnswer_Answer() {}
+
+func (*Answer_RunStatement) isAnswer_Answer() {}
+
+func (*Answer_BeginGroup) isAnswer_Answer() {}
+
+func (*Answer_EndGroup) isAnswer_Answer() {}
+
+func (*Answer_Commit) isAnswer_Answer() {}
+
+func (*Answer_RollBack) isAnswer_Answer() {}
 
 // The rows to insert into one table.
 type InsertRequest struct {
@@ -894,7 +1667,7 @@ type InsertRequest struct {
 
 func (x *InsertRequest) Reset() {
 	*x = InsertRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1679,7 @@ func (x *InsertRequest) String() string {
 func (*InsertRequest) ProtoMessage() {}
 
 func (x *InsertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1692,7 @@ func (x *InsertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsertRequest.ProtoReflect.Descriptor instead.
 func (*InsertRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InsertRequest) GetTable() string {
@@ -1018,7 +1791,7 @@ type InsertResponse struct {
 
 func (x *InsertResponse) Reset() {
 	*x = InsertResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1803,7 @@ func (x *InsertResponse) String() string {
 func (*InsertResponse) ProtoMessage() {}
 
 func (x *InsertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1816,7 @@ func (x *InsertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsertResponse.ProtoReflect.Descriptor instead.
 func (*InsertResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InsertResponse) GetRows() []*structpb.Struct {
@@ -1098,7 +1871,7 @@ type LoadRequest struct {
 
 func (x *LoadRequest) Reset() {
 	*x = LoadRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1883,7 @@ func (x *LoadRequest) String() string {
 func (*LoadRequest) ProtoMessage() {}
 
 func (x *LoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1896,7 @@ func (x *LoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRequest.ProtoReflect.Descriptor instead.
 func (*LoadRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{6}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LoadRequest) GetTable() string {
@@ -1181,7 +1954,7 @@ type LoadResponse struct {
 
 func (x *LoadResponse) Reset() {
 	*x = LoadResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1966,7 @@ func (x *LoadResponse) String() string {
 func (*LoadResponse) ProtoMessage() {}
 
 func (x *LoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1979,7 @@ func (x *LoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadResponse.ProtoReflect.Descriptor instead.
 func (*LoadResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{7}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LoadResponse) GetCount() int64 {
@@ -1234,7 +2007,7 @@ type ListLoadedBatchesRequest struct {
 
 func (x *ListLoadedBatchesRequest) Reset() {
 	*x = ListLoadedBatchesRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +2019,7 @@ func (x *ListLoadedBatchesRequest) String() string {
 func (*ListLoadedBatchesRequest) ProtoMessage() {}
 
 func (x *ListLoadedBatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +2032,7 @@ func (x *ListLoadedBatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesRequest.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{8}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListLoadedBatchesRequest) GetLoad() string {
@@ -1280,7 +2053,7 @@ type ListLoadedBatchesResponse struct {
 
 func (x *ListLoadedBatchesResponse) Reset() {
 	*x = ListLoadedBatchesResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +2065,7 @@ func (x *ListLoadedBatchesResponse) String() string {
 func (*ListLoadedBatchesResponse) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +2078,7 @@ func (x *ListLoadedBatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesResponse.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListLoadedBatchesResponse) GetBatches() []*ListLoadedBatchesResponse_Batch {
@@ -1328,7 +2101,7 @@ type FinishLoadRequest struct {
 
 func (x *FinishLoadRequest) Reset() {
 	*x = FinishLoadRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +2113,7 @@ func (x *FinishLoadRequest) String() string {
 func (*FinishLoadRequest) ProtoMessage() {}
 
 func (x *FinishLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +2126,7 @@ func (x *FinishLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishLoadRequest.ProtoReflect.Descriptor instead.
 func (*FinishLoadRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{10}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FinishLoadRequest) GetLoad() string {
@@ -1379,7 +2152,7 @@ type FinishLoadResponse struct {
 
 func (x *FinishLoadResponse) Reset() {
 	*x = FinishLoadResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +2164,7 @@ func (x *FinishLoadResponse) String() string {
 func (*FinishLoadResponse) ProtoMessage() {}
 
 func (x *FinishLoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +2177,7 @@ func (x *FinishLoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishLoadResponse.ProtoReflect.Descriptor instead.
 func (*FinishLoadResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{11}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
 }
 
 // The key of one row.
@@ -1432,7 +2205,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +2217,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +2230,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{12}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetRequest) GetTable() string {
@@ -1529,7 +2302,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +2314,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +2327,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{13}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetResponse) GetRow() *structpb.Struct {
@@ -1608,7 +2381,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +2393,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +2406,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{14}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateRequest) GetTable() string {
@@ -1749,7 +2522,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[15]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +2534,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[15]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +2547,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{15}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateResponse) GetRows() []*structpb.Struct {
@@ -1819,7 +2592,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2604,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2617,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteRequest) GetTable() string {
@@ -1900,7 +2673,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2685,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2698,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteResponse) GetCount() int64 {
@@ -1963,7 +2736,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2748,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2761,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListRequest) GetTable() string {
@@ -2069,7 +2842,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2854,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2867,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListResponse) GetRows() []*structpb.Struct {
@@ -2129,7 +2902,7 @@ type StreamListRequest struct {
 
 func (x *StreamListRequest) Reset() {
 	*x = StreamListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2914,7 @@ func (x *StreamListRequest) String() string {
 func (*StreamListRequest) ProtoMessage() {}
 
 func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2927,7 @@ func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListRequest.ProtoReflect.Descriptor instead.
 func (*StreamListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StreamListRequest) GetList() *ListRequest {
@@ -2179,7 +2952,7 @@ type StreamListResponse struct {
 
 func (x *StreamListResponse) Reset() {
 	*x = StreamListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2964,7 @@ func (x *StreamListResponse) String() string {
 func (*StreamListResponse) ProtoMessage() {}
 
 func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2977,7 @@ func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListResponse.ProtoReflect.Descriptor instead.
 func (*StreamListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StreamListResponse) GetRows() []*structpb.Struct {
@@ -2241,7 +3014,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +3026,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +3039,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CountRequest) GetTable() string {
@@ -2294,7 +3067,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +3079,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +3092,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CountResponse) GetCount() int64 {
@@ -2354,7 +3127,7 @@ type AggregateRequest struct {
 
 func (x *AggregateRequest) Reset() {
 	*x = AggregateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +3139,7 @@ func (x *AggregateRequest) String() string {
 func (*AggregateRequest) ProtoMessage() {}
 
 func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +3152,7 @@ func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest.ProtoReflect.Descriptor instead.
 func (*AggregateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AggregateRequest) GetTable() string {
@@ -2451,7 +3224,7 @@ type AggregateResponse struct {
 
 func (x *AggregateResponse) Reset() {
 	*x = AggregateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +3236,7 @@ func (x *AggregateResponse) String() string {
 func (*AggregateResponse) ProtoMessage() {}
 
 func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +3249,7 @@ func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateResponse.ProtoReflect.Descriptor instead.
 func (*AggregateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AggregateResponse) GetRows() []*structpb.Struct {
@@ -2518,7 +3291,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +3303,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +3316,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -2722,7 +3495,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +3507,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +3520,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Expectation) GetCount() int64 {
@@ -2777,7 +3550,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +3562,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +3575,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -2835,7 +3608,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +3620,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +3633,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -3027,7 +3800,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3812,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3825,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{42}
 }
 
 // What a group came to.
@@ -3068,7 +3841,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3853,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3866,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -3123,7 +3896,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3908,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3921,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -3176,7 +3949,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3961,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3974,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -3233,7 +4006,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +4018,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +4031,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -3422,7 +4195,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +4207,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +4220,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -3505,7 +4278,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +4290,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +4303,7 @@ func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesResponse_Batch.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesResponse_Batch) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *ListLoadedBatchesResponse_Batch) GetBatch() string {
@@ -3562,7 +4335,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3574,7 +4347,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3587,7 +4360,7 @@ func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest_Aggregate.ProtoReflect.Descriptor instead.
 func (*AggregateRequest_Aggregate) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36, 0}
 }
 
 func (x *AggregateRequest_Aggregate) GetFunction() AggregateRequest_Aggregate_Function {
@@ -3630,7 +4403,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[38]
+	mi := &file_crosskey_v1_router_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +4415,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[38]
+	mi := &file_crosskey_v1_router_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +4428,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{47, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -3702,7 +4475,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\aanswers\x18\x01 \x03(\v2\x13.crosskey.v1.AnswerR\aanswers\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"\xf8\x05\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xe7\b\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3722,8 +4495,42 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2%.crosskey.v1.ListLoadedBatchesRequestH\x00R\x11listLoadedBatches\x12A\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1e.crosskey.v1.FinishLoadRequestH\x00R\n" +
 	"finishLoad\x12=\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregateB\x06\n" +
-	"\x04call\"\x80\x06\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x121\n" +
+	"\x05begin\x18( \x01(\v2\x19.crosskey.v1.BeginRequestH\x00R\x05begin\x12G\n" +
+	"\rrun_statement\x18) \x01(\v2 .crosskey.v1.RunStatementRequestH\x00R\frunStatement\x12A\n" +
+	"\vbegin_group\x18* \x01(\v2\x1e.crosskey.v1.BeginGroupRequestH\x00R\n" +
+	"beginGroup\x12;\n" +
+	"\tend_group\x18+ \x01(\v2\x1c.crosskey.v1.EndGroupRequestH\x00R\bendGroup\x124\n" +
+	"\x06commit\x18, \x01(\v2\x1a.crosskey.v1.CommitRequestH\x00R\x06commit\x12;\n" +
+	"\troll_back\x18- \x01(\v2\x1c.crosskey.v1.RollBackRequestH\x00R\brollBackB\x06\n" +
+	"\x04call\"U\n" +
+	"\fBeginRequest\x12&\n" +
+	"\x0fidle_timeout_ms\x18\x01 \x01(\rR\ridleTimeoutMs\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x02 \x01(\rR\ttimeoutMs\"x\n" +
+	"\rBeginResponse\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x12&\n" +
+	"\x0fidle_timeout_ms\x18\x02 \x01(\rR\ridleTimeoutMs\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x03 \x01(\rR\ttimeoutMs\"m\n" +
+	"\x13RunStatementRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x124\n" +
+	"\tstatement\x18\x02 \x01(\v2\x16.crosskey.v1.StatementR\tstatement\"L\n" +
+	"\x14RunStatementResponse\x124\n" +
+	"\x06result\x18\x01 \x01(\v2\x1c.crosskey.v1.StatementResultR\x06result\"5\n" +
+	"\x11BeginGroupRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\"\x14\n" +
+	"\x12BeginGroupResponse\"P\n" +
+	"\x0fEndGroupRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x12\x1b\n" +
+	"\troll_back\x18\x02 \x01(\bR\brollBack\"\x12\n" +
+	"\x10EndGroupResponse\"1\n" +
+	"\rCommitRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\"\x10\n" +
+	"\x0eCommitResponse\"3\n" +
+	"\x0fRollBackRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\"\x12\n" +
+	"\x10RollBackResponse\"\xf5\b\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3741,7 +4548,14 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2&.crosskey.v1.ListLoadedBatchesResponseH\x00R\x11listLoadedBatches\x12B\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
 	"finishLoad\x12>\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregateB\b\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x122\n" +
+	"\x05begin\x18( \x01(\v2\x1a.crosskey.v1.BeginResponseH\x00R\x05begin\x12H\n" +
+	"\rrun_statement\x18) \x01(\v2!.crosskey.v1.RunStatementResponseH\x00R\frunStatement\x12B\n" +
+	"\vbegin_group\x18* \x01(\v2\x1f.crosskey.v1.BeginGroupResponseH\x00R\n" +
+	"beginGroup\x12<\n" +
+	"\tend_group\x18+ \x01(\v2\x1d.crosskey.v1.EndGroupResponseH\x00R\bendGroup\x125\n" +
+	"\x06commit\x18, \x01(\v2\x1b.crosskey.v1.CommitResponseH\x00R\x06commit\x12<\n" +
+	"\troll_back\x18- \x01(\v2\x1d.crosskey.v1.RollBackResponseH\x00R\brollBackB\b\n" +
 	"\x06answer\"\xb6\x04\n" +
 	"\rInsertRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12+\n" +
@@ -3993,7 +4807,7 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
@@ -4001,188 +4815,214 @@ var file_crosskey_v1_router_proto_goTypes = []any{
 	(*SessionRequest)(nil),                   // 3: crosskey.v1.SessionRequest
 	(*SessionResponse)(nil),                  // 4: crosskey.v1.SessionResponse
 	(*Call)(nil),                             // 5: crosskey.v1.Call
-	(*Answer)(nil),                           // 6: crosskey.v1.Answer
-	(*InsertRequest)(nil),                    // 7: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                   // 8: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                      // 9: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                     // 10: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),         // 11: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),        // 12: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),                // 13: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),               // 14: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                       // 15: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                      // 16: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                    // 17: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                   // 18: crosskey.v1.UpdateResponse
-	(*DeleteRequest)(nil),                    // 19: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                   // 20: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                      // 21: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                     // 22: crosskey.v1.ListResponse
-	(*StreamListRequest)(nil),                // 23: crosskey.v1.StreamListRequest
-	(*StreamListResponse)(nil),               // 24: crosskey.v1.StreamListResponse
-	(*CountRequest)(nil),                     // 25: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                    // 26: crosskey.v1.CountResponse
-	(*AggregateRequest)(nil),                 // 27: crosskey.v1.AggregateRequest
-	(*AggregateResponse)(nil),                // 28: crosskey.v1.AggregateResponse
-	(*Statement)(nil),                        // 29: crosskey.v1.Statement
-	(*Expectation)(nil),                      // 30: crosskey.v1.Expectation
-	(*Group)(nil),                            // 31: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 32: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 33: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 34: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 35: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 36: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 37: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 38: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 39: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 40: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 41: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 42: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 43: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 44: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 45: crosskey.v1.RowForm
-	(*TakenValue)(nil),                       // 46: crosskey.v1.TakenValue
-	(*Include)(nil),                          // 47: crosskey.v1.Include
-	(RowLock)(0),                             // 48: crosskey.v1.RowLock
-	(*Predicate)(nil),                        // 49: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 50: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 51: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 52: crosskey.v1.SetConstraints
+	(*BeginRequest)(nil),                     // 6: crosskey.v1.BeginRequest
+	(*BeginResponse)(nil),                    // 7: crosskey.v1.BeginResponse
+	(*RunStatementRequest)(nil),              // 8: crosskey.v1.RunStatementRequest
+	(*RunStatementResponse)(nil),             // 9: crosskey.v1.RunStatementResponse
+	(*BeginGroupRequest)(nil),                // 10: crosskey.v1.BeginGroupRequest
+	(*BeginGroupResponse)(nil),               // 11: crosskey.v1.BeginGroupResponse
+	(*EndGroupRequest)(nil),                  // 12: crosskey.v1.EndGroupRequest
+	(*EndGroupResponse)(nil),                 // 13: crosskey.v1.EndGroupResponse
+	(*CommitRequest)(nil),                    // 14: crosskey.v1.CommitRequest
+	(*CommitResponse)(nil),                   // 15: crosskey.v1.CommitResponse
+	(*RollBackRequest)(nil),                  // 16: crosskey.v1.RollBackRequest
+	(*RollBackResponse)(nil),                 // 17: crosskey.v1.RollBackResponse
+	(*Answer)(nil),                           // 18: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 19: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 20: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 21: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 22: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 23: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 24: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 25: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 26: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 27: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 28: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 29: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 30: crosskey.v1.UpdateResponse
+	(*DeleteRequest)(nil),                    // 31: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 32: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 33: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 34: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 35: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 36: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 37: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 38: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 39: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 40: crosskey.v1.AggregateResponse
+	(*Statement)(nil),                        // 41: crosskey.v1.Statement
+	(*Expectation)(nil),                      // 42: crosskey.v1.Expectation
+	(*Group)(nil),                            // 43: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 44: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 45: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 46: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 47: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 48: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 49: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 50: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 51: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 52: crosskey.v1.AggregateRequest.Aggregate
+	(*ExplainResponse_Key)(nil),              // 53: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 54: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 55: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 56: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 57: crosskey.v1.RowForm
+	(*TakenValue)(nil),                       // 58: crosskey.v1.TakenValue
+	(*Include)(nil),                          // 59: crosskey.v1.Include
+	(RowLock)(0),                             // 60: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 61: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 62: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 63: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 64: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
 	5,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	6,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	7,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	15,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	17,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	19,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	21,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	25,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	35,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	37,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	11,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	13,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	27,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	42,  // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	8,   // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	16,  // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	18,  // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	20,  // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	22,  // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	26,  // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	36,  // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	38,  // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	12,  // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	14,  // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	28,  // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	43,  // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,   // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	44,  // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	45,  // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	46,  // 29: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
-	43,  // 30: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,   // 31: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	39,  // 32: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	43,  // 33: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	45,  // 34: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	47,  // 35: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	48,  // 36: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
-	46,  // 37: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	43,  // 38: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	43,  // 39: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	49,  // 40: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	43,  // 41: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	50,  // 42: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	45,  // 43: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	46,  // 44: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
-	46,  // 45: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	43,  // 46: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	43,  // 47: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	49,  // 48: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	46,  // 49: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	49,  // 50: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	51,  // 51: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	45,  // 52: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	47,  // 53: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	48,  // 54: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
-	43,  // 55: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	21,  // 56: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	43,  // 57: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	49,  // 58: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	49,  // 59: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	40,  // 60: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	49,  // 61: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	51,  // 62: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	45,  // 63: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	43,  // 64: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	7,   // 65: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	17,  // 66: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	19,  // 67: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	52,  // 68: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	31,  // 69: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	15,  // 70: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
-	21,  // 71: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
-	25,  // 72: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
-	27,  // 73: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
-	30,  // 74: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
-	49,  // 75: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
-	29,  // 76: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	8,   // 77: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	18,  // 78: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	20,  // 79: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	33,  // 80: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	34,  // 81: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	16,  // 82: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
-	22,  // 83: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
-	26,  // 84: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
-	28,  // 85: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
-	32,  // 86: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	42,  // 87: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	29,  // 88: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	32,  // 89: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	7,   // 90: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	15,  // 91: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	17,  // 92: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	19,  // 93: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	21,  // 94: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	25,  // 95: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	35,  // 96: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	27,  // 97: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	41,  // 98: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,   // 99: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	7,   // 100: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	15,  // 101: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	17,  // 102: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	19,  // 103: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	21,  // 104: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	23,  // 105: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	25,  // 106: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	27,  // 107: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	35,  // 108: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	9,   // 109: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	11,  // 110: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	13,  // 111: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	37,  // 112: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,   // 113: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	8,   // 114: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	16,  // 115: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	18,  // 116: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	20,  // 117: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	22,  // 118: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	24,  // 119: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	26,  // 120: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	28,  // 121: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	36,  // 122: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	10,  // 123: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	12,  // 124: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	14,  // 125: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	38,  // 126: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	4,   // 127: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	114, // [114:128] is the sub-list for method output_type
-	100, // [100:114] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	18,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	19,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	27,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	29,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	31,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	33,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	37,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	47,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	49,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	23,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	25,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	39,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	6,   // 13: crosskey.v1.Call.begin:type_name -> crosskey.v1.BeginRequest
+	8,   // 14: crosskey.v1.Call.run_statement:type_name -> crosskey.v1.RunStatementRequest
+	10,  // 15: crosskey.v1.Call.begin_group:type_name -> crosskey.v1.BeginGroupRequest
+	12,  // 16: crosskey.v1.Call.end_group:type_name -> crosskey.v1.EndGroupRequest
+	14,  // 17: crosskey.v1.Call.commit:type_name -> crosskey.v1.CommitRequest
+	16,  // 18: crosskey.v1.Call.roll_back:type_name -> crosskey.v1.RollBackRequest
+	41,  // 19: crosskey.v1.RunStatementRequest.statement:type_name -> crosskey.v1.Statement
+	44,  // 20: crosskey.v1.RunStatementResponse.result:type_name -> crosskey.v1.StatementResult
+	54,  // 21: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	20,  // 22: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	28,  // 23: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	30,  // 24: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	32,  // 25: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	34,  // 26: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	38,  // 27: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	48,  // 28: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	50,  // 29: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	24,  // 30: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	26,  // 31: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	40,  // 32: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	7,   // 33: crosskey.v1.Answer.begin:type_name -> crosskey.v1.BeginResponse
+	9,   // 34: crosskey.v1.Answer.run_statement:type_name -> crosskey.v1.RunStatementResponse
+	11,  // 35: crosskey.v1.Answer.begin_group:type_name -> crosskey.v1.BeginGroupResponse
+	13,  // 36: crosskey.v1.Answer.end_group:type_name -> crosskey.v1.EndGroupResponse
+	15,  // 37: crosskey.v1.Answer.commit:type_name -> crosskey.v1.CommitResponse
+	17,  // 38: crosskey.v1.Answer.roll_back:type_name -> crosskey.v1.RollBackResponse
+	55,  // 39: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 40: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	56,  // 41: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	57,  // 42: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	58,  // 43: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
+	55,  // 44: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 45: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	51,  // 46: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	55,  // 47: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	57,  // 48: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	59,  // 49: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	60,  // 50: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	58,  // 51: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	55,  // 52: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	55,  // 53: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	61,  // 54: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	55,  // 55: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	62,  // 56: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	57,  // 57: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	58,  // 58: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
+	58,  // 59: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	55,  // 60: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	55,  // 61: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	61,  // 62: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	58,  // 63: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	61,  // 64: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	63,  // 65: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	57,  // 66: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	59,  // 67: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	60,  // 68: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	55,  // 69: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	33,  // 70: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	55,  // 71: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	61,  // 72: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	61,  // 73: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	52,  // 74: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	61,  // 75: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	63,  // 76: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	57,  // 77: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	55,  // 78: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	19,  // 79: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	29,  // 80: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	31,  // 81: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	64,  // 82: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	43,  // 83: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	27,  // 84: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	33,  // 85: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	37,  // 86: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	39,  // 87: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	42,  // 88: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
+	61,  // 89: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
+	41,  // 90: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	20,  // 91: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	30,  // 92: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	32,  // 93: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	45,  // 94: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	46,  // 95: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	28,  // 96: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	34,  // 97: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	38,  // 98: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	40,  // 99: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	44,  // 100: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	54,  // 101: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	41,  // 102: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	44,  // 103: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	19,  // 104: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	27,  // 105: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	29,  // 106: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	31,  // 107: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	33,  // 108: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	37,  // 109: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	47,  // 110: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	39,  // 111: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	53,  // 112: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	2,   // 113: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	19,  // 114: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	27,  // 115: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	29,  // 116: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	31,  // 117: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	33,  // 118: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	35,  // 119: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	37,  // 120: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	39,  // 121: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	47,  // 122: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	21,  // 123: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	23,  // 124: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	25,  // 125: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	49,  // 126: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	3,   // 127: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	20,  // 128: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	28,  // 129: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	30,  // 130: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	32,  // 131: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	34,  // 132: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	36,  // 133: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	38,  // 134: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	40,  // 135: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	48,  // 136: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	22,  // 137: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	24,  // 138: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	26,  // 139: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	50,  // 140: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	4,   // 141: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	128, // [128:142] is the sub-list for method output_type
+	114, // [114:128] is the sub-list for method input_type
+	114, // [114:114] is the sub-list for extension type_name
+	114, // [114:114] is the sub-list for extension extendee
+	0,   // [0:114] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -4205,8 +5045,14 @@ func file_crosskey_v1_router_proto_init() {
 		(*Call_ListLoadedBatches)(nil),
 		(*Call_FinishLoad)(nil),
 		(*Call_Aggregate)(nil),
+		(*Call_Begin)(nil),
+		(*Call_RunStatement)(nil),
+		(*Call_BeginGroup)(nil),
+		(*Call_EndGroup)(nil),
+		(*Call_Commit)(nil),
+		(*Call_RollBack)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[3].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[15].OneofWrappers = []any{
 		(*Answer_Failure)(nil),
 		(*Answer_Insert)(nil),
 		(*Answer_Get)(nil),
@@ -4219,8 +5065,14 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_ListLoadedBatches)(nil),
 		(*Answer_FinishLoad)(nil),
 		(*Answer_Aggregate)(nil),
+		(*Answer_Begin)(nil),
+		(*Answer_RunStatement)(nil),
+		(*Answer_BeginGroup)(nil),
+		(*Answer_EndGroup)(nil),
+		(*Answer_Commit)(nil),
+		(*Answer_RollBack)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[26].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[38].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
@@ -4231,8 +5083,8 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_Count)(nil),
 		(*Statement_Aggregate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[27].OneofWrappers = []any{}
-	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[39].OneofWrappers = []any{}
+	file_crosskey_v1_router_proto_msgTypes[41].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
@@ -4243,7 +5095,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*StatementResult_Count)(nil),
 		(*StatementResult_Aggregate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[34].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[46].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -4259,7 +5111,7 @@ func file_crosskey_v1_router_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   39,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -8,7 +8,6 @@ import click
 
 from crosskey import CrosskeyError, Page
 from crosskey.cli.connection import OBJECTS, connected, parse_message, print_json, router_options
-from crosskey.requests import Statement
 from crosskey.v1 import router_pb2
 
 
@@ -23,18 +22,16 @@ def transact(statements_json: Any, router: str, timeout: float) -> None:
     next page, set_constraints null, a group the list of its answers, or its error.
     """
     request = parse_message({"statements": statements_json}, router_pb2.TransactRequest())
-    statements = [_unwrapped(statement, place) for place, statement in enumerate(request.statements)]
+    statements = [_checked(statement, place) for place, statement in enumerate(request.statements)]
     with connected(router, timeout) as client:
         for answer in client.transact(statements):
             print_json(_printable(answer))
 
 
-def _unwrapped(statement: router_pb2.Statement, place: int) -> Statement:
-    kind = statement.WhichOneof("statement")
-    if kind is None:
+def _checked(statement: router_pb2.Statement, place: int) -> router_pb2.Statement:
+    if statement.WhichOneof("statement") is None:
         raise click.UsageError(f"statement {place} names no statement, such as insert, delete or group")
-    unwrapped: Statement = getattr(statement, kind)
-    return unwrapped
+    return statement
 
 
 def _printable(answer: Any) -> Any:

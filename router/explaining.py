@@ -27,6 +27,7 @@ from crosskey.router.planning.transactions import (
     ReadRequest,
     ReadStep,
     Step,
+    TakingStep,
     all_reads,
     all_steps,
     all_writes,
@@ -69,6 +70,7 @@ NESTED_NOTE = (
     " is written then depends on what they are."
 )
 ANSWERED_NOTE = "Before the commit, the rows are read by their keys, with rows of their relations."
+TAKES_NOTE = "A statement that takes values of earlier answers is planned when these are there."
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
 TOGETHER_NOTE = "Each shard aggregates its own rows; the first one then puts the groups of all together."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
@@ -214,6 +216,7 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, planned: Sequence[St
     else:
         explanation = _explain_writes(view, hints, steps)
     _add_reads(view, explanation, list(all_reads(steps)))
+    explanation.notes.extend([TAKES_NOTE] if TakingStep in kinds else [])
     explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
     explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
     explanation.notes.extend([NESTED_NOTE] if NestedStep in kinds else [])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from google.protobuf.message import Message
+
 from crosskey.router import explaining
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
 from crosskey.router.planning.reserved_fields import refuse_reserved
 from crosskey.router.planning.row_locks import refuse_lock
 from crosskey.router.planning.shadow_hints import ShadowHints
+from crosskey.router.planning.taken_values import refuse_taken
 from crosskey.router.reading.reader import Reader
 from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
 from crosskey.router.writing.loader import Loader
@@ -39,6 +42,7 @@ class Requests:
     async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
         """Inserts rows."""
         refuse_reserved(request)
+        refuse_taken(request)
         result = await self._writes.insert(await self._cluster.view(), request)
         response = router_pb2.InsertResponse()
         fill_insert_response(response, request, result)
@@ -47,6 +51,7 @@ class Requests:
     async def update(self, request: router_pb2.UpdateRequest) -> router_pb2.UpdateResponse:
         """Changes rows."""
         refuse_reserved(request)
+        refuse_taken(request)
         result = await self._writes.update(await self._cluster.view(), request)
         response = router_pb2.UpdateResponse()
         fill_update_response(response, request, result)
@@ -55,6 +60,7 @@ class Requests:
     async def delete(self, request: router_pb2.DeleteRequest) -> router_pb2.DeleteResponse:
         """Deletes rows."""
         refuse_reserved(request)
+        refuse_taken(request)
         result = await self._writes.delete(await self._cluster.view(), request)
         return router_pb2.DeleteResponse(count=result.count)
 
@@ -70,22 +76,23 @@ class Requests:
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
         """Reads a row."""
-        refuse_lock(request)
+        _refuse_what_needs_a_transaction(request)
         return get_response(request, await self._reader.get(await self._cluster.view(), request))
 
     async def list(self, request: router_pb2.ListRequest) -> router_pb2.ListResponse:
         """Reads a page of rows."""
-        refuse_lock(request)
+        _refuse_what_needs_a_transaction(request)
         page = await self._reader.list_page(await self._cluster.view(), request)
         return list_response(request, page.rows_json, page.next_page_token)
 
     async def count(self, request: router_pb2.CountRequest) -> router_pb2.CountResponse:
         """Counts rows."""
+        refuse_taken(request)
         return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
 
     async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
         """Reads all pages of a list."""
-        refuse_lock(request.list)
+        _refuse_what_needs_a_transaction(request.list)
         async for page in self._reader.pages(await self._cluster.view(), request.list):
             response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
             fill_rows(response, request.list, page.rows_json)
@@ -93,6 +100,7 @@ class Requests:
 
     async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
         """Aggregates rows."""
+        refuse_taken(request)
         return aggregate_response(request, await self._reader.aggregate(await self._cluster.view(), request))
 
     async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
@@ -116,10 +124,17 @@ class Requests:
     async def explain(self, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
         """Says what a request would do."""
         refuse_reserved(request)
-        refuse_lock(request.get)
-        refuse_lock(request.list)
+        kind = request.WhichOneof("request")
+        if kind not in (None, "transact"):
+            _refuse_what_needs_a_transaction(getattr(request, kind))
         view = await self._cluster.view()
         foresight = foresee(view, self._writes.supplier.blocks, request)
         explanation = explaining.explain(view, self._hints, request, foresight.supplies)
         foresight.add_to(explanation)
         return explanation
+
+
+def _refuse_what_needs_a_transaction(request: Message) -> None:
+    """Raises InvalidRequest for a lock, and for values of earlier answers."""
+    refuse_lock(request)
+    refuse_taken(request)

@@ -20,6 +20,7 @@ from crosskey.errors import (
     CrosskeyError,
     DeadlineExceeded,
     ExclusionViolation,
+    ExpectationFailed,
     ForeignKeyViolation,
     InternalError,
     InvalidPageToken,
@@ -42,6 +43,8 @@ from crosskey.errors import (
     ShardKeyMissing,
     ShardUnavailable,
     SlotMismatch,
+    TransactionAborted,
+    TransactionTimedOut,
     UniqueViolation,
     UnknownColumn,
     UnknownConstraint,
@@ -50,6 +53,7 @@ from crosskey.errors import (
 )
 from crosskey.exact_json import JSON_NULL
 from crosskey.includes import Include
+from crosskey.open_transactions import AsyncTransaction, Transaction
 from crosskey.predicates import (
     all_of,
     any_of,
@@ -82,6 +86,7 @@ from crosskey.requests import (
     delete,
     do_nothing,
     do_update,
+    expect,
     get,
     group,
     insert,
@@ -90,12 +95,14 @@ from crosskey.requests import (
     transaction,
     update,
 )
+from crosskey.taken_values import value_of
 
 __all__ = [
     "JSON_NULL",
     "AnswerTooLarge",
     "Associated",
     "AsyncClient",
+    "AsyncTransaction",
     "Cancelled",
     "CheckViolation",
     "Client",
@@ -103,6 +110,7 @@ __all__ = [
     "CrosskeyError",
     "DeadlineExceeded",
     "ExclusionViolation",
+    "ExpectationFailed",
     "ForeignKeyViolation",
     "Include",
     "InternalError",
@@ -127,6 +135,9 @@ __all__ = [
     "ShardKeyMissing",
     "ShardUnavailable",
     "SlotMismatch",
+    "Transaction",
+    "TransactionAborted",
+    "TransactionTimedOut",
     "UniqueViolation",
     "UnknownColumn",
     "UnknownConstraint",
@@ -148,6 +159,7 @@ __all__ = [
     "do_update",
     "eq",
     "every",
+    "expect",
     "ge",
     "get",
     "group",
@@ -170,4 +182,5 @@ __all__ = [
     "starts_with",
     "transaction",
     "update",
+    "value_of",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crosskey.exact_json import encode_value
-from crosskey.v1.rows_pb2 import Assignment
+from crosskey.v1.rows_pb2 import AnswerValue, Assignment
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Computed:
 
     def assign_to(self, column: str) -> Assignment:
         """The assignment of this value to a column."""
+        if isinstance(self.value, AnswerValue):
+            return Assignment(column=column, source=self.source, op=self.op, taken=self.value)
         value_json = "" if self.op == Assignment.COPY else encode_value(column, self.value)
         return Assignment(column=column, source=self.source, op=self.op, value_json=value_json)
 

@@ -14,6 +14,9 @@
     ├── UnknownColumn
     ├── UnknownConstraint
     ├── NotDeferrable               a constraint that cannot wait for the commit
+    ├── ExpectationFailed           what a statement of a transaction expected did not come of it
+    ├── TransactionAborted          a call of a transaction that an earlier error has ended
+    ├── TransactionTimedOut         a call of a transaction that was idle, or lasted, for too long
     ├── InvalidRequest
     ├── InvalidPageToken
     ├── ShardKeyMissing
@@ -250,6 +253,30 @@ class RowNotFound(CrosskeyError):
     code = grpc.StatusCode.NOT_FOUND
 
 
+class ExpectationFailed(CrosskeyError):
+    """What a statement of a transaction expected did not come of it; or a row whose value it was to take is not there.
+
+    `metadata` has what was `expected` and what was `found`.
+    """
+
+    reason = reasons.ERROR_REASON_EXPECTATION_FAILED
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class TransactionAborted(CrosskeyError):
+    """A call of a transaction that an earlier error has aborted, or that is not open on its stream."""
+
+    reason = reasons.ERROR_REASON_TRANSACTION_ABORTED
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class TransactionTimedOut(CrosskeyError):
+    """A call of a transaction that was rolled back because it was idle, or lasted, for too long."""
+
+    reason = reasons.ERROR_REASON_TRANSACTION_TIMED_OUT
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
 class Conflict(CrosskeyError):
     """A lock time-out, deadlock or serialization failure."""
 
@@ -377,6 +404,7 @@ STATEMENT_ERRORS = (
     ShardKeyMissing,
     SlotMismatch,
     NotSupported,
+    ExpectationFailed,
 )
 """Errors that are about one statement: a group absorbs them. All others end the whole transaction."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from crosskey.exact_json import encode_value
-from crosskey.v1.rows_pb2 import OrderBy, Predicate
+from crosskey.v1.rows_pb2 import AnswerValue, OrderBy, Predicate
 
 Where: TypeAlias = Mapping[str, Any] | Predicate | Iterable[Predicate]
 """Conditions joined by AND: predicates, or a mapping of columns to the values that they equal (None: are NULL)."""
@@ -175,4 +175,6 @@ def _related(relation: str, quantifier: Predicate.Related.Quantifier.ValueType, 
 
 
 def _compare(column: str, op: Predicate.Op.ValueType, value: Any) -> Predicate:
+    if isinstance(value, AnswerValue):
+        return Predicate(column=column, op=op, taken=value)
     return Predicate(column=column, op=op, value_json=encode_value(column, value))

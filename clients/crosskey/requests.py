@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
+from google.protobuf.message import Message
+
 from crosskey.assignments import Computed
 from crosskey.exact_json import Row, encode_key, encode_rows
 from crosskey.includes import Include, to_includes
 from crosskey.predicates import Order, Where, to_orders, to_predicates
+from crosskey.taken_values import taken, without_taken
 from crosskey.v1 import router_pb2, rows_pb2
 
 Write: TypeAlias = router_pb2.InsertRequest | router_pb2.UpdateRequest | router_pb2.DeleteRequest
 
 Read: TypeAlias = router_pb2.GetRequest | router_pb2.ListRequest | router_pb2.CountRequest | router_pb2.AggregateRequest
 
-Statement: TypeAlias = Write | Read | router_pb2.AssociateRequest | rows_pb2.SetConstraints | router_pb2.Group
+Statement: TypeAlias = (
+    Write | Read | router_pb2.AssociateRequest | rows_pb2.SetConstraints | router_pb2.Group | router_pb2.Statement
+)
 """What `transact` and `group` take."""
 
 Request: TypeAlias = Write | Read | router_pb2.TransactRequest
@@ -84,8 +89,10 @@ def insert(
     `include` what to answer inside of rows; with `count_only`, no rows are answered. Raises KeyError for another
     clause.
     """
-    rows_json, as_text = encode_rows(_checked_rows(rows))
+    checked = _checked_rows(rows)
+    rows_json, as_text = encode_rows([without_taken(row) for row in checked])
     return router_pb2.InsertRequest(
+        taken=taken(checked),
         table=table,
         rows_json=rows_json,
         json_text_columns=as_text,
@@ -129,7 +136,8 @@ def get(
     """
     return router_pb2.GetRequest(
         table=table,
-        key_json=encode_key(checked_key(key)),
+        key_json=_key(key),
+        taken_key=_taken_key(key),
         columns=columns,
         include=to_includes(include),
         lock=_LOCKS[lock],
@@ -151,13 +159,16 @@ def update(
     A value may be computed from the row: `{"visits": column("visits") + 1}`. With `count_only` the rows are not
     answered, with `columns` only these columns of them, with `include` rows of their relations inside of them.
     """
-    row_json, as_text = encode_rows([{name: value for name, value in set.items() if not isinstance(value, Computed)}])
+    given = {name: value for name, value in set.items() if not isinstance(value, Computed)}
+    row_json, as_text = encode_rows([without_taken(given)])
     return router_pb2.UpdateRequest(
         table=table,
         set_json=row_json[1:-1],
+        taken=taken([given]),
         json_text_columns=as_text,
         assignments=[value.assign_to(name) for name, value in set.items() if isinstance(value, Computed)],
         key_json=_key(key),
+        taken_key=_taken_key(key),
         where=to_predicates(where),
         count_only=count_only,
         columns=columns,
@@ -167,7 +178,9 @@ def update(
 
 def delete(table: str, *, key: Row | None = None, where: Where | None = None) -> router_pb2.DeleteRequest:
     """Deletes the row with that key, or the rows that `where` selects."""
-    return router_pb2.DeleteRequest(table=table, key_json=_key(key), where=to_predicates(where))
+    return router_pb2.DeleteRequest(
+        table=table, key_json=_key(key), taken_key=_taken_key(key), where=to_predicates(where)
+    )
 
 
 def associate(
@@ -261,15 +274,27 @@ def group(statements: Iterable[Statement]) -> router_pb2.Group:
 
     Raises as `transaction`, and ValueError if groups nest deeper than MAX_NESTED_GROUPS.
     """
-    group = router_pb2.Group(statements=[_statement(statement) for statement in statements])
+    group = router_pb2.Group(statements=[as_statement(statement) for statement in statements])
     if _depth(group) > MAX_NESTED_GROUPS:
         raise ValueError(f"groups nest at most {MAX_NESTED_GROUPS} deep")
     return group
 
 
+def expect(statement: Write | Read, *, count: int | None = None, each: Where | None = None) -> router_pb2.Statement:
+    """A statement of a transaction that fails, with ExpectationFailed, unless what is said comes of it.
+
+    `count` is how many rows it writes, answers or counts. `each` is what each row meets as an insert, update or get
+    answers it, and there must be one. Raises TypeError for what is no read or write.
+    """
+    expected = router_pb2.Expectation(count=count, each=to_predicates(each))
+    wrapped = as_statement(statement)
+    wrapped.expect.CopyFrom(expected)
+    return wrapped
+
+
 def transaction(statements: Iterable[Statement]) -> router_pb2.TransactRequest:
     """Runs statements in order, all or none, but for groups. Raises TypeError for what is no statement."""
-    return router_pb2.TransactRequest(statements=[_statement(statement) for statement in statements])
+    return router_pb2.TransactRequest(statements=[as_statement(statement) for statement in statements])
 
 
 def explanation(request: Request) -> router_pb2.ExplainRequest:
@@ -315,7 +340,11 @@ def _checked_rows(rows: Row | Iterable[Row]) -> list[Row]:
 
 
 def _key(key: Row | None) -> str:
-    return "" if key is None else encode_key(checked_key(key))
+    return "" if key is None else encode_key(without_taken(checked_key(key)))
+
+
+def _taken_key(key: Row | None) -> list[rows_pb2.TakenValue]:
+    return [] if key is None else taken([key])
 
 
 def _columns(columns: str | Iterable[str]) -> list[str]:
@@ -327,15 +356,18 @@ def _depth(group: router_pb2.Group) -> int:
     return 1 + max((_depth(one.group) for one in group.statements if one.HasField("group")), default=0)
 
 
-def _statement(statement: Statement) -> router_pb2.Statement:
-    field = _STATEMENTS.get(type(statement))
+def as_statement(statement: Message) -> router_pb2.Statement:
+    """A statement of a transaction. Raises TypeError for what is none."""
+    if isinstance(statement, router_pb2.Statement):
+        return statement
+    field = _FIELDS.get(type(statement))
     if field is None:
         raise TypeError(f"a {type(statement).__name__} cannot be part of a transaction")
     fields: dict[str, Any] = {field: statement}
     return router_pb2.Statement(**fields)
 
 
-_STATEMENTS: dict[type, str] = {
+_FIELDS: dict[type, str] = {
     router_pb2.InsertRequest: "insert",
     router_pb2.UpdateRequest: "update",
     router_pb2.DeleteRequest: "delete",
@@ -347,4 +379,4 @@ _STATEMENTS: dict[type, str] = {
     rows_pb2.SetConstraints: "set_constraints",
     router_pb2.Group: "group",
 }
-"""The field of Statement that takes each."""
+"""The field of a Statement that takes each request."""

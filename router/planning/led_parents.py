@@ -82,7 +82,7 @@ def _inserts(statements: Iterable[router_pb2.Statement], within: str) -> Iterato
     """The inserts with their places, those in groups too."""
     for number, statement in enumerate(statements):
         match statement.WhichOneof("statement"):
-            case "insert":
+            case "insert" if not statement.insert.taken:
                 yield f"{within}{number}", statement.insert
             case "group":
                 yield from _inserts(statement.group.statements, f"{within}{number}.")

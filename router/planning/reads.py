@@ -12,10 +12,10 @@ from crosskey.router.planning.given_values import given_key, is_text_form
 from crosskey.router.planning.includes import ALL_COLUMNS, IncludePlan, Shape, plan_includes, shape_of
 from crosskey.router.planning.orders import ROW_PLACE, OrderColumn, page_size, total_order
 from crosskey.router.planning.page_token import Places
-from crosskey.router.planning.predicates import Checked, check_key, check_predicates, to_conditions
+from crosskey.router.planning.predicates import Checked, check_key, check_predicates, refuse_related, to_conditions
 from crosskey.router.planning.row_locks import UNLOCKED, RowLock, checked_lock
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.v1 import router_pb2
+from crosskey.v1 import router_pb2, rows_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,19 @@ class ListPlan:
         return all(place == first for place in others) and self.order[-1].name != ROW_PLACE
 
 
-def plan_get(view: SchemaView, request: router_pb2.GetRequest, copy: int = 0) -> ReadPlan:
-    """Where the row of a key is. `copy` as in SchemaView.shards_for_where.
+def plan_get(
+    view: SchemaView, request: router_pb2.GetRequest, copy: int = 0, also: Sequence[rows_pb2.Predicate] = ()
+) -> ReadPlan:
+    """Where the row of a key is that meets more predicates, if there are any. `copy` as in SchemaView.shards_for_where.
 
     Raises UnknownTable, UnknownColumn, NumberNotExact and, if the key is none of the table or an include is none of its
     relations, InvalidRequest.
     """
     table = view.table(request.table)
-    plan = _read_plan(view, table, check_key(table.table, given_key(request)), copy)
+    key = check_key(table.table, given_key(request))
+    more = check_predicates(table.table, also)
+    refuse_related(more)
+    plan = _read_plan(view, table, (*key, *more), copy)
     includes = plan_includes(view, table, request.include, of_one_row=True)
     shape = shape_of(view, table, request.columns, includes)
     lock = checked_lock(request.lock)

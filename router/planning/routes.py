@@ -60,7 +60,9 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
     home = home_of(steps)
     plans = only_writes(steps)
     if plans is None:
-        return Distributed(home, "it reads, looks rows up, has groups of statements or sets constraint modes")
+        return Distributed(
+            home, "it reads, looks rows up, expects something, has groups of statements or sets constraint modes"
+        )
     if reason := _needs_others(view, plans):
         return Distributed(home, reason)
     unknown = unknown_parents(view, hints, plans)

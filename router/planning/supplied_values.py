@@ -100,7 +100,7 @@ def needs_of(view: SchemaView, statements: Iterable[router_pb2.Statement], withi
     needs: dict[str, Need] = {}
     for number, statement in enumerate(statements):
         match statement.WhichOneof("statement"):
-            case "insert":
+            case "insert" if not statement.insert.taken:
                 need = need_of(view, statement.insert)
                 needs |= {} if need is None else {f"{within}{number}": need}
             case "group":

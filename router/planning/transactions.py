@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.router.planning.answered_writes import answering_keys, includes
+from crosskey.router.planning.expectations import Expected, expected_of
 from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies
+from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
+from crosskey.router.planning.taken_values import check_taken
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
 
@@ -40,6 +42,14 @@ class ReadStep:
     """A read. It is planned when its turn comes: conditions over relations are looked up first."""
 
     request: ReadRequest
+    expected: Expected | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakingStep:
+    """A statement that takes values of earlier answers. It is planned when its turn comes."""
+
+    statement: router_pb2.Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Refused:
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ReadStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
+Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
 
 
 def plan_transact(
@@ -74,6 +84,13 @@ def plan_transact(
     if not request.statements:
         raise errors.InvalidRequest("a transaction has no statements")
     return list(_Planning(view, supplies, {**whereabouts}).plan_all(request.statements, ""))
+
+
+def plan_statement(
+    view: SchemaView, statement: router_pb2.Statement, supply: Supply = NOTHING, whereabouts: Whereabouts = NOWHERE
+) -> Step:
+    """The step of one statement, no group, that has the values that it was to take. Raises InvalidRequest."""
+    return _Planning(view, {"": supply}, {**whereabouts}).plan_unless_refused(statement, "")
 
 
 def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
@@ -97,8 +114,8 @@ def all_reads(steps: Iterable[Step]) -> Iterator[ReadRequest]:
 
 
 def only_writes(steps: Sequence[Step]) -> list[WritePlan] | None:
-    """The steps if they are nothing but writes; else None."""
-    writes = [step for step in steps if isinstance(step, WritePlan)]
+    """The steps if they are nothing but writes of which nothing is expected; else None."""
+    writes = [step for step in steps if isinstance(step, WritePlan) and step.expected is None]
     return writes if len(writes) == len(steps) else None
 
 
@@ -125,58 +142,66 @@ class _Planning:
     view: SchemaView
     supplies: Supplies
     whereabouts: dict[tuple[str, str], int]
+    earlier: list[tuple[str, str]] = field(default_factory=list)
+    """The statements that are planned already, each its place and what it does."""
 
     def plan_all(self, statements: Iterable[router_pb2.Statement], within: str) -> Iterator[Step]:
         for number, statement in enumerate(statements):
             place = f"{within}{number}"
             with naming_statement(place):
-                yield self._plan_unless_refused(statement, place)
+                yield self.plan_unless_refused(statement, place)
+            self.earlier.append((place, statement.WhichOneof("statement") or ""))
 
-    def _plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
+    def plan_unless_refused(self, statement: router_pb2.Statement, place: str) -> Step:
+        """The step of the statement at a place."""
         try:
-            return self._plan(statement, place)
+            return TakingStep(statement) if check_taken(statement, self.earlier) else self._plan(statement, place)
         except errors.STATEMENT_ERRORS as error:
             return Refused(error)
 
     def _plan(self, statement: router_pb2.Statement, place: str) -> Step:
+        expected = expected_of(statement)
         match statement.WhichOneof("statement"):
             case "insert" if includes(statement.insert):
                 keyed = answering_keys(self.view, statement.insert)
-                return AnsweredStep(self._insert(keyed, place), statement.insert)
+                return AnsweredStep(self._insert(keyed, place, expected), statement.insert)
             case "insert":
-                return self._insert(statement.insert, place)
+                return self._insert(statement.insert, place, expected)
             case "update" if includes(statement.update):
-                return AnsweredStep(self._update(answering_keys(self.view, statement.update)), statement.update)
+                write = self._update(answering_keys(self.view, statement.update), expected)
+                return AnsweredStep(write, statement.update)
             case "update":
-                return self._update(statement.update)
+                return self._update(statement.update, expected)
             case "delete":
-                return plan_delete(self.view, statement.delete)
+                return plan_delete(self.view, statement.delete).expecting(expected)
             case "associate":
                 return association_step(self.view, statement.associate)
             case "get" | "list" | "count" | "aggregate" as kind:
-                return ReadStep(getattr(statement, kind))
+                return ReadStep(getattr(statement, kind), expected)
             case "set_constraints":
                 return ModeChange(statement.set_constraints)
             case "group":
                 return self._plan_group(statement.group, place)
         raise errors.InvalidRequest(f"statement {place} is empty")
 
-    def _insert(self, request: router_pb2.InsertRequest, place: str) -> WritePlan | NestedStep:
+    def _insert(
+        self, request: router_pb2.InsertRequest, place: str, expected: Expected | None
+    ) -> WritePlan | NestedStep:
         try:
             plan = plan_insert(self.view, request, self.supplies.get(place, NOTHING), self.whereabouts)
         except errors.UnknownColumn:
-            step = nested_step(self.view, request)
+            step = nested_step(self.view, request, expected)
             if step is None:
                 raise
             return step
         self._learn(plan)
-        return plan
+        return plan.expecting(expected)
 
-    def _update(self, request: router_pb2.UpdateRequest) -> WritePlan | NestedStep:
+    def _update(self, request: router_pb2.UpdateRequest, expected: Expected | None) -> WritePlan | NestedStep:
         try:
-            return plan_update(self.view, request)
+            return plan_update(self.view, request).expecting(expected)
         except errors.UnknownColumn:
-            step = nested_step(self.view, request)
+            step = nested_step(self.view, request, expected)
             if step is None:
                 raise
             return step

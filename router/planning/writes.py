@@ -16,6 +16,7 @@ from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.planning.conflict_targets import arbiters, check_on_conflict
+from crosskey.router.planning.expectations import Expected, conditions_of
 from crosskey.router.planning.given_values import (
     given_key,
     given_rows,
@@ -93,6 +94,18 @@ class WritePlan:
     """The keys on which they may conflict with rows of other shards."""
     forms: RowForms = field(default_factory=RowForms)
     """How its rows are given and answered."""
+    expected: Expected | None = None
+    """What must come of it."""
+
+    def expecting(self, expected: Expected | None) -> WritePlan:
+        """The write of which something is expected. Raises what conditions_of raises."""
+        if expected is None:
+            return self
+        conditions = conditions_of(self.table.table, expected)
+        for part in self.parts:
+            del part.statement.expected[:]
+            part.statement.expected.extend(conditions)
+        return replace(self, expected=expected)
 
     @property
     def reference(self) -> bool:

@@ -25,7 +25,7 @@ from crosskey.router.reading.merging import MergedPage, Ranking, ShardPage, merg
 from crosskey.router.reading.ranking import ranked
 from crosskey.router.reading.relating import resolve
 from crosskey.router.reading.sources import Sources
-from crosskey.v1 import router_pb2
+from crosskey.v1 import router_pb2, rows_pb2
 
 NO_ROWS = b"[]"
 
@@ -57,12 +57,14 @@ class Reader:
         self._sources = sources
         self._copy = copy or count().__next__
 
-    async def get(self, view: SchemaView, request: router_pb2.GetRequest) -> bytes:
-        """A JSON array of the one row. Raises RowNotFound and what plan_get and nodes raise.
+    async def get(
+        self, view: SchemaView, request: router_pb2.GetRequest, also: Sequence[rows_pb2.Predicate] = ()
+    ) -> bytes:
+        """A JSON array of the one row, if it meets more conditions. Raises RowNotFound, what plan_get and nodes raise.
 
         With includes, it raises AnswerTooLarge, InvalidPageToken and Conflict, too.
         """
-        plan = plan_get(view, request, FIRST_COPY if request.lock else self._copy())
+        plan = plan_get(view, request, FIRST_COPY if request.lock else self._copy(), also)
         if not plan.includes:
             return await self._get(view, plan, request)
         return await until_whole(partial(self._get, view, plan, request))

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from crosskey import errors
 from crosskey.router.planning import transactions
 from crosskey.router.planning.answered_writes import includes
-from crosskey.router.planning.led_parents import NOWHERE, parents_of_insert, parents_of_transaction
+from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, parents_of_insert, parents_of_transaction
 from crosskey.router.planning.nesting.actions import Outcome
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.supplied_values import NOTHING
+from crosskey.router.planning.supplied_values import NOTHING, Supply
+from crosskey.router.planning.transactions import Step, plan_statement
 from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
 from crosskey.router.writing.nested_results import NestedResult
-from crosskey.router.writing.nested_running import Preparing, outline
+from crosskey.router.writing.nested_running import outline
 from crosskey.router.writing.step_running import StepResult
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
@@ -40,11 +42,7 @@ class Pipeline:
         """Inserts rows."""
         if includes(request):
             return await self._one(view, router_pb2.Statement(insert=request))
-        path = view.insert_path(view.table(request.table))
-        generates = path.generates or request.HasField("on_conflict")
-        supply = await self.supplier.for_insert(view, request) if generates else NOTHING
-        anchors = parents_of_insert(view, request, supply) if path.follows_anchor else []
-        whereabouts = await self.finder.find(anchors) if anchors else NOWHERE
+        supply, whereabouts = await self._what_it_needs(view, request)
         try:
             plan = plan_insert(view, request, supply, whereabouts)
         except errors.UnknownColumn:
@@ -53,9 +51,23 @@ class Pipeline:
                 raise
             return (await self._run_nested(view, step)).written
         result = await self.writer.write(view, plan)
-        if path.is_anchor:
+        if view.insert_path(plan.table).is_anchor:
             self.finder.learn(view, [plan])
         return result
+
+    async def _what_it_needs(self, view: SchemaView, request: router_pb2.InsertRequest) -> tuple[Supply, Whereabouts]:
+        """The values that are made for an insert, and where the rows are that its rows live with."""
+        path = view.insert_path(view.table(request.table))
+        generates = path.generates or request.HasField("on_conflict")
+        supply = await self.supplier.for_insert(view, request) if generates else NOTHING
+        anchors = parents_of_insert(view, request, supply) if path.follows_anchor else []
+        return supply, await self.finder.find(anchors) if anchors else NOWHERE
+
+    async def plan_now(self, view: SchemaView, statement: router_pb2.Statement) -> Step:
+        """The step of one statement of a transaction, no group, whose turn has come."""
+        if statement.WhichOneof("statement") != "insert":
+            return plan_statement(view, statement)
+        return plan_statement(view, statement, *await self._what_it_needs(view, statement.insert))
 
     async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
         """Updates rows."""
@@ -76,15 +88,23 @@ class Pipeline:
 
     async def transact(self, view: SchemaView, request: router_pb2.TransactRequest) -> Sequence[StepResult]:
         """Carries out statements as one transaction."""
-        supplies = await self.supplier.for_transaction(view, request)
-        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
-        steps = transactions.plan_transact(view, request, supplies, whereabouts)
-        if len(steps) == 1 and isinstance(steps[0], NestedStep):
+        steps = await self._plan(view, request)
+        if len(steps) == 1 and isinstance(steps[0], NestedStep) and steps[0].expected is None:
             with naming_statement("0"):
                 return [await self._run_nested(view, steps[0])]
-        results = await self.writer.transact(view, steps)
+        results = await self.writer.transact(view, steps, partial(self.plan_now, view))
         self.finder.learn(view, transactions.all_writes(steps))
         return results
+
+    async def plan_alone(self, view: SchemaView, statement: router_pb2.Statement) -> Step:
+        """The step of one statement, perhaps a group, of a transaction of which no more is known yet."""
+        [step] = await self._plan(view, router_pb2.TransactRequest(statements=[statement]))
+        return step
+
+    async def _plan(self, view: SchemaView, request: router_pb2.TransactRequest) -> list[Step]:
+        supplies = await self.supplier.for_transaction(view, request)
+        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
+        return transactions.plan_transact(view, request, supplies, whereabouts)
 
     async def _one(self, view: SchemaView, statement: router_pb2.Statement) -> WriteResult:
         """Carries out a write that takes a transaction by itself; its errors name no statement."""
@@ -102,7 +122,7 @@ class Pipeline:
 
     async def _run_nested(self, view: SchemaView, step: NestedStep) -> NestedResult:
         """As plain statements, if nothing is to be looked up. Errors name the path."""
-        known = await outline(Preparing(view, self.supplier, self.finder), step)
+        known = await outline(self.writer.preparing(view), step)
         if known is not None:
             try:
                 results = await self.writer.transact(view, known.plans)

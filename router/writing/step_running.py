@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,17 +13,20 @@ from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.nodes import BranchCalls
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.given_values import is_text_form
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
+from crosskey.router.planning.taken_values import EarlierAnswers, with_values
 from crosskey.router.planning.transactions import (
     AnsweredStep,
     GroupPlan,
     ModeChange,
-    ReadRequest,
     ReadStep,
     Refused,
     Step,
+    TakingStep,
+    all_steps,
 )
 from crosskey.router.planning.writes import Part, WritePlan
 from crosskey.router.writing.nested_results import NestedResult
@@ -35,9 +38,7 @@ from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send
 from crosskey.router.writing.whereabouts import settle_selection
 from crosskey.router.writing.write_results import WriteResult, collect
 from crosskey.serving.answer_size import AnswerSize
-from crosskey.v1 import rows_pb2
-
-_CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
+from crosskey.v1 import router_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class GroupResult:
     results: Sequence[StepResult]
     error: errors.CrosskeyError | None = None
 
+
+PlanNow: TypeAlias = Callable[[router_pb2.Statement], Awaitable[Step]]
+"""Plans one statement, no group."""
 
 StepResult: TypeAlias = WriteResult | ReadResult | ModesSet | GroupResult | NestedResult
 
@@ -68,12 +72,17 @@ class StepRunner:
         view: SchemaView,
         transaction: DistributedTransaction,
         preparing: Preparing,
+        plan_now: PlanNow | None = None,
         *,
         check_early: bool = False,
     ) -> None:
+        """`plan_now` plans statements that take values of earlier answers, once these are in them."""
         self._view = view
         self._transaction = transaction
         self._preparing = preparing
+        self._plan_now = plan_now
+        self._answers: EarlierAnswers | None = None
+        """Of a transaction in which a statement takes values of them."""
         self._reads = TransactionReads(view, transaction)
         self._check_early = check_early
         self._results: list[StepResult] = []
@@ -107,6 +116,8 @@ class StepRunner:
         Raises what PostgreSQL says, with everything rolled back at the latest then. Raises LateEffects if a trigger has
         effects when others are prepared already; not if they are checked early.
         """
+        if any(isinstance(step, TakingStep) for step in all_steps(steps)):
+            self._answers = EarlierAnswers(self._view)
         for number in range(len(self._results), len(steps)):
             if number > 0:
                 await self._check(number - 1)
@@ -115,10 +126,20 @@ class StepRunner:
         last = len(steps) - 1
         if self._check_early:
             await self._check(last)
-            await self._transaction.set_constraints(_CHECK_ALL)
-            await self._transaction.check()
+            await self._transaction.check_deferred()
         await self._transaction.commit("" if self._ends_unnamed else str(last))
         return self._results
+
+    async def run_one(self, step: Step) -> StepResult:
+        """Runs a step that is to be answered before the next one is known, and checks what is due at its end."""
+        self._answer_size = AnswerSize()
+        [result] = await self._run_and_check([step], "")
+        return result
+
+    async def commit(self) -> None:
+        """Commits what `run_one` has done. Raises what a check of the commit says, with everything rolled back."""
+        await self._transaction.check_deferred()
+        await self._transaction.commit()
 
     async def _check(self, number: int) -> None:
         """Ends the statement of that number."""
@@ -137,20 +158,36 @@ class StepRunner:
     async def _run(self, step: Step, place: str) -> StepResult:
         match step:
             case WritePlan():
-                return await self._write(step)
-            case ReadStep():
-                return await self._read(step.request)
+                result = await self._write(step)
+                self._note(place, str(step.table.table.name), result.rows_json, as_text=step.forms.as_text)
+                return result
+            case ReadStep(request=request):
+                answer = await self._read(step)
+                if not isinstance(request, router_pb2.CountRequest):
+                    self._note(place, request.table, answer.rows_json, as_text=is_text_form(request.row_form))
+                return answer
+            case TakingStep():
+                return await self._run(await self._with_values(step), place)
             case ModeChange():
                 await self._transaction.set_constraints(step.change)
                 return ModesSet()
             case GroupPlan():
                 return await self._run_group(step, f"{place}.")
             case NestedStep():
-                return await carry_out(self._preparing, self._transaction, self._write, step)
+                return await self._run_nested(step, place)
             case AnsweredStep():
                 return await self._answer(step, place)
             case Refused():
                 raise step.error
+
+    async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
+        result = await carry_out(self._preparing, self._transaction, self._write, step)
+        if step.expected is not None:
+            step.expected.check_count(result.written.count)
+        if not isinstance(step.request, router_pb2.AssociateRequest):
+            as_text = is_text_form(step.request.row_form)
+            self._note(place, step.request.table, result.written.rows_json, as_text=as_text)
+        return result
 
     async def _answer(self, step: AnsweredStep, place: str) -> WriteResult:
         """Writes rows, and reads them with rows of their relations."""
@@ -160,24 +197,39 @@ class StepRunner:
         assert isinstance(written, WriteResult), "an insert or update answers what it wrote"
         rows_json = await self._reads.with_relations(step.request, written.rows_json)
         self._answer_size.add(rows_json, step.request.table)
+        self._note(place, step.request.table, rows_json, as_text=is_text_form(step.request.row_form))
         return msgspec.structs.replace(written, rows_json=rows_json)
+
+    async def _with_values(self, step: TakingStep) -> Step:
+        """What comes of a statement once the values of earlier answers are in it."""
+        assert self._plan_now is not None, "who runs such statements can plan them"
+        assert self._answers is not None, "answers are noted where a statement takes values of them"
+        return await self._plan_now(with_values(self._view, step.statement, self._answers.value))
+
+    def _note(self, place: str, table: str, rows_json: bytes, *, as_text: bool) -> None:
+        if self._answers is not None:
+            self._answers.note(place, table, rows_json, as_text=as_text)
 
     async def _write(self, plan: WritePlan) -> WriteResult:
         self.carried_out.append(plan)
         result = await self._carry_out(plan)
         self._answer_size.add(result.rows_json, str(plan.table.table.name))
+        if plan.expected is not None:
+            plan.expected.check_count(result.count)
+            if result.unmet_json:
+                raise plan.expected.unmet(result.unmet_json.decode())
         return result
 
-    async def _read(self, request: ReadRequest) -> ReadResult:
-        result = await self._reads.run(request)
-        self._answer_size.add(result.rows_json, request.table)
+    async def _read(self, step: ReadStep) -> ReadResult:
+        result = await self._reads.run(step.request, step.expected)
+        self._answer_size.add(result.rows_json, step.request.table)
         return result
 
     async def _carry_out(self, plan: WritePlan) -> WriteResult:
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
         if plan.on_conflict is not None and plan.table.leader is not None:
-            plan = await send_to_parents(self._view, self._transaction, plan)
+            plan = (await send_to_parents(self._view, self._transaction, plan)).expecting(plan.expected)
         plan = await settle_selection(self._view, self._transaction, plan)
         if plan.arbiters:
             return await self._upsert(plan)
@@ -198,7 +250,8 @@ class StepRunner:
             while rest is not None:
                 turn = await send_to_conflicts(self._view, self._transaction, rest)
                 parts += turn.now.parts
-                for shard, answers in (await self._transaction.run(_statements(turn.now))).items():
+                statements = _statements(turn.now.expecting(plan.expected))
+                for shard, answers in (await self._transaction.run(statements)).items():
                     results[shard] += answers
                 rest = turn.rest
             await self._transaction.check()
@@ -213,6 +266,8 @@ class StepRunner:
                 return GroupResult(await self._run_and_check(group.steps, within))
         except errors.STATEMENT_ERRORS as error:
             del self.carried_out[before:]
+            if self._answers is not None:
+                self._answers.forget_group(within)
             return GroupResult((), error)
 
 

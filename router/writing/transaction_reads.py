@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from crosskey import errors
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.expectations import Expected
 from crosskey.router.planning.given_values import is_text_form
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.transactions import ReadRequest
@@ -16,7 +18,7 @@ from crosskey.router.reading.found_rows import json_array
 from crosskey.router.reading.reader import NO_ROWS, Reader
 from crosskey.router.reading.sources import BranchSources
 from crosskey.router.reading.stored_rows import StoredRows
-from crosskey.v1 import router_pb2
+from crosskey.v1 import router_pb2, rows_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,20 @@ class TransactionReads:
         self._sources = BranchSources(transaction)
         self._reader = Reader(self._sources, copy=lambda: transaction.nearest)
 
-    async def run(self, request: ReadRequest) -> ReadResult:
-        """Carries out a read. Raises what Reader raises, but RowNotFound: as in SQL, no row is an answer, too."""
+    async def run(self, request: ReadRequest, expected: Expected | None) -> ReadResult:
+        """Carries out a read. Raises what Reader raises, but RowNotFound: as in SQL, no row is an answer, too.
+
+        Raises ExpectationFailed.
+        """
+        if expected is not None and expected.each and isinstance(request, router_pb2.GetRequest):
+            result = await self._get_as_expected(request, expected)
+        else:
+            result = await self._run(request)
+        if expected is not None:
+            expected.check_count(result.count)
+        return result
+
+    async def _run(self, request: ReadRequest) -> ReadResult:
         match request:
             case router_pb2.GetRequest():
                 return await self._get(request)
@@ -72,8 +86,16 @@ class TransactionReads:
         rows = StoredRows(self._sources, self._view, table, request.columns, as_text=as_text)
         return json_array(await rows.read(keys, request.include))
 
-    async def _get(self, request: router_pb2.GetRequest) -> ReadResult:
+    async def _get_as_expected(self, request: router_pb2.GetRequest, expected: Expected) -> ReadResult:
+        """The row if it meets the conditions, which are looked at by the same statement. Raises ExpectationFailed."""
+        result = await self._get(request, expected.each)
+        if result.rows_json == NO_ROWS:
+            found = (await self._get(request)).rows_json
+            raise expected.unmet(found.decode().strip("[]") or "no row")
+        return result
+
+    async def _get(self, request: router_pb2.GetRequest, also: Sequence[rows_pb2.Predicate] = ()) -> ReadResult:
         try:
-            return ReadResult(await self._reader.get(self._view, request))
+            return ReadResult(await self._reader.get(self._view, request, also))
         except errors.RowNotFound:
             return ReadResult()

@@ -23,6 +23,8 @@ class WriteResult(msgspec.Struct, frozen=True):
     count: int
     rows_json: bytes
     outcomes: tuple[Outcome.ValueType, ...] = ()
+    unmet_json: bytes = b""
+    """The first row that is not as expected."""
 
 
 def collect(plan: WritePlan, results: Mapping[int, Sequence[proto.CommandResult]]) -> WriteResult:
@@ -30,6 +32,12 @@ def collect(plan: WritePlan, results: Mapping[int, Sequence[proto.CommandResult]
     remaining = {shard: deque(answers) for shard, answers in results.items()}
     answers = [remaining[part.shard].popleft() for part in plan.parts]
     count = sum(answer.count for answer in answers)
+    unmet = next((answer.unmet_json for answer in answers if answer.unmet_json), b"")
+    result = _collect(plan, count, answers)
+    return msgspec.structs.replace(result, unmet_json=unmet) if unmet else result
+
+
+def _collect(plan: WritePlan, count: int, answers: Sequence[proto.CommandResult]) -> WriteResult:
     if plan.on_conflict is not None:
         return _upserted(plan, count, answers)
     if len(answers) == 1:

@@ -28,11 +28,11 @@ from crosskey.router.planning.routes import Local, Reserve, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of
-from crosskey.router.planning.writes import WritePlan
+from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
 from crosskey.router.reading.locating import claim_to_follow, follow_claim
 from crosskey.router.writing.nested_running import Preparing
 from crosskey.router.writing.script import collect_results, to_commands
-from crosskey.router.writing.step_running import StepResult, StepRunner
+from crosskey.router.writing.step_running import PlanNow, StepResult, StepRunner
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.upserting import LostRace
 from crosskey.router.writing.whereabouts import Finder
@@ -66,6 +66,14 @@ class Writer:
     supplier: Supplier
     finder: Finder
 
+    def begin(self) -> DistributedTransaction:
+        """A transaction of which nothing is known yet, so that any shard may come to be its home."""
+        return DistributedTransaction(self.nodes, self.finisher, Gid.new(self.cluster.name, FIRST_SHARD))
+
+    def preparing(self, view: SchemaView) -> Preparing:
+        """What comes before the writes of a nested one."""
+        return Preparing(view, self.supplier, self.finder)
+
     async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
         """Carries out one write. Raises as `transact`, but names no statement.
 
@@ -88,8 +96,12 @@ class Writer:
         assert isinstance(result, WriteResult), "a write answers what a write does"
         return result
 
-    async def transact(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
+    async def transact(
+        self, view: SchemaView, steps: Sequence[Step], plan_now: PlanNow | None = None
+    ) -> Sequence[StepResult]:
         """Carries out steps in order as one transaction and answers one result each.
+
+        `plan_now` plans those that take values of earlier answers.
 
         A transaction that lost a race (a lock time-out, a deadlock) left no trace and is run again as a whole. Raises
         what PostgreSQL says, naming the statement; Conflict if it lost too often.
@@ -97,7 +109,7 @@ class Writer:
         delay = FIRST_RETRY_DELAY_SECONDS
         for _ in range(self.retries):
             try:
-                return await self._attempt(view, steps)
+                return await self._attempt(view, steps, plan_now)
             except errors.Conflict as error:
                 pause = random.uniform(0, delay)
                 if current_call_context().remaining_seconds() < pause:
@@ -106,11 +118,11 @@ class Writer:
                 await asyncio.sleep(pause)
                 delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
         try:
-            return await self._attempt(view, steps)
+            return await self._attempt(view, steps, plan_now)
         except LostRace as lost:
             raise lost.for_good() from None
 
-    async def _attempt(self, view: SchemaView, steps: Sequence[Step]) -> Sequence[StepResult]:
+    async def _attempt(self, view: SchemaView, steps: Sequence[Step], plan_now: PlanNow | None) -> Sequence[StepResult]:
         route = plan_route(view, self.hints, steps)
         # A commit that may have been lost is OutcomeUnknown.
         with leaving_no_trace():
@@ -120,7 +132,7 @@ class Writer:
                 results = await self._with_reservations(view, route)
                 if results is not None:
                     return results
-            return await self._distributed(view, steps)
+            return await self._distributed(view, steps, plan_now=plan_now)
 
     async def _locally(self, view: SchemaView, route: Local) -> Sequence[StepResult]:
         """One message to one shard; if it finds effects on others, the transaction goes on from there."""
@@ -180,7 +192,11 @@ class Writer:
         return collect_results(route.plans, home.results)
 
     async def _distributed(
-        self, view: SchemaView, steps: Sequence[Step], begun: _Begun | None = None
+        self,
+        view: SchemaView,
+        steps: Sequence[Step],
+        begun: _Begun | None = None,
+        plan_now: PlanNow | None = None,
     ) -> Sequence[StepResult]:
         """All shards that turn out to be involved, however many.
 
@@ -191,7 +207,7 @@ class Writer:
         while True:
             try:
                 return await self._in_one_transaction(
-                    view, steps, begun, lock_early=lock_early, check_early=check_early
+                    view, steps, begun, plan_now, lock_early=lock_early, check_early=check_early
                 )
             except LockedTooLate:
                 if lock_early:
@@ -204,14 +220,21 @@ class Writer:
             begun = None
 
     async def _in_one_transaction(
-        self, view: SchemaView, steps: Sequence[Step], begun: _Begun | None, *, lock_early: bool, check_early: bool
+        self,
+        view: SchemaView,
+        steps: Sequence[Step],
+        begun: _Begun | None,
+        plan_now: PlanNow | None,
+        *,
+        lock_early: bool,
+        check_early: bool,
     ) -> Sequence[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
         async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
             if lock_early:
                 transaction.lock_early()
-            preparing = Preparing(view, self.supplier, self.finder)
-            runner = StepRunner(view, transaction, preparing, check_early=check_early)
+            preparing = self.preparing(view)
+            runner = StepRunner(view, transaction, preparing, plan_now, check_early=check_early)
             if begun is not None:
                 await runner.take_over(steps, begun.branch, begun.results)
             results = await runner.run_and_commit(steps)

@@ -53,9 +53,11 @@ async def _execute(
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"
-    transaction, count, rows, verbatim, *places = row
+    transaction, count, rows, verbatim, unmet, *places = row
     # Of no rows, json_agg is NULL.
     result.count, result.rows_json = count, (rows or "[]").encode()
+    if unmet is not None:
+        result.unmet_json = unmet.encode()
     if places:
         result.places.extend(places[0] or ())
     if statement.lock_table:

@@ -48,8 +48,8 @@ Statement = tuple[sql.Composed | bytes, list[object]]
 """A statement and its parameters.
 
 It answers one row: the id of the transaction as text, how many rows it changed, these as JSON text or NULL, of a
-command with `lock_table` the same verbatim, and of an insert with `on_conflict` their places as upserts.PLACE tells
-them.
+command with `lock_table` the same verbatim, as JSON text the first of them that is not as expected, and of an insert
+with `on_conflict` their places as upserts.PLACE tells them.
 """
 
 
@@ -64,16 +64,24 @@ class _Answer(NamedTuple):
     verbatim: bool
     columns: tuple[str, ...] = ()
     """Those that are shown; all if there are none."""
+    expected: bytes = b""
+    """What each row is to meet, as SQL; its parameters are the last of the statement."""
 
     def of(self, table: Table) -> sql.Composed:
         """The columns that answer of the rows `changed`."""
         shown = text_expression if self.as_text else row_expression
         columns = [known_column(table, name) for name in self.columns]
-        return sql.SQL("{transaction}, count(*), {rows}, {verbatim}").format(
+        return sql.SQL("{transaction}, count(*), {rows}, {verbatim}, {unmet}").format(
             transaction=_TRANSACTION,
             rows=_aggregated(shown(table, "changed", columns)) if self.rows else sql.NULL,
             verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
+            unmet=_first_unmet(row_expression(table, "changed"), self.expected) if self.expected else sql.NULL,
         )
+
+
+def _first_unmet(row: sql.Composable, expected: bytes) -> sql.Composed:
+    condition = sql.SQL(expected.decode())
+    return sql.SQL("(array_agg({}) FILTER (WHERE ({}) IS NOT TRUE))[1]::text").format(row, condition)
 
 
 def _aggregated(row: sql.Composable) -> sql.Composed:
@@ -83,11 +91,20 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
 def build(table: Table, command: proto.Statement) -> Statement:
     """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     kind = command.WhichOneof("statement")
-    answer = _Answer(not command.count_only, command.as_text, command.lock_table, tuple(command.columns))
+    expected, last = where_clause(table, command.expected, "changed")
+    answer = _Answer(
+        rows=not command.count_only,
+        as_text=command.as_text,
+        verbatim=command.lock_table,
+        columns=tuple(command.columns),
+        expected=expected.as_bytes() if command.expected else b"",
+    )
     if kind == "insert":
-        return _insert(table, command.insert, answer)
+        text, parameters = _insert(table, command.insert, answer)
+        return text, [*parameters, *last]
     if kind == "update":
-        return _update(table, command.update, answer)
+        text, parameters = _update(table, command.update, answer)
+        return text, [*parameters, *last]
     if kind == "delete":
         return _delete(table, command.delete)
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
@@ -244,7 +261,7 @@ def _delete(table: Table, delete: proto.DeleteRows) -> Statement:
     where, parameters = where_clause(table, delete.where)
     statement = sql.SQL(
         "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"
-        " SELECT {transaction}, count(*), NULL, NULL FROM changed"
+        " SELECT {transaction}, count(*), NULL, NULL, NULL FROM changed"
     ).format(table=table_identifier(table.name), where=where, transaction=_TRANSACTION)
     return statement, parameters
 

@@ -519,3 +519,48 @@ def test_the_command_associates(cluster: LocalCluster, users: list[Row]) -> None
         data.insert, ["teams", json.dumps({"name": name(), "leader_id": users[0]["id"]}), "--include", "leader", *at]
     )
     assert json.loads(named.output)["leader"]["name"] == "user0"
+
+
+def test_nested_writes_take_values_of_earlier_answers_and_say_what_they_expect(
+    client: Client, users: list[Row]
+) -> None:
+    new = account()
+    [user, team, message] = client.transact(
+        [
+            crosskey.insert("users", {"name": "V", "accounts": {"create": new}}),
+            crosskey.insert(
+                "teams",
+                {
+                    "name": name(),
+                    "leader_id": crosskey.value_of(0, "id"),
+                    "people": {"connect": {"id": users[0]["id"]}},
+                },
+                include="leader",
+            ),
+            crosskey.insert(
+                "messages",
+                {"recipient_id": users[1]["id"], "sender_id": crosskey.value_of(1, "leader_id"), "content": "x"},
+            ),
+        ]
+    )
+    assert team[0]["leader"]["id"] == user[0]["id"] == message[0]["sender_id"]
+    update = crosskey.update("users", {"accounts": {"create": account()}}, key={"id": str(mint_uuid(0))})
+    with pytest.raises(crosskey.ExpectationFailed, match="expected the count 1, and found 0"):
+        client.transact([crosskey.delete("teams", key={"id": team[0]["id"]}), crosskey.expect(update, count=1)])
+    assert client.get("teams", id=team[0]["id"], include="people")["people"][0]["id"] == users[0]["id"]
+
+
+def test_nested_writes_and_associations_are_statements_of_transactions_one_can_talk_to(
+    client: Client, users: list[Row]
+) -> None:
+    one = account()
+    mine = {"id": users[0]["id"]}
+    with client.transaction() as tx:
+        [user] = tx.update("users", {"accounts": {"create": one}}, key=mine, include="accounts")
+        assert [row["email"] for row in user["accounts"]] == [one["email"]]
+        assert tx.related("users", mine).accounts.append({"email": one["email"]}).kept == 1
+        assert tx.related("users", mine).accounts.count() == 1
+        with pytest.raises(crosskey.NotNullViolation) as refused, tx.group():
+            tx.insert("users", {"name": "x", "profiles": {"create": {"bio": None}}})
+        assert refused.value.metadata["path"] == "profiles.bio"
+    assert client.related("users", mine).accounts.find()[0]["email"] == one["email"]

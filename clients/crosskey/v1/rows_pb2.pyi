@@ -81,6 +81,68 @@ ROW_LOCK_FOR_KEY_SHARE: RowLock.ValueType  # 4
 Global___RowLock: _TypeAlias = RowLock  # noqa: Y015
 
 @_typing.final
+class AnswerValue(_message.Message):
+    """A value of the answer of an earlier statement of the same Transact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    statement: _builtins.str
+    """The statement, by its place as errors name it: such as "0", or inside a group "2.1". It comes before, and answers rows."""
+    row: _builtins.int
+    """Which of the rows that it answered, from 0."""
+    column: _builtins.str
+    """The column of that row."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.str = ...,
+        row: _builtins.int = ...,
+        column: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "row", b"row", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerValue: _TypeAlias = AnswerValue  # noqa: Y015
+
+@_typing.final
+class TakenValue(_message.Message):
+    """A column that gets a value of an earlier answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column."""
+    row: _builtins.int
+    """Of rows to insert: which of them gets it, from 0."""
+    @_builtins.property
+    def value(self) -> Global___AnswerValue:
+        """The value."""
+
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        value: Global___AnswerValue | None = ...,
+        row: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "row", b"row", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakenValue: _TypeAlias = TakenValue  # noqa: Y015
+
+@_typing.final
 class Predicate(_message.Message):
     """One condition: on a column, on several conditions, or on the rows of a relation. Several are joined by AND."""
 
@@ -281,6 +343,7 @@ class Predicate(_message.Message):
     ALL_OF_FIELD_NUMBER: _builtins.int
     NONE_OF_FIELD_NUMBER: _builtins.int
     RELATED_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column's name, exactly as PostgreSQL stores it."""
     op: Global___Predicate.Op.ValueType
@@ -309,6 +372,10 @@ class Predicate(_message.Message):
     def related(self) -> Global___Predicate.Related:
         """Instead of a column: a condition on the rows of a relation. Only in reads."""
 
+    @_builtins.property
+    def taken(self) -> Global___AnswerValue:
+        """Instead of a value: one of an earlier answer. Only in Transact."""
+
     def __init__(
         self,
         *,
@@ -321,10 +388,11 @@ class Predicate(_message.Message):
         all_of: _abc.Iterable[Global___Predicate] | None = ...,
         none_of: _abc.Iterable[Global___Predicate] | None = ...,
         related: Global___Predicate.Related | None = ...,
+        taken: Global___AnswerValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["related", b"related", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["related", b"related", "taken", b"taken", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "column", b"column", "none_of", b"none_of", "op", b"op", "other_column", b"other_column", "related", b"related", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "column", b"column", "none_of", b"none_of", "op", b"op", "other_column", b"other_column", "related", b"related", "taken", b"taken", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,6 +573,7 @@ class Assignment(_message.Message):
     OP_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     VALUE_JSON_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column that gets the value."""
     source: _builtins.str
@@ -517,6 +586,10 @@ class Assignment(_message.Message):
     def value(self) -> _struct_pb2.Value:
         """The other operand, in PostgreSQL's JSON form."""
 
+    @_builtins.property
+    def taken(self) -> Global___AnswerValue:
+        """Instead of a value: one of an earlier answer. Only in Transact."""
+
     def __init__(
         self,
         *,
@@ -525,10 +598,11 @@ class Assignment(_message.Message):
         op: Global___Assignment.Op.ValueType = ...,
         value: _struct_pb2.Value | None = ...,
         value_json: _builtins.str = ...,
+        taken: Global___AnswerValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["taken", b"taken", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "source", b"source", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "op", b"op", "source", b"source", "taken", b"taken", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -253,7 +253,7 @@ func (x Predicate_Op) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Predicate_Op.Descriptor instead.
 func (Predicate_Op) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2, 0}
 }
 
 // How many of the rows must meet the condition.
@@ -306,7 +306,7 @@ func (x Predicate_Related_Quantifier) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Predicate_Related_Quantifier.Descriptor instead.
 func (Predicate_Related_Quantifier) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0, 0, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2, 0, 0}
 }
 
 // What to answer of a relation that leads to many rows.
@@ -359,7 +359,7 @@ func (x Include_Count) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Include_Count.Descriptor instead.
 func (Include_Count) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // How the value is computed. PostgreSQL finds the operator for the types, and refuses where there is none.
@@ -426,7 +426,135 @@ func (x Assignment_Op) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Assignment_Op.Descriptor instead.
 func (Assignment_Op) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5, 0}
+}
+
+// A value of the answer of an earlier statement of the same Transact.
+type AnswerValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The statement, by its place as errors name it: such as "0", or inside a group "2.1". It comes before, and answers rows.
+	Statement string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	// Which of the rows that it answered, from 0.
+	Row uint32 `protobuf:"varint,2,opt,name=row,proto3" json:"row,omitempty"`
+	// The column of that row.
+	Column        string `protobuf:"bytes,3,opt,name=column,proto3" json:"column,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerValue) Reset() {
+	*x = AnswerValue{}
+	mi := &file_crosskey_v1_rows_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerValue) ProtoMessage() {}
+
+func (x *AnswerValue) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_rows_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerValue.ProtoReflect.Descriptor instead.
+func (*AnswerValue) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AnswerValue) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+func (x *AnswerValue) GetRow() uint32 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *AnswerValue) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+// A column that gets a value of an earlier answer.
+type TakenValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The column.
+	Column string `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
+	// The value.
+	Value *AnswerValue `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Of rows to insert: which of them gets it, from 0.
+	Row           uint32 `protobuf:"varint,3,opt,name=row,proto3" json:"row,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakenValue) Reset() {
+	*x = TakenValue{}
+	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakenValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakenValue) ProtoMessage() {}
+
+func (x *TakenValue) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakenValue.ProtoReflect.Descriptor instead.
+func (*TakenValue) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TakenValue) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *TakenValue) GetValue() *AnswerValue {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *TakenValue) GetRow() uint32 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
 }
 
 // One condition: on a column, on several conditions, or on the rows of a relation. Several are joined by AND.
@@ -449,14 +577,16 @@ type Predicate struct {
 	// Instead of a column: not one of these conditions holds. As SQL's NOT, it is not true of what is unknown.
 	NoneOf []*Predicate `protobuf:"bytes,8,rep,name=none_of,json=noneOf,proto3" json:"none_of,omitempty"`
 	// Instead of a column: a condition on the rows of a relation. Only in reads.
-	Related       *Predicate_Related `protobuf:"bytes,9,opt,name=related,proto3" json:"related,omitempty"`
+	Related *Predicate_Related `protobuf:"bytes,9,opt,name=related,proto3" json:"related,omitempty"`
+	// Instead of a value: one of an earlier answer. Only in Transact.
+	Taken         *AnswerValue `protobuf:"bytes,40,opt,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Predicate) Reset() {
 	*x = Predicate{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[0]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +598,7 @@ func (x *Predicate) String() string {
 func (*Predicate) ProtoMessage() {}
 
 func (x *Predicate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[0]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +611,7 @@ func (x *Predicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Predicate.ProtoReflect.Descriptor instead.
 func (*Predicate) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Predicate) GetColumn() string {
@@ -547,6 +677,13 @@ func (x *Predicate) GetRelated() *Predicate_Related {
 	return nil
 }
 
+func (x *Predicate) GetTaken() *AnswerValue {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
 // Rows of a relation that are answered inside of each row, under the relation's name: an object or null where it leads
 // to one row at most, else an array. What a relation is called is derived from its foreign key: see DescribeSchema.
 type Include struct {
@@ -574,7 +711,7 @@ type Include struct {
 
 func (x *Include) Reset() {
 	*x = Include{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +723,7 @@ func (x *Include) String() string {
 func (*Include) ProtoMessage() {}
 
 func (x *Include) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[1]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +736,7 @@ func (x *Include) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Include.ProtoReflect.Descriptor instead.
 func (*Include) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{1}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Include) GetRelation() string {
@@ -671,7 +808,7 @@ type OrderBy struct {
 
 func (x *OrderBy) Reset() {
 	*x = OrderBy{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +820,7 @@ func (x *OrderBy) String() string {
 func (*OrderBy) ProtoMessage() {}
 
 func (x *OrderBy) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[2]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +833,7 @@ func (x *OrderBy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBy.ProtoReflect.Descriptor instead.
 func (*OrderBy) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OrderBy) GetColumn() string {
@@ -725,14 +862,16 @@ type Assignment struct {
 	// The other operand, in PostgreSQL's JSON form.
 	Value *structpb.Value `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
 	// The same as JSON text, whose numbers are taken as written. Give one of them.
-	ValueJson     string `protobuf:"bytes,5,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"`
+	ValueJson string `protobuf:"bytes,5,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"`
+	// Instead of a value: one of an earlier answer. Only in Transact.
+	Taken         *AnswerValue `protobuf:"bytes,40,opt,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +883,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[3]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +896,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{3}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Assignment) GetColumn() string {
@@ -795,6 +934,13 @@ func (x *Assignment) GetValueJson() string {
 	return ""
 }
 
+func (x *Assignment) GetTaken() *AnswerValue {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
 // When constraints are checked from here on, as SQL's SET CONSTRAINTS says it.
 type SetConstraints struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -808,7 +954,7 @@ type SetConstraints struct {
 
 func (x *SetConstraints) Reset() {
 	*x = SetConstraints{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +966,7 @@ func (x *SetConstraints) String() string {
 func (*SetConstraints) ProtoMessage() {}
 
 func (x *SetConstraints) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[4]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +979,7 @@ func (x *SetConstraints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraints.ProtoReflect.Descriptor instead.
 func (*SetConstraints) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetConstraints) GetConstraints() []string {
@@ -871,7 +1017,7 @@ type OnConflict struct {
 
 func (x *OnConflict) Reset() {
 	*x = OnConflict{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1029,7 @@ func (x *OnConflict) String() string {
 func (*OnConflict) ProtoMessage() {}
 
 func (x *OnConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[5]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1042,7 @@ func (x *OnConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnConflict.ProtoReflect.Descriptor instead.
 func (*OnConflict) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OnConflict) GetColumns() []string {
@@ -971,7 +1117,7 @@ type Predicate_Related struct {
 
 func (x *Predicate_Related) Reset() {
 	*x = Predicate_Related{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1129,7 @@ func (x *Predicate_Related) String() string {
 func (*Predicate_Related) ProtoMessage() {}
 
 func (x *Predicate_Related) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[6]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1142,7 @@ func (x *Predicate_Related) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Predicate_Related.ProtoReflect.Descriptor instead.
 func (*Predicate_Related) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{0, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{2, 0}
 }
 
 func (x *Predicate_Related) GetRelation() string {
@@ -1029,7 +1175,7 @@ type OnConflict_Nothing struct {
 
 func (x *OnConflict_Nothing) Reset() {
 	*x = OnConflict_Nothing{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[7]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1187,7 @@ func (x *OnConflict_Nothing) String() string {
 func (*OnConflict_Nothing) ProtoMessage() {}
 
 func (x *OnConflict_Nothing) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[7]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1200,7 @@ func (x *OnConflict_Nothing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnConflict_Nothing.ProtoReflect.Descriptor instead.
 func (*OnConflict_Nothing) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5, 0}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{7, 0}
 }
 
 // Set columns of the row that is there already.
@@ -1068,7 +1214,7 @@ type OnConflict_Update struct {
 
 func (x *OnConflict_Update) Reset() {
 	*x = OnConflict_Update{}
-	mi := &file_crosskey_v1_rows_proto_msgTypes[8]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1226,7 @@ func (x *OnConflict_Update) String() string {
 func (*OnConflict_Update) ProtoMessage() {}
 
 func (x *OnConflict_Update) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_rows_proto_msgTypes[8]
+	mi := &file_crosskey_v1_rows_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1239,7 @@ func (x *OnConflict_Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnConflict_Update.ProtoReflect.Descriptor instead.
 func (*OnConflict_Update) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{5, 1}
+	return file_crosskey_v1_rows_proto_rawDescGZIP(), []int{7, 1}
 }
 
 func (x *OnConflict_Update) GetColumns() []string {
@@ -1107,7 +1253,16 @@ var File_crosskey_v1_rows_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\n" +
-	"\x16crosskey/v1/rows.proto\x12\vcrosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa0\x06\n" +
+	"\x16crosskey/v1/rows.proto\x12\vcrosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"U\n" +
+	"\vAnswerValue\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\x12\x10\n" +
+	"\x03row\x18\x02 \x01(\rR\x03row\x12\x16\n" +
+	"\x06column\x18\x03 \x01(\tR\x06column\"f\n" +
+	"\n" +
+	"TakenValue\x12\x16\n" +
+	"\x06column\x18\x01 \x01(\tR\x06column\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.crosskey.v1.AnswerValueR\x05value\x12\x10\n" +
+	"\x03row\x18\x03 \x01(\rR\x03row\"\xd0\x06\n" +
 	"\tPredicate\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12)\n" +
 	"\x02op\x18\x02 \x01(\x0e2\x19.crosskey.v1.Predicate.OpR\x02op\x12,\n" +
@@ -1118,7 +1273,8 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\x06any_of\x18\x06 \x03(\v2\x16.crosskey.v1.PredicateR\x05anyOf\x12-\n" +
 	"\x06all_of\x18\a \x03(\v2\x16.crosskey.v1.PredicateR\x05allOf\x12/\n" +
 	"\anone_of\x18\b \x03(\v2\x16.crosskey.v1.PredicateR\x06noneOf\x128\n" +
-	"\arelated\x18\t \x01(\v2\x1e.crosskey.v1.Predicate.RelatedR\arelated\x1a\xf3\x01\n" +
+	"\arelated\x18\t \x01(\v2\x1e.crosskey.v1.Predicate.RelatedR\arelated\x12.\n" +
+	"\x05taken\x18( \x01(\v2\x18.crosskey.v1.AnswerValueR\x05taken\x1a\xf3\x01\n" +
 	"\aRelated\x12\x1a\n" +
 	"\brelation\x18\x01 \x01(\tR\brelation\x12I\n" +
 	"\n" +
@@ -1168,7 +1324,7 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12\x1e\n" +
 	"\n" +
 	"descending\x18\x02 \x01(\bR\n" +
-	"descending\"\xfb\x01\n" +
+	"descending\"\xab\x02\n" +
 	"\n" +
 	"Assignment\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12\x16\n" +
@@ -1176,7 +1332,8 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\x02op\x18\x03 \x01(\x0e2\x1a.crosskey.v1.Assignment.OpR\x02op\x12,\n" +
 	"\x05value\x18\x04 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12\x1d\n" +
 	"\n" +
-	"value_json\x18\x05 \x01(\tR\tvalueJson\"D\n" +
+	"value_json\x18\x05 \x01(\tR\tvalueJson\x12.\n" +
+	"\x05taken\x18( \x01(\v2\x18.crosskey.v1.AnswerValueR\x05taken\"D\n" +
 	"\x02Op\x12\b\n" +
 	"\x04COPY\x10\x00\x12\a\n" +
 	"\x03ADD\x10\x01\x12\f\n" +
@@ -1223,7 +1380,7 @@ func file_crosskey_v1_rows_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_rows_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_crosskey_v1_rows_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_crosskey_v1_rows_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_crosskey_v1_rows_proto_goTypes = []any{
 	(RowForm)(0),                      // 0: crosskey.v1.RowForm
 	(RowLock)(0),                      // 1: crosskey.v1.RowLock
@@ -1231,39 +1388,44 @@ var file_crosskey_v1_rows_proto_goTypes = []any{
 	(Predicate_Related_Quantifier)(0), // 3: crosskey.v1.Predicate.Related.Quantifier
 	(Include_Count)(0),                // 4: crosskey.v1.Include.Count
 	(Assignment_Op)(0),                // 5: crosskey.v1.Assignment.Op
-	(*Predicate)(nil),                 // 6: crosskey.v1.Predicate
-	(*Include)(nil),                   // 7: crosskey.v1.Include
-	(*OrderBy)(nil),                   // 8: crosskey.v1.OrderBy
-	(*Assignment)(nil),                // 9: crosskey.v1.Assignment
-	(*SetConstraints)(nil),            // 10: crosskey.v1.SetConstraints
-	(*OnConflict)(nil),                // 11: crosskey.v1.OnConflict
-	(*Predicate_Related)(nil),         // 12: crosskey.v1.Predicate.Related
-	(*OnConflict_Nothing)(nil),        // 13: crosskey.v1.OnConflict.Nothing
-	(*OnConflict_Update)(nil),         // 14: crosskey.v1.OnConflict.Update
-	(*structpb.Value)(nil),            // 15: google.protobuf.Value
+	(*AnswerValue)(nil),               // 6: crosskey.v1.AnswerValue
+	(*TakenValue)(nil),                // 7: crosskey.v1.TakenValue
+	(*Predicate)(nil),                 // 8: crosskey.v1.Predicate
+	(*Include)(nil),                   // 9: crosskey.v1.Include
+	(*OrderBy)(nil),                   // 10: crosskey.v1.OrderBy
+	(*Assignment)(nil),                // 11: crosskey.v1.Assignment
+	(*SetConstraints)(nil),            // 12: crosskey.v1.SetConstraints
+	(*OnConflict)(nil),                // 13: crosskey.v1.OnConflict
+	(*Predicate_Related)(nil),         // 14: crosskey.v1.Predicate.Related
+	(*OnConflict_Nothing)(nil),        // 15: crosskey.v1.OnConflict.Nothing
+	(*OnConflict_Update)(nil),         // 16: crosskey.v1.OnConflict.Update
+	(*structpb.Value)(nil),            // 17: google.protobuf.Value
 }
 var file_crosskey_v1_rows_proto_depIdxs = []int32{
-	2,  // 0: crosskey.v1.Predicate.op:type_name -> crosskey.v1.Predicate.Op
-	15, // 1: crosskey.v1.Predicate.value:type_name -> google.protobuf.Value
-	6,  // 2: crosskey.v1.Predicate.any_of:type_name -> crosskey.v1.Predicate
-	6,  // 3: crosskey.v1.Predicate.all_of:type_name -> crosskey.v1.Predicate
-	6,  // 4: crosskey.v1.Predicate.none_of:type_name -> crosskey.v1.Predicate
-	12, // 5: crosskey.v1.Predicate.related:type_name -> crosskey.v1.Predicate.Related
-	6,  // 6: crosskey.v1.Include.where:type_name -> crosskey.v1.Predicate
-	8,  // 7: crosskey.v1.Include.order_by:type_name -> crosskey.v1.OrderBy
-	4,  // 8: crosskey.v1.Include.count:type_name -> crosskey.v1.Include.Count
-	7,  // 9: crosskey.v1.Include.include:type_name -> crosskey.v1.Include
-	5,  // 10: crosskey.v1.Assignment.op:type_name -> crosskey.v1.Assignment.Op
-	15, // 11: crosskey.v1.Assignment.value:type_name -> google.protobuf.Value
-	13, // 12: crosskey.v1.OnConflict.nothing:type_name -> crosskey.v1.OnConflict.Nothing
-	14, // 13: crosskey.v1.OnConflict.update:type_name -> crosskey.v1.OnConflict.Update
-	3,  // 14: crosskey.v1.Predicate.Related.quantifier:type_name -> crosskey.v1.Predicate.Related.Quantifier
-	6,  // 15: crosskey.v1.Predicate.Related.where:type_name -> crosskey.v1.Predicate
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	6,  // 0: crosskey.v1.TakenValue.value:type_name -> crosskey.v1.AnswerValue
+	2,  // 1: crosskey.v1.Predicate.op:type_name -> crosskey.v1.Predicate.Op
+	17, // 2: crosskey.v1.Predicate.value:type_name -> google.protobuf.Value
+	8,  // 3: crosskey.v1.Predicate.any_of:type_name -> crosskey.v1.Predicate
+	8,  // 4: crosskey.v1.Predicate.all_of:type_name -> crosskey.v1.Predicate
+	8,  // 5: crosskey.v1.Predicate.none_of:type_name -> crosskey.v1.Predicate
+	14, // 6: crosskey.v1.Predicate.related:type_name -> crosskey.v1.Predicate.Related
+	6,  // 7: crosskey.v1.Predicate.taken:type_name -> crosskey.v1.AnswerValue
+	8,  // 8: crosskey.v1.Include.where:type_name -> crosskey.v1.Predicate
+	10, // 9: crosskey.v1.Include.order_by:type_name -> crosskey.v1.OrderBy
+	4,  // 10: crosskey.v1.Include.count:type_name -> crosskey.v1.Include.Count
+	9,  // 11: crosskey.v1.Include.include:type_name -> crosskey.v1.Include
+	5,  // 12: crosskey.v1.Assignment.op:type_name -> crosskey.v1.Assignment.Op
+	17, // 13: crosskey.v1.Assignment.value:type_name -> google.protobuf.Value
+	6,  // 14: crosskey.v1.Assignment.taken:type_name -> crosskey.v1.AnswerValue
+	15, // 15: crosskey.v1.OnConflict.nothing:type_name -> crosskey.v1.OnConflict.Nothing
+	16, // 16: crosskey.v1.OnConflict.update:type_name -> crosskey.v1.OnConflict.Update
+	3,  // 17: crosskey.v1.Predicate.Related.quantifier:type_name -> crosskey.v1.Predicate.Related.Quantifier
+	8,  // 18: crosskey.v1.Predicate.Related.where:type_name -> crosskey.v1.Predicate
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_rows_proto_init() }
@@ -1271,7 +1433,7 @@ func file_crosskey_v1_rows_proto_init() {
 	if File_crosskey_v1_rows_proto != nil {
 		return
 	}
-	file_crosskey_v1_rows_proto_msgTypes[5].OneofWrappers = []any{
+	file_crosskey_v1_rows_proto_msgTypes[7].OneofWrappers = []any{
 		(*OnConflict_Nothing_)(nil),
 		(*OnConflict_Update_)(nil),
 	}
@@ -1281,7 +1443,7 @@ func file_crosskey_v1_rows_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_rows_proto_rawDesc), len(file_crosskey_v1_rows_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -28,7 +28,7 @@ from crosskey.v1 import error_reason_pb2 as crosskey_dot_v1_dot_error__reason__p
 from crosskey.v1 import rows_pb2 as crosskey_dot_v1_dot_rows__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'crosskey/internal/v1/transactions.proto\x12\x14\x63rosskey.internal.v1\x1a\"crosskey/internal/v1/effects.proto\x1a crosskey/internal/v1/reads.proto\x1a\x1e\x63rosskey/v1/error_reason.proto\x1a\x16\x63rosskey/v1/rows.proto\"\xd7\x01\n\nRunRequest\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\x04\x12/\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x1d.crosskey.internal.v1.Command\x12\x35\n\x05start\x18\x03 \x01(\x0e\x32&.crosskey.internal.v1.RunRequest.Start\"Q\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTART_ALONE\x10\x01\x12\x0f\n\x0bSTART_PLAIN\x10\x02\x12\x0f\n\x0bSTART_GO_ON\x10\x03\"|\n\x0bRunResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.crosskey.internal.v1.CommandResult\x12\x10\n\x08\x66inished\x18\x02 \x01(\x08\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.crosskey.v1.Failure\"\x1e\n\x0cLeaveRequest\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\x04\"\x0f\n\rLeaveResponse\"\x92\x07\n\x07\x43ommand\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12.\n\x03run\x18\x02 \x01(\x0b\x32\x1f.crosskey.internal.v1.StatementH\x00\x12-\n\x05\x61pply\x18\x03 \x01(\x0b\x32\x1c.crosskey.internal.v1.EffectH\x00\x12\x37\n\x05\x63heck\x18\x04 \x01(\x0b\x32&.crosskey.internal.v1.CheckConstraintsH\x00\x12\x36\n\x0fset_constraints\x18\x05 \x01(\x0b\x32\x1b.crosskey.v1.SetConstraintsH\x00\x12\x34\n\tsavepoint\x18\x06 \x01(\x0b\x32\x1f.crosskey.internal.v1.SavepointH\x00\x12\x35\n\nlock_early\x18\x07 \x01(\x0b\x32\x1f.crosskey.internal.v1.LockEarlyH\x00\x12;\n\rexpect_claims\x18\x08 \x01(\x0b\x32\".crosskey.internal.v1.ExpectClaimsH\x00\x12<\n\x0elook_up_claims\x18\t \x01(\x0b\x32\".crosskey.internal.v1.LookUpClaimsH\x00\x12\x35\n\nnote_batch\x18\n \x01(\x0b\x32\x1f.crosskey.internal.v1.NoteBatchH\x00\x12=\n\x0einstall_schema\x18\x0b \x01(\x0b\x32#.crosskey.internal.v1.InstallSchemaH\x00\x12\x33\n\tlock_pins\x18\x0c \x01(\x0b\x32\x1e.crosskey.internal.v1.LockPinsH\x00\x12\x46\n\x13\x64rop_unused_shadows\x18\r \x01(\x0b\x32\'.crosskey.internal.v1.DropUnusedShadowsH\x00\x12\x33\n\tdrop_pins\x18\x0e \x01(\x0b\x32\x1e.crosskey.internal.v1.DropPinsH\x00\x12\x30\n\x07prepare\x18\x0f \x01(\x0b\x32\x1d.crosskey.internal.v1.PrepareH\x00\x12.\n\x06\x63ommit\x18\x10 \x01(\x0b\x32\x1c.crosskey.internal.v1.CommitH\x00\x12-\n\x03\x61sk\x18( \x01(\x0b\x32\x1e.crosskey.internal.v1.QuestionH\x00\x42\t\n\x07\x63ommand\"\x8a\x02\n\rCommandResult\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12-\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x03(\x0b\x32\x1c.crosskey.internal.v1.Effect\x12\x15\n\rverbatim_json\x18\x05 \x01(\x0c\x12\x0e\n\x06places\x18\x06 \x03(\x11\x12\x30\n\x06\x63laims\x18\x07 \x03(\x0b\x32 .crosskey.internal.v1.FoundClaim\x12\x16\n\x0eparents_absent\x18\x08 \x01(\x08\x12*\n\x05reply\x18( \x01(\x0b\x32\x1b.crosskey.internal.v1.Reply\"\xbd\x02\n\tStatement\x12\r\n\x05table\x18\x01 \x01(\t\x12\x12\n\nlock_table\x18\x02 \x01(\x08\x12\x32\n\x06insert\x18\x03 \x01(\x0b\x32 .crosskey.internal.v1.InsertRowsH\x00\x12\x32\n\x06update\x18\x04 \x01(\x0b\x32 .crosskey.internal.v1.UpdateRowsH\x00\x12\x32\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32 .crosskey.internal.v1.DeleteRowsH\x00\x12.\n\x04load\x18\x06 \x01(\x0b\x32\x1e.crosskey.internal.v1.LoadRowsH\x00\x12\x12\n\ncount_only\x18\x07 \x01(\x08\x12\x0f\n\x07\x61s_text\x18\x08 \x01(\x08\x12\x0f\n\x07\x63olumns\x18\t \x03(\tB\x0b\n\tstatement\"\xc6\x01\n\nInsertRows\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\x1f\n\x17overriding_system_value\x18\x03 \x01(\x08\x12\x10\n\x08verbatim\x18\x04 \x01(\x08\x12,\n\x0bon_conflict\x18\x05 \x01(\x0b\x32\x17.crosskey.v1.OnConflict\x12\x18\n\x10sometimes_absent\x18\x06 \x03(\t\x12\x19\n\x11json_text_columns\x18\x07 \x03(\t\"*\n\x08LoadRows\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\r\n\x05lines\x18\x02 \x01(\x0c\"\xb2\x01\n\nUpdateRows\x12.\n\x05where\x18\x01 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x10\n\x08set_json\x18\x03 \x01(\x0c\x12\x36\n\x08\x63omputed\x18\x04 \x03(\x0b\x32$.crosskey.internal.v1.ComputedColumn\x12\x19\n\x11json_text_columns\x18\x05 \x03(\t\"l\n\x0e\x43omputedColumn\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12&\n\x02op\x18\x03 \x01(\x0e\x32\x1a.crosskey.v1.Assignment.Op\x12\x12\n\nvalue_json\x18\x04 \x01(\x0c\"<\n\nDeleteRows\x12.\n\x05where\x18\x01 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\"\x12\n\x10\x43heckConstraints\"\xae\x01\n\tSavepoint\x12\x36\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32&.crosskey.internal.v1.Savepoint.Action\x12\r\n\x05level\x18\x02 \x01(\r\"Z\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0e\n\nACTION_SET\x10\x01\x12\x14\n\x10\x41\x43TION_ROLL_BACK\x10\x02\x12\x12\n\x0e\x41\x43TION_RELEASE\x10\x03\"\x0b\n\tLockEarly\"2\n\x0c\x45xpectClaims\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\"@\n\x0cLookUpClaims\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x0c\n\x04hold\x18\x03 \x01(\x08\"8\n\tNoteBatch\x12\x0c\n\x04load\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"6\n\rInstallSchema\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x18\n\x10\x64\x65scription_json\x18\x02 \x01(\x0c\"H\n\x08LockPins\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tfor_shard\x18\x02 \x01(\r\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\">\n\x11\x44ropUnusedShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"H\n\x08\x44ropPins\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tfor_shard\x18\x02 \x01(\r\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\"\x16\n\x07Prepare\x12\x0b\n\x03gid\x18\x01 \x01(\t\"\x1e\n\x06\x43ommit\x12\x14\n\x0c\x64\x65\x63ision_gid\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'crosskey/internal/v1/transactions.proto\x12\x14\x63rosskey.internal.v1\x1a\"crosskey/internal/v1/effects.proto\x1a crosskey/internal/v1/reads.proto\x1a\x1e\x63rosskey/v1/error_reason.proto\x1a\x16\x63rosskey/v1/rows.proto\"\xd7\x01\n\nRunRequest\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\x04\x12/\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x1d.crosskey.internal.v1.Command\x12\x35\n\x05start\x18\x03 \x01(\x0e\x32&.crosskey.internal.v1.RunRequest.Start\"Q\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTART_ALONE\x10\x01\x12\x0f\n\x0bSTART_PLAIN\x10\x02\x12\x0f\n\x0bSTART_GO_ON\x10\x03\"|\n\x0bRunResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.crosskey.internal.v1.CommandResult\x12\x10\n\x08\x66inished\x18\x02 \x01(\x08\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.crosskey.v1.Failure\"\x1e\n\x0cLeaveRequest\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\x04\"\x0f\n\rLeaveResponse\"\x92\x07\n\x07\x43ommand\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12.\n\x03run\x18\x02 \x01(\x0b\x32\x1f.crosskey.internal.v1.StatementH\x00\x12-\n\x05\x61pply\x18\x03 \x01(\x0b\x32\x1c.crosskey.internal.v1.EffectH\x00\x12\x37\n\x05\x63heck\x18\x04 \x01(\x0b\x32&.crosskey.internal.v1.CheckConstraintsH\x00\x12\x36\n\x0fset_constraints\x18\x05 \x01(\x0b\x32\x1b.crosskey.v1.SetConstraintsH\x00\x12\x34\n\tsavepoint\x18\x06 \x01(\x0b\x32\x1f.crosskey.internal.v1.SavepointH\x00\x12\x35\n\nlock_early\x18\x07 \x01(\x0b\x32\x1f.crosskey.internal.v1.LockEarlyH\x00\x12;\n\rexpect_claims\x18\x08 \x01(\x0b\x32\".crosskey.internal.v1.ExpectClaimsH\x00\x12<\n\x0elook_up_claims\x18\t \x01(\x0b\x32\".crosskey.internal.v1.LookUpClaimsH\x00\x12\x35\n\nnote_batch\x18\n \x01(\x0b\x32\x1f.crosskey.internal.v1.NoteBatchH\x00\x12=\n\x0einstall_schema\x18\x0b \x01(\x0b\x32#.crosskey.internal.v1.InstallSchemaH\x00\x12\x33\n\tlock_pins\x18\x0c \x01(\x0b\x32\x1e.crosskey.internal.v1.LockPinsH\x00\x12\x46\n\x13\x64rop_unused_shadows\x18\r \x01(\x0b\x32\'.crosskey.internal.v1.DropUnusedShadowsH\x00\x12\x33\n\tdrop_pins\x18\x0e \x01(\x0b\x32\x1e.crosskey.internal.v1.DropPinsH\x00\x12\x30\n\x07prepare\x18\x0f \x01(\x0b\x32\x1d.crosskey.internal.v1.PrepareH\x00\x12.\n\x06\x63ommit\x18\x10 \x01(\x0b\x32\x1c.crosskey.internal.v1.CommitH\x00\x12-\n\x03\x61sk\x18( \x01(\x0b\x32\x1e.crosskey.internal.v1.QuestionH\x00\x42\t\n\x07\x63ommand\"\x9e\x02\n\rCommandResult\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12-\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x03(\x0b\x32\x1c.crosskey.internal.v1.Effect\x12\x15\n\rverbatim_json\x18\x05 \x01(\x0c\x12\x0e\n\x06places\x18\x06 \x03(\x11\x12\x30\n\x06\x63laims\x18\x07 \x03(\x0b\x32 .crosskey.internal.v1.FoundClaim\x12\x16\n\x0eparents_absent\x18\x08 \x01(\x08\x12*\n\x05reply\x18( \x01(\x0b\x32\x1b.crosskey.internal.v1.Reply\x12\x12\n\nunmet_json\x18) \x01(\x0c\"\xf0\x02\n\tStatement\x12\r\n\x05table\x18\x01 \x01(\t\x12\x12\n\nlock_table\x18\x02 \x01(\x08\x12\x32\n\x06insert\x18\x03 \x01(\x0b\x32 .crosskey.internal.v1.InsertRowsH\x00\x12\x32\n\x06update\x18\x04 \x01(\x0b\x32 .crosskey.internal.v1.UpdateRowsH\x00\x12\x32\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32 .crosskey.internal.v1.DeleteRowsH\x00\x12.\n\x04load\x18\x06 \x01(\x0b\x32\x1e.crosskey.internal.v1.LoadRowsH\x00\x12\x12\n\ncount_only\x18\x07 \x01(\x08\x12\x0f\n\x07\x61s_text\x18\x08 \x01(\x08\x12\x0f\n\x07\x63olumns\x18\t \x03(\t\x12\x31\n\x08\x65xpected\x18( \x03(\x0b\x32\x1f.crosskey.internal.v1.ConditionB\x0b\n\tstatement\"\xc6\x01\n\nInsertRows\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\x1f\n\x17overriding_system_value\x18\x03 \x01(\x08\x12\x10\n\x08verbatim\x18\x04 \x01(\x08\x12,\n\x0bon_conflict\x18\x05 \x01(\x0b\x32\x17.crosskey.v1.OnConflict\x12\x18\n\x10sometimes_absent\x18\x06 \x03(\t\x12\x19\n\x11json_text_columns\x18\x07 \x03(\t\"*\n\x08LoadRows\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\r\n\x05lines\x18\x02 \x01(\x0c\"\xb2\x01\n\nUpdateRows\x12.\n\x05where\x18\x01 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x10\n\x08set_json\x18\x03 \x01(\x0c\x12\x36\n\x08\x63omputed\x18\x04 \x03(\x0b\x32$.crosskey.internal.v1.ComputedColumn\x12\x19\n\x11json_text_columns\x18\x05 \x03(\t\"l\n\x0e\x43omputedColumn\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12&\n\x02op\x18\x03 \x01(\x0e\x32\x1a.crosskey.v1.Assignment.Op\x12\x12\n\nvalue_json\x18\x04 \x01(\x0c\"<\n\nDeleteRows\x12.\n\x05where\x18\x01 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\"\x12\n\x10\x43heckConstraints\"\xae\x01\n\tSavepoint\x12\x36\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32&.crosskey.internal.v1.Savepoint.Action\x12\r\n\x05level\x18\x02 \x01(\r\"Z\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0e\n\nACTION_SET\x10\x01\x12\x14\n\x10\x41\x43TION_ROLL_BACK\x10\x02\x12\x12\n\x0e\x41\x43TION_RELEASE\x10\x03\"\x0b\n\tLockEarly\"2\n\x0c\x45xpectClaims\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\"@\n\x0cLookUpClaims\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x0c\n\x04hold\x18\x03 \x01(\x08\"8\n\tNoteBatch\x12\x0c\n\x04load\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"6\n\rInstallSchema\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x18\n\x10\x64\x65scription_json\x18\x02 \x01(\x0c\"H\n\x08LockPins\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tfor_shard\x18\x02 \x01(\r\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\">\n\x11\x44ropUnusedShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"H\n\x08\x44ropPins\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tfor_shard\x18\x02 \x01(\r\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\"\x16\n\x07Prepare\x12\x0b\n\x03gid\x18\x01 \x01(\t\"\x1e\n\x06\x43ommit\x12\x14\n\x0c\x64\x65\x63ision_gid\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,43 +48,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMAND']._serialized_start=585
   _globals['_COMMAND']._serialized_end=1499
   _globals['_COMMANDRESULT']._serialized_start=1502
-  _globals['_COMMANDRESULT']._serialized_end=1768
-  _globals['_STATEMENT']._serialized_start=1771
-  _globals['_STATEMENT']._serialized_end=2088
-  _globals['_INSERTROWS']._serialized_start=2091
-  _globals['_INSERTROWS']._serialized_end=2289
-  _globals['_LOADROWS']._serialized_start=2291
-  _globals['_LOADROWS']._serialized_end=2333
-  _globals['_UPDATEROWS']._serialized_start=2336
-  _globals['_UPDATEROWS']._serialized_end=2514
-  _globals['_COMPUTEDCOLUMN']._serialized_start=2516
-  _globals['_COMPUTEDCOLUMN']._serialized_end=2624
-  _globals['_DELETEROWS']._serialized_start=2626
-  _globals['_DELETEROWS']._serialized_end=2686
-  _globals['_CHECKCONSTRAINTS']._serialized_start=2688
-  _globals['_CHECKCONSTRAINTS']._serialized_end=2706
-  _globals['_SAVEPOINT']._serialized_start=2709
-  _globals['_SAVEPOINT']._serialized_end=2883
-  _globals['_SAVEPOINT_ACTION']._serialized_start=2793
-  _globals['_SAVEPOINT_ACTION']._serialized_end=2883
-  _globals['_LOCKEARLY']._serialized_start=2885
-  _globals['_LOCKEARLY']._serialized_end=2896
-  _globals['_EXPECTCLAIMS']._serialized_start=2898
-  _globals['_EXPECTCLAIMS']._serialized_end=2948
-  _globals['_LOOKUPCLAIMS']._serialized_start=2950
-  _globals['_LOOKUPCLAIMS']._serialized_end=3014
-  _globals['_NOTEBATCH']._serialized_start=3016
-  _globals['_NOTEBATCH']._serialized_end=3072
-  _globals['_INSTALLSCHEMA']._serialized_start=3074
-  _globals['_INSTALLSCHEMA']._serialized_end=3128
-  _globals['_LOCKPINS']._serialized_start=3130
-  _globals['_LOCKPINS']._serialized_end=3202
-  _globals['_DROPUNUSEDSHADOWS']._serialized_start=3204
-  _globals['_DROPUNUSEDSHADOWS']._serialized_end=3266
-  _globals['_DROPPINS']._serialized_start=3268
-  _globals['_DROPPINS']._serialized_end=3340
-  _globals['_PREPARE']._serialized_start=3342
-  _globals['_PREPARE']._serialized_end=3364
-  _globals['_COMMIT']._serialized_start=3366
-  _globals['_COMMIT']._serialized_end=3396
+  _globals['_COMMANDRESULT']._serialized_end=1788
+  _globals['_STATEMENT']._serialized_start=1791
+  _globals['_STATEMENT']._serialized_end=2159
+  _globals['_INSERTROWS']._serialized_start=2162
+  _globals['_INSERTROWS']._serialized_end=2360
+  _globals['_LOADROWS']._serialized_start=2362
+  _globals['_LOADROWS']._serialized_end=2404
+  _globals['_UPDATEROWS']._serialized_start=2407
+  _globals['_UPDATEROWS']._serialized_end=2585
+  _globals['_COMPUTEDCOLUMN']._serialized_start=2587
+  _globals['_COMPUTEDCOLUMN']._serialized_end=2695
+  _globals['_DELETEROWS']._serialized_start=2697
+  _globals['_DELETEROWS']._serialized_end=2757
+  _globals['_CHECKCONSTRAINTS']._serialized_start=2759
+  _globals['_CHECKCONSTRAINTS']._serialized_end=2777
+  _globals['_SAVEPOINT']._serialized_start=2780
+  _globals['_SAVEPOINT']._serialized_end=2954
+  _globals['_SAVEPOINT_ACTION']._serialized_start=2864
+  _globals['_SAVEPOINT_ACTION']._serialized_end=2954
+  _globals['_LOCKEARLY']._serialized_start=2956
+  _globals['_LOCKEARLY']._serialized_end=2967
+  _globals['_EXPECTCLAIMS']._serialized_start=2969
+  _globals['_EXPECTCLAIMS']._serialized_end=3019
+  _globals['_LOOKUPCLAIMS']._serialized_start=3021
+  _globals['_LOOKUPCLAIMS']._serialized_end=3085
+  _globals['_NOTEBATCH']._serialized_start=3087
+  _globals['_NOTEBATCH']._serialized_end=3143
+  _globals['_INSTALLSCHEMA']._serialized_start=3145
+  _globals['_INSTALLSCHEMA']._serialized_end=3199
+  _globals['_LOCKPINS']._serialized_start=3201
+  _globals['_LOCKPINS']._serialized_end=3273
+  _globals['_DROPUNUSEDSHADOWS']._serialized_start=3275
+  _globals['_DROPUNUSEDSHADOWS']._serialized_end=3337
+  _globals['_DROPPINS']._serialized_start=3339
+  _globals['_DROPPINS']._serialized_end=3411
+  _globals['_PREPARE']._serialized_start=3413
+  _globals['_PREPARE']._serialized_end=3435
+  _globals['_COMMIT']._serialized_start=3437
+  _globals['_COMMIT']._serialized_end=3467
 # @@protoc_insertion_point(module_scope)

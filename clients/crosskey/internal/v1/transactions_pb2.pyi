@@ -309,6 +309,7 @@ class CommandResult(_message.Message):
     CLAIMS_FIELD_NUMBER: _builtins.int
     PARENTS_ABSENT_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
+    UNMET_JSON_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The command's tag."""
     rows_json: _builtins.bytes
@@ -321,6 +322,8 @@ class CommandResult(_message.Message):
     """Of PinParents and FindAnchors: some do not exist yet. Another part of the same statement may bring them, so the
     effect is to be applied once more before constraints are checked.
     """
+    unmet_json: _builtins.bytes
+    """Of a statement with `expected`: the first row that does not meet it, as JSON; empty if all do."""
     @_builtins.property
     def effects(self) -> _containers.RepeatedCompositeFieldContainer[_effects_pb2.Effect]:
         """What is left to be applied: on other shards, and on this one what only the router can put in order."""
@@ -351,10 +354,11 @@ class CommandResult(_message.Message):
         claims: _abc.Iterable[_reads_pb2.FoundClaim] | None = ...,
         parents_absent: _builtins.bool = ...,
         reply: _reads_pb2.Reply | None = ...,
+        unmet_json: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,6 +379,7 @@ class Statement(_message.Message):
     COUNT_ONLY_FIELD_NUMBER: _builtins.int
     AS_TEXT_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     lock_table: _builtins.bool
@@ -403,6 +408,10 @@ class Statement(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The columns of the rows as shown; all if empty."""
 
+    @_builtins.property
+    def expected(self) -> _containers.RepeatedCompositeFieldContainer[_reads_pb2.Condition]:
+        """Conditions that each row that was inserted or updated is expected to meet."""
+
     def __init__(
         self,
         *,
@@ -415,10 +424,11 @@ class Statement(_message.Message):
         count_only: _builtins.bool = ...,
         as_text: _builtins.bool = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
+        expected: _abc.Iterable[_reads_pb2.Condition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "insert", b"insert", "load", b"load", "statement", b"statement", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "columns", b"columns", "count_only", b"count_only", "delete", b"delete", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "columns", b"columns", "count_only", b"count_only", "delete", b"delete", "expected", b"expected", "insert", b"insert", "load", b"load", "lock_table", b"lock_table", "statement", b"statement", "table", b"table", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_statement: _TypeAlias = _typing.Literal["insert", "update", "delete", "load"]  # noqa: Y015
     _WhichOneofArgType_statement: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015

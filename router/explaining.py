@@ -65,12 +65,12 @@ GROUPS_NOTE = (
 READS_NOTE = (
     "Reads run within the transaction, on its own connection to each shard; a shard that is only read prepares nothing."
 )
-TAKES_NOTE = "A statement that takes values of earlier answers is planned when these are there."
 NESTED_NOTE = (
     "Rows that exist are looked up and locked first, on the shards that their keys or the claims on these tell; what"
     " is written then depends on what they are."
 )
 ANSWERED_NOTE = "Before the commit, the rows are read by their keys, with rows of their relations."
+TAKES_NOTE = "A statement that takes values of earlier answers is planned when these are there."
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
 TOGETHER_NOTE = "Each shard aggregates its own rows; the first one then puts the groups of all together."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."

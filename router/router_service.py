@@ -11,6 +11,7 @@ from typing_extensions import override
 from crosskey import errors
 from crosskey.router.calls.call_context import begin_call_context, call_context
 from crosskey.router.requests import Requests
+from crosskey.router.session_transactions import Opener, SessionTransactions
 from crosskey.serving.call_handlers import CallHandlers
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.session import SessionTypes
@@ -32,9 +33,9 @@ _SESSION_TYPES = SessionTypes("Router", router_pb2.Answer, router_pb2.SessionRes
 class Router(router_pb2_grpc.RouterServicer):
     """Reads and writes rows, on whichever shards they live."""
 
-    def __init__(self, requests: Requests, in_flight: CallsInFlight) -> None:
+    def __init__(self, requests: Requests, opener: Opener, in_flight: CallsInFlight) -> None:
         self._requests = requests
-        self._sessions = Sessions(_SESSION_TYPES, lambda: SessionCalls(requests), in_flight)
+        self._sessions = Sessions(_SESSION_TYPES, lambda: SessionCalls(requests, opener), in_flight)
 
     async def drain(self) -> None:
         """Has every session end once nothing is under way there."""
@@ -114,9 +115,10 @@ class Router(router_pb2_grpc.RouterServicer):
 
 
 class SessionCalls(CallHandlers):
-    """The requests that come on a session."""
+    """The requests that come on a session, and the transactions that go on there over several of them."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, opener: Opener) -> None:
+        self._transactions = SessionTransactions(opener)
         super().__init__(
             {
                 "insert": requests.insert,
@@ -131,6 +133,7 @@ class SessionCalls(CallHandlers):
                 "finish_load": requests.finish_load,
                 "aggregate": requests.aggregate,
                 "associate": requests.associate,
+                **self._transactions.handlers,
             }
         )
 
@@ -139,6 +142,19 @@ class SessionCalls(CallHandlers):
         call = begin_call_context(timeout_ms / 1000 if timeout_ms else None)
         response = await self.handlers[kind](request)
         return {kind: response, "node_calls": call.calls}
+
+    @override
+    def goes_on(self, kind: str, request: Any) -> bool:
+        return self._transactions.goes_on(kind, request)
+
+    @property
+    @override
+    def is_idle(self) -> bool:
+        return self._transactions.is_idle
+
+    @override
+    async def close(self) -> None:
+        await self._transactions.close()
 
 
 async def _accounted(answering: Awaitable[Response], context: Context) -> Response:

@@ -53,6 +53,24 @@ SECONDS = click.FloatRange(min=0)
     default=Settings.sweep_interval_seconds,
 )
 @setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
+@setting(
+    "max_transactions",
+    COUNT,
+    "How many transactions may be open on sessions.",
+    default=Settings.max_transactions,
+)
+@setting(
+    "transaction_idle_seconds",
+    SECONDS,
+    "How long such a transaction may be idle.",
+    default=Settings.transaction_idle_seconds,
+)
+@setting(
+    "transaction_seconds",
+    SECONDS,
+    "How long such a transaction may last.",
+    default=Settings.transaction_seconds,
+)
 @setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
 def serve(workers: int, **values: Any) -> None:
     """Serve the public API until SIGTERM."""

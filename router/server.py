@@ -17,6 +17,7 @@ from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
+from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.router.settings import Settings
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
@@ -46,7 +47,8 @@ async def serve(settings: Settings) -> None:
     writes = Pipeline(supplier, finder, writer)
     requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
     in_flight = CallsInFlight(settings.max_in_flight)
-    router = Router(requests, in_flight)
+    bounds = Bounds(settings.max_transactions, settings.transaction_idle_seconds, settings.transaction_seconds)
+    router = Router(requests, Opener(cluster, writes, bounds), in_flight)
     recovery: list[asyncio.Task[None]] = []
 
     async def ready() -> None:

@@ -23,5 +23,12 @@ class Settings:
     """How often to look for shadows that no child references any more; 0 for never."""
     max_in_flight: int = 1000
     """How many requests may be in flight; more are refused."""
+    max_transactions: int = 8
+    """How many transactions may be open on sessions; more are refused. Each holds a connection on every shard that it
+    has touched."""
+    transaction_idle_seconds: float = 10.0
+    """How long such a transaction may be idle."""
+    transaction_seconds: float = 60.0
+    """How long it may last until its commit."""
     worker: int | None = None
     """Which of the processes that share the address it is; None if it has the address to itself."""

@@ -21,6 +21,7 @@ from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
+from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
@@ -91,7 +92,8 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     loader = Loader(nodes, finisher, cluster, supplier)
     server = _server()
     requests = Requests(cluster, Reader(nodes), writes, hints, loader)
-    router_pb2_grpc.add_RouterServicer_to_server(Router(requests, CallsInFlight(MAX_IN_FLIGHT)), server)
+    opener = Opener(cluster, writes, Bounds(maximum=8, idle_seconds=10, seconds=60))
+    router_pb2_grpc.add_RouterServicer_to_server(Router(requests, opener, CallsInFlight(MAX_IN_FLIGHT)), server)
     admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses), server)
     stack.push_async_callback(finisher.drain)
     return await _started(stack, server)

@@ -43,6 +43,8 @@ from crosskey.errors import (
     ShardKeyMissing,
     ShardUnavailable,
     SlotMismatch,
+    TransactionAborted,
+    TransactionTimedOut,
     UniqueViolation,
     UnknownColumn,
     UnknownConstraint,
@@ -51,6 +53,7 @@ from crosskey.errors import (
 )
 from crosskey.exact_json import JSON_NULL
 from crosskey.includes import Include
+from crosskey.open_transactions import AsyncTransaction, Transaction
 from crosskey.predicates import (
     all_of,
     any_of,
@@ -100,6 +103,7 @@ __all__ = [
     "AnswerTooLarge",
     "Associated",
     "AsyncClient",
+    "AsyncTransaction",
     "Cancelled",
     "CheckViolation",
     "Client",
@@ -132,6 +136,9 @@ __all__ = [
     "ShardKeyMissing",
     "ShardUnavailable",
     "SlotMismatch",
+    "Transaction",
+    "TransactionAborted",
+    "TransactionTimedOut",
     "UniqueViolation",
     "UnknownColumn",
     "UnknownConstraint",

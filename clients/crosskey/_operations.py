@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from crosskey import errors, requests
 from crosskey._channel import MAX_SESSION_REQUEST_BYTES
-from crosskey.exact_json import Row, decode
+from crosskey.exact_json import Row, decode, encode_key
 from crosskey.includes import Include
 from crosskey.predicates import Order, Where
 from crosskey.row_reading import RowReader, Rows
@@ -135,17 +135,19 @@ def get(
     *,
     columns: Iterable[str] = (),
     include: Include | None = None,
+    lock: requests.Lock | None = None,
     **key_columns: Any,
 ) -> Call[dict[str, Any]]:
     """Returns the row with that primary or unique key, given as a mapping or as keyword arguments.
 
     `columns` are those to return; all if there are none. `include` has relations whose rows are inside of the row, such
-    as `{"messages": {"limit": 10, "include": {"sender": {"columns": ["name"]}}}}`: see `Include`. Raises RowNotFound if
-    there is no row, AnswerTooLarge if what it includes is too much, and TypeError for a key that names no columns.
+    as `{"messages": {"limit": 10, "include": {"sender": {"columns": ["name"]}}}}`: see `Include`. In a transaction,
+    `lock` locks the row until that ends: "UPDATE", "NO KEY UPDATE" or "SHARE". Raises RowNotFound if there is no row,
+    AnswerTooLarge if what it includes is too much, and TypeError for a key that names no columns.
     """
     key = {**requests.checked_key({} if key is None else key), **key_columns}
-    request = requests.get(table, key, columns=columns, include=include)
-    return Call("Router", "Get", request, lambda response, reader: reader.rows(table, f"[{response.row_json}]")[0])
+    request = requests.get(table, key, columns=columns, include=include, lock=lock)
+    return Call("Router", "Get", request, partial(_read_one_row, table, key))
 
 
 def update(
@@ -219,18 +221,21 @@ def list_page(
     page_token: str = "",
     columns: Iterable[str] = (),
     include: Include | None = None,
+    lock: requests.Lock | None = None,
 ) -> Call[Page]:
-    """Returns one page of rows; `columns` and `include` are those of `get`.
+    """Returns one page of rows; `columns`, `include` and `lock` are those of `get`.
 
     Raises InvalidPageToken for a token of another query, and AnswerTooLarge if what it includes is too much.
     """
-    request = requests.list_rows(table, where, order_by, page_size, page_token, columns, include)
+    request = requests.list_rows(table, where, order_by, page_size, page_token, columns, include, lock)
     return Call("Router", "List", request, partial(_read_page, table))
 
 
-def first(table: str, where: Where | None = None, order_by: Order | None = None) -> Call[dict[str, Any] | None]:
-    """Returns the first of the rows in order; None if there is none."""
-    request = requests.list_rows(table, where, order_by, page_size=1)
+def first(
+    table: str, where: Where | None = None, order_by: Order | None = None, *, lock: requests.Lock | None = None
+) -> Call[dict[str, Any] | None]:
+    """Returns the first of the rows in order; None if there is none. `lock` is that of `get`."""
+    request = requests.list_rows(table, where, order_by, page_size=1, lock=lock)
     return Call("Router", "List", request, partial(_read_first, table))
 
 
@@ -280,6 +285,21 @@ def transact(statements: Iterable[requests.Statement]) -> Call[list[Any]]:
     """
     request = requests.transaction(statements)
     return Call("Router", "Transact", request, partial(_read_transaction, request))
+
+
+def run(statement: requests.Statement) -> Call[Any]:
+    """Runs one statement of those that `transact` takes, and returns what that would: of a transaction to talk to."""
+    wrapped = requests.as_statement(statement)
+    return Call("Router", "Transact", wrapped, partial(_read_alone, wrapped))
+
+
+def set_constraints(*constraints: str, deferred: bool) -> Call[None]:
+    """Lets constraints, or all, wait for the commit from here on; else for the end of each statement, as SQL does.
+
+    A constraint is named `name` or `schema.name`. If not `deferred`, what waited so far is checked at once.
+    """
+    request = requests.set_constraints(*constraints, deferred=deferred)
+    return Call("Router", "Transact", request, lambda *_: None)
 
 
 def explain(request: requests.Request) -> Call[router_pb2.ExplainResponse]:
@@ -394,6 +414,20 @@ def _read_result(statement: router_pb2.Statement, result: router_pb2.StatementRe
             return _read_count(result.delete, reader)
         case _:
             return None
+
+
+def _read_one_row(table: str, key: Row, response: router_pb2.GetResponse, reader: RowReader) -> dict[str, Any]:
+    """The row. Raises RowNotFound: a transaction answers nothing where there is none."""
+    if not response.row_json:
+        key_json = encode_key(key)
+        raise errors.RowNotFound(f'"{table}" has no row with the key {key_json}', table=table, key=key_json)
+    return reader.rows(table, f"[{response.row_json}]")[0]
+
+
+def _read_alone(statement: router_pb2.Statement, response: Message, reader: RowReader) -> Any:
+    """What a statement of a transaction came to; the response is the field of its result."""
+    fields: dict[str, Any] = {statement.WhichOneof("statement") or "": response}
+    return _read_result(statement, router_pb2.StatementResult(**fields), reader)
 
 
 def _read_row(

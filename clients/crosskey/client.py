@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 from weakref import finalize
 
 import grpc
 import grpc.aio
+from typing_extensions import override
 
 from crosskey import _operations as operations
 from crosskey import errors
 from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
-from crosskey._paging import Pages
 from crosskey.blocking_call_stream import BlockingCallStream
 from crosskey.call_stream import CallStream
-from crosskey.exact_json import Row
-from crosskey.includes import Include
+from crosskey.open_transactions import AsyncTransaction, Transaction
 from crosskey.pending_calls import Peer
-from crosskey.predicates import Order, Where
-from crosskey.related import AsyncRelations, Relations
-from crosskey.requests import checked_key
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
+from crosskey.statements import AsyncStatements, Statements, awaited, blocking
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
@@ -42,38 +39,7 @@ _ROUTER = Peer(
     ),
 )
 
-Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
-
-
-def _awaited(
-    operation: Callable[Arguments, Call[Answer]],
-) -> Callable[Concatenate[AsyncClient, Arguments], Coroutine[Any, Any, Answer]]:
-    """The operation as a method of AsyncClient."""
-
-    async def method(self: AsyncClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return await self._carry_out(operation(*args, **kwargs))
-
-    _name_after(method, operation)
-    return method
-
-
-def _blocking(
-    operation: Callable[Arguments, Call[Answer]],
-) -> Callable[Concatenate[Client, Arguments], Answer]:
-    """The operation as a method of Client."""
-
-    def method(self: Client, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return self._carry_out(operation(*args, **kwargs))
-
-    _name_after(method, operation)
-    return method
-
-
-def _name_after(method: Callable[..., Any], operation: Callable[..., Any]) -> None:
-    """Gives the method the operation's name and docstring; functools.wraps would show its signature less one."""
-    method.__name__ = operation.__name__
-    method.__doc__ = operation.__doc__
 
 
 class _InUse:
@@ -83,7 +49,7 @@ class _InUse:
         finalize(self, let_go)
 
 
-class AsyncClient:
+class AsyncClient(AsyncStatements):
     """A client of a router, for asyncio.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
@@ -140,72 +106,45 @@ class AsyncClient:
         except TimeoutError as error:
             raise _no_connection(self.timeout) from error
 
-    insert = _awaited(operations.insert)
-    get = _awaited(operations.get)
-    update = _awaited(operations.update)
-    delete = _awaited(operations.delete)
-    list_page = _awaited(operations.list_page)
-    first = _awaited(operations.first)
-    exists = _awaited(operations.exists)
-    count = _awaited(operations.count)
-    aggregate = _awaited(operations.aggregate)
-    associate = _awaited(operations.associate)
-    transact = _awaited(operations.transact)
-    explain = _awaited(operations.explain)
-    apply_schema = _awaited(operations.apply_schema)
-    describe_schema = _awaited(operations.describe_schema)
-    describe_topology = _awaited(operations.describe_topology)
-    audit = _awaited(operations.audit)
-    drop_unused_shadows = _awaited(operations.drop_unused_shadows)
-    list_in_doubt = _awaited(operations.list_in_doubt)
+    transact = awaited(operations.transact)
+    explain = awaited(operations.explain)
+    apply_schema = awaited(operations.apply_schema)
+    describe_schema = awaited(operations.describe_schema)
+    describe_topology = awaited(operations.describe_topology)
+    audit = awaited(operations.audit)
+    drop_unused_shadows = awaited(operations.drop_unused_shadows)
+    list_in_doubt = awaited(operations.list_in_doubt)
 
-    def related(self, table: str, key: Row | None = None, /, **key_columns: Any) -> AsyncRelations:
-        """Returns the relations of the row with that primary or unique key: `.accounts.append([..])` and the like."""
-        key = {**checked_key({} if key is None else key), **key_columns}
-        return AsyncRelations(self._carry_out, table, key)
+    def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> AsyncTransaction:
+        """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
 
-    async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
-        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
-        try:
-            return await self.get(table, key, **columns)
-        except errors.RowNotFound:
-            return None
-
-    async def list(
-        self,
-        table: str,
-        where: Where | None = None,
-        order_by: Order | None = None,
-        page_size: int = 0,
-        *,
-        limit: int | None = None,
-        columns: Iterable[str] = (),
-        include: Include | None = None,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Yields all rows in order, or the first `limit` of them, fetching a page at a time.
-
-        `columns` and `include` are those of `get`.
+        `idle_timeout` and `timeout` are how many seconds it may be idle, and last until its commit; the router has
+        bounds of its own, 10 and 60 seconds unless set otherwise. Beyond them it is rolled back, and raises
+        TransactionTimedOut. Raises Overloaded if too many are open on the router.
         """
-        pages = Pages(page_size, limit)
-        columns = [*columns]
-        while pages.wants_more:
-            page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
-            for row in pages.take(page):
-                yield row
+        return AsyncTransaction(self._ask, self._rows_for, idle_timeout, timeout)
 
+    @override
     async def _carry_out(self, call: Call[Answer]) -> Answer:
-        tables = ask_for(call.request, self._rows.form)
-        if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
-            await self._learn(self._rows)
+        rows = await self._rows_for(call)
         if field := call.session_field:
-            answer = await self._session.ask(call.on_session(field), self.timeout)
-            return call.read(getattr(answer, field), self._rows)
+            return call.read(getattr(await self._ask(call.on_session(field)), field), rows)
         rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=self.timeout)
         try:
             response = [one async for one in rpc] if call.streaming else await rpc
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-        return call.read(response, self._rows)
+        return call.read(response, rows)
+
+    async def _ask(self, call: router_pb2.Call) -> Any:
+        return await self._session.ask(call, self.timeout)
+
+    async def _rows_for(self, call: Call[Any]) -> RowReader:
+        """What reads the rows that a call answers, and asks for them in its form."""
+        tables = ask_for(call.request, self._rows.form)
+        if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
+            await self._learn(self._rows)
+        return self._rows
 
     async def _learn(self, rows: TypedRows) -> None:
         """Learns the schema. Without one the call itself is refused, in words that fit it."""
@@ -213,7 +152,7 @@ class AsyncClient:
             rows.learn(await self.describe_schema())
 
 
-class Client:
+class Client(Statements):
     """A client of a router that blocks; safe to share between threads.
 
     `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
@@ -270,72 +209,46 @@ class Client:
         except grpc.FutureTimeoutError as error:
             raise _no_connection(self.timeout) from error
 
-    insert = _blocking(operations.insert)
-    get = _blocking(operations.get)
-    update = _blocking(operations.update)
-    delete = _blocking(operations.delete)
-    list_page = _blocking(operations.list_page)
-    first = _blocking(operations.first)
-    exists = _blocking(operations.exists)
-    count = _blocking(operations.count)
-    aggregate = _blocking(operations.aggregate)
-    associate = _blocking(operations.associate)
-    transact = _blocking(operations.transact)
-    explain = _blocking(operations.explain)
-    apply_schema = _blocking(operations.apply_schema)
-    describe_schema = _blocking(operations.describe_schema)
-    describe_topology = _blocking(operations.describe_topology)
-    audit = _blocking(operations.audit)
-    drop_unused_shadows = _blocking(operations.drop_unused_shadows)
-    list_in_doubt = _blocking(operations.list_in_doubt)
+    transact = blocking(operations.transact)
+    explain = blocking(operations.explain)
+    apply_schema = blocking(operations.apply_schema)
+    describe_schema = blocking(operations.describe_schema)
+    describe_topology = blocking(operations.describe_topology)
+    audit = blocking(operations.audit)
+    drop_unused_shadows = blocking(operations.drop_unused_shadows)
+    list_in_doubt = blocking(operations.list_in_doubt)
 
-    def related(self, table: str, key: Row | None = None, /, **key_columns: Any) -> Relations:
-        """Returns the relations of the row with that primary or unique key: `.accounts.append([..])` and the like."""
-        key = {**checked_key({} if key is None else key), **key_columns}
-        return Relations(self._carry_out, table, key)
+    def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> Transaction:
+        """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
 
-    def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
-        """Returns the row with that primary or unique key, as `get` does; None if there is none."""
-        try:
-            return self.get(table, key, **columns)
-        except errors.RowNotFound:
-            return None
-
-    def list(
-        self,
-        table: str,
-        where: Where | None = None,
-        order_by: Order | None = None,
-        page_size: int = 0,
-        *,
-        limit: int | None = None,
-        columns: Iterable[str] = (),
-        include: Include | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Yields all rows in order, or the first `limit` of them, fetching a page at a time.
-
-        `columns` and `include` are those of `get`.
+        `idle_timeout` and `timeout` are how many seconds it may be idle, and last until its commit; the router has
+        bounds of its own, 10 and 60 seconds unless set otherwise. Beyond them it is rolled back, and raises
+        TransactionTimedOut. Raises Overloaded if too many are open on the router.
         """
-        pages = Pages(page_size, limit)
-        columns = [*columns]
-        while pages.wants_more:
-            page = self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
-            yield from pages.take(page)
+        return Transaction(self._ask, self._rows_for, idle_timeout, timeout)
 
+    @override
     def _carry_out(self, call: Call[Answer]) -> Answer:
-        tables = ask_for(call.request, self._rows.form)
-        if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
-            self._learn(self._rows)
+        rows = self._rows_for(call)
         if field := call.session_field:
-            answer = self._session.ask(call.on_session(field), self.timeout)
-            return call.read(getattr(answer, field), self._rows)
+            return call.read(getattr(self._ask(call.on_session(field)), field), rows)
         rpc = getattr(self._stubs[call.service], call.method)
         try:
             response = rpc(call.request, timeout=self.timeout)
             responses = [*response] if call.streaming else response
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-        return call.read(responses, self._rows)
+        return call.read(responses, rows)
+
+    def _ask(self, call: router_pb2.Call) -> Any:
+        return self._session.ask(call, self.timeout)
+
+    def _rows_for(self, call: Call[Any]) -> RowReader:
+        """What reads the rows that a call answers, and asks for them in its form."""
+        tables = ask_for(call.request, self._rows.form)
+        if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
+            self._learn(self._rows)
+        return self._rows
 
     def _learn(self, rows: TypedRows) -> None:
         """Learns the schema. Without one the call itself is refused, in words that fit it."""

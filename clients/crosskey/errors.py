@@ -15,6 +15,8 @@
     ├── UnknownConstraint
     ├── NotDeferrable               a constraint that cannot wait for the commit
     ├── ExpectationFailed           what a statement of a transaction expected did not come of it
+    ├── TransactionAborted          a call of a transaction that an earlier error has ended
+    ├── TransactionTimedOut         a call of a transaction that was idle, or lasted, for too long
     ├── InvalidRequest
     ├── InvalidPageToken
     ├── ShardKeyMissing
@@ -258,6 +260,20 @@ class ExpectationFailed(CrosskeyError):
     """
 
     reason = reasons.ERROR_REASON_EXPECTATION_FAILED
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class TransactionAborted(CrosskeyError):
+    """A call of a transaction that an earlier error has aborted, or that is not open on its stream."""
+
+    reason = reasons.ERROR_REASON_TRANSACTION_ABORTED
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class TransactionTimedOut(CrosskeyError):
+    """A call of a transaction that was rolled back because it was idle, or lasted, for too long."""
+
+    reason = reasons.ERROR_REASON_TRANSACTION_TIMED_OUT
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
+from google.protobuf.message import Message
+
 from crosskey.assignments import Computed
 from crosskey.exact_json import Row, encode_key, encode_rows
 from crosskey.includes import Include, to_includes
@@ -276,7 +278,7 @@ def group(statements: Iterable[Statement]) -> router_pb2.Group:
 
     Raises as `transaction`, and ValueError if groups nest deeper than MAX_NESTED_GROUPS.
     """
-    group = router_pb2.Group(statements=[_statement(statement) for statement in statements])
+    group = router_pb2.Group(statements=[as_statement(statement) for statement in statements])
     if _depth(group) > MAX_NESTED_GROUPS:
         raise ValueError(f"groups nest at most {MAX_NESTED_GROUPS} deep")
     return group
@@ -289,14 +291,14 @@ def expect(statement: Write | Read, *, count: int | None = None, each: Where | N
     answers it, and there must be one. Raises TypeError for what is no read or write.
     """
     expected = router_pb2.Expectation(count=count, each=to_predicates(each))
-    wrapped = _statement(statement)
+    wrapped = as_statement(statement)
     wrapped.expect.CopyFrom(expected)
     return wrapped
 
 
 def transaction(statements: Iterable[Statement]) -> router_pb2.TransactRequest:
     """Runs statements in order, all or none, but for groups. Raises TypeError for what is no statement."""
-    return router_pb2.TransactRequest(statements=[_statement(statement) for statement in statements])
+    return router_pb2.TransactRequest(statements=[as_statement(statement) for statement in statements])
 
 
 def explanation(request: Request) -> router_pb2.ExplainRequest:
@@ -358,7 +360,8 @@ def _depth(group: router_pb2.Group) -> int:
     return 1 + max((_depth(one.group) for one in group.statements if one.HasField("group")), default=0)
 
 
-def _statement(statement: Statement) -> router_pb2.Statement:
+def as_statement(statement: Message) -> router_pb2.Statement:
+    """A statement of a transaction. Raises TypeError for what is none."""
     if isinstance(statement, router_pb2.Statement):
         return statement
     field = _FIELDS.get(type(statement))

@@ -108,6 +108,8 @@ def ask_for(request: Message, form: rows_pb2.RowForm.ValueType) -> set[str]:
         ):
             request.row_form = form
             return {request.table}
+        case router_pb2.Statement():
+            return _ask_statement(request, form)
         case router_pb2.TransactRequest() | router_pb2.Group():
             return set().union(*(_ask_statement(statement, form) for statement in request.statements))
     return set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2
@@ -20,6 +21,14 @@ from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
 from crosskey.v1 import rows_pb2
 
 _CHECK = proto.Command(check=CHECK)
+_CHECK_ALL = proto.Command(set_constraints=rows_pb2.SetConstraints(deferred=False))
+
+
+class Savepoint(NamedTuple):
+    """A savepoint, and the effects that waited for absent parents when it was set."""
+
+    mark: Mark
+    absent: tuple[effects_pb2.Effect, ...]
 
 
 class DistributedTransaction:
@@ -40,8 +49,18 @@ class DistributedTransaction:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Rolls back, unless it was committed. Goes on to its end if it is cancelled."""
         if not self._over:
+            self._over = True
             await self._end.abandon([*self._branches.values()])
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any shard takes part yet."""
+        return bool(self._branches)
 
     @property
     def nearest(self) -> int:
@@ -98,29 +117,45 @@ class DistributedTransaction:
             branch.was_told()
         await self.apply_effects(results.values())
 
+    async def check_deferred(self) -> None:
+        """Checks what waits for the commit, wherever something was written, and what comes of that on all shards."""
+        writers = {shard: branch for shard, branch in self._branches.items() if not branch.only_reads}
+        results = await self._send_all({shard: [_CHECK_ALL] for shard in writers})
+        self._preamble.set_constraints(_CHECK_ALL.set_constraints)
+        for branch in writers.values():
+            branch.was_told()
+        await self.apply_effects(results.values())
+        await self.check()
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What is done inside is undone on every shard if it raises one of STATEMENT_ERRORS, which is raised on."""
-        absent = list(self._absent)
-        mark = self._preamble.set_savepoint()
+        savepoint = self.set_savepoint()
         try:
             yield
         except errors.STATEMENT_ERRORS:
-            self._absent = absent
-            await self._go_back(mark)
+            await self.roll_back_to(savepoint)
             raise
-        self._release(mark)
+        self.release(savepoint)
 
-    async def _go_back(self, mark: Mark) -> None:
+    def set_savepoint(self) -> Savepoint:
+        """Sets a savepoint, of which each shard learns with its next command."""
+        return Savepoint(self._preamble.set_savepoint(), tuple(self._absent))
+
+    async def roll_back_to(self, savepoint: Savepoint) -> None:
+        """Undoes on every shard what was done since the savepoint, and forgets it, and those behind it."""
+        self._absent = [*savepoint.absent]
+        mark = savepoint.mark
         told = {shard: branch for shard, branch in self._branches.items() if branch.knows(mark)}
         roll_back = self._preamble.go_back(mark)
         for branch in told.values():
             branch.went_back(mark)
         await self._send_all({shard: [roll_back] for shard in told})
 
-    def _release(self, mark: Mark) -> None:
-        told = [branch for branch in self._branches.values() if branch.knows(mark)]
-        release = self._preamble.release(mark)
+    def release(self, savepoint: Savepoint) -> None:
+        """Forgets the last savepoint, and keeps what was done since."""
+        told = [branch for branch in self._branches.values() if branch.knows(savepoint.mark)]
+        release = self._preamble.release(savepoint.mark)
         for branch in told:
             branch.release(release)
 

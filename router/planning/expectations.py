@@ -13,7 +13,7 @@ from crosskey.router.planning.predicates import check_predicates, refuse_related
 from crosskey.v1 import router_pb2, rows_pb2
 
 _OF_ROWS = frozenset({"insert", "update", "get"})
-_OF_NOTHING = frozenset({"set_constraints", "group"})
+_OF_NOTHING = frozenset({"set_constraints", "group", "associate"})
 
 
 @dataclass(frozen=True, slots=True)

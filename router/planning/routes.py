@@ -66,7 +66,7 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
     plans = only_writes(steps)
     if plans is None:
         return Distributed(
-            home, "it reads, looks up, expects something, has groups of statements or sets constraint modes"
+            home, "it reads, looks rows up, expects something, has groups of statements or sets constraint modes"
         )
     if reason := _needs_others(view, plans):
         return Distributed(home, reason)

@@ -168,14 +168,14 @@ class _Planning:
             case "insert":
                 return self._insert(statement.insert, place, expected)
             case "update" if includes(statement.update):
-                answering = answering_keys(self.view, statement.update)
-                return AnsweredStep(self._update(answering, expected), statement.update)
+                write = self._update(answering_keys(self.view, statement.update), expected)
+                return AnsweredStep(write, statement.update)
             case "update":
                 return self._update(statement.update, expected)
             case "delete":
                 return plan_delete(self.view, statement.delete).expecting(expected)
             case "associate":
-                return _expecting_nothing(association_step(self.view, statement.associate), expected)
+                return association_step(self.view, statement.associate)
             case "get" | "list" | "count" | "aggregate" as kind:
                 return ReadStep(getattr(statement, kind), expected)
             case "set_constraints":
@@ -190,7 +190,7 @@ class _Planning:
         try:
             plan = plan_insert(self.view, request, self.supplies.get(place, NOTHING), self.whereabouts)
         except errors.UnknownColumn:
-            step = nested_step(self.view, request)
+            step = nested_step(self.view, request, expected)
             if step is None:
                 raise
             return _expecting_nothing(step, expected)
@@ -201,7 +201,7 @@ class _Planning:
         try:
             return plan_update(self.view, request).expecting(expected)
         except errors.UnknownColumn:
-            step = nested_step(self.view, request)
+            step = nested_step(self.view, request, expected)
             if step is None:
                 raise
             return _expecting_nothing(step, expected)

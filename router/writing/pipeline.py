@@ -21,7 +21,7 @@ from crosskey.router.planning.supplied_values import NOTHING, Supply
 from crosskey.router.planning.transactions import Step, plan_statement
 from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
 from crosskey.router.writing.nested_results import NestedResult
-from crosskey.router.writing.nested_running import Preparing, outline
+from crosskey.router.writing.nested_running import outline
 from crosskey.router.writing.step_running import StepResult
 from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.whereabouts import Finder
@@ -88,15 +88,23 @@ class Pipeline:
 
     async def transact(self, view: SchemaView, request: router_pb2.TransactRequest) -> Sequence[StepResult]:
         """Carries out statements as one transaction."""
-        supplies = await self.supplier.for_transaction(view, request)
-        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
-        steps = transactions.plan_transact(view, request, supplies, whereabouts)
-        if len(steps) == 1 and isinstance(steps[0], NestedStep):
+        steps = await self._plan(view, request)
+        if len(steps) == 1 and isinstance(steps[0], NestedStep) and steps[0].expected is None:
             with naming_statement("0"):
                 return [await self._run_nested(view, steps[0])]
         results = await self.writer.transact(view, steps, partial(self.plan_now, view))
         self.finder.learn(view, transactions.all_writes(steps))
         return results
+
+    async def plan_alone(self, view: SchemaView, statement: router_pb2.Statement) -> Step:
+        """The step of one statement, perhaps a group, of a transaction of which no more is known yet."""
+        [step] = await self._plan(view, router_pb2.TransactRequest(statements=[statement]))
+        return step
+
+    async def _plan(self, view: SchemaView, request: router_pb2.TransactRequest) -> list[Step]:
+        supplies = await self.supplier.for_transaction(view, request)
+        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
+        return transactions.plan_transact(view, request, supplies, whereabouts)
 
     async def _one(self, view: SchemaView, statement: router_pb2.Statement) -> WriteResult:
         """Carries out a write that takes a transaction by itself; its errors name no statement."""
@@ -114,7 +122,7 @@ class Pipeline:
 
     async def _run_nested(self, view: SchemaView, step: NestedStep) -> NestedResult:
         """As plain statements, if nothing is to be looked up. Errors name the path."""
-        known = await outline(Preparing(view, self.supplier, self.finder), step)
+        known = await outline(self.writer.preparing(view), step)
         if known is not None:
             try:
                 results = await self.writer.transact(view, known.plans)

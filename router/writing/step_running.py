@@ -38,9 +38,7 @@ from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send
 from crosskey.router.writing.whereabouts import settle_selection
 from crosskey.router.writing.write_results import WriteResult, collect
 from crosskey.serving.answer_size import AnswerSize
-from crosskey.v1 import router_pb2, rows_pb2
-
-_CHECK_ALL = rows_pb2.SetConstraints(deferred=False)
+from crosskey.v1 import router_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +126,20 @@ class StepRunner:
         last = len(steps) - 1
         if self._check_early:
             await self._check(last)
-            await self._transaction.set_constraints(_CHECK_ALL)
-            await self._transaction.check()
+            await self._transaction.check_deferred()
         await self._transaction.commit("" if self._ends_unnamed else str(last))
         return self._results
+
+    async def run_one(self, step: Step) -> StepResult:
+        """Runs a step that is to be answered before the next one is known, and checks what is due at its end."""
+        self._answer_size = AnswerSize()
+        [result] = await self._run_and_check([step], "")
+        return result
+
+    async def commit(self) -> None:
+        """Commits what `run_one` has done. Raises what a check of the commit says, with everything rolled back."""
+        await self._transaction.check_deferred()
+        await self._transaction.commit()
 
     async def _check(self, number: int) -> None:
         """Ends the statement of that number."""
@@ -172,18 +180,10 @@ class StepRunner:
             case Refused():
                 raise step.error
 
-    async def _with_values(self, step: TakingStep) -> Step:
-        """What comes of a statement once the values of earlier answers are in it."""
-        assert self._plan_now is not None, "who runs such statements can plan them"
-        assert self._answers is not None, "answers are noted where a statement takes values of them"
-        return await self._plan_now(with_values(self._view, step.statement, self._answers.value))
-
-    def _note(self, place: str, table: str, rows_json: bytes, *, as_text: bool) -> None:
-        if self._answers is not None:
-            self._answers.note(place, table, rows_json, as_text=as_text)
-
     async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
         result = await carry_out(self._preparing, self._transaction, self._write, step)
+        if step.expected is not None:
+            step.expected.check_count(result.written.count)
         if not isinstance(step.request, router_pb2.AssociateRequest):
             as_text = is_text_form(step.request.row_form)
             self._note(place, step.request.table, result.written.rows_json, as_text=as_text)
@@ -199,6 +199,16 @@ class StepRunner:
         self._answer_size.add(rows_json, step.request.table)
         self._note(place, step.request.table, rows_json, as_text=is_text_form(step.request.row_form))
         return msgspec.structs.replace(written, rows_json=rows_json)
+
+    async def _with_values(self, step: TakingStep) -> Step:
+        """What comes of a statement once the values of earlier answers are in it."""
+        assert self._plan_now is not None, "who runs such statements can plan them"
+        assert self._answers is not None, "answers are noted where a statement takes values of them"
+        return await self._plan_now(with_values(self._view, step.statement, self._answers.value))
+
+    def _note(self, place: str, table: str, rows_json: bytes, *, as_text: bool) -> None:
+        if self._answers is not None:
+            self._answers.note(place, table, rows_json, as_text=as_text)
 
     async def _write(self, plan: WritePlan) -> WriteResult:
         self.carried_out.append(plan)

@@ -28,7 +28,7 @@ from crosskey.router.planning.routes import Local, Reserve, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of
-from crosskey.router.planning.writes import WritePlan
+from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
 from crosskey.router.reading.locating import claim_to_follow, follow_claim
 from crosskey.router.writing.nested_running import Preparing
 from crosskey.router.writing.script import collect_results, to_commands
@@ -65,6 +65,14 @@ class Writer:
     retries: int
     supplier: Supplier
     finder: Finder
+
+    def begin(self) -> DistributedTransaction:
+        """A transaction of which nothing is known yet, so that any shard may come to be its home."""
+        return DistributedTransaction(self.nodes, self.finisher, Gid.new(self.cluster.name, FIRST_SHARD))
+
+    def preparing(self, view: SchemaView) -> Preparing:
+        """What comes before the writes of a nested one."""
+        return Preparing(view, self.supplier, self.finder)
 
     async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
         """Carries out one write. Raises as `transact`, but names no statement.
@@ -225,7 +233,7 @@ class Writer:
         async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
             if lock_early:
                 transaction.lock_early()
-            preparing = Preparing(view, self.supplier, self.finder)
+            preparing = self.preparing(view)
             runner = StepRunner(view, transaction, preparing, plan_now, check_early=check_early)
             if begun is not None:
                 await runner.take_over(steps, begun.branch, begun.results)

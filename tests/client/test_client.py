@@ -236,7 +236,9 @@ async def test_what_a_request_cannot_mean_is_told_with_what_to_say(client: Any) 
 
 def test_both_clients_have_the_same_documented_methods() -> None:
     def methods(kind: type) -> dict[str, str | None]:
-        return {name: inspect.getdoc(method) for name, method in vars(kind).items() if not name.startswith("_")}
+        return {name: inspect.getdoc(method) for name, method in inspect.getmembers(kind) if not name.startswith("_")}
 
     assert methods(crosskey.Client) == methods(crosskey.AsyncClient)
+    assert methods(crosskey.Transaction) == methods(crosskey.AsyncTransaction)
     assert all(methods(crosskey.Client).values())
+    assert all(methods(crosskey.Transaction).values())

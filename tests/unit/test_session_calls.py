@@ -10,12 +10,15 @@ from google.protobuf.descriptor import MethodDescriptor
 from crosskey import _operations as operations
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import SessionCalls
+from crosskey.router.session_transactions import Opener
 from crosskey.v1 import router_pb2
 
 SERVICE = router_pb2.DESCRIPTOR.services_by_name["Router"]
 UNARY = [method for method in SERVICE.methods if not method.client_streaming and not method.server_streaming]
 CALLS = router_pb2.Call.DESCRIPTOR.oneofs_by_name["call"].fields
 ANSWERS = router_pb2.Answer.DESCRIPTOR.oneofs_by_name["answer"].fields
+
+OF_TRANSACTIONS = {"begin", "run_statement", "begin_group", "end_group", "commit", "roll_back"}
 
 
 def field_of(method: MethodDescriptor) -> str:
@@ -32,12 +35,14 @@ def test_every_unary_method_is_a_call_of_sessions(method: MethodDescriptor) -> N
     assert call.number == answer.number
 
 
-def test_sessions_have_no_other_calls() -> None:
+def test_sessions_have_no_other_calls_but_those_of_transactions() -> None:
     methods = {field_of(method) for method in UNARY}
-    assert {field.name for field in CALLS} == methods | {"cancel"}
-    assert {field.name for field in ANSWERS} == methods | {"failure"}
-    handlers: dict[str, Any] = {**SessionCalls(cast("Requests", _AnyRequests())).handlers}
-    assert handlers == {name: name for name in methods}
+    assert {field.name for field in CALLS} == methods | OF_TRANSACTIONS | {"cancel"}
+    assert {field.name for field in ANSWERS} == methods | OF_TRANSACTIONS | {"failure"}
+    calls = SessionCalls(cast("Requests", _AnyRequests()), cast("Opener", None))
+    handlers: dict[str, Any] = {**calls.handlers}
+    assert handlers.keys() == methods | OF_TRANSACTIONS
+    assert {name: handlers[name] for name in methods} == {name: name for name in methods}
 
 
 class _AnyRequests:

@@ -112,6 +112,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. What a statement of a transaction expected did not come of it, or it was to take a value of a row
     that an earlier one did not answer. Example: expected the count 1, and found 0.
     """
+    ERROR_REASON_TRANSACTION_ABORTED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION. A call of a transaction that is aborted, by an error of an earlier call, or that is not open on
+    its stream. Example: current transaction is aborted, commands ignored until end of transaction block.
+    """
+    ERROR_REASON_TRANSACTION_TIMED_OUT: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION. A call of a transaction that was rolled back because it was idle, or lasted, for too long."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -206,6 +212,12 @@ ERROR_REASON_EXPECTATION_FAILED: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION. What a statement of a transaction expected did not come of it, or it was to take a value of a row
 that an earlier one did not answer. Example: expected the count 1, and found 0.
 """
+ERROR_REASON_TRANSACTION_ABORTED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION. A call of a transaction that is aborted, by an error of an earlier call, or that is not open on
+its stream. Example: current transaction is aborted, commands ignored until end of transaction block.
+"""
+ERROR_REASON_TRANSACTION_TIMED_OUT: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION. A call of a transaction that was rolled back because it was idle, or lasted, for too long."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -98,6 +98,12 @@ class Call(_message.Message):
     LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
     FINISH_LOAD_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    RUN_STATEMENT_FIELD_NUMBER: _builtins.int
+    BEGIN_GROUP_FIELD_NUMBER: _builtins.int
+    END_GROUP_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    ROLL_BACK_FIELD_NUMBER: _builtins.int
     ASSOCIATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Which request of this stream: any number that no other request of the stream has."""
@@ -156,6 +162,30 @@ class Call(_message.Message):
         """Aggregate rows."""
 
     @_builtins.property
+    def begin(self) -> Global___BeginRequest:
+        """Begin a transaction that goes on over several calls of this stream."""
+
+    @_builtins.property
+    def run_statement(self) -> Global___RunStatementRequest:
+        """Run a statement of such a transaction."""
+
+    @_builtins.property
+    def begin_group(self) -> Global___BeginGroupRequest:
+        """Begin a group of its statements."""
+
+    @_builtins.property
+    def end_group(self) -> Global___EndGroupRequest:
+        """End a group."""
+
+    @_builtins.property
+    def commit(self) -> Global___CommitRequest:
+        """Commit it."""
+
+    @_builtins.property
+    def roll_back(self) -> Global___RollBackRequest:
+        """Roll it back."""
+
+    @_builtins.property
     def associate(self) -> Global___AssociateRequest:
         """Say which rows a relation has."""
 
@@ -177,17 +207,302 @@ class Call(_message.Message):
         list_loaded_batches: Global___ListLoadedBatchesRequest | None = ...,
         finish_load: Global___FinishLoadRequest | None = ...,
         aggregate: Global___AggregateRequest | None = ...,
+        begin: Global___BeginRequest | None = ...,
+        run_statement: Global___RunStatementRequest | None = ...,
+        begin_group: Global___BeginGroupRequest | None = ...,
+        end_group: Global___EndGroupRequest | None = ...,
+        commit: Global___CommitRequest | None = ...,
+        roll_back: Global___RollBackRequest | None = ...,
         associate: Global___AssociateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "begin", b"begin", "begin_group", b"begin_group", "call", b"call", "cancel", b"cancel", "commit", b"commit", "count", b"count", "delete", b"delete", "end_group", b"end_group", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "roll_back", b"roll_back", "run_statement", b"run_statement", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "call", b"call", "cancel", b"cancel", "count", b"count", "delete", b"delete", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "associate", b"associate", "begin", b"begin", "begin_group", b"begin_group", "call", b"call", "cancel", b"cancel", "commit", b"commit", "count", b"count", "delete", b"delete", "end_group", b"end_group", "explain", b"explain", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "request_id", b"request_id", "roll_back", b"roll_back", "run_statement", b"run_statement", "timeout_ms", b"timeout_ms", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate", "associate"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate", "begin", "run_statement", "begin_group", "end_group", "commit", "roll_back", "associate"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
 Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class BeginRequest(_message.Message):
+    """Begins a transaction over several calls: statements with the client's own logic between them.
+
+    It belongs to its stream, and is rolled back when that ends. Its statements run in the order in which they are sent.
+    Nothing of it is repeated by the router. If a call of it fails, or is cancelled, it is rolled back at once, and refuses
+    what is sent afterwards with TRANSACTION_ABORTED, but for roll_back; inside of a group, an error that a group absorbs
+    undoes the group only. Of its errors, RetryInfo says that the whole transaction left no trace and may be begun again.
+    RESOURCE_EXHAUSTED: too many are open on this router.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    idle_timeout_ms: _builtins.int
+    """How long it may be idle, in milliseconds, before it is rolled back; 0, or more than the router's own bound, is that."""
+    timeout_ms: _builtins.int
+    """How long it may last until its commit; likewise."""
+    def __init__(
+        self,
+        *,
+        idle_timeout_ms: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_ms", b"idle_timeout_ms", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginRequest: _TypeAlias = BeginRequest  # noqa: Y015
+
+@_typing.final
+class BeginResponse(_message.Message):
+    """It is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Its name, which further calls give."""
+    idle_timeout_ms: _builtins.int
+    """How long it may be idle."""
+    timeout_ms: _builtins.int
+    """How long it may last."""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        idle_timeout_ms: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_ms", b"idle_timeout_ms", "timeout_ms", b"timeout_ms", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginResponse: _TypeAlias = BeginResponse  # noqa: Y015
+
+@_typing.final
+class RunStatementRequest(_message.Message):
+    """A statement of an open transaction. FAILED_PRECONDITION: it is aborted, has lasted too long, or is none of this stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Which transaction."""
+    @_builtins.property
+    def statement(self) -> Global___Statement:
+        """What to do. It takes no values of earlier answers, other than within a Transact."""
+
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        statement: Global___Statement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStatementRequest: _TypeAlias = RunStatementRequest  # noqa: Y015
+
+@_typing.final
+class RunStatementResponse(_message.Message):
+    """What it came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___StatementResult:
+        """The answer."""
+
+    def __init__(
+        self,
+        *,
+        result: Global___StatementResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStatementResponse: _TypeAlias = RunStatementResponse  # noqa: Y015
+
+@_typing.final
+class BeginGroupRequest(_message.Message):
+    """Begins a group of statements in an open transaction, as a SAVEPOINT does; groups nest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Which transaction."""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginGroupRequest: _TypeAlias = BeginGroupRequest  # noqa: Y015
+
+@_typing.final
+class BeginGroupResponse(_message.Message):
+    """Statements from here on are in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginGroupResponse: _TypeAlias = BeginGroupResponse  # noqa: Y015
+
+@_typing.final
+class EndGroupRequest(_message.Message):
+    """Ends the innermost group. FAILED_PRECONDITION with TRANSACTION_ABORTED: it has failed, so that it is undone, and yet
+    was to be kept.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    ROLL_BACK_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Which transaction."""
+    roll_back: _builtins.bool
+    """Undo what was done in it, on every shard; else keep it."""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        roll_back: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["roll_back", b"roll_back", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndGroupRequest: _TypeAlias = EndGroupRequest  # noqa: Y015
+
+@_typing.final
+class EndGroupResponse(_message.Message):
+    """The group is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndGroupResponse: _TypeAlias = EndGroupResponse  # noqa: Y015
+
+@_typing.final
+class CommitRequest(_message.Message):
+    """Commits an open transaction, groups that are open included. As for a Transact, an error means that nothing is left of
+    it, but for UNKNOWN, DEADLINE_EXCEEDED and CANCELLED.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Which transaction."""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitRequest: _TypeAlias = CommitRequest  # noqa: Y015
+
+@_typing.final
+class CommitResponse(_message.Message):
+    """It is committed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitResponse: _TypeAlias = CommitResponse  # noqa: Y015
+
+@_typing.final
+class RollBackRequest(_message.Message):
+    """Rolls an open transaction back. It is no error if it is not open any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Which transaction."""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackRequest: _TypeAlias = RollBackRequest  # noqa: Y015
+
+@_typing.final
+class RollBackResponse(_message.Message):
+    """Nothing is left of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackResponse: _TypeAlias = RollBackResponse  # noqa: Y015
 
 @_typing.final
 class Answer(_message.Message):
@@ -209,6 +524,12 @@ class Answer(_message.Message):
     LIST_LOADED_BATCHES_FIELD_NUMBER: _builtins.int
     FINISH_LOAD_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    RUN_STATEMENT_FIELD_NUMBER: _builtins.int
+    BEGIN_GROUP_FIELD_NUMBER: _builtins.int
+    END_GROUP_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    ROLL_BACK_FIELD_NUMBER: _builtins.int
     ASSOCIATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The id of the request."""
@@ -265,6 +586,30 @@ class Answer(_message.Message):
         """Of `aggregate`."""
 
     @_builtins.property
+    def begin(self) -> Global___BeginResponse:
+        """Of `begin`."""
+
+    @_builtins.property
+    def run_statement(self) -> Global___RunStatementResponse:
+        """Of `run_statement`."""
+
+    @_builtins.property
+    def begin_group(self) -> Global___BeginGroupResponse:
+        """Of `begin_group`."""
+
+    @_builtins.property
+    def end_group(self) -> Global___EndGroupResponse:
+        """Of `end_group`."""
+
+    @_builtins.property
+    def commit(self) -> Global___CommitResponse:
+        """Of `commit`."""
+
+    @_builtins.property
+    def roll_back(self) -> Global___RollBackResponse:
+        """Of `roll_back`."""
+
+    @_builtins.property
     def associate(self) -> Global___AssociateResponse:
         """Of `associate`."""
 
@@ -285,13 +630,19 @@ class Answer(_message.Message):
         list_loaded_batches: Global___ListLoadedBatchesResponse | None = ...,
         finish_load: Global___FinishLoadResponse | None = ...,
         aggregate: Global___AggregateResponse | None = ...,
+        begin: Global___BeginResponse | None = ...,
+        run_statement: Global___RunStatementResponse | None = ...,
+        begin_group: Global___BeginGroupResponse | None = ...,
+        end_group: Global___EndGroupResponse | None = ...,
+        commit: Global___CommitResponse | None = ...,
+        roll_back: Global___RollBackResponse | None = ...,
         associate: Global___AssociateResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "associate", b"associate", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "associate", b"associate", "begin", b"begin", "begin_group", b"begin_group", "commit", b"commit", "count", b"count", "delete", b"delete", "end_group", b"end_group", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "roll_back", b"roll_back", "run_statement", b"run_statement", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "associate", b"associate", "count", b"count", "delete", b"delete", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "transact", b"transact", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "associate", b"associate", "begin", b"begin", "begin_group", b"begin_group", "commit", b"commit", "count", b"count", "delete", b"delete", "end_group", b"end_group", "explain", b"explain", "failure", b"failure", "finish_load", b"finish_load", "get", b"get", "id", b"id", "insert", b"insert", "list", b"list", "list_loaded_batches", b"list_loaded_batches", "node_calls", b"node_calls", "roll_back", b"roll_back", "run_statement", b"run_statement", "transact", b"transact", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate", "associate"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "insert", "get", "update", "delete", "list", "count", "transact", "explain", "list_loaded_batches", "finish_load", "aggregate", "begin", "run_statement", "begin_group", "end_group", "commit", "roll_back", "associate"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 

@@ -248,7 +248,8 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Session(self, request_iterator, context):
-        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
+        StreamList. Besides, transactions that go on over several calls: see BeginRequest.
         Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
         Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
         message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream

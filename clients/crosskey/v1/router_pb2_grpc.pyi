@@ -99,7 +99,8 @@ class RouterStub:
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
     Session: _grpc.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]
-    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
+    StreamList. Besides, transactions that go on over several calls: see BeginRequest.
     Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
     Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
     message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -177,7 +178,8 @@ class RouterAsyncStub(RouterStub):
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
     Session: _aio.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]  # type: ignore[assignment]
-    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
+    StreamList. Besides, transactions that go on over several calls: see BeginRequest.
     Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
     Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
     message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -342,7 +344,8 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_router_pb2.SessionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_router_pb2.SessionResponse], _abc.AsyncIterator[_router_pb2.SessionResponse]]:
-        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
+        StreamList. Besides, transactions that go on over several calls: see BeginRequest.
         Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
         Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
         message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream

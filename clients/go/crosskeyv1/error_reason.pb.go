@@ -107,6 +107,11 @@ const (
 	// FAILED_PRECONDITION. What a statement of a transaction expected did not come of it, or it was to take a value of a row
 	// that an earlier one did not answer. Example: expected the count 1, and found 0.
 	ErrorReason_ERROR_REASON_EXPECTATION_FAILED ErrorReason = 40
+	// FAILED_PRECONDITION. A call of a transaction that is aborted, by an error of an earlier call, or that is not open on
+	// its stream. Example: current transaction is aborted, commands ignored until end of transaction block.
+	ErrorReason_ERROR_REASON_TRANSACTION_ABORTED ErrorReason = 41
+	// FAILED_PRECONDITION. A call of a transaction that was rolled back because it was idle, or lasted, for too long.
+	ErrorReason_ERROR_REASON_TRANSACTION_TIMED_OUT ErrorReason = 42
 )
 
 // Enum value maps for ErrorReason.
@@ -146,6 +151,8 @@ var (
 		36: "ERROR_REASON_SHARD_FULL",
 		37: "ERROR_REASON_REQUEST_TOO_LARGE",
 		40: "ERROR_REASON_EXPECTATION_FAILED",
+		41: "ERROR_REASON_TRANSACTION_ABORTED",
+		42: "ERROR_REASON_TRANSACTION_TIMED_OUT",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -182,6 +189,8 @@ var (
 		"ERROR_REASON_SHARD_FULL":            36,
 		"ERROR_REASON_REQUEST_TOO_LARGE":     37,
 		"ERROR_REASON_EXPECTATION_FAILED":    40,
+		"ERROR_REASON_TRANSACTION_ABORTED":   41,
+		"ERROR_REASON_TRANSACTION_TIMED_OUT": 42,
 	}
 )
 
@@ -308,7 +317,7 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x0eretry_delay_ms\x18\x05 \x01(\rR\fretryDelayMs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb1\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xff\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"ERROR_REASON_FOREIGN_KEY_VIOLATION\x10\x01\x12#\n" +
@@ -344,7 +353,9 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10\x1f\x12\x1b\n" +
 	"\x17ERROR_REASON_SHARD_FULL\x10$\x12\"\n" +
 	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10%\x12#\n" +
-	"\x1fERROR_REASON_EXPECTATION_FAILED\x10(\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
+	"\x1fERROR_REASON_EXPECTATION_FAILED\x10(\x12$\n" +
+	" ERROR_REASON_TRANSACTION_ABORTED\x10)\x12&\n" +
+	"\"ERROR_REASON_TRANSACTION_TIMED_OUT\x10*\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (

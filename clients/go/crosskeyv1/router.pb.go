@@ -74,7 +74,7 @@ func (x InsertRequest_Overriding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InsertRequest_Overriding.Descriptor instead.
 func (InsertRequest_Overriding) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // What became of a row of the request.
@@ -131,7 +131,7 @@ func (x InsertResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InsertResponse_Outcome.Descriptor instead.
 func (InsertResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // What to do. Of a relation to one row, appending is replacing.
@@ -196,7 +196,7 @@ func (x AssociateRequest_Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AssociateRequest_Operation.Descriptor instead.
 func (AssociateRequest_Operation) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28, 0}
 }
 
 // What is worked out of the values of a column that are not NULL.
@@ -261,7 +261,7 @@ func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
 func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{38, 0, 0}
 }
 
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
@@ -393,6 +393,12 @@ type Call struct {
 	//	*Call_ListLoadedBatches
 	//	*Call_FinishLoad
 	//	*Call_Aggregate
+	//	*Call_Begin
+	//	*Call_RunStatement
+	//	*Call_BeginGroup
+	//	*Call_EndGroup
+	//	*Call_Commit
+	//	*Call_RollBack
 	//	*Call_Associate
 	Call          isCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
@@ -565,6 +571,60 @@ func (x *Call) GetAggregate() *AggregateRequest {
 	return nil
 }
 
+func (x *Call) GetBegin() *BeginRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Begin); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetRunStatement() *RunStatementRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_RunStatement); ok {
+			return x.RunStatement
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetBeginGroup() *BeginGroupRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_BeginGroup); ok {
+			return x.BeginGroup
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetEndGroup() *EndGroupRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_EndGroup); ok {
+			return x.EndGroup
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetCommit() *CommitRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_Commit); ok {
+			return x.Commit
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetRollBack() *RollBackRequest {
+	if x != nil {
+		if x, ok := x.Call.(*Call_RollBack); ok {
+			return x.RollBack
+		}
+	}
+	return nil
+}
+
 func (x *Call) GetAssociate() *AssociateRequest {
 	if x != nil {
 		if x, ok := x.Call.(*Call_Associate); ok {
@@ -639,6 +699,36 @@ type Call_Aggregate struct {
 	Aggregate *AggregateRequest `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Call_Begin struct {
+	// Begin a transaction that goes on over several calls of this stream.
+	Begin *BeginRequest `protobuf:"bytes,40,opt,name=begin,proto3,oneof"`
+}
+
+type Call_RunStatement struct {
+	// Run a statement of such a transaction.
+	RunStatement *RunStatementRequest `protobuf:"bytes,41,opt,name=run_statement,json=runStatement,proto3,oneof"`
+}
+
+type Call_BeginGroup struct {
+	// Begin a group of its statements.
+	BeginGroup *BeginGroupRequest `protobuf:"bytes,42,opt,name=begin_group,json=beginGroup,proto3,oneof"`
+}
+
+type Call_EndGroup struct {
+	// End a group.
+	EndGroup *EndGroupRequest `protobuf:"bytes,43,opt,name=end_group,json=endGroup,proto3,oneof"`
+}
+
+type Call_Commit struct {
+	// Commit it.
+	Commit *CommitRequest `protobuf:"bytes,44,opt,name=commit,proto3,oneof"`
+}
+
+type Call_RollBack struct {
+	// Roll it back.
+	RollBack *RollBackRequest `protobuf:"bytes,45,opt,name=roll_back,json=rollBack,proto3,oneof"`
+}
+
 type Call_Associate struct {
 	// Say which rows a relation has.
 	Associate *AssociateRequest `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
@@ -668,7 +758,588 @@ func (*Call_FinishLoad) isCall_Call() {}
 
 func (*Call_Aggregate) isCall_Call() {}
 
+func (*Call_Begin) isCall_Call() {}
+
+func (*Call_RunStatement) isCall_Call() {}
+
+func (*Call_BeginGroup) isCall_Call() {}
+
+func (*Call_EndGroup) isCall_Call() {}
+
+func (*Call_Commit) isCall_Call() {}
+
+func (*Call_RollBack) isCall_Call() {}
+
 func (*Call_Associate) isCall_Call() {}
+
+// Begins a transaction over several calls: statements with the client's own logic between them.
+//
+// It belongs to its stream, and is rolled back when that ends. Its statements run in the order in which they are sent.
+// Nothing of it is repeated by the router. If a call of it fails, or is cancelled, it is rolled back at once, and refuses
+// what is sent afterwards with TRANSACTION_ABORTED, but for roll_back; inside of a group, an error that a group absorbs
+// undoes the group only. Of its errors, RetryInfo says that the whole transaction left no trace and may be begun again.
+// RESOURCE_EXHAUSTED: too many are open on this router.
+type BeginRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long it may be idle, in milliseconds, before it is rolled back; 0, or more than the router's own bound, is that.
+	IdleTimeoutMs uint32 `protobuf:"varint,1,opt,name=idle_timeout_ms,json=idleTimeoutMs,proto3" json:"idle_timeout_ms,omitempty"`
+	// How long it may last until its commit; likewise.
+	TimeoutMs     uint32 `protobuf:"varint,2,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginRequest) Reset() {
+	*x = BeginRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginRequest) ProtoMessage() {}
+
+func (x *BeginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginRequest.ProtoReflect.Descriptor instead.
+func (*BeginRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *BeginRequest) GetIdleTimeoutMs() uint32 {
+	if x != nil {
+		return x.IdleTimeoutMs
+	}
+	return 0
+}
+
+func (x *BeginRequest) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+// It is open.
+type BeginResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, which further calls give.
+	Transaction string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// How long it may be idle.
+	IdleTimeoutMs uint32 `protobuf:"varint,2,opt,name=idle_timeout_ms,json=idleTimeoutMs,proto3" json:"idle_timeout_ms,omitempty"`
+	// How long it may last.
+	TimeoutMs     uint32 `protobuf:"varint,3,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginResponse) Reset() {
+	*x = BeginResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginResponse) ProtoMessage() {}
+
+func (x *BeginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginResponse.ProtoReflect.Descriptor instead.
+func (*BeginResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BeginResponse) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *BeginResponse) GetIdleTimeoutMs() uint32 {
+	if x != nil {
+		return x.IdleTimeoutMs
+	}
+	return 0
+}
+
+func (x *BeginResponse) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+// A statement of an open transaction. FAILED_PRECONDITION: it is aborted, has lasted too long, or is none of this stream.
+type RunStatementRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// What to do. It takes no values of earlier answers, other than within a Transact.
+	Statement     *Statement `protobuf:"bytes,2,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStatementRequest) Reset() {
+	*x = RunStatementRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStatementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStatementRequest) ProtoMessage() {}
+
+func (x *RunStatementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStatementRequest.ProtoReflect.Descriptor instead.
+func (*RunStatementRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RunStatementRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *RunStatementRequest) GetStatement() *Statement {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+// What it came to.
+type RunStatementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The answer.
+	Result        *StatementResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunStatementResponse) Reset() {
+	*x = RunStatementResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunStatementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunStatementResponse) ProtoMessage() {}
+
+func (x *RunStatementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunStatementResponse.ProtoReflect.Descriptor instead.
+func (*RunStatementResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RunStatementResponse) GetResult() *StatementResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// Begins a group of statements in an open transaction, as a SAVEPOINT does; groups nest.
+type BeginGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction   string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginGroupRequest) Reset() {
+	*x = BeginGroupRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginGroupRequest) ProtoMessage() {}
+
+func (x *BeginGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginGroupRequest.ProtoReflect.Descriptor instead.
+func (*BeginGroupRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BeginGroupRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+// Statements from here on are in it.
+type BeginGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginGroupResponse) Reset() {
+	*x = BeginGroupResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginGroupResponse) ProtoMessage() {}
+
+func (x *BeginGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginGroupResponse.ProtoReflect.Descriptor instead.
+func (*BeginGroupResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{8}
+}
+
+// Ends the innermost group. FAILED_PRECONDITION with TRANSACTION_ABORTED: it has failed, so that it is undone, and yet
+// was to be kept.
+type EndGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// Undo what was done in it, on every shard; else keep it.
+	RollBack      bool `protobuf:"varint,2,opt,name=roll_back,json=rollBack,proto3" json:"roll_back,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndGroupRequest) Reset() {
+	*x = EndGroupRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndGroupRequest) ProtoMessage() {}
+
+func (x *EndGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndGroupRequest.ProtoReflect.Descriptor instead.
+func (*EndGroupRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EndGroupRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *EndGroupRequest) GetRollBack() bool {
+	if x != nil {
+		return x.RollBack
+	}
+	return false
+}
+
+// The group is over.
+type EndGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndGroupResponse) Reset() {
+	*x = EndGroupResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndGroupResponse) ProtoMessage() {}
+
+func (x *EndGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndGroupResponse.ProtoReflect.Descriptor instead.
+func (*EndGroupResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{10}
+}
+
+// Commits an open transaction, groups that are open included. As for a Transact, an error means that nothing is left of
+// it, but for UNKNOWN, DEADLINE_EXCEEDED and CANCELLED.
+type CommitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction   string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRequest) Reset() {
+	*x = CommitRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRequest) ProtoMessage() {}
+
+func (x *CommitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
+func (*CommitRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CommitRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+// It is committed.
+type CommitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitResponse) Reset() {
+	*x = CommitResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitResponse) ProtoMessage() {}
+
+func (x *CommitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
+func (*CommitResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{12}
+}
+
+// Rolls an open transaction back. It is no error if it is not open any more.
+type RollBackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which transaction.
+	Transaction   string `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollBackRequest) Reset() {
+	*x = RollBackRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollBackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollBackRequest) ProtoMessage() {}
+
+func (x *RollBackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollBackRequest.ProtoReflect.Descriptor instead.
+func (*RollBackRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RollBackRequest) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+// Nothing is left of it.
+type RollBackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollBackResponse) Reset() {
+	*x = RollBackResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollBackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollBackResponse) ProtoMessage() {}
+
+func (x *RollBackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollBackResponse.ProtoReflect.Descriptor instead.
+func (*RollBackResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{14}
+}
 
 // The answer to one request on a stream.
 type Answer struct {
@@ -693,6 +1364,12 @@ type Answer struct {
 	//	*Answer_ListLoadedBatches
 	//	*Answer_FinishLoad
 	//	*Answer_Aggregate
+	//	*Answer_Begin
+	//	*Answer_RunStatement
+	//	*Answer_BeginGroup
+	//	*Answer_EndGroup
+	//	*Answer_Commit
+	//	*Answer_RollBack
 	//	*Answer_Associate
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
@@ -701,7 +1378,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	mi := &file_crosskey_v1_router_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +1390,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[3]
+	mi := &file_crosskey_v1_router_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +1403,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{3}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -858,6 +1535,60 @@ func (x *Answer) GetAggregate() *AggregateResponse {
 	return nil
 }
 
+func (x *Answer) GetBegin() *BeginResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Begin); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRunStatement() *RunStatementResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_RunStatement); ok {
+			return x.RunStatement
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetBeginGroup() *BeginGroupResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_BeginGroup); ok {
+			return x.BeginGroup
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetEndGroup() *EndGroupResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_EndGroup); ok {
+			return x.EndGroup
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetCommit() *CommitResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Commit); ok {
+			return x.Commit
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRollBack() *RollBackResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_RollBack); ok {
+			return x.RollBack
+		}
+	}
+	return nil
+}
+
 func (x *Answer) GetAssociate() *AssociateResponse {
 	if x != nil {
 		if x, ok := x.Answer.(*Answer_Associate); ok {
@@ -931,6 +1662,36 @@ type Answer_Aggregate struct {
 	Aggregate *AggregateResponse `protobuf:"bytes,15,opt,name=aggregate,proto3,oneof"`
 }
 
+type Answer_Begin struct {
+	// Of `begin`.
+	Begin *BeginResponse `protobuf:"bytes,40,opt,name=begin,proto3,oneof"`
+}
+
+type Answer_RunStatement struct {
+	// Of `run_statement`.
+	RunStatement *RunStatementResponse `protobuf:"bytes,41,opt,name=run_statement,json=runStatement,proto3,oneof"`
+}
+
+type Answer_BeginGroup struct {
+	// Of `begin_group`.
+	BeginGroup *BeginGroupResponse `protobuf:"bytes,42,opt,name=begin_group,json=beginGroup,proto3,oneof"`
+}
+
+type Answer_EndGroup struct {
+	// Of `end_group`.
+	EndGroup *EndGroupResponse `protobuf:"bytes,43,opt,name=end_group,json=endGroup,proto3,oneof"`
+}
+
+type Answer_Commit struct {
+	// Of `commit`.
+	Commit *CommitResponse `protobuf:"bytes,44,opt,name=commit,proto3,oneof"`
+}
+
+type Answer_RollBack struct {
+	// Of `roll_back`.
+	RollBack *RollBackResponse `protobuf:"bytes,45,opt,name=roll_back,json=rollBack,proto3,oneof"`
+}
+
 type Answer_Associate struct {
 	// Of `associate`.
 	Associate *AssociateResponse `protobuf:"bytes,60,opt,name=associate,proto3,oneof"`
@@ -959,6 +1720,18 @@ func (*Answer_ListLoadedBatches) isAnswer_Answer() {}
 func (*Answer_FinishLoad) isAnswer_Answer() {}
 
 func (*Answer_Aggregate) isAnswer_Answer() {}
+
+func (*Answer_Begin) isAnswer_Answer() {}
+
+func (*Answer_RunStatement) isAnswer_Answer() {}
+
+func (*Answer_BeginGroup) isAnswer_Answer() {}
+
+func (*Answer_EndGroup) isAnswer_Answer() {}
+
+func (*Answer_Commit) isAnswer_Answer() {}
+
+func (*Answer_RollBack) isAnswer_Answer() {}
 
 func (*Answer_Associate) isAnswer_Answer() {}
 
@@ -996,7 +1769,7 @@ type InsertRequest struct {
 
 func (x *InsertRequest) Reset() {
 	*x = InsertRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1781,7 @@ func (x *InsertRequest) String() string {
 func (*InsertRequest) ProtoMessage() {}
 
 func (x *InsertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[4]
+	mi := &file_crosskey_v1_router_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1794,7 @@ func (x *InsertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsertRequest.ProtoReflect.Descriptor instead.
 func (*InsertRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InsertRequest) GetTable() string {
@@ -1127,7 +1900,7 @@ type InsertResponse struct {
 
 func (x *InsertResponse) Reset() {
 	*x = InsertResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1912,7 @@ func (x *InsertResponse) String() string {
 func (*InsertResponse) ProtoMessage() {}
 
 func (x *InsertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[5]
+	mi := &file_crosskey_v1_router_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1925,7 @@ func (x *InsertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsertResponse.ProtoReflect.Descriptor instead.
 func (*InsertResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InsertResponse) GetRows() []*structpb.Struct {
@@ -1207,7 +1980,7 @@ type LoadRequest struct {
 
 func (x *LoadRequest) Reset() {
 	*x = LoadRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1992,7 @@ func (x *LoadRequest) String() string {
 func (*LoadRequest) ProtoMessage() {}
 
 func (x *LoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[6]
+	mi := &file_crosskey_v1_router_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +2005,7 @@ func (x *LoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRequest.ProtoReflect.Descriptor instead.
 func (*LoadRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{6}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LoadRequest) GetTable() string {
@@ -1290,7 +2063,7 @@ type LoadResponse struct {
 
 func (x *LoadResponse) Reset() {
 	*x = LoadResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +2075,7 @@ func (x *LoadResponse) String() string {
 func (*LoadResponse) ProtoMessage() {}
 
 func (x *LoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[7]
+	mi := &file_crosskey_v1_router_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +2088,7 @@ func (x *LoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadResponse.ProtoReflect.Descriptor instead.
 func (*LoadResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{7}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LoadResponse) GetCount() int64 {
@@ -1343,7 +2116,7 @@ type ListLoadedBatchesRequest struct {
 
 func (x *ListLoadedBatchesRequest) Reset() {
 	*x = ListLoadedBatchesRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +2128,7 @@ func (x *ListLoadedBatchesRequest) String() string {
 func (*ListLoadedBatchesRequest) ProtoMessage() {}
 
 func (x *ListLoadedBatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[8]
+	mi := &file_crosskey_v1_router_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +2141,7 @@ func (x *ListLoadedBatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesRequest.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{8}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListLoadedBatchesRequest) GetLoad() string {
@@ -1389,7 +2162,7 @@ type ListLoadedBatchesResponse struct {
 
 func (x *ListLoadedBatchesResponse) Reset() {
 	*x = ListLoadedBatchesResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +2174,7 @@ func (x *ListLoadedBatchesResponse) String() string {
 func (*ListLoadedBatchesResponse) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[9]
+	mi := &file_crosskey_v1_router_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +2187,7 @@ func (x *ListLoadedBatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesResponse.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListLoadedBatchesResponse) GetBatches() []*ListLoadedBatchesResponse_Batch {
@@ -1437,7 +2210,7 @@ type FinishLoadRequest struct {
 
 func (x *FinishLoadRequest) Reset() {
 	*x = FinishLoadRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +2222,7 @@ func (x *FinishLoadRequest) String() string {
 func (*FinishLoadRequest) ProtoMessage() {}
 
 func (x *FinishLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[10]
+	mi := &file_crosskey_v1_router_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +2235,7 @@ func (x *FinishLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishLoadRequest.ProtoReflect.Descriptor instead.
 func (*FinishLoadRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{10}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FinishLoadRequest) GetLoad() string {
@@ -1488,7 +2261,7 @@ type FinishLoadResponse struct {
 
 func (x *FinishLoadResponse) Reset() {
 	*x = FinishLoadResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +2273,7 @@ func (x *FinishLoadResponse) String() string {
 func (*FinishLoadResponse) ProtoMessage() {}
 
 func (x *FinishLoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[11]
+	mi := &file_crosskey_v1_router_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +2286,7 @@ func (x *FinishLoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishLoadResponse.ProtoReflect.Descriptor instead.
 func (*FinishLoadResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{11}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
 }
 
 // The key of one row.
@@ -1541,7 +2314,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +2326,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[12]
+	mi := &file_crosskey_v1_router_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +2339,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{12}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetRequest) GetTable() string {
@@ -1638,7 +2411,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +2423,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[13]
+	mi := &file_crosskey_v1_router_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +2436,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{13}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetResponse) GetRow() *structpb.Struct {
@@ -1721,7 +2494,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +2506,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[14]
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +2519,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{14}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateRequest) GetTable() string {
@@ -1869,7 +2642,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[15]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2654,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[15]
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2667,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{15}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateResponse) GetRows() []*structpb.Struct {
@@ -1944,7 +2717,7 @@ type AssociateRequest struct {
 
 func (x *AssociateRequest) Reset() {
 	*x = AssociateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2729,7 @@ func (x *AssociateRequest) String() string {
 func (*AssociateRequest) ProtoMessage() {}
 
 func (x *AssociateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[16]
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2742,7 @@ func (x *AssociateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssociateRequest.ProtoReflect.Descriptor instead.
 func (*AssociateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AssociateRequest) GetTable() string {
@@ -2043,7 +2816,7 @@ type AssociateResponse struct {
 
 func (x *AssociateResponse) Reset() {
 	*x = AssociateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2828,7 @@ func (x *AssociateResponse) String() string {
 func (*AssociateResponse) ProtoMessage() {}
 
 func (x *AssociateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[17]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2841,7 @@ func (x *AssociateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssociateResponse.ProtoReflect.Descriptor instead.
 func (*AssociateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AssociateResponse) GetAdded() int64 {
@@ -2113,7 +2886,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2898,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[18]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2911,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteRequest) GetTable() string {
@@ -2194,7 +2967,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2979,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[19]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2992,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteResponse) GetCount() int64 {
@@ -2257,7 +3030,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +3042,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[20]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +3055,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListRequest) GetTable() string {
@@ -2363,7 +3136,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +3148,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[21]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +3161,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListResponse) GetRows() []*structpb.Struct {
@@ -2423,7 +3196,7 @@ type StreamListRequest struct {
 
 func (x *StreamListRequest) Reset() {
 	*x = StreamListRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +3208,7 @@ func (x *StreamListRequest) String() string {
 func (*StreamListRequest) ProtoMessage() {}
 
 func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[22]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +3221,7 @@ func (x *StreamListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListRequest.ProtoReflect.Descriptor instead.
 func (*StreamListRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StreamListRequest) GetList() *ListRequest {
@@ -2473,7 +3246,7 @@ type StreamListResponse struct {
 
 func (x *StreamListResponse) Reset() {
 	*x = StreamListResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +3258,7 @@ func (x *StreamListResponse) String() string {
 func (*StreamListResponse) ProtoMessage() {}
 
 func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[23]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +3271,7 @@ func (x *StreamListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamListResponse.ProtoReflect.Descriptor instead.
 func (*StreamListResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StreamListResponse) GetRows() []*structpb.Struct {
@@ -2535,7 +3308,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2547,7 +3320,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[24]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2560,7 +3333,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CountRequest) GetTable() string {
@@ -2588,7 +3361,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +3373,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[25]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +3386,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CountResponse) GetCount() int64 {
@@ -2648,7 +3421,7 @@ type AggregateRequest struct {
 
 func (x *AggregateRequest) Reset() {
 	*x = AggregateRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +3433,7 @@ func (x *AggregateRequest) String() string {
 func (*AggregateRequest) ProtoMessage() {}
 
 func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +3446,7 @@ func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest.ProtoReflect.Descriptor instead.
 func (*AggregateRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AggregateRequest) GetTable() string {
@@ -2745,7 +3518,7 @@ type AggregateResponse struct {
 
 func (x *AggregateResponse) Reset() {
 	*x = AggregateResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2757,7 +3530,7 @@ func (x *AggregateResponse) String() string {
 func (*AggregateResponse) ProtoMessage() {}
 
 func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2770,7 +3543,7 @@ func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateResponse.ProtoReflect.Descriptor instead.
 func (*AggregateResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AggregateResponse) GetRows() []*structpb.Struct {
@@ -2813,7 +3586,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +3598,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +3611,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -3033,7 +3806,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3818,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3831,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Expectation) GetCount() int64 {
@@ -3088,7 +3861,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3100,7 +3873,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3113,7 +3886,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -3147,7 +3920,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3159,7 +3932,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3172,7 +3945,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -3355,7 +4128,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3367,7 +4140,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3380,7 +4153,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{44}
 }
 
 // What a group came to.
@@ -3396,7 +4169,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +4181,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +4194,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -3451,7 +4224,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3463,7 +4236,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3476,7 +4249,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -3504,7 +4277,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +4289,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +4302,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -3561,7 +4334,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +4346,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +4359,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -3750,7 +4523,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3762,7 +4535,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3775,7 +4548,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -3833,7 +4606,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[38]
+	mi := &file_crosskey_v1_router_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +4618,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[38]
+	mi := &file_crosskey_v1_router_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +4631,7 @@ func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadedBatchesResponse_Batch.ProtoReflect.Descriptor instead.
 func (*ListLoadedBatchesResponse_Batch) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{9, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *ListLoadedBatchesResponse_Batch) GetBatch() string {
@@ -3890,7 +4663,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[39]
+	mi := &file_crosskey_v1_router_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3902,7 +4675,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[39]
+	mi := &file_crosskey_v1_router_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3915,7 +4688,7 @@ func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AggregateRequest_Aggregate.ProtoReflect.Descriptor instead.
 func (*AggregateRequest_Aggregate) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{38, 0}
 }
 
 func (x *AggregateRequest_Aggregate) GetFunction() AggregateRequest_Aggregate_Function {
@@ -3958,7 +4731,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	mi := &file_crosskey_v1_router_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4743,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	mi := &file_crosskey_v1_router_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4756,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{49, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -4030,7 +4803,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\aanswers\x18\x01 \x03(\v2\x13.crosskey.v1.AnswerR\aanswers\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"\xb7\x06\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xa6\t\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -4050,9 +4823,43 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2%.crosskey.v1.ListLoadedBatchesRequestH\x00R\x11listLoadedBatches\x12A\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1e.crosskey.v1.FinishLoadRequestH\x00R\n" +
 	"finishLoad\x12=\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x12=\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1d.crosskey.v1.AggregateRequestH\x00R\taggregate\x121\n" +
+	"\x05begin\x18( \x01(\v2\x19.crosskey.v1.BeginRequestH\x00R\x05begin\x12G\n" +
+	"\rrun_statement\x18) \x01(\v2 .crosskey.v1.RunStatementRequestH\x00R\frunStatement\x12A\n" +
+	"\vbegin_group\x18* \x01(\v2\x1e.crosskey.v1.BeginGroupRequestH\x00R\n" +
+	"beginGroup\x12;\n" +
+	"\tend_group\x18+ \x01(\v2\x1c.crosskey.v1.EndGroupRequestH\x00R\bendGroup\x124\n" +
+	"\x06commit\x18, \x01(\v2\x1a.crosskey.v1.CommitRequestH\x00R\x06commit\x12;\n" +
+	"\troll_back\x18- \x01(\v2\x1c.crosskey.v1.RollBackRequestH\x00R\brollBack\x12=\n" +
 	"\tassociate\x18< \x01(\v2\x1d.crosskey.v1.AssociateRequestH\x00R\tassociateB\x06\n" +
-	"\x04call\"\xc0\x06\n" +
+	"\x04call\"U\n" +
+	"\fBeginRequest\x12&\n" +
+	"\x0fidle_timeout_ms\x18\x01 \x01(\rR\ridleTimeoutMs\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x02 \x01(\rR\ttimeoutMs\"x\n" +
+	"\rBeginResponse\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x12&\n" +
+	"\x0fidle_timeout_ms\x18\x02 \x01(\rR\ridleTimeoutMs\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x03 \x01(\rR\ttimeoutMs\"m\n" +
+	"\x13RunStatementRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x124\n" +
+	"\tstatement\x18\x02 \x01(\v2\x16.crosskey.v1.StatementR\tstatement\"L\n" +
+	"\x14RunStatementResponse\x124\n" +
+	"\x06result\x18\x01 \x01(\v2\x1c.crosskey.v1.StatementResultR\x06result\"5\n" +
+	"\x11BeginGroupRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\"\x14\n" +
+	"\x12BeginGroupResponse\"P\n" +
+	"\x0fEndGroupRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x12\x1b\n" +
+	"\troll_back\x18\x02 \x01(\bR\brollBack\"\x12\n" +
+	"\x10EndGroupResponse\"1\n" +
+	"\rCommitRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\"\x10\n" +
+	"\x0eCommitResponse\"3\n" +
+	"\x0fRollBackRequest\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\"\x12\n" +
+	"\x10RollBackResponse\"\xb5\t\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -4070,7 +4877,14 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x13list_loaded_batches\x18\r \x01(\v2&.crosskey.v1.ListLoadedBatchesResponseH\x00R\x11listLoadedBatches\x12B\n" +
 	"\vfinish_load\x18\x0e \x01(\v2\x1f.crosskey.v1.FinishLoadResponseH\x00R\n" +
 	"finishLoad\x12>\n" +
-	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x12>\n" +
+	"\taggregate\x18\x0f \x01(\v2\x1e.crosskey.v1.AggregateResponseH\x00R\taggregate\x122\n" +
+	"\x05begin\x18( \x01(\v2\x1a.crosskey.v1.BeginResponseH\x00R\x05begin\x12H\n" +
+	"\rrun_statement\x18) \x01(\v2!.crosskey.v1.RunStatementResponseH\x00R\frunStatement\x12B\n" +
+	"\vbegin_group\x18* \x01(\v2\x1f.crosskey.v1.BeginGroupResponseH\x00R\n" +
+	"beginGroup\x12<\n" +
+	"\tend_group\x18+ \x01(\v2\x1d.crosskey.v1.EndGroupResponseH\x00R\bendGroup\x125\n" +
+	"\x06commit\x18, \x01(\v2\x1b.crosskey.v1.CommitResponseH\x00R\x06commit\x12<\n" +
+	"\troll_back\x18- \x01(\v2\x1d.crosskey.v1.RollBackResponseH\x00R\brollBack\x12>\n" +
 	"\tassociate\x18< \x01(\v2\x1e.crosskey.v1.AssociateResponseH\x00R\tassociateB\b\n" +
 	"\x06answer\"\xe6\x04\n" +
 	"\rInsertRequest\x12\x14\n" +
@@ -4349,7 +5163,7 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
@@ -4358,201 +5172,227 @@ var file_crosskey_v1_router_proto_goTypes = []any{
 	(*SessionRequest)(nil),                   // 4: crosskey.v1.SessionRequest
 	(*SessionResponse)(nil),                  // 5: crosskey.v1.SessionResponse
 	(*Call)(nil),                             // 6: crosskey.v1.Call
-	(*Answer)(nil),                           // 7: crosskey.v1.Answer
-	(*InsertRequest)(nil),                    // 8: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                   // 9: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                      // 10: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                     // 11: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),         // 12: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),        // 13: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),                // 14: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),               // 15: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                       // 16: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                      // 17: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                    // 18: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                   // 19: crosskey.v1.UpdateResponse
-	(*AssociateRequest)(nil),                 // 20: crosskey.v1.AssociateRequest
-	(*AssociateResponse)(nil),                // 21: crosskey.v1.AssociateResponse
-	(*DeleteRequest)(nil),                    // 22: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                   // 23: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                      // 24: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                     // 25: crosskey.v1.ListResponse
-	(*StreamListRequest)(nil),                // 26: crosskey.v1.StreamListRequest
-	(*StreamListResponse)(nil),               // 27: crosskey.v1.StreamListResponse
-	(*CountRequest)(nil),                     // 28: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                    // 29: crosskey.v1.CountResponse
-	(*AggregateRequest)(nil),                 // 30: crosskey.v1.AggregateRequest
-	(*AggregateResponse)(nil),                // 31: crosskey.v1.AggregateResponse
-	(*Statement)(nil),                        // 32: crosskey.v1.Statement
-	(*Expectation)(nil),                      // 33: crosskey.v1.Expectation
-	(*Group)(nil),                            // 34: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 35: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 36: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 37: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 38: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 39: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 40: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 41: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 42: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 43: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 44: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 45: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 46: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 47: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 48: crosskey.v1.RowForm
-	(*TakenValue)(nil),                       // 49: crosskey.v1.TakenValue
-	(*Include)(nil),                          // 50: crosskey.v1.Include
-	(RowLock)(0),                             // 51: crosskey.v1.RowLock
-	(*Predicate)(nil),                        // 52: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 53: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 54: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 55: crosskey.v1.SetConstraints
+	(*BeginRequest)(nil),                     // 7: crosskey.v1.BeginRequest
+	(*BeginResponse)(nil),                    // 8: crosskey.v1.BeginResponse
+	(*RunStatementRequest)(nil),              // 9: crosskey.v1.RunStatementRequest
+	(*RunStatementResponse)(nil),             // 10: crosskey.v1.RunStatementResponse
+	(*BeginGroupRequest)(nil),                // 11: crosskey.v1.BeginGroupRequest
+	(*BeginGroupResponse)(nil),               // 12: crosskey.v1.BeginGroupResponse
+	(*EndGroupRequest)(nil),                  // 13: crosskey.v1.EndGroupRequest
+	(*EndGroupResponse)(nil),                 // 14: crosskey.v1.EndGroupResponse
+	(*CommitRequest)(nil),                    // 15: crosskey.v1.CommitRequest
+	(*CommitResponse)(nil),                   // 16: crosskey.v1.CommitResponse
+	(*RollBackRequest)(nil),                  // 17: crosskey.v1.RollBackRequest
+	(*RollBackResponse)(nil),                 // 18: crosskey.v1.RollBackResponse
+	(*Answer)(nil),                           // 19: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 20: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 21: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 22: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 23: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 24: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 25: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 26: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 27: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 28: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 29: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 30: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 31: crosskey.v1.UpdateResponse
+	(*AssociateRequest)(nil),                 // 32: crosskey.v1.AssociateRequest
+	(*AssociateResponse)(nil),                // 33: crosskey.v1.AssociateResponse
+	(*DeleteRequest)(nil),                    // 34: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 35: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 36: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 37: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 38: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 39: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 40: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 41: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 42: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 43: crosskey.v1.AggregateResponse
+	(*Statement)(nil),                        // 44: crosskey.v1.Statement
+	(*Expectation)(nil),                      // 45: crosskey.v1.Expectation
+	(*Group)(nil),                            // 46: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 47: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 48: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 49: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 50: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 51: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 52: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 53: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 54: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 55: crosskey.v1.AggregateRequest.Aggregate
+	(*ExplainResponse_Key)(nil),              // 56: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 57: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 58: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 59: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 60: crosskey.v1.RowForm
+	(*TakenValue)(nil),                       // 61: crosskey.v1.TakenValue
+	(*Include)(nil),                          // 62: crosskey.v1.Include
+	(RowLock)(0),                             // 63: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 64: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 65: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 66: crosskey.v1.OrderBy
+	(*SetConstraints)(nil),                   // 67: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
 	6,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	7,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	8,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	16,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	18,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	22,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	24,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	28,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	38,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	40,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	12,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	14,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	30,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	20,  // 13: crosskey.v1.Call.associate:type_name -> crosskey.v1.AssociateRequest
-	45,  // 14: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	9,   // 15: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	17,  // 16: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	19,  // 17: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	23,  // 18: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	25,  // 19: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	29,  // 20: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	39,  // 21: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	41,  // 22: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	13,  // 23: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	15,  // 24: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	31,  // 25: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	21,  // 26: crosskey.v1.Answer.associate:type_name -> crosskey.v1.AssociateResponse
-	46,  // 27: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,   // 28: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	47,  // 29: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	48,  // 30: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	49,  // 31: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
-	50,  // 32: crosskey.v1.InsertRequest.include:type_name -> crosskey.v1.Include
-	46,  // 33: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,   // 34: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	42,  // 35: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	46,  // 36: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	48,  // 37: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	50,  // 38: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	51,  // 39: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
-	49,  // 40: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	46,  // 41: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	46,  // 42: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	52,  // 43: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	46,  // 44: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	53,  // 45: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	48,  // 46: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	49,  // 47: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
-	49,  // 48: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	50,  // 49: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
-	46,  // 50: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	46,  // 51: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
-	2,   // 52: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
-	46,  // 53: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
-	46,  // 54: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	52,  // 55: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	49,  // 56: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	52,  // 57: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	54,  // 58: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	48,  // 59: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	50,  // 60: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	51,  // 61: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
-	46,  // 62: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	24,  // 63: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	46,  // 64: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	52,  // 65: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	52,  // 66: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	43,  // 67: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	52,  // 68: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	54,  // 69: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	48,  // 70: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	46,  // 71: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	8,   // 72: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	18,  // 73: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	22,  // 74: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	55,  // 75: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	34,  // 76: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	16,  // 77: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
-	24,  // 78: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
-	28,  // 79: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
-	30,  // 80: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
-	20,  // 81: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
-	33,  // 82: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
-	52,  // 83: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
-	32,  // 84: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	9,   // 85: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	19,  // 86: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	23,  // 87: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	36,  // 88: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	37,  // 89: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	17,  // 90: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
-	25,  // 91: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
-	29,  // 92: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
-	31,  // 93: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
-	21,  // 94: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
-	35,  // 95: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	45,  // 96: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	32,  // 97: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	35,  // 98: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	8,   // 99: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	16,  // 100: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	18,  // 101: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	22,  // 102: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	24,  // 103: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	28,  // 104: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	38,  // 105: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	30,  // 106: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	44,  // 107: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	3,   // 108: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	8,   // 109: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	16,  // 110: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	18,  // 111: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	22,  // 112: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	24,  // 113: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	26,  // 114: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	28,  // 115: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	30,  // 116: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	20,  // 117: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
-	38,  // 118: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	10,  // 119: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	12,  // 120: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	14,  // 121: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	40,  // 122: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	4,   // 123: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	9,   // 124: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	17,  // 125: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	19,  // 126: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	23,  // 127: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	25,  // 128: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	27,  // 129: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	29,  // 130: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	31,  // 131: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	21,  // 132: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
-	39,  // 133: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	11,  // 134: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	13,  // 135: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	15,  // 136: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	41,  // 137: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	5,   // 138: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	124, // [124:139] is the sub-list for method output_type
-	109, // [109:124] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	109, // [109:109] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	19,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	20,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	28,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	30,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	34,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	36,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	40,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	50,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	52,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	24,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	26,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	42,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	7,   // 13: crosskey.v1.Call.begin:type_name -> crosskey.v1.BeginRequest
+	9,   // 14: crosskey.v1.Call.run_statement:type_name -> crosskey.v1.RunStatementRequest
+	11,  // 15: crosskey.v1.Call.begin_group:type_name -> crosskey.v1.BeginGroupRequest
+	13,  // 16: crosskey.v1.Call.end_group:type_name -> crosskey.v1.EndGroupRequest
+	15,  // 17: crosskey.v1.Call.commit:type_name -> crosskey.v1.CommitRequest
+	17,  // 18: crosskey.v1.Call.roll_back:type_name -> crosskey.v1.RollBackRequest
+	32,  // 19: crosskey.v1.Call.associate:type_name -> crosskey.v1.AssociateRequest
+	44,  // 20: crosskey.v1.RunStatementRequest.statement:type_name -> crosskey.v1.Statement
+	47,  // 21: crosskey.v1.RunStatementResponse.result:type_name -> crosskey.v1.StatementResult
+	57,  // 22: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	21,  // 23: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	29,  // 24: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	31,  // 25: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	35,  // 26: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	37,  // 27: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	41,  // 28: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	51,  // 29: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	53,  // 30: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	25,  // 31: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	27,  // 32: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	43,  // 33: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	8,   // 34: crosskey.v1.Answer.begin:type_name -> crosskey.v1.BeginResponse
+	10,  // 35: crosskey.v1.Answer.run_statement:type_name -> crosskey.v1.RunStatementResponse
+	12,  // 36: crosskey.v1.Answer.begin_group:type_name -> crosskey.v1.BeginGroupResponse
+	14,  // 37: crosskey.v1.Answer.end_group:type_name -> crosskey.v1.EndGroupResponse
+	16,  // 38: crosskey.v1.Answer.commit:type_name -> crosskey.v1.CommitResponse
+	18,  // 39: crosskey.v1.Answer.roll_back:type_name -> crosskey.v1.RollBackResponse
+	33,  // 40: crosskey.v1.Answer.associate:type_name -> crosskey.v1.AssociateResponse
+	58,  // 41: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 42: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	59,  // 43: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	60,  // 44: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	61,  // 45: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
+	62,  // 46: crosskey.v1.InsertRequest.include:type_name -> crosskey.v1.Include
+	58,  // 47: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 48: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	54,  // 49: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	58,  // 50: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	60,  // 51: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	62,  // 52: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	63,  // 53: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	61,  // 54: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	58,  // 55: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	58,  // 56: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	64,  // 57: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	58,  // 58: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	65,  // 59: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	60,  // 60: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	61,  // 61: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
+	61,  // 62: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	62,  // 63: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
+	58,  // 64: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	58,  // 65: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
+	2,   // 66: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
+	58,  // 67: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
+	58,  // 68: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	64,  // 69: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	61,  // 70: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	64,  // 71: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	66,  // 72: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	60,  // 73: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	62,  // 74: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	63,  // 75: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	58,  // 76: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	36,  // 77: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	58,  // 78: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	64,  // 79: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	64,  // 80: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	55,  // 81: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	64,  // 82: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	66,  // 83: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	60,  // 84: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	58,  // 85: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	20,  // 86: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	30,  // 87: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	34,  // 88: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	67,  // 89: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	46,  // 90: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	28,  // 91: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	36,  // 92: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	40,  // 93: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	42,  // 94: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	32,  // 95: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
+	45,  // 96: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
+	64,  // 97: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
+	44,  // 98: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	21,  // 99: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	31,  // 100: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	35,  // 101: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	48,  // 102: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	49,  // 103: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	29,  // 104: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	37,  // 105: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	41,  // 106: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	43,  // 107: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	33,  // 108: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
+	47,  // 109: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	57,  // 110: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	44,  // 111: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	47,  // 112: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	20,  // 113: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	28,  // 114: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	30,  // 115: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	34,  // 116: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	36,  // 117: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	40,  // 118: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	50,  // 119: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	42,  // 120: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	56,  // 121: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	3,   // 122: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	20,  // 123: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	28,  // 124: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	30,  // 125: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	34,  // 126: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	36,  // 127: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	38,  // 128: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	40,  // 129: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	42,  // 130: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	32,  // 131: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
+	50,  // 132: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	22,  // 133: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	24,  // 134: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	26,  // 135: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	52,  // 136: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	4,   // 137: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	21,  // 138: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	29,  // 139: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	31,  // 140: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	35,  // 141: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	37,  // 142: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	39,  // 143: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	41,  // 144: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	43,  // 145: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	33,  // 146: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
+	51,  // 147: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	23,  // 148: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	25,  // 149: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	27,  // 150: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	53,  // 151: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	5,   // 152: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	138, // [138:153] is the sub-list for method output_type
+	123, // [123:138] is the sub-list for method input_type
+	123, // [123:123] is the sub-list for extension type_name
+	123, // [123:123] is the sub-list for extension extendee
+	0,   // [0:123] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -4575,9 +5415,15 @@ func file_crosskey_v1_router_proto_init() {
 		(*Call_ListLoadedBatches)(nil),
 		(*Call_FinishLoad)(nil),
 		(*Call_Aggregate)(nil),
+		(*Call_Begin)(nil),
+		(*Call_RunStatement)(nil),
+		(*Call_BeginGroup)(nil),
+		(*Call_EndGroup)(nil),
+		(*Call_Commit)(nil),
+		(*Call_RollBack)(nil),
 		(*Call_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[3].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[15].OneofWrappers = []any{
 		(*Answer_Failure)(nil),
 		(*Answer_Insert)(nil),
 		(*Answer_Get)(nil),
@@ -4590,9 +5436,15 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_ListLoadedBatches)(nil),
 		(*Answer_FinishLoad)(nil),
 		(*Answer_Aggregate)(nil),
+		(*Answer_Begin)(nil),
+		(*Answer_RunStatement)(nil),
+		(*Answer_BeginGroup)(nil),
+		(*Answer_EndGroup)(nil),
+		(*Answer_Commit)(nil),
+		(*Answer_RollBack)(nil),
 		(*Answer_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[40].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
@@ -4604,8 +5456,8 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_Aggregate)(nil),
 		(*Statement_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{}
-	file_crosskey_v1_router_proto_msgTypes[31].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[41].OneofWrappers = []any{}
+	file_crosskey_v1_router_proto_msgTypes[43].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
@@ -4617,7 +5469,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*StatementResult_Aggregate)(nil),
 		(*StatementResult_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[36].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[48].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -4633,7 +5485,7 @@ func file_crosskey_v1_router_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   41,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

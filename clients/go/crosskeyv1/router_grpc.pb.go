@@ -98,7 +98,8 @@ type RouterClient interface {
 	FinishLoad(ctx context.Context, in *FinishLoadRequest, opts ...grpc.CallOption) (*FinishLoadResponse, error)
 	// Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
-	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
+	// StreamList. Besides, transactions that go on over several calls: see BeginRequest.
 	// Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
 	// Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
 	// message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -339,7 +340,8 @@ type RouterServer interface {
 	FinishLoad(context.Context, *FinishLoadRequest) (*FinishLoadResponse, error)
 	// Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
-	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
+	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
+	// StreamList. Besides, transactions that go on over several calls: see BeginRequest.
 	// Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
 	// Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
 	// message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream

@@ -58,14 +58,14 @@ class Changing:
     ) -> Script[bool]:
         """Changes the row that meets the predicates, and rows of its relations; False if it is not there."""
         forms = forms or self._forms
-        with naming_path(row.path):
-            check_rows(row.table.table, [row.values], forms)
         found = yield from self.lock(row.table, predicates, _own_columns(row.tasks), row.path, forms)
         if found is None:
             return False
         last: list[Write] = []
         for task in _in_order(row.tasks, to_parent=True):
             yield from self._change_parent(row, task, found, last)
+        with naming_path(row.path):
+            check_rows(row.table.table, [row.values], forms)
         if row.values or assignments:
             yield Write(
                 "update",

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from crosskey import errors
 from crosskey.catalog.plan import TablePlan
+from crosskey.router.planning.expectations import Expected
 from crosskey.router.planning.given_values import given_key, given_rows, given_set, has_key, is_text_form
 from crosskey.router.planning.nesting.actions import Outcome, Script
 from crosskey.router.planning.nesting.associations import associate
@@ -29,19 +30,27 @@ class NestedStep:
     table: TablePlan
     request: Request
     begin: Callable[[], Script[Outcome]]
+    expected: Expected | None = None
 
 
-def nested_step(view: SchemaView, request: router_pb2.InsertRequest | router_pb2.UpdateRequest) -> NestedStep | None:
-    """The step of an insert or update whose rows have something under the name of a relation; None if none has."""
+def nested_step(
+    view: SchemaView,
+    request: router_pb2.InsertRequest | router_pb2.UpdateRequest,
+    expected: Expected | None = None,
+) -> NestedStep | None:
+    """The step of an insert or update whose rows have something under the name of a relation; None if none has.
+
+    Raises InvalidRequest if it expects more than a count.
+    """
     table = view.table(request.table)
     match request:
         case router_pb2.InsertRequest():
             rows = given_rows(request)
             if any(is_nested(view, table, row) for row in rows):
-                return NestedStep(table, request, lambda: _insert(view, table, request))
+                return NestedStep(table, request, lambda: _insert(view, table, request), _count_only(expected))
         case router_pb2.UpdateRequest():
             if is_nested(view, table, given_set(request)):
-                return NestedStep(table, request, lambda: _update(view, table, request))
+                return NestedStep(table, request, lambda: _update(view, table, request), _count_only(expected))
     return None
 
 
@@ -49,6 +58,12 @@ def association_step(view: SchemaView, request: router_pb2.AssociateRequest) -> 
     """The step of an association."""
     table = view.table(request.table)
     return NestedStep(table, request, lambda: associate(view, table, request))
+
+
+def _count_only(expected: Expected | None) -> Expected | None:
+    if expected is not None and expected.each:
+        raise errors.InvalidRequest("a write with rows of relations can expect a count only")
+    return expected
 
 
 def _insert(view: SchemaView, table: TablePlan, request: router_pb2.InsertRequest) -> Script[Outcome]:

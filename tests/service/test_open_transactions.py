@@ -40,6 +40,17 @@ CREATE TABLE children (id bigint PRIMARY KEY, parent_id bigint REFERENCES parent
 COMMENT ON TABLE children IS '@shard_by id';
 CREATE TABLE waiting (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
 COMMENT ON TABLE waiting IS '@shard_by id';
+-- At the commit, the parent goes with whom an ending is inserted; they are on one shard.
+CREATE TABLE endings (parent_id bigint PRIMARY KEY);
+COMMENT ON TABLE endings IS '@shard_by parent_id';
+CREATE FUNCTION end_parent() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM parents WHERE id = NEW.parent_id;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER end_parent AFTER INSERT ON endings DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION end_parent();
 CREATE TABLE albums (id bigserial PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parents);
 COMMENT ON TABLE albums IS '@shard_with parent_id';
 CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums);
@@ -221,6 +232,18 @@ def test_constraint_modes(client: Client, parents: list[int]) -> None:
         tx.insert("parents", {"id": missing})
         tx.set_constraints("waiting_parent_id_fkey", deferred=False)
     assert client.count("waiting", {"parent_id": missing}) == 1
+
+
+def test_a_deferred_trigger_that_writes_elsewhere(client: Client, parents: list[int]) -> None:
+    """What it does at the commit concerns other shards before any of them prepares."""
+    children = [new(shard) for shard in range(SHARDS)]
+    with client.transaction() as tx:
+        tx.insert("children", [{"id": child, "parent_id": parents[0]} for child in children])
+        tx.insert("endings", {"parent_id": parents[0]})
+        tx.update("parents", {"name": "new"}, key={"id": parents[1]})
+        assert tx.count("children", {"parent_id": parents[0]}) == SHARDS
+    assert client.count("children", {"parent_id": parents[0]}) == 0
+    assert client.get("parents", id=parents[1])["name"] == "new"
 
 
 def test_rows_that_live_with_a_parent_that_moves(client: Client, parents: list[int]) -> None:

@@ -186,7 +186,7 @@ def test_an_upsert_names_an_index_that_there_is(claiming: Claiming) -> None:
     with pytest.raises(UnknownConstraint, match='no unique index "patrons_code_id"') as refused:
         claiming.client.insert("patrons", {"id": 1}, on_conflict=crosskey.do_nothing(index="patrons_code_id"))
     assert refused.value.metadata["hint"] == 'Perhaps you meant "patrons_code_idx".'
-    with pytest.raises(errors.InvalidRequest, match="has columns and index"):
+    with pytest.raises(errors.InvalidRequest, match="has both columns and index"):
         claiming.client.insert("patrons", {"id": 1}, on_conflict=crosskey.do_nothing("id", index="patrons_pkey"))
 
 

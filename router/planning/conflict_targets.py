@@ -24,7 +24,7 @@ def check_on_conflict(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.O
     table = plan.table
     targets = [name for name in _TARGETS if getattr(on_conflict, name)]
     if len(targets) > 1:
-        raise _invalid(table, f"on_conflict has {' and '.join(targets)}; it takes one of them")
+        raise _invalid(table, f"on_conflict has both {' and '.join(targets)}; it takes one of them")
     match on_conflict.WhichOneof("action"):
         case None:
             raise _invalid(table, "on_conflict does not say what to do; it takes nothing or update")

@@ -9,6 +9,7 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 
@@ -17,6 +18,7 @@ from crosskey import AsyncClient, Client, CrosskeyError, UniqueViolation, Unknow
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import explanation
 from crosskey.router.committing.gids import Gid
+from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2 import AuditResponse
 from crosskey.v1.rows_pb2 import OnConflict
 from tests.fresh_cluster import FreshClusters
@@ -142,6 +144,28 @@ def test_what_cannot_be_foreseen_is_claimed_when_home_has_computed_it(claiming: 
     assert claiming.node_calls(request) == [f"s{ROW_SHARD} ShardNode.Run", f"s{CLAIM_SHARD} ShardNode.Run"]
 
 
+def test_an_update_that_leaves_what_is_computed_takes_one_shard(claiming: Claiming) -> None:
+    patron = new_patron(ROW_SHARD, email := new_name())
+    claiming.client.insert("patrons", patron)
+    claiming.wait_until_settled()
+    louder = requests.update("patrons", {"email": email.upper()}, key={"id": patron["id"]})
+    assert claiming.node_calls(louder) == [f"s{ROW_SHARD} ShardNode.Run"]
+
+
+def test_a_load_claims_what_an_index_computes(claiming: Claiming) -> None:
+    patrons = [new_patron(shard, new_name(shard).upper()) for shard in range(SHARDS)]
+    lines = b"".join(b"%d\t%s\n" % (patron["id"], patron["email"].encode()) for patron in patrons)
+    load = router_pb2.LoadRequest(table="patrons", columns=["id", "email"], lines=lines)
+    assert claiming.calls.router.Load(iter([load])).count == SHARDS
+    for shard, patron in enumerate(patrons):
+        with pytest.raises(UniqueViolation):
+            claiming.client.insert("patrons", new_patron((shard + 1) % SHARDS, patron["email"].lower()))
+    again = router_pb2.LoadRequest(table="patrons", columns=["id", "email"], lines=b"%d\t%s\n" % (0, b"nameless"))
+    twice = router_pb2.LoadRequest(table="patrons", columns=["id", "email"], lines=b"%d\t%s\n" % (1, b"NAMELESS"))
+    with pytest.raises(grpc.RpcError, match="patrons_email_idx"):
+        claiming.calls.router.Load(iter([again, twice]))
+
+
 def test_an_upsert_has_home_compute_first(claiming: Claiming) -> None:
     code = new_name()
     action = crosskey.do_nothing(index="patrons_code_idx")
@@ -162,7 +186,7 @@ def test_an_upsert_names_an_index_that_there_is(claiming: Claiming) -> None:
     with pytest.raises(UnknownConstraint, match='no unique index "patrons_code_id"') as refused:
         claiming.client.insert("patrons", {"id": 1}, on_conflict=crosskey.do_nothing(index="patrons_code_id"))
     assert refused.value.metadata["hint"] == 'Perhaps you meant "patrons_code_idx".'
-    with pytest.raises(errors.InvalidRequest, match="has columns and index"):
+    with pytest.raises(errors.InvalidRequest, match="has both columns and index"):
         claiming.client.insert("patrons", {"id": 1}, on_conflict=crosskey.do_nothing("id", index="patrons_pkey"))
 
 

@@ -431,8 +431,7 @@ async def test_kinds_of_tables(dsn: str) -> None:
         "plain": ("r", True, False),
         "heir": ("r", True, False),
         "fleeting": ("r", False, True),
-        "parts": ("p", True, False),
-        "part": ("r", True, False),
+        "parts": ("p", False, False),
     }
     assert {table.comment for table in database.tables} == {None, "Nothing.\n@reference"}
 

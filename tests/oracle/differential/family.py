@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from string import ascii_lowercase
@@ -83,6 +84,10 @@ class ForeignKey:
         )
 
 
+_NOTE_INDEXES = ("", "(note) WHERE note <> 1", "((abs(note - 2)))", "(coalesce(note, 0)) WHERE note IS NOT NULL")
+"""How `note` may be unique, other than by a constraint."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table; a reference table has no shard key. `target` are the columns by which foreign keys name its rows."""
@@ -94,7 +99,7 @@ class Table:
     target: tuple[str, ...]
     foreign_keys: tuple[ForeignKey, ...]
     unique_note: bool = False
-    """Whether `note`, which says nothing about where a row lives, is unique."""
+    """Whether `note`, which says nothing about where a row lives, is unique, if only in a way."""
     with_parent: bool = False
     """Whether `@shard_with` says where rows live, not `@shard_by`."""
 
@@ -121,12 +126,24 @@ class Table:
         for columns in self.unique_keys:
             kind = "PRIMARY KEY" if columns == self.primary_key else "UNIQUE"
             lines.append(f"{kind} ({', '.join(columns)})")
-        lines += ["UNIQUE (note)"] if self.unique_note else []
+        index = self.note_index
+        lines += ["UNIQUE (note)"] if self.unique_note and not index else []
         yield f"CREATE TABLE {self.name} ({', '.join(lines)});"
+        if index:
+            yield f"CREATE UNIQUE INDEX {index} ON {self.name} {_NOTE_INDEXES[self._note_form]};"
         if self.generated is not None:
             first = FIRST_NUMBER + APART * ascii_lowercase.index(self.name[-1])
             yield f"ALTER SEQUENCE {sequence} INCREMENT {INCREMENT} RESTART {first};"
         yield f"COMMENT ON TABLE {self.name} IS '{self._placement}';"
+
+    @property
+    def note_index(self) -> str:
+        """The index by which `note` is unique, if it is so by one that is partial or over an expression."""
+        return f"{self.name}_note" if self.unique_note and _NOTE_INDEXES[self._note_form] else ""
+
+    @property
+    def _note_form(self) -> int:
+        return zlib.crc32(self.name.encode()) % len(_NOTE_INDEXES)
 
     @property
     def _placement(self) -> str:

@@ -19,10 +19,11 @@ JOIN pg_constraint c ON c.oid = t.tgconstraint
 JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE c.conname = %s AND p.proname LIKE ANY (%s)
 """
-# Foreign keys hold on to the constraint, so it cannot be dropped; without this mark its index takes equal values.
+# Foreign keys hold on to the constraint, so it cannot be dropped; without this mark its index, which is called like it,
+# takes equal values.
 _NO_LONGER_UNIQUE = """
 UPDATE pg_index SET indisunique = false
-WHERE indexrelid = (SELECT conindid FROM pg_constraint WHERE conname = %s AND conrelid = %s::regclass)
+WHERE indexrelid = (SELECT oid FROM pg_class WHERE relname = %s AND relkind = 'i') AND indrelid = %s::regclass
 """
 # Nor can the mark be taken off by ALTER TABLE from a column of a primary key.
 _NO_LONGER_NOT_NULL = """

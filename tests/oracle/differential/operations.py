@@ -47,14 +47,18 @@ class Where:
 
 @dataclass(frozen=True)
 class OnConflict:
-    """What to do with rows that conflict on the key of these columns, any if none: set columns, or nothing if none."""
+    """What to do with rows that conflict on the key of these columns, any if none: set columns, or nothing if none.
+
+    `on` is the name of an index if it is a text.
+    """
 
     on: Sequence[str]
     set: Sequence[str] = ()
 
     def request(self) -> rows_pb2.OnConflict:
         """As a client sends it."""
-        return crosskey.do_update(*self.set, on=self.on) if self.set else crosskey.do_nothing(self.on)
+        index, on = (self.on, ()) if isinstance(self.on, str) else ("", self.on)
+        return crosskey.do_update(*self.set, on=on, index=index) if self.set else crosskey.do_nothing(on, index=index)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,10 @@ class FamilyStrategies:
 
     def _upsert(self, table: Table) -> st.SearchStrategy[Insert]:
         """Inserts of rows that may conflict with others; now and then on what is no key."""
-        keys = [*table.unique_keys, *([("note",)] if table.unique_note else [])]
+        keys: list[Sequence[str]] = [
+            *table.unique_keys,
+            *([table.note_index or ("note",)] if table.unique_note else []),
+        ]
         targets = st.sampled_from([*keys, *keys, (table.columns[-1].name,)])
         names = st.sampled_from([column.name for column in table.columns])
         updates = st.builds(OnConflict, targets, st.lists(names, min_size=1, max_size=2, unique=True))

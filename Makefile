@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+REAL := .real
 PROTOS := $(shell find protos -name "*.proto")
 PROTOC_GEN_GO := v1.36.11
 PROTOC_GEN_GO_GRPC := v1.6.2
@@ -19,7 +20,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 soak-names soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,7 +38,8 @@ lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Ne
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements.lock \
 		--extra cli --extra server
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-dev.lock \
-		--all-extras --constraint requirements.lock
+		--extra cli --extra server --extra local --extra advice --extra dev --constraint requirements.lock
+	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-real.lock --extra real
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
@@ -80,15 +82,30 @@ lint: $(INSTALLED) ## Style, types, import floors, protos, and that the stubs ar
 IN_TWO_PROCESSES := --numprocesses=2 --dist=loadfile
 
 test: $(INSTALLED) ## Run the main suite, on the embedded PostgreSQL.
-	$(BIN)/pytest $(IN_TWO_PROCESSES) -m "not (processes or searches or restarts_postgres)"
+	$(BIN)/pytest $(IN_TWO_PROCESSES) -m "not (processes or searches or restarts_postgres or real)"
 
 test-processes: $(INSTALLED) ## Run the tests that take long: whole processes, crashes, restarts, races, searches.
 	$(BIN)/pytest $(IN_TWO_PROCESSES) -m "(processes or searches) and not restarts_postgres"
 	$(BIN)/pytest $(IN_TWO_PROCESSES) -m restarts_postgres
 
 test-pg15: $(INSTALLED) ## Run the service-level tests of both on Debian's PostgreSQL 15.
-	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m "service and not restarts_postgres"
+	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m "service and not (restarts_postgres or real)"
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m "service and restarts_postgres"
+
+test-real: $(INSTALLED) $(REAL)/.installed $(REAL)/node/.installed ## Bring schemas of published applications into a cluster; installs these in .real first.
+	$(BIN)/pytest -m real tests/real_schemas
+
+$(REAL)/.installed: requirements-real.lock
+	$(PYTHON) -m venv $(REAL)
+	$(REAL)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements-real.lock
+	touch $@
+
+# Without npm, the tests of its packages are skipped, and say so.
+$(REAL)/node/.installed: $(REAL)/.installed $(wildcard tests/real_schemas/applications/package*.json)
+	mkdir -p $(REAL)/node
+	cp tests/real_schemas/applications/package*.json $(REAL)/node
+	if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix $(REAL)/node; fi
+	touch $@
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action, and for moving parents.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_led_tables.py
@@ -116,4 +133,4 @@ bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench
 
 clean: ## Remove what the other targets made, but for the data of `make up`.
-	rm -rf .venv build dist clients/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .real build dist clients/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -150,7 +150,9 @@ class Chooser:
         return claimed_key(parent, key.parent_columns) is not None and same_text(*columns)
 
     def _options(self, table: Table) -> list[Option]:
-        reference = None if is_written_by_triggers(table.name, self._survey) else reference_option(table)
+        inserting = any(write.inserts and write.table != table.name for write in table.trigger_writes)
+        triggered = inserting or is_written_by_triggers(table.name, self._survey)
+        reference = None if triggered else reference_option(table)
         if reference is not None and table.name in self._lookups:
             return [reference]
         sharded = sharded_options(table, self._survey, self._statements, self._lookups)

@@ -167,10 +167,11 @@ class ForeignKey(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class TriggerWrite(msgspec.Struct, frozen=True):
-    """A table that a trigger's function inserts into, updates or deletes from, as far as its own text tells."""
+    """A table that a trigger's function writes, as far as its own text tells; `inserts` if it inserts rows into it."""
 
     trigger: str
     table: TableName
+    inserts: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, cache_hash=True):

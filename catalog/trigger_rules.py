@@ -10,16 +10,30 @@ from crosskey.catalog.refusals import Refusal, refuse_table
 
 
 def refuse_trigger_writes(tables: Mapping[TableName, TablePlan]) -> Iterator[Refusal]:
-    """Triggers of sharded tables whose functions write a reference table: every such write would be refused."""
+    """Triggers whose writes would be refused: of a sharded table to a reference table, and inserts the other way."""
     for plan in tables.values():
-        if plan.placement == "reference":
-            continue
         for write in plan.table.trigger_writes:
             written = tables.get(write.table)
-            if written is not None and written.placement == "reference":
-                why = (
-                    f'trigger "{write.trigger}" writes {write.table}, a reference table, which one shard alone cannot'
-                    f" write; shard {write.table}, and let the rows of {plan.table.name} that write it live with its"
-                    " own by @shard_with; or drop the trigger, and write both in a Transact"
-                )
-                yield refuse_table(plan.table, why, constraint=write.trigger)
+            if written is None or written.placement == plan.placement:
+                continue
+            if plan.placement == "reference" and not write.inserts:
+                # Each shard changes its own rows: all of them together are all rows.
+                continue
+            why = _why_all(plan, written) if plan.placement == "reference" else _why_one(plan, written)
+            advice = "or drop the trigger, and write both in a Transact"
+            message = f'trigger "{write.trigger}" writes {write.table}, {why}; {advice}'
+            yield refuse_table(plan.table, message, constraint=write.trigger)
+
+
+def _why_one(plan: TablePlan, written: TablePlan) -> str:
+    return (
+        f"a reference table, which one shard alone cannot write; shard {written.table.name}, and let the rows of"
+        f" {plan.table.name} that write it live with its own by @shard_with"
+    )
+
+
+def _why_all(plan: TablePlan, written: TablePlan) -> str:
+    return (
+        f"whose rows live on one shard, but fires on all of them, as {plan.table.name} is a reference table; shard"
+        f" {plan.table.name}, and let the rows of {written.table.name} live with its own by @shard_with"
+    )

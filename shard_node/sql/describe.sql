@@ -80,20 +80,20 @@ drawing_function AS (
 -- The tables that triggers' functions write, as far as their own texts tell: without comments, and without strings, which
 -- may hold statements that are put together.
 trigger_write AS (
-    SELECT DISTINCT g.tgrelid, g.tgname, t.nspname, t.relname
+    SELECT DISTINCT g.tgrelid, g.tgname, t.nspname, t.relname, said.words[1] ~* '^(insert|merge)' AS inserts
     FROM pg_trigger g
     JOIN user_table own ON own.oid = g.tgrelid
     JOIN function_text f ON f.oid = g.tgfoid
     CROSS JOIN LATERAL regexp_matches(
         regexp_replace(f.body, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', ' ', 'g'),
-        '\m(?:insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into(?:\s+only)?)\s+'
+        '\m(insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into(?:\s+only)?)\s+'
             '(?:("[^"]+"|\w+)\s*\.\s*)?("[^"]+"|\w+)',
         'gi'
-    ) AS said(names)
-    JOIN user_table t ON t.relname = CASE WHEN names[2] ~ '^"' THEN trim(names[2], '"') ELSE lower(names[2]) END
+    ) AS said(words)
+    JOIN user_table t ON t.relname = CASE WHEN words[3] ~ '^"' THEN trim(words[3], '"') ELSE lower(words[3]) END
         AND (
-            t.nspname = CASE WHEN names[1] ~ '^"' THEN trim(names[1], '"') ELSE lower(names[1]) END
-            OR names[1] IS NULL AND t.nspname IN ('public', own.nspname)
+            t.nspname = CASE WHEN words[2] ~ '^"' THEN trim(words[2], '"') ELSE lower(words[2]) END
+            OR words[2] IS NULL AND t.nspname IN ('public', own.nspname)
         )
     WHERE NOT g.tgisinternal
 ),
@@ -101,8 +101,10 @@ trigger_write_list AS (
     SELECT
         tgrelid,
         json_agg(
-            json_build_object('trigger', tgname, 'table', json_build_object('schema', nspname, 'name', relname))
-            ORDER BY tgname, nspname, relname
+            json_build_object(
+                'trigger', tgname, 'table', json_build_object('schema', nspname, 'name', relname), 'inserts', inserts
+            )
+            ORDER BY tgname, nspname, relname, inserts
         ) AS trigger_writes
     FROM trigger_write
     GROUP BY tgrelid

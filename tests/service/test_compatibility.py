@@ -91,6 +91,10 @@ CONSTRUCTS = {
         "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM r; RETURN NULL; END $$;"
         "CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW EXECUTE FUNCTION g()"
     ),
+    "triggers of a reference table that insert into a sharded table": (
+        "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO a SELECT; RETURN NULL; END $$;"
+        "CREATE TRIGGER t AFTER INSERT ON r FOR EACH ROW EXECUTE FUNCTION g()"
+    ),
     "triggers for each statement": f"{TRIGGER} CREATE TRIGGER t AFTER INSERT ON a EXECUTE FUNCTION f()",
     "constraint triggers": (
         f"{TRIGGER} CREATE CONSTRAINT TRIGGER t AFTER INSERT ON a DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f()"

@@ -1,0 +1,4 @@
+// Makes Graphile Worker's tables, in the database that libpq's environment names.
+const { runMigrations } = require("graphile-worker");
+
+runMigrations({ connectionString: "postgres://" });

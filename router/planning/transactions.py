@@ -193,7 +193,7 @@ class _Planning:
             step = nested_step(self.view, request, expected)
             if step is None:
                 raise
-            return _expecting_nothing(step, expected)
+            return step
         self._learn(plan)
         return plan.expecting(expected)
 
@@ -204,7 +204,7 @@ class _Planning:
             step = nested_step(self.view, request, expected)
             if step is None:
                 raise
-            return _expecting_nothing(step, expected)
+            return step
 
     def _learn(self, plan: WritePlan) -> None:
         """Where the rows of an insert go that later ones may live with."""
@@ -216,13 +216,3 @@ class _Planning:
         if not group.statements:
             raise errors.InvalidRequest(f"group {place} has no statements")
         return GroupPlan(tuple(self.plan_all(group.statements, f"{place}.")))
-
-
-def _expecting_nothing(step: NestedStep, expected: Expected | None) -> NestedStep:
-    """The step. Raises InvalidRequest if something is expected of it."""
-    if expected is not None:
-        raise errors.InvalidRequest(
-            "a nested write or association can expect nothing",
-            hint="Put a get before it that expects it, with a lock.",
-        )
-    return step

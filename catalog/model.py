@@ -167,6 +167,8 @@ class Table(msgspec.Struct, frozen=True):
     """Whether a trigger fires after each row that is inserted, and so may change it once more."""
     acts_on_inserts: bool = False
     """Whether any trigger fires when rows are inserted."""
+    acts_after_rows: bool = False
+    """Whether a trigger fires after each row that is written, and so may change it once more."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""

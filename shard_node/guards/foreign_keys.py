@@ -18,6 +18,7 @@ from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import error_guards, led_rows, reference_guards, rekeying, sweep_guards
 from crosskey.shard_node.guards.claims import claim_shard, claim_statements
+from crosskey.shard_node.guards.event_triggers import event_triggers
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns, pinning_shard, target_columns
 from crosskey.shard_node.guards.references import distinct_references, reference, translation_functions
 from crosskey.shard_node.guards.triggers import (
@@ -71,6 +72,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from _placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
         yield from sweep_guards.guard_children(plan, table.table.name)
+        yield from event_triggers(table, shard)
         if plan.catches_errors:
             yield from _error_guards(plan, table, shard, shards)
 

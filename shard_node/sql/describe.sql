@@ -244,6 +244,10 @@ table_list AS (
             'acts_on_inserts', EXISTS (
                 SELECT FROM pg_trigger g
                 WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 4 = 4
+            ),
+            'acts_after_rows', EXISTS (
+                SELECT FROM pg_trigger g
+                WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 3 = 1
             )
         )
         ORDER BY t.nspname, t.relname

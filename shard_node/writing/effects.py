@@ -17,6 +17,7 @@ from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult, Statement
 from crosskey.shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
+from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving
 from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
 from crosskey.shard_node.guards.rows_changed_again import as_if_once
@@ -263,7 +264,9 @@ async def _place_rows(branch: Branch, effect: Effect, _: CommandResult) -> None:
     insert = moving.placement(table, place.rows_json)
     placed = CommandResult()
     statement = Statement(table=place.table, insert=insert, count_only=True)
+    await begin_moving(branch.connection, branch.schema.plan, [table.name])
     await execute_statement(branch.connection, table, statement, placed)
+    await end_moving(branch.connection, branch.schema.plan, [table.name])
     if placed.count != len(msgspec.json.decode(place.rows_json)):
         raise moving.kept_from_moving(place.table, "INSERT")
 

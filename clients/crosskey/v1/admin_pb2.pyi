@@ -116,6 +116,7 @@ class TableDescription(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     PRIMARY_KEY_FIELD_NUMBER: _builtins.int
     LEADER_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table's name."""
     placement: _builtins.str
@@ -126,6 +127,8 @@ class TableDescription(_message.Message):
     """The uuid column that carries its row's slot; empty if there is none."""
     leader: _builtins.str
     """The table with whose rows they live, where a claim tells the shard of these; empty if the shard key's slot does."""
+    events: _builtins.bool
+    """Whether each change of its rows is told as an event."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]:
         """The columns, in order."""
@@ -144,10 +147,11 @@ class TableDescription(_message.Message):
         columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
         primary_key: _abc.Iterable[_builtins.str] | None = ...,
         leader: _builtins.str = ...,
+        events: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "leader", b"leader", "placement", b"placement", "primary_key", b"primary_key", "shard_key", b"shard_key", "slot_column", b"slot_column", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "events", b"events", "leader", b"leader", "placement", b"placement", "primary_key", b"primary_key", "shard_key", b"shard_key", "slot_column", b"slot_column", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

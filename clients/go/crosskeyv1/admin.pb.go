@@ -307,7 +307,9 @@ type TableDescription struct {
 	// The columns of the primary key; empty if there is none.
 	PrimaryKey []string `protobuf:"bytes,6,rep,name=primary_key,json=primaryKey,proto3" json:"primary_key,omitempty"`
 	// The table with whose rows they live, where a claim tells the shard of these; empty if the shard key's slot does.
-	Leader        string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	Leader string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	// Whether each change of its rows is told as an event.
+	Events        bool `protobuf:"varint,120,opt,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,6 +391,13 @@ func (x *TableDescription) GetLeader() string {
 		return x.Leader
 	}
 	return ""
+}
+
+func (x *TableDescription) GetEvents() bool {
+	if x != nil {
+		return x.Events
+	}
+	return false
 }
 
 // A column.
@@ -1417,7 +1426,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\ton_delete\x18\t \x01(\tR\bonDelete\x12\x1b\n" +
 	"\ton_update\x18\n" +
 	" \x01(\tR\bonUpdate\x12\x12\n" +
-	"\x04cost\x18\v \x01(\tR\x04cost\"\xf7\x01\n" +
+	"\x04cost\x18\v \x01(\tR\x04cost\"\x8f\x02\n" +
 	"\x10TableDescription\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1b\n" +
@@ -1427,7 +1436,8 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\acolumns\x18\x05 \x03(\v2\x1e.crosskey.v1.ColumnDescriptionR\acolumns\x12\x1f\n" +
 	"\vprimary_key\x18\x06 \x03(\tR\n" +
 	"primaryKey\x12\x16\n" +
-	"\x06leader\x18\a \x01(\tR\x06leader\"\x91\x01\n" +
+	"\x06leader\x18\a \x01(\tR\x06leader\x12\x16\n" +
+	"\x06events\x18x \x01(\bR\x06events\"\x91\x01\n" +
 	"\x11ColumnDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x19\n" +

@@ -18,6 +18,7 @@ from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
 from crosskey.router.settings import Settings
+from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
@@ -42,7 +43,8 @@ async def serve(settings: Settings) -> None:
     hints = ShadowHints()
     supplier = Supplier(nodes, SequenceBlocks(nodes))
     writes = Pipeline(supplier, Finder(nodes), Writer(nodes, finisher, hints, cluster, settings.retries))
-    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
+    watches = Watches(nodes)
+    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier), watches)
     in_flight = CallsInFlight(settings.max_in_flight)
     router = Router(requests, in_flight)
     recovery: list[asyncio.Task[None]] = []
@@ -59,6 +61,10 @@ async def serve(settings: Settings) -> None:
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
+    async def drain() -> None:
+        watches.drain()
+        await router.drain()
+
     try:
         await run_server(
             ServerSettings(
@@ -70,7 +76,7 @@ async def serve(settings: Settings) -> None:
             register=register,
             service_names=SERVICE_NAMES,
             ready=ready,
-            on_drain=router.drain,
+            on_drain=drain,
         )
     finally:
         await _stop(recovery)

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from crosskey import _operations as operations
-from crosskey import errors
+from crosskey import errors, requests
 from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
 from crosskey._paging import Pages
@@ -23,10 +23,12 @@ from crosskey.exact_json import Row
 from crosskey.includes import Include
 from crosskey.pending_calls import Peer
 from crosskey.predicates import Order, Where
+from crosskey.requests import Watched
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
+from crosskey.watching import AsyncWatch, Watch
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a call may take, unless the client says otherwise."""
@@ -109,7 +111,7 @@ class AsyncClient:
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, with_defaults(options))
         )
-        router = RouterStub(self._channel)
+        router = self._router = RouterStub(self._channel)
         self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
         self._session = CallStream(_ROUTER, router.Session)
         self._in_use = _InUse(self._session.let_go)
@@ -155,6 +157,7 @@ class AsyncClient:
     audit = _awaited(operations.audit)
     drop_unused_shadows = _awaited(operations.drop_unused_shadows)
     list_in_doubt = _awaited(operations.list_in_doubt)
+    describe_events = _awaited(operations.describe_events)
 
     async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
         """Returns the row with that primary or unique key, as `get` does; None if there is none."""
@@ -184,6 +187,22 @@ class AsyncClient:
             page = await self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
             for row in pages.take(page):
                 yield row
+
+    def watch(
+        self, tables: Watched, where: Where | None = None, *, after: str = "", resolved_interval: float = 1.0
+    ) -> AsyncWatch:
+        """Watches tables with the tag @events: one, several, or a mapping of tables to conditions.
+
+        Yields each committed change of a row as an `Event`, from now on or behind a token. `where` has conditions of
+        which the row before or after a change meets all, for the tables that have none of their own. The `timeout` of
+        the client is no bound of it. It begins with `async with` or `async for`.
+
+        Raises UnknownTable, InvalidRequest for a table without @events, InvalidPageToken for a damaged token,
+        EventsGone for one that is too old, and ShardUnavailable where the stream breaks: then watch again, after its
+        `token`.
+        """
+        request = requests.watch(tables, where, after, resolved_interval)
+        return AsyncWatch(lambda: self._router.Watch(request))
 
     async def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)
@@ -233,7 +252,7 @@ class Client:
             if credentials is None
             else grpc.secure_channel(address, credentials, with_defaults(options))
         )
-        router = RouterStub(self._channel)
+        router = self._router = RouterStub(self._channel)
         self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
         self._session = BlockingCallStream(_ROUTER, router.Session)
         self._in_use = _InUse(self._session.let_go)
@@ -279,6 +298,7 @@ class Client:
     audit = _blocking(operations.audit)
     drop_unused_shadows = _blocking(operations.drop_unused_shadows)
     list_in_doubt = _blocking(operations.list_in_doubt)
+    describe_events = _blocking(operations.describe_events)
 
     def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
         """Returns the row with that primary or unique key, as `get` does; None if there is none."""
@@ -307,6 +327,21 @@ class Client:
         while pages.wants_more:
             page = self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include)
             yield from pages.take(page)
+
+    def watch(
+        self, tables: Watched, where: Where | None = None, *, after: str = "", resolved_interval: float = 1.0
+    ) -> Watch:
+        """Watches tables with the tag @events: one, several, or a mapping of tables to conditions.
+
+        Yields each committed change of a row as an `Event`, from now on or behind a token. `where` has conditions of
+        which the row before or after a change meets all, for the tables that have none of their own. The `timeout` of
+        the client is no bound of it. Whatever is committed once this returns is told.
+
+        Raises UnknownTable, InvalidRequest for a table without @events, InvalidPageToken for a damaged token,
+        EventsGone for one that is too old, and ShardUnavailable where the stream breaks: then watch again, after its
+        `token`.
+        """
+        return Watch(self._router.Watch(requests.watch(tables, where, after, resolved_interval)))
 
     def _carry_out(self, call: Call[Answer]) -> Answer:
         tables = ask_for(call.request, self._rows.form)

@@ -92,12 +92,20 @@ class RouterStub:
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Watch: _grpc.UnaryStreamMultiCallable[_router_pb2.WatchRequest, _router_pb2.WatchResponse]
+    """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+    once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+    stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+    to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+    sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+    stream begins: whatever is committed after it is given.
+    """
     Session: _grpc.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]
-    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
-    Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
-    Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
-    message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
-    ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+    StreamList and Watch. Each has its own answer, deadline and request id, is answered in any order, and means what the
+    unary call means. Errors of requests are answers; the stream itself only fails with what it says to all:
+    INVALID_ARGUMENT for a message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than
+    4 MiB. When the stream ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
     """
 
 @_typing.type_check_only
@@ -164,12 +172,20 @@ class RouterAsyncStub(RouterStub):
     """
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Watch: _aio.UnaryStreamMultiCallable[_router_pb2.WatchRequest, _router_pb2.WatchResponse]  # type: ignore[assignment]
+    """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+    once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+    stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+    to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+    sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+    stream begins: whatever is committed after it is given.
+    """
     Session: _aio.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]  # type: ignore[assignment]
-    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
-    Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
-    Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
-    message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
-    ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+    StreamList and Watch. Each has its own answer, deadline and request id, is answered in any order, and means what the
+    unary call means. Errors of requests are answers; the stream itself only fails with what it says to all:
+    INVALID_ARGUMENT for a message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than
+    4 MiB. When the stream ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
     """
 
 class RouterServicer(metaclass=_abc_1.ABCMeta):
@@ -313,16 +329,30 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
 
     @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _router_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.WatchResponse], _abc.AsyncIterator[_router_pb2.WatchResponse]]:
+        """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+        once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+        stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+        to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+        sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+        stream begins: whatever is committed after it is given.
+        """
+
+    @_abc_1.abstractmethod
     def Session(
         self,
         request_iterator: _MaybeAsyncIterator[_router_pb2.SessionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_router_pb2.SessionResponse], _abc.AsyncIterator[_router_pb2.SessionResponse]]:
-        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load.
-        Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
-        Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
-        message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
-        ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+        StreamList and Watch. Each has its own answer, deadline and request id, is answered in any order, and means what the
+        unary call means. Errors of requests are answers; the stream itself only fails with what it says to all:
+        INVALID_ARGUMENT for a message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than
+        4 MiB. When the stream ends, requests that are not answered are cancelled. docs/sessions.md has the whole contract.
         """
 
 def add_RouterServicer_to_server(servicer: RouterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

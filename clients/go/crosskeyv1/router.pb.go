@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -197,6 +198,63 @@ func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
 // Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
 func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{24, 0, 0}
+}
+
+// What was done.
+type Event_Type int32
+
+const (
+	// Never sent.
+	Event_TYPE_UNSPECIFIED Event_Type = 0
+	// The row was inserted.
+	Event_TYPE_INSERT Event_Type = 1
+	// It was updated; also if that moved it to another shard.
+	Event_TYPE_UPDATE Event_Type = 2
+	// It was deleted.
+	Event_TYPE_DELETE Event_Type = 3
+)
+
+// Enum value maps for Event_Type.
+var (
+	Event_Type_name = map[int32]string{
+		0: "TYPE_UNSPECIFIED",
+		1: "TYPE_INSERT",
+		2: "TYPE_UPDATE",
+		3: "TYPE_DELETE",
+	}
+	Event_Type_value = map[string]int32{
+		"TYPE_UNSPECIFIED": 0,
+		"TYPE_INSERT":      1,
+		"TYPE_UPDATE":      2,
+		"TYPE_DELETE":      3,
+	}
+)
+
+func (x Event_Type) Enum() *Event_Type {
+	p := new(Event_Type)
+	*p = x
+	return p
+}
+
+func (x Event_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Event_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_router_proto_enumTypes[3].Descriptor()
+}
+
+func (Event_Type) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_router_proto_enumTypes[3]
+}
+
+func (x Event_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Event_Type.Descriptor instead.
+func (Event_Type) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27, 0}
 }
 
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
@@ -2429,6 +2487,298 @@ func (x *AggregateResponse) GetRowsJson() string {
 	return ""
 }
 
+// What to watch.
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tables, at least one.
+	Tables []*WatchRequest_Table `protobuf:"bytes,1,rep,name=tables,proto3" json:"tables,omitempty"`
+	// Where to begin: behind what came with this token. From now on if it is empty.
+	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// The form of the rows before and after; ROW_FORM_TEXT is none of them.
+	RowForm RowForm `protobuf:"varint,3,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	// How often at least a response comes, in milliseconds, if only to say up to when the stream is resolved; 0 means 1000.
+	ResolvedIntervalMs uint32 `protobuf:"varint,4,opt,name=resolved_interval_ms,json=resolvedIntervalMs,proto3" json:"resolved_interval_ms,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WatchRequest) GetTables() []*WatchRequest_Table {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetRowForm() RowForm {
+	if x != nil {
+		return x.RowForm
+	}
+	return RowForm_ROW_FORM_UNSPECIFIED
+}
+
+func (x *WatchRequest) GetResolvedIntervalMs() uint32 {
+	if x != nil {
+		return x.ResolvedIntervalMs
+	}
+	return 0
+}
+
+// A change of a row.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A uuid. An event that comes again has the same.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The table.
+	Table string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	// The primary key after the change, or before a deletion: its column's text, or of several a JSON array of texts.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// What was done.
+	Type Event_Type `protobuf:"varint,4,opt,name=type,proto3,enum=crosskey.v1.Event_Type" json:"type,omitempty"`
+	// The row before; absent if it was inserted.
+	Before *structpb.Struct `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
+	// The row after; absent if it was deleted.
+	After *structpb.Struct `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
+	// The row before as JSON, in place of `before`, if `row_form` says so.
+	BeforeJson string `protobuf:"bytes,7,opt,name=before_json,json=beforeJson,proto3" json:"before_json,omitempty"`
+	// The row after, likewise.
+	AfterJson string `protobuf:"bytes,8,opt,name=after_json,json=afterJson,proto3" json:"after_json,omitempty"`
+	// When it was changed, by the clock of its shard.
+	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	// The shard.
+	Shard uint32 `protobuf:"varint,10,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Its place among the events of the shard: larger than that of each earlier change of the row there.
+	Position int64 `protobuf:"varint,11,opt,name=position,proto3" json:"position,omitempty"`
+	// The transaction, by the number that the shard's PostgreSQL gave it.
+	Transaction uint64 `protobuf:"varint,12,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// The id of the request that changed it, as in the metadata `crosskey-request-id`; empty if there was none.
+	RequestId     string `protobuf:"bytes,13,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Event) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Event) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Event) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Event) GetType() Event_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Event_TYPE_UNSPECIFIED
+}
+
+func (x *Event) GetBefore() *structpb.Struct {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Event) GetAfter() *structpb.Struct {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Event) GetBeforeJson() string {
+	if x != nil {
+		return x.BeforeJson
+	}
+	return ""
+}
+
+func (x *Event) GetAfterJson() string {
+	if x != nil {
+		return x.AfterJson
+	}
+	return ""
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Event) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Event) GetTransaction() uint64 {
+	if x != nil {
+		return x.Transaction
+	}
+	return 0
+}
+
+func (x *Event) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// What was committed.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events, none in a response that only says how far the stream is.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Go on behind these events: send it as `resume_token`.
+	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// All that was committed before this time, by the clock of each shard, was given by now; absent as long as that is not
+	// known of every shard.
+	Resolved      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *WatchResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetResolved() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Resolved
+	}
+	return nil
+}
+
 // One step of a transaction.
 type Statement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2448,7 +2798,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2810,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[26]
+	mi := &file_crosskey_v1_router_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2823,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -2581,7 +2931,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2943,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[27]
+	mi := &file_crosskey_v1_router_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2956,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -2635,7 +2985,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2997,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[28]
+	mi := &file_crosskey_v1_router_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +3010,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -2763,7 +3113,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3125,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[29]
+	mi := &file_crosskey_v1_router_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3138,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
 }
 
 // What a group came to.
@@ -2804,7 +3154,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3166,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[30]
+	mi := &file_crosskey_v1_router_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3179,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -2859,7 +3209,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3221,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[31]
+	mi := &file_crosskey_v1_router_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3234,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -2912,7 +3262,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3274,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[32]
+	mi := &file_crosskey_v1_router_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3287,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -2969,7 +3319,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3331,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[33]
+	mi := &file_crosskey_v1_router_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3344,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{33}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -3158,7 +3508,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3520,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[34]
+	mi := &file_crosskey_v1_router_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3533,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -3241,7 +3591,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3603,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[35]
+	mi := &file_crosskey_v1_router_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3648,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3660,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[36]
+	mi := &file_crosskey_v1_router_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,6 +3697,62 @@ func (x *AggregateRequest_Aggregate) GetName() string {
 	return ""
 }
 
+// A table with the tag @events.
+type WatchRequest_Table struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Which of its events: those of which the row before or after the change meets the conditions; all if empty. No
+	// condition may be on a relation.
+	Where         []*Predicate `protobuf:"bytes,2,rep,name=where,proto3" json:"where,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest_Table) Reset() {
+	*x = WatchRequest_Table{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest_Table) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest_Table) ProtoMessage() {}
+
+func (x *WatchRequest_Table) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest_Table.ProtoReflect.Descriptor instead.
+func (*WatchRequest_Table) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{26, 0}
+}
+
+func (x *WatchRequest_Table) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *WatchRequest_Table) GetWhere() []*Predicate {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
 // A foreign key that the request checks or acts on.
 type ExplainResponse_Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3366,7 +3772,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3784,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[37]
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3797,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{34, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{37, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -3433,7 +3839,7 @@ var File_crosskey_v1_router_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\n" +
-	"\x18crosskey/v1/router.proto\x12\vcrosskey.v1\x1a\x1ecrosskey/v1/error_reason.proto\x1a\x16crosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\"9\n" +
+	"\x18crosskey/v1/router.proto\x12\vcrosskey.v1\x1a\x1ecrosskey/v1/error_reason.proto\x1a\x16crosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n" +
 	"\x0eSessionRequest\x12'\n" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
@@ -3621,7 +4027,42 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xae\x02\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\x9a\x02\n" +
+	"\fWatchRequest\x127\n" +
+	"\x06tables\x18\x01 \x03(\v2\x1f.crosskey.v1.WatchRequest.TableR\x06tables\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\x12/\n" +
+	"\brow_form\x18\x03 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x120\n" +
+	"\x14resolved_interval_ms\x18\x04 \x01(\rR\x12resolvedIntervalMs\x1aK\n" +
+	"\x05Table\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
+	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\"\x80\x04\n" +
+	"\x05Event\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12+\n" +
+	"\x04type\x18\x04 \x01(\x0e2\x17.crosskey.v1.Event.TypeR\x04type\x12/\n" +
+	"\x06before\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x06before\x12-\n" +
+	"\x05after\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05after\x12\x1f\n" +
+	"\vbefore_json\x18\a \x01(\tR\n" +
+	"beforeJson\x12\x1d\n" +
+	"\n" +
+	"after_json\x18\b \x01(\tR\tafterJson\x12.\n" +
+	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05shard\x18\n" +
+	" \x01(\rR\x05shard\x12\x1a\n" +
+	"\bposition\x18\v \x01(\x03R\bposition\x12 \n" +
+	"\vtransaction\x18\f \x01(\x04R\vtransaction\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\r \x01(\tR\trequestId\"O\n" +
+	"\x04Type\x12\x14\n" +
+	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vTYPE_INSERT\x10\x01\x12\x0f\n" +
+	"\vTYPE_UPDATE\x10\x02\x12\x0f\n" +
+	"\vTYPE_DELETE\x10\x03\"\x96\x01\n" +
+	"\rWatchResponse\x12*\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.crosskey.v1.EventR\x06events\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\x126\n" +
+	"\bresolved\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bresolved\"\xae\x02\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
@@ -3676,7 +4117,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note2\xf0\a\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xb2\b\n" +
 	"\x06Router\x12A\n" +
 	"\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x128\n" +
 	"\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12A\n" +
@@ -3692,7 +4133,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11ListLoadedBatches\x12%.crosskey.v1.ListLoadedBatchesRequest\x1a&.crosskey.v1.ListLoadedBatchesResponse\x12M\n" +
 	"\n" +
 	"FinishLoad\x12\x1e.crosskey.v1.FinishLoadRequest\x1a\x1f.crosskey.v1.FinishLoadResponse\x12D\n" +
-	"\aExplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponse\x12H\n" +
+	"\aExplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponse\x12@\n" +
+	"\x05Watch\x12\x19.crosskey.v1.WatchRequest\x1a\x1a.crosskey.v1.WatchResponse0\x01\x12H\n" +
 	"\aSession\x12\x1b.crosskey.v1.SessionRequest\x1a\x1c.crosskey.v1.SessionResponse(\x010\x01B=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
@@ -3708,177 +4150,194 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_router_proto_rawDescData
 }
 
-var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
 	(AggregateRequest_Aggregate_Function)(0), // 2: crosskey.v1.AggregateRequest.Aggregate.Function
-	(*SessionRequest)(nil),                   // 3: crosskey.v1.SessionRequest
-	(*SessionResponse)(nil),                  // 4: crosskey.v1.SessionResponse
-	(*Call)(nil),                             // 5: crosskey.v1.Call
-	(*Answer)(nil),                           // 6: crosskey.v1.Answer
-	(*InsertRequest)(nil),                    // 7: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                   // 8: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                      // 9: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                     // 10: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),         // 11: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),        // 12: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),                // 13: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),               // 14: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                       // 15: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                      // 16: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                    // 17: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                   // 18: crosskey.v1.UpdateResponse
-	(*DeleteRequest)(nil),                    // 19: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                   // 20: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                      // 21: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                     // 22: crosskey.v1.ListResponse
-	(*StreamListRequest)(nil),                // 23: crosskey.v1.StreamListRequest
-	(*StreamListResponse)(nil),               // 24: crosskey.v1.StreamListResponse
-	(*CountRequest)(nil),                     // 25: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                    // 26: crosskey.v1.CountResponse
-	(*AggregateRequest)(nil),                 // 27: crosskey.v1.AggregateRequest
-	(*AggregateResponse)(nil),                // 28: crosskey.v1.AggregateResponse
-	(*Statement)(nil),                        // 29: crosskey.v1.Statement
-	(*Group)(nil),                            // 30: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 31: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 32: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 33: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 34: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 35: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 36: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 37: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 38: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 39: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 40: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 41: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 42: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 43: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 44: crosskey.v1.RowForm
-	(*Include)(nil),                          // 45: crosskey.v1.Include
-	(*Predicate)(nil),                        // 46: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 47: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 48: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 49: crosskey.v1.SetConstraints
+	(Event_Type)(0),                          // 3: crosskey.v1.Event.Type
+	(*SessionRequest)(nil),                   // 4: crosskey.v1.SessionRequest
+	(*SessionResponse)(nil),                  // 5: crosskey.v1.SessionResponse
+	(*Call)(nil),                             // 6: crosskey.v1.Call
+	(*Answer)(nil),                           // 7: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 8: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 9: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 10: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 11: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 12: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 13: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 14: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 15: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 16: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 17: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 18: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 19: crosskey.v1.UpdateResponse
+	(*DeleteRequest)(nil),                    // 20: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 21: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 22: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 23: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 24: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 25: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 26: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 27: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 28: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 29: crosskey.v1.AggregateResponse
+	(*WatchRequest)(nil),                     // 30: crosskey.v1.WatchRequest
+	(*Event)(nil),                            // 31: crosskey.v1.Event
+	(*WatchResponse)(nil),                    // 32: crosskey.v1.WatchResponse
+	(*Statement)(nil),                        // 33: crosskey.v1.Statement
+	(*Group)(nil),                            // 34: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 35: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 36: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 37: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 38: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 39: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 40: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 41: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 42: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 43: crosskey.v1.AggregateRequest.Aggregate
+	(*WatchRequest_Table)(nil),               // 44: crosskey.v1.WatchRequest.Table
+	(*ExplainResponse_Key)(nil),              // 45: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 46: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 47: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 48: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 49: crosskey.v1.RowForm
+	(*Include)(nil),                          // 50: crosskey.v1.Include
+	(*Predicate)(nil),                        // 51: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 52: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 53: crosskey.v1.OrderBy
+	(*timestamppb.Timestamp)(nil),            // 54: google.protobuf.Timestamp
+	(*SetConstraints)(nil),                   // 55: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	5,  // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	6,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	7,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	17, // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	25, // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	34, // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	36, // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	11, // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	27, // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	41, // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	8,  // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	16, // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	18, // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	22, // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	26, // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	35, // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	37, // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	12, // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	28, // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	42, // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
-	0,  // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	43, // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	44, // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
-	1,  // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	38, // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	42, // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	44, // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	42, // 35: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	42, // 36: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	46, // 37: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	42, // 38: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	47, // 39: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	44, // 40: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 41: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	42, // 42: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	46, // 43: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 44: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	48, // 45: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 46: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	45, // 47: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	42, // 48: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	21, // 49: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	42, // 50: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	46, // 51: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	46, // 52: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	39, // 53: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	46, // 54: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	48, // 55: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	44, // 56: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	42, // 57: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	7,  // 58: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	17, // 59: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 60: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	49, // 61: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	30, // 62: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	29, // 63: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	8,  // 64: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	18, // 65: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	20, // 66: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	32, // 67: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	33, // 68: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	31, // 69: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	41, // 70: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	29, // 71: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	31, // 72: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	7,  // 73: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	15, // 74: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	17, // 75: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	19, // 76: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	21, // 77: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	25, // 78: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	34, // 79: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	27, // 80: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	40, // 81: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	2,  // 82: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	7,  // 83: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	15, // 84: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	17, // 85: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	19, // 86: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	21, // 87: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	23, // 88: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	25, // 89: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	27, // 90: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	34, // 91: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	9,  // 92: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	11, // 93: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	13, // 94: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	36, // 95: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	3,  // 96: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	8,  // 97: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	16, // 98: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	18, // 99: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	20, // 100: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	22, // 101: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	24, // 102: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	26, // 103: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	28, // 104: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	35, // 105: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	10, // 106: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	12, // 107: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	14, // 108: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	37, // 109: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	4,  // 110: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	97, // [97:111] is the sub-list for method output_type
-	83, // [83:97] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	6,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	7,   // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	8,   // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	18,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	20,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	22,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	26,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	38,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	40,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	12,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	28,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	46,  // 13: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	9,   // 14: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	17,  // 15: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	19,  // 16: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	21,  // 17: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	23,  // 18: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	27,  // 19: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	39,  // 20: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	41,  // 21: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	13,  // 22: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 23: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	29,  // 24: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	47,  // 25: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	0,   // 26: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
+	48,  // 27: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	49,  // 28: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	47,  // 29: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	1,   // 30: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
+	42,  // 31: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	47,  // 32: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	49,  // 33: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	50,  // 34: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	47,  // 35: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	47,  // 36: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	51,  // 37: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	47,  // 38: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	52,  // 39: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	49,  // 40: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	47,  // 41: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	47,  // 42: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	51,  // 43: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	51,  // 44: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	53,  // 45: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	49,  // 46: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	50,  // 47: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	47,  // 48: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	22,  // 49: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	47,  // 50: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	51,  // 51: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	51,  // 52: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	43,  // 53: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	51,  // 54: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	53,  // 55: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	49,  // 56: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	47,  // 57: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	44,  // 58: crosskey.v1.WatchRequest.tables:type_name -> crosskey.v1.WatchRequest.Table
+	49,  // 59: crosskey.v1.WatchRequest.row_form:type_name -> crosskey.v1.RowForm
+	3,   // 60: crosskey.v1.Event.type:type_name -> crosskey.v1.Event.Type
+	47,  // 61: crosskey.v1.Event.before:type_name -> google.protobuf.Struct
+	47,  // 62: crosskey.v1.Event.after:type_name -> google.protobuf.Struct
+	54,  // 63: crosskey.v1.Event.time:type_name -> google.protobuf.Timestamp
+	31,  // 64: crosskey.v1.WatchResponse.events:type_name -> crosskey.v1.Event
+	54,  // 65: crosskey.v1.WatchResponse.resolved:type_name -> google.protobuf.Timestamp
+	8,   // 66: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	18,  // 67: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	20,  // 68: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	55,  // 69: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	34,  // 70: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	33,  // 71: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	9,   // 72: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	19,  // 73: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	21,  // 74: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	36,  // 75: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	37,  // 76: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	35,  // 77: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	46,  // 78: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	33,  // 79: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	35,  // 80: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	8,   // 81: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	16,  // 82: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	18,  // 83: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	20,  // 84: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	22,  // 85: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	26,  // 86: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	38,  // 87: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	28,  // 88: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	45,  // 89: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	2,   // 90: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	51,  // 91: crosskey.v1.WatchRequest.Table.where:type_name -> crosskey.v1.Predicate
+	8,   // 92: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	16,  // 93: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	18,  // 94: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	20,  // 95: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	22,  // 96: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	24,  // 97: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	26,  // 98: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	28,  // 99: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	38,  // 100: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	10,  // 101: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	12,  // 102: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	14,  // 103: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	40,  // 104: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	30,  // 105: crosskey.v1.Router.Watch:input_type -> crosskey.v1.WatchRequest
+	4,   // 106: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	9,   // 107: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	17,  // 108: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	19,  // 109: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	21,  // 110: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	23,  // 111: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	25,  // 112: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	27,  // 113: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	29,  // 114: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	39,  // 115: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	11,  // 116: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	13,  // 117: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	15,  // 118: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	41,  // 119: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	32,  // 120: crosskey.v1.Router.Watch:output_type -> crosskey.v1.WatchResponse
+	5,   // 121: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	107, // [107:122] is the sub-list for method output_type
+	92,  // [92:107] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -3916,21 +4375,21 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_FinishLoad)(nil),
 		(*Answer_Aggregate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[26].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[29].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
 		(*Statement_SetConstraints)(nil),
 		(*Statement_Group)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[28].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[31].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
 		(*StatementResult_SetConstraints)(nil),
 		(*StatementResult_Group)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[33].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[36].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -3945,8 +4404,8 @@ func file_crosskey_v1_router_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   38,
+			NumEnums:      4,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -195,7 +195,8 @@ class AsyncClient:
 
         Yields each committed change of a row as an `Event`, from now on or behind a token. `where` has conditions of
         which the row before or after a change meets all, for the tables that have none of their own. The `timeout` of
-        the client is no bound of it. It begins with `async with` or `async for`.
+        the client is no bound of it. What is committed once it has begun is told: that of AsyncClient begins with
+        `async with` or `async for`, that of Client with this call.
 
         Raises UnknownTable, InvalidRequest for a table without @events, InvalidPageToken for a damaged token,
         EventsGone for one that is too old, and ShardUnavailable where the stream breaks: then watch again, after its
@@ -335,7 +336,8 @@ class Client:
 
         Yields each committed change of a row as an `Event`, from now on or behind a token. `where` has conditions of
         which the row before or after a change meets all, for the tables that have none of their own. The `timeout` of
-        the client is no bound of it. Whatever is committed once this returns is told.
+        the client is no bound of it. What is committed once it has begun is told: that of AsyncClient begins with
+        `async with` or `async for`, that of Client with this call.
 
         Raises UnknownTable, InvalidRequest for a table without @events, InvalidPageToken for a damaged token,
         EventsGone for one that is too old, and ShardUnavailable where the stream breaks: then watch again, after its

@@ -83,10 +83,10 @@ async def test_every_committed_change_is_told_and_no_other(fragile: LocalCluster
         watch.close()
     ends = {str(next(numbers)) for numbers in ENDS}
     watching = asyncio.create_task(watch_until(fragile, token, ends))
-    deadline = monotonic() + seconds
+    stop = asyncio.Event()
     *_, kills = await asyncio.gather(
-        *(write(fragile, writer, deadline, random.Random(f"{seed} {writer}")) for writer in range(WRITERS)),
-        kill_again_and_again(fragile, kill, deadline - CALM_SECONDS, choices),
+        *(write(fragile, writer, stop, random.Random(f"{seed} {writer}")) for writer in range(WRITERS)),
+        kill_again_and_again(fragile, kill, monotonic() + seconds, choices, stop),
     )
     eventually(lambda: not prepared(fragile), "every transaction in doubt is resolved")
     wait_until_quiet(fragile)
@@ -146,11 +146,11 @@ async def watch_until(cluster: LocalCluster, token: str, ends: set[str]) -> list
     raise AssertionError(f"the stream broke too often; {missing} did not come")
 
 
-async def write(cluster: LocalCluster, writer: int, deadline: float, choices: random.Random) -> None:
+async def write(cluster: LocalCluster, writer: int, stop: asyncio.Event, choices: random.Random) -> None:
     """Inserts, changes and deletes rows, whatever becomes of it."""
     router = cluster.routers[writer % len(cluster.routers)]
     async with AsyncClient(router.address, timeout=5) as client:
-        while monotonic() < deadline:
+        while not stop.is_set():
             person, post = choices.randrange(ROWS), choices.randrange(ROWS)
             name = f"{writer} {choices.random()}"
             requests: list[list[Statement]] = [
@@ -174,12 +174,15 @@ async def write(cluster: LocalCluster, writer: int, deadline: float, choices: ra
                 continue
 
 
-async def kill_again_and_again(cluster: LocalCluster, kill: Kill, deadline: float, choices: random.Random) -> int:
-    """Kills at odd moments; answers how often."""
+async def kill_again_and_again(
+    cluster: LocalCluster, kill: Kill, deadline: float, choices: random.Random, stop: asyncio.Event
+) -> int:
+    """Kills at odd moments, once at least, and has the writers stop a while after the last; answers how often."""
     kills = 0
-    while True:
+    while not kills or monotonic() < deadline:
         await asyncio.sleep(choices.uniform(CALM_SECONDS, 2 * CALM_SECONDS))
-        if monotonic() > deadline and kills:
-            return kills
         await asyncio.to_thread(kill, cluster, choices)
         kills += 1
+    await asyncio.sleep(CALM_SECONDS)
+    stop.set()
+    return kills

@@ -77,9 +77,7 @@ class Watches:
         stream = _Stream(view, plan, await self._begin(plan))
         inbox: _Inbox = asyncio.Queue()
         self._inboxes.add(inbox)
-        followers = [
-            asyncio.create_task(_follow(node, plan, stream.positions[node.shard], inbox)) for node in self._nodes
-        ]
+        followers = [asyncio.create_task(_follow(node, plan, stream, inbox)) for node in self._nodes]
         try:
             yield stream.response()
             while True:
@@ -112,6 +110,13 @@ class _Stream:
         self._view = view
         self._plan = plan
         self._resolved: dict[int, tuple[int, int]] = {}
+        self._through = dict(positions)
+        self._advanced = asyncio.Event()
+
+    async def wait_behind(self, elsewhere: Sequence[events_pb2.EventsElsewhere]) -> None:
+        """Waits until the client has been given all these events of other shards."""
+        while any(self._through[one.shard] < one.through for one in elsewhere):
+            await self._advanced.wait()
 
     def take(self, arrival: _Arrival) -> None:
         """Takes note of what a shard has answered; its events are then as the client wants them."""
@@ -119,6 +124,9 @@ class _Stream:
         self.positions[arrival.shard] = answer.position
         if answer.HasField("resolved"):
             self._resolved[arrival.shard] = answer.resolved.seconds, answer.resolved.nanos
+        self._through[arrival.shard] = answer.through
+        self._advanced.set()
+        self._advanced = asyncio.Event()
         for event in answer.events:
             event.shard = arrival.shard
         if self._plan.as_structs:
@@ -147,8 +155,9 @@ async def _begin_on(node: Node, plan: WatchPlan) -> int:
             return answer.position
 
 
-async def _follow(node: Node, plan: WatchPlan, after: int, inbox: _Inbox) -> None:
+async def _follow(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -> None:
     """Asks a shard for what comes next, again and again. The inbox gets the answers, or the error that ends it."""
+    after = stream.positions[node.shard]
     taken = asyncio.Event()
     taken.set()
     request = events_pb2.ReadEventsRequest(
@@ -170,6 +179,7 @@ async def _follow(node: Node, plan: WatchPlan, after: int, inbox: _Inbox) -> Non
             return
         after = answer.position
         await taken.wait()
+        await stream.wait_behind(answer.behind)
         taken = asyncio.Event()
         inbox.put_nowait(_Arrival(node.shard, answer, taken))
 

@@ -12,13 +12,12 @@ import psycopg
 import structlog
 
 from crosskey import errors
-from crosskey.shard_node.events.outbox import Bounds, events_gone, read_outbox
+from crosskey.shard_node.events.outbox import Bounds, Entry, events_gone, read_outbox
 from crosskey.shard_node.events.settled import Settled
 from crosskey.shard_node.events.tail import Tail
 from crosskey.shard_node.postgres.database import Connection, Database
 from crosskey.shard_node.postgres.postgres_errors import translated
 from crosskey.shard_node.postgres.server_identity import leads_home
-from crosskey.v1.router_pb2 import Event
 
 POLL_SECONDS = 0.02
 """How often PostgreSQL is asked while somebody watches: half of it is the delay that it adds to an event."""
@@ -45,12 +44,14 @@ _log = structlog.get_logger(__name__)
 class Batch:
     """Events in order, and the position to go on behind; `position` is None if it is not known yet.
 
-    All that was committed before the time `resolved` has been given by then; None if that is not so.
+    All that was committed before the time `resolved` has been given by then; None if that is not so. There are no
+    other events up to the position `through`, which a crash may forget.
     """
 
-    events: Sequence[Event] = ()
+    entries: Sequence[Entry] = ()
     position: int | None = None
     resolved: datetime | None = None
+    through: int = 0
 
 
 class EventFeed:
@@ -100,6 +101,7 @@ class EventFeed:
         first_look = max(deadline, _now() + FIRST_LOOK_SECONDS)
         async with self._watching():
             known: Tail | None = None
+            is_late = False
             while True:
                 tail = self._tail
                 if tail is not known or tail is None:
@@ -113,22 +115,26 @@ class EventFeed:
                     events = [] if tail is None else tail.after(read_to, bounds)
                 if events:
                     return self._batch(events, tail)
-                if not await self._change(first_look if tail is None else deadline):
+                if is_late:
+                    # Nothing has changed since the tail was looked at.
                     self._refuse_future(after)
-                    return Batch((), after, self._resolved(tail))
+                    return Batch((), after, self._resolved(tail), after if tail is None else max(after, tail.end))
+                is_late = not await self._change(first_look if tail is None else deadline)
 
-    async def _read_outbox(self, after: int, up_to: int, bounds: Bounds) -> tuple[list[Event], int]:
+    async def _read_outbox(self, after: int, up_to: int, bounds: Bounds) -> tuple[list[Entry], int]:
         """Events that the tail does not have any more, and up to where there are no others."""
         async with self._database.connection() as connection:
             with translated():
                 events, _ = await read_outbox(connection, after, up_to, bounds)
         return events, events[-1].position if events else up_to
 
-    def _batch(self, events: Sequence[Event], tail: Tail | None) -> Batch:
+    def _batch(self, events: Sequence[Entry], tail: Tail | None) -> Batch:
         """Only positions of events are told: a crash may forget one that is not committed."""
         position = events[-1].position
         is_last = tail is not None and position >= tail.begin and not tail.after(position, Bounds(1, 1))
-        return Batch(events, position, self._resolved(tail) if is_last else None)
+        if tail is None or not is_last:
+            return Batch(events, position, None, position)
+        return Batch(events, position, self._resolved(tail), max(position, tail.end))
 
     def _resolved(self, tail: Tail | None) -> datetime | None:
         """Up to when all is in the tail."""

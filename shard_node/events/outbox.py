@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,7 +12,9 @@ from crosskey.v1.router_pb2 import Event
 
 _READ = b"""
 SELECT trimmed.position, e.found, e.position, e.id::text, e.aggregatetype, e.aggregateid, e.type, e.before, e.after,
-    (extract(epoch FROM e.time) * 1000000)::bigint, e.xid::text::bigint, coalesce(e.request_id, '')
+    (extract(epoch FROM e.time) * 1000000)::bigint, e.xid::text::bigint, coalesce(e.request_id, ''),
+    CASE WHEN e.type = 'arrival' THEN (e.payload ->> 'shard')::integer END,
+    CASE WHEN e.type = 'arrival' THEN (e.payload ->> 'through')::bigint END
 FROM crosskey.event_trimmed AS trimmed LEFT JOIN LATERAL (
     SELECT *, payload -> 'before' #>> '{}' AS before, payload -> 'after' #>> '{}' AS after FROM (
         SELECT *, count(*) OVER () AS found,
@@ -29,6 +31,18 @@ ORDER BY e.position
 _TYPES = {"insert": Event.TYPE_INSERT, "update": Event.TYPE_UPDATE, "delete": Event.TYPE_DELETE}
 
 
+class Arrival(NamedTuple):
+    """At this position rows of a table came from another shard, where their changes have positions up to `through`."""
+
+    position: int
+    table: str
+    shard: int
+    through: int
+
+
+Entry: TypeAlias = Event | Arrival
+
+
 class Bounds(NamedTuple):
     """How many events are read at once, and how many bytes their rows have, but for the first of them."""
 
@@ -36,7 +50,7 @@ class Bounds(NamedTuple):
     bytes: int
 
 
-async def read_outbox(connection: Connection, after: int, up_to: int, bounds: Bounds) -> tuple[list[Event], bool]:
+async def read_outbox(connection: Connection, after: int, up_to: int, bounds: Bounds) -> tuple[list[Entry], bool]:
     """The events behind a position, up to another one that is settled, in order; and whether these are all.
 
     Raises EventsGone if events behind `after` are deleted, and psycopg.Error.
@@ -48,7 +62,7 @@ async def read_outbox(connection: Connection, after: int, up_to: int, bounds: Bo
     if rows[0][1] is None:
         return [], True
     found = rows[0][1]
-    return [_event(*row[2:]) for row in rows], len(rows) == found < bounds.events
+    return [_entry(*row[2:]) for row in rows], len(rows) == found < bounds.events
 
 
 def events_gone() -> errors.EventsGone:
@@ -59,12 +73,12 @@ def events_gone() -> errors.EventsGone:
     )
 
 
-def size_of(event: Event) -> int:
+def size_of(entry: Entry) -> int:
     """How many bytes its rows have."""
-    return len(event.before_json) + len(event.after_json)
+    return len(entry.before_json) + len(entry.after_json) if isinstance(entry, Event) else 0
 
 
-def _event(
+def _entry(
     position: int,
     identifier: str,
     table: str,
@@ -75,7 +89,11 @@ def _event(
     micros: int,
     transaction: int,
     request_id: str,
-) -> Event:
+    origin: int | None,
+    through: int | None,
+) -> Entry:
+    if origin is not None and through is not None:
+        return Arrival(position, table, origin, through)
     seconds, rest = divmod(micros, 1_000_000)
     return Event(
         id=identifier,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from datetime import datetime
 
 import psycopg
@@ -12,7 +13,7 @@ from crosskey import errors
 from crosskey.internal.v1 import events_pb2 as proto
 from crosskey.shard_node.events.feed import Batch, EventFeed
 from crosskey.shard_node.events.filtering import wanted_events
-from crosskey.shard_node.events.outbox import Bounds
+from crosskey.shard_node.events.outbox import Arrival, Bounds, Entry
 from crosskey.shard_node.postgres.postgres_errors import naming_table
 from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.schema.shard_schema import ShardSchema
@@ -37,15 +38,43 @@ async def read_events(shard: Shard, feed: EventFeed, request: proto.ReadEventsRe
     if not request.HasField("after"):
         return _response((), await feed.now(wait_seconds))
     bounds = Bounds(min(request.limit, MAX_EVENTS) or MAX_EVENTS, min(request.max_bytes, MAX_BYTES) or MAX_BYTES)
-    batch = await feed.read(request.after, bounds, wait_seconds)
-    return _response(await _wanted(shard, schema, request.tables, batch.events), batch)
+    batch = _up_to_arrival(await feed.read(request.after, bounds, wait_seconds), _names(schema, request.tables))
+    events = [entry for entry in batch.entries if isinstance(entry, Event)]
+    response = _response(await _wanted(shard, schema, request.tables, events), batch)
+    for entry in batch.entries:
+        if isinstance(entry, Arrival):
+            response.behind.add(shard=entry.shard, through=entry.through)
+    return response
+
+
+def _names(schema: ShardSchema, tables: Sequence[proto.WatchedTable]) -> set[str]:
+    """The tables as events name them. Raises UnknownTable."""
+    return {str(schema.table(watched.table).name) for watched in tables}
+
+
+def _up_to_arrival(batch: Batch, tables: Set[str]) -> Batch:
+    """The first part of a batch: what follows an arrival of rows of the tables is not to be given with what is before.
+
+    Arrivals of other tables are left out.
+    """
+    entries: list[Entry] = []
+    is_behind_event = False
+    for entry in batch.entries:
+        if isinstance(entry, Event):
+            is_behind_event = True
+        elif entry.table not in tables:
+            continue
+        elif is_behind_event:
+            return Batch(entries, entries[-1].position, None, entry.position - 1)
+        entries.append(entry)
+    return replace(batch, entries=entries)
 
 
 async def _wanted(
     shard: Shard, schema: ShardSchema, tables: Sequence[proto.WatchedTable], events: Sequence[Event]
 ) -> list[Event]:
     """The events that are asked for, in order."""
-    names = {str(schema.table(watched.table).name) for watched in tables if not watched.where}
+    names = _names(schema, [watched for watched in tables if not watched.where])
     places = {place for place, event in enumerate(events) if event.table in names}
     compared = [watched for watched in tables if watched.where]
     if compared:
@@ -64,7 +93,7 @@ async def _wanted(
 
 def _response(events: Sequence[Event], batch: Batch) -> proto.ReadEventsResponse:
     resolved = None if batch.resolved is None else _timestamp(batch.resolved)
-    return proto.ReadEventsResponse(events=events, position=batch.position, resolved=resolved)
+    return proto.ReadEventsResponse(events=events, position=batch.position, resolved=resolved, through=batch.through)
 
 
 def _timestamp(time: datetime) -> Timestamp:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from crosskey.shard_node.events.outbox import Bounds, size_of
-from crosskey.v1.router_pb2 import Event
+from crosskey.shard_node.events.outbox import Bounds, Entry, size_of
 
 MAX_TAIL_BYTES = 8 * 1024 * 1024
 """Who has fallen further behind reads the outbox."""
@@ -20,10 +19,10 @@ class Tail:
         self.begin = begin
         self.end = begin
         self._positions: list[int] = []
-        self._events: list[Event] = []
+        self._events: list[Entry] = []
         self._bytes = 0
 
-    def add(self, events: Sequence[Event], end: int) -> None:
+    def add(self, events: Sequence[Entry], end: int) -> None:
         """Adds those that come next, up to a position; forgets the first ones if all are too many."""
         self._positions += [event.position for event in events]
         self._events += events
@@ -36,9 +35,9 @@ class Tail:
             forgotten += 1
         del self._positions[:forgotten], self._events[:forgotten]
 
-    def after(self, position: int, bounds: Bounds) -> list[Event]:
+    def after(self, position: int, bounds: Bounds) -> list[Entry]:
         """The events behind a position that is not before `begin`, within bounds but for the first of them."""
-        found: list[Event] = []
+        found: list[Entry] = []
         total = 0
         for place in range(bisect_right(self._positions, position), len(self._events)):
             if len(found) == bounds.events or total >= bounds.bytes:

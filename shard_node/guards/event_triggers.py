@@ -26,6 +26,11 @@ REQUEST_IDS_SEPARATOR = "\x1f"
 
 _FIRST_SHARD = 0
 
+_ARRIVAL = b"""
+INSERT INTO crosskey.event (aggregatetype, aggregateid, type, payload)
+VALUES (%s, '', 'arrival', json_build_object('shard', %s::integer, 'through', %s::bigint))
+"""
+
 _PLACE = identifier("crosskey_place")
 """Which row of the statement it is, from 1: no column of the user's."""
 
@@ -89,7 +94,7 @@ async def begin_moving(connection: Connection, plan: Plan, tables: Iterable[Tabl
 
     Until `end_moving`. The update that has them move is an event already.
     """
-    names = [str(table.qualified) for table in tables if _tells(plan, table)]
+    names = [str(table.qualified) for table in tables if tells(plan, table)]
     if names:
         text = msgspec.json.encode(names).decode()
         await connection.execute(b"SELECT set_config('crosskey.moving', %s, true)", (text,))
@@ -97,11 +102,30 @@ async def begin_moving(connection: Connection, plan: Plan, tables: Iterable[Tabl
 
 async def end_moving(connection: Connection, plan: Plan, tables: Iterable[TableName]) -> None:
     """Changes of these tables are events again."""
-    if any(_tells(plan, table) for table in tables):
+    if any(tells(plan, table) for table in tables):
         await connection.execute(b"SET LOCAL crosskey.moving = ''", prepare=False)
 
 
-def _tells(plan: Plan, name: TableName) -> bool:
+async def last_drawn(connection: Connection) -> int:
+    """The last position that was drawn on this shard."""
+    cursor = await connection.execute(
+        b"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM crosskey.event_position_seq"
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "a sequence is one row"
+    return int(row[0])
+
+
+async def note_arrival(connection: Connection, table: TableName, shard: int, through: int) -> None:
+    """Notes that rows of a table come from another shard, where their changes have positions up to `through`.
+
+    Whoever reads the outbox gives those out before he goes on here.
+    """
+    await connection.execute(_ARRIVAL, (str(table), shard, through))
+
+
+def tells(plan: Plan, name: TableName) -> bool:
+    """Whether changes of the table are told as events."""
     table = plan.table(name)
     return table is not None and table.events
 

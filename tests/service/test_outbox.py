@@ -68,9 +68,8 @@ def forget(cluster: LocalCluster) -> None:
 
 def outbox(cluster: LocalCluster, shard: int) -> list[tuple[str, str, str, Any, Any]]:
     """Table, key, type, before and after of all events, in order."""
-    rows = query(
-        cluster, shard, "SELECT aggregatetype, aggregateid, type, payload FROM crosskey.event ORDER BY position"
-    )
+    events = "SELECT aggregatetype, aggregateid, type, payload FROM crosskey.event WHERE type <> 'arrival'"
+    rows = query(cluster, shard, f"{events} ORDER BY position")
     return [(table, key, kind, payload["before"], payload["after"]) for table, key, kind, payload in rows]
 
 

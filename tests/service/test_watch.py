@@ -205,6 +205,28 @@ def test_what_is_prepared_holds_back_later_events_of_its_shard(
         assert [one.key for one in take(watch, len(expected))] == [str(number) for number in expected]
 
 
+def test_a_row_that_moved_is_told_of_in_order_though_its_new_shard_is_ahead(
+    cluster: LocalCluster, client: crosskey.Client
+) -> None:
+    here, other, there = new_on(0), new_on(0), new_on(1)
+    client.insert("people", [{"id": here, "name": "0"}, {"id": other}])
+    with client.watch("people", resolved_interval=0.05) as watch:
+        with as_node(cluster, 0) as connection:
+            connection.execute("BEGIN")
+            connection.execute("UPDATE people SET name = 'open' WHERE id = %s", (other,))
+            client.update("people", {"id": there}, key={"id": here})
+            client.update("people", {"name": "1"}, key={"id": there})
+            marks = itertools.islice(watch.with_resolved(), 10)
+            assert all(isinstance(one, crosskey.Resolved) for one in marks)
+            connection.execute("ROLLBACK")
+        client.update("people", {"id": here}, key={"id": there})
+        client.update("people", {"name": "2"}, key={"id": here})
+        told = take(watch, 4)
+    rows = [one.after for one in told if one.after is not None]
+    assert [(one.shard, one.key) for one in told] == [(0, str(there)), (1, str(there)), (1, str(here)), (0, str(here))]
+    assert [one.before for one in told[1:]] == rows[:3]
+
+
 def test_a_mark_says_that_all_before_it_has_come(client: crosskey.Client) -> None:
     number = new_on(0)
     with client.watch("people", resolved_interval=0.02) as watch:

@@ -27,7 +27,7 @@ from crosskey.v1 import router_pb2 as crosskey_dot_v1_dot_router__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!crosskey/internal/v1/events.proto\x12\x14\x63rosskey.internal.v1\x1a crosskey/internal/v1/reads.proto\x1a\x18\x63rosskey/v1/router.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0cWatchedTable\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\"\xa7\x01\n\x11ReadEventsRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x32\n\x06tables\x18\x02 \x03(\x0b\x32\".crosskey.internal.v1.WatchedTable\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x11\n\tmax_bytes\x18\x04 \x01(\r\x12\x0f\n\x07wait_ms\x18\x05 \x01(\r\x12\r\n\x05\x63heck\x18\x06 \x01(\x08\x42\x08\n\x06_after\"\x8a\x01\n\x12ReadEventsResponse\x12\"\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x12.crosskey.v1.Event\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12,\n\x08resolved\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_positionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!crosskey/internal/v1/events.proto\x12\x14\x63rosskey.internal.v1\x1a crosskey/internal/v1/reads.proto\x1a\x18\x63rosskey/v1/router.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x0cWatchedTable\x12\r\n\x05table\x18\x01 \x01(\t\x12.\n\x05where\x18\x02 \x03(\x0b\x32\x1f.crosskey.internal.v1.Condition\"\xa7\x01\n\x11ReadEventsRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x32\n\x06tables\x18\x02 \x03(\x0b\x32\".crosskey.internal.v1.WatchedTable\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x11\n\tmax_bytes\x18\x04 \x01(\r\x12\x0f\n\x07wait_ms\x18\x05 \x01(\r\x12\r\n\x05\x63heck\x18\x06 \x01(\x08\x42\x08\n\x06_after\"\xd2\x01\n\x12ReadEventsResponse\x12\"\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x12.crosskey.v1.Event\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12,\n\x08resolved\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06\x62\x65hind\x18\x04 \x03(\x0b\x32%.crosskey.internal.v1.EventsElsewhere\x12\x0f\n\x07through\x18\x05 \x01(\x03\x42\x0b\n\t_position\"1\n\x0f\x45ventsElsewhere\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07through\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,5 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READEVENTSREQUEST']._serialized_start=232
   _globals['_READEVENTSREQUEST']._serialized_end=399
   _globals['_READEVENTSRESPONSE']._serialized_start=402
-  _globals['_READEVENTSRESPONSE']._serialized_end=540
+  _globals['_READEVENTSRESPONSE']._serialized_end=612
+  _globals['_EVENTSELSEWHERE']._serialized_start=614
+  _globals['_EVENTSELSEWHERE']._serialized_end=663
 # @@protoc_insertion_point(module_scope)

@@ -104,8 +104,12 @@ class ReadEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     RESOLVED_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """The position to go on behind; absent if it was asked for and is not known yet."""
+    through: _builtins.int
+    """Behind these events, there are no others up to this position."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_router_pb2.Event]:
         """The events, in order; `shard` is left to the router."""
@@ -114,19 +118,51 @@ class ReadEventsResponse(_message.Message):
     def resolved(self) -> _timestamp_pb2.Timestamp:
         """Of what was committed before this time, nothing is behind that position; absent if something may be."""
 
+    @_builtins.property
+    def behind(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventsElsewhere]:
+        """The events are to be given only behind all of these shards up to these positions: rows came from there."""
+
     def __init__(
         self,
         *,
         events: _abc.Iterable[_router_pb2.Event] | None = ...,
         position: _builtins.int | None = ...,
         resolved: _timestamp_pb2.Timestamp | None = ...,
+        behind: _abc.Iterable[Global___EventsElsewhere] | None = ...,
+        through: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position", "resolved", b"resolved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "events", b"events", "position", b"position", "resolved", b"resolved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "behind", b"behind", "events", b"events", "position", b"position", "resolved", b"resolved", "through", b"through"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
 
 Global___ReadEventsResponse: _TypeAlias = ReadEventsResponse  # noqa: Y015
+
+@_typing.final
+class EventsElsewhere(_message.Message):
+    """Events of another shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard."""
+    through: _builtins.int
+    """Those up to here."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        through: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard", "through", b"through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsElsewhere: _TypeAlias = EventsElsewhere  # noqa: Y015

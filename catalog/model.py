@@ -193,6 +193,8 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True):
     """Whether a trigger fires after each row that is inserted, and so may change it once more."""
     acts_on_inserts: bool = False
     """Whether any trigger fires when rows are inserted."""
+    acts_after_rows: bool = False
+    """Whether a trigger fires after each row that is written, and so may change it once more."""
     trigger_writes: tuple[TriggerWrite, ...] = ()
     partition_key: tuple[str, ...] = ()
     """The columns that tell the partition of a row."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from crosskey.catalog.claim_rules import refuse_claims
+from crosskey.catalog.events import refuse_events, tells_events
 from crosskey.catalog.key_values import keys_without_nulls
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Leader, TablePlan
@@ -32,6 +33,7 @@ def place_table(table: Table, leader: Leader | None = None) -> TablePlan | tuple
     if refusals and not tags:
         # No tag would help.
         return refusals
+    refusals += tuple(refuse_events(table))
     if len(tags) != 1:
         return (*refusals, _refuse_tag_count(table, tags))
     if tags[0].name == "reference":
@@ -87,7 +89,7 @@ def _refuse_tag_count(table: Table, tags: list[Tag]) -> Refusal:
 def _place_reference(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> TablePlan | tuple[Refusal, ...]:
     if tag.argument:
         refusals = (*refusals, refuse_table(table, f"@reference takes nothing after it, not {tag.argument!r}"))
-    return (*refusals, *_refuse_claim_tag(table, None)) or TablePlan(table, "reference")
+    return (*refusals, *_refuse_claim_tag(table, None)) or TablePlan(table, "reference", events=tells_events(table))
 
 
 def _place_sharded(
@@ -100,7 +102,7 @@ def _place_sharded(
         why = f'@{tag.name} takes one column of the table, and there is no column "{tag.argument}"'
         return (*refusals, refuse_table(table, why, column=tag.argument))
     slot_column = None if leader is not None else _slot_column(table, column)
-    plan = TablePlan(table, "sharded", column.name, slot_column, leader)
+    plan = TablePlan(table, "sharded", column.name, slot_column, leader, tells_events(table))
     refusals += tuple(_refuse_shard_key(table, column)) + tuple(refuse_claims(plan)) + tuple(_refuse_exclusions(plan))
     return (*refusals, *_refuse_claim_tag(table, plan)) or plan
 

@@ -41,6 +41,8 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     shard_key: str | None = None
     slot_column: str | None = None
     leader: Leader | None = None
+    events: bool = False
+    """Whether each change of its rows is told as an event."""
 
     @property
     def shard_key_column(self) -> Column:

@@ -63,3 +63,11 @@ def sweep(router: str, timeout: float) -> None:
     """Drop the shadows that no child references any more, and print how many; routers do so now and then anyway."""
     with connected(router, timeout) as client:
         click.echo(client.drop_unused_shadows())
+
+
+@click.command()
+@router_options
+def events(router: str, timeout: float) -> None:
+    """Print how many events each shard keeps, since when, and what holds back the next."""
+    with connected(router, timeout) as client:
+        print_message(client.describe_events())

@@ -29,6 +29,9 @@ def print_plan(plan: Plan) -> None:
     if plan.keys:
         console.print(_grid(_KEY_HEADER, [_key_row(key) for key in plan.keys], leading=1))
         console.print(_grid(_RELATION_HEADER, list(_relation_rows(plan))))
+    telling = ", ".join(str(table.table.name) for table in plan.tables if table.events)
+    if telling:
+        console.print(Text(f"Changes of these tables are told as events: {telling}."))
     if plan.views:
         views = ", ".join(map(str, plan.views))
         text = f"No request reads these views, each of which sees the rows of its own shard only: {views}."

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from crosskey.router.administration.auditing import audit
 from crosskey.router.administration.descriptions import describe_schema, describe_topology
+from crosskey.router.administration.outboxes import describe_events
 from crosskey.router.administration.schema_changes import apply_schema
 from crosskey.router.administration.unused_shadows import ShadowSweeper
 from crosskey.router.calls.call_context import call_context
@@ -73,3 +74,10 @@ class Admin(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.ListInDoubtResponse:
         with call_context(context.time_remaining()):
             return await list_in_doubt(self._nodes)
+
+    @override
+    async def DescribeEvents(
+        self, request: admin_pb2.DescribeEventsRequest, context: Context
+    ) -> admin_pb2.DescribeEventsResponse:
+        with call_context(context.time_remaining()):
+            return await describe_events(self._nodes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from google.protobuf.message import Message
 
@@ -15,6 +16,7 @@ from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.taken_values import refuse_taken
 from crosskey.router.reading.reader import Reader
 from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
+from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.statement_results import (
@@ -32,12 +34,21 @@ class Requests:
     Works within the current call context. Raises CrosskeyError.
     """
 
-    def __init__(self, cluster: Cluster, reader: Reader, writes: Pipeline, hints: ShadowHints, loader: Loader) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        reader: Reader,
+        writes: Pipeline,
+        hints: ShadowHints,
+        loader: Loader,
+        watches: Watches,
+    ) -> None:
         self._cluster = cluster
         self._reader = reader
         self._writes = writes
         self._hints = hints
         self._loader = loader
+        self._watches = watches
 
     async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
         """Inserts rows."""
@@ -102,6 +113,12 @@ class Requests:
         """Aggregates rows."""
         refuse_taken(request)
         return aggregate_response(request, await self._reader.aggregate(await self._cluster.view(), request))
+
+    async def watch(self, request: router_pb2.WatchRequest) -> AsyncGenerator[router_pb2.WatchResponse, None]:
+        """Streams events."""
+        async with aclosing(self._watches.watch(await self._cluster.view(), request)) as responses:
+            async for response in responses:
+                yield response
 
     async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
         """Loads rows."""

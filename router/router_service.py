@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -82,6 +83,15 @@ class Router(router_pb2_grpc.RouterServicer):
         with call_context(context.time_remaining()):
             async for page in self._requests.pages(request):
                 yield page
+
+    @override
+    async def Watch(
+        self, request: router_pb2.WatchRequest, context: Context
+    ) -> AsyncIterator[router_pb2.WatchResponse]:
+        # It lasts for as long as the client wants, so its calls to nodes have deadlines of their own.
+        async with aclosing(self._requests.watch(request)) as responses:
+            async for response in responses:
+                yield response
 
     @override
     async def Count(self, request: router_pb2.CountRequest, context: Context) -> router_pb2.CountResponse:

@@ -19,6 +19,7 @@ from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
 from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.router.settings import Settings
+from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
@@ -45,7 +46,8 @@ async def serve(settings: Settings) -> None:
     finder = Finder(nodes)
     writer = Writer(nodes, finisher, hints, cluster, settings.retries, supplier, finder)
     writes = Pipeline(supplier, finder, writer)
-    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier))
+    watches = Watches(nodes)
+    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier), watches)
     in_flight = CallsInFlight(settings.max_in_flight)
     bounds = Bounds(settings.max_transactions, settings.transaction_idle_seconds, settings.transaction_seconds)
     router = Router(requests, Opener(cluster, writes, bounds), in_flight)
@@ -63,6 +65,10 @@ async def serve(settings: Settings) -> None:
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
 
+    async def drain() -> None:
+        watches.drain()
+        await router.drain()
+
     try:
         await run_server(
             ServerSettings(
@@ -74,7 +80,7 @@ async def serve(settings: Settings) -> None:
             register=register,
             service_names=SERVICE_NAMES,
             ready=ready,
-            on_drain=router.drain,
+            on_drain=drain,
         )
     finally:
         await _stop(recovery)

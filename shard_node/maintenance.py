@@ -13,6 +13,7 @@ from typing_extensions import override
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import maintenance_pb2_grpc
 from crosskey.shard_node.auditing import shard_audit
+from crosskey.shard_node.events.backlog import describe_outbox
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import translated
 from crosskey.shard_node.schema.introspection import inspect_schema
@@ -123,6 +124,13 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
     async def FindUnguarded(self, request: proto.FindUnguardedRequest, context: Context) -> proto.FindUnguardedResponse:
         async with self._reading(request.shard) as (connection, schema):
             return await shard_audit.find_unguarded(connection, schema, self._shard.identity, request)
+
+    @override
+    async def DescribeOutbox(
+        self, request: proto.DescribeOutboxRequest, context: Context
+    ) -> proto.DescribeOutboxResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.DescribeOutboxResponse(outbox=await describe_outbox(connection, request.shard))
 
     @asynccontextmanager
     async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:

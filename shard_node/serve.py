@@ -31,6 +31,14 @@ SECONDS = click.FloatRange(min=0)
 @setting("pool_queue", POSITIVE, "Requests that may wait for a connection.", default=Settings.pool_queue)
 @setting("lock_timeout_ms", POSITIVE, "How long a statement waits for a lock.", default=Settings.lock_timeout_ms)
 @setting("drain_seconds", SECONDS, "How long requests may go on after SIGTERM.", default=Settings.drain_seconds)
+@setting("events_retention_seconds", SECONDS, "How long events are kept.", default=Settings.events_retention_seconds)
+@setting("events_max_mib", POSITIVE, "Room that events may take on the disk, in MiB.", default=Settings.events_max_mib)
+@setting(
+    "events_trim_seconds",
+    click.FloatRange(min=0, min_open=True),
+    "How often events that need not be kept are deleted.",
+    default=Settings.events_trim_seconds,
+)
 @setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
 def serve(pool_size: int, workers: int, **values: Any) -> None:
     """Serve one shard until SIGTERM."""

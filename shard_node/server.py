@@ -13,6 +13,8 @@ from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
+from crosskey.shard_node.events.feed import EventFeed
+from crosskey.shard_node.events.trimming import Retention, trim_regularly
 from crosskey.shard_node.maintenance import ShardMaintenance
 from crosskey.shard_node.postgres.connection_limits import check_connections
 from crosskey.shard_node.postgres.database import Database
@@ -85,7 +87,10 @@ async def _clear_away(dsn: str) -> None:
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
     shard = Shard(database, identity)
-    node = ShardNode(shard, CallsInFlight(MAX_IN_FLIGHT))
+    feed = EventFeed(database)
+    retention = Retention(settings.events_retention_seconds, settings.events_max_mib * 1024 * 1024)
+    trimming = asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds))
+    node = ShardNode(shard, feed, CallsInFlight(MAX_IN_FLIGHT))
     maintenance = ShardMaintenance(shard, settings.dsn)
 
     def register(server: grpc.aio.Server) -> None:
@@ -93,15 +98,20 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
         maintenance_pb2_grpc.add_ShardMaintenanceServicer_to_server(maintenance, server)
 
     _log.info("shard", shard=identity.shard, shards=identity.shards, postgres_version=identity.postgres_version)
-    await run_server(
-        ServerSettings(
-            listen=settings.listen,
-            max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
-            drain_seconds=settings.drain_seconds,
-            shares_address=settings.worker is not None,
-        ),
-        CallsInFlight(MAX_IN_FLIGHT),
-        register=register,
-        service_names=SERVICE_NAMES,
-        on_drain=node.drain,
-    )
+    try:
+        await run_server(
+            ServerSettings(
+                listen=settings.listen,
+                max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
+                drain_seconds=settings.drain_seconds,
+                shares_address=settings.worker is not None,
+            ),
+            CallsInFlight(MAX_IN_FLIGHT),
+            register=register,
+            service_names=SERVICE_NAMES,
+            on_drain=node.drain,
+        )
+    finally:
+        trimming.cancel()
+        await asyncio.gather(trimming, return_exceptions=True)
+        await feed.close()

@@ -17,6 +17,8 @@ from crosskey.serving.call_handlers import CallHandlers, Handler
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.session import SessionTypes
 from crosskey.serving.sessions import Sessions
+from crosskey.shard_node.events.feed import EventFeed
+from crosskey.shard_node.events.reading import read_events
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
 from crosskey.shard_node.reading.questions import QUESTIONS, reply
@@ -39,8 +41,8 @@ _SECOND_PHASE = frozenset({"finish_prepared", "decide", "forget_decisions"})
 class ShardNode(session_pb2_grpc.ShardNodeServicer):
     """Serves one shard."""
 
-    def __init__(self, shard: Shard, in_flight: CallsInFlight) -> None:
-        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard), in_flight)
+    def __init__(self, shard: Shard, feed: EventFeed, in_flight: CallsInFlight) -> None:
+        self._sessions = Sessions(_TYPES, lambda: NodeCalls(shard, feed), in_flight)
 
     @override
     async def Session(  # type: ignore[override]  # grpc.aio takes a coroutine that reads and writes as well
@@ -56,7 +58,7 @@ class ShardNode(session_pb2_grpc.ShardNodeServicer):
 class NodeCalls(CallHandlers):
     """What one router asks for."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Shard, feed: EventFeed) -> None:
         self._shard = shard
         self._gids = OwnGids(shard.identity.cluster, shard.identity.shard, shard.identity.shards)
         self._branches = Branches(shard, self._gids)
@@ -70,6 +72,7 @@ class NodeCalls(CallHandlers):
             "read": self._read,
             "compute_defaults": partial(self._with_table, default_values.compute_defaults),
             "draw_numbers": self._draw_numbers,
+            "read_events": partial(read_events, shard, feed),
         }
         super().__init__(handlers)
         self._shared_reads = SharedStatements(SharedReads(shard).read)

@@ -29,3 +29,9 @@ class Settings:
     """How many processes share the address and the database."""
     worker: int | None = None
     """Which of them it is; None if it has the address to itself."""
+    events_retention_seconds: float = 86_400.0
+    """How long events are kept."""
+    events_max_mib: int = 1024
+    """How much room events may take on the shard's disk before the first are deleted, however young."""
+    events_trim_seconds: float = 10.0
+    """How often events that need not be kept are deleted."""

@@ -22,6 +22,7 @@ from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
 from crosskey.router.session_transactions import Bounds, Opener
+from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
@@ -31,6 +32,7 @@ from crosskey.router.writing.writer import Writer
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.interceptor import ErrorInterceptor
 from crosskey.shard_node.commands.provision import ensure_database, ensure_role
+from crosskey.shard_node.events.feed import EventFeed
 from crosskey.shard_node.maintenance import ShardMaintenance
 from crosskey.shard_node.postgres.database import Database
 from crosskey.shard_node.postgres.startup import prepare_database
@@ -66,7 +68,9 @@ async def _node(stack: AsyncExitStack, shard: int, shards: int, server: Postgres
     stack.push_async_callback(database.close)
     served = Shard(database, identity)
     server_of_node = _server()
-    session_pb2_grpc.add_ShardNodeServicer_to_server(ShardNode(served, CallsInFlight(MAX_IN_FLIGHT)), server_of_node)
+    session_pb2_grpc.add_ShardNodeServicer_to_server(
+        ShardNode(served, EventFeed(database), CallsInFlight(MAX_IN_FLIGHT)), server_of_node
+    )
     maintenance_pb2_grpc.add_ShardMaintenanceServicer_to_server(ShardMaintenance(served, dsn), server_of_node)
     return await _started(stack, server_of_node)
 
@@ -91,7 +95,7 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     writes = Pipeline(supplier, finder, Writer(nodes, finisher, hints, cluster, 8, supplier, finder))
     loader = Loader(nodes, finisher, cluster, supplier)
     server = _server()
-    requests = Requests(cluster, Reader(nodes), writes, hints, loader)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes))
     opener = Opener(cluster, writes, Bounds(maximum=8, idle_seconds=10, seconds=60))
     router_pb2_grpc.add_RouterServicer_to_server(Router(requests, opener, CallsInFlight(MAX_IN_FLIGHT)), server)
     admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses), server)

@@ -19,6 +19,7 @@ from crosskey.errors import (
     Conflict,
     CrosskeyError,
     DeadlineExceeded,
+    EventsGone,
     ExclusionViolation,
     ExpectationFailed,
     ForeignKeyViolation,
@@ -97,6 +98,7 @@ from crosskey.requests import (
 )
 from crosskey.slots import mint_for
 from crosskey.taken_values import value_of
+from crosskey.watching import AsyncWatch, Event, Resolved, Watch
 
 __all__ = [
     "JSON_NULL",
@@ -104,12 +106,15 @@ __all__ = [
     "Associated",
     "AsyncClient",
     "AsyncTransaction",
+    "AsyncWatch",
     "Cancelled",
     "CheckViolation",
     "Client",
     "Conflict",
     "CrosskeyError",
     "DeadlineExceeded",
+    "Event",
+    "EventsGone",
     "ExclusionViolation",
     "ExpectationFailed",
     "ForeignKeyViolation",
@@ -127,6 +132,7 @@ __all__ = [
     "Page",
     "RaisedByDatabase",
     "RequestTooLarge",
+    "Resolved",
     "RestrictViolation",
     "RowNotFound",
     "SchemaChanged",
@@ -143,6 +149,7 @@ __all__ = [
     "UnknownColumn",
     "UnknownConstraint",
     "UnknownTable",
+    "Watch",
     "WrittenRows",
     "WrongShard",
     "aggregate",

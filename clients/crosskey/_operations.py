@@ -340,6 +340,11 @@ def list_in_doubt() -> Call[admin_pb2.ListInDoubtResponse]:
     return Call("Admin", "ListInDoubt", admin_pb2.ListInDoubtRequest(), _as_is)
 
 
+def describe_events() -> Call[admin_pb2.DescribeEventsResponse]:
+    """Returns how many events each shard keeps, since when, and what holds back the next."""
+    return Call("Admin", "DescribeEvents", admin_pb2.DescribeEventsRequest(), _as_is)
+
+
 def _as_is(response: Any, _: RowReader) -> Any:
     return response
 

@@ -14,18 +14,21 @@ import grpc.aio
 from typing_extensions import override
 
 from crosskey import _operations as operations
-from crosskey import errors
+from crosskey import errors, requests
 from crosskey._channel import Options, checked_address, with_defaults
 from crosskey._operations import Call
 from crosskey.blocking_call_stream import BlockingCallStream
 from crosskey.call_stream import CallStream
 from crosskey.open_transactions import AsyncTransaction, Transaction
 from crosskey.pending_calls import Peer
+from crosskey.predicates import Where
+from crosskey.requests import Watched
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.statements import AsyncStatements, Statements, awaited, blocking
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
+from crosskey.watching import AsyncWatch, Watch
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a call may take, unless the client says otherwise."""
@@ -77,7 +80,7 @@ class AsyncClient(AsyncStatements):
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, with_defaults(options))
         )
-        router = RouterStub(self._channel)
+        router = self._router = RouterStub(self._channel)
         self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
         self._session = CallStream(_ROUTER, router.Session)
         self._in_use = _InUse(self._session.let_go)
@@ -114,6 +117,7 @@ class AsyncClient(AsyncStatements):
     audit = awaited(operations.audit)
     drop_unused_shadows = awaited(operations.drop_unused_shadows)
     list_in_doubt = awaited(operations.list_in_doubt)
+    describe_events = awaited(operations.describe_events)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> AsyncTransaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
@@ -123,6 +127,23 @@ class AsyncClient(AsyncStatements):
         TransactionTimedOut. Raises Overloaded if too many are open on the router.
         """
         return AsyncTransaction(self._ask, self._rows_for, idle_timeout, timeout)
+
+    def watch(
+        self, tables: Watched, where: Where | None = None, *, after: str = "", resolved_interval: float = 1.0
+    ) -> AsyncWatch:
+        """Watches tables with the tag @events: one, several, or a mapping of tables to conditions.
+
+        Yields each committed change of a row as an `Event`, from now on or behind a token. `where` has conditions of
+        which the row before or after a change meets all, for the tables that have none of their own. The `timeout` of
+        the client is no bound of it. What is committed once it has begun is told: that of AsyncClient begins with
+        `async with` or `async for`, that of Client with this call.
+
+        Raises UnknownTable, InvalidRequest for a table without @events, InvalidPageToken for a damaged token,
+        EventsGone for one that is too old, and ShardUnavailable where the stream breaks: then watch again, after its
+        `token`.
+        """
+        request = requests.watch(tables, where, after, resolved_interval)
+        return AsyncWatch(lambda: self._router.Watch(request))
 
     @override
     async def _carry_out(self, call: Call[Answer]) -> Answer:
@@ -180,7 +201,7 @@ class Client(Statements):
             if credentials is None
             else grpc.secure_channel(address, credentials, with_defaults(options))
         )
-        router = RouterStub(self._channel)
+        router = self._router = RouterStub(self._channel)
         self._stubs = {"Router": router, "Admin": AdminStub(self._channel)}
         self._session = BlockingCallStream(_ROUTER, router.Session)
         self._in_use = _InUse(self._session.let_go)
@@ -217,6 +238,7 @@ class Client(Statements):
     audit = blocking(operations.audit)
     drop_unused_shadows = blocking(operations.drop_unused_shadows)
     list_in_doubt = blocking(operations.list_in_doubt)
+    describe_events = blocking(operations.describe_events)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> Transaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
@@ -226,6 +248,22 @@ class Client(Statements):
         TransactionTimedOut. Raises Overloaded if too many are open on the router.
         """
         return Transaction(self._ask, self._rows_for, idle_timeout, timeout)
+
+    def watch(
+        self, tables: Watched, where: Where | None = None, *, after: str = "", resolved_interval: float = 1.0
+    ) -> Watch:
+        """Watches tables with the tag @events: one, several, or a mapping of tables to conditions.
+
+        Yields each committed change of a row as an `Event`, from now on or behind a token. `where` has conditions of
+        which the row before or after a change meets all, for the tables that have none of their own. The `timeout` of
+        the client is no bound of it. What is committed once it has begun is told: that of AsyncClient begins with
+        `async with` or `async for`, that of Client with this call.
+
+        Raises UnknownTable, InvalidRequest for a table without @events, InvalidPageToken for a damaged token,
+        EventsGone for one that is too old, and ShardUnavailable where the stream breaks: then watch again, after its
+        `token`.
+        """
+        return Watch(self._router.Watch(requests.watch(tables, where, after, resolved_interval)))
 
     @override
     def _carry_out(self, call: Call[Answer]) -> Answer:

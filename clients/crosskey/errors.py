@@ -19,6 +19,7 @@
     ├── TransactionTimedOut         a call of a transaction that was idle, or lasted, for too long
     ├── InvalidRequest
     ├── InvalidPageToken
+    ├── EventsGone                  a token of a Watch that is too old
     ├── ShardKeyMissing
     ├── SlotMismatch
     ├── RowNotFound
@@ -226,10 +227,17 @@ class InvalidRequest(CrosskeyError):
 
 
 class InvalidPageToken(CrosskeyError):
-    """A page token that is damaged, or of another query."""
+    """A page token that is damaged, or of another query; or a resume token that is damaged."""
 
     reason = reasons.ERROR_REASON_INVALID_PAGE_TOKEN
     code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class EventsGone(CrosskeyError):
+    """Events behind the token of a Watch are deleted already: read the rows themselves, and watch from now on."""
+
+    reason = reasons.ERROR_REASON_EVENTS_GONE
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class ShardKeyMissing(CrosskeyError):

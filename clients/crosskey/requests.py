@@ -29,6 +29,9 @@ Request: TypeAlias = Write | Read | router_pb2.TransactRequest
 Aggregate: TypeAlias = Literal["count"] | tuple[str, str]
 """What `aggregate` works out: how many rows, or a function of a column."""
 
+Watched: TypeAlias = str | Iterable[str] | Mapping[str, Where | None]
+"""What `watch` takes: a table, several, or tables with conditions on the rows of each."""
+
 _FUNCTIONS: dict[str, router_pb2.AggregateRequest.Aggregate.Function.ValueType] = {
     "count": router_pb2.AggregateRequest.Aggregate.FUNCTION_UNSPECIFIED,
     "count_distinct": router_pb2.AggregateRequest.Aggregate.FUNCTION_COUNT_DISTINCT,
@@ -262,6 +265,29 @@ def aggregate(
         order_by=to_orders(order_by),
         limit=limit,
         row_form=rows_pb2.ROW_FORM_JSON,
+    )
+
+
+def watch(
+    tables: Watched, where: Where | None = None, after: str = "", resolved_interval: float = 1.0
+) -> router_pb2.WatchRequest:
+    """Watches a table, several, or a mapping of tables to conditions; `where` is for those that have none there.
+
+    `after` is a token; without one it begins now. Raises TypeError for conditions that are none.
+    """
+    conditions: Mapping[str, Where | None]
+    if isinstance(tables, Mapping):
+        conditions = tables
+    else:
+        conditions = dict.fromkeys([tables] if isinstance(tables, str) else tables)
+    return router_pb2.WatchRequest(
+        tables=[
+            router_pb2.WatchRequest.Table(table=table, where=to_predicates(where if own is None else own))
+            for table, own in conditions.items()
+        ],
+        resume_token=after,
+        row_form=rows_pb2.ROW_FORM_JSON,
+        resolved_interval_ms=int(resolved_interval * 1000),
     )
 
 

@@ -48,6 +48,7 @@ def _table(plan: TablePlan) -> admin_pb2.TableDescription:
         ],
         primary_key=plan.table.primary_key,
         leader="" if plan.leader is None else str(plan.leader.table),
+        events=plan.events,
     )
 
 

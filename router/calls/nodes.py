@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from crosskey import errors
 from crosskey.call_stream import CallStream
+from crosskey.internal.v1 import events_pb2 as events
 from crosskey.internal.v1 import generated_values_pb2 as generated
 from crosskey.internal.v1 import maintenance_pb2 as maintenance
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2, session_pb2_grpc
@@ -165,6 +166,10 @@ class Node:
         """Works out defaults."""
         return (await self.ask("ComputeDefaults", session_pb2.Call(compute_defaults=request))).compute_defaults
 
+    async def read_events(self, request: events.ReadEventsRequest) -> events.ReadEventsResponse:
+        """Reads events, or waits for some."""
+        return (await self.ask("", session_pb2.Call(read_events=request))).read_events
+
     async def describe_shard(self, request: maintenance.DescribeShardRequest) -> maintenance.DescribeShardResponse:
         """Describes the shard."""
         return await self._call("DescribeShard", self._maintenance.DescribeShard, request)
@@ -222,6 +227,10 @@ class Node:
     async def find_unguarded(self, request: maintenance.FindUnguardedRequest) -> maintenance.FindUnguardedResponse:
         """Finds keys without a pin or shadow."""
         return await self._call("FindUnguarded", self._maintenance.FindUnguarded, request)
+
+    async def describe_outbox(self, request: maintenance.DescribeOutboxRequest) -> maintenance.DescribeOutboxResponse:
+        """Describes the events that the shard keeps."""
+        return await self._call("DescribeOutbox", self._maintenance.DescribeOutbox, request)
 
     async def _call(
         self, name: str, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request

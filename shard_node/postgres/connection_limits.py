@@ -9,9 +9,9 @@ from crosskey.shard_node.postgres.database import FINISHING_POOL_SIZE, Connectio
 from crosskey.shard_node.postgres.postgres_errors import from_postgres
 from crosskey.shard_node.postgres.startup import UnfitDatabase
 
-# Outside of its pools: one that finds out why there is no connection, and those of a plan or audit, which makes a
-# scratch database, works in it and drops it.
-BESIDE_POOLS = 4
+# Outside of its pools: one that finds out why there is no connection, one that asks for events, and those of a plan or
+# audit, which makes a scratch database, works in it and drops it.
+BESIDE_POOLS = 5
 
 # What is kept for superusers, and from 16 on for whoever has a role for that, a node does not get. A limit of -1 is
 # none.

@@ -51,6 +51,8 @@ class ShardSchema:
         for key in self.plan.referenced_keys:
             if key.claim is not None:
                 self._referenced_by_claim[key.claim.id].append(key)
+        self.tells_events = any(table.events for table in self.plan.tables)
+        """Whether there is a table whose changes are told as events."""
         self.modes = declared_modes(self.plan, others)
         self.begin = _BEGIN + self.modes.hold_back
 

@@ -56,6 +56,27 @@ CREATE TABLE IF NOT EXISTS crosskey.effect (
     new_key json
 );
 
+-- The outbox: one row for each change of a row in a table with @events, written by triggers in the change's transaction.
+-- The first columns are those that Debezium's outbox event router expects; `payload` has the row `before` and `after`.
+CREATE TABLE IF NOT EXISTS crosskey.event (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload json NOT NULL,
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    request_id text
+);
+
+-- Up to which position events are deleted, as nobody is to read them any more: one row.
+CREATE TABLE IF NOT EXISTS crosskey.event_trimmed (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    position bigint NOT NULL DEFAULT 0
+);
+INSERT INTO crosskey.event_trimmed DEFAULT VALUES ON CONFLICT DO NOTHING;
+
 -- What the routers of a cluster sign page tokens with, that of the first shard: random, from two version 4 UUIDs.
 CREATE TABLE IF NOT EXISTS crosskey.secret (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -200,6 +221,14 @@ $$;
 CREATE OR REPLACE FUNCTION crosskey.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'pins keep rows that other shards reference'
+        USING ERRCODE = 'XK001', HINT = 'Delete the rows through the router.';
+END
+$$;
+
+-- A TRUNCATE tells no trigger which rows there were.
+CREATE OR REPLACE FUNCTION crosskey.refuse_truncate_without_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'changes of "%" are told as events, and TRUNCATE tells no rows', TG_TABLE_NAME
         USING ERRCODE = 'XK001', HINT = 'Delete the rows through the router.';
 END
 $$;

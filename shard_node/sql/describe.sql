@@ -371,6 +371,11 @@ table_list AS (
                 WHERE (g.tgrelid = t.oid OR g.tgrelid IN (SELECT relid FROM pg_partition_tree(t.oid)))
                 AND NOT g.tgisinternal AND g.tgtype & 4 = 4
             ),
+            'acts_after_rows', EXISTS (
+                SELECT FROM pg_trigger g
+                WHERE (g.tgrelid = t.oid OR g.tgrelid IN (SELECT relid FROM pg_partition_tree(t.oid)))
+                AND NOT g.tgisinternal AND g.tgtype & 3 = 1
+            ),
             'trigger_writes', coalesce(w.trigger_writes, '[]')
         )
         ORDER BY t.nspname, t.relname

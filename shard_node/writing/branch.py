@@ -16,6 +16,7 @@ from crosskey.shard_node.writing.index_words import in_words_of_index
 from crosskey.shard_node.writing.lost_commits import FindOut
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.recovery import at_work
+from crosskey.shard_node.writing.request_ids import tell_request_id
 from crosskey.shard_node.writing.savepoints import Savepoints
 
 
@@ -72,6 +73,8 @@ class Branch:
         self.modes = NO_MODES if schema is None else schema.modes
         self.savepoints: Savepoints[Memory] = Savepoints(self.connection)
         text = b"BEGIN; " if schema is None else schema.begin
+        if schema is not None and schema.tells_events:
+            text += tell_request_id()
         await self.connection.execute(text + at_work(decides) if decides else text, prepare=False)
 
     @property

@@ -16,7 +16,8 @@ from crosskey.shard_node.writing.commands import run_commands
 from crosskey.shard_node.writing.lost_commits import asking
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.plain import run_plainly
-from crosskey.shard_node.writing.shared_inserts import SharedInserts, insert_shape
+from crosskey.shard_node.writing.request_ids import own_request_id
+from crosskey.shard_node.writing.shared_inserts import InsertOf, SharedInserts, insert_shape
 
 
 class Branches:
@@ -49,7 +50,7 @@ class Branches:
         if request.start == proto.RunRequest.START_GO_ON:
             raise _gone()
         shape = insert_shape(request)
-        shared = None if shape is None else await self._shared_inserts.ask(shape, request)
+        shared = None if shape is None else await self._shared_inserts.ask(shape, InsertOf(request, own_request_id()))
         return await self._run_new(request) if shared is None else shared
 
     async def _run_new(self, request: proto.RunRequest) -> proto.RunResponse:

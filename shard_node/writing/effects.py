@@ -17,6 +17,7 @@ from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult, Statement
 from crosskey.shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
+from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving, last_drawn, note_arrival, tells
 from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
 from crosskey.shard_node.guards.rows_changed_again import as_if_once
@@ -253,6 +254,8 @@ async def _take_out(branch: Branch, keys: Mapping[str, Sequence[str]], result: C
         return
     for moved in await moving.take_out(branch.connection, branch.schema, keys, branch.shards):
         place = proto.PlaceRows(table=moved.table, rows_json=moved.rows.encode())
+        if tells(branch.schema.plan, branch.schema.table(moved.table).name):
+            place.events_through = await last_drawn(branch.connection)
         result.effects.add(shard=moved.shard, origin=branch.shard, place_rows=place)
 
 
@@ -263,7 +266,11 @@ async def _place_rows(branch: Branch, effect: Effect, _: CommandResult) -> None:
     insert = moving.placement(table, place.rows_json)
     placed = CommandResult()
     statement = Statement(table=place.table, insert=insert, count_only=True)
+    if tells(branch.schema.plan, table.name):
+        await note_arrival(branch.connection, table.name, effect.origin, place.events_through)
+    await begin_moving(branch.connection, branch.schema.plan, [table.name])
     await execute_statement(branch.connection, table, statement, placed)
+    await end_moving(branch.connection, branch.schema.plan, [table.name])
     if placed.count != len(msgspec.json.decode(place.rows_json)):
         raise moving.kept_from_moving(place.table, "INSERT")
 

@@ -23,19 +23,24 @@ Answer = TypeVar("Answer")
 
 
 async def execute_statement(
-    connection: Connection, table: Table, statement: proto.Statement, result: proto.CommandResult
+    connection: Connection,
+    table: Table,
+    statement: proto.Statement,
+    result: proto.CommandResult,
+    request_ids: str = "",
 ) -> str | None:
     """Runs a statement; the result gets how many rows it changed, and them as JSON arrays.
 
-    Answers the id of its transaction, as text, if that has one and the statement tells it. Effects are left to the
-    caller. Raises psycopg.Error and CrosskeyError.
+    `request_ids` are for triggers, where the transaction does not have them yet. Answers the id of its transaction, as
+    text, if that has one and the statement tells it. Effects are left to the caller. Raises psycopg.Error and
+    CrosskeyError.
     """
     try:
         if statement.lock_table:
             await _lock(connection, table)
             async with written_everywhere(connection):
-                return await _execute(connection, table, statement, result)
-        return await _execute(connection, table, statement, result)
+                return await _execute(connection, table, statement, result, request_ids)
+        return await _execute(connection, table, statement, result, request_ids)
     except (psycopg.Error, errors.CrosskeyError) as error:
         named = naming_table(error, table.name)
         if named is error:
@@ -44,12 +49,12 @@ async def execute_statement(
 
 
 async def _execute(
-    connection: Connection, table: Table, statement: proto.Statement, result: proto.CommandResult
+    connection: Connection, table: Table, statement: proto.Statement, result: proto.CommandResult, request_ids: str
 ) -> str | None:
     if statement.WhichOneof("statement") == "load":
         result.count = await copy_rows(connection, table, statement.load)
         return None
-    text, parameters = statements.build(table, statement)
+    text, parameters = statements.build(table, statement, request_ids)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"

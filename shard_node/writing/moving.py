@@ -21,6 +21,7 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving
 from crosskey.shard_node.guards.led_rows import LOCKED_TOO_LATE, Led
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.shard_schema import ShardSchema
@@ -58,7 +59,10 @@ async def take_out(
     keys = await _with_followers(connection, schema, misplaced, shards)
     await connection.execute(b"SET LOCAL crosskey.relocating = 'on'", prepare=False)
     for tables in _children_first(schema, keys):
+        names = [schema.table(table).name for table in tables]
+        await begin_moving(connection, schema.plan, names)
         moved[:0] = await _take_out_of(connection, schema, {table: keys[table] for table in tables}, shards)
+        await end_moving(connection, schema.plan, names)
     await connection.execute(b"SET LOCAL crosskey.relocating = 'off'", prepare=False)
     return moved
 

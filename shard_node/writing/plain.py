@@ -15,6 +15,7 @@ from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.writing.execution import execute_statement, tagged, uninterrupted
 from crosskey.shard_node.writing.index_words import in_words_of_index
 from crosskey.shard_node.writing.lost_commits import FindOut, known_if_lost
+from crosskey.shard_node.writing.request_ids import own_request_id
 
 
 async def run_plainly(
@@ -31,6 +32,7 @@ async def run_plainly(
     _check_plain(commands, len(runs))
     in_block = len(runs) != 1 or runs[0].run.lock_table
     tag = commands[-1].tag
+    request_ids = own_request_id() if schema.tells_events else ""
     response = proto.RunResponse(finished=True)
     transaction: str | None = None
     try:
@@ -41,7 +43,7 @@ async def run_plainly(
             tag = command.tag
             table = schema.table(command.run.table)
             result = response.results.add(tag=tag)
-            transaction = await execute_statement(connection, table, command.run, result) or transaction
+            transaction = await execute_statement(connection, table, command.run, result, request_ids) or transaction
             if answer_size is not None:
                 answer_size.add(result.rows_json, str(table.name))
         if in_block:

@@ -18,6 +18,7 @@ import psycopg
 from crosskey import errors
 from crosskey.catalog.model import Table
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.shard_node.guards.event_triggers import REQUEST_IDS_SEPARATOR
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import unknown_if_lost
 from crosskey.shard_node.schema.shard import Shard
@@ -54,15 +55,20 @@ def insert_shape(request: proto.RunRequest) -> InsertShape | None:
     return InsertShape(shape.SerializeToString(deterministic=True))
 
 
+class InsertOf(NamedTuple):
+    """A request to insert rows, and the id of the client's request that it is made for."""
+
+    request: proto.RunRequest
+    request_id: str
+
+
 class SharedInserts:
     """Carries out inserts of one shape by one statement."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
 
-    async def insert(
-        self, shape: InsertShape, requests: Sequence[proto.RunRequest]
-    ) -> Sequence[proto.RunResponse] | None:
+    async def insert(self, shape: InsertShape, inserts: Sequence[InsertOf]) -> Sequence[proto.RunResponse] | None:
         """A response for each request; None, with nothing inserted, if each is to be carried out alone.
 
         It is so where anything is refused or waits for too long, and for tables with triggers of the user's: they would
@@ -78,13 +84,20 @@ class SharedInserts:
             return None
         if table.acts_on_inserts:
             return None
+        requests = [insert.request for insert in inserts]
         given = _rows(requests)
         if given is None:
             return None
         statement.insert.rows_json = msgspec.json.encode(list(chain.from_iterable(given)))
         async with self._shard.database.connection() as connection:
-            result = await _insert(connection, table, statement)
+            result = await _insert(connection, table, statement, _ids(inserts, given) if schema.tells_events else "")
         return None if result is None else _responses(requests, given, result, shows_rows=not statement.count_only)
+
+
+def _ids(inserts: Sequence[InsertOf], given: Sequence[Sequence[msgspec.Raw]]) -> str:
+    """The request ids of all rows, in order."""
+    ids = ([insert.request_id] * len(rows) for insert, rows in zip(inserts, given, strict=True))
+    return REQUEST_IDS_SEPARATOR.join(chain.from_iterable(ids))
 
 
 def _rows(requests: Sequence[proto.RunRequest]) -> list[list[msgspec.Raw]] | None:
@@ -98,10 +111,12 @@ def _rows(requests: Sequence[proto.RunRequest]) -> list[list[msgspec.Raw]] | Non
         return None
 
 
-async def _insert(connection: Connection, table: Table, statement: proto.Statement) -> proto.CommandResult | None:
+async def _insert(
+    connection: Connection, table: Table, statement: proto.Statement, request_ids: str
+) -> proto.CommandResult | None:
     """Runs the statement, which commits by itself; None if it did nothing."""
     result = proto.CommandResult()
-    running = asyncio.ensure_future(execute_statement(connection, table, statement, result))
+    running = asyncio.ensure_future(execute_statement(connection, table, statement, result, request_ids))
     try:
         await asyncio.wait({running}, timeout=LONGEST_WAIT_SECONDS)
         if not running.done():

@@ -55,6 +55,16 @@ with `on_conflict` their places as upserts.PLACE tells them.
 
 _TRANSACTION = sql.SQL("pg_current_xact_id_if_assigned()::text")
 
+# The triggers that write events, and find the ids, fire when the query has come to its end.
+_TELLING_REQUESTS = sql.SQL("CASE WHEN set_config('crosskey.request_id', %s, true) IS NOT NULL THEN {} END").format(
+    _TRANSACTION
+)
+
+
+def _transaction(*, tells_requests: bool) -> sql.Composable:
+    """The id of the transaction; with a last parameter that tells triggers the ids of the requests."""
+    return _TELLING_REQUESTS if tells_requests else _TRANSACTION
+
 
 class _Answer(NamedTuple):
     """What of the changed rows is answered beside their number: as they are shown, be it as text, and verbatim."""
@@ -66,13 +76,14 @@ class _Answer(NamedTuple):
     """Those that are shown; all if there are none."""
     expected: bytes = b""
     """What each row is to meet, as SQL; its parameters are the last of the statement."""
+    tells_requests: bool = False
 
     def of(self, table: Table) -> sql.Composed:
         """The columns that answer of the rows `changed`."""
         shown = text_expression if self.as_text else row_expression
         columns = [known_column(table, name) for name in self.columns]
         return sql.SQL("{transaction}, count(*), {rows}, {verbatim}, {unmet}").format(
-            transaction=_TRANSACTION,
+            transaction=_transaction(tells_requests=self.tells_requests),
             rows=_aggregated(shown(table, "changed", columns)) if self.rows else sql.NULL,
             verbatim=_aggregated(verbatim_expression(table, "changed")) if self.verbatim else sql.NULL,
             unmet=_first_unmet(row_expression(table, "changed"), self.expected) if self.expected else sql.NULL,
@@ -88,9 +99,8 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
     return sql.SQL("crosskey.answer(json_agg({row})::text, {limit})").format(row=row, limit=sql.Literal(MAX_ROWS_BYTES))
 
 
-def build(table: Table, command: proto.Statement) -> Statement:
-    """The SQL of a command. Raises UnknownColumn, InvalidRequest, InvalidValue."""
-    kind = command.WhichOneof("statement")
+def build(table: Table, command: proto.Statement, request_ids: str = "") -> Statement:
+    """The SQL of a command; `request_ids` are told to triggers. Raises UnknownColumn, InvalidRequest, InvalidValue."""
     expected, last = where_clause(table, command.expected, "changed")
     answer = _Answer(
         rows=not command.count_only,
@@ -98,15 +108,20 @@ def build(table: Table, command: proto.Statement) -> Statement:
         verbatim=command.lock_table,
         columns=tuple(command.columns),
         expected=expected.as_bytes() if command.expected else b"",
+        tells_requests=bool(request_ids),
     )
+    text, parameters = _build(table, command, answer)
+    return text, [*parameters, *([request_ids] if request_ids else []), *last]
+
+
+def _build(table: Table, command: proto.Statement, answer: _Answer) -> Statement:
+    kind = command.WhichOneof("statement")
     if kind == "insert":
-        text, parameters = _insert(table, command.insert, answer)
-        return text, [*parameters, *last]
+        return _insert(table, command.insert, answer)
     if kind == "update":
-        text, parameters = _update(table, command.update, answer)
-        return text, [*parameters, *last]
+        return _update(table, command.update, answer)
     if kind == "delete":
-        return _delete(table, command.delete)
+        return _delete(table, command.delete, answer)
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
 
 
@@ -257,12 +272,16 @@ def _computed_columns(table: Table, computed: Sequence[proto.ComputedColumn]) ->
     return changes, parameters
 
 
-def _delete(table: Table, delete: proto.DeleteRows) -> Statement:
+def _delete(table: Table, delete: proto.DeleteRows, answer: _Answer) -> Statement:
     where, parameters = where_clause(table, delete.where)
     statement = sql.SQL(
         "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"
         " SELECT {transaction}, count(*), NULL, NULL, NULL FROM changed"
-    ).format(table=table_identifier(table.name), where=where, transaction=_TRANSACTION)
+    ).format(
+        table=table_identifier(table.name),
+        where=where,
+        transaction=_transaction(tells_requests=answer.tells_requests),
+    )
     return statement, parameters
 
 

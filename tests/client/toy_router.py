@@ -157,6 +157,15 @@ class ToyRouter(RouterServicer):
         """Does nothing."""
         return router_pb2.FinishLoadResponse()
 
+    async def Watch(self, request: router_pb2.WatchRequest, context: Any) -> AsyncIterator[router_pb2.WatchResponse]:
+        """Tells that each row was inserted, and ends."""
+        yield router_pb2.WatchResponse(resume_token="0")
+        for row in self.rows.values():
+            event = router_pb2.Event(
+                type=router_pb2.Event.TYPE_INSERT, key=str(row["id"]), after_json=encode(row).decode()
+            )
+            yield router_pb2.WatchResponse(events=[event], resume_token=event.key)
+
     async def Explain(self, request: router_pb2.ExplainRequest, context: Any) -> router_pb2.ExplainResponse:
         """Says which kind of request it was."""
         return router_pb2.ExplainResponse(shards=[0], rpcs=[str(request.WhichOneof("request"))])
@@ -222,6 +231,10 @@ class ToyAdmin(AdminServicer):
     async def ListInDoubt(self, request: Any, context: Any) -> admin_pb2.ListInDoubtResponse:
         """One transaction."""
         return admin_pb2.ListInDoubtResponse(transactions=[admin_pb2.InDoubtTransaction(gid="g")])
+
+    async def DescribeEvents(self, request: Any, context: Any) -> admin_pb2.DescribeEventsResponse:
+        """One shard."""
+        return admin_pb2.DescribeEventsResponse(outboxes=[admin_pb2.OutboxDescription(events=3)])
 
 
 class RunningRouter:

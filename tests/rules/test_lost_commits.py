@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.shard_node.events.feed import EventFeed
 from crosskey.shard_node.postgres.database import Database
 from crosskey.shard_node.postgres.startup import ShardIdentity
 from crosskey.shard_node.schema.shard import Shard
@@ -46,7 +47,7 @@ async def node(setting: Setting, way: Way) -> AsyncIterator[NodeCalls]:
     [(cluster, shards)] = query(setting.cluster, SHARD, "SELECT cluster, shards FROM crosskey.shard")
     database = Database(way.dsn, pool_size=2, pool_queue=10, lock_timeout_ms=20_000)
     await database.open()
-    calls = NodeCalls(Shard(database, ShardIdentity(cluster, SHARD, shards, "", "", b"")))
+    calls = NodeCalls(Shard(database, ShardIdentity(cluster, SHARD, shards, "", "", b"")), EventFeed(database))
     yield calls
     await calls.close()
     await database.close()

@@ -279,7 +279,7 @@ def test_fewer_connections_than_a_node_may_need_are_refused(database: ShardDatab
     with pytest.raises(UnfitDatabase) as refused:
         asyncio.run(check())
     assert str(refused.value) == (
-        f'the connection limit of the database "{database.name}" is 1, and a node with --pool-size 3 needs up to 9'
+        f'the connection limit of the database "{database.name}" is 1, and a node with --pool-size 3 needs up to 10'
         " connections: raise it by what is missing, for each node of this server, or give the node a smaller"
         " --pool-size"
     )

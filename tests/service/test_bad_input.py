@@ -475,7 +475,11 @@ REFUSED_SCHEMAS = {
     "Crosskey's own names": ("CREATE SCHEMA crosskey_mine", 'schema "crosskey_mine"'),
     "no placement": ("CREATE TABLE t (id int)", 'table "t": no placement'),
     "unknown tag": (f"{PLACED.replace('shard_by id', 'shard')}", 'table "t": unknown tag @shard'),
-    "tag for later": (f"{PLACED.replace('@', '@events @')}", 'table "t": @events is not supported yet'),
+    "tag with too much": (f"{PLACED.replace('@', '@events all' + chr(10) + '@')}", 'table "t": @events takes nothing'),
+    "events without a key": (
+        "CREATE TABLE t (id int NOT NULL); COMMENT ON TABLE t IS E'@shard_by id\\n@events'",
+        'table "t": @events needs a PRIMARY KEY',
+    ),
     "unknown column": (PLACED.replace("shard_by id", "shard_by nothing"), 'there is no column "nothing"'),
     "unfit shard key": (PLACED.replace("int", "numeric"), 'column "id" cannot be the shard key: it is numeric'),
     "UNIQUE over shards": (PLACED.replace("KEY", "KEY, born date UNIQUE"), 'UNIQUE constraint "t_born_key"'),

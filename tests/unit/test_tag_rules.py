@@ -23,16 +23,11 @@ def test_two_placements(comment: str) -> None:
         ("@shard_by nothing", 'no column "nothing"'),
         ("@shard_by id, name", 'no column "id, name"'),
         ("@reference all", "takes nothing after it"),
+        ("@shard_by id\n@events all", "@events takes nothing after it"),
     ],
 )
 def test_arguments_of_tags(comment: str, why: str) -> None:
     assert why in refusal_of(table("users", comment))
-
-
-@pytest.mark.parametrize("tag", ["@events"])
-def test_table_tags_that_are_not_supported_yet(tag: str) -> None:
-    message = refusal_of(table("users", f"@shard_by id\n{tag}"))
-    assert message == f'table "users": {tag.split()[0]} is not supported yet'
 
 
 def test_an_unknown_tag_is_answered_with_the_known_ones() -> None:

@@ -116,6 +116,7 @@ class TableDescription(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     PRIMARY_KEY_FIELD_NUMBER: _builtins.int
     LEADER_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table's name."""
     placement: _builtins.str
@@ -126,6 +127,8 @@ class TableDescription(_message.Message):
     """The uuid column that carries its row's slot; empty if there is none."""
     leader: _builtins.str
     """The table with whose rows they live, where a claim tells the shard of these; empty if the shard key's slot does."""
+    events: _builtins.bool
+    """Whether each change of its rows is told as an event."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]:
         """The columns, in order."""
@@ -144,10 +147,11 @@ class TableDescription(_message.Message):
         columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
         primary_key: _abc.Iterable[_builtins.str] | None = ...,
         leader: _builtins.str = ...,
+        events: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "leader", b"leader", "placement", b"placement", "primary_key", b"primary_key", "shard_key", b"shard_key", "slot_column", b"slot_column", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "events", b"events", "leader", b"leader", "placement", b"placement", "primary_key", b"primary_key", "shard_key", b"shard_key", "slot_column", b"slot_column", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -705,3 +709,102 @@ class ListInDoubtResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListInDoubtResponse: _TypeAlias = ListInDoubtResponse  # noqa: Y015
+
+@_typing.final
+class DescribeEventsRequest(_message.Message):
+    """Asks for the events that are kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeEventsRequest: _TypeAlias = DescribeEventsRequest  # noqa: Y015
+
+@_typing.final
+class OutboxDescription(_message.Message):
+    """The events of one shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    DRAWN_FIELD_NUMBER: _builtins.int
+    TRIMMED_FIELD_NUMBER: _builtins.int
+    HELD_BACK_MS_FIELD_NUMBER: _builtins.int
+    HELD_BACK_BY_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard."""
+    events: _builtins.int
+    """How many events it keeps, up to 100,000; more are estimated."""
+    bytes: _builtins.int
+    """How much room they have on its disk, what deleted ones left free included."""
+    drawn: _builtins.int
+    """The position of the last event that was written, committed or not."""
+    trimmed: _builtins.int
+    """Up to which position events are deleted."""
+    held_back_ms: _builtins.int
+    """How long the oldest transaction is open, or prepared, that may hold back events, in milliseconds; 0 if there is none."""
+    held_back_by: _builtins.str
+    """The gid of the oldest transaction that is prepared; empty if there is none."""
+    @_builtins.property
+    def oldest(self) -> _timestamp_pb2.Timestamp:
+        """When the first event that is kept was written; absent if there is none."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        events: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        oldest: _timestamp_pb2.Timestamp | None = ...,
+        drawn: _builtins.int = ...,
+        trimmed: _builtins.int = ...,
+        held_back_ms: _builtins.int = ...,
+        held_back_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest", b"oldest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "drawn", b"drawn", "events", b"events", "held_back_by", b"held_back_by", "held_back_ms", b"held_back_ms", "oldest", b"oldest", "shard", b"shard", "trimmed", b"trimmed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutboxDescription: _TypeAlias = OutboxDescription  # noqa: Y015
+
+@_typing.final
+class DescribeEventsResponse(_message.Message):
+    """The events that are kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTBOXES_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outboxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutboxDescription]:
+        """The shards that answer, in order."""
+
+    @_builtins.property
+    def unreachable_shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shards that could not be asked."""
+
+    def __init__(
+        self,
+        *,
+        outboxes: _abc.Iterable[Global___OutboxDescription] | None = ...,
+        unreachable_shards: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outboxes", b"outboxes", "unreachable_shards", b"unreachable_shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeEventsResponse: _TypeAlias = DescribeEventsResponse  # noqa: Y015

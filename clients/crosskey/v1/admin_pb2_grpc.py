@@ -65,6 +65,11 @@ class AdminStub:
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.ListInDoubtRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_admin__pb2.ListInDoubtResponse.FromString,
                 _registered_method=True)
+        self.DescribeEvents = channel.unary_unary(
+                '/crosskey.v1.Admin/DescribeEvents',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -117,6 +122,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeEvents(self, request, context):
+        """Says how many events the shards keep, since when, and what holds back those that are not given out yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +161,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListInDoubt,
                     request_deserializer=crosskey_dot_v1_dot_admin__pb2.ListInDoubtRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_admin__pb2.ListInDoubtResponse.SerializeToString,
+            ),
+            'DescribeEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeEvents,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -314,6 +331,33 @@ class Admin:
             '/crosskey.v1.Admin/ListInDoubt',
             crosskey_dot_v1_dot_admin__pb2.ListInDoubtRequest.SerializeToString,
             crosskey_dot_v1_dot_admin__pb2.ListInDoubtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/DescribeEvents',
+            crosskey_dot_v1_dot_admin__pb2.DescribeEventsRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.DescribeEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

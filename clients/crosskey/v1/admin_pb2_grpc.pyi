@@ -52,6 +52,8 @@ class AdminStub:
     """
     ListInDoubt: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListInDoubtRequest, _admin_pb2.ListInDoubtResponse]
     """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
+    DescribeEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeEventsRequest, _admin_pb2.DescribeEventsResponse]
+    """Says how many events the shards keep, since when, and what holds back those that are not given out yet."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -77,6 +79,8 @@ class AdminAsyncStub(AdminStub):
     """
     ListInDoubt: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListInDoubtRequest, _admin_pb2.ListInDoubtResponse]  # type: ignore[assignment]
     """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
+    DescribeEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeEventsRequest, _admin_pb2.DescribeEventsResponse]  # type: ignore[assignment]
+    """Says how many events the shards keep, since when, and what holds back those that are not given out yet."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     """Describes, installs and checks a cluster."""
@@ -135,5 +139,13 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListInDoubtResponse, _abc.Awaitable[_admin_pb2.ListInDoubtResponse]]:
         """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
+
+    @_abc_1.abstractmethod
+    def DescribeEvents(
+        self,
+        request: _admin_pb2.DescribeEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DescribeEventsResponse, _abc.Awaitable[_admin_pb2.DescribeEventsResponse]]:
+        """Says how many events the shards keep, since when, and what holds back those that are not given out yet."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -59,7 +59,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SLOT_MISMATCH: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT. An id that carries another slot than its row's shard key."""
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 15
-    """INVALID_ARGUMENT. A page token that is damaged, or of another query."""
+    """INVALID_ARGUMENT. A page token that is damaged, or of another query; a resume token that is damaged."""
     ERROR_REASON_ROW_NOT_FOUND: _ErrorReason.ValueType  # 16
     """NOT_FOUND. Get found no row."""
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 17
@@ -118,6 +118,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TRANSACTION_TIMED_OUT: _ErrorReason.ValueType  # 42
     """FAILED_PRECONDITION. A call of a transaction that was rolled back because it was idle, or lasted, for too long."""
+    ERROR_REASON_EVENTS_GONE: _ErrorReason.ValueType  # 120
+    """FAILED_PRECONDITION. Of a Watch: events that come after its token are deleted already, since they were older or more
+    than a shard keeps. Read the rows themselves, and watch from now on.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -159,7 +163,7 @@ ERROR_REASON_SHARD_KEY_MISSING: ErrorReason.ValueType  # 12
 ERROR_REASON_SLOT_MISMATCH: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT. An id that carries another slot than its row's shard key."""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 15
-"""INVALID_ARGUMENT. A page token that is damaged, or of another query."""
+"""INVALID_ARGUMENT. A page token that is damaged, or of another query; a resume token that is damaged."""
 ERROR_REASON_ROW_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND. Get found no row."""
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 17
@@ -218,6 +222,10 @@ its stream. Example: current transaction is aborted, commands ignored until end 
 """
 ERROR_REASON_TRANSACTION_TIMED_OUT: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION. A call of a transaction that was rolled back because it was idle, or lasted, for too long."""
+ERROR_REASON_EVENTS_GONE: ErrorReason.ValueType  # 120
+"""FAILED_PRECONDITION. Of a Watch: events that come after its token are deleted already, since they were older or more
+than a shard keeps. Read the rows themselves, and watch from now on.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

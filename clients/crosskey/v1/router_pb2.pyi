@@ -9,6 +9,7 @@ from crosskey.v1 import rows_pb2 as _rows_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -1783,6 +1784,209 @@ class AggregateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AggregateResponse: _TypeAlias = AggregateResponse  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """What to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Table(_message.Message):
+        """A table with the tag @events."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TABLE_FIELD_NUMBER: _builtins.int
+        WHERE_FIELD_NUMBER: _builtins.int
+        table: _builtins.str
+        """The table."""
+        @_builtins.property
+        def where(self) -> _containers.RepeatedCompositeFieldContainer[_rows_pb2.Predicate]:
+            """Which of its events: those of which the row before or after the change meets the conditions; all if empty. No
+            condition may be on a relation.
+            """
+
+        def __init__(
+            self,
+            *,
+            table: _builtins.str = ...,
+            where: _abc.Iterable[_rows_pb2.Predicate] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table", "where", b"where"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TABLES_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    ROW_FORM_FIELD_NUMBER: _builtins.int
+    RESOLVED_INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Where to begin: behind what came with this token. From now on if it is empty."""
+    row_form: _rows_pb2.RowForm.ValueType
+    """The form of the rows before and after; ROW_FORM_TEXT is none of them."""
+    resolved_interval_ms: _builtins.int
+    """How often at least a response comes, in milliseconds, if only to say up to when the stream is resolved; 0 means 1000."""
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchRequest.Table]:
+        """The tables, at least one."""
+
+    def __init__(
+        self,
+        *,
+        tables: _abc.Iterable[Global___WatchRequest.Table] | None = ...,
+        resume_token: _builtins.str = ...,
+        row_form: _rows_pb2.RowForm.ValueType = ...,
+        resolved_interval_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resolved_interval_ms", b"resolved_interval_ms", "resume_token", b"resume_token", "row_form", b"row_form", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    """A change of a row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Event._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TYPE_UNSPECIFIED: Event._Type.ValueType  # 0
+        """Never sent."""
+        TYPE_INSERT: Event._Type.ValueType  # 1
+        """The row was inserted."""
+        TYPE_UPDATE: Event._Type.ValueType  # 2
+        """It was updated; also if that moved it to another shard."""
+        TYPE_DELETE: Event._Type.ValueType  # 3
+        """It was deleted."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """What was done."""
+
+    TYPE_UNSPECIFIED: Event.Type.ValueType  # 0
+    """Never sent."""
+    TYPE_INSERT: Event.Type.ValueType  # 1
+    """The row was inserted."""
+    TYPE_UPDATE: Event.Type.ValueType  # 2
+    """It was updated; also if that moved it to another shard."""
+    TYPE_DELETE: Event.Type.ValueType  # 3
+    """It was deleted."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    BEFORE_JSON_FIELD_NUMBER: _builtins.int
+    AFTER_JSON_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """A uuid. An event that comes again has the same."""
+    table: _builtins.str
+    """The table."""
+    key: _builtins.str
+    """The primary key after the change, or before a deletion: its column's text, or of several a JSON array of texts."""
+    type: Global___Event.Type.ValueType
+    """What was done."""
+    before_json: _builtins.str
+    """The row before as JSON, in place of `before`, if `row_form` says so."""
+    after_json: _builtins.str
+    """The row after, likewise."""
+    shard: _builtins.int
+    """The shard."""
+    position: _builtins.int
+    """Its place among the events of the shard: larger than that of each earlier change of the row there."""
+    transaction: _builtins.int
+    """The transaction, by the number that the shard's PostgreSQL gave it."""
+    request_id: _builtins.str
+    """The id of the request that changed it, as in the metadata `crosskey-request-id`; empty if there was none."""
+    @_builtins.property
+    def before(self) -> _struct_pb2.Struct:
+        """The row before; absent if it was inserted."""
+
+    @_builtins.property
+    def after(self) -> _struct_pb2.Struct:
+        """The row after; absent if it was deleted."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was changed, by the clock of its shard."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        table: _builtins.str = ...,
+        key: _builtins.str = ...,
+        type: Global___Event.Type.ValueType = ...,
+        before: _struct_pb2.Struct | None = ...,
+        after: _struct_pb2.Struct | None = ...,
+        before_json: _builtins.str = ...,
+        after_json: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        shard: _builtins.int = ...,
+        position: _builtins.int = ...,
+        transaction: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "after_json", b"after_json", "before", b"before", "before_json", b"before_json", "id", b"id", "key", b"key", "position", b"position", "request_id", b"request_id", "shard", b"shard", "table", b"table", "time", b"time", "transaction", b"transaction", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """What was committed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    RESOLVED_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Go on behind these events: send it as `resume_token`."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """The events, none in a response that only says how far the stream is."""
+
+    @_builtins.property
+    def resolved(self) -> _timestamp_pb2.Timestamp:
+        """All that was committed before this time, by the clock of each shard, was given by now; absent as long as that is not
+        known of every shard.
+        """
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+        resume_token: _builtins.str = ...,
+        resolved: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolved", b"resolved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "resolved", b"resolved", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
 
 @_typing.final
 class Statement(_message.Message):

@@ -112,6 +112,11 @@ class RouterStub:
                 request_serializer=crosskey_dot_v1_dot_router__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_router__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/crosskey.v1.Router/Watch',
+                request_serializer=crosskey_dot_v1_dot_router__pb2.WatchRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_router__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.Session = channel.stream_stream(
                 '/crosskey.v1.Router/Session',
                 request_serializer=crosskey_dot_v1_dot_router__pb2.SessionRequest.SerializeToString,
@@ -247,9 +252,21 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+        once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+        stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+        to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+        sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+        stream begins: whatever is committed after it is given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Session(self, request_iterator, context):
-        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
-        StreamList. Besides, transactions that go on over several calls: see BeginRequest.
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+        StreamList and Watch. Besides, transactions that go on over several calls: see BeginRequest.
         Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
         Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
         message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -331,6 +348,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=crosskey_dot_v1_dot_router__pb2.ExplainRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_router__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=crosskey_dot_v1_dot_router__pb2.WatchRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_router__pb2.WatchResponse.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -724,6 +746,33 @@ class Router:
             '/crosskey.v1.Router/Explain',
             crosskey_dot_v1_dot_router__pb2.ExplainRequest.SerializeToString,
             crosskey_dot_v1_dot_router__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/crosskey.v1.Router/Watch',
+            crosskey_dot_v1_dot_router__pb2.WatchRequest.SerializeToString,
+            crosskey_dot_v1_dot_router__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -98,9 +98,17 @@ class RouterStub:
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Watch: _grpc.UnaryStreamMultiCallable[_router_pb2.WatchRequest, _router_pb2.WatchResponse]
+    """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+    once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+    stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+    to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+    sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+    stream begins: whatever is committed after it is given.
+    """
     Session: _grpc.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]
-    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
-    StreamList. Besides, transactions that go on over several calls: see BeginRequest.
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+    StreamList and Watch. Besides, transactions that go on over several calls: see BeginRequest.
     Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
     Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
     message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -177,9 +185,17 @@ class RouterAsyncStub(RouterStub):
     """
     Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
+    Watch: _aio.UnaryStreamMultiCallable[_router_pb2.WatchRequest, _router_pb2.WatchResponse]  # type: ignore[assignment]
+    """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+    once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+    stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+    to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+    sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+    stream begins: whatever is committed after it is given.
+    """
     Session: _aio.StreamStreamMultiCallable[_router_pb2.SessionRequest, _router_pb2.SessionResponse]  # type: ignore[assignment]
-    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
-    StreamList. Besides, transactions that go on over several calls: see BeginRequest.
+    """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+    StreamList and Watch. Besides, transactions that go on over several calls: see BeginRequest.
     Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
     Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
     message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -339,13 +355,27 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         """Says what a request would do, without doing it: which shards, which keys are checked, which RPCs."""
 
     @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _router_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.WatchResponse], _abc.AsyncIterator[_router_pb2.WatchResponse]]:
+        """Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+        once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+        stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+        to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+        sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+        stream begins: whatever is committed after it is given.
+        """
+
+    @_abc_1.abstractmethod
     def Session(
         self,
         request_iterator: _MaybeAsyncIterator[_router_pb2.SessionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_router_pb2.SessionResponse], _abc.AsyncIterator[_router_pb2.SessionResponse]]:
-        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
-        StreamList. Besides, transactions that go on over several calls: see BeginRequest.
+        """Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+        StreamList and Watch. Besides, transactions that go on over several calls: see BeginRequest.
         Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
         Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
         message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream

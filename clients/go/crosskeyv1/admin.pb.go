@@ -307,7 +307,9 @@ type TableDescription struct {
 	// The columns of the primary key; empty if there is none.
 	PrimaryKey []string `protobuf:"bytes,6,rep,name=primary_key,json=primaryKey,proto3" json:"primary_key,omitempty"`
 	// The table with whose rows they live, where a claim tells the shard of these; empty if the shard key's slot does.
-	Leader        string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	Leader string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	// Whether each change of its rows is told as an event.
+	Events        bool `protobuf:"varint,120,opt,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,6 +391,13 @@ func (x *TableDescription) GetLeader() string {
 		return x.Leader
 	}
 	return ""
+}
+
+func (x *TableDescription) GetEvents() bool {
+	if x != nil {
+		return x.Events
+	}
+	return false
 }
 
 // A column.
@@ -1397,6 +1406,207 @@ func (x *ListInDoubtResponse) GetUnreachableShards() []uint32 {
 	return nil
 }
 
+// Asks for the events that are kept.
+type DescribeEventsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeEventsRequest) Reset() {
+	*x = DescribeEventsRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeEventsRequest) ProtoMessage() {}
+
+func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeEventsRequest.ProtoReflect.Descriptor instead.
+func (*DescribeEventsRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+// The events of one shard.
+type OutboxDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard.
+	Shard uint32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// How many events it keeps, up to 100,000; more are estimated.
+	Events int64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	// How much room they have on its disk, what deleted ones left free included.
+	Bytes int64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// When the first event that is kept was written; absent if there is none.
+	Oldest *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// The position of the last event that was written, committed or not.
+	Drawn int64 `protobuf:"varint,5,opt,name=drawn,proto3" json:"drawn,omitempty"`
+	// Up to which position events are deleted.
+	Trimmed int64 `protobuf:"varint,6,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
+	// How long the oldest transaction is open, or prepared, that may hold back events, in milliseconds; 0 if there is none.
+	HeldBackMs int64 `protobuf:"varint,7,opt,name=held_back_ms,json=heldBackMs,proto3" json:"held_back_ms,omitempty"`
+	// The gid of the oldest transaction that is prepared; empty if there is none.
+	HeldBackBy    string `protobuf:"bytes,8,opt,name=held_back_by,json=heldBackBy,proto3" json:"held_back_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboxDescription) Reset() {
+	*x = OutboxDescription{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboxDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboxDescription) ProtoMessage() {}
+
+func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboxDescription.ProtoReflect.Descriptor instead.
+func (*OutboxDescription) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *OutboxDescription) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *OutboxDescription) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *OutboxDescription) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *OutboxDescription) GetOldest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
+func (x *OutboxDescription) GetDrawn() int64 {
+	if x != nil {
+		return x.Drawn
+	}
+	return 0
+}
+
+func (x *OutboxDescription) GetTrimmed() int64 {
+	if x != nil {
+		return x.Trimmed
+	}
+	return 0
+}
+
+func (x *OutboxDescription) GetHeldBackMs() int64 {
+	if x != nil {
+		return x.HeldBackMs
+	}
+	return 0
+}
+
+func (x *OutboxDescription) GetHeldBackBy() string {
+	if x != nil {
+		return x.HeldBackBy
+	}
+	return ""
+}
+
+// The events that are kept.
+type DescribeEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shards that answer, in order.
+	Outboxes []*OutboxDescription `protobuf:"bytes,1,rep,name=outboxes,proto3" json:"outboxes,omitempty"`
+	// Shards that could not be asked.
+	UnreachableShards []uint32 `protobuf:"varint,2,rep,packed,name=unreachable_shards,json=unreachableShards,proto3" json:"unreachable_shards,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *DescribeEventsResponse) Reset() {
+	*x = DescribeEventsResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeEventsResponse) ProtoMessage() {}
+
+func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeEventsResponse.ProtoReflect.Descriptor instead.
+func (*DescribeEventsResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DescribeEventsResponse) GetOutboxes() []*OutboxDescription {
+	if x != nil {
+		return x.Outboxes
+	}
+	return nil
+}
+
+func (x *DescribeEventsResponse) GetUnreachableShards() []uint32 {
+	if x != nil {
+		return x.UnreachableShards
+	}
+	return nil
+}
+
 var File_crosskey_v1_admin_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_admin_proto_rawDesc = "" +
@@ -1417,7 +1627,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\ton_delete\x18\t \x01(\tR\bonDelete\x12\x1b\n" +
 	"\ton_update\x18\n" +
 	" \x01(\tR\bonUpdate\x12\x12\n" +
-	"\x04cost\x18\v \x01(\tR\x04cost\"\xf7\x01\n" +
+	"\x04cost\x18\v \x01(\tR\x04cost\"\x8f\x02\n" +
 	"\x10TableDescription\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1b\n" +
@@ -1427,7 +1637,8 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\acolumns\x18\x05 \x03(\v2\x1e.crosskey.v1.ColumnDescriptionR\acolumns\x12\x1f\n" +
 	"\vprimary_key\x18\x06 \x03(\tR\n" +
 	"primaryKey\x12\x16\n" +
-	"\x06leader\x18\a \x01(\tR\x06leader\"\x91\x01\n" +
+	"\x06leader\x18\a \x01(\tR\x06leader\x12\x16\n" +
+	"\x06events\x18x \x01(\bR\x06events\"\x91\x01\n" +
 	"\x11ColumnDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x19\n" +
@@ -1509,14 +1720,30 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"preparedAt\"\x89\x01\n" +
 	"\x13ListInDoubtResponse\x12C\n" +
 	"\ftransactions\x18\x01 \x03(\v2\x1f.crosskey.v1.InDoubtTransactionR\ftransactions\x12-\n" +
-	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards2\x8d\x04\n" +
+	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards\"\x17\n" +
+	"\x15DescribeEventsRequest\"\xff\x01\n" +
+	"\x11OutboxDescription\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x03R\x06events\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x122\n" +
+	"\x06oldest\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x12\x14\n" +
+	"\x05drawn\x18\x05 \x01(\x03R\x05drawn\x12\x18\n" +
+	"\atrimmed\x18\x06 \x01(\x03R\atrimmed\x12 \n" +
+	"\fheld_back_ms\x18\a \x01(\x03R\n" +
+	"heldBackMs\x12 \n" +
+	"\fheld_back_by\x18\b \x01(\tR\n" +
+	"heldBackBy\"\x83\x01\n" +
+	"\x16DescribeEventsResponse\x12:\n" +
+	"\boutboxes\x18\x01 \x03(\v2\x1e.crosskey.v1.OutboxDescriptionR\boutboxes\x12-\n" +
+	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards2\xe8\x04\n" +
 	"\x05Admin\x12Y\n" +
 	"\x0eDescribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n" +
 	"\x10DescribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n" +
 	"\vApplySchema\x12\x1f.crosskey.v1.ApplySchemaRequest\x1a .crosskey.v1.ApplySchemaResponse\x12@\n" +
 	"\x05Audit\x12\x19.crosskey.v1.AuditRequest\x1a\x1a.crosskey.v1.AuditResponse0\x01\x12b\n" +
 	"\x11DropUnusedShadows\x12%.crosskey.v1.DropUnusedShadowsRequest\x1a&.crosskey.v1.DropUnusedShadowsResponse\x12P\n" +
-	"\vListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponseB=\n" +
+	"\vListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n" +
+	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponseB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (
@@ -1532,7 +1759,7 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_crosskey_v1_admin_proto_goTypes = []any{
 	(AuditResponse_Kind)(0),           // 0: crosskey.v1.AuditResponse.Kind
 	(*DescribeSchemaRequest)(nil),     // 1: crosskey.v1.DescribeSchemaRequest
@@ -1554,7 +1781,10 @@ var file_crosskey_v1_admin_proto_goTypes = []any{
 	(*ListInDoubtRequest)(nil),        // 17: crosskey.v1.ListInDoubtRequest
 	(*InDoubtTransaction)(nil),        // 18: crosskey.v1.InDoubtTransaction
 	(*ListInDoubtResponse)(nil),       // 19: crosskey.v1.ListInDoubtResponse
-	(*timestamppb.Timestamp)(nil),     // 20: google.protobuf.Timestamp
+	(*DescribeEventsRequest)(nil),     // 20: crosskey.v1.DescribeEventsRequest
+	(*OutboxDescription)(nil),         // 21: crosskey.v1.OutboxDescription
+	(*DescribeEventsResponse)(nil),    // 22: crosskey.v1.DescribeEventsResponse
+	(*timestamppb.Timestamp)(nil),     // 23: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	4,  // 0: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
@@ -1565,25 +1795,29 @@ var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	6,  // 5: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
 	12, // 6: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
 	0,  // 7: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	20, // 8: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	23, // 8: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
 	18, // 9: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	1,  // 10: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
-	7,  // 11: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
-	10, // 12: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
-	13, // 13: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
-	15, // 14: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
-	17, // 15: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
-	6,  // 16: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	9,  // 17: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	11, // 18: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	14, // 19: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	16, // 20: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	19, // 21: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	23, // 10: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
+	21, // 11: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
+	1,  // 12: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
+	7,  // 13: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
+	10, // 14: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
+	13, // 15: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
+	15, // 16: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
+	17, // 17: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
+	20, // 18: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
+	6,  // 19: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	9,  // 20: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	11, // 21: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	14, // 22: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	16, // 23: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	19, // 24: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	22, // 25: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_admin_proto_init() }
@@ -1597,7 +1831,7 @@ func file_crosskey_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	Admin_Audit_FullMethodName             = "/crosskey.v1.Admin/Audit"
 	Admin_DropUnusedShadows_FullMethodName = "/crosskey.v1.Admin/DropUnusedShadows"
 	Admin_ListInDoubt_FullMethodName       = "/crosskey.v1.Admin/ListInDoubt"
+	Admin_DescribeEvents_FullMethodName    = "/crosskey.v1.Admin/DescribeEvents"
 )
 
 // AdminClient is the client API for Admin service.
@@ -51,6 +52,8 @@ type AdminClient interface {
 	DropUnusedShadows(ctx context.Context, in *DropUnusedShadowsRequest, opts ...grpc.CallOption) (*DropUnusedShadowsResponse, error)
 	// Lists prepared transactions whose outcome has not been carried out everywhere yet.
 	ListInDoubt(ctx context.Context, in *ListInDoubtRequest, opts ...grpc.CallOption) (*ListInDoubtResponse, error)
+	// Says how many events the shards keep, since when, and what holds back those that are not given out yet.
+	DescribeEvents(ctx context.Context, in *DescribeEventsRequest, opts ...grpc.CallOption) (*DescribeEventsResponse, error)
 }
 
 type adminClient struct {
@@ -130,6 +133,16 @@ func (c *adminClient) ListInDoubt(ctx context.Context, in *ListInDoubtRequest, o
 	return out, nil
 }
 
+func (c *adminClient) DescribeEvents(ctx context.Context, in *DescribeEventsRequest, opts ...grpc.CallOption) (*DescribeEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeEventsResponse)
+	err := c.cc.Invoke(ctx, Admin_DescribeEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -152,6 +165,8 @@ type AdminServer interface {
 	DropUnusedShadows(context.Context, *DropUnusedShadowsRequest) (*DropUnusedShadowsResponse, error)
 	// Lists prepared transactions whose outcome has not been carried out everywhere yet.
 	ListInDoubt(context.Context, *ListInDoubtRequest) (*ListInDoubtResponse, error)
+	// Says how many events the shards keep, since when, and what holds back those that are not given out yet.
+	DescribeEvents(context.Context, *DescribeEventsRequest) (*DescribeEventsResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -179,6 +194,9 @@ func (UnimplementedAdminServer) DropUnusedShadows(context.Context, *DropUnusedSh
 }
 func (UnimplementedAdminServer) ListInDoubt(context.Context, *ListInDoubtRequest) (*ListInDoubtResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListInDoubt not implemented")
+}
+func (UnimplementedAdminServer) DescribeEvents(context.Context, *DescribeEventsRequest) (*DescribeEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribeEvents not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -302,6 +320,24 @@ func _Admin_ListInDoubt_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_DescribeEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).DescribeEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_DescribeEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).DescribeEvents(ctx, req.(*DescribeEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -328,6 +364,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListInDoubt",
 			Handler:    _Admin_ListInDoubt_Handler,
+		},
+		{
+			MethodName: "DescribeEvents",
+			Handler:    _Admin_DescribeEvents_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -262,6 +263,63 @@ func (x AggregateRequest_Aggregate_Function) Number() protoreflect.EnumNumber {
 // Deprecated: Use AggregateRequest_Aggregate_Function.Descriptor instead.
 func (AggregateRequest_Aggregate_Function) EnumDescriptor() ([]byte, []int) {
 	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{38, 0, 0}
+}
+
+// What was done.
+type Event_Type int32
+
+const (
+	// Never sent.
+	Event_TYPE_UNSPECIFIED Event_Type = 0
+	// The row was inserted.
+	Event_TYPE_INSERT Event_Type = 1
+	// It was updated; also if that moved it to another shard.
+	Event_TYPE_UPDATE Event_Type = 2
+	// It was deleted.
+	Event_TYPE_DELETE Event_Type = 3
+)
+
+// Enum value maps for Event_Type.
+var (
+	Event_Type_name = map[int32]string{
+		0: "TYPE_UNSPECIFIED",
+		1: "TYPE_INSERT",
+		2: "TYPE_UPDATE",
+		3: "TYPE_DELETE",
+	}
+	Event_Type_value = map[string]int32{
+		"TYPE_UNSPECIFIED": 0,
+		"TYPE_INSERT":      1,
+		"TYPE_UPDATE":      2,
+		"TYPE_DELETE":      3,
+	}
+)
+
+func (x Event_Type) Enum() *Event_Type {
+	p := new(Event_Type)
+	*p = x
+	return p
+}
+
+func (x Event_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Event_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_router_proto_enumTypes[4].Descriptor()
+}
+
+func (Event_Type) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_router_proto_enumTypes[4]
+}
+
+func (x Event_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Event_Type.Descriptor instead.
+func (Event_Type) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{41, 0}
 }
 
 // The requests that waited when the message was written. At most 4 MiB: send a larger request by its unary call.
@@ -3560,6 +3618,298 @@ func (x *AggregateResponse) GetRowsJson() string {
 	return ""
 }
 
+// What to watch.
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tables, at least one.
+	Tables []*WatchRequest_Table `protobuf:"bytes,1,rep,name=tables,proto3" json:"tables,omitempty"`
+	// Where to begin: behind what came with this token. From now on if it is empty.
+	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// The form of the rows before and after; ROW_FORM_TEXT is none of them.
+	RowForm RowForm `protobuf:"varint,3,opt,name=row_form,json=rowForm,proto3,enum=crosskey.v1.RowForm" json:"row_form,omitempty"`
+	// How often at least a response comes, in milliseconds, if only to say up to when the stream is resolved; 0 means 1000.
+	ResolvedIntervalMs uint32 `protobuf:"varint,4,opt,name=resolved_interval_ms,json=resolvedIntervalMs,proto3" json:"resolved_interval_ms,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *WatchRequest) GetTables() []*WatchRequest_Table {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetRowForm() RowForm {
+	if x != nil {
+		return x.RowForm
+	}
+	return RowForm_ROW_FORM_UNSPECIFIED
+}
+
+func (x *WatchRequest) GetResolvedIntervalMs() uint32 {
+	if x != nil {
+		return x.ResolvedIntervalMs
+	}
+	return 0
+}
+
+// A change of a row.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A uuid. An event that comes again has the same.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The table.
+	Table string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	// The primary key after the change, or before a deletion: its column's text, or of several a JSON array of texts.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// What was done.
+	Type Event_Type `protobuf:"varint,4,opt,name=type,proto3,enum=crosskey.v1.Event_Type" json:"type,omitempty"`
+	// The row before; absent if it was inserted.
+	Before *structpb.Struct `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
+	// The row after; absent if it was deleted.
+	After *structpb.Struct `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
+	// The row before as JSON, in place of `before`, if `row_form` says so.
+	BeforeJson string `protobuf:"bytes,7,opt,name=before_json,json=beforeJson,proto3" json:"before_json,omitempty"`
+	// The row after, likewise.
+	AfterJson string `protobuf:"bytes,8,opt,name=after_json,json=afterJson,proto3" json:"after_json,omitempty"`
+	// When it was changed, by the clock of its shard.
+	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	// The shard.
+	Shard uint32 `protobuf:"varint,10,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Its place among the events of the shard: larger than that of each earlier change of the row there.
+	Position int64 `protobuf:"varint,11,opt,name=position,proto3" json:"position,omitempty"`
+	// The transaction, by the number that the shard's PostgreSQL gave it.
+	Transaction uint64 `protobuf:"varint,12,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// The id of the request that changed it, as in the metadata `crosskey-request-id`; empty if there was none.
+	RequestId     string `protobuf:"bytes,13,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Event) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Event) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Event) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Event) GetType() Event_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Event_TYPE_UNSPECIFIED
+}
+
+func (x *Event) GetBefore() *structpb.Struct {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Event) GetAfter() *structpb.Struct {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Event) GetBeforeJson() string {
+	if x != nil {
+		return x.BeforeJson
+	}
+	return ""
+}
+
+func (x *Event) GetAfterJson() string {
+	if x != nil {
+		return x.AfterJson
+	}
+	return ""
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Event) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Event) GetTransaction() uint64 {
+	if x != nil {
+		return x.Transaction
+	}
+	return 0
+}
+
+func (x *Event) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// What was committed.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events, none in a response that only says how far the stream is.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Go on behind these events: send it as `resume_token`.
+	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// All that was committed before this time, by the clock of each shard, was given by now; absent as long as that is not
+	// known of every shard.
+	Resolved      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *WatchResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetResolved() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Resolved
+	}
+	return nil
+}
+
 // One step of a transaction.
 type Statement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3586,7 +3936,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	mi := &file_crosskey_v1_router_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3598,7 +3948,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[40]
+	mi := &file_crosskey_v1_router_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3611,7 +3961,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{40}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Statement) GetStatement() isStatement_Statement {
@@ -3806,7 +4156,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[41]
+	mi := &file_crosskey_v1_router_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4168,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[41]
+	mi := &file_crosskey_v1_router_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4181,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{41}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Expectation) GetCount() int64 {
@@ -3861,7 +4211,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[42]
+	mi := &file_crosskey_v1_router_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4223,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[42]
+	mi := &file_crosskey_v1_router_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4236,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{42}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Group) GetStatements() []*Statement {
@@ -3920,7 +4270,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[43]
+	mi := &file_crosskey_v1_router_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4282,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[43]
+	mi := &file_crosskey_v1_router_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4295,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{43}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatementResult) GetResult() isStatementResult_Result {
@@ -4128,7 +4478,7 @@ type SetConstraintsResult struct {
 
 func (x *SetConstraintsResult) Reset() {
 	*x = SetConstraintsResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[44]
+	mi := &file_crosskey_v1_router_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4490,7 @@ func (x *SetConstraintsResult) String() string {
 func (*SetConstraintsResult) ProtoMessage() {}
 
 func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[44]
+	mi := &file_crosskey_v1_router_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4503,7 @@ func (x *SetConstraintsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConstraintsResult.ProtoReflect.Descriptor instead.
 func (*SetConstraintsResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{44}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{47}
 }
 
 // What a group came to.
@@ -4169,7 +4519,7 @@ type GroupResult struct {
 
 func (x *GroupResult) Reset() {
 	*x = GroupResult{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[45]
+	mi := &file_crosskey_v1_router_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4181,7 +4531,7 @@ func (x *GroupResult) String() string {
 func (*GroupResult) ProtoMessage() {}
 
 func (x *GroupResult) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[45]
+	mi := &file_crosskey_v1_router_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4194,7 +4544,7 @@ func (x *GroupResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupResult.ProtoReflect.Descriptor instead.
 func (*GroupResult) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{45}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GroupResult) GetResults() []*StatementResult {
@@ -4224,7 +4574,7 @@ type TransactRequest struct {
 
 func (x *TransactRequest) Reset() {
 	*x = TransactRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[46]
+	mi := &file_crosskey_v1_router_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4236,7 +4586,7 @@ func (x *TransactRequest) String() string {
 func (*TransactRequest) ProtoMessage() {}
 
 func (x *TransactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[46]
+	mi := &file_crosskey_v1_router_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4249,7 +4599,7 @@ func (x *TransactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
 func (*TransactRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{46}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TransactRequest) GetStatements() []*Statement {
@@ -4277,7 +4627,7 @@ type TransactResponse struct {
 
 func (x *TransactResponse) Reset() {
 	*x = TransactResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[47]
+	mi := &file_crosskey_v1_router_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4289,7 +4639,7 @@ func (x *TransactResponse) String() string {
 func (*TransactResponse) ProtoMessage() {}
 
 func (x *TransactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[47]
+	mi := &file_crosskey_v1_router_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4302,7 +4652,7 @@ func (x *TransactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
 func (*TransactResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{47}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TransactResponse) GetResults() []*StatementResult {
@@ -4334,7 +4684,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[48]
+	mi := &file_crosskey_v1_router_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4346,7 +4696,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[48]
+	mi := &file_crosskey_v1_router_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4359,7 +4709,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{48}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExplainRequest) GetRequest() isExplainRequest_Request {
@@ -4523,7 +4873,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[49]
+	mi := &file_crosskey_v1_router_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4535,7 +4885,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[49]
+	mi := &file_crosskey_v1_router_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4548,7 +4898,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{49}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ExplainResponse) GetShards() []uint32 {
@@ -4606,7 +4956,7 @@ type ListLoadedBatchesResponse_Batch struct {
 
 func (x *ListLoadedBatchesResponse_Batch) Reset() {
 	*x = ListLoadedBatchesResponse_Batch{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[50]
+	mi := &file_crosskey_v1_router_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4618,7 +4968,7 @@ func (x *ListLoadedBatchesResponse_Batch) String() string {
 func (*ListLoadedBatchesResponse_Batch) ProtoMessage() {}
 
 func (x *ListLoadedBatchesResponse_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[50]
+	mi := &file_crosskey_v1_router_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4663,7 +5013,7 @@ type AggregateRequest_Aggregate struct {
 
 func (x *AggregateRequest_Aggregate) Reset() {
 	*x = AggregateRequest_Aggregate{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[51]
+	mi := &file_crosskey_v1_router_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +5025,7 @@ func (x *AggregateRequest_Aggregate) String() string {
 func (*AggregateRequest_Aggregate) ProtoMessage() {}
 
 func (x *AggregateRequest_Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[51]
+	mi := &file_crosskey_v1_router_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4712,6 +5062,62 @@ func (x *AggregateRequest_Aggregate) GetName() string {
 	return ""
 }
 
+// A table with the tag @events.
+type WatchRequest_Table struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Which of its events: those of which the row before or after the change meets the conditions; all if empty. No
+	// condition may be on a relation.
+	Where         []*Predicate `protobuf:"bytes,2,rep,name=where,proto3" json:"where,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest_Table) Reset() {
+	*x = WatchRequest_Table{}
+	mi := &file_crosskey_v1_router_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest_Table) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest_Table) ProtoMessage() {}
+
+func (x *WatchRequest_Table) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_router_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest_Table.ProtoReflect.Descriptor instead.
+func (*WatchRequest_Table) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{40, 0}
+}
+
+func (x *WatchRequest_Table) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *WatchRequest_Table) GetWhere() []*Predicate {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
 // A foreign key that the request checks or acts on.
 type ExplainResponse_Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4731,7 +5137,7 @@ type ExplainResponse_Key struct {
 
 func (x *ExplainResponse_Key) Reset() {
 	*x = ExplainResponse_Key{}
-	mi := &file_crosskey_v1_router_proto_msgTypes[52]
+	mi := &file_crosskey_v1_router_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4743,7 +5149,7 @@ func (x *ExplainResponse_Key) String() string {
 func (*ExplainResponse_Key) ProtoMessage() {}
 
 func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_router_proto_msgTypes[52]
+	mi := &file_crosskey_v1_router_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4756,7 +5162,7 @@ func (x *ExplainResponse_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse_Key.ProtoReflect.Descriptor instead.
 func (*ExplainResponse_Key) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{49, 0}
+	return file_crosskey_v1_router_proto_rawDescGZIP(), []int{52, 0}
 }
 
 func (x *ExplainResponse_Key) GetConstraint() string {
@@ -4798,7 +5204,7 @@ var File_crosskey_v1_router_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\n" +
-	"\x18crosskey/v1/router.proto\x12\vcrosskey.v1\x1a\x1ecrosskey/v1/error_reason.proto\x1a\x16crosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\"9\n" +
+	"\x18crosskey/v1/router.proto\x12\vcrosskey.v1\x1a\x1ecrosskey/v1/error_reason.proto\x1a\x16crosskey/v1/rows.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n" +
 	"\x0eSessionRequest\x12'\n" +
 	"\x05calls\x18\x01 \x03(\v2\x11.crosskey.v1.CallR\x05calls\"T\n" +
 	"\x0fSessionResponse\x12-\n" +
@@ -5059,7 +5465,42 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\fFUNCTION_MAX\x10\x05\"]\n" +
 	"\x11AggregateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x1b\n" +
-	"\trows_json\x18\x02 \x01(\tR\browsJson\"\xee\x04\n" +
+	"\trows_json\x18\x02 \x01(\tR\browsJson\"\x9a\x02\n" +
+	"\fWatchRequest\x127\n" +
+	"\x06tables\x18\x01 \x03(\v2\x1f.crosskey.v1.WatchRequest.TableR\x06tables\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\x12/\n" +
+	"\brow_form\x18\x03 \x01(\x0e2\x14.crosskey.v1.RowFormR\arowForm\x120\n" +
+	"\x14resolved_interval_ms\x18\x04 \x01(\rR\x12resolvedIntervalMs\x1aK\n" +
+	"\x05Table\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12,\n" +
+	"\x05where\x18\x02 \x03(\v2\x16.crosskey.v1.PredicateR\x05where\"\x80\x04\n" +
+	"\x05Event\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12+\n" +
+	"\x04type\x18\x04 \x01(\x0e2\x17.crosskey.v1.Event.TypeR\x04type\x12/\n" +
+	"\x06before\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x06before\x12-\n" +
+	"\x05after\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05after\x12\x1f\n" +
+	"\vbefore_json\x18\a \x01(\tR\n" +
+	"beforeJson\x12\x1d\n" +
+	"\n" +
+	"after_json\x18\b \x01(\tR\tafterJson\x12.\n" +
+	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05shard\x18\n" +
+	" \x01(\rR\x05shard\x12\x1a\n" +
+	"\bposition\x18\v \x01(\x03R\bposition\x12 \n" +
+	"\vtransaction\x18\f \x01(\x04R\vtransaction\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\r \x01(\tR\trequestId\"O\n" +
+	"\x04Type\x12\x14\n" +
+	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vTYPE_INSERT\x10\x01\x12\x0f\n" +
+	"\vTYPE_UPDATE\x10\x02\x12\x0f\n" +
+	"\vTYPE_DELETE\x10\x03\"\x96\x01\n" +
+	"\rWatchResponse\x12*\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.crosskey.v1.EventR\x06events\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\x126\n" +
+	"\bresolved\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bresolved\"\xee\x04\n" +
 	"\tStatement\x124\n" +
 	"\x06insert\x18\x01 \x01(\v2\x1a.crosskey.v1.InsertRequestH\x00R\x06insert\x124\n" +
 	"\x06update\x18\x02 \x01(\v2\x1a.crosskey.v1.UpdateRequestH\x00R\x06update\x124\n" +
@@ -5129,7 +5570,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note2\xbc\b\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xfe\b\n" +
 	"\x06Router\x12A\n" +
 	"\x06Insert\x12\x1a.crosskey.v1.InsertRequest\x1a\x1b.crosskey.v1.InsertResponse\x128\n" +
 	"\x03Get\x12\x17.crosskey.v1.GetRequest\x1a\x18.crosskey.v1.GetResponse\x12A\n" +
@@ -5146,7 +5587,8 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x11ListLoadedBatches\x12%.crosskey.v1.ListLoadedBatchesRequest\x1a&.crosskey.v1.ListLoadedBatchesResponse\x12M\n" +
 	"\n" +
 	"FinishLoad\x12\x1e.crosskey.v1.FinishLoadRequest\x1a\x1f.crosskey.v1.FinishLoadResponse\x12D\n" +
-	"\aExplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponse\x12H\n" +
+	"\aExplain\x12\x1b.crosskey.v1.ExplainRequest\x1a\x1c.crosskey.v1.ExplainResponse\x12@\n" +
+	"\x05Watch\x12\x19.crosskey.v1.WatchRequest\x1a\x1a.crosskey.v1.WatchResponse0\x01\x12H\n" +
 	"\aSession\x12\x1b.crosskey.v1.SessionRequest\x1a\x1c.crosskey.v1.SessionResponse(\x010\x01B=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
@@ -5162,237 +5604,254 @@ func file_crosskey_v1_router_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_router_proto_rawDescData
 }
 
-var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_crosskey_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_crosskey_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_crosskey_v1_router_proto_goTypes = []any{
 	(InsertRequest_Overriding)(0),            // 0: crosskey.v1.InsertRequest.Overriding
 	(InsertResponse_Outcome)(0),              // 1: crosskey.v1.InsertResponse.Outcome
 	(AssociateRequest_Operation)(0),          // 2: crosskey.v1.AssociateRequest.Operation
 	(AggregateRequest_Aggregate_Function)(0), // 3: crosskey.v1.AggregateRequest.Aggregate.Function
-	(*SessionRequest)(nil),                   // 4: crosskey.v1.SessionRequest
-	(*SessionResponse)(nil),                  // 5: crosskey.v1.SessionResponse
-	(*Call)(nil),                             // 6: crosskey.v1.Call
-	(*BeginRequest)(nil),                     // 7: crosskey.v1.BeginRequest
-	(*BeginResponse)(nil),                    // 8: crosskey.v1.BeginResponse
-	(*RunStatementRequest)(nil),              // 9: crosskey.v1.RunStatementRequest
-	(*RunStatementResponse)(nil),             // 10: crosskey.v1.RunStatementResponse
-	(*BeginGroupRequest)(nil),                // 11: crosskey.v1.BeginGroupRequest
-	(*BeginGroupResponse)(nil),               // 12: crosskey.v1.BeginGroupResponse
-	(*EndGroupRequest)(nil),                  // 13: crosskey.v1.EndGroupRequest
-	(*EndGroupResponse)(nil),                 // 14: crosskey.v1.EndGroupResponse
-	(*CommitRequest)(nil),                    // 15: crosskey.v1.CommitRequest
-	(*CommitResponse)(nil),                   // 16: crosskey.v1.CommitResponse
-	(*RollBackRequest)(nil),                  // 17: crosskey.v1.RollBackRequest
-	(*RollBackResponse)(nil),                 // 18: crosskey.v1.RollBackResponse
-	(*Answer)(nil),                           // 19: crosskey.v1.Answer
-	(*InsertRequest)(nil),                    // 20: crosskey.v1.InsertRequest
-	(*InsertResponse)(nil),                   // 21: crosskey.v1.InsertResponse
-	(*LoadRequest)(nil),                      // 22: crosskey.v1.LoadRequest
-	(*LoadResponse)(nil),                     // 23: crosskey.v1.LoadResponse
-	(*ListLoadedBatchesRequest)(nil),         // 24: crosskey.v1.ListLoadedBatchesRequest
-	(*ListLoadedBatchesResponse)(nil),        // 25: crosskey.v1.ListLoadedBatchesResponse
-	(*FinishLoadRequest)(nil),                // 26: crosskey.v1.FinishLoadRequest
-	(*FinishLoadResponse)(nil),               // 27: crosskey.v1.FinishLoadResponse
-	(*GetRequest)(nil),                       // 28: crosskey.v1.GetRequest
-	(*GetResponse)(nil),                      // 29: crosskey.v1.GetResponse
-	(*UpdateRequest)(nil),                    // 30: crosskey.v1.UpdateRequest
-	(*UpdateResponse)(nil),                   // 31: crosskey.v1.UpdateResponse
-	(*AssociateRequest)(nil),                 // 32: crosskey.v1.AssociateRequest
-	(*AssociateResponse)(nil),                // 33: crosskey.v1.AssociateResponse
-	(*DeleteRequest)(nil),                    // 34: crosskey.v1.DeleteRequest
-	(*DeleteResponse)(nil),                   // 35: crosskey.v1.DeleteResponse
-	(*ListRequest)(nil),                      // 36: crosskey.v1.ListRequest
-	(*ListResponse)(nil),                     // 37: crosskey.v1.ListResponse
-	(*StreamListRequest)(nil),                // 38: crosskey.v1.StreamListRequest
-	(*StreamListResponse)(nil),               // 39: crosskey.v1.StreamListResponse
-	(*CountRequest)(nil),                     // 40: crosskey.v1.CountRequest
-	(*CountResponse)(nil),                    // 41: crosskey.v1.CountResponse
-	(*AggregateRequest)(nil),                 // 42: crosskey.v1.AggregateRequest
-	(*AggregateResponse)(nil),                // 43: crosskey.v1.AggregateResponse
-	(*Statement)(nil),                        // 44: crosskey.v1.Statement
-	(*Expectation)(nil),                      // 45: crosskey.v1.Expectation
-	(*Group)(nil),                            // 46: crosskey.v1.Group
-	(*StatementResult)(nil),                  // 47: crosskey.v1.StatementResult
-	(*SetConstraintsResult)(nil),             // 48: crosskey.v1.SetConstraintsResult
-	(*GroupResult)(nil),                      // 49: crosskey.v1.GroupResult
-	(*TransactRequest)(nil),                  // 50: crosskey.v1.TransactRequest
-	(*TransactResponse)(nil),                 // 51: crosskey.v1.TransactResponse
-	(*ExplainRequest)(nil),                   // 52: crosskey.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 53: crosskey.v1.ExplainResponse
-	(*ListLoadedBatchesResponse_Batch)(nil),  // 54: crosskey.v1.ListLoadedBatchesResponse.Batch
-	(*AggregateRequest_Aggregate)(nil),       // 55: crosskey.v1.AggregateRequest.Aggregate
-	(*ExplainResponse_Key)(nil),              // 56: crosskey.v1.ExplainResponse.Key
-	(*Failure)(nil),                          // 57: crosskey.v1.Failure
-	(*structpb.Struct)(nil),                  // 58: google.protobuf.Struct
-	(*OnConflict)(nil),                       // 59: crosskey.v1.OnConflict
-	(RowForm)(0),                             // 60: crosskey.v1.RowForm
-	(*TakenValue)(nil),                       // 61: crosskey.v1.TakenValue
-	(*Include)(nil),                          // 62: crosskey.v1.Include
-	(RowLock)(0),                             // 63: crosskey.v1.RowLock
-	(*Predicate)(nil),                        // 64: crosskey.v1.Predicate
-	(*Assignment)(nil),                       // 65: crosskey.v1.Assignment
-	(*OrderBy)(nil),                          // 66: crosskey.v1.OrderBy
-	(*SetConstraints)(nil),                   // 67: crosskey.v1.SetConstraints
+	(Event_Type)(0),                          // 4: crosskey.v1.Event.Type
+	(*SessionRequest)(nil),                   // 5: crosskey.v1.SessionRequest
+	(*SessionResponse)(nil),                  // 6: crosskey.v1.SessionResponse
+	(*Call)(nil),                             // 7: crosskey.v1.Call
+	(*BeginRequest)(nil),                     // 8: crosskey.v1.BeginRequest
+	(*BeginResponse)(nil),                    // 9: crosskey.v1.BeginResponse
+	(*RunStatementRequest)(nil),              // 10: crosskey.v1.RunStatementRequest
+	(*RunStatementResponse)(nil),             // 11: crosskey.v1.RunStatementResponse
+	(*BeginGroupRequest)(nil),                // 12: crosskey.v1.BeginGroupRequest
+	(*BeginGroupResponse)(nil),               // 13: crosskey.v1.BeginGroupResponse
+	(*EndGroupRequest)(nil),                  // 14: crosskey.v1.EndGroupRequest
+	(*EndGroupResponse)(nil),                 // 15: crosskey.v1.EndGroupResponse
+	(*CommitRequest)(nil),                    // 16: crosskey.v1.CommitRequest
+	(*CommitResponse)(nil),                   // 17: crosskey.v1.CommitResponse
+	(*RollBackRequest)(nil),                  // 18: crosskey.v1.RollBackRequest
+	(*RollBackResponse)(nil),                 // 19: crosskey.v1.RollBackResponse
+	(*Answer)(nil),                           // 20: crosskey.v1.Answer
+	(*InsertRequest)(nil),                    // 21: crosskey.v1.InsertRequest
+	(*InsertResponse)(nil),                   // 22: crosskey.v1.InsertResponse
+	(*LoadRequest)(nil),                      // 23: crosskey.v1.LoadRequest
+	(*LoadResponse)(nil),                     // 24: crosskey.v1.LoadResponse
+	(*ListLoadedBatchesRequest)(nil),         // 25: crosskey.v1.ListLoadedBatchesRequest
+	(*ListLoadedBatchesResponse)(nil),        // 26: crosskey.v1.ListLoadedBatchesResponse
+	(*FinishLoadRequest)(nil),                // 27: crosskey.v1.FinishLoadRequest
+	(*FinishLoadResponse)(nil),               // 28: crosskey.v1.FinishLoadResponse
+	(*GetRequest)(nil),                       // 29: crosskey.v1.GetRequest
+	(*GetResponse)(nil),                      // 30: crosskey.v1.GetResponse
+	(*UpdateRequest)(nil),                    // 31: crosskey.v1.UpdateRequest
+	(*UpdateResponse)(nil),                   // 32: crosskey.v1.UpdateResponse
+	(*AssociateRequest)(nil),                 // 33: crosskey.v1.AssociateRequest
+	(*AssociateResponse)(nil),                // 34: crosskey.v1.AssociateResponse
+	(*DeleteRequest)(nil),                    // 35: crosskey.v1.DeleteRequest
+	(*DeleteResponse)(nil),                   // 36: crosskey.v1.DeleteResponse
+	(*ListRequest)(nil),                      // 37: crosskey.v1.ListRequest
+	(*ListResponse)(nil),                     // 38: crosskey.v1.ListResponse
+	(*StreamListRequest)(nil),                // 39: crosskey.v1.StreamListRequest
+	(*StreamListResponse)(nil),               // 40: crosskey.v1.StreamListResponse
+	(*CountRequest)(nil),                     // 41: crosskey.v1.CountRequest
+	(*CountResponse)(nil),                    // 42: crosskey.v1.CountResponse
+	(*AggregateRequest)(nil),                 // 43: crosskey.v1.AggregateRequest
+	(*AggregateResponse)(nil),                // 44: crosskey.v1.AggregateResponse
+	(*WatchRequest)(nil),                     // 45: crosskey.v1.WatchRequest
+	(*Event)(nil),                            // 46: crosskey.v1.Event
+	(*WatchResponse)(nil),                    // 47: crosskey.v1.WatchResponse
+	(*Statement)(nil),                        // 48: crosskey.v1.Statement
+	(*Expectation)(nil),                      // 49: crosskey.v1.Expectation
+	(*Group)(nil),                            // 50: crosskey.v1.Group
+	(*StatementResult)(nil),                  // 51: crosskey.v1.StatementResult
+	(*SetConstraintsResult)(nil),             // 52: crosskey.v1.SetConstraintsResult
+	(*GroupResult)(nil),                      // 53: crosskey.v1.GroupResult
+	(*TransactRequest)(nil),                  // 54: crosskey.v1.TransactRequest
+	(*TransactResponse)(nil),                 // 55: crosskey.v1.TransactResponse
+	(*ExplainRequest)(nil),                   // 56: crosskey.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 57: crosskey.v1.ExplainResponse
+	(*ListLoadedBatchesResponse_Batch)(nil),  // 58: crosskey.v1.ListLoadedBatchesResponse.Batch
+	(*AggregateRequest_Aggregate)(nil),       // 59: crosskey.v1.AggregateRequest.Aggregate
+	(*WatchRequest_Table)(nil),               // 60: crosskey.v1.WatchRequest.Table
+	(*ExplainResponse_Key)(nil),              // 61: crosskey.v1.ExplainResponse.Key
+	(*Failure)(nil),                          // 62: crosskey.v1.Failure
+	(*structpb.Struct)(nil),                  // 63: google.protobuf.Struct
+	(*OnConflict)(nil),                       // 64: crosskey.v1.OnConflict
+	(RowForm)(0),                             // 65: crosskey.v1.RowForm
+	(*TakenValue)(nil),                       // 66: crosskey.v1.TakenValue
+	(*Include)(nil),                          // 67: crosskey.v1.Include
+	(RowLock)(0),                             // 68: crosskey.v1.RowLock
+	(*Predicate)(nil),                        // 69: crosskey.v1.Predicate
+	(*Assignment)(nil),                       // 70: crosskey.v1.Assignment
+	(*OrderBy)(nil),                          // 71: crosskey.v1.OrderBy
+	(*timestamppb.Timestamp)(nil),            // 72: google.protobuf.Timestamp
+	(*SetConstraints)(nil),                   // 73: crosskey.v1.SetConstraints
 }
 var file_crosskey_v1_router_proto_depIdxs = []int32{
-	6,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
-	19,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
-	20,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
-	28,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
-	30,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
-	34,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
-	36,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
-	40,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
-	50,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
-	52,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
-	24,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
-	26,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
-	42,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
-	7,   // 13: crosskey.v1.Call.begin:type_name -> crosskey.v1.BeginRequest
-	9,   // 14: crosskey.v1.Call.run_statement:type_name -> crosskey.v1.RunStatementRequest
-	11,  // 15: crosskey.v1.Call.begin_group:type_name -> crosskey.v1.BeginGroupRequest
-	13,  // 16: crosskey.v1.Call.end_group:type_name -> crosskey.v1.EndGroupRequest
-	15,  // 17: crosskey.v1.Call.commit:type_name -> crosskey.v1.CommitRequest
-	17,  // 18: crosskey.v1.Call.roll_back:type_name -> crosskey.v1.RollBackRequest
-	32,  // 19: crosskey.v1.Call.associate:type_name -> crosskey.v1.AssociateRequest
-	44,  // 20: crosskey.v1.RunStatementRequest.statement:type_name -> crosskey.v1.Statement
-	47,  // 21: crosskey.v1.RunStatementResponse.result:type_name -> crosskey.v1.StatementResult
-	57,  // 22: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
-	21,  // 23: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
-	29,  // 24: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
-	31,  // 25: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
-	35,  // 26: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
-	37,  // 27: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
-	41,  // 28: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
-	51,  // 29: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
-	53,  // 30: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
-	25,  // 31: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
-	27,  // 32: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
-	43,  // 33: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
-	8,   // 34: crosskey.v1.Answer.begin:type_name -> crosskey.v1.BeginResponse
-	10,  // 35: crosskey.v1.Answer.run_statement:type_name -> crosskey.v1.RunStatementResponse
-	12,  // 36: crosskey.v1.Answer.begin_group:type_name -> crosskey.v1.BeginGroupResponse
-	14,  // 37: crosskey.v1.Answer.end_group:type_name -> crosskey.v1.EndGroupResponse
-	16,  // 38: crosskey.v1.Answer.commit:type_name -> crosskey.v1.CommitResponse
-	18,  // 39: crosskey.v1.Answer.roll_back:type_name -> crosskey.v1.RollBackResponse
-	33,  // 40: crosskey.v1.Answer.associate:type_name -> crosskey.v1.AssociateResponse
-	58,  // 41: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
+	7,   // 0: crosskey.v1.SessionRequest.calls:type_name -> crosskey.v1.Call
+	20,  // 1: crosskey.v1.SessionResponse.answers:type_name -> crosskey.v1.Answer
+	21,  // 2: crosskey.v1.Call.insert:type_name -> crosskey.v1.InsertRequest
+	29,  // 3: crosskey.v1.Call.get:type_name -> crosskey.v1.GetRequest
+	31,  // 4: crosskey.v1.Call.update:type_name -> crosskey.v1.UpdateRequest
+	35,  // 5: crosskey.v1.Call.delete:type_name -> crosskey.v1.DeleteRequest
+	37,  // 6: crosskey.v1.Call.list:type_name -> crosskey.v1.ListRequest
+	41,  // 7: crosskey.v1.Call.count:type_name -> crosskey.v1.CountRequest
+	54,  // 8: crosskey.v1.Call.transact:type_name -> crosskey.v1.TransactRequest
+	56,  // 9: crosskey.v1.Call.explain:type_name -> crosskey.v1.ExplainRequest
+	25,  // 10: crosskey.v1.Call.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesRequest
+	27,  // 11: crosskey.v1.Call.finish_load:type_name -> crosskey.v1.FinishLoadRequest
+	43,  // 12: crosskey.v1.Call.aggregate:type_name -> crosskey.v1.AggregateRequest
+	8,   // 13: crosskey.v1.Call.begin:type_name -> crosskey.v1.BeginRequest
+	10,  // 14: crosskey.v1.Call.run_statement:type_name -> crosskey.v1.RunStatementRequest
+	12,  // 15: crosskey.v1.Call.begin_group:type_name -> crosskey.v1.BeginGroupRequest
+	14,  // 16: crosskey.v1.Call.end_group:type_name -> crosskey.v1.EndGroupRequest
+	16,  // 17: crosskey.v1.Call.commit:type_name -> crosskey.v1.CommitRequest
+	18,  // 18: crosskey.v1.Call.roll_back:type_name -> crosskey.v1.RollBackRequest
+	33,  // 19: crosskey.v1.Call.associate:type_name -> crosskey.v1.AssociateRequest
+	48,  // 20: crosskey.v1.RunStatementRequest.statement:type_name -> crosskey.v1.Statement
+	51,  // 21: crosskey.v1.RunStatementResponse.result:type_name -> crosskey.v1.StatementResult
+	62,  // 22: crosskey.v1.Answer.failure:type_name -> crosskey.v1.Failure
+	22,  // 23: crosskey.v1.Answer.insert:type_name -> crosskey.v1.InsertResponse
+	30,  // 24: crosskey.v1.Answer.get:type_name -> crosskey.v1.GetResponse
+	32,  // 25: crosskey.v1.Answer.update:type_name -> crosskey.v1.UpdateResponse
+	36,  // 26: crosskey.v1.Answer.delete:type_name -> crosskey.v1.DeleteResponse
+	38,  // 27: crosskey.v1.Answer.list:type_name -> crosskey.v1.ListResponse
+	42,  // 28: crosskey.v1.Answer.count:type_name -> crosskey.v1.CountResponse
+	55,  // 29: crosskey.v1.Answer.transact:type_name -> crosskey.v1.TransactResponse
+	57,  // 30: crosskey.v1.Answer.explain:type_name -> crosskey.v1.ExplainResponse
+	26,  // 31: crosskey.v1.Answer.list_loaded_batches:type_name -> crosskey.v1.ListLoadedBatchesResponse
+	28,  // 32: crosskey.v1.Answer.finish_load:type_name -> crosskey.v1.FinishLoadResponse
+	44,  // 33: crosskey.v1.Answer.aggregate:type_name -> crosskey.v1.AggregateResponse
+	9,   // 34: crosskey.v1.Answer.begin:type_name -> crosskey.v1.BeginResponse
+	11,  // 35: crosskey.v1.Answer.run_statement:type_name -> crosskey.v1.RunStatementResponse
+	13,  // 36: crosskey.v1.Answer.begin_group:type_name -> crosskey.v1.BeginGroupResponse
+	15,  // 37: crosskey.v1.Answer.end_group:type_name -> crosskey.v1.EndGroupResponse
+	17,  // 38: crosskey.v1.Answer.commit:type_name -> crosskey.v1.CommitResponse
+	19,  // 39: crosskey.v1.Answer.roll_back:type_name -> crosskey.v1.RollBackResponse
+	34,  // 40: crosskey.v1.Answer.associate:type_name -> crosskey.v1.AssociateResponse
+	63,  // 41: crosskey.v1.InsertRequest.rows:type_name -> google.protobuf.Struct
 	0,   // 42: crosskey.v1.InsertRequest.overriding:type_name -> crosskey.v1.InsertRequest.Overriding
-	59,  // 43: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
-	60,  // 44: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
-	61,  // 45: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
-	62,  // 46: crosskey.v1.InsertRequest.include:type_name -> crosskey.v1.Include
-	58,  // 47: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
+	64,  // 43: crosskey.v1.InsertRequest.on_conflict:type_name -> crosskey.v1.OnConflict
+	65,  // 44: crosskey.v1.InsertRequest.row_form:type_name -> crosskey.v1.RowForm
+	66,  // 45: crosskey.v1.InsertRequest.taken:type_name -> crosskey.v1.TakenValue
+	67,  // 46: crosskey.v1.InsertRequest.include:type_name -> crosskey.v1.Include
+	63,  // 47: crosskey.v1.InsertResponse.rows:type_name -> google.protobuf.Struct
 	1,   // 48: crosskey.v1.InsertResponse.outcomes:type_name -> crosskey.v1.InsertResponse.Outcome
-	54,  // 49: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
-	58,  // 50: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
-	60,  // 51: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
-	62,  // 52: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
-	63,  // 53: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
-	61,  // 54: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	58,  // 55: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
-	58,  // 56: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
-	64,  // 57: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
-	58,  // 58: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
-	65,  // 59: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
-	60,  // 60: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
-	61,  // 61: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
-	61,  // 62: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	62,  // 63: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
-	58,  // 64: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
-	58,  // 65: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
+	58,  // 49: crosskey.v1.ListLoadedBatchesResponse.batches:type_name -> crosskey.v1.ListLoadedBatchesResponse.Batch
+	63,  // 50: crosskey.v1.GetRequest.key:type_name -> google.protobuf.Struct
+	65,  // 51: crosskey.v1.GetRequest.row_form:type_name -> crosskey.v1.RowForm
+	67,  // 52: crosskey.v1.GetRequest.include:type_name -> crosskey.v1.Include
+	68,  // 53: crosskey.v1.GetRequest.lock:type_name -> crosskey.v1.RowLock
+	66,  // 54: crosskey.v1.GetRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	63,  // 55: crosskey.v1.GetResponse.row:type_name -> google.protobuf.Struct
+	63,  // 56: crosskey.v1.UpdateRequest.key:type_name -> google.protobuf.Struct
+	69,  // 57: crosskey.v1.UpdateRequest.where:type_name -> crosskey.v1.Predicate
+	63,  // 58: crosskey.v1.UpdateRequest.set:type_name -> google.protobuf.Struct
+	70,  // 59: crosskey.v1.UpdateRequest.assignments:type_name -> crosskey.v1.Assignment
+	65,  // 60: crosskey.v1.UpdateRequest.row_form:type_name -> crosskey.v1.RowForm
+	66,  // 61: crosskey.v1.UpdateRequest.taken:type_name -> crosskey.v1.TakenValue
+	66,  // 62: crosskey.v1.UpdateRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	67,  // 63: crosskey.v1.UpdateRequest.include:type_name -> crosskey.v1.Include
+	63,  // 64: crosskey.v1.UpdateResponse.rows:type_name -> google.protobuf.Struct
+	63,  // 65: crosskey.v1.AssociateRequest.key:type_name -> google.protobuf.Struct
 	2,   // 66: crosskey.v1.AssociateRequest.operation:type_name -> crosskey.v1.AssociateRequest.Operation
-	58,  // 67: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
-	58,  // 68: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
-	64,  // 69: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
-	61,  // 70: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
-	64,  // 71: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
-	66,  // 72: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
-	60,  // 73: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
-	62,  // 74: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
-	63,  // 75: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
-	58,  // 76: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
-	36,  // 77: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
-	58,  // 78: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
-	64,  // 79: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
-	64,  // 80: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
-	55,  // 81: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
-	64,  // 82: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
-	66,  // 83: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
-	60,  // 84: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
-	58,  // 85: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
-	20,  // 86: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
-	30,  // 87: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
-	34,  // 88: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
-	67,  // 89: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
-	46,  // 90: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
-	28,  // 91: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
-	36,  // 92: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
-	40,  // 93: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
-	42,  // 94: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
-	32,  // 95: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
-	45,  // 96: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
-	64,  // 97: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
-	44,  // 98: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
-	21,  // 99: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
-	31,  // 100: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
-	35,  // 101: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
-	48,  // 102: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
-	49,  // 103: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
-	29,  // 104: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
-	37,  // 105: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
-	41,  // 106: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
-	43,  // 107: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
-	33,  // 108: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
-	47,  // 109: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
-	57,  // 110: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
-	44,  // 111: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
-	47,  // 112: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
-	20,  // 113: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
-	28,  // 114: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
-	30,  // 115: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
-	34,  // 116: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
-	36,  // 117: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
-	40,  // 118: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
-	50,  // 119: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
-	42,  // 120: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
-	56,  // 121: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
-	3,   // 122: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
-	20,  // 123: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
-	28,  // 124: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
-	30,  // 125: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
-	34,  // 126: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
-	36,  // 127: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
-	38,  // 128: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
-	40,  // 129: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
-	42,  // 130: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
-	32,  // 131: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
-	50,  // 132: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
-	22,  // 133: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
-	24,  // 134: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
-	26,  // 135: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
-	52,  // 136: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
-	4,   // 137: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
-	21,  // 138: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
-	29,  // 139: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
-	31,  // 140: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
-	35,  // 141: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
-	37,  // 142: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
-	39,  // 143: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
-	41,  // 144: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
-	43,  // 145: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
-	33,  // 146: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
-	51,  // 147: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
-	23,  // 148: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
-	25,  // 149: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
-	27,  // 150: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
-	53,  // 151: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
-	5,   // 152: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
-	138, // [138:153] is the sub-list for method output_type
-	123, // [123:138] is the sub-list for method input_type
-	123, // [123:123] is the sub-list for extension type_name
-	123, // [123:123] is the sub-list for extension extendee
-	0,   // [0:123] is the sub-list for field type_name
+	63,  // 67: crosskey.v1.AssociateRequest.rows:type_name -> google.protobuf.Struct
+	63,  // 68: crosskey.v1.DeleteRequest.key:type_name -> google.protobuf.Struct
+	69,  // 69: crosskey.v1.DeleteRequest.where:type_name -> crosskey.v1.Predicate
+	66,  // 70: crosskey.v1.DeleteRequest.taken_key:type_name -> crosskey.v1.TakenValue
+	69,  // 71: crosskey.v1.ListRequest.where:type_name -> crosskey.v1.Predicate
+	71,  // 72: crosskey.v1.ListRequest.order_by:type_name -> crosskey.v1.OrderBy
+	65,  // 73: crosskey.v1.ListRequest.row_form:type_name -> crosskey.v1.RowForm
+	67,  // 74: crosskey.v1.ListRequest.include:type_name -> crosskey.v1.Include
+	68,  // 75: crosskey.v1.ListRequest.lock:type_name -> crosskey.v1.RowLock
+	63,  // 76: crosskey.v1.ListResponse.rows:type_name -> google.protobuf.Struct
+	37,  // 77: crosskey.v1.StreamListRequest.list:type_name -> crosskey.v1.ListRequest
+	63,  // 78: crosskey.v1.StreamListResponse.rows:type_name -> google.protobuf.Struct
+	69,  // 79: crosskey.v1.CountRequest.where:type_name -> crosskey.v1.Predicate
+	69,  // 80: crosskey.v1.AggregateRequest.where:type_name -> crosskey.v1.Predicate
+	59,  // 81: crosskey.v1.AggregateRequest.aggregates:type_name -> crosskey.v1.AggregateRequest.Aggregate
+	69,  // 82: crosskey.v1.AggregateRequest.having:type_name -> crosskey.v1.Predicate
+	71,  // 83: crosskey.v1.AggregateRequest.order_by:type_name -> crosskey.v1.OrderBy
+	65,  // 84: crosskey.v1.AggregateRequest.row_form:type_name -> crosskey.v1.RowForm
+	63,  // 85: crosskey.v1.AggregateResponse.rows:type_name -> google.protobuf.Struct
+	60,  // 86: crosskey.v1.WatchRequest.tables:type_name -> crosskey.v1.WatchRequest.Table
+	65,  // 87: crosskey.v1.WatchRequest.row_form:type_name -> crosskey.v1.RowForm
+	4,   // 88: crosskey.v1.Event.type:type_name -> crosskey.v1.Event.Type
+	63,  // 89: crosskey.v1.Event.before:type_name -> google.protobuf.Struct
+	63,  // 90: crosskey.v1.Event.after:type_name -> google.protobuf.Struct
+	72,  // 91: crosskey.v1.Event.time:type_name -> google.protobuf.Timestamp
+	46,  // 92: crosskey.v1.WatchResponse.events:type_name -> crosskey.v1.Event
+	72,  // 93: crosskey.v1.WatchResponse.resolved:type_name -> google.protobuf.Timestamp
+	21,  // 94: crosskey.v1.Statement.insert:type_name -> crosskey.v1.InsertRequest
+	31,  // 95: crosskey.v1.Statement.update:type_name -> crosskey.v1.UpdateRequest
+	35,  // 96: crosskey.v1.Statement.delete:type_name -> crosskey.v1.DeleteRequest
+	73,  // 97: crosskey.v1.Statement.set_constraints:type_name -> crosskey.v1.SetConstraints
+	50,  // 98: crosskey.v1.Statement.group:type_name -> crosskey.v1.Group
+	29,  // 99: crosskey.v1.Statement.get:type_name -> crosskey.v1.GetRequest
+	37,  // 100: crosskey.v1.Statement.list:type_name -> crosskey.v1.ListRequest
+	41,  // 101: crosskey.v1.Statement.count:type_name -> crosskey.v1.CountRequest
+	43,  // 102: crosskey.v1.Statement.aggregate:type_name -> crosskey.v1.AggregateRequest
+	33,  // 103: crosskey.v1.Statement.associate:type_name -> crosskey.v1.AssociateRequest
+	49,  // 104: crosskey.v1.Statement.expect:type_name -> crosskey.v1.Expectation
+	69,  // 105: crosskey.v1.Expectation.each:type_name -> crosskey.v1.Predicate
+	48,  // 106: crosskey.v1.Group.statements:type_name -> crosskey.v1.Statement
+	22,  // 107: crosskey.v1.StatementResult.insert:type_name -> crosskey.v1.InsertResponse
+	32,  // 108: crosskey.v1.StatementResult.update:type_name -> crosskey.v1.UpdateResponse
+	36,  // 109: crosskey.v1.StatementResult.delete:type_name -> crosskey.v1.DeleteResponse
+	52,  // 110: crosskey.v1.StatementResult.set_constraints:type_name -> crosskey.v1.SetConstraintsResult
+	53,  // 111: crosskey.v1.StatementResult.group:type_name -> crosskey.v1.GroupResult
+	30,  // 112: crosskey.v1.StatementResult.get:type_name -> crosskey.v1.GetResponse
+	38,  // 113: crosskey.v1.StatementResult.list:type_name -> crosskey.v1.ListResponse
+	42,  // 114: crosskey.v1.StatementResult.count:type_name -> crosskey.v1.CountResponse
+	44,  // 115: crosskey.v1.StatementResult.aggregate:type_name -> crosskey.v1.AggregateResponse
+	34,  // 116: crosskey.v1.StatementResult.associate:type_name -> crosskey.v1.AssociateResponse
+	51,  // 117: crosskey.v1.GroupResult.results:type_name -> crosskey.v1.StatementResult
+	62,  // 118: crosskey.v1.GroupResult.error:type_name -> crosskey.v1.Failure
+	48,  // 119: crosskey.v1.TransactRequest.statements:type_name -> crosskey.v1.Statement
+	51,  // 120: crosskey.v1.TransactResponse.results:type_name -> crosskey.v1.StatementResult
+	21,  // 121: crosskey.v1.ExplainRequest.insert:type_name -> crosskey.v1.InsertRequest
+	29,  // 122: crosskey.v1.ExplainRequest.get:type_name -> crosskey.v1.GetRequest
+	31,  // 123: crosskey.v1.ExplainRequest.update:type_name -> crosskey.v1.UpdateRequest
+	35,  // 124: crosskey.v1.ExplainRequest.delete:type_name -> crosskey.v1.DeleteRequest
+	37,  // 125: crosskey.v1.ExplainRequest.list:type_name -> crosskey.v1.ListRequest
+	41,  // 126: crosskey.v1.ExplainRequest.count:type_name -> crosskey.v1.CountRequest
+	54,  // 127: crosskey.v1.ExplainRequest.transact:type_name -> crosskey.v1.TransactRequest
+	43,  // 128: crosskey.v1.ExplainRequest.aggregate:type_name -> crosskey.v1.AggregateRequest
+	61,  // 129: crosskey.v1.ExplainResponse.keys:type_name -> crosskey.v1.ExplainResponse.Key
+	3,   // 130: crosskey.v1.AggregateRequest.Aggregate.function:type_name -> crosskey.v1.AggregateRequest.Aggregate.Function
+	69,  // 131: crosskey.v1.WatchRequest.Table.where:type_name -> crosskey.v1.Predicate
+	21,  // 132: crosskey.v1.Router.Insert:input_type -> crosskey.v1.InsertRequest
+	29,  // 133: crosskey.v1.Router.Get:input_type -> crosskey.v1.GetRequest
+	31,  // 134: crosskey.v1.Router.Update:input_type -> crosskey.v1.UpdateRequest
+	35,  // 135: crosskey.v1.Router.Delete:input_type -> crosskey.v1.DeleteRequest
+	37,  // 136: crosskey.v1.Router.List:input_type -> crosskey.v1.ListRequest
+	39,  // 137: crosskey.v1.Router.StreamList:input_type -> crosskey.v1.StreamListRequest
+	41,  // 138: crosskey.v1.Router.Count:input_type -> crosskey.v1.CountRequest
+	43,  // 139: crosskey.v1.Router.Aggregate:input_type -> crosskey.v1.AggregateRequest
+	33,  // 140: crosskey.v1.Router.Associate:input_type -> crosskey.v1.AssociateRequest
+	54,  // 141: crosskey.v1.Router.Transact:input_type -> crosskey.v1.TransactRequest
+	23,  // 142: crosskey.v1.Router.Load:input_type -> crosskey.v1.LoadRequest
+	25,  // 143: crosskey.v1.Router.ListLoadedBatches:input_type -> crosskey.v1.ListLoadedBatchesRequest
+	27,  // 144: crosskey.v1.Router.FinishLoad:input_type -> crosskey.v1.FinishLoadRequest
+	56,  // 145: crosskey.v1.Router.Explain:input_type -> crosskey.v1.ExplainRequest
+	45,  // 146: crosskey.v1.Router.Watch:input_type -> crosskey.v1.WatchRequest
+	5,   // 147: crosskey.v1.Router.Session:input_type -> crosskey.v1.SessionRequest
+	22,  // 148: crosskey.v1.Router.Insert:output_type -> crosskey.v1.InsertResponse
+	30,  // 149: crosskey.v1.Router.Get:output_type -> crosskey.v1.GetResponse
+	32,  // 150: crosskey.v1.Router.Update:output_type -> crosskey.v1.UpdateResponse
+	36,  // 151: crosskey.v1.Router.Delete:output_type -> crosskey.v1.DeleteResponse
+	38,  // 152: crosskey.v1.Router.List:output_type -> crosskey.v1.ListResponse
+	40,  // 153: crosskey.v1.Router.StreamList:output_type -> crosskey.v1.StreamListResponse
+	42,  // 154: crosskey.v1.Router.Count:output_type -> crosskey.v1.CountResponse
+	44,  // 155: crosskey.v1.Router.Aggregate:output_type -> crosskey.v1.AggregateResponse
+	34,  // 156: crosskey.v1.Router.Associate:output_type -> crosskey.v1.AssociateResponse
+	55,  // 157: crosskey.v1.Router.Transact:output_type -> crosskey.v1.TransactResponse
+	24,  // 158: crosskey.v1.Router.Load:output_type -> crosskey.v1.LoadResponse
+	26,  // 159: crosskey.v1.Router.ListLoadedBatches:output_type -> crosskey.v1.ListLoadedBatchesResponse
+	28,  // 160: crosskey.v1.Router.FinishLoad:output_type -> crosskey.v1.FinishLoadResponse
+	57,  // 161: crosskey.v1.Router.Explain:output_type -> crosskey.v1.ExplainResponse
+	47,  // 162: crosskey.v1.Router.Watch:output_type -> crosskey.v1.WatchResponse
+	6,   // 163: crosskey.v1.Router.Session:output_type -> crosskey.v1.SessionResponse
+	148, // [148:164] is the sub-list for method output_type
+	132, // [132:148] is the sub-list for method input_type
+	132, // [132:132] is the sub-list for extension type_name
+	132, // [132:132] is the sub-list for extension extendee
+	0,   // [0:132] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_router_proto_init() }
@@ -5444,7 +5903,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*Answer_RollBack)(nil),
 		(*Answer_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[40].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[43].OneofWrappers = []any{
 		(*Statement_Insert)(nil),
 		(*Statement_Update)(nil),
 		(*Statement_Delete)(nil),
@@ -5456,8 +5915,8 @@ func file_crosskey_v1_router_proto_init() {
 		(*Statement_Aggregate)(nil),
 		(*Statement_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[41].OneofWrappers = []any{}
-	file_crosskey_v1_router_proto_msgTypes[43].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[44].OneofWrappers = []any{}
+	file_crosskey_v1_router_proto_msgTypes[46].OneofWrappers = []any{
 		(*StatementResult_Insert)(nil),
 		(*StatementResult_Update)(nil),
 		(*StatementResult_Delete)(nil),
@@ -5469,7 +5928,7 @@ func file_crosskey_v1_router_proto_init() {
 		(*StatementResult_Aggregate)(nil),
 		(*StatementResult_Associate)(nil),
 	}
-	file_crosskey_v1_router_proto_msgTypes[48].OneofWrappers = []any{
+	file_crosskey_v1_router_proto_msgTypes[51].OneofWrappers = []any{
 		(*ExplainRequest_Insert)(nil),
 		(*ExplainRequest_Get)(nil),
 		(*ExplainRequest_Update)(nil),
@@ -5484,8 +5943,8 @@ func file_crosskey_v1_router_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_router_proto_rawDesc), len(file_crosskey_v1_router_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   53,
+			NumEnums:      5,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,7 @@ const (
 	Router_ListLoadedBatches_FullMethodName = "/crosskey.v1.Router/ListLoadedBatches"
 	Router_FinishLoad_FullMethodName        = "/crosskey.v1.Router/FinishLoad"
 	Router_Explain_FullMethodName           = "/crosskey.v1.Router/Explain"
+	Router_Watch_FullMethodName             = "/crosskey.v1.Router/Watch"
 	Router_Session_FullMethodName           = "/crosskey.v1.Router/Session"
 )
 
@@ -98,8 +99,15 @@ type RouterClient interface {
 	FinishLoad(ctx context.Context, in *FinishLoadRequest, opts ...grpc.CallOption) (*FinishLoadResponse, error)
 	// Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
-	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
-	// StreamList. Besides, transactions that go on over several calls: see BeginRequest.
+	// Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+	// once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+	// stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+	// to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+	// sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+	// stream begins: whatever is committed after it is given.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+	// StreamList and Watch. Besides, transactions that go on over several calls: see BeginRequest.
 	// Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
 	// Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
 	// message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -267,9 +275,28 @@ func (c *routerClient) Explain(ctx context.Context, in *ExplainRequest, opts ...
 	return out, nil
 }
 
+func (c *routerClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[2], Router_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Router_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 func (c *routerClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[2], Router_Session_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Router_ServiceDesc.Streams[3], Router_Session_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -340,8 +367,15 @@ type RouterServer interface {
 	FinishLoad(context.Context, *FinishLoadRequest) (*FinishLoadResponse, error)
 	// Says what a request would do, without doing it: which shards, which keys are checked, which RPCs.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
-	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load and
-	// StreamList. Besides, transactions that go on over several calls: see BeginRequest.
+	// Streams the committed changes of tables with the tag @events, from now on or from behind a resume token: each at least
+	// once, those of a row in order. The stream ends when the client ends it, and with an error: UNAVAILABLE when the router
+	// stops, to be watched again from behind the last token; FAILED_PRECONDITION with reason EVENTS_GONE if events that are
+	// to be given are deleted already. INVALID_ARGUMENT: an unknown table, one without @events, a condition that makes no
+	// sense, a token that is damaged or of another cluster. The first response comes once the position is known where the
+	// stream begins: whatever is committed after it is given.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// Carries many of the requests above at once, for a fraction of what each costs as a call of its own: all but Load,
+	// StreamList and Watch. Besides, transactions that go on over several calls: see BeginRequest.
 	// Each has its own answer, deadline and request id, is answered in any order, and means what the unary call means.
 	// Errors of requests are answers; the stream itself only fails with what it says to all: INVALID_ARGUMENT for a
 	// message that cannot be decoded, UNAVAILABLE, and RESOURCE_EXHAUSTED for one of more than 4 MiB. When the stream
@@ -398,6 +432,9 @@ func (UnimplementedRouterServer) FinishLoad(context.Context, *FinishLoadRequest)
 }
 func (UnimplementedRouterServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedRouterServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedRouterServer) Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
@@ -657,6 +694,17 @@ func _Router_Explain_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Router_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RouterServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Router_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 func _Router_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(RouterServer).Session(&grpc.GenericServerStream[SessionRequest, SessionResponse]{ServerStream: stream})
 }
@@ -730,6 +778,11 @@ var Router_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Load",
 			Handler:       _Router_Load_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Watch",
+			Handler:       _Router_Watch_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "Session",

@@ -365,19 +365,23 @@ class PlaceRows(_message.Message):
 
     TABLE_FIELD_NUMBER: _builtins.int
     ROWS_JSON_FIELD_NUMBER: _builtins.int
+    EVENTS_THROUGH_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     rows_json: _builtins.bytes
     """The rows, verbatim as in InsertRows."""
+    events_through: _builtins.int
+    """Of a table that tells events: no change of the rows on `origin` has a larger position."""
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
         rows_json: _builtins.bytes = ...,
+        events_through: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_through", b"events_through", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -727,3 +727,49 @@ class FindUnguardedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindUnguardedResponse: _TypeAlias = FindUnguardedResponse  # noqa: Y015
+
+@_typing.final
+class DescribeOutboxRequest(_message.Message):
+    """Asks for the outbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeOutboxRequest: _TypeAlias = DescribeOutboxRequest  # noqa: Y015
+
+@_typing.final
+class DescribeOutboxResponse(_message.Message):
+    """The outbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTBOX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outbox(self) -> _admin_pb2.OutboxDescription:
+        """What it holds; `shard` is the shard's own."""
+
+    def __init__(
+        self,
+        *,
+        outbox: _admin_pb2.OutboxDescription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outbox", b"outbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outbox", b"outbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeOutboxResponse: _TypeAlias = DescribeOutboxResponse  # noqa: Y015

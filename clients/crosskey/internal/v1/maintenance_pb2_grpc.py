@@ -91,6 +91,11 @@ class ShardMaintenanceStub:
                 request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.FindUnguardedRequest.SerializeToString,
                 response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.FindUnguardedResponse.FromString,
                 _registered_method=True)
+        self.DescribeOutbox = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/DescribeOutbox',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxResponse.FromString,
+                _registered_method=True)
 
 
 class ShardMaintenanceServicer:
@@ -176,6 +181,13 @@ class ShardMaintenanceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeOutbox(self, request, context):
+        """Describes the outbox.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardMaintenanceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -233,6 +245,11 @@ def add_ShardMaintenanceServicer_to_server(servicer, server):
                     servicer.FindUnguarded,
                     request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.FindUnguardedRequest.FromString,
                     response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.FindUnguardedResponse.SerializeToString,
+            ),
+            'DescribeOutbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeOutbox,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -534,6 +551,33 @@ class ShardMaintenance:
             '/crosskey.internal.v1.ShardMaintenance/FindUnguarded',
             crosskey_dot_internal_dot_v1_dot_maintenance__pb2.FindUnguardedRequest.SerializeToString,
             crosskey_dot_internal_dot_v1_dot_maintenance__pb2.FindUnguardedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeOutbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/DescribeOutbox',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxResponse.FromString,
             options,
             channel_credentials,
             insecure,

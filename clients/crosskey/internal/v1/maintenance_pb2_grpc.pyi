@@ -59,6 +59,8 @@ class ShardMaintenanceStub:
     """Of some keys, answers those whose shadows here have no child. A hint: one may come at any moment."""
     FindUnguarded: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.FindUnguardedRequest, _maintenance_pb2.FindUnguardedResponse]
     """Of some keys, answers those without a pin (or shadow) here."""
+    DescribeOutbox: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.DescribeOutboxRequest, _maintenance_pb2.DescribeOutboxResponse]
+    """Describes the outbox."""
 
 @_typing.type_check_only
 class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
@@ -91,6 +93,8 @@ class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
     """Of some keys, answers those whose shadows here have no child. A hint: one may come at any moment."""
     FindUnguarded: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.FindUnguardedRequest, _maintenance_pb2.FindUnguardedResponse]  # type: ignore[assignment]
     """Of some keys, answers those without a pin (or shadow) here."""
+    DescribeOutbox: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.DescribeOutboxRequest, _maintenance_pb2.DescribeOutboxResponse]  # type: ignore[assignment]
+    """Describes the outbox."""
 
 class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
     """Looks after one shard. Every request names its shard; a node refuses another's with FAILED_PRECONDITION and reason
@@ -186,5 +190,13 @@ class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.FindUnguardedResponse, _abc.Awaitable[_maintenance_pb2.FindUnguardedResponse]]:
         """Of some keys, answers those without a pin (or shadow) here."""
+
+    @_abc_1.abstractmethod
+    def DescribeOutbox(
+        self,
+        request: _maintenance_pb2.DescribeOutboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.DescribeOutboxResponse, _abc.Awaitable[_maintenance_pb2.DescribeOutboxResponse]]:
+        """Describes the outbox."""
 
 def add_ShardMaintenanceServicer_to_server(servicer: ShardMaintenanceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,6 +4,7 @@ isort:skip_file
 The stream on which a router talks to a shard node."""
 
 from collections import abc as _abc
+from crosskey.internal.v1 import events_pb2 as _events_pb2
 from crosskey.internal.v1 import generated_values_pb2 as _generated_values_pb2
 from crosskey.internal.v1 import reads_pb2 as _reads_pb2
 from crosskey.internal.v1 import recovery_pb2 as _recovery_pb2
@@ -107,6 +108,7 @@ class Call(_message.Message):
     READ_KEYS_FIELD_NUMBER: _builtins.int
     FIND_PINS_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    READ_EVENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Which request of this stream, from 1; each number once."""
     timeout_ms: _builtins.int
@@ -175,6 +177,10 @@ class Call(_message.Message):
     def aggregate(self) -> _reads_pb2.AggregateRequest:
         """Aggregate rows."""
 
+    @_builtins.property
+    def read_events(self) -> _events_pb2.ReadEventsRequest:
+        """Read events."""
+
     def __init__(
         self,
         *,
@@ -197,12 +203,13 @@ class Call(_message.Message):
         read_keys: _reads_pb2.ReadKeysRequest | None = ...,
         find_pins: _reads_pb2.FindPinsRequest | None = ...,
         aggregate: _reads_pb2.AggregateRequest | None = ...,
+        read_events: _events_pb2.ReadEventsRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "request_id", b"request_id", "run", b"run", "sort", b"sort", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "request_id", b"request_id", "run", b"run", "sort", b"sort", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins", "aggregate"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins", "aggregate", "read_events"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -231,6 +238,7 @@ class Answer(_message.Message):
     READ_KEYS_FIELD_NUMBER: _builtins.int
     FIND_PINS_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
+    READ_EVENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The number of the request."""
     @_builtins.property
@@ -297,6 +305,10 @@ class Answer(_message.Message):
     def aggregate(self) -> _reads_pb2.AggregateResponse:
         """Of `aggregate`."""
 
+    @_builtins.property
+    def read_events(self) -> _events_pb2.ReadEventsResponse:
+        """Of `read_events`."""
+
     def __init__(
         self,
         *,
@@ -317,12 +329,13 @@ class Answer(_message.Message):
         read_keys: _reads_pb2.ReadKeysResponse | None = ...,
         find_pins: _reads_pb2.FindPinsResponse | None = ...,
         aggregate: _reads_pb2.AggregateResponse | None = ...,
+        read_events: _events_pb2.ReadEventsResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "answer", b"answer", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "failure", b"failure", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins", "aggregate"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["failure", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins", "aggregate", "read_events"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 

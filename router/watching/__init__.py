@@ -1,0 +1,1 @@
+"""Watch: the events of all shards, as one stream for each client."""

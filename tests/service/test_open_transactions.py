@@ -53,8 +53,10 @@ CREATE CONSTRAINT TRIGGER end_parent AFTER INSERT ON endings DEFERRABLE INITIALL
 FOR EACH ROW EXECUTE FUNCTION end_parent();
 CREATE TABLE albums (id bigserial PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parents);
 COMMENT ON TABLE albums IS '@shard_with parent_id';
-CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums);
+CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums, note text);
 COMMENT ON TABLE photos IS '@shard_with album_id';
+CREATE TABLE likes (id bigserial PRIMARY KEY, photo_id bigint NOT NULL REFERENCES photos);
+COMMENT ON TABLE likes IS '@shard_with photo_id';
 """
 
 MAX_TRANSACTIONS = 4
@@ -254,6 +256,18 @@ def test_rows_that_live_with_a_parent_that_moves(client: Client, parents: list[i
         assert [*tx.list("photos", {"album_id": album["id"]})] == photos
         assert tx.get("albums", id=album["id"], include={"photos": {}})["photos"] == photos
     assert [*client.list("photos", {"album_id": album["id"]})] == photos
+
+
+def test_rows_that_were_changed_before_they_had_to_move(client: Client, parents: list[int]) -> None:
+    """Transact would begin again here, and lock them before it changes them."""
+    [album] = client.insert("albums", {"parent_id": parents[0]})
+    [photo] = client.insert("photos", {"album_id": album["id"]})
+    client.insert("likes", {"photo_id": photo["id"]})
+    with client.transaction() as tx:
+        tx.update("photos", {"note": "new"}, key={"id": photo["id"]})
+        tx.update("albums", {"parent_id": parents[1]}, key={"id": album["id"]})
+        assert tx.get("photos", id=photo["id"], include={"likes": {"count": "only"}})["crosskey_counts"] == {"likes": 1}
+    assert client.get("albums", id=album["id"], include={"photos": {}})["photos"] == [{**photo, "note": "new"}]
 
 
 def test_an_upsert_on_a_value_that_is_claimed(client: Client, parents: list[int]) -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -29,6 +31,7 @@ from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.eventually import eventually
+from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import prepared, query_all, wait_for_waiters
@@ -306,6 +309,47 @@ def test_a_client_that_goes_away_leaves_nothing(cluster: LocalCluster, client: C
     session.break_off()
     with client.transaction() as tx:
         assert {tx.get("parents", id=number, lock="UPDATE")["name"] for number in parents} == {"old"}
+
+
+def test_a_router_that_dies_leaves_nothing(
+    cluster: LocalCluster, client: Client, parents: list[int], tmp_path: Path
+) -> None:
+    with extra_router(cluster, tmp_path) as router, Client(router.address) as doomed:
+        doomed.wait_until_connected()
+        eventually(lambda: serves(doomed), "the router serves")
+        with pytest.raises(crosskey.ShardUnavailable) as caught, doomed.transaction() as tx:
+            for number in parents:
+                tx.update("parents", {"name": "lost"}, key={"id": number})
+            router.kill()
+            tx.count("parents")
+        assert caught.value.retryable
+        with client.transaction() as tx:
+            assert {tx.get("parents", id=number, lock="UPDATE")["name"] for number in parents} == {"old"}
+
+
+def test_a_router_that_is_about_to_stop_lets_a_transaction_go_on(
+    cluster: LocalCluster, client: Client, parents: list[int], tmp_path: Path
+) -> None:
+    with extra_router(cluster, tmp_path) as router, Client(router.address) as served:
+        served.wait_until_connected()
+        eventually(lambda: serves(served), "the router serves")
+        with served.transaction() as tx:
+            tx.update("parents", {"name": "new"}, key={"id": parents[0]})
+            router.send_signal(signal.SIGTERM)
+            eventually(lambda: not serves(served), "the router takes nothing new")
+            with pytest.raises(crosskey.ShardUnavailable), served.transaction():
+                pass
+            tx.update("parents", {"name": "new"}, key={"id": parents[1]})
+    assert client.count("parents", [crosskey.eq("name", "new"), crosskey.in_("id", parents)]) == 2
+
+
+def serves(client: Client) -> bool:
+    """Whether its router takes requests."""
+    try:
+        client.count("parents", {"id": 0})
+    except crosskey.ShardUnavailable:
+        return False
+    return True
 
 
 def test_a_transaction_belongs_to_its_stream(cluster: LocalCluster, parents: list[int]) -> None:

@@ -27,7 +27,7 @@ COMMENT ON TABLE parents IS '@shard_by id';
 CREATE TABLE children (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents ON DELETE CASCADE, age int,
     login text UNIQUE);
 COMMENT ON TABLE children IS '@shard_by id';
-CREATE TABLE cousins (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents);
+CREATE TABLE cousins (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents, age int);
 COMMENT ON TABLE cousins IS '@shard_by id';
 """
 
@@ -172,6 +172,22 @@ def test_a_shard_is_asked_twice_at_once_before_it_takes_part(client: Client) -> 
     get = crosskey.get("parents", {"id": parent}, columns=["id"], include={"children": {}, "cousins": {}})
     [row] = client.transact([get])
     assert [row["children"][0]["id"], row["cousins"][0]["id"]] == [str(child), str(cousin)]
+
+
+@pytest.mark.parametrize("wrong", ["children", "cousins"])
+def test_of_questions_asked_at_once_the_error_is_told_that_the_others_came_of(client: Client, wrong: str) -> None:
+    parent = new(0)
+    client.insert("parents", {"id": parent})
+    for table in ("children", "cousins"):
+        client.insert(table, [{"id": new(shard), "parent_id": parent} for shard in (1, 2)])
+    include: Any = {"children": {}, "cousins": {}}
+    include[wrong] = {"where": {"age": "x"}}
+    get = crosskey.get("parents", {"id": parent}, include=include)
+    with pytest.raises(crosskey.InvalidValue):
+        client.transact([get])
+    absorbed, counted = client.transact([crosskey.group([get]), crosskey.count("parents", {"id": parent})])
+    assert isinstance(absorbed, crosskey.InvalidValue)
+    assert counted == 1
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,16 @@ def _read(call: Call[Answer], answer: router_pb2.Answer, rows: RowReader) -> Ans
     return call.read(getattr(result, result.WhichOneof("result") or ""), rows)
 
 
+@contextmanager
+def _leaving_no_trace() -> Iterator[None]:
+    """For what comes before the commit: a transaction whose connection is lost is rolled back, and may be run again."""
+    try:
+        yield
+    except errors.ShardUnavailable as error:
+        error.retryable = True
+        raise
+
+
 def _begin_group(name: str) -> router_pb2.Call:
     return router_pb2.Call(begin_group=router_pb2.BeginGroupRequest(transaction=name))
 
@@ -129,7 +139,9 @@ class AsyncTransaction(AsyncStatements):
     async def _carry_out(self, call: Call[Answer]) -> Answer:
         name = self._open_name()
         rows = await self._rows_for(call)
-        return _read(call, await self._ask(_run(name, call)), rows)
+        with _leaving_no_trace():
+            answer = await self._ask(_run(name, call))
+        return _read(call, answer, rows)
 
     def _open_name(self) -> str:
         return _checked(self._name)
@@ -198,7 +210,9 @@ class Transaction(Statements):
     def _carry_out(self, call: Call[Answer]) -> Answer:
         name = self._open_name()
         rows = self._rows_for(call)
-        return _read(call, self._ask(_run(name, call)), rows)
+        with _leaving_no_trace():
+            answer = self._ask(_run(name, call))
+        return _read(call, answer, rows)
 
     def _open_name(self) -> str:
         return _checked(self._name)

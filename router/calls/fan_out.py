@@ -43,6 +43,28 @@ async def fan_out_to_the_end(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -
     return done
 
 
+async def fan_out_until_all_ended(calls: Mapping[int, Coroutine[Any, Any, Answer]]) -> dict[int, Answer]:
+    """As `fan_out_to_the_end`, for calls of which several may be to one shard.
+
+    Of several errors the first in time is raised: on its shard, the others came of it.
+    """
+    failures: list[BaseException] = []
+
+    async def noting_failure(call: Coroutine[Any, Any, Answer]) -> Answer:
+        try:
+            return await call
+        except BaseException as failure:
+            failures.append(failure)
+            raise
+
+    answers = await asyncio.gather(*map(noting_failure, calls.values()), return_exceptions=True)
+    if failures:
+        raise failures[0]
+    return {
+        place: answer for place, answer in zip(calls, answers, strict=True) if not isinstance(answer, BaseException)
+    }
+
+
 def _rank(failure: BaseException) -> int:
     if not isinstance(failure, errors.STATEMENT_ERRORS):
         return 0

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from crosskey.internal.v1 import reads_pb2 as reads
 from crosskey.internal.v1 import transactions_pb2 as proto
-from crosskey.router.calls.fan_out import fan_out_to_the_end
+from crosskey.router.calls.fan_out import fan_out_until_all_ended
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
 
 Answer = TypeVar("Answer")
@@ -72,8 +72,8 @@ class BranchSources:
         return _BranchSource(self._transaction, shard)
 
     async def ask_all(self, calls: Mapping[int, Coroutine[Any, Any, Answer]]) -> dict[int, Answer]:
-        """Awaits calls, all of them to their end: a call that is cancelled would end its branch."""
-        return await fan_out_to_the_end(calls)
+        """Awaits calls, all of them to their end: one that is cancelled would end its branch."""
+        return await fan_out_until_all_ended(calls)
 
 
 class _BranchSource:

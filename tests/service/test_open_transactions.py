@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -29,6 +31,7 @@ from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.eventually import eventually
+from tests.extra_router import extra_router
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import prepared, query_all, wait_for_waiters
@@ -53,8 +56,10 @@ CREATE CONSTRAINT TRIGGER end_parent AFTER INSERT ON endings DEFERRABLE INITIALL
 FOR EACH ROW EXECUTE FUNCTION end_parent();
 CREATE TABLE albums (id bigserial PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parents);
 COMMENT ON TABLE albums IS '@shard_with parent_id';
-CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums);
+CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums, note text);
 COMMENT ON TABLE photos IS '@shard_with album_id';
+CREATE TABLE likes (id bigserial PRIMARY KEY, photo_id bigint NOT NULL REFERENCES photos);
+COMMENT ON TABLE likes IS '@shard_with photo_id';
 """
 
 MAX_TRANSACTIONS = 4
@@ -256,6 +261,18 @@ def test_rows_that_live_with_a_parent_that_moves(client: Client, parents: list[i
     assert [*client.list("photos", {"album_id": album["id"]})] == photos
 
 
+def test_rows_that_were_changed_before_they_had_to_move(client: Client, parents: list[int]) -> None:
+    """Transact would begin again here, and lock them before it changes them."""
+    [album] = client.insert("albums", {"parent_id": parents[0]})
+    [photo] = client.insert("photos", {"album_id": album["id"]})
+    client.insert("likes", {"photo_id": photo["id"]})
+    with client.transaction() as tx:
+        tx.update("photos", {"note": "new"}, key={"id": photo["id"]})
+        tx.update("albums", {"parent_id": parents[1]}, key={"id": album["id"]})
+        assert tx.get("photos", id=photo["id"], include={"likes": {"count": "only"}})["crosskey_counts"] == {"likes": 1}
+    assert client.get("albums", id=album["id"], include={"photos": {}})["photos"] == [{**photo, "note": "new"}]
+
+
 def test_an_upsert_on_a_value_that_is_claimed(client: Client, parents: list[int]) -> None:
     login = f"login {parents[0]}"
     client.insert("children", {"id": new(0), "login": login})
@@ -292,6 +309,47 @@ def test_a_client_that_goes_away_leaves_nothing(cluster: LocalCluster, client: C
     session.break_off()
     with client.transaction() as tx:
         assert {tx.get("parents", id=number, lock="UPDATE")["name"] for number in parents} == {"old"}
+
+
+def test_a_router_that_dies_leaves_nothing(
+    cluster: LocalCluster, client: Client, parents: list[int], tmp_path: Path
+) -> None:
+    with extra_router(cluster, tmp_path) as router, Client(router.address) as doomed:
+        doomed.wait_until_connected()
+        eventually(lambda: serves(doomed), "the router serves")
+        with pytest.raises(crosskey.ShardUnavailable) as caught, doomed.transaction() as tx:
+            for number in parents:
+                tx.update("parents", {"name": "lost"}, key={"id": number})
+            router.kill()
+            tx.count("parents")
+        assert caught.value.retryable
+        with client.transaction() as tx:
+            assert {tx.get("parents", id=number, lock="UPDATE")["name"] for number in parents} == {"old"}
+
+
+def test_a_router_that_is_about_to_stop_lets_a_transaction_go_on(
+    cluster: LocalCluster, client: Client, parents: list[int], tmp_path: Path
+) -> None:
+    with extra_router(cluster, tmp_path) as router, Client(router.address) as served:
+        served.wait_until_connected()
+        eventually(lambda: serves(served), "the router serves")
+        with served.transaction() as tx:
+            tx.update("parents", {"name": "new"}, key={"id": parents[0]})
+            router.send_signal(signal.SIGTERM)
+            eventually(lambda: not serves(served), "the router takes nothing new")
+            with pytest.raises(crosskey.ShardUnavailable), served.transaction():
+                pass
+            tx.update("parents", {"name": "new"}, key={"id": parents[1]})
+    assert client.count("parents", [crosskey.eq("name", "new"), crosskey.in_("id", parents)]) == 2
+
+
+def serves(client: Client) -> bool:
+    """Whether its router takes requests."""
+    try:
+        client.count("parents", {"id": 0})
+    except crosskey.ShardUnavailable:
+        return False
+    return True
 
 
 def test_a_transaction_belongs_to_its_stream(cluster: LocalCluster, parents: list[int]) -> None:

@@ -113,7 +113,10 @@ class OpenBranch:
             self._to_release = []
             self.was_told()
             self.note(commands)
-            return await self._calls.run([*first, *commands])
+            response = await self._calls.run([*first, *commands])
+            # A check behind commands that have effects is not run.
+            self.check_is_due = self.check_is_due or any(result.effects for result in response.results)
+            return response
 
     def note(self, commands: Sequence[proto.Command]) -> None:
         """Notes what the commands mean for the end of the branch."""

@@ -80,13 +80,18 @@ class DistributedTransaction:
         self,
         statements: Mapping[int, Sequence[proto.Statement]],
         before_effects: Callable[[], Awaitable[object]] | None = None,
+        *,
+        check: bool = False,
     ) -> dict[int, Results]:
         """Runs statements, by shard, and applies their effects on all shards.
 
-        They are one statement of the user: what they check waits until `check` or `commit`. `before_effects` is waited
-        for if there are any effects.
+        They are one statement of the user: what they check waits until `check` or `commit`. With `check` it is checked
+        along with them if that can be: on one shard, unless there are effects, which come first. `before_effects` is
+        waited for if there are any effects.
         """
         commands = {shard: [proto.Command(run=run) for run in runs] for shard, runs in statements.items()}
+        if check and len(commands) == 1:
+            next(iter(commands.values())).append(_CHECK)
         results = await self._send_all(commands)
         if before_effects is not None and any(result.effects for each in results.values() for result in each):
             await before_effects()
@@ -114,8 +119,11 @@ class DistributedTransaction:
 
     async def check_deferred(self) -> None:
         """Checks what waits for the commit, wherever something was written, and what comes of that on all shards."""
+        await self._apply_absent()
         writers = {shard: branch for shard, branch in self._branches.items() if not branch.only_reads}
-        results = await self._send_all({shard: [_CHECK_ALL] for shard in writers})
+        # Of several shards, one may have effects that another one must not be checked without.
+        commands = [_CHECK_ALL, _CHECK] if len(writers) == 1 else [_CHECK_ALL]
+        results = await self._send_all(dict.fromkeys(writers, commands))
         self._preamble.set_constraints(_CHECK_ALL.set_constraints)
         for branch in writers.values():
             branch.was_told()

@@ -6,6 +6,7 @@ router that dies takes its streams to the nodes along, and these roll back; the 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from crosskey import errors
@@ -133,7 +134,7 @@ class OpenTransaction:
     async def abort(self, why: BaseException) -> None:
         """Rolls everything back, unless it is committed; what is asked from now on is refused for that reason."""
         if self._aborted is None or isinstance(why, errors.TransactionTimedOut):
-            self._aborted = why if isinstance(why, errors.CrosskeyError) else errors.Cancelled("a call was cancelled")
+            self._aborted = _told(why)
         self._groups.clear()
         await self._transaction.leave()
 
@@ -180,6 +181,15 @@ class OpenTransaction:
             raise self._aborted
         if self._aborted is not None:
             raise _aborted(self._aborted, "Roll it back, and begin another one.")
+
+
+def _told(why: BaseException) -> errors.CrosskeyError:
+    """The reason as a client may know it."""
+    if isinstance(why, errors.CrosskeyError):
+        return why
+    if isinstance(why, asyncio.CancelledError):
+        return errors.Cancelled("a call was cancelled, or its deadline passed")
+    return errors.InternalError("an internal error")
 
 
 def _aborted(error: errors.CrosskeyError, hint: str) -> errors.TransactionAborted:

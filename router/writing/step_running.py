@@ -85,6 +85,8 @@ class StepRunner:
         """Of a transaction in which a statement takes values of them."""
         self._reads = TransactionReads(view, transaction)
         self._check_early = check_early
+        self._checks_along = False
+        """Whether what is due at the end of a statement is checked along with it, if that can be."""
         self._results: list[StepResult] = []
         self._ends_unnamed = False
         self.carried_out: list[WritePlan] = []
@@ -133,6 +135,7 @@ class StepRunner:
     async def run_one(self, step: Step) -> StepResult:
         """Runs a step that is to be answered before the next one is known, and checks what is due at its end."""
         self._answer_size = AnswerSize()
+        self._checks_along = True
         [result] = await self._run_and_check([step], "")
         return result
 
@@ -181,7 +184,11 @@ class StepRunner:
                 raise step.error
 
     async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
-        result = await carry_out(self._preparing, self._transaction, self._write, step)
+        checked_along, self._checks_along = self._checks_along, True
+        try:
+            result = await carry_out(self._preparing, self._transaction, self._write, step)
+        finally:
+            self._checks_along = checked_along
         if step.expected is not None:
             step.expected.check_count(result.written.count)
         if not isinstance(step.request, router_pb2.AssociateRequest):
@@ -236,7 +243,7 @@ class StepRunner:
         return await self._run_parts(plan)
 
     async def _run_parts(self, plan: WritePlan) -> WriteResult:
-        return collect(plan, await self._transaction.run(_statements(plan)))
+        return collect(plan, await self._transaction.run(_statements(plan), check=self._checks_along))
 
     async def _upsert(self, plan: WritePlan) -> WriteResult:
         """An insert whose rows may conflict with rows of any shard. Raises LostRace too.

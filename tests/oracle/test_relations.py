@@ -113,11 +113,24 @@ def test_reads_among_the_writes_of_a_transaction(filled: Pair, seed: int) -> Non
     steps = [_step(filled, draw) for _ in range(7)]
     answers = filled.client.transact([statement for statement, _ in steps])
     with filled.plain.connection.transaction():
-        for number, ((statement, expected), answer) in enumerate(zip(steps, answers, strict=True)):
-            if expected is None:
-                assert _in_any_order(answer) == _in_any_order(filled.plain.execute(statement)), (seed, number)
-            else:
-                assert expected(answer), (seed, number, statement)
+        for (statement, expected), answer in zip(steps, answers, strict=True):
+            _agree(filled, statement, expected, answer)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_same_one_statement_after_another(filled: Pair, seed: int) -> None:
+    draw = Draw(seed + 1000)
+    with filled.client.transaction() as tx, filled.plain.connection.transaction():
+        for _ in range(6):
+            statement, expected = _step(filled, draw)
+            _agree(filled, statement, expected, tx.run(statement))
+
+
+def _agree(pair: Pair, statement: Any, expected: Callable[[Any], bool] | None, answer: Any) -> None:
+    if expected is None:
+        assert _in_any_order(answer) == _in_any_order(pair.plain.execute(statement)), statement
+    else:
+        assert expected(answer), statement
 
 
 def _step(pair: Pair, draw: Draw) -> tuple[Any, Callable[[Any], bool] | None]:

@@ -40,10 +40,23 @@ CREATE TABLE children (id bigint PRIMARY KEY, parent_id bigint REFERENCES parent
 COMMENT ON TABLE children IS '@shard_by id';
 CREATE TABLE waiting (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
 COMMENT ON TABLE waiting IS '@shard_by id';
+-- At the commit, the parent goes with whom an ending is inserted; they are on one shard.
+CREATE TABLE endings (parent_id bigint PRIMARY KEY);
+COMMENT ON TABLE endings IS '@shard_by parent_id';
+CREATE FUNCTION end_parent() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM parents WHERE id = NEW.parent_id;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER end_parent AFTER INSERT ON endings DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION end_parent();
 CREATE TABLE albums (id bigserial PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parents);
 COMMENT ON TABLE albums IS '@shard_with parent_id';
-CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums);
+CREATE TABLE photos (id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums, note text);
 COMMENT ON TABLE photos IS '@shard_with album_id';
+CREATE TABLE likes (id bigserial PRIMARY KEY, photo_id bigint NOT NULL REFERENCES photos);
+COMMENT ON TABLE likes IS '@shard_with photo_id';
 """
 
 MAX_TRANSACTIONS = 4
@@ -223,6 +236,18 @@ def test_constraint_modes(client: Client, parents: list[int]) -> None:
     assert client.count("waiting", {"parent_id": missing}) == 1
 
 
+def test_a_deferred_trigger_that_writes_elsewhere(client: Client, parents: list[int]) -> None:
+    """What it does at the commit concerns other shards before any of them prepares."""
+    children = [new(shard) for shard in range(SHARDS)]
+    with client.transaction() as tx:
+        tx.insert("children", [{"id": child, "parent_id": parents[0]} for child in children])
+        tx.insert("endings", {"parent_id": parents[0]})
+        tx.update("parents", {"name": "new"}, key={"id": parents[1]})
+        assert tx.count("children", {"parent_id": parents[0]}) == SHARDS
+    assert client.count("children", {"parent_id": parents[0]}) == 0
+    assert client.get("parents", id=parents[1])["name"] == "new"
+
+
 def test_rows_that_live_with_a_parent_that_moves(client: Client, parents: list[int]) -> None:
     with client.transaction() as tx:
         [album] = tx.insert("albums", {"parent_id": parents[0]})
@@ -231,6 +256,18 @@ def test_rows_that_live_with_a_parent_that_moves(client: Client, parents: list[i
         assert [*tx.list("photos", {"album_id": album["id"]})] == photos
         assert tx.get("albums", id=album["id"], include={"photos": {}})["photos"] == photos
     assert [*client.list("photos", {"album_id": album["id"]})] == photos
+
+
+def test_rows_that_were_changed_before_they_had_to_move(client: Client, parents: list[int]) -> None:
+    """Transact would begin again here, and lock them before it changes them."""
+    [album] = client.insert("albums", {"parent_id": parents[0]})
+    [photo] = client.insert("photos", {"album_id": album["id"]})
+    client.insert("likes", {"photo_id": photo["id"]})
+    with client.transaction() as tx:
+        tx.update("photos", {"note": "new"}, key={"id": photo["id"]})
+        tx.update("albums", {"parent_id": parents[1]}, key={"id": album["id"]})
+        assert tx.get("photos", id=photo["id"], include={"likes": {"count": "only"}})["crosskey_counts"] == {"likes": 1}
+    assert client.get("albums", id=album["id"], include={"photos": {}})["photos"] == [{**photo, "note": "new"}]
 
 
 def test_an_upsert_on_a_value_that_is_claimed(client: Client, parents: list[int]) -> None:

@@ -27,6 +27,8 @@ COMMENT ON TABLE parents IS '@shard_by id';
 CREATE TABLE children (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents ON DELETE CASCADE, age int,
     login text UNIQUE);
 COMMENT ON TABLE children IS '@shard_by id';
+CREATE TABLE cousins (id bigint PRIMARY KEY, parent_id bigint REFERENCES parents);
+COMMENT ON TABLE cousins IS '@shard_by id';
 """
 
 # A row that somebody else has locked is waited for for a moment, and once.
@@ -159,6 +161,17 @@ def test_a_lock_without_a_transaction_is_refused(client: Client, running: Runnin
     unknown = router_pb2.GetRequest(table="parents", key_json='{"id": 1}', lock=9)  # type: ignore[arg-type]
     with pytest.raises(crosskey.InvalidRequest, match="no lock 9"):
         client.transact([unknown])
+
+
+def test_a_shard_is_asked_twice_at_once_before_it_takes_part(client: Client) -> None:
+    """Two includes lead to one shard where the transaction has no branch yet: the first question begins it."""
+    parent, child, cousin = new(0), new(1), new(1)
+    client.insert("parents", {"id": parent})
+    client.insert("children", {"id": child, "parent_id": parent})
+    client.insert("cousins", {"id": cousin, "parent_id": parent})
+    get = crosskey.get("parents", {"id": parent}, columns=["id"], include={"children": {}, "cousins": {}})
+    [row] = client.transact([get])
+    assert [row["children"][0]["id"], row["cousins"][0]["id"]] == [str(child), str(cousin)]
 
 
 @pytest.mark.parametrize(

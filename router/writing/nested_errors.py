@@ -12,6 +12,9 @@ from crosskey.router.planning.nesting.paths import add_path, within
 from crosskey.router.planning.nesting.tasks import NestedRow
 from crosskey.router.planning.schema_view import SchemaView
 
+_FAILING_ROW = "Failing row contains ("
+"""How PostgreSQL's detail of a row begins that breaks a constraint of its own."""
+
 
 @contextmanager
 def naming_row(view: SchemaView, write: Write) -> Iterator[None]:
@@ -42,6 +45,8 @@ def name_row(view: SchemaView, write: Write, error: errors.CrosskeyError) -> Non
         return
     columns = _columns(view, table, error)
     row = _row(write.rows_of, columns, error)
+    if not columns and isinstance(error, errors.InvalidValue):
+        row, columns = _with_value(write.rows_of, error.message) or (row, columns)
     path = row.path if row is not None else _without_place(write.path)
     names = [_shown_as(row, name) for name in columns]
     add_path(error, within(path, names[0]) if len(set(names)) == 1 else path)
@@ -72,12 +77,36 @@ def _row(rows: Sequence[NestedRow], columns: Sequence[str], error: errors.Crossk
         return rows[0]
     if isinstance(error, errors.NotNullViolation) and columns:
         return next((row for row in rows if row.values.get(columns[0]) is None), None)
+    detail = error.metadata.get("detail", "")
+    if detail.startswith(_FAILING_ROW):
+        return next((row for row in rows if _may_be(row, detail)), None)
     key = error.metadata.get("key")
     if key is None or not columns:
         return None
     having = [row for row in rows if ", ".join(str(row.values.get(name)) for name in columns) == key]
     # Of two rows with the value, the second is in the way of the first.
     return having[-1] if having else None
+
+
+def _may_be(row: NestedRow, detail: str) -> bool:
+    """Whether PostgreSQL shows that row, whose id was made before."""
+    key = [row.values.get(name) for name in row.table.table.primary_key]
+    return bool(key) and all(value is not None and str(value) in detail for value in key)
+
+
+def _with_value(rows: Sequence[NestedRow], message: str) -> tuple[NestedRow, Sequence[str]] | None:
+    """The only value that PostgreSQL may speak of, which says neither column nor row: it quotes the value."""
+    found = [
+        (row, (name,))
+        for row in rows
+        for name, value in row.values.items()
+        if value is not None and message.endswith(_quoting(value))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _quoting(value: object) -> tuple[str, ...]:
+    return f': "{value}"', f'"{value}" is out of range for type integer', f'"{value}" is out of range for type bigint'
 
 
 def _shown_as(row: NestedRow | None, column: str) -> str:

@@ -184,7 +184,11 @@ class StepRunner:
                 raise step.error
 
     async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
-        result = await carry_out(self._preparing, self._transaction, self._write, step)
+        checked_along, self._checks_along = self._checks_along, True
+        try:
+            result = await carry_out(self._preparing, self._transaction, self._write, step)
+        finally:
+            self._checks_along = checked_along
         if step.expected is not None:
             step.expected.check_count(result.written.count)
         if not isinstance(step.request, router_pb2.AssociateRequest):

@@ -158,6 +158,10 @@ class Plain:
         columns, values = ", ".join(row), ", ".join(["%s"] * len(row))
         self._count(f"INSERT INTO {table} ({columns}) VALUES ({values})", *row.values())
 
+    def join(self, user: Any, account: Any) -> None:
+        """Makes a user a member of an account."""
+        self.insert("nw_memberships", {"user_id": user, "account_id": account})
+
     def rename(self, user: Any, name: str) -> None:
         """Gives a user another name."""
         self._count("UPDATE nw_users SET name = %s WHERE id = %s", name, user)

@@ -160,20 +160,20 @@ def _nested_user(drawing: Drawing) -> tuple[Row, list[Callable[[], None]]]:
         profile = {"bio": draw.choice(["b", None])}
         nested["nw_profiles"] = {"create": profile}
         after.append(lambda: plain.insert("nw_profiles", {"user_id": user["id"], **profile}))
+    email = draw.choice([_email(drawing), "nobody"])
+    if connects := draw.random() < 0.5:
+        # What is to be connected is looked up before rows of its relation are created.
+        nested["nw_accounts"] = {"connect": {"email": email}}
+        after.append(lambda: plain.id_of("nw_accounts", "email", email))
     if draw.random() < 0.7:
         account = {"id": drawing.number(), "email": draw.choice([f"m{next(_numbers)}", _email(drawing)])}
-        nested["nw_accounts"] = {"create": [{**account, "crosskey_join": {"role": "owner"}}]}
+        create = [{**account, "crosskey_join": {"role": "owner"}}]
+        nested["nw_accounts"] = {**nested.get("nw_accounts", {}), "create": create}
         membership = {"user_id": user["id"], "account_id": account["id"], "role": "owner"}
         after.append(lambda: plain.insert("nw_accounts", account))
         after.append(lambda: plain.insert("nw_memberships", membership))
-    if draw.random() < 0.5:
-        email = draw.choice([_email(drawing), "nobody"])
-        nested.setdefault("nw_accounts", {})["connect"] = {"email": email}
-        after.append(
-            lambda: plain.insert(
-                "nw_memberships", {"user_id": user["id"], "account_id": plain.id_of("nw_accounts", "email", email)}
-            )
-        )
+    if connects:
+        after.append(lambda: plain.join(user["id"], plain.id_of("nw_accounts", "email", email)))
     if draw.random() < 0.5:
         guest = {"id": drawing.number(), "name": "guest"}
         follower = drawing.one("nw_users")

@@ -142,6 +142,10 @@ def test_what_exists_is_connected_by_any_unique_key_and_what_does_not_is_created
     assert {row["email"] for row in read["accounts"]} == {there["email"], new["email"]}
     assert client.count("accounts", {"email": new["email"]}) == 1
 
+    inner = {"name": name()}
+    twice = {"connect_or_create": [{"where": inner, "create": inner}] * 2}
+    [outer] = client.insert("teams", {"name": name(), "inner_teams": twice})
+    assert [row["name"] for row in outer["inner_teams"]] == [inner["name"]]
     [team] = client.insert(
         "teams",
         {
@@ -257,7 +261,13 @@ def test_an_update_of_a_row_that_is_not_there_does_nothing(client: Client) -> No
         ({"profiles": 3}, "profiles", "takes an object with create, connect, connect_or_create"),
         ({"accounts": {"connect": {"email": "nobody"}}}, "accounts.connect[0]", "leads to no row"),
         ({"accounts": {"connect": {"password_hash": "x"}}}, "accounts.connect[0]", "the key of a row of"),
-        ({"accounts": {"create": [account(), account(username="")]}}, "accounts", "accounts_username_check"),
+        ({"accounts": {"create": [account(), account(username="")]}}, "accounts[1]", "accounts_username_check"),
+        ({"led": {"create": [{"name": "x"}, {"parent_id": "one"}]}}, "led[1].parent_id", "invalid input syntax"),
+        (
+            {"led": {"create": [{"name": "x"}, {"leader": {"connect": {"id": "one"}}}]}},
+            "led[1].leader.connect",
+            '"leader_id" is',
+        ),
         ({"accounts": {"create": [account(), account(email=None)]}}, "accounts[1].email", "null value in column"),
         ({"accounts": {"create": [{**account(), "crosskey_join": {"role": 1}}]}}, "accounts[0]", 'column "role"'),
         (

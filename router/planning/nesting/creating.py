@@ -87,14 +87,18 @@ class Creating:
         tasks = [task for _, task in owned]
         found = yield from self.seek(relation, tasks, key.columns, NO_KEY_UPDATE)
         created: list[NestedRow] = []
+        sought: dict[bytes, NestedRow] = {}
         attached: list[tuple[list[Any], list[tuple[Task, Found]]]] = []
         brought = Brought()
         for (values, task), one in zip(owned, found, strict=True):
             key_values = values_of(values, key.parent_columns)
             if one is None:
-                created.append(_to_create(task))
+                row = _to_create(task)
+                if row.sought is not None and sought.setdefault(exact_json.encode(row.sought), row) is not row:
+                    continue
+                created.append(row)
                 with naming_path(task.path):
-                    assign(created[-1], relation, key.columns, key_values)
+                    assign(row, relation, key.columns, key_values)
             elif [*map(str, key_values)] == values_of(one.texts, key.columns):
                 brought.kept += 1
             elif attached and attached[-1][0] == key_values:

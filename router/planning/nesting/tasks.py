@@ -169,7 +169,9 @@ def _checked_words(relation: Relation, value: Any, *, exists: bool) -> Sequence[
     for word in value:
         if word in known or (word == DELETE_DETACHED and "set" in value):
             continue
-        why = f'"{word}" is for rows that are there' if word in _WORDS else f'not "{word}"'
+        why = f'not "{word}"'
+        if word in _WORDS:
+            why = f'"{word}" is for ' + ("rows that are there" if not exists else "relations to many rows")
         raise _refused(relation, f"takes {', '.join(known)}; {why}")
     words = [word for word in value if word != DELETE_DETACHED]
     if not relation.many and len(words) != 1:

@@ -23,6 +23,8 @@ def claim_fault(table: Table, key: UniqueKey) -> ClaimFault | None:
     """What keeps a key that holds no locator from being claimed; None if nothing does."""
     if key.without_overlaps:
         return ClaimFault("is WITHOUT OVERLAPS, whereas claims compare for equality", "leave that out of it")
+    if key.computed is not None and key.computed.of_whole_rows:
+        return ClaimFault("reads whole rows, whereas claims are computed from columns", "let it name the columns")
     if not (key.plain or key.by_equals or (key.computed and key.computed.alike)):
         why = "compares values in another way than their columns do, by an operator class or a collation of its own"
         return ClaimFault(why, "leave that out of it")

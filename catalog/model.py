@@ -91,6 +91,8 @@ class Computed(msgspec.Struct, frozen=True, cache_hash=True):
     predicate: str = ""
     alike: bool = True
     """Whether it compares values as a plain key of these types does, by no operator class or collation of its own."""
+    of_whole_rows: bool = False
+    """Whether it reads rows as such, as in `f(patrons.*)`."""
 
 
 class UniqueKey(msgspec.Struct, frozen=True, cache_hash=True):

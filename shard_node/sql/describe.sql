@@ -248,6 +248,11 @@ computed_key AS (
                 string_agg(pg_get_indexdef(i.indexrelid, a.attnum, true), ', ' ORDER BY a.attnum), '\mpublic\.', '', 'g'
             ),
             'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
+            'of_whole_rows', strpos(
+                string_agg(pg_get_indexdef(i.indexrelid, a.attnum, false), ' ')
+                    || coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
+                quote_ident(c.relname) || '.*'
+            ) > 0,
             'alike', bool_and(
                 CASE
                     WHEN k.attname IS NOT NULL THEN k.alike
@@ -261,9 +266,10 @@ computed_key AS (
     JOIN type_below b ON b.type_oid = a.atttypid
     JOIN index_column k ON k.indexrelid = i.indexrelid AND k.place = a.attnum
     JOIN pg_opclass o ON o.oid = (i.indclass::oid[])[a.attnum - 1]
+    JOIN pg_class c ON c.oid = i.indrelid
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     WHERE i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL)
-    GROUP BY i.indexrelid, i.indrelid, i.indpred::text, i.indpred
+    GROUP BY i.indexrelid, i.indrelid, i.indpred::text, i.indpred, c.relname
 ),
 unique_list AS (
     SELECT

@@ -64,6 +64,21 @@ CREATE TABLE parts_0 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 0)
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 COMMENT ON TABLE parts IS '@shard_by id';
 
+-- Rows in partitions that live with rows in partitions, which only a claim finds.
+CREATE TABLE albums (id bigint PRIMARY KEY, owner bigint NOT NULL) PARTITION BY HASH (id);
+CREATE TABLE albums_0 PARTITION OF albums FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE albums_1 PARTITION OF albums FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+COMMENT ON TABLE albums IS '@shard_by owner';
+CREATE TABLE pictures (
+    album bigint NOT NULL REFERENCES albums ON DELETE CASCADE,
+    id bigint,
+    day date,
+    PRIMARY KEY (album, id, day)
+) PARTITION BY RANGE (day);
+CREATE TABLE pictures_2024 PARTITION OF pictures FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE pictures_other PARTITION OF pictures DEFAULT;
+COMMENT ON TABLE pictures IS '@shard_with album';
+
 CREATE TABLE holidays (country text, day date, PRIMARY KEY (country, day)) PARTITION BY LIST (country);
 CREATE TABLE holidays_fr PARTITION OF holidays FOR VALUES IN ('fr');
 CREATE TABLE holidays_other PARTITION OF holidays DEFAULT;
@@ -206,6 +221,22 @@ def test_a_row_that_nobody_references_goes_to_any_partition_and_shard(pair: Pair
     for part in pair.rows("parts", {"label": f"p{shard}"}):
         pair.update("parts", {"id": pair.number(shard)}, key={"id": part["id"]})
     assert len(pair.rows("parts", {"label": f"p{shard}"})) == 3
+
+
+@APART
+def test_rows_in_partitions_live_with_rows_in_partitions(pair: Pair, other_shard: int) -> None:
+    albums = [pair.number(2) for _ in range(4)]
+    owners = pair.number(0), pair.number(other_shard)
+    pair.insert("albums", *({"id": album, "owner": owners[0]} for album in albums))
+    pair.insert("pictures", *({"album": album, "id": 1, "day": day} for album in albums for day in DAYS))
+    pair.update("albums", {"owner": owners[1]}, where=crosskey.in_("id", albums[:3]))
+    pair.update(
+        "pictures", {"album": albums[3], "id": 2}, where=[crosskey.eq("album", albums[0]), crosskey.eq("day", DAYS[0])]
+    )
+    with pytest.raises(ForeignKeyViolation):
+        pair.insert("pictures", {"album": pair.number(2), "id": 1, "day": DAYS[0]})
+    pair.delete("albums", where=crosskey.in_("id", albums[1:]))
+    assert len(pair.rows("pictures", crosskey.in_("album", albums))) == len(DAYS) - 1
 
 
 def test_other_faults_of_a_row(pair: Pair) -> None:

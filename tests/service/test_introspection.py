@@ -245,6 +245,9 @@ async def test_what_an_index_computes(dsn: str) -> None:
         CREATE UNIQUE INDEX collated_key ON t (lower(a) COLLATE "C");
         CREATE UNIQUE INDEX renamed_key ON t (lower(a), "D");
         ALTER TABLE t RENAME "D" TO lower;
+        CREATE FUNCTION shown(t) RETURNS text LANGUAGE sql IMMUTABLE RETURN $1.a;
+        CREATE UNIQUE INDEX whole_key ON t (shown(t));
+        CREATE UNIQUE INDEX present_key ON t (a) WHERE t.* IS NOT NULL;
         """,
     )
     found = {key.name: key.computed for key in table.unique_keys}
@@ -259,7 +262,11 @@ async def test_what_an_index_computes(dsn: str) -> None:
         "spaces_key": False,
         "collated_key": True,
         "renamed_key": True,
+        "whole_key": True,
+        "present_key": True,
     }
+    of_whole_rows = {name for name, computed in found.items() if computed is not None and computed.of_whole_rows}
+    assert of_whole_rows == {"whole_key", "present_key"}
     renamed = found["renamed_key"]
     assert renamed is not None
     assert [column.name for column in renamed.columns] == ["value_1", "lower"]

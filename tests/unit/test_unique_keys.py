@@ -38,6 +38,7 @@ def test_an_index_beside_the_shard_key_is_not_claimed() -> None:
     [
         (None, "compares values in another way"),
         (msgspec.structs.replace(LOWERED, alike=False), "compares values in another way"),
+        (msgspec.structs.replace(LOWERED, of_whole_rows=True), "reads whole rows"),
         (
             msgspec.structs.replace(LOWERED, columns=(column("date_trunc", "timestamp"),)),
             'its values tell no slot, as those of integers, uuid, text and varchar do: "date_trunc" is timestamp',

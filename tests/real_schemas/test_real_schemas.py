@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,17 +85,16 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("application", APPLICATIONS, ids=[application.name for application in APPLICATIONS])
-def test_a_schema_goes_all_the_way(
-    postgres: list[PostgresServer], fresh_cluster: FreshClusters, tmp_path: Path, application: Application
-) -> None:
+def test_a_schema_goes_all_the_way(postgres: list[PostgresServer], tmp_path: Path, application: Application) -> None:
     expected = EXPECTED[application.name]
-    with new_database(postgres[0], f"real_{application.name}") as dsn:
+    # A cluster that ends with its test: eight at once are many processes.
+    with new_database(postgres[0], f"real_{application.name}") as dsn, ExitStack() as clusters:
         application.bring_up(dsn)
         taken = fill(postgres[0], dsn, tmp_path, expected)
         dumped = dump(postgres[0], dsn, tmp_path)
         advised = advise_on(dumped, dsn, tmp_path, expected)
         planned = plan_of(postgres[0], advised)
-        cluster = fresh_cluster(advised.read_text(encoding="utf-8"))
+        cluster = FreshClusters(postgres, tmp_path / "cluster", clusters)(advised.read_text(encoding="utf-8"))
         with Client(cluster.address, timeout=60) as client:
             load_into(cluster, dsn, tmp_path, expected)
             assert differing_tables(cluster, dsn, planned) == {}

@@ -93,7 +93,7 @@ test-pg15: $(INSTALLED) ## Run the service-level tests of both on Debian's Postg
 	CROSSKEY_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest $(IN_TWO_PROCESSES) -m "service and restarts_postgres"
 
 test-real: $(INSTALLED) $(REAL)/.installed $(REAL)/node/.installed ## Bring schemas of published applications into a cluster; installs these in .real first.
-	$(BIN)/pytest -m real tests/real_schemas
+	$(BIN)/pytest $(IN_TWO_PROCESSES) -m real tests/real_schemas
 
 $(REAL)/.installed: requirements-real.lock
 	$(PYTHON) -m venv $(REAL)

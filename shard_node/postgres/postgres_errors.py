@@ -153,9 +153,19 @@ def _metadata(sqlstate: str, diagnosis: postgres.Diagnostic) -> dict[str, str]:
         "columns": diagnosis.column_name,
         "key": key.group(1) if key else None,
         "detail": detail,
-        "hint": diagnosis.message_hint,
+        "hint": diagnosis.message_hint or _hint(sqlstate, diagnosis),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _hint(sqlstate: str, diagnosis: postgres.Diagnostic) -> str | None:
+    """What to do about a transaction of several shards that did what none can that is prepared."""
+    if sqlstate == "0A000" and diagnosis.source_function in ("AtPrepare_Notify", "PrepareTransaction"):
+        return (
+            "A trigger or a function of the schema did it, in a transaction of several shards; in one of a single shard"
+            " it may. Write the rows of each shard by themselves, or do without it: drop the trigger for a load."
+        )
+    return None
 
 
 def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:

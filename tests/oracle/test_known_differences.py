@@ -396,6 +396,7 @@ def test_a_trigger_may_do_what_cannot_be_prepared_on_one_shard_only(pair: Pair, 
     numbers = [pair.number(shard) for shard in range(SHARDS)]
     by_crosskey, by_postgres = outcomes(pair, insert(table, [{"id": number} for number in numbers]))
     assert (by_crosskey.sqlstate, by_crosskey.message[:29]) == ("0A000", "cannot PREPARE a transaction ")
+    assert "in one of a single shard it may" in by_crosskey.metadata["hint"]
     assert isinstance(by_postgres, list)
 
 

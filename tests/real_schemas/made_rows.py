@@ -14,6 +14,7 @@ Insert = Callable[[Table, Row], Row | None]
 """Inserts a row and answers it as stored; None if the database refuses it, for a CHECK that nobody here reads."""
 
 LONGEST = 24
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,18 @@ def _value(table: Table, column: Column, words: Words, number: int) -> Any:
     if kind in ("int2", "int4", "int8", "numeric", "float4", "float8"):
         return number
     if kind in ("text", "varchar", "bpchar", "citext", "name"):
-        return f"{column.name}{number}"[-min(column.max_length or LONGEST, LONGEST) :]
+        return _text(column.name, number, min(column.max_length or LONGEST, LONGEST))
     if kind == "uuid":
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{column.name} {number}"))
     return _SIMPLE[kind](number) if kind in _SIMPLE else None
+
+
+def _text(name: str, number: int, longest: int) -> str:
+    """A text that ends in the number; in base 36 where decimal digits would not all fit."""
+    digits = str(number)
+    if len(digits) > longest:
+        digits = DIGITS[number // len(DIGITS) % len(DIGITS)] + DIGITS[number % len(DIGITS)]
+    return f"{name}{digits}"[-longest:]
 
 
 _SIMPLE: Mapping[str, Callable[[int], Any]] = {

@@ -47,18 +47,6 @@ class Application:
         return ["node" if node else str(PYTHON), *self.program]
 
 
-APPLICATIONS = [
-    Application("django", ["django_project.py", "django"]),
-    Application("wagtail", ["django_project.py", "wagtail"]),
-    Application("oscar", ["django_project.py", "oscar"]),
-    Application("mlflow", ["mlflow_store.py"]),
-    Application("procrastinate", ["procrastinate_queue.py"]),
-    Application("pgqueuer", ["pgqueuer_queue.py"]),
-    Application("pg_boss", ["pg_boss.cjs"]),
-    Application("graphile_worker", ["graphile_worker.cjs"]),
-]
-
-
 def _environment(dsn: str) -> dict[str, str]:
     """What every client of PostgreSQL's reads, for a database."""
     given = psycopg.conninfo.conninfo_to_dict(dsn)

@@ -1,7 +1,7 @@
-"""Schemas of published applications, from their own migrations to a cluster: nobody here wrote them, or edits them.
+"""The way of a schema from an application's own migrations into a cluster.
 
-Each is brought up on one PostgreSQL, filled, and dumped. The dump goes through advise, plan and apply as it is; the
-rows through load; then rows are inserted through the router, and the audit finds nothing.
+The application is brought up on one PostgreSQL, filled, and dumped. The dump goes through advise, plan and apply as it
+is; the rows through load; then rows are inserted through the router, and the audit finds nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,8 @@ from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.local_cluster.postgres import PostgresServer
 from tests.fresh_cluster import FreshClusters
 from tests.real_schemas.made_rows import Row, Words, make_rows
-from tests.real_schemas.published import APPLICATIONS, Application
+from tests.real_schemas.published import Application
 from tests.shard_sql import query, query_all
-
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 ON_POSTGRES = range(101, 106)
 THROUGH_THE_ROUTER = range(201, 204)
@@ -72,32 +70,21 @@ class Expected:
     """What Crosskey still says of it: the test is then an expected failure, and the reason is shown."""
 
 
-EXPECTED = {
-    "django": Expected(local=0.6, copied=1),
-    "wagtail": Expected(local=0.5, copied=2),
-    "oscar": Expected(local=0.45, copied=3),
-    "mlflow": Expected(local=0.7, copied=0),
-    "procrastinate": Expected(local=0.6, copied=0, refused="procrastinate_jobs_lock_idx_v1"),
-    "pgqueuer": Expected(local=1.0, copied=1, refused="cannot PREPARE a transaction that has executed"),
-    "pg_boss": Expected(local=1.0, copied=0, without_rows=2, refused="partitioned tables are not supported yet"),
-    "graphile_worker": Expected(local=1.0, copied=0),
-}
+def go_all_the_way(postgres: list[PostgresServer], folder: Path, application: Application, expected: Expected) -> None:
+    """Takes the application's schema and rows into a cluster of three shards.
 
-
-@pytest.mark.parametrize("application", APPLICATIONS, ids=[application.name for application in APPLICATIONS])
-def test_a_schema_goes_all_the_way(
-    postgres: list[PostgresServer], fresh_cluster: FreshClusters, tmp_path: Path, application: Application
-) -> None:
-    expected = EXPECTED[application.name]
-    with new_database(postgres[0], f"real_{application.name}") as dsn:
+    Fails where one PostgreSQL and the cluster differ; the test is an expected failure where what is known to be refused
+    is refused, and skipped where the application is not installed.
+    """
+    # A cluster that ends with its test: eight at once are many processes.
+    with new_database(postgres[0], f"real_{application.name}") as dsn, ExitStack() as clusters:
         application.bring_up(dsn)
-        taken = fill(postgres[0], dsn, tmp_path, expected)
-        dumped = dump(postgres[0], dsn, tmp_path)
-        advised = advise_on(dumped, dsn, tmp_path, expected)
+        taken = fill(postgres[0], dsn, folder, expected)
+        advised = advise_on(dump(postgres[0], dsn, folder), dsn, folder, expected)
         planned = plan_of(postgres[0], advised)
-        cluster = fresh_cluster(advised.read_text(encoding="utf-8"))
+        cluster = FreshClusters(postgres, folder / "cluster", clusters)(advised.read_text(encoding="utf-8"))
         with Client(cluster.address, timeout=60) as client:
-            load_into(cluster, dsn, tmp_path, expected)
+            load_into(cluster, dsn, folder, expected)
             assert differing_tables(cluster, dsn, planned) == {}
             assert client.audit() == []
             insert_through_router(client, planned, taken, words_of(dsn))
@@ -179,7 +166,7 @@ def advise_on(dumped: Path, dsn: str, folder: Path, expected: Expected) -> Path:
 
 def expect_success(result: Result, expected: Expected) -> None:
     """The command has gone well, or has ended with what is known to be refused."""
-    if expected.refused and expected.refused in result.output:
+    if expected.refused and result.exit_code != 0 and expected.refused in result.output:
         pytest.xfail(expected.refused)
     assert result.exit_code == 0, result.output
 

@@ -220,3 +220,7 @@ async def test_inserts_that_share_a_statement_keep_their_own_request_ids(cluster
 def test_truncate_is_refused(cluster: LocalCluster) -> None:
     with pytest.raises(Exception, match="TRUNCATE tells no rows"):
         query(cluster, 0, "TRUNCATE restless")
+
+
+def test_the_audit_finds_nothing(client: crosskey.Client) -> None:
+    assert client.audit() == []

@@ -35,6 +35,14 @@ def test_tables_for_people(postgres: list[PostgresServer], tmp_path: Path) -> No
     assert "shard follows by" in words
 
 
+def test_tables_that_tell_events(postgres: list[PostgresServer], tmp_path: Path) -> None:
+    telling = SCHEMA.replace("'@shard_by id'", "E'@shard_by id\\n@events'")
+    assert "told as events: users." in run_plan(tmp_path, telling, "--dsn", postgres[0].dsn()).stdout
+    ddl = run_plan(tmp_path, telling, "--dsn", postgres[0].dsn(), "--ddl").stdout
+    assert ddl.count("INSERT INTO crosskey.event (") == 3
+    assert "crosskey.event" not in run_plan(tmp_path, SCHEMA, "--dsn", postgres[0].dsn(), "--ddl").stdout
+
+
 def test_json(postgres: list[PostgresServer], tmp_path: Path) -> None:
     result = run_plan(tmp_path, SCHEMA, "--dsn", postgres[0].dsn(), "--format", "json")
     assert result.exit_code == 0

@@ -158,9 +158,9 @@ class Plain:
         columns, values = ", ".join(row), ", ".join(["%s"] * len(row))
         self._count(f"INSERT INTO {table} ({columns}) VALUES ({values})", *row.values())
 
-    def join(self, user: Any, account: Any) -> None:
-        """Makes a user a member of an account."""
-        self.insert("nw_memberships", {"user_id": user, "account_id": account})
+    def join(self, user: Any, email: str) -> None:
+        """Makes a user a member of the account with that address."""
+        self.insert("nw_memberships", {"user_id": user, "account_id": self.id_of("nw_accounts", "email", email)})
 
     def rename(self, user: Any, name: str) -> None:
         """Gives a user another name."""

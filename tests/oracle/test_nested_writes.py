@@ -128,72 +128,85 @@ def _associate(
 def test_nested_inserts(filled: Pair, seed: int) -> None:
     drawing = Drawing(filled, seed)
     for step in range(4):
-        row, statements = _nested_user(drawing)
-        said = f"seed {seed}, step {step}: {row}"
+        user = _NestedUser(drawing)
+        said = f"seed {seed}, step {step}: {user.row}"
         drawing.compare(
-            partial(filled.client.insert, "nw_users", row, count_only=True), partial(_run, statements), said
+            partial(filled.client.insert, "nw_users", user.row, count_only=True), partial(_run, user.statements), said
         )
 
 
-def _run(statements: list[Callable[[], None]]) -> list[Row]:
+def _run(statements: list[Callable[[], Any]]) -> list[Row]:
     for statement in statements:
         statement()
     return []
 
 
-def _nested_user(drawing: Drawing) -> tuple[Row, list[Callable[[], None]]]:
+class _NestedUser:
     """A user with rows of some relations, and the plain statements for it."""
-    draw, plain = drawing.random, drawing.plain
-    user: Row = {"id": drawing.number(), "name": "n"}
-    nested: Row = {}
-    after: list[Callable[[], None]] = []
-    before: list[Callable[[], None]] = []
-    columns = dict(user)
-    if draw.random() < 0.5:
-        code = draw.choice(["fr", f"c{next(_numbers)}", "zz"])
-        word = draw.choice(["create", "connect"])
-        country = {"code": code, "name": "x"}
-        nested["country"] = {word: country if word == "create" else {"code": code}}
-        columns["country_code"] = code
-        before += [lambda: plain.insert("nw_countries", country)] if word == "create" else []
-    if draw.random() < 0.5:
-        profile = {"bio": draw.choice(["b", None])}
-        nested["nw_profiles"] = {"create": profile}
-        after.append(lambda: plain.insert("nw_profiles", {"user_id": user["id"], **profile}))
-    email = draw.choice([_email(drawing), "nobody"])
-    if connects := draw.random() < 0.5:
-        # What is to be connected is looked up before rows of its relation are created.
-        nested["nw_accounts"] = {"connect": {"email": email}}
-        after.append(lambda: plain.id_of("nw_accounts", "email", email))
-    if draw.random() < 0.7:
-        account = {"id": drawing.number(), "email": draw.choice([f"m{next(_numbers)}", _email(drawing)])}
-        create = [{**account, "crosskey_join": {"role": "owner"}}]
-        nested["nw_accounts"] = {**nested.get("nw_accounts", {}), "create": create}
-        membership = {"user_id": user["id"], "account_id": account["id"], "role": "owner"}
-        after.append(lambda: plain.insert("nw_accounts", account))
-        after.append(lambda: plain.insert("nw_memberships", membership))
-    if connects:
-        after.append(lambda: plain.join(user["id"], plain.id_of("nw_accounts", "email", email)))
-    if draw.random() < 0.5:
-        guest = {"id": drawing.number(), "name": "guest"}
-        follower = drawing.one("nw_users")
-        nested["guests"] = {"create": [guest]}
-        nested["followers"] = {"connect": [{"id": follower}]}
-        after.append(lambda: plain.insert("nw_users", {**guest, "invited_by_id": user["id"]}))
-        after.append(lambda: plain.insert("nw_follows", {"followee_id": user["id"], "follower_id": follower}))
-    if draw.random() < 0.5:
-        message = {"id": drawing.number(), "content": "m", "weight": 1}
-        sender = {"id": drawing.number(), "name": draw.choice(["s", None])}
-        nested["inbox"] = {"create": [{**message, "sender": {"create": sender}}]}
-        after.append(lambda: plain.insert("nw_users", sender))
-        after.append(
-            lambda: plain.insert("nw_messages", {**message, "recipient_id": user["id"], "sender_id": sender["id"]})
-        )
-    return {**user, **nested}, [*before, lambda: plain.insert("nw_users", columns), *after]
 
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+        self._draw, self._plain = drawing.random, drawing.plain
+        self._id = drawing.number()
+        self.row: Row = {"id": self._id, "name": "n"}
+        self._columns: Row = {"id": self._id, "name": "n"}
+        self._before: list[Callable[[], Any]] = []
+        self._after: list[Callable[[], Any]] = []
+        for part in (self._country, self._profile, self._accounts, self._users, self._message):
+            if self._draw.random() < 0.6:
+                part()
 
-def _email(drawing: Drawing) -> str:
-    return drawing.random.choice(drawing.plain.emails())
+    @property
+    def statements(self) -> list[Callable[[], Any]]:
+        """What the row it belongs to, the row, and what belongs to it are inserted by."""
+        return [*self._before, partial(self._plain.insert, "nw_users", self._columns), *self._after]
+
+    def _insert(self, table: str, row: Row) -> None:
+        self._after.append(partial(self._plain.insert, table, row))
+
+    def _country(self) -> None:
+        country = {"code": self._draw.choice(["fr", f"c{next(_numbers)}", "zz"]), "name": "x"}
+        word = self._draw.choice(["create", "connect"])
+        self.row["country"] = {word: country if word == "create" else {"code": country["code"]}}
+        self._columns["country_code"] = country["code"]
+        if word == "create":
+            self._before.append(partial(self._plain.insert, "nw_countries", country))
+
+    def _profile(self) -> None:
+        profile = {"bio": self._draw.choice(["b", None])}
+        self.row["nw_profiles"] = {"create": profile}
+        self._insert("nw_profiles", {"user_id": self._id, **profile})
+
+    def _accounts(self) -> None:
+        """What is to be connected is looked up before rows of its relation are created."""
+        email = self._draw.choice([*self._plain.emails(), "nobody"])
+        account = {"id": self._drawing.number(), "email": self._draw.choice([f"m{next(_numbers)}", email])}
+        joined = {**account, "crosskey_join": {"role": "owner"}}
+        words = self._draw.choice([("connect",), ("create",), ("connect", "create")])
+        given = {"connect": {"email": email}, "create": [joined]}
+        self.row["nw_accounts"] = {word: given[word] for word in words}
+        if "connect" in words:
+            self._after.append(partial(self._plain.id_of, "nw_accounts", "email", email))
+        if "create" in words:
+            self._insert("nw_accounts", account)
+            self._insert("nw_memberships", {"user_id": self._id, "account_id": account["id"], "role": "owner"})
+        if "connect" in words:
+            self._after.append(partial(self._plain.join, self._id, email))
+
+    def _users(self) -> None:
+        guest = {"id": self._drawing.number(), "name": "guest"}
+        follower = self._drawing.one("nw_users")
+        self.row["guests"] = {"create": [guest]}
+        self.row["followers"] = {"connect": [{"id": follower}]}
+        self._insert("nw_users", {**guest, "invited_by_id": self._id})
+        self._insert("nw_follows", {"followee_id": self._id, "follower_id": follower})
+
+    def _message(self) -> None:
+        message = {"id": self._drawing.number(), "content": "m", "weight": 1}
+        sender = {"id": self._drawing.number(), "name": self._draw.choice(["s", None])}
+        self.row["inbox"] = {"create": [{**message, "sender": {"create": sender}}]}
+        self._insert("nw_users", sender)
+        self._insert("nw_messages", {**message, "recipient_id": self._id, "sender_id": sender["id"]})
 
 
 @pytest.mark.parametrize("seed", SEEDS)

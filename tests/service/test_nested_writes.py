@@ -224,21 +224,26 @@ def test_an_update_does_what_prisma_does(client: Client) -> None:
     assert client.get("badges", id=answered["badge"]["id"])["holder_id"] is None
     client.update("users", {"led": {"delete": {"id": kept["id"]}}, "badge": {"disconnect": True}}, key=key)
     assert client.get("users", key, include=["led", "badge"])["led"] == []
-    client.update(
-        "teams",
-        {"leader": {"upsert": {"create": {"name": "L"}, "update": {"name": "never"}}}},
-        key={"id": answered["led"][1]["id"]},
-    )
-    client.update(
-        "teams",
-        {"leader": {"upsert": {"create": {"name": "never"}, "update": {"name": "M"}}}},
-        key={"id": answered["led"][1]["id"]},
-    )
-    team = client.get("teams", id=answered["led"][1]["id"], include="leader")
+
+
+def test_an_update_changes_what_its_row_belongs_to(client: Client) -> None:
+    [team] = client.insert("teams", {"name": name()})
+    key = {"id": team["id"]}
+    client.update("teams", {"leader": {"upsert": {"create": {"name": "L"}, "update": {"name": "never"}}}}, key=key)
+    client.update("teams", {"leader": {"upsert": {"create": {"name": "never"}, "update": {"name": "M"}}}}, key=key)
+    team = client.get("teams", key, include="leader")
     assert team["leader"]["name"] == "M"
-    client.update("teams", {"leader": {"delete": True}}, key={"id": team["id"]})
-    assert client.get("teams", id=team["id"])["leader_id"] is None
+    client.update("teams", {"leader": {"update": {"name": "N", "led": {"create": {"name": name()}}}}}, key=key)
+    team = client.get("teams", key, include="leader.led")
+    assert (team["leader"]["name"], len(team["leader"]["led"])) == ("N", 2)
+    client.update("teams", {"leader": {"disconnect": True}}, key=key)
+    assert client.get("teams", key)["leader_id"] is None
+    client.update("teams", {"leader": {"connect": {"id": team["leader_id"]}}}, key=key)
+    client.update("teams", {"leader": {"delete": True}}, key=key)
+    assert client.get("teams", key)["leader_id"] is None
     assert client.get_or_none("users", id=team["leader_id"]) is None
+    with pytest.raises(crosskey.RowNotFound, match=r'leader.update: the relation "leader" leads to no row'):
+        client.update("teams", {"leader": {"update": {"name": "x"}}}, key=key)
 
 
 def test_an_update_of_a_row_that_is_not_there_does_nothing(client: Client) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from crosskey import CrosskeyError, SlotMismatch, column, delete, insert, is_null, update
+from crosskey import CrosskeyError, SlotMismatch, column, delete, errors, insert, is_null, update
 from crosskey.requests import Write
 from crosskey.rows import dict_to_struct
 from crosskey.v1.router_pb2 import InsertRequest
@@ -396,7 +396,9 @@ def test_a_trigger_may_do_what_cannot_be_prepared_on_one_shard_only(pair: Pair, 
     numbers = [pair.number(shard) for shard in range(SHARDS)]
     by_crosskey, by_postgres = outcomes(pair, insert(table, [{"id": number} for number in numbers]))
     assert (by_crosskey.sqlstate, by_crosskey.message[:29]) == ("0A000", "cannot PREPARE a transaction ")
-    assert "in one of a single shard it may" in by_crosskey.metadata["hint"]
+    with pytest.raises(errors.NotSupported) as refused:
+        pair.client.insert(table, [{"id": number} for number in numbers])
+    assert "in one of a single shard it may" in refused.value.metadata["hint"]
     assert isinstance(by_postgres, list)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 
 import crosskey
+from crosskey.cli.commands import crosskey as commands
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.shard_node.events.trimming import Retention, trim
 from tests.eventually import eventually
@@ -140,6 +143,23 @@ def test_what_operators_see(client: crosskey.Client) -> None:
     assert first.HasField("oldest")
     assert second.events == 0
     assert not second.HasField("oldest")
+
+
+def test_the_commands(cluster: LocalCluster, client: crosskey.Client) -> None:
+    with client.watch("notes") as watch:
+        token = watch.token
+    [key] = insert_notes(client, 1)
+    router = ["--router", cluster.address]
+    told = CliRunner().invoke(commands, ["watch", "notes", "--after", token, "--count", "1", *router])
+    assert told.exit_code == 0, told.output
+    event = json.loads(told.stdout)
+    assert (event["type"], event["key"], event["after"]) == ("insert", key, {"id": key, "text": ""})
+    kept_events = CliRunner().invoke(commands, ["events", *router])
+    assert kept_events.exit_code == 0, kept_events.output
+    assert '"events"' in kept_events.stdout
+    refused = CliRunner().invoke(commands, ["watch", "nothing", *router])
+    assert refused.exit_code == 1
+    assert 'relation "nothing" does not exist' in refused.output
 
 
 def test_a_node_deletes_events_by_itself(fresh_cluster: FreshClusters) -> None:

@@ -19,6 +19,8 @@ from tests.oracle.pair import SHARDS, Pair
 
 SCHEMA = associations.SCHEMA
 
+pytestmark = pytest.mark.searches
+
 FIRST_SEED = int(os.environ.get("CROSSKEY_FIRST_SEED", "0"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("CROSSKEY_SEEDS", "4")))
 STEPS = 10

@@ -72,6 +72,7 @@ NESTED_NOTE = (
 ANSWERED_NOTE = "Before the commit, the rows are read by their keys, with rows of their relations."
 TAKES_NOTE = "A statement that takes values of earlier answers is planned when these are there."
 COPIES_NOTE = "Copies of a reference table are read in turn, so another shard may be asked instead."
+MOVED_VALUES_NOTE = "Each shard answers all of its different values, since others may have them; one counts them."
 TOGETHER_NOTE = "Each shard aggregates its own rows; the first one then puts the groups of all together."
 SORT_NOTE = "ShardNode.Sort is called on the first shard that has rows, and only if more than one has any."
 
@@ -156,9 +157,8 @@ def _explain_aggregate(view: SchemaView, request: router_pb2.AggregateRequest) -
     notes = [*condition_notes(plan.predicates), *([COPIES_NOTE] if plan.table.placement == "reference" else [])]
     if len(plan.shards) == 1:
         return Explanation(shards=plan.shards, rpcs=rpcs, notes=notes)
-    return Explanation(
-        shards=plan.shards, rpcs=[*rpcs, *_rpcs(plan.shards[:1], "Aggregate")], notes=[*notes, TOGETHER_NOTE]
-    )
+    notes += [TOGETHER_NOTE, *([MOVED_VALUES_NOTE] if plan.request.moves_values else [])]
+    return Explanation(shards=plan.shards, rpcs=[*rpcs, *_rpcs(plan.shards[:1], "Aggregate")], notes=notes)
 
 
 def _with_relations(view: SchemaView, plan: ReadPlan | ListPlan, explanation: Explanation) -> Explanation:

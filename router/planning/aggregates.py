@@ -62,8 +62,8 @@ def plan_aggregate(
 ) -> AggregatePlan:
     """Where the rows are. `copy` as in SchemaView.shards_for_where, `resolved` as for plan_list.
 
-    Raises UnknownTable, UnknownColumn, NumberNotExact, InvalidRequest (nothing to answer, a name that is taken, a
-    column that has no sum) and NotSupported (values of several shards whose different ones are to be counted).
+    Raises UnknownTable, UnknownColumn, NumberNotExact and InvalidRequest: nothing to answer, a name that is taken, a
+    column that has no sum.
     """
     table = view.table(request.table)
     predicates = tuple(check_predicates(table.table, request.where) if resolved is None else resolved)
@@ -73,8 +73,6 @@ def plan_aggregate(
     having = check_predicates(answer, request.having)
     refuse_related(having)
     shards = view.shards_for_where(table, predicates, copy)
-    if len(shards) > 1:
-        _refuse_distinct(table, groups, aggregates)
     message = reads_pb2.AggregateRequest(
         table=table.table.name.qualified,
         where=to_conditions(predicates),
@@ -84,6 +82,7 @@ def plan_aggregate(
         order_by=[one.to_order() for one in _order(answer, groups, request)],
         limit=_limit(request.limit),
         as_text=is_text_form(request.row_form),
+        moves_values=len(shards) > 1 and _share_values(table, groups, aggregates),
     )
     return AggregatePlan(table, shards, predicates, message)
 
@@ -129,19 +128,13 @@ def _column(table: Table, asked: Aggregate) -> Column:
     return Column(asked.name, kind, kind, not_null=False)
 
 
-def _refuse_distinct(table: TablePlan, groups: Sequence[Column], aggregates: Sequence[Aggregate]) -> None:
-    """Refuses to count the different values of a column that rows of several shards may share."""
+def _share_values(table: TablePlan, groups: Sequence[Column], aggregates: Sequence[Aggregate]) -> bool:
+    """Whether rows of several shards may share a value whose different ones are to be counted."""
     grouped = {column.name for column in groups}
-    for one in aggregates:
-        if one.function != Aggregate.FUNCTION_COUNT_DISTINCT:
-            continue
-        if not {one.column, *grouped} & {*table.gathering}:
-            raise errors.NotSupported(
-                f'the different values of "{one.column}" may be on several shards, and would all have to be moved',
-                table=str(table.table.name),
-                columns=one.column,
-                hint=f"Group by {' or '.join(table.gathering)}, or name it in where; or group by the column and count.",
-            )
+    return any(
+        one.function == Aggregate.FUNCTION_COUNT_DISTINCT and not {one.column, *grouped} & {*table.gathering}
+        for one in aggregates
+    )
 
 
 def _order(answer: Table, groups: Sequence[Column], request: router_pb2.AggregateRequest) -> list[OrderColumn]:

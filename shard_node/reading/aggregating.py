@@ -56,6 +56,8 @@ class _Aggregation:
     whole: sql.Composed
     parts: tuple[_Part, ...]
     together: sql.Composed
+    groups: tuple[sql.Composed, ...] = ()
+    """What a shard groups its rows by, too."""
 
 
 async def aggregate(
@@ -66,7 +68,12 @@ async def aggregate(
     Raises UnknownColumn, InvalidRequest (a column that has no sum), AnswerTooLarge (too many groups) and psycopg.Error.
     """
     groups = [known_column(table, name) for name in request.group_by]
-    aggregations = [_aggregation(table, number, one) for number, one in enumerate(request.aggregates)]
+    aggregations = [
+        _different(table, number, one)
+        if request.moves_values and one.function == Aggregate.FUNCTION_COUNT_DISTINCT
+        else _aggregation(table, number, one)
+        for number, one in enumerate(request.aggregates)
+    ]
     if request.part == reads_pb2.AggregateRequest.PART_OF_SHARD:
         statement, parameters = _part_of_shard(table, request, groups, aggregations, schema)
     else:
@@ -75,7 +82,8 @@ async def aggregate(
     if request.part == reads_pb2.AggregateRequest.PART_OF_SHARD and len(rows) > MAX_GROUPS:
         raise errors.AnswerTooLarge(
             f'a shard has more than {MAX_GROUPS} groups of "{table.name}"',
-            hint="Narrow the rows by where, or group by the column that places rows: then no groups are put together.",
+            hint="Narrow the rows by where, or group by the column that places rows: then no groups are put together."
+            " A value whose different ones are counted over several shards is a group, too.",
         )
     return reads_pb2.AggregateResponse(rows_json=json_array(rows))
 
@@ -102,7 +110,7 @@ def _part_of_shard(
         table=table_identifier(table.name),
         alias=sql.Identifier(_ALIAS),
         where=where,
-        group_by=_group_by(groups),
+        group_by=_group_by(groups, aggregations),
         most=sql.Literal(MAX_GROUPS + 1),
     )
     return statement, parameters
@@ -188,10 +196,10 @@ def _own_type(column: Column) -> sql.Composed:
     return sql.SQL("{}::{}").format(value, sql.SQL(column.type.replace("%", "%%")))
 
 
-def _group_by(groups: Sequence[Column]) -> sql.Composed:
-    if not groups:
-        return sql.SQL("").format()
-    return sql.SQL(" GROUP BY {}").format(sql.SQL(", ").join(identifier(_ALIAS, column.name) for column in groups))
+def _group_by(groups: Sequence[Column], aggregations: Sequence[_Aggregation]) -> sql.Composed:
+    by: list[sql.Composable] = [identifier(_ALIAS, column.name) for column in groups]
+    by += [group for one in aggregations for group in one.groups]
+    return sql.SQL(" GROUP BY {}").format(sql.SQL(", ").join(by)) if by else sql.SQL("").format()
 
 
 def _aggregation(table: Table, number: int, asked: Aggregate) -> _Aggregation:
@@ -217,6 +225,16 @@ def _counted(name: str, number: int, count: sql.Composed) -> _Aggregation:
     part = _Part(f"c{number}", "int8", count)
     again = sql.SQL("coalesce(sum({}), 0)::int8").format(sql.Identifier(_PARTIAL, part.name))
     return _Aggregation(Column(name, "int8", "int8", not_null=False), count, (part,), again)
+
+
+def _different(table: Table, number: int, asked: Aggregate) -> _Aggregation:
+    """A count of the different values that shards may share: they are counted when those of all are together."""
+    column = known_column(table, asked.column)
+    value = sql.SQL("{}").format(identifier(_ALIAS, column.name))
+    part = _Part(f"d{number}", column.type, value, column.name)
+    together = sql.SQL("count(DISTINCT {})").format(sql.Identifier(_PARTIAL, part.name))
+    whole = sql.SQL("count(DISTINCT {})").format(value)
+    return _Aggregation(Column(asked.name, "int8", "int8", not_null=False), whole, (part,), together, (value,))
 
 
 def _extreme(name: str, number: int, column: Column, function: LiteralString) -> _Aggregation:

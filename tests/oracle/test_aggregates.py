@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import crosskey
-from crosskey import InvalidRequest, NotSupported, UnknownColumn
+from crosskey import InvalidRequest, UnknownColumn
 from crosskey.requests import Aggregate
 from tests.oracle.pair import SHARDS, Pair
 
@@ -146,8 +146,25 @@ def test_of_a_reference_table_and_of_one_shard(orders: Pair) -> None:
 def test_different_values(orders: Pair) -> None:
     check(orders, "agg_orders", {"ids": ("count_distinct", "id")}, group_by=("place",))
     check(orders, "agg_orders", {"names": ("count_distinct", "name")}, group_by=("id",))
-    with pytest.raises(NotSupported, match='the different values of "name" may be on several shards'):
-        orders.client.aggregate("agg_orders", {"n": ("count_distinct", "name")})
+
+
+@pytest.mark.parametrize("column", ORDERED)
+def test_different_values_that_shards_share(orders: Pair, column: str) -> None:
+    aggregates: dict[str, Aggregate] = {
+        "different": ("count_distinct", column),
+        "names": ("count_distinct", "name"),
+        "n": "count",
+        "named": ("count", "name"),
+        "mean": ("avg", "pieces"),
+        "total": ("sum", "price"),
+        "least": ("min", column),
+    }
+    check(orders, "agg_orders", aggregates)
+    check(orders, "agg_orders", aggregates, where=(crosskey.gt("pieces", 0), "pieces > 0"))
+    for group in GROUPS:
+        check(orders, "agg_orders", aggregates, group_by=(group,))
+    check(orders, "agg_orders", aggregates, having=(crosskey.ge("names", 2), "names >= 2"), group_by=("place",))
+    check(orders, "agg_empty", {"n": ("count_distinct", "amount")})
 
 
 def test_a_value_that_is_no_number_is_refused(orders: Pair) -> None:

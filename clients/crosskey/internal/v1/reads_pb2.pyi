@@ -935,6 +935,7 @@ class AggregateRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AS_TEXT_FIELD_NUMBER: _builtins.int
     ROWS_JSON_FIELD_NUMBER: _builtins.int
+    MOVES_VALUES_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table as "schema.name"."""
     part: Global___AggregateRequest.Part.ValueType
@@ -945,6 +946,10 @@ class AggregateRequest(_message.Message):
     """As of Statement."""
     rows_json: _builtins.bytes
     """For PART_OF_SHARDS: the rows of all shards, a JSON array."""
+    moves_values: _builtins.bool
+    """Of a part: rows of several shards may share a value whose different ones are to be counted. So a shard answers them,
+    each with a group of its own, and they are counted when all are together.
+    """
     @_builtins.property
     def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """Which rows."""
@@ -978,10 +983,11 @@ class AggregateRequest(_message.Message):
         limit: _builtins.int = ...,
         as_text: _builtins.bool = ...,
         rows_json: _builtins.bytes = ...,
+        moves_values: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "as_text", b"as_text", "group_by", b"group_by", "having", b"having", "limit", b"limit", "order_by", b"order_by", "part", b"part", "rows_json", b"rows_json", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "as_text", b"as_text", "group_by", b"group_by", "having", b"having", "limit", b"limit", "moves_values", b"moves_values", "order_by", b"order_by", "part", b"part", "rows_json", b"rows_json", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

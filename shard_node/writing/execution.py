@@ -28,19 +28,21 @@ async def execute_statement(
     statement: proto.Statement,
     result: proto.CommandResult,
     request_ids: str = "",
+    lock_timeout_ms: int = 0,
 ) -> str | None:
     """Runs a statement; the result gets how many rows it changed, and them as JSON arrays.
 
-    `request_ids` are for triggers, where the transaction does not have them yet. Answers the id of its transaction, as
-    text, if that has one and the statement tells it. Effects are left to the caller. Raises psycopg.Error and
-    CrosskeyError.
+    `request_ids` are for triggers, where the transaction does not have them yet. `lock_timeout_ms` is how long an
+    insert, and what follows in its transaction, waits for a row's lock, if not as long as others. Answers the id of its
+    transaction, as text, if that has one and the statement tells it. Effects are left to the caller. Raises
+    psycopg.Error and CrosskeyError.
     """
     try:
         if statement.lock_table:
             await _lock(connection, table)
             async with written_everywhere(connection):
                 return await _execute(connection, table, statement, result, request_ids)
-        return await _execute(connection, table, statement, result, request_ids)
+        return await _execute(connection, table, statement, result, request_ids, lock_timeout_ms)
     except (psycopg.Error, errors.CrosskeyError) as error:
         named = naming_table(error, table.name)
         if named is error:
@@ -49,12 +51,17 @@ async def execute_statement(
 
 
 async def _execute(
-    connection: Connection, table: Table, statement: proto.Statement, result: proto.CommandResult, request_ids: str
+    connection: Connection,
+    table: Table,
+    statement: proto.Statement,
+    result: proto.CommandResult,
+    request_ids: str,
+    lock_timeout_ms: int = 0,
 ) -> str | None:
     if statement.WhichOneof("statement") == "load":
         result.count = await copy_rows(connection, table, statement.load)
         return None
-    text, parameters = statements.build(table, statement, request_ids)
+    text, parameters = statements.build(table, statement, request_ids, lock_timeout_ms)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"

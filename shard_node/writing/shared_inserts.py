@@ -6,9 +6,7 @@ request by request.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -27,8 +25,8 @@ from crosskey.shard_node.writing.execution import execute_statement
 MAX_BYTES = 16 * 1024
 """Of a request's rows: larger requests gain nothing from company."""
 
-LONGEST_WAIT_SECONDS = 0.05
-"""Before a shared statement that waits for a lock is given up: one request's wait must not hold up the others."""
+LONGEST_WAIT_MS = 50
+"""For a row's lock, before a shared statement is given up: one request's wait must not hold up the others."""
 
 
 class InsertShape(NamedTuple):
@@ -82,7 +80,7 @@ class SharedInserts:
             table = schema.table(statement.table)
         except errors.UnknownTable:
             return None
-        if table.acts_on_inserts:
+        if table.acts_on_inserts or table.acts_after_rows:
             return None
         requests = [insert.request for insert in inserts]
         given = _rows(requests)
@@ -116,13 +114,9 @@ async def _insert(
 ) -> proto.CommandResult | None:
     """Runs the statement, which commits by itself; None if it did nothing."""
     result = proto.CommandResult()
-    running = asyncio.ensure_future(execute_statement(connection, table, statement, result, request_ids))
     try:
-        await asyncio.wait({running}, timeout=LONGEST_WAIT_SECONDS)
-        if not running.done():
-            with suppress(psycopg.Error):
-                await connection.cancel_safe()
-        await running
+        # No time-out but of locks: to cancel a commit that waits for a standby would call it done.
+        await execute_statement(connection, table, statement, result, request_ids, LONGEST_WAIT_MS)
     except (psycopg.Error, errors.CrosskeyError) as error:
         told = unknown_if_lost(error)
         if told is not error:

@@ -99,8 +99,11 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
     return sql.SQL("crosskey.answer(json_agg({row})::text, {limit})").format(row=row, limit=sql.Literal(MAX_ROWS_BYTES))
 
 
-def build(table: Table, command: proto.Statement, request_ids: str = "") -> Statement:
-    """The SQL of a command; `request_ids` are told to triggers. Raises UnknownColumn, InvalidRequest, InvalidValue."""
+def build(table: Table, command: proto.Statement, request_ids: str = "", lock_timeout_ms: int = 0) -> Statement:
+    """The SQL of a command, with what execute_statement has beside it.
+
+    Raises UnknownColumn, InvalidRequest and InvalidValue.
+    """
     expected, last = where_clause(table, command.expected, "changed")
     answer = _Answer(
         rows=not command.count_only,
@@ -110,14 +113,14 @@ def build(table: Table, command: proto.Statement, request_ids: str = "") -> Stat
         expected=expected.as_bytes() if command.expected else b"",
         tells_requests=bool(request_ids),
     )
-    text, parameters = _build(table, command, answer)
+    text, parameters = _build(table, command, answer, lock_timeout_ms)
     return text, [*parameters, *([request_ids] if request_ids else []), *last]
 
 
-def _build(table: Table, command: proto.Statement, answer: _Answer) -> Statement:
+def _build(table: Table, command: proto.Statement, answer: _Answer, lock_timeout_ms: int) -> Statement:
     kind = command.WhichOneof("statement")
     if kind == "insert":
-        return _insert(table, command.insert, answer)
+        return _insert(table, command.insert, answer, lock_timeout_ms)
     if kind == "update":
         return _update(table, command.update, answer)
     if kind == "delete":
@@ -125,14 +128,14 @@ def _build(table: Table, command: proto.Statement, answer: _Answer) -> Statement
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
 
 
-def _insert(table: Table, insert: proto.InsertRows, answer: _Answer) -> Statement:
+def _insert(table: Table, insert: proto.InsertRows, answer: _Answer, lock_timeout_ms: int) -> Statement:
     if insert.HasField("on_conflict"):
         return _upsert(table, insert, answer), [insert.rows_json.decode()]
     if not insert.columns:
         return _insert_defaults(table, len(msgspec.json.decode(insert.rows_json)), answer)
     columns = tuple(insert.columns)
-    text = _insert_text(table, columns, insert.overriding_system_value, _json_text(table, insert), answer)
-    return text, [insert.rows_json.decode()]
+    json_text, overriding = _json_text(table, insert), insert.overriding_system_value
+    return _insert_text(table, columns, overriding, json_text, answer, lock_timeout_ms), [insert.rows_json.decode()]
 
 
 def _json_text(table: Table, insert: proto.InsertRows) -> frozenset[str]:
@@ -147,12 +150,13 @@ def _insert_text(
     overriding: bool,
     json_text: frozenset[str],
     answer: _Answer,
+    lock_timeout_ms: int,
 ) -> bytes:
     # Rows come out in the order in which they went in: PostgreSQL inserts a query's rows one by one and RETURNING
     # answers each at once.
     return (
         sql.SQL(
-            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {values} RETURNING *)"
+            "WITH changed AS (INSERT INTO {table} ({columns}) {overriding} {values}{patience} RETURNING *)"
             " SELECT {answer} FROM changed"
         )
         .format(
@@ -160,10 +164,20 @@ def _insert_text(
             columns=column_list(columns),
             overriding=sql.SQL("OVERRIDING SYSTEM VALUE" if overriding else ""),
             values=given_values(_columns(table, columns), json_text),
+            patience=_patience(lock_timeout_ms),
             answer=answer.of(table),
         )
         .as_bytes()
     )
+
+
+def _patience(lock_timeout_ms: int) -> sql.Composed:
+    """A condition on given rows that sets, before the first is inserted, how long the transaction waits for locks."""
+    if not lock_timeout_ms:
+        return sql.SQL("").format()
+    # It changes something, so PostgreSQL evaluates it for each row as it comes, and never for all of them beforehand.
+    setting = sql.SQL(" WHERE set_config('lock_timeout', {}, true) IS NOT NULL")
+    return setting.format(sql.Literal(f"{lock_timeout_ms}ms"))
 
 
 def _upsert(table: Table, insert: proto.InsertRows, answer: _Answer) -> bytes:

@@ -22,7 +22,7 @@ TAGS: Final[dict[str, ObjectKind]] = {
 }
 """Every tag, and the kind of object that it belongs on."""
 
-SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference", "claim", "relation", "inverse", "through"})
+SUPPORTED: Final = frozenset({"shard_by", "shard_with", "reference", "claim", "copy", "relation", "inverse", "through"})
 
 
 class Tag(msgspec.Struct, frozen=True):

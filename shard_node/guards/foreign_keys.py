@@ -24,6 +24,7 @@ from crosskey.shard_node.guards import (
     sweep_guards,
 )
 from crosskey.shard_node.guards.claims import claim_statements
+from crosskey.shard_node.guards.copies import copy_statements
 from crosskey.shard_node.guards.placement_checks import note_misplaced, placement_checks
 from crosskey.shard_node.guards.references import translation_functions
 from crosskey.shard_node.guards.shadow_tables import deferrable, repointed, shadow_and_pin
@@ -56,6 +57,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from sweep_guards.guard_children(plan, table.table.name)
         if plan.catches_errors:
             yield from _error_guards(plan, table, shard, shards)
+    yield from copy_statements(plan, shard)
 
 
 def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:

@@ -1,0 +1,151 @@
+"""Copies of parents' columns on a cluster: what raw SQL is refused, what the audit finds, how they are loaded."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import msgspec
+import psycopg
+import pytest
+
+from crosskey import Client, do_update
+from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.v1 import router_pb2, router_pb2_grpc
+from crosskey.v1.admin_pb2 import AuditResponse
+from tests.eventually import eventually
+from tests.fresh_cluster import FreshClusters
+from tests.numbers_on_shards import numbers_on
+from tests.shard_sql import as_node, as_superuser, prepared, query
+
+SCHEMA = """
+CREATE TABLE makers (id bigint PRIMARY KEY, name text NOT NULL, price numeric(8, 2));
+COMMENT ON TABLE makers IS '@shard_by id';
+CREATE TABLE wares (
+    id bigint PRIMARY KEY,
+    maker bigint NOT NULL REFERENCES makers ON DELETE CASCADE,
+    maker_name text NOT NULL,
+    price numeric(8, 2)
+);
+COMMENT ON TABLE wares IS '@shard_by id';
+COMMENT ON COLUMN wares.maker_name IS '@copy maker.name';
+COMMENT ON COLUMN wares.price IS '@copy maker.price snapshot';
+"""
+
+MAKERS, WARES = 1, 0
+"""Shards."""
+
+_makers, _wares, _nearby = numbers_on(MAKERS), numbers_on(WARES), numbers_on(MAKERS)
+
+
+@pytest.fixture(scope="module")
+def cluster(fresh_cluster: FreshClusters) -> LocalCluster:
+    return fresh_cluster(SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster.address) as client:
+        yield client
+
+
+@pytest.fixture
+def maker(client: Client) -> int:
+    number = next(_makers)
+    client.insert("makers", {"id": number, "name": "Ann", "price": "1.50"})
+    return number
+
+
+def add_ware(client: Client, maker: int) -> int:
+    """Insert a row that copies its maker's name, on another shard."""
+    [row] = client.insert("wares", {"id": next(_wares), "maker": maker})
+    assert (row["maker_name"], row["price"]) == ("Ann", "1.50")
+    return int(row["id"])
+
+
+def wrong_copies(client: Client) -> list[tuple[int, str, dict[str, Any]]]:
+    """What the audit finds: shard, table and key of each."""
+    findings = client.with_timeout(60).audit()
+    assert {finding.kind for finding in findings} <= {AuditResponse.KIND_WRONG_COPY}
+    return [(one.shard, one.table, msgspec.json.decode(one.key)) for one in findings]
+
+
+def change_past_all_triggers(cluster: LocalCluster, shard: int, statement: str, number: int) -> None:
+    with as_superuser(cluster, shard) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(statement.encode(), (number,))
+
+
+def test_the_audit_finds_a_wrong_copy(cluster: LocalCluster, client: Client, maker: int) -> None:
+    ware = add_ware(client, maker)
+    change_past_all_triggers(cluster, WARES, "UPDATE wares SET maker_name = 'Eve' WHERE id = %s", ware)
+    assert wrong_copies(client) == [(WARES, "wares", {"id": ware, "maker": maker})]
+    for name in ("Bea", "Ann"):
+        client.update("makers", {"name": name}, key={"id": maker})
+    assert wrong_copies(client) == []
+
+
+def test_the_audit_finds_a_parent_that_changed_alone(cluster: LocalCluster, client: Client, maker: int) -> None:
+    add_ware(client, maker)
+    change_past_all_triggers(cluster, MAKERS, "UPDATE makers SET name = 'Eve' WHERE id = %s", maker)
+    [(shard, table, key)] = wrong_copies(client)
+    assert (shard, table, key["name"]) == (WARES, "makers", "Ann")
+    client.update("makers", {"name": "Ann"}, key={"id": maker})
+    assert wrong_copies(client) == []
+
+
+def test_raw_sql_is_refused(cluster: LocalCluster, client: Client, maker: int) -> None:
+    ware = add_ware(client, maker)
+    eventually(lambda: not prepared(cluster), "the pin is committed")
+    with as_node(cluster, MAKERS) as connection, pytest.raises(psycopg.errors.AssertFailure, match="copy this row"):
+        connection.execute("UPDATE makers SET name = 'Eve' WHERE id = %s", (maker,))
+    with as_node(cluster, WARES) as connection, pytest.raises(psycopg.errors.CheckViolation, match="not to be given"):
+        connection.execute("UPDATE wares SET maker_name = 'Eve' WHERE id = %s", (ware,))
+    client.update("makers", {"name": "Bea"}, key={"id": maker})
+    assert query(cluster, WARES, "SELECT maker_name FROM wares WHERE id = %s", ware) == [("Bea",)]
+
+
+def test_a_row_is_answered_with_its_copy_though_the_shadow_is_gone(client: Client, maker: int) -> None:
+    """The router believes that it is there."""
+    client.delete("wares", key={"id": add_ware(client, maker)})
+    client.drop_unused_shadows()
+    add_ware(client, maker)
+
+
+def test_wares_beside_their_maker(client: Client, maker: int) -> None:
+    for _ in range(2):
+        [row] = client.insert("wares", {"id": next(_nearby), "maker": maker})
+        assert row["maker_name"] == "Ann"
+
+
+def test_an_upsert_takes_copies(client: Client, maker: int) -> None:
+    other = next(_makers)
+    client.insert("makers", {"id": other, "name": "Cid"})
+    ware = add_ware(client, maker)
+    for shown in ("Cid", "Cid"):
+        [row] = client.insert("wares", {"id": ware, "maker": other}, on_conflict=do_update("maker", on="id"))
+        assert row["maker_name"] == shown
+
+
+def test_a_load_takes_copies(cluster: LocalCluster, client: Client, maker: int) -> None:
+    """Its rows come before their parents have been looked for."""
+    wares = [next(numbers) for numbers in (_wares, _wares, _nearby)]
+    load_wares(cluster, b"".join(b"%d\t%d\n" % (ware, maker) for ware in wares))
+    for ware in wares:
+        row = client.get("wares", {"id": ware})
+        assert row is not None
+        assert (row["maker_name"], row["price"]) == ("Ann", "1.50")
+
+
+def test_a_load_of_copies(cluster: LocalCluster, client: Client, maker: int) -> None:
+    """A right value may be given, and no other."""
+    add_ware(client, maker)
+    load_wares(cluster, b"%d\t%d\tAnn\n" % (next(_wares), maker), "maker_name")
+    with pytest.raises(grpc.RpcError, match="not to be given"):
+        load_wares(cluster, b"%d\t%d\tEve\n" % (next(_wares), maker), "maker_name")
+
+
+def load_wares(cluster: LocalCluster, lines: bytes, *more: str) -> None:
+    """Load rows in the text form of COPY; they have an id, a maker and those columns."""
+    with grpc.insecure_channel(cluster.address) as channel:
+        request = router_pb2.LoadRequest(table="wares", columns=["id", "maker", *more], lines=lines)
+        router_pb2_grpc.RouterStub(channel).Load(iter([request]))

@@ -1,6 +1,7 @@
 """Copies of parents' columns on a cluster: what raw SQL is refused, what the audit finds, how they are loaded."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from crosskey.v1.admin_pb2 import AuditResponse
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
-from tests.shard_sql import as_node, as_superuser, prepared, query
+from tests.shard_sql import as_node, as_superuser, prepared, query, wait_for_waiters
 
 SCHEMA = """
 CREATE TABLE makers (id bigint PRIMARY KEY, name text NOT NULL, price numeric(8, 2));
@@ -102,6 +103,31 @@ def test_raw_sql_is_refused(cluster: LocalCluster, client: Client, maker: int) -
         connection.execute("UPDATE wares SET maker_name = 'Eve' WHERE id = %s", (ware,))
     client.update("makers", {"name": "Bea"}, key={"id": maker})
     assert query(cluster, WARES, "SELECT maker_name FROM wares WHERE id = %s", ware) == [("Bea",)]
+
+
+def test_a_new_name_waits_for_a_row_that_copies_the_old_one(cluster: LocalCluster, client: Client, maker: int) -> None:
+    add_ware(client, maker)
+    ware = next(_wares)
+    with ThreadPoolExecutor(1) as pool, as_node(cluster, WARES) as connection:
+        with connection.transaction():
+            connection.execute("INSERT INTO wares (id, maker) VALUES (%s, %s)", (ware, maker))
+            renamed = pool.submit(client.update, "makers", {"name": "Bea"}, key={"id": maker})
+            wait_for_waiters(cluster, WARES)
+        renamed.result()
+    assert query(cluster, WARES, "SELECT maker_name FROM wares WHERE id = %s", ware) == [("Bea",)]
+    assert wrong_copies(client) == []
+
+
+def test_a_row_waits_for_a_new_name(cluster: LocalCluster, client: Client, maker: int) -> None:
+    """Its shard has no shadow yet, and so no pin is there that the new name could find."""
+    with ThreadPoolExecutor(1) as pool, as_node(cluster, MAKERS) as connection:
+        with connection.transaction():
+            connection.execute("UPDATE makers SET name = 'Bea' WHERE id = %s", (maker,))
+            inserted = pool.submit(client.insert, "wares", {"id": next(_wares), "maker": maker})
+            wait_for_waiters(cluster, MAKERS)
+        [row] = inserted.result()
+    assert row["maker_name"] == "Bea"
+    assert wrong_copies(client) == []
 
 
 def test_a_row_is_answered_with_its_copy_though_the_shadow_is_gone(client: Client, maker: int) -> None:

@@ -85,25 +85,15 @@ def _taking_triggers(plan: Plan, table: TableName, copies: Sequence[Copy], shard
 
 def _take(plan: Plan, key: ForeignKey, copies: Sequence[Copy], event: str, shard: int) -> sql.Composed:
     target = _target(plan, copies[0])
-    values = [identifier(f"crosskey_copied_{place}") for place in range(len(copies))]
-    types = [
-        sql.SQL("{} {}%%TYPE;").format(value, identifier(key.table.schema, key.table.name, copy.column))
-        for value, copy in zip(values, copies, strict=True)
-    ]
     return body(
         "take_copies",
-        declared=sql.SQL(" ").join(types),
         key=column_list(key.columns, alias="new"),
         as_is=sql.SQL(_AS_IS),
         set=_is_set(plan, key, target, event),
-        copied=column_list([copy.parent_column for copy in copies], alias="p"),
-        values=sql.SQL(", ").join(values),
         target=table_identifier(target),
         same=_parent_of(plan, key, "new"),
         note=_note_unseen(copies[0], shard),
-        copies=sql.SQL("\n").join(
-            _take_one(plan, copy, value, event) for copy, value in zip(copies, values, strict=True)
-        ),
+        copies=sql.SQL("\n").join(_take_one(plan, copy, event) for copy in copies),
     )
 
 
@@ -131,7 +121,7 @@ def _note_unseen(copy: Copy, shard: int) -> sql.Composable:
     )
 
 
-def _take_one(plan: Plan, copy: Copy, value: sql.Composable, event: str) -> sql.Composed:
+def _take_one(plan: Plan, copy: Copy, event: str) -> sql.Composed:
     new, old = identifier("new", copy.column), identifier("old", copy.column)
     inserts = event == "INSERT"
     is_new = sql.SQL("" if inserts else " AND record_image_ne(ROW({}), ROW({}))").format(old, new)
@@ -140,7 +130,7 @@ def _take_one(plan: Plan, copy: Copy, value: sql.Composable, event: str) -> sql.
         given=sql.SQL("num_nulls({}) = 0{}").format(new, is_new),
         new=new,
         before=sql.NULL if inserts else old,
-        value=value,
+        value=identifier("crosskey_parent", copy.parent_column),
         fixed=literal(not copy.overridable),
         moved=literal(inserts and copy.referenced_key is None),
         message=literal(_message(copy)),

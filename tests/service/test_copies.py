@@ -30,6 +30,37 @@ CREATE TABLE wares (
 COMMENT ON TABLE wares IS '@shard_by id';
 COMMENT ON COLUMN wares.maker_name IS '@copy maker.name';
 COMMENT ON COLUMN wares.price IS '@copy maker.price snapshot';
+CREATE TYPE size AS ENUM ('small', 'large');
+CREATE TYPE spot AS (x integer, name text);
+"""
+
+TYPES = {
+    "names": ("text[]", "[0:1]={a,NULL}"),
+    "born": ("timestamptz", "2024-02-29 12:00:00.123456+05"),
+    "bytes": ("bytea", r"\x00ff"),
+    "weight": ("double precision", "NaN"),
+    "score": ("numeric", "1.500"),
+    "span": ("interval", "1 mon -3 days"),
+    "size": ("size", "large"),
+    "spot": ("spot", '(1,"a,b")'),
+    "range": ("int8range", "[1,)"),
+    "code": ("character(4)", "ab"),
+}
+"""Columns of each type, and a value."""
+
+_COLUMNS = ", ".join(f"{name} {of}" for name, (of, _) in TYPES.items())
+_TAGS = "\n".join(f"""COMMENT ON COLUMN "ki'ds%d".{name} IS '@copy new.{name}';""" for name in TYPES)
+
+SCHEMA += f"""
+CREATE TABLE "odd%s" (id bigint PRIMARY KEY, "na%me" text, {_COLUMNS});
+COMMENT ON TABLE "odd%s" IS '@shard_by id';
+CREATE TABLE "ki'ds%d" (
+    id bigint PRIMARY KEY, "new" bigint REFERENCES "odd%s", "co""py" text NOT NULL, "found" text, {_COLUMNS}
+);
+COMMENT ON TABLE "ki'ds%d" IS '@shard_by id';
+COMMENT ON COLUMN "ki'ds%d"."co""py" IS '@copy new.na%me';
+COMMENT ON COLUMN "ki'ds%d"."found" IS '@copy new.na%me snapshot';
+{_TAGS}
 """
 
 MAKERS, WARES = 1, 0
@@ -168,6 +199,22 @@ def test_a_load_of_copies(cluster: LocalCluster, client: Client, maker: int) -> 
     load_wares(cluster, b"%d\t%d\tAnn\n" % (next(_wares), maker), "maker_name")
     with pytest.raises(grpc.RpcError, match="not to be given"):
         load_wares(cluster, b"%d\t%d\tEve\n" % (next(_wares), maker), "maker_name")
+
+
+def test_odd_names_and_all_types(cluster: LocalCluster, client: Client) -> None:
+    odd, first, later = next(_makers), next(_wares), next(_wares)
+    client.insert("odd%s", {"id": odd, "na%me": "o'x%"})
+    [row] = client.insert("ki'ds%d", {"id": first, "new": odd})
+    assert row['co"py'] == row["found"] == "o'x%"
+    client.update("odd%s", {name: text for name, (_, text) in TYPES.items()}, key={"id": odd})
+    client.update("odd%s", {"na%me": "y"}, key={"id": odd})
+    [row] = client.insert("ki'ds%d", {"id": later, "new": odd})
+    assert (row['co"py'], row["found"]) == ("y", "y")
+    columns = ", ".join(TYPES)
+    parents = query(cluster, MAKERS, f'SELECT ({columns})::text FROM "odd%%s" WHERE id = %s', odd)
+    children = query(cluster, WARES, f"""SELECT ({columns})::text FROM "ki'ds%%d" WHERE "new" = %s""", odd)
+    assert children == parents * 2
+    assert wrong_copies(client) == []
 
 
 def load_wares(cluster: LocalCluster, lines: bytes, *more: str) -> None:

@@ -4,14 +4,14 @@
 -- and is seen here, or afterwards, and sees this row. A parent that is not here may still come, in this transaction; then
 -- the copies are taken when it does. If it does not, the foreign key refuses the row.
 DECLARE
-    {declared}
+    crosskey_parent {target}%%ROWTYPE;
     crosskey_found boolean := false;
     crosskey_names boolean := num_nulls({key}) = 0;
     crosskey_as_is boolean := {as_is};
     crosskey_set boolean := {set};
 BEGIN
     IF crosskey_names THEN
-        SELECT {copied} INTO {values} FROM {target} p WHERE {same} FOR KEY SHARE;
+        SELECT p.* INTO crosskey_parent FROM {target} p WHERE {same} FOR KEY SHARE;
         crosskey_found := FOUND;
     END IF;
     IF crosskey_names AND NOT crosskey_found AND NOT crosskey_as_is THEN

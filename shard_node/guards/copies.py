@@ -37,6 +37,12 @@ COPIES_AS_THEY_ARE = b"SET LOCAL crosskey.copying = 'on'"
 
 COPIES_ARE_TAKEN = b"SET LOCAL crosskey.copying = 'off'"
 
+SNAPSHOTS_ARE_GIVEN = b"SET LOCAL crosskey.loading = 'on'"
+"""Said before rows are loaded, which may bring the snapshots that were taken where they come from."""
+
+SNAPSHOTS_ARE_TAKEN = b"SET LOCAL crosskey.loading = 'off'"
+
+_LOADS = "coalesce(current_setting('crosskey.loading', true), '') = 'on'"
 _AS_IS = "coalesce(current_setting('crosskey.copying', true), '') = 'on'"
 WAITS = "coalesce(current_setting('crosskey.copies_wait', true), '') = 'on'"
 """Set where a row of the transaction came before its parent."""
@@ -89,6 +95,7 @@ def _take(plan: Plan, key: ForeignKey, copies: Sequence[Copy], event: str, shard
         "take_copies",
         key=column_list(key.columns, alias="new"),
         as_is=sql.SQL(_AS_IS),
+        loads=sql.SQL(_LOADS),
         set=_is_set(plan, key, target, event),
         target=table_identifier(target),
         same=_parent_of(plan, key, "new"),
@@ -131,7 +138,7 @@ def _take_one(plan: Plan, copy: Copy, event: str) -> sql.Composed:
         new=new,
         before=sql.NULL if inserts else old,
         value=identifier("crosskey_parent", copy.parent_column),
-        fixed=literal(not copy.overridable),
+        fixed=sql.SQL("false" if copy.overridable else "NOT crosskey_loads"),
         moved=literal(inserts and copy.referenced_key is None),
         message=literal(_message(copy)),
         hint=literal(_hint(copy)),

@@ -381,6 +381,8 @@ def leads_to_more(branch: Branch, effect: Effect) -> bool:
     A shadow that brings what its children copy changes these, and so may concern what copies them in turn.
     """
     kind = effect.WhichOneof("effect")
-    if kind in ("pin_parents", "add_shadows"):
-        return bool(branch.schema.referenced_key(getattr(effect, kind).referenced_key).copied)
+    if kind == "add_shadows":
+        return bool(branch.schema.referenced_key(effect.add_shadows.referenced_key).copied)
+    if kind == "pin_parents" and effect.origin == branch.shard:
+        return bool(branch.schema.referenced_key(effect.pin_parents.referenced_key).copied)
     return kind in _LEAD_TO_MORE

@@ -193,9 +193,11 @@ def test_a_load_takes_copies(cluster: LocalCluster, client: Client, maker: int) 
         assert (row["maker_name"], row["price"]) == ("Ann", "1.50")
 
 
-def test_a_load_of_copies(cluster: LocalCluster, client: Client, maker: int) -> None:
-    """A right value may be given, and no other."""
-    add_ware(client, maker)
+def test_a_load_of_copies(cluster: LocalCluster, maker: int) -> None:
+    """A right value may be given, and no other; but a snapshot that was taken elsewhere."""
+    ware = next(_wares)
+    load_wares(cluster, b"%d\t%d\t9.00\n" % (ware, maker), "price")
+    assert query(cluster, WARES, "SELECT maker_name, price::text FROM wares WHERE id = %s", ware) == [("Ann", "9.00")]
     load_wares(cluster, b"%d\t%d\tAnn\n" % (next(_wares), maker), "maker_name")
     with pytest.raises(grpc.RpcError, match="not to be given"):
         load_wares(cluster, b"%d\t%d\tEve\n" % (next(_wares), maker), "maker_name")

@@ -9,6 +9,7 @@ DECLARE
     crosskey_names boolean := num_nulls({key}) = 0;
     crosskey_as_is boolean := {as_is};
     crosskey_set boolean := {set};
+    crosskey_loads boolean := {loads};
 BEGIN
     IF crosskey_names THEN
         SELECT p.* INTO crosskey_parent FROM {target} p WHERE {same} FOR KEY SHARE;

@@ -20,7 +20,7 @@ SOAK_SECONDS ?= 60
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-crashes up demo bench clean
+.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-copies soak-crashes up demo bench clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -109,6 +109,9 @@ $(REAL)/node/.installed: $(REAL)/.installed $(wildcard tests/real_schemas/applic
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action, and for moving parents.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_led_tables.py
+
+soak-copies: $(INSTALLED) ## Let names of hot parents change while rows copy them, for SOAK_SECONDS.
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_copy_races.py
 
 soak-crashes: $(INSTALLED) ## Kill servers under load again and again: SOAK_SECONDS for each kind of server.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/crashes/test_servers_die.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crosskey.catalog.model import ForeignKey
-from crosskey.catalog.plan import Claim, TablePlan
+from crosskey.catalog.plan import Claim, Copy, TablePlan
 
 LOCAL = "by PostgreSQL's own key; nothing more"
 
@@ -49,6 +49,18 @@ def cost_of_crossing(key: ForeignKey, child: TablePlan) -> str:
         " reference it"
     )
     return "; ".join((cost, *_costs_of_moves(key, child)))
+
+
+def cost_of_copy(copy: Copy) -> str:
+    """What becomes of a copy when its parent's column changes, and what that costs."""
+    taken = f"taken when {copy.constraint} is set: nothing more for a row"
+    given = "; a client may give another value" if copy.overridable else ""
+    if copy.referenced_key is None:
+        changes = "changed by PostgreSQL with it, on the same shard" if copy.live else "stays as it was taken"
+        return f"{taken}; {changes}{given}"
+    reached = f"update of {copy.parent}.{copy.parent_column}: a transaction with the shards that reference the row"
+    changes = "for their shadows and rows" if copy.live else "for their shadows; the copy stays as it was taken"
+    return f"{taken}; {reached}, {changes}{given}"
 
 
 def _costs_of_moves(key: ForeignKey, child: TablePlan) -> Iterator[str]:

@@ -10,6 +10,7 @@ from crosskey.catalog.key_values import value_columns
 from crosskey.catalog.model import Column, Computed, Equality, ForeignKey, Table, TableName
 
 Placement = Literal["sharded", "reference"]
+CopyKind = Literal["live", "snapshot"]
 
 
 class Leader(msgspec.Struct, frozen=True, cache_hash=True):
@@ -120,7 +121,7 @@ class ReferencedKey(msgspec.Struct, frozen=True, cache_hash=True):
     own, so that PostgreSQL's messages name the parent. `locator` is the column among `columns` that tells the parent's
     slot; where none does, `claim` is the claim on the key, and stands for the parent: it is what pins hold. Values of
     the columns in `verbatim` travel between shards as PostgreSQL's own text. `equalities` tell, column by column,
-    whether two rows have the same key.
+    whether two rows have the same key. Shadows have the columns in `copied` too, whose values children copy.
     """
 
     id: str
@@ -132,6 +133,7 @@ class ReferencedKey(msgspec.Struct, frozen=True, cache_hash=True):
     claim: Claim | None = None
     verbatim: tuple[str, ...] = ()
     equalities: tuple[Equality, ...] = ()
+    copied: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> TableName:
@@ -153,6 +155,28 @@ class KeyPlan(msgspec.Struct, frozen=True, cache_hash=True):
     cost: str = ""
 
 
+class Copy(msgspec.Struct, frozen=True, cache_hash=True):
+    """A column of a table that has the value of a column of the row's parent, by the foreign key `constraint`.
+
+    A live copy always has it, a snapshot takes it when the key's columns are set; an `overridable` one only if the
+    client gives none. `referenced_key` is a ReferencedKey.id if the key crosses shards, else None.
+    """
+
+    table: TableName
+    column: str
+    constraint: str
+    parent: TableName
+    parent_column: str
+    kind: CopyKind = "live"
+    overridable: bool = False
+    referenced_key: str | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it follows its parent."""
+        return self.kind == "live"
+
+
 class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """The plan of a schema, each list sorted by name; `catches_errors` and `views` are those of the Database."""
 
@@ -162,6 +186,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     catches_errors: bool = False
     claims: tuple[Claim, ...] = ()
     views: tuple[TableName, ...] = ()
+    copies: tuple[Copy, ...] = ()
 
     def table(self, name: TableName) -> TablePlan | None:
         """The plan of that table."""

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
 from crosskey.catalog.company import refuse_lonely
+from crosskey.catalog.copies import plan_copies
 from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from crosskey.catalog.key_values import value_columns, verbatim_columns
 from crosskey.catalog.leading import find_leaders
 from crosskey.catalog.model import Database, ForeignKey, TableName
 from crosskey.catalog.naming import name_tables
 from crosskey.catalog.placement import place_table
-from crosskey.catalog.plan import Claim, KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.plan import Claim, Copy, KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
 from crosskey.catalog.relations import refuse_names
 from crosskey.catalog.tag_rules import refuse_tags
@@ -37,12 +38,14 @@ def plan_schema(database: Database) -> Plan:
     planned = {key.foreign_key for key in keys}
     refusals += refuse_lonely(tables.values(), keys, [key for key in database.foreign_keys if key not in planned])
     refusals += refuse_trigger_writes(tables)
+    copies, copy_refusals = plan_copies(database, tables, keys)
+    refusals += copy_refusals
     if refusals:
         raise SchemaRefused(tuple(refusals))
     placed_tables = tuple(sorted(tables.values(), key=_table_name))
     claims = plan_claims(placed_tables)
-    referenced = _referenced_keys(keys, tables, claims)
-    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, database.views)
+    referenced = _referenced_keys(keys, tables, claims, copies)
+    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, database.views, copies)
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:
@@ -72,10 +75,17 @@ def _refuse_ambiguous_names(keys: tuple[ForeignKey, ...]) -> Iterator[Refusal]:
 
 
 def _referenced_keys(
-    keys: tuple[KeyPlan, ...], tables: dict[TableName, TablePlan], claims: tuple[Claim, ...]
+    keys: tuple[KeyPlan, ...],
+    tables: dict[TableName, TablePlan],
+    claims: tuple[Claim, ...],
+    copies: tuple[Copy, ...],
 ) -> tuple[ReferencedKey, ...]:
     crossing = {key.referenced_key: key.foreign_key for key in keys if key.referenced_key is not None}
     ordered = [crossing[identifier] for identifier in sorted(crossing)]
+    copied = {
+        identifier: tuple(sorted({copy.parent_column for copy in copies if copy.referenced_key == identifier}))
+        for identifier in crossing
+    }
     names = name_tables((key.parent, key.parent_columns) for key in ordered)
     return tuple(
         ReferencedKey(
@@ -85,8 +95,11 @@ def _referenced_keys(
             parent_locator(key, tables[key.parent]),
             *names[key.parent, key.parent_columns],
             _standing_for_parent(key, tables[key.parent], claims),
-            verbatim_columns(value_columns(tables[key.parent].table, key.parent_columns)),
+            verbatim_columns(
+                value_columns(tables[key.parent].table, (*key.parent_columns, *copied[referenced_key_id(key)]))
+            ),
             key.parent_equalities,
+            copied[referenced_key_id(key)],
         )
         for key in ordered
     )

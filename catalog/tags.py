@@ -23,7 +23,7 @@ TAGS: Final[dict[str, ObjectKind]] = {
 """Every tag, and the kind of object that it belongs on."""
 
 SUPPORTED: Final = frozenset(
-    {"shard_by", "shard_with", "reference", "claim", "events", "relation", "inverse", "through"}
+    {"shard_by", "shard_with", "reference", "claim", "copy", "events", "relation", "inverse", "through"}
 )
 
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crosskey.catalog.costs import cost_of_claim
-from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
+from crosskey.catalog.costs import cost_of_claim, cost_of_copy
+from crosskey.catalog.plan import Claim, Copy, KeyPlan, Plan, TablePlan
 from crosskey.catalog.relations import ambiguity, find_relations
 
 MIN_WIDTH = 120
@@ -16,6 +16,7 @@ MIN_WIDTH = 120
 
 _CLAIM_HEADER = ("Unique over all shards", "Table", "Columns", "How, and what it costs")
 _RELATION_HEADER = ("Relation", "Leads to", "Kind", "Along", "To be named")
+_COPY_HEADER = ("Copy", "Of", "Kind", "How, and what it costs")
 _KEY_HEADER = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
 
 
@@ -32,6 +33,8 @@ def print_plan(plan: Plan) -> None:
     telling = ", ".join(str(table.table.name) for table in plan.tables if table.events)
     if telling:
         console.print(Text(f"Changes of these tables are told as events: {telling}."))
+    if plan.copies:
+        console.print(_grid(_COPY_HEADER, [_copy_row(copy) for copy in plan.copies], leading=1))
     if plan.views:
         views = ", ".join(map(str, plan.views))
         text = f"No request reads these views, each of which sees the rows of its own shard only: {views}."
@@ -44,6 +47,10 @@ def _table_row(plan: TablePlan) -> tuple[str, ...]:
 
 def _claim_row(claim: Claim) -> tuple[str, ...]:
     return claim.constraint, str(claim.table), claim.shown, cost_of_claim(claim)
+
+
+def _copy_row(copy: Copy) -> tuple[str, ...]:
+    return f"{copy.table}.{copy.column}", f"{copy.parent}.{copy.parent_column}", copy.kind, cost_of_copy(copy)
 
 
 def _key_row(key: KeyPlan) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -36,12 +36,16 @@ class Guards:
     pins: bool
     shard: int
     other_shard: int
+    copies: bool = False
+    """Whether the values that children copy are meant: of the shadows on `shard`, or of the parents themselves."""
 
     def to_finding(self, message: str, key: str = "") -> AuditResponse:
         """What an audit answers."""
         if isinstance(self.guarded, Claim):
             kind = AuditResponse.KIND_CLAIM_WITHOUT_VALUE if self.pins else AuditResponse.KIND_VALUE_WITHOUT_CLAIM
             table, constraint = self.guarded.table, self.guarded.constraint
+        elif self.copies:
+            kind, table, constraint = AuditResponse.KIND_WRONG_COPY, self.guarded.parent, ""
         else:
             kind = AuditResponse.KIND_PIN_WITHOUT_SHADOW if self.pins else AuditResponse.KIND_SHADOW_WITHOUT_PIN
             table, constraint = self.guarded.parent, ""
@@ -59,11 +63,16 @@ async def compare_guards(
 ) -> AsyncIterator[AuditResponse]:
     """Streams the shadows without a pin and the pins without a shadow; of a claim, values and claims likewise.
 
+    Of shadows whose values children copy, those that have others than their parents as well.
+
     Raises what calls raise, and Conflict if transactions stay in doubt for too long.
     """
     shadows = Guards(guarded, pins=False, shard=child_shard, other_shard=parent_shard)
     pins = Guards(guarded, pins=True, shard=parent_shard, other_shard=child_shard)
-    for guards, counterparts in ((shadows, pins), (pins, shadows)):
+    pairs = [(shadows, pins), (pins, shadows)]
+    if isinstance(guarded, ReferencedKey) and guarded.copied:
+        pairs.append((replace(shadows, copies=True), replace(pins, copies=True)))
+    for guards, counterparts in pairs:
         if (guards.shard, guarded.id, guards.pins) in present:
             async for finding in _alone(nodes, guards, counterparts):
                 yield finding
@@ -90,6 +99,7 @@ async def _keys_alone(nodes: Nodes, guards: Guards, counterparts: Guards) -> Asy
         pins=guards.pins,
         other_shard=guards.other_shard,
         limit=PAGE_KEYS,
+        copies=guards.copies,
     )
     while True:
         page = await nodes[guards.shard].list_guards(request)
@@ -131,6 +141,7 @@ async def _missing(nodes: Nodes, guards: Guards, keys: list[bytes]) -> list[byte
         pins=guards.pins,
         other_shard=guards.other_shard,
         keys_json=b"[" + b",".join(keys) + b"]",
+        copies=guards.copies,
     )
     response = await nodes[guards.shard].find_unguarded(request)
     return _keys(response.keys_json)
@@ -145,6 +156,11 @@ def _meaning(guards: Guards) -> str:
     """What it means that a guard is alone."""
     if isinstance(guards.guarded, Claim):
         return _claim_alone(guards) if guards.pins else _value_alone(guards)
+    if guards.copies:
+        return (
+            f"rows on shard {guards.shard} copy these values, and the row on shard {guards.other_shard} has others:"
+            " update them there through a router, to other values and back"
+        )
     return _pin_alone(guards) if guards.pins else _shadow_alone(guards)
 
 

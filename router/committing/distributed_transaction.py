@@ -34,9 +34,13 @@ class Savepoint(NamedTuple):
 class DistributedTransaction:
     """Used as an async context manager: rolled back at the end unless it was committed."""
 
-    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid) -> None:
-        """Nothing is opened before it is needed. `gid.home` is the shard that decides, if anything is written there."""
+    def __init__(self, nodes: Nodes, finisher: Finisher, gid: Gid, *, copies_may_wait: bool = False) -> None:
+        """Nothing is opened before it is needed. `gid.home` is the shard that decides, if anything is written there.
+
+        With `copies_may_wait`, rows may be answered before the values that they copy are known.
+        """
         self._nodes = nodes
+        self._copies_may_wait = copies_may_wait
         self._finisher = finisher
         self._home = gid.home
         self._end = TwoPhaseCommit(gid, finisher)
@@ -232,9 +236,10 @@ class DistributedTransaction:
     async def apply_effects(self, results: Iterable[Results]) -> None:
         """Applies the effects of results on all shards, and the effects of these, until there are none.
 
-        Raises LockedTooLate, and what shards raise. Effects that do not end are ended by the deadline of the request.
+        Raises LockedTooLate, CopiesUnseen, and what shards raise. Effects that do not end are ended by the deadline of
+        the request.
         """
-        queue = EffectQueue()
+        queue = EffectQueue(copies_may_wait=self._copies_may_wait)
         for each in results:
             queue.add_from(each)
         await self._apply(queue)
@@ -261,7 +266,7 @@ class DistributedTransaction:
     async def _apply_absent(self) -> None:
         """A parent that was absent may have been inserted since, on another shard."""
         absent, self._absent = self._absent, []
-        queue = EffectQueue()
+        queue = EffectQueue(copies_may_wait=self._copies_may_wait)
         queue.add(absent)
         await self._apply(queue)
 

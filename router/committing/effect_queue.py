@@ -25,6 +25,7 @@ _TURNS: Sequence[Sequence[str]] = (
         "restore_pins",
         "delete_shadows",
         "rekey_shadows",
+        "revise_shadows",
     ),
     # A re-keyed parent's child may ask for the shadow of a new key that the shadow of the old one is about to get.
     ("pin_parents",),
@@ -40,31 +41,42 @@ class LockedTooLate(errors.Conflict):
     """Rows that are to move were changed before they were locked: the transaction is to be run again, locking early."""
 
 
+class CopiesUnseen(errors.Conflict):
+    """Rows may have been answered without the values that they copy: to be run again, with the parents pinned first."""
+
+
 class EffectQueue:
     """The effects that are still to be applied."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, copies_may_wait: bool = False) -> None:
+        """With `copies_may_wait`, rows that were written before the values that they copy are as they should be."""
+        self._copies_may_wait = copies_may_wait
         self._turns: list[list[list[proto.Effect]]] = [[] for _ in _TURNS]
         """Of each turn, what the results had for it, a list for each result."""
 
     def add_from(self, results: Iterable[CommandResult]) -> None:
-        """Adds the effects of results. Raises LockedTooLate."""
+        """Adds the effects of results. Raises LockedTooLate and CopiesUnseen."""
         for result in results:
             self.add(result.effects)
 
     def add(self, effects: Iterable[proto.Effect]) -> None:
-        """Adds those of one result. Raises LockedTooLate."""
+        """Adds those of one result. Raises LockedTooLate and CopiesUnseen."""
         batches: defaultdict[int, list[proto.Effect]] = defaultdict(list)
         for effect in effects:
             kind = effect.WhichOneof("effect")
-            if kind == "locked_too_late":
-                raise LockedTooLate(
-                    f"rows of shard {effect.origin} that are to move were changed before they were locked"
-                )
+            self._refuse_too_late(effect)
+            if kind == "copies_unseen":
+                continue
             assert kind is not None, "an effect is empty"
             batches[_TURN_OF[kind]].append(effect)
         for turn, batch in batches.items():
             self._turns[turn].append(batch)
+
+    def _refuse_too_late(self, effect: proto.Effect) -> None:
+        if effect.HasField("locked_too_late"):
+            raise LockedTooLate(f"rows of shard {effect.origin} that are to move were changed before they were locked")
+        if effect.HasField("copies_unseen") and not self._copies_may_wait:
+            raise CopiesUnseen(f"rows of shard {effect.origin} were written before what they copy was known")
 
     def next_turn(self) -> dict[int, list[proto.Effect]]:
         """Takes out the effects of the earliest turn that has any, by shard and in order; nothing if none is left."""
@@ -81,9 +93,15 @@ def _by_shard(batches: Sequence[Sequence[proto.Effect]]) -> dict[int, list[proto
     if effects[0].HasField("take_out_displaced"):
         # Each branch knows by itself which rows are meant.
         return {effect.shard: [effect] for effect in effects}
-    for effect in merge_rekeyed(sorted(effects, key=_rank)):
+    for effect in _revised_last(merge_rekeyed(sorted(effects, key=_rank))):
         ordered[effect.shard].append(effect)
     return dict(ordered)
+
+
+def _revised_last(effects: Sequence[proto.Effect]) -> Sequence[proto.Effect]:
+    """New values after new keys, as they name the new ones; else everything as it came."""
+    rekeyed = {effect.rekey_shadows.referenced_key for effect in effects if effect.HasField("rekey_shadows")}
+    return sorted(effects, key=lambda effect: effect.revise_shadows.referenced_key in rekeyed)
 
 
 def _rank(effect: proto.Effect) -> int:

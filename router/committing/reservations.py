@@ -37,8 +37,7 @@ class ReservingBranch:
 
     def pin(self, unknown: UnknownParents) -> None:
         """Adds parents to be pinned."""
-        pin = effects_pb2.PinParents(referenced_key=unknown.referenced_key.id, keys_json=_keys_json(unknown))
-        self._effects.append(effects_pb2.Effect(shard=self.shard, origin=unknown.child_shard, pin_parents=pin))
+        self._effects.append(pin_effect(unknown))
 
     def claim(self, wanted: WantedClaims) -> None:
         """Adds values to be claimed."""
@@ -125,6 +124,12 @@ def reserving_branches(
     for wanted in claims:
         on(wanted.claim_shard).claim(wanted)
     return [branches[shard] for shard in sorted(branches)]
+
+
+def pin_effect(unknown: UnknownParents) -> effects_pb2.Effect:
+    """The effect that pins the parents where they are."""
+    pin = effects_pb2.PinParents(referenced_key=unknown.referenced_key.id, keys_json=_keys_json(unknown))
+    return effects_pb2.Effect(shard=unknown.parent_shard, origin=unknown.child_shard, pin_parents=pin)
 
 
 def _keys_json(unknown: UnknownParents) -> bytes:

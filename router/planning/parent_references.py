@@ -6,7 +6,7 @@ several texts) is found by the shard's node when the statement runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,15 +58,30 @@ def unknown_parents(view: SchemaView, hints: ShadowHints, plans: Iterable[WriteP
 
     Not those of rows that may conflict with others: they may not be inserted at all.
     """
+    return _unknown_parents(view, hints, (plan for plan in plans if plan.on_conflict is None))
+
+
+def _unknown_parents(
+    view: SchemaView, hints: ShadowHints, plans: Iterable[WritePlan], by: Collection[str] | None = None
+) -> list[UnknownParents]:
+    """The same of all rows; by the foreign keys called so, if any are named."""
     found: dict[tuple[str, int, int], dict[ParentKey, None]] = {}
-    for plan in (plan for plan in plans if plan.on_conflict is None):
+    for plan in plans:
         for one in references(view, plan):
+            if by is not None and one.key.foreign_key.name not in by:
+                continue
             for parent_shard, parent in _unknown(view, hints, plan.table.table, one):
                 found.setdefault((one.key.referenced_key or "", parent_shard, one.shard), {})[parent] = None
     return [
         UnknownParents(view.plan.referenced_key(identifier), parent_shard, child_shard, list(parents))
         for (identifier, parent_shard, child_shard), parents in found.items()
     ]
+
+
+def copied_parents(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[UnknownParents]:
+    """The parents to pin before the plan runs so that the values which its rows copy are there; by the same groups."""
+    copying = view.keys_with_copies(plan.table.table.name)
+    return [] if not copying else _unknown_parents(view, hints, [plan], copying)
 
 
 def learn(view: SchemaView, hints: ShadowHints, plans: Iterable[WritePlan]) -> None:

@@ -34,6 +34,8 @@ class Local:
     """Whether it is tried without anything of Crosskey's first: nothing tells that it may concern other shards."""
     has_new_parents: bool
     """Whether it references parents on the same shard that were not seen to have a shadow there."""
+    copied: Sequence[UnknownParents] = ()
+    """Those of them whose values the rows copy: to be pinned before these are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Reserve:
     """To be pinned on other shards."""
     claims: Sequence[WantedClaims]
     """To be claimed on other shards."""
+    copied: Sequence[UnknownParents] = ()
+    """To be pinned at home before rows are written that copy their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,15 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
         return Distributed(home, reason)
     unknown = unknown_parents(view, hints, plans)
     parents = [one for one in unknown if one.parent_shard != home]
+    copied = [one for one in unknown if one.parent_shard == home and one.referenced_key.copied]
     claims = [one for one in wanted_claims(view, plans) if one.claim_shard != home]
     if parents or claims:
         what = " and ".join([*(["parents"] if parents else []), *(["unique values"] if claims else [])])
-        return Reserve(home, plans, f"rows of one shard, whose {what} are on others", parents, claims)
+        return Reserve(home, plans, f"rows of one shard, whose {what} are on others", parents, claims, copied)
     acts = any(view.may_act_elsewhere(plan.table.table.name, plan.changed_columns) for plan in plans)
     reason = "rows of one shard, which others may reference" if acts else "rows of one shard"
     plain = not (acts or unknown or claims_unforeseen(view, plans))
-    return Local(home, plans, reason, plain=plain, has_new_parents=bool(unknown))
+    return Local(home, plans, reason, plain=plain, has_new_parents=bool(unknown), copied=copied)
 
 
 def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:

@@ -171,7 +171,8 @@ class SchemaView:
         if known is None:
             acting = acting_keys(self.plan.keys, Change(table, changed))
             moves = changed is not None and self.table(table.qualified).shard_key in changed
-            known = moves or any(one.key.referenced_key is not None for one in acting)
+            copied = changed is not None and not changed.isdisjoint(self._copied_elsewhere.get(table, ()))
+            known = moves or copied or any(one.key.referenced_key is not None for one in acting)
             self._acting_elsewhere[table, changed] = known
         return known
 
@@ -179,6 +180,26 @@ class SchemaView:
     def _acting_elsewhere(self) -> dict[tuple[TableName, frozenset[str] | None], bool]:
         """What may_act_elsewhere has answered: a schema's tables and the columns that requests change are few."""
         return {}
+
+    @cached_property
+    def _copied_elsewhere(self) -> dict[TableName, frozenset[str]]:
+        """The columns of each table that rows on other shards copy; copies of copies are among them."""
+        copied: dict[TableName, frozenset[str]] = {}
+        for referenced in self.plan.referenced_keys:
+            copied[referenced.parent] = copied.get(referenced.parent, frozenset()).union(referenced.copied)
+        return copied
+
+    def keys_with_copies(self, table: TableName) -> frozenset[str]:
+        """The foreign keys across shards by which rows of the table copy values of their parents."""
+        return self._keys_with_copies.get(table, frozenset())
+
+    @cached_property
+    def _keys_with_copies(self) -> dict[TableName, frozenset[str]]:
+        keys: dict[TableName, frozenset[str]] = {}
+        for copy in self.plan.copies:
+            if copy.referenced_key is not None:
+                keys[copy.table] = keys.get(copy.table, frozenset()) | {copy.constraint}
+        return keys
 
     def insert_path(self, table: TablePlan) -> InsertPath:
         """What an insert into the table goes through."""

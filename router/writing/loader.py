@@ -77,7 +77,7 @@ class Loader:
         with leaving_no_trace():
             async with (
                 AsyncExitStack() as until_the_end,
-                DistributedTransaction(self.nodes, self.finisher, gid) as transaction,
+                DistributedTransaction(self.nodes, self.finisher, gid, copies_may_wait=True) as transaction,
             ):
                 return await _Stream(self, view, transaction, until_the_end).run(requests)
 

@@ -15,6 +15,7 @@ from crosskey.router.committing.distributed_transaction import DistributedTransa
 from crosskey.router.planning.parent_references import learn
 from crosskey.router.planning.reserved_fields import refuse_reserved
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.taken_values import refuse_taken
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.statement_results import statement_results
@@ -52,7 +53,7 @@ class OpenTransaction:
         self._transaction: DistributedTransaction = pipeline.writer.begin()
         if any(table.leader is not None for table in view.plan.tables):
             self._transaction.lock_early()
-        self._runner = StepRunner(view, self._transaction, pipeline.writer.preparing(view))
+        self._runner = StepRunner(view, self._transaction, pipeline.writer.preparing(view), hints=ShadowHints())
         self._groups: list[_Group] = []
         self._aborted: errors.CrosskeyError | None = None
         self._is_ending = False

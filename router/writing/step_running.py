@@ -13,9 +13,12 @@ from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.nodes import BranchCalls
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.reservations import pin_effect
 from crosskey.router.planning.given_values import is_text_form
 from crosskey.router.planning.nesting.scripts import NestedStep
+from crosskey.router.planning.parent_references import copied_parents
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.taken_values import EarlierAnswers, with_values
 from crosskey.router.planning.transactions import (
@@ -74,9 +77,14 @@ class StepRunner:
         preparing: Preparing,
         plan_now: PlanNow | None = None,
         *,
+        hints: ShadowHints,
         check_early: bool = False,
     ) -> None:
-        """`plan_now` plans statements that take values of earlier answers, once these are in them."""
+        """`plan_now` plans statements that take values of earlier answers, once these are in them.
+
+        Parents that `hints` do not remember are pinned before rows that copy their values are written.
+        """
+        self._hints = hints
         self._view = view
         self._transaction = transaction
         self._preparing = preparing
@@ -232,7 +240,14 @@ class StepRunner:
         self._answer_size.add(result.rows_json, step.request.table)
         return result
 
+    async def _pin_copied_parents(self, plan: WritePlan) -> None:
+        """Rows are to be answered with the values that they copy."""
+        unknown = copied_parents(self._view, self._hints, plan)
+        if unknown:
+            await self._transaction.apply_effects([[proto.CommandResult(effects=map(pin_effect, unknown))]])
+
     async def _carry_out(self, plan: WritePlan) -> WriteResult:
+        await self._pin_copied_parents(plan)
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
         if plan.on_conflict is not None and plan.table.leader is not None:

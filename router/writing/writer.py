@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,10 +17,10 @@ from crosskey.router.calls.node_errors import leaving_no_trace
 from crosskey.router.calls.nodes import BranchCalls, Nodes
 from crosskey.router.committing.branch import LateEffects
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
-from crosskey.router.committing.effect_queue import LockedTooLate
+from crosskey.router.committing.effect_queue import CopiesUnseen, LockedTooLate
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.gids import Gid
-from crosskey.router.committing.reservations import ReservedHome, reserving_branches
+from crosskey.router.committing.reservations import ReservedHome, pin_effect, reserving_branches
 from crosskey.router.committing.tags import naming_tagged
 from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
 from crosskey.router.planning.parent_references import learn
@@ -52,6 +52,18 @@ class _Begun:
 
     branch: BranchCalls
     results: Sequence[proto.CommandResult]
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How a distributed transaction is run again once it is known to be needed."""
+
+    lock_early: bool = False
+    """Rows that others live with are locked before any change."""
+    check_early: bool = False
+    """Constraints are checked before any shard prepares."""
+    pin_first: bool = False
+    """Parents are pinned, remembered or not, before rows are written that copy their values."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ class Writer:
         start = proto.RunRequest.START_PLAIN if route.plain else proto.RunRequest.START_ALONE
         try:
             with naming_tagged():
-                response = await branch.run([*to_commands(route.plans), _COMMIT], start)
+                response = await branch.run([*_commands(route), _COMMIT], start)
         except asyncio.CancelledError:
             self.finisher.in_background(branch.leave())
             raise
@@ -173,7 +185,7 @@ class Writer:
         one, may have other faults, which come first.
         """
         others = reserving_branches(self.nodes, route.parents, route.claims)
-        home = ReservedHome(route.home, self.nodes[route.home].branch(), others, to_commands(route.plans))
+        home = ReservedHome(route.home, self.nodes[route.home].branch(), others, _commands(route))
         end = TwoPhaseCommit(Gid.new(self.cluster.name, route.home), self.finisher)
         try:
             await end.prepare(others)
@@ -200,23 +212,24 @@ class Writer:
     ) -> Sequence[StepResult]:
         """All shards that turn out to be involved, however many.
 
-        Two things are found out only on the way, and then all is run once more: that rows were locked too late, and
-        that a deferred trigger has effects when others are prepared already.
+        Three things are found out only on the way, and then all is run once more: that rows were locked too late, that
+        a deferred trigger has effects when others are prepared already, and that rows were written before the values
+        that they copy were known.
         """
-        lock_early = check_early = False
+        how = _Manner()
         while True:
             try:
-                return await self._in_one_transaction(
-                    view, steps, begun, plan_now, lock_early=lock_early, check_early=check_early
-                )
+                return await self._in_one_transaction(view, steps, begun, plan_now, how)
             except LockedTooLate:
-                if lock_early:
+                if how.lock_early:
                     raise
-                lock_early = True
+                how = replace(how, lock_early=True)
             except LateEffects:
-                if check_early:
+                if how.check_early:
                     raise
-                check_early = True
+                how = replace(how, check_early=True)
+            except CopiesUnseen:
+                how = replace(how, pin_first=True)
             begun = None
 
     async def _in_one_transaction(
@@ -225,18 +238,23 @@ class Writer:
         steps: Sequence[Step],
         begun: _Begun | None,
         plan_now: PlanNow | None,
-        *,
-        lock_early: bool,
-        check_early: bool,
+        how: _Manner,
     ) -> Sequence[StepResult]:
         gid = Gid.new(self.cluster.name, home_of(steps))
-        async with DistributedTransaction(self.nodes, self.finisher, gid) as transaction:
-            if lock_early:
+        async with DistributedTransaction(self.nodes, self.finisher, gid, copies_may_wait=how.pin_first) as transaction:
+            if how.lock_early:
                 transaction.lock_early()
             preparing = self.preparing(view)
-            runner = StepRunner(view, transaction, preparing, plan_now, check_early=check_early)
+            hints = ShadowHints() if how.pin_first else self.hints
+            runner = StepRunner(view, transaction, preparing, plan_now, hints=hints, check_early=how.check_early)
             if begun is not None:
                 await runner.take_over(steps, begun.branch, begun.results)
             results = await runner.run_and_commit(steps)
         learn(view, self.hints, runner.carried_out)
         return results
+
+
+def _commands(route: Local | Reserve) -> list[proto.Command]:
+    """The statements, and before them the pins at home of parents whose values the rows copy."""
+    pins = [proto.Command(apply=pin_effect(parents)) for parents in route.copied]
+    return [*pins, *to_commands(route.plans)]

@@ -12,7 +12,7 @@ import msgspec
 from psycopg import sql
 
 from crosskey.catalog.model import Column, ForeignKey, Table, TableName
-from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.plan import Copy, KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.shard_node.guards.claims import CLAIMING_SHARD
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
 from crosskey.shard_node.guards.shadow_tables import PIN_CONSTRAINT
@@ -49,6 +49,44 @@ def damage_checks(plan: Plan, shard: int, shards: int) -> Iterator[DamageCheck]:
         yield _pin_without_parent(referenced)
     for table in plan.tables:
         yield from _misplaced_rows(table, shard, shards)
+    for copy in plan.copies:
+        if copy.live:
+            yield _wrong_copy(plan, copy)
+
+
+def _wrong_copy(plan: Plan, copy: Copy) -> DamageCheck:
+    """Rows whose copy is not what their parent has, or its shadow on this shard."""
+    table = plan.table(copy.table)
+    assert table is not None, f"the plan has a copy of {copy.table}, and not the table"
+    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == copy.table)
+    key = next(key for key in keys if key.name == copy.constraint)
+    target = copy.parent if copy.referenced_key is None else plan.referenced_key(copy.referenced_key).shadow
+    damaged = sql.SQL(
+        "SELECT {key} AS key FROM {table} c JOIN {target} p ON {same}"
+        " WHERE record_image_ne(ROW({copy}), ROW({value}))"
+        " UNION ALL SELECT {key} FROM {table} c WHERE num_nulls({referencing}) > 0 AND num_nulls({copy}) = 0"
+    ).format(
+        key=json_object(_row_key(table.table, key.columns), "c"),
+        table=table_identifier(copy.table),
+        target=table_identifier(target),
+        same=_is_parent(plan, key),
+        copy=identifier("c", copy.column),
+        value=identifier("p", copy.parent_column),
+        referencing=column_list(key.columns, alias="c"),
+    )
+    message = (
+        f'has another "{copy.column}" than "{copy.parent_column}" of the row of {copy.parent} that it references:'
+        " update that through a router, to another value and back"
+    )
+    return DamageCheck(AuditResponse.KIND_WRONG_COPY, copy.table, copy.constraint, message, _bounded(damaged))
+
+
+def _is_parent(plan: Plan, key: ForeignKey) -> sql.Composed:
+    """Whether the row called p has the key that the child called c names."""
+    return sql.SQL(" AND ").join(
+        is_parent(pair, identifier("p", pair.parent.name), identifier("c", pair.child.name))
+        for pair in column_pairs(plan, key)
+    )
 
 
 def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:

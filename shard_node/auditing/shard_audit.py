@@ -20,9 +20,17 @@ from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.startup import ShardIdentity
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.identifiers import identifier
+from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.sql_names import as_record, column_list, table_identifier
-from crosskey.shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.shard_node.sql_text.travelling_keys import travelling_copies, travelling_key
 from crosskey.v1.admin_pb2 import AuditResponse
+
+_OTHER_PARENT: LiteralString = (
+    "EXISTS (SELECT FROM {parent} g WHERE {same} AND record_image_ne(ROW({values}), ROW({given})))"
+)
+_OTHER_SHADOW: LiteralString = (
+    "NOT EXISTS (SELECT FROM {shadow} g WHERE {same} AND record_image_eq(ROW({values}), ROW({given})))"
+)
 
 # What is gone is among the missing guards already.
 _GONE = (postgres.UndefinedTable, postgres.UndefinedColumn, postgres.UndefinedFunction)
@@ -62,7 +70,7 @@ async def list_guards(
         " FROM (SELECT {key} AS key FROM {guards} WHERE {owner} = %s AND {counted} AND {after}"
         " ORDER BY {columns} LIMIT %s) page"
     ).format(
-        key=travelling_key(pair.key, "g"),
+        key=_listed(pair, "g", copies=request.copies),
         guards=pair.guards(pins=request.pins),
         owner=owner_of_there() if request.pins else pair.counterpart,
         counted=pair.counted,
@@ -77,10 +85,12 @@ async def list_guards(
 async def find_unguarded(
     connection: Connection, schema: ShardSchema, identity: ShardIdentity, request: proto.FindUnguardedRequest
 ) -> proto.FindUnguardedResponse:
-    """Those of the keys that have no pin for the other shard here, or no shadow.
+    """Those of the keys that have no pin for the other shard here, or no shadow; or that have other values.
 
     Raises InvalidRequest and psycopg.Error.
     """
+    if request.copies:
+        return await _find_other_values(connection, schema.referenced_key(request.referenced_key), request)
     pair = guard_pair(schema, request.referenced_key, identity.shards)
     statement = sql.SQL(
         "SELECT coalesce(json_agg({key}), '[]')::text FROM json_populate_recordset(NULL::{given}, %s) k"
@@ -95,6 +105,33 @@ async def find_unguarded(
     cursor = await connection.execute(statement, [request.keys_json.decode(), request.other_shard])
     [(keys,)] = await cursor.fetchall()
     return proto.FindUnguardedResponse(keys_json=keys.encode())
+
+
+async def _find_other_values(
+    connection: Connection, referenced: ReferencedKey, request: proto.FindUnguardedRequest
+) -> proto.FindUnguardedResponse:
+    """Those of the shadows, with their values, whose parents here have other values; or that are not so any more."""
+    names = {
+        "row": travelling_copies(referenced, "k"),
+        "shadow": table_identifier(referenced.shadow),
+        "parent": table_identifier(referenced.parent),
+        "same": same_key(referenced, "g", "k"),
+        "values": column_list(referenced.copied, alias="g"),
+        "given": column_list(referenced.copied, alias="k"),
+    }
+    found = sql.SQL(_OTHER_PARENT if request.pins else _OTHER_SHADOW).format(**names)
+    statement = sql.SQL(
+        "SELECT coalesce(json_agg({row}), '[]')::text FROM json_populate_recordset(NULL::{shadow}, %s) k WHERE {found}"
+    ).format(found=found, **names)
+    cursor = await connection.execute(statement, [request.keys_json.decode()])
+    [(rows,)] = await cursor.fetchall()
+    return proto.FindUnguardedResponse(keys_json=rows.encode())
+
+
+def _listed(pair: GuardPair, alias: str, *, copies: bool) -> sql.Composed:
+    if copies and isinstance(pair.key, ReferencedKey):
+        return travelling_copies(pair.key, alias)
+    return travelling_key(pair.key, alias)
 
 
 async def _guards_here(connection: Connection, schema: ShardSchema, identity: ShardIdentity) -> list[proto.GuardsHere]:

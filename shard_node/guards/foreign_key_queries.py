@@ -13,13 +13,14 @@ from crosskey import errors
 from crosskey.catalog.plan import ReferencedKey
 from crosskey.shard_node.guards import rekeying
 from crosskey.shard_node.guards.claims import CLAIMING_SHARD
+from crosskey.shard_node.guards.copies import WAITS
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD, held_columns
 from crosskey.shard_node.guards.prepared_claims import wait_for_prepared_claims
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
-from crosskey.shard_node.sql_text.travelling_keys import travelling_key
+from crosskey.shard_node.sql_text.travelling_keys import travelling_copies
 
 # A pin can vanish between being met and being locked only while an unused shadow is dropped; each round then waits for
 # the one who drops it. More rounds than this are a race to be run again from the start.
@@ -27,10 +28,11 @@ _PIN_ROUNDS = 5
 
 
 async def pin_parents(connection: Connection, referenced: ReferencedKey, for_shard: int, keys: str) -> tuple[str, int]:
-    """Pins the parents that exist and answers their keys, as a JSON array, and how many they are.
+    """Pins the parents that exist and answers what their shadows are made of, a JSON array, and how many they are.
 
     The parents stay locked FOR KEY SHARE until the transaction ends: they can neither go nor get another key. A pin
-    that was there already is locked too: ON CONFLICT alone waits for its other transaction but does not hold it.
+    that was there already is locked too: ON CONFLICT alone waits for its other transaction but does not hold it. What
+    children copy of the parents cannot change either: such a change locks the row FOR UPDATE.
 
     A parent's row may be committed while the claim that stands for it is still prepared, so what is absent is looked
     for again once nothing is prepared that may bring it.
@@ -67,7 +69,11 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
         "columns": column_list(referenced.columns),
         "parent_columns": column_list(referenced.columns, alias="p"),
         "same": same_key(referenced, "p", "k"),
-        "key": travelling_key(referenced, "held"),
+        "shadow_row": travelling_copies(referenced, "held"),
+        "copied": sql.SQL("").join(sql.SQL(", {}").format(identifier("r", name)) for name in referenced.copied),
+        "with_parent": sql.SQL(" JOIN {} r ON {}" if referenced.copied else "").format(
+            table_identifier(referenced.parent), same_key(referenced, "r", "p")
+        ),
     }
     insert = sql.SQL(
         "WITH parents AS (SELECT {parent_columns}{claimant} FROM {parent} p"
@@ -78,7 +84,8 @@ def _pin_texts(referenced: ReferencedKey) -> tuple[bytes, bytes]:
         " SELECT count(*) FROM (SELECT DISTINCT {columns} FROM parents) distinct_parents"
     ).format(**names)
     lock = sql.SQL(
-        "SELECT coalesce(json_agg({key}), '[]')::text, count(*) FROM (SELECT {parent_columns} FROM {pin} p"
+        "SELECT coalesce(json_agg({shadow_row}), '[]')::text, count(*)"
+        " FROM (SELECT {parent_columns}{copied} FROM {pin} p{with_parent}"
         " WHERE EXISTS (SELECT FROM json_populate_recordset(NULL::{shadow}, %s) k WHERE {same})"
         " AND p.{pin_shard} = %s ORDER BY {parent_columns} FOR KEY SHARE OF p) held"
     ).format(**names)
@@ -102,7 +109,7 @@ def _restore_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL(
             "INSERT INTO {pin} ({columns}, {given}) SELECT {columns}, {given} FROM ROWS FROM"
-            " (json_populate_recordset(NULL::{shadow}, %s), {arrays}) AS k({columns}, {given})"
+            " (json_populate_recordset(NULL::{shadow}, %s), {arrays}) AS k({shadowed}, {given})"
         )
         .format(
             pin=table_identifier(referenced.pin),
@@ -110,24 +117,54 @@ def _restore_text(referenced: ReferencedKey) -> bytes:
             arrays=sql.SQL(", ").join([sql.SQL("unnest(%s::integer[])")] * len(given)),
             shadow=table_identifier(referenced.shadow),
             columns=column_list(referenced.columns),
+            shadowed=column_list((*referenced.columns, *referenced.copied)),
         )
         .as_bytes()
     )
 
 
 async def add_shadows(connection: Connection, referenced: ReferencedKey, keys: str) -> None:
-    """Adds the shadows of pinned parents. In order of their keys, so that two transactions wait and never deadlock."""
+    """Adds the shadows of pinned parents, with the values that children copy.
+
+    In order of their keys, so that two transactions wait and never deadlock. Children that came first get their copies
+    from triggers: from a shadow that is new, or from one that another transaction has added meanwhile.
+    """
     await connection.execute(_add_text(referenced), (keys,))
+    if referenced.copied:
+        await connection.execute(_touch_text(referenced), (keys,))
+
+
+@lru_cache
+def _touch_text(referenced: ReferencedKey) -> bytes:
+    copied = column_list(referenced.copied, alias="s")
+    return (
+        sql.SQL(
+            "UPDATE {shadow} s SET ({columns}) = ROW({copied}) FROM json_populate_recordset(NULL::{shadow}, %s) k"
+            " WHERE {same} AND {waits}"
+        )
+        .format(
+            shadow=table_identifier(referenced.shadow),
+            columns=column_list(referenced.copied),
+            copied=copied,
+            same=same_key(referenced, "s", "k"),
+            waits=sql.SQL(WAITS),
+        )
+        .as_bytes()
+    )
 
 
 @lru_cache
 def _add_text(referenced: ReferencedKey) -> bytes:
     return (
         sql.SQL(
-            "INSERT INTO {shadow} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{shadow}, %s)"
+            "INSERT INTO {shadow} ({shadowed}) SELECT {shadowed} FROM json_populate_recordset(NULL::{shadow}, %s)"
             " ORDER BY {columns} ON CONFLICT DO NOTHING"
         )
-        .format(shadow=table_identifier(referenced.shadow), columns=column_list(referenced.columns))
+        .format(
+            shadow=table_identifier(referenced.shadow),
+            columns=column_list(referenced.columns),
+            shadowed=column_list((*referenced.columns, *referenced.copied)),
+        )
         .as_bytes()
     )
 

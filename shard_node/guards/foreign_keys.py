@@ -24,6 +24,7 @@ from crosskey.shard_node.guards import (
     sweep_guards,
 )
 from crosskey.shard_node.guards.claims import claim_statements
+from crosskey.shard_node.guards.copies import copy_statements
 from crosskey.shard_node.guards.event_triggers import event_triggers
 from crosskey.shard_node.guards.partition_guards import guard_partition_key
 from crosskey.shard_node.guards.placement_checks import note_misplaced, placement_checks
@@ -60,6 +61,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from event_triggers(table, shard)
         if plan.catches_errors:
             yield from _error_guards(plan, table, shard, shards)
+    yield from copy_statements(plan, shard)
 
 
 def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:

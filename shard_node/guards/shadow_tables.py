@@ -22,6 +22,7 @@ def shadow_and_pin(plan: Plan, referenced: ReferencedKey) -> Iterable[sql.Compos
         "pin": table_identifier(referenced.pin),
         "parent": table_identifier(referenced.parent),
         "columns": column_list(referenced.columns),
+        "shadowed": column_list((*referenced.columns, *referenced.copied)),
         "pin_shard": identifier(PIN_SHARD),
         "claimant": sql.SQL("" if referenced.claim is None else ", 0 AS {}").format(identifier(CLAIMANT)),
         "pinned": identifier(PIN_CONSTRAINT),
@@ -30,7 +31,7 @@ def shadow_and_pin(plan: Plan, referenced: ReferencedKey) -> Iterable[sql.Compos
         "target_columns": column_list(target_columns(referenced)),
     }
     # CREATE TABLE AS keeps types, modifiers and collations, and none of the parent's constraints and defaults.
-    yield sql.SQL("CREATE TABLE {shadow} AS SELECT {columns} FROM {parent} WITH NO DATA").format(**names)
+    yield sql.SQL("CREATE TABLE {shadow} AS SELECT {shadowed} FROM {parent} WITH NO DATA").format(**names)
     # No PRIMARY KEY: a shadow whose parent's key becomes NULL is re-keyed before it goes, as ON UPDATE wants it.
     yield sql.SQL("ALTER TABLE {shadow} ADD {name}UNIQUE ({columns})").format(
         name=_unique_name(plan, referenced), **names

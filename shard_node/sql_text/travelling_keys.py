@@ -17,6 +17,14 @@ def travelling_key(key: ReferencedKey | Claim, alias: str) -> sql.Composed:
     return sql.SQL("json_build_object({})").format(pairs)
 
 
+def travelling_copies(key: ReferencedKey, alias: str) -> sql.Composed:
+    """The same with the values that its children copy: what a shadow is made of."""
+    pairs = sql.SQL(", ").join(
+        sql.SQL("{}, {}").format(literal(column), _value(key, alias, column)) for column in (*key.columns, *key.copied)
+    )
+    return sql.SQL("json_build_object({})").format(pairs)
+
+
 def _value(key: ReferencedKey | Claim, alias: str, column: str) -> sql.Composable:
     value = identifier(alias, column)
     return text_of(value) if column in key.verbatim else value

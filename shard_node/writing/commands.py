@@ -19,7 +19,7 @@ from crosskey.shard_node.schema.constraint_modes import set_modes
 from crosskey.shard_node.writing import ending, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.computed_values import compute_values
-from crosskey.shard_node.writing.effects import LEAD_TO_MORE, apply, settle
+from crosskey.shard_node.writing.effects import apply, leads_to_more, settle
 from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
@@ -95,7 +95,7 @@ async def _ask(branch: Branch, question: reads_pb2.Question, result: proto.Comma
 
 async def _apply(branch: Branch, effect: Effect, result: proto.CommandResult) -> None:
     await apply(branch, effect, result)
-    if effect.WhichOneof("effect") in LEAD_TO_MORE:
+    if leads_to_more(branch, effect):
         await settle(branch, result, amid_others=True)
 
 

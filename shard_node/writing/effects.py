@@ -8,15 +8,16 @@ knows, since parents on other shards may have some too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 
 import msgspec
 
 from crosskey import errors
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult, Statement
-from crosskey.shard_node.guards import claim_queries, claimed_parents, foreign_key_queries
+from crosskey.shard_node.guards import claim_queries, claimed_parents, copy_queries, foreign_key_queries
+from crosskey.shard_node.guards.copies import COPIES_ARE_TAKEN, COPIES_AS_THEY_ARE
 from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving, last_drawn, note_arrival, tells
 from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
@@ -27,14 +28,26 @@ from crosskey.shard_node.writing.execution import execute_statement
 
 Effect = proto.Effect
 
-_IN_ORDER = frozenset({Effect.REKEY_SHADOWS_FIELD_NUMBER, Effect.CHANGE_VALUES_FIELD_NUMBER})
+_IN_ORDER = frozenset(
+    {
+        Effect.REKEY_SHADOWS_FIELD_NUMBER,
+        Effect.REVISE_SHADOWS_FIELD_NUMBER,
+        Effect.CHANGE_VALUES_FIELD_NUMBER,
+    }
+)
 """What the router puts in order over all shards."""
 
 _CHANGING = frozenset({"rekey_shadows", "change_values"})
 """The same, as the fields of Effect."""
 
-_NEVER_AT_ONCE = frozenset({Effect.FIND_ANCHORS_FIELD_NUMBER, Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER})
-"""What waits for other effects, on whatever shard they are."""
+_NEVER_AT_ONCE = frozenset(
+    {
+        Effect.FIND_ANCHORS_FIELD_NUMBER,
+        Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER,
+        Effect.COPIES_UNSEEN_FIELD_NUMBER,
+    }
+)
+"""What waits for other effects, on whatever shard they are, or is the router's business."""
 
 
 async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
@@ -60,10 +73,27 @@ async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"", a
                 _remember_displaced(branch, one, result)
             elif one.kind == Effect.PIN_PARENTS_FIELD_NUMBER:
                 pins.append(to_effect(one, branch.shard))
-            elif _is_applied_here(branch, one, in_order=in_order):
-                await apply(branch, to_effect(one, branch.shard), result)
             else:
-                result.effects.append(to_effect(one, branch.shard))
+                await _apply_or_answer(branch, one, result, in_order=in_order)
+
+
+async def _apply_or_answer(branch: Branch, noted: NotedEffects, result: CommandResult, *, in_order: bool) -> None:
+    revised = noted.kind == Effect.REVISE_SHADOWS_FIELD_NUMBER
+    effect = await _revision(branch, noted) if revised else to_effect(noted, branch.shard)
+    if effect is None:
+        return
+    if _is_applied_here(branch, noted, in_order=in_order):
+        await apply(branch, effect, result)
+    else:
+        result.effects.append(effect)
+
+
+async def _revision(branch: Branch, noted: NotedEffects) -> Effect | None:
+    """What the parents that were noted have now; None if they all are gone."""
+    referenced = branch.schema.referenced_key(noted.name)
+    rows, count = await copy_queries.values_now(branch.connection, referenced, noted.old_keys)
+    revise = proto.ReviseShadows(referenced_key=noted.name, rows_json=rows.encode())
+    return Effect(shard=noted.shard, origin=branch.shard, revise_shadows=revise) if count else None
 
 
 async def _take(branch: Branch, after: bytes) -> list[NotedEffects]:
@@ -125,6 +155,8 @@ def to_effect(noted: NotedEffects, origin: int) -> Effect:
             effect.restore_pins.CopyFrom(_pins_to_restore(noted))
         case Effect.FIND_ANCHORS_FIELD_NUMBER:
             effect.find_anchors.claim, effect.find_anchors.values_json = noted.name, old
+        case Effect.COPIES_UNSEEN_FIELD_NUMBER:
+            effect.copies_unseen.SetInParent()
         case _:
             raise ValueError(f"triggers do not note effects of the kind {noted.kind}")
     return effect
@@ -192,6 +224,12 @@ async def _delete_shadows(branch: Branch, effect: Effect, _: CommandResult) -> N
 async def _rekey_shadows(branch: Branch, effect: Effect, _: CommandResult) -> None:
     rekey = effect.rekey_shadows
     await _change_shadows(branch, rekey.referenced_key, rekey.old_keys_json, rekey.new_keys_json)
+
+
+async def _revise_shadows(branch: Branch, effect: Effect, _: CommandResult) -> None:
+    revise = effect.revise_shadows
+    referenced = branch.schema.referenced_key(revise.referenced_key)
+    await copy_queries.revise_shadows(branch.connection, referenced, revise.rows_json.decode())
 
 
 async def _change_shadows(branch: Branch, referenced_key: str, old: bytes, new: bytes) -> None:
@@ -269,10 +307,21 @@ async def _place_rows(branch: Branch, effect: Effect, _: CommandResult) -> None:
     if tells(branch.schema.plan, table.name):
         await note_arrival(branch.connection, table.name, effect.origin, place.events_through)
     await begin_moving(branch.connection, branch.schema.plan, [table.name])
-    await execute_statement(branch.connection, table, statement, placed)
+    async with _as_they_are(branch):
+        await execute_statement(branch.connection, table, statement, placed)
     await end_moving(branch.connection, branch.schema.plan, [table.name])
     if placed.count != len(msgspec.json.decode(place.rows_json)):
         raise moving.kept_from_moving(place.table, "INSERT")
+
+
+@asynccontextmanager
+async def _as_they_are(branch: Branch) -> AsyncIterator[None]:
+    """Rows that were stored before keep the values that they copied then."""
+    if branch.schema.plan.copies:
+        await branch.connection.execute(COPIES_AS_THEY_ARE, prepare=False)
+    yield
+    if branch.schema.plan.copies:
+        await branch.connection.execute(COPIES_ARE_TAKEN, prepare=False)
 
 
 async def _restore_pins(branch: Branch, effect: Effect, _: CommandResult) -> None:
@@ -308,6 +357,7 @@ _HANDLERS: dict[str, Callable[[Branch, Effect, CommandResult], Awaitable[None]]]
     "add_shadows": _add_shadows,
     "delete_shadows": _delete_shadows,
     "rekey_shadows": _rekey_shadows,
+    "revise_shadows": _revise_shadows,
     "claim_values": _claim_values,
     "release_values": _release_values,
     "change_values": _change_values,
@@ -318,10 +368,11 @@ _HANDLERS: dict[str, Callable[[Branch, Effect, CommandResult], Awaitable[None]]]
     "follow_anchors": _follow_anchors,
 }
 
-LEAD_TO_MORE = frozenset(
+_LEAD_TO_MORE = frozenset(
     {
         "delete_shadows",
         "rekey_shadows",
+        "revise_shadows",
         "change_values",
         "take_out_displaced",
         "place_rows",
@@ -329,3 +380,16 @@ LEAD_TO_MORE = frozenset(
     }
 )
 """Effects that make triggers note further ones, for `settle`."""
+
+
+def leads_to_more(branch: Branch, effect: Effect) -> bool:
+    """Whether triggers may note further effects when it is applied.
+
+    A shadow that brings what its children copy changes these, and so may concern what copies them in turn.
+    """
+    kind = effect.WhichOneof("effect")
+    if kind == "add_shadows":
+        return bool(branch.schema.referenced_key(effect.add_shadows.referenced_key).copied)
+    if kind == "pin_parents" and effect.origin == branch.shard:
+        return bool(branch.schema.referenced_key(effect.pin_parents.referenced_key).copied)
+    return kind in _LEAD_TO_MORE

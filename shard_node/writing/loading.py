@@ -17,6 +17,7 @@ from crosskey import errors
 from crosskey.catalog.model import Table, TableName
 from crosskey.internal.v1 import maintenance_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.shard_node.guards.copies import SNAPSHOTS_ARE_GIVEN, SNAPSHOTS_ARE_TAKEN
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import from_postgres
 from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
@@ -36,6 +37,13 @@ _LINE = re.compile(r"^COPY .*?, line ([0-9]+)", re.MULTILINE)
 
 async def copy_rows(connection: Connection, table: Table, load: proto.LoadRows) -> int:
     """Loads lines and answers how many rows they were. Raises as a statement; the line is in the metadata."""
+    await connection.execute(SNAPSHOTS_ARE_GIVEN, prepare=False)
+    count = await _copy_lines(connection, table, load)
+    await connection.execute(SNAPSHOTS_ARE_TAKEN, prepare=False)
+    return count
+
+
+async def _copy_lines(connection: Connection, table: Table, load: proto.LoadRows) -> int:
     async with connection.cursor() as cursor:
         try:
             async with cursor.copy(_copy_text(table, tuple(load.columns))) as copy:

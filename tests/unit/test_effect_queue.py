@@ -9,7 +9,7 @@ import pytest
 
 from crosskey.internal.v1 import effects_pb2 as proto
 from crosskey.internal.v1.transactions_pb2 import CommandResult
-from crosskey.router.committing.effect_queue import EffectQueue, LockedTooLate
+from crosskey.router.committing.effect_queue import CopiesUnseen, EffectQueue, LockedTooLate
 from crosskey.router.committing.new_keys import merge_rekeyed
 
 KEY = "public.t(id)"
@@ -169,3 +169,23 @@ def released(*values: int) -> proto.Effect:
 def test_a_value_that_is_released_later_is_not_claimed() -> None:
     turn = queue_of(claimed(1), released(1, 2), claimed(2, 3), released(3)).next_turn()
     assert turn == {1: [released(1, 2), released(3), claimed(2)]}
+
+
+def test_rows_that_were_written_without_their_copies() -> None:
+    unseen = proto.Effect(shard=1, origin=1, copies_unseen=proto.CopiesUnseen())
+    with pytest.raises(CopiesUnseen):
+        EffectQueue().add([unseen])
+    queue = EffectQueue(copies_may_wait=True)
+    queue.add([unseen])
+    assert queue.next_turn() == {}
+
+
+def test_new_values_come_after_the_new_keys_that_they_name() -> None:
+    revise = proto.Effect(shard=1, revise_shadows=proto.ReviseShadows(referenced_key=KEY))
+    other = proto.Effect(shard=1, revise_shadows=proto.ReviseShadows(referenced_key="public.other(id)"))
+    rekey = proto.RekeyShadows(referenced_key=KEY, old_keys_json=b"[1]", new_keys_json=b"[2]")
+    queue = queue_of(revise, other, proto.Effect(shard=1, rekey_shadows=rekey))
+    [(shard, effects)] = queue.next_turn().items()
+    kinds = [effect.WhichOneof("effect") for effect in effects]
+    assert (shard, kinds) == (1, ["revise_shadows", "rekey_shadows", "revise_shadows"])
+    assert effects[-1] == revise

@@ -515,6 +515,8 @@ class AuditResponse(_message.Message):
         """A column, index, function or another part of the schema that is missing on a shard, is not as the schema in force
         says, or is none of it.
         """
+        KIND_WRONG_COPY: AuditResponse._Kind.ValueType  # 140
+        """A live copy that has another value than its parent, or a shadow whose values are not those of its parent."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind of damage."""
@@ -547,6 +549,8 @@ class AuditResponse(_message.Message):
     """A column, index, function or another part of the schema that is missing on a shard, is not as the schema in force
     says, or is none of it.
     """
+    KIND_WRONG_COPY: AuditResponse.Kind.ValueType  # 140
+    """A live copy that has another value than its parent, or a shadow whose values are not those of its parent."""
 
     KIND_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int

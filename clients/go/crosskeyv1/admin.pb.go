@@ -55,24 +55,27 @@ const (
 	// A column, index, function or another part of the schema that is missing on a shard, is not as the schema in force
 	// says, or is none of it.
 	AuditResponse_KIND_SCHEMA_DIFFERS AuditResponse_Kind = 12
+	// A live copy that has another value than its parent, or a shadow whose values are not those of its parent.
+	AuditResponse_KIND_WRONG_COPY AuditResponse_Kind = 140
 )
 
 // Enum value maps for AuditResponse_Kind.
 var (
 	AuditResponse_Kind_name = map[int32]string{
-		0:  "KIND_UNSPECIFIED",
-		1:  "KIND_CHILD_WITHOUT_SHADOW",
-		2:  "KIND_SHADOW_WITHOUT_PIN",
-		3:  "KIND_PIN_WITHOUT_PARENT",
-		4:  "KIND_PIN_WITHOUT_SHADOW",
-		5:  "KIND_CHILD_WITHOUT_PARENT",
-		6:  "KIND_MISPLACED_ROW",
-		7:  "KIND_WRONG_SLOT",
-		8:  "KIND_REFERENCE_DIFFERS",
-		9:  "KIND_MISSING_GUARD",
-		10: "KIND_VALUE_WITHOUT_CLAIM",
-		11: "KIND_CLAIM_WITHOUT_VALUE",
-		12: "KIND_SCHEMA_DIFFERS",
+		0:   "KIND_UNSPECIFIED",
+		1:   "KIND_CHILD_WITHOUT_SHADOW",
+		2:   "KIND_SHADOW_WITHOUT_PIN",
+		3:   "KIND_PIN_WITHOUT_PARENT",
+		4:   "KIND_PIN_WITHOUT_SHADOW",
+		5:   "KIND_CHILD_WITHOUT_PARENT",
+		6:   "KIND_MISPLACED_ROW",
+		7:   "KIND_WRONG_SLOT",
+		8:   "KIND_REFERENCE_DIFFERS",
+		9:   "KIND_MISSING_GUARD",
+		10:  "KIND_VALUE_WITHOUT_CLAIM",
+		11:  "KIND_CLAIM_WITHOUT_VALUE",
+		12:  "KIND_SCHEMA_DIFFERS",
+		140: "KIND_WRONG_COPY",
 	}
 	AuditResponse_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":          0,
@@ -88,6 +91,7 @@ var (
 		"KIND_VALUE_WITHOUT_CLAIM":  10,
 		"KIND_CLAIM_WITHOUT_VALUE":  11,
 		"KIND_SCHEMA_DIFFERS":       12,
+		"KIND_WRONG_COPY":           140,
 	}
 )
 
@@ -1682,7 +1686,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x1c\n" +
 	"\tstatement\x18\x02 \x01(\tR\tstatement\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x0e\n" +
-	"\fAuditRequest\"\xa6\x04\n" +
+	"\fAuditRequest\"\xbc\x04\n" +
 	"\rAuditResponse\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.crosskey.v1.AuditResponse.KindR\x04kind\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
@@ -1691,7 +1695,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"constraint\x18\x04 \x01(\tR\n" +
 	"constraint\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\xe7\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\xfd\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19KIND_CHILD_WITHOUT_SHADOW\x10\x01\x12\x1b\n" +
@@ -1706,7 +1710,8 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x18KIND_VALUE_WITHOUT_CLAIM\x10\n" +
 	"\x12\x1c\n" +
 	"\x18KIND_CLAIM_WITHOUT_VALUE\x10\v\x12\x17\n" +
-	"\x13KIND_SCHEMA_DIFFERS\x10\f\"\x1a\n" +
+	"\x13KIND_SCHEMA_DIFFERS\x10\f\x12\x14\n" +
+	"\x0fKIND_WRONG_COPY\x10\x8c\x01\"\x1a\n" +
 	"\x18DropUnusedShadowsRequest\"1\n" +
 	"\x19DropUnusedShadowsResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\"\x14\n" +

@@ -41,6 +41,8 @@ class Effect(_message.Message):
     FIND_ANCHORS_FIELD_NUMBER: _builtins.int
     FOLLOW_ANCHORS_FIELD_NUMBER: _builtins.int
     LOCKED_TOO_LATE_FIELD_NUMBER: _builtins.int
+    REVISE_SHADOWS_FIELD_NUMBER: _builtins.int
+    COPIES_UNSEEN_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard where it is to be applied."""
     origin: _builtins.int
@@ -97,6 +99,14 @@ class Effect(_message.Message):
     def locked_too_late(self) -> Global___LockedTooLate:
         """Nothing was done: rows of `origin` that others live with were changed before they were locked."""
 
+    @_builtins.property
+    def revise_shadows(self) -> Global___ReviseShadows:
+        """Parents have new values in columns that children copy."""
+
+    @_builtins.property
+    def copies_unseen(self) -> Global___CopiesUnseen:
+        """Rows of this shard, `origin` too, were written before the values that they copy were known."""
+
     def __init__(
         self,
         *,
@@ -115,12 +125,14 @@ class Effect(_message.Message):
         find_anchors: Global___FindAnchors | None = ...,
         follow_anchors: Global___FollowAnchors | None = ...,
         locked_too_late: Global___LockedTooLate | None = ...,
+        revise_shadows: Global___ReviseShadows | None = ...,
+        copies_unseen: Global___CopiesUnseen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "locked_too_late", b"locked_too_late", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "copies_unseen", b"copies_unseen", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "locked_too_late", b"locked_too_late", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "revise_shadows", b"revise_shadows", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "locked_too_late", b"locked_too_late", "origin", b"origin", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "shard", b"shard", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "copies_unseen", b"copies_unseen", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "locked_too_late", b"locked_too_late", "origin", b"origin", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "revise_shadows", b"revise_shadows", "shard", b"shard", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_effect: _TypeAlias = _typing.Literal["pin_parents", "add_shadows", "delete_shadows", "rekey_shadows", "claim_values", "release_values", "change_values", "take_out_displaced", "place_rows", "restore_pins", "find_anchors", "follow_anchors", "locked_too_late"]  # noqa: Y015
+    _WhichOneofReturnType_effect: _TypeAlias = _typing.Literal["pin_parents", "add_shadows", "delete_shadows", "rekey_shadows", "claim_values", "release_values", "change_values", "take_out_displaced", "place_rows", "restore_pins", "find_anchors", "follow_anchors", "locked_too_late", "revise_shadows", "copies_unseen"]  # noqa: Y015
     _WhichOneofArgType_effect: _TypeAlias = _typing.Literal["effect", b"effect"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_effect) -> _WhichOneofReturnType_effect | None: ...
 
@@ -241,6 +253,51 @@ class RekeyShadows(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RekeyShadows: _TypeAlias = RekeyShadows  # noqa: Y015
+
+@_typing.final
+class ReviseShadows(_message.Message):
+    """Give shadows the values that their parents have now in the columns that children copy. The children get them as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    ROWS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    rows_json: _builtins.bytes
+    """The parents' keys, with the columns that are copied."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        rows_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["referenced_key", b"referenced_key", "rows_json", b"rows_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviseShadows: _TypeAlias = ReviseShadows  # noqa: Y015
+
+@_typing.final
+class CopiesUnseen(_message.Message):
+    """Nothing to be done: the rows have their copies, or get them with the shadows, but may have been answered without. The
+    transaction is to be run again, with the parents pinned first; or the row came before its parent by intent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopiesUnseen: _TypeAlias = CopiesUnseen  # noqa: Y015
 
 @_typing.final
 class ClaimValues(_message.Message):

@@ -552,6 +552,7 @@ class ListGuardsRequest(_message.Message):
     OTHER_SHARD_FIELD_NUMBER: _builtins.int
     AFTER_JSON_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for."""
     referenced_key: _builtins.str
@@ -564,6 +565,8 @@ class ListGuardsRequest(_message.Message):
     """Only keys after this one; empty for the first page."""
     limit: _builtins.int
     """How many keys at most."""
+    copies: _builtins.bool
+    """Of shadows: list the values that children copy beside the keys."""
     def __init__(
         self,
         *,
@@ -573,10 +576,11 @@ class ListGuardsRequest(_message.Message):
         other_shard: _builtins.int = ...,
         after_json: _builtins.bytes = ...,
         limit: _builtins.int = ...,
+        copies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "limit", b"limit", "other_shard", b"other_shard", "pins", b"pins", "referenced_key", b"referenced_key", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "copies", b"copies", "limit", b"limit", "other_shard", b"other_shard", "pins", b"pins", "referenced_key", b"referenced_key", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -679,6 +683,7 @@ class FindUnguardedRequest(_message.Message):
     PINS_FIELD_NUMBER: _builtins.int
     OTHER_SHARD_FIELD_NUMBER: _builtins.int
     KEYS_JSON_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for."""
     referenced_key: _builtins.str
@@ -689,6 +694,10 @@ class FindUnguardedRequest(_message.Message):
     """The shard at the other end."""
     keys_json: _builtins.bytes
     """A JSON array of keys."""
+    copies: _builtins.bool
+    """The keys have the values beside them that children copy. Answer those whose parents here have other values (`pins`),
+    or whose shadows here have.
+    """
     def __init__(
         self,
         *,
@@ -697,10 +706,11 @@ class FindUnguardedRequest(_message.Message):
         pins: _builtins.bool = ...,
         other_shard: _builtins.int = ...,
         keys_json: _builtins.bytes = ...,
+        copies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "other_shard", b"other_shard", "pins", b"pins", "referenced_key", b"referenced_key", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "keys_json", b"keys_json", "other_shard", b"other_shard", "pins", b"pins", "referenced_key", b"referenced_key", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -392,6 +392,24 @@ def test_rows_are_loaded_once(calls: Calls) -> None:
     assert "batches" not in calls.node(0, "ListBatches", load="a load").message
 
 
+def test_which_rows_a_relation_has(calls: Calls) -> None:
+    people = [{"id": number, "name": "Zoe"} for number in itertools.islice(numbers_on(0, 2), 20, 22)]
+    calls.router("Router.Insert", table="users", rows=people)
+    one, other = ({"id": person["id"]} for person in people)
+    request = {"table": "users", "key": one, "relation": "followees"}
+    assert calls.router("Router.Associate", operation="APPEND", rows=[other], **request).message == {"added": "1"}
+    assert calls.router("Router.Associate", operation="APPEND", rows=[other], **request).message == {"kept": "1"}
+    assert calls.router("Router.Associate", operation="CLEAR", **request).message == {"removed": "1"}
+
+
+def test_events(calls: Calls) -> None:
+    refused = calls.router("Router.Watch", tables=[{"table": "users"}])
+    assert not refused.ok
+    assert "@events" in refused.printed
+    assert calls.router("Admin.DescribeEvents").ok
+    assert calls.node(0, "DescribeOutbox").ok
+
+
 def test_every_method_was_called(calls: Calls) -> None:
     services = [
         *router_pb2.DESCRIPTOR.services_by_name.values(),

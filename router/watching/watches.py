@@ -28,6 +28,12 @@ BATCH_BYTES = 1024 * 1024
 BEGIN_WAIT_SECONDS = 5.0
 """How long a node waits at a time for what is under way, so that it knows where a stream begins."""
 
+MAX_WAIT_SECONDS = 1.0
+"""How long a node waits at most for events, however rarely marks are to come.
+
+Its answer says how far the shard is, which the events of other shards may wait for; and until then it cannot stop.
+"""
+
 MARGIN_SECONDS = 5.0
 """How much longer than a node waits a router waits for its answer."""
 
@@ -160,16 +166,14 @@ async def _follow(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -
     after = stream.positions[node.shard]
     taken = asyncio.Event()
     taken.set()
+    wait_seconds = min(plan.resolved_interval_seconds, MAX_WAIT_SECONDS)
     request = events_pb2.ReadEventsRequest(
-        tables=plan.tables,
-        limit=BATCH_EVENTS,
-        max_bytes=BATCH_BYTES,
-        wait_ms=int(plan.resolved_interval_seconds * 1000),
+        tables=plan.tables, limit=BATCH_EVENTS, max_bytes=BATCH_BYTES, wait_ms=int(wait_seconds * 1000)
     )
     while True:
         request.after = after
         try:
-            with call_context_of_its_own(plan.resolved_interval_seconds + MARGIN_SECONDS):
+            with call_context_of_its_own(wait_seconds + MARGIN_SECONDS):
                 answer = await node.read_events(request)
         except _PASSING:
             await asyncio.sleep(RETRY_SECONDS)

@@ -332,6 +332,24 @@ async def test_a_position_that_another_process_has_just_given_out_is_none_of_a_t
         await database.close()
 
 
+def test_what_waits_for_another_shard_comes_however_rarely_marks_do(
+    cluster: LocalCluster, client: crosskey.Client
+) -> None:
+    number = new_on(1)
+    note = """
+    INSERT INTO crosskey.event (aggregatetype, aggregateid, type, payload)
+    VALUES ('people', '', 'arrival', json_build_object('shard', 0, 'through', %s::bigint))
+    """
+    with client.watch("people", resolved_interval=3600) as watch:
+        # Drawn by whoever has rolled back: so shard 0 has nothing to tell, but how far it is.
+        with as_node(cluster, 0) as connection:
+            [(through,)] = connection.execute("SELECT nextval('crosskey.event_position_seq')").fetchall()
+        with as_node(cluster, 1) as connection:
+            connection.execute(note, (through,))
+        client.insert("people", {"id": number})
+        assert [one.key for one in take(watch, 1)] == [str(number)]
+
+
 def again_until(watch: crosskey.Watch, kind: str) -> list[crosskey.Event]:
     told = []
     for event in watch:

@@ -53,7 +53,7 @@ class _Arrival:
     taken: asyncio.Event
 
 
-_Inbox = asyncio.Queue["_Arrival | errors.CrosskeyError"]
+_Inbox = asyncio.Queue["_Arrival | Exception"]
 
 
 class Watches:
@@ -83,7 +83,7 @@ class Watches:
         stream = _Stream(view, plan, await self._begin(plan))
         inbox: _Inbox = asyncio.Queue()
         self._inboxes.add(inbox)
-        followers = [asyncio.create_task(_follow(node, plan, stream, inbox)) for node in self._nodes]
+        followers = [asyncio.create_task(_follow_or_tell(node, plan, stream, inbox)) for node in self._nodes]
         try:
             yield stream.response()
             while True:
@@ -161,8 +161,16 @@ async def _begin_on(node: Node, plan: WatchPlan) -> int:
             return answer.position
 
 
+async def _follow_or_tell(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -> None:
+    """Passes on what a shard answers. The inbox gets the error that ends that: a stream must not go on without it."""
+    try:
+        await _follow(node, plan, stream, inbox)
+    except Exception as error:
+        inbox.put_nowait(error)
+
+
 async def _follow(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -> None:
-    """Asks a shard for what comes next, again and again. The inbox gets the answers, or the error that ends it."""
+    """Asks a shard for what comes next, again and again; the inbox gets the answers. Raises what ends the stream."""
     after = stream.positions[node.shard]
     taken = asyncio.Event()
     taken.set()
@@ -178,9 +186,6 @@ async def _follow(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -
         except _PASSING:
             await asyncio.sleep(RETRY_SECONDS)
             continue
-        except errors.CrosskeyError as error:
-            inbox.put_nowait(error)
-            return
         after = answer.position
         await taken.wait()
         await stream.wait_behind(answer.behind)
@@ -195,7 +200,7 @@ async def _next_or_none(inbox: _Inbox, due: float) -> _Arrival | None:
             arrival = await inbox.get()
     except TimeoutError:
         return None
-    if isinstance(arrival, errors.CrosskeyError):
+    if isinstance(arrival, Exception):
         raise arrival
     return arrival
 

@@ -80,11 +80,12 @@ class Watches:
         plan = plan_watch(view, request)
         if self._stops:
             raise _about_to_stop()
-        stream = _Stream(view, plan, await self._begin(plan))
         inbox: _Inbox = asyncio.Queue()
+        followers: list[asyncio.Task[None]] = []
         self._inboxes.add(inbox)
-        followers = [asyncio.create_task(_follow_or_tell(node, plan, stream, inbox)) for node in self._nodes]
         try:
+            stream = _Stream(view, plan, await self._begin(plan, inbox))
+            followers += (asyncio.create_task(_follow_or_tell(node, plan, stream, inbox)) for node in self._nodes)
             yield stream.response()
             while True:
                 arrival = await _next_or_none(inbox, stream.due)
@@ -101,9 +102,22 @@ class Watches:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
 
-    async def _begin(self, plan: WatchPlan) -> Mapping[int, int]:
-        """The position on each shard behind which the stream begins. The conditions are checked on all of them."""
-        return await fan_out({node.shard: _begin_on(node, plan) for node in self._nodes})
+    async def _begin(self, plan: WatchPlan, inbox: _Inbox) -> Mapping[int, int]:
+        """The position on each shard behind which the stream begins. The conditions are checked on all of them.
+
+        That may wait for long for what is open on a shard. Raises an error that comes to the inbox meanwhile.
+        """
+        beginning = asyncio.create_task(fan_out({node.shard: _begin_on(node, plan) for node in self._nodes}))
+        ended = asyncio.create_task(inbox.get())
+        try:
+            await asyncio.wait((beginning, ended), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                _or_raise(ended.result())
+            return beginning.result()
+        finally:
+            beginning.cancel()
+            ended.cancel()
+            await asyncio.gather(beginning, ended, return_exceptions=True)
 
 
 class _Stream:
@@ -200,6 +214,10 @@ async def _next_or_none(inbox: _Inbox, due: float) -> _Arrival | None:
             arrival = await inbox.get()
     except TimeoutError:
         return None
+    return _or_raise(arrival)
+
+
+def _or_raise(arrival: _Arrival | Exception) -> _Arrival:
     if isinstance(arrival, Exception):
         raise arrival
     return arrival

@@ -28,6 +28,12 @@ BATCH_BYTES = 1024 * 1024
 BEGIN_WAIT_SECONDS = 5.0
 """How long a node waits at a time for what is under way, so that it knows where a stream begins."""
 
+MAX_WAIT_SECONDS = 1.0
+"""How long a node waits at most for events, however rarely marks are to come.
+
+Its answer says how far the shard is, which the events of other shards may wait for; and until then it cannot stop.
+"""
+
 MARGIN_SECONDS = 5.0
 """How much longer than a node waits a router waits for its answer."""
 
@@ -47,7 +53,7 @@ class _Arrival:
     taken: asyncio.Event
 
 
-_Inbox = asyncio.Queue["_Arrival | errors.CrosskeyError"]
+_Inbox = asyncio.Queue["_Arrival | Exception"]
 
 
 class Watches:
@@ -74,11 +80,12 @@ class Watches:
         plan = plan_watch(view, request)
         if self._stops:
             raise _about_to_stop()
-        stream = _Stream(view, plan, await self._begin(plan))
         inbox: _Inbox = asyncio.Queue()
+        followers: list[asyncio.Task[None]] = []
         self._inboxes.add(inbox)
-        followers = [asyncio.create_task(_follow(node, plan, stream, inbox)) for node in self._nodes]
         try:
+            stream = _Stream(view, plan, await self._begin(plan, inbox))
+            followers += (asyncio.create_task(_follow_or_tell(node, plan, stream, inbox)) for node in self._nodes)
             yield stream.response()
             while True:
                 arrival = await _next_or_none(inbox, stream.due)
@@ -95,9 +102,22 @@ class Watches:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
 
-    async def _begin(self, plan: WatchPlan) -> Mapping[int, int]:
-        """The position on each shard behind which the stream begins. The conditions are checked on all of them."""
-        return await fan_out({node.shard: _begin_on(node, plan) for node in self._nodes})
+    async def _begin(self, plan: WatchPlan, inbox: _Inbox) -> Mapping[int, int]:
+        """The position on each shard behind which the stream begins. The conditions are checked on all of them.
+
+        That may wait for long for what is open on a shard. Raises an error that comes to the inbox meanwhile.
+        """
+        beginning = asyncio.create_task(fan_out({node.shard: _begin_on(node, plan) for node in self._nodes}))
+        ended = asyncio.create_task(inbox.get())
+        try:
+            await asyncio.wait((beginning, ended), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                _or_raise(ended.result())
+            return beginning.result()
+        finally:
+            beginning.cancel()
+            ended.cancel()
+            await asyncio.gather(beginning, ended, return_exceptions=True)
 
 
 class _Stream:
@@ -155,28 +175,31 @@ async def _begin_on(node: Node, plan: WatchPlan) -> int:
             return answer.position
 
 
+async def _follow_or_tell(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -> None:
+    """Passes on what a shard answers. The inbox gets the error that ends that: a stream must not go on without it."""
+    try:
+        await _follow(node, plan, stream, inbox)
+    except Exception as error:
+        inbox.put_nowait(error)
+
+
 async def _follow(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -> None:
-    """Asks a shard for what comes next, again and again. The inbox gets the answers, or the error that ends it."""
+    """Asks a shard for what comes next, again and again; the inbox gets the answers. Raises what ends the stream."""
     after = stream.positions[node.shard]
     taken = asyncio.Event()
     taken.set()
+    wait_seconds = min(plan.resolved_interval_seconds, MAX_WAIT_SECONDS)
     request = events_pb2.ReadEventsRequest(
-        tables=plan.tables,
-        limit=BATCH_EVENTS,
-        max_bytes=BATCH_BYTES,
-        wait_ms=int(plan.resolved_interval_seconds * 1000),
+        tables=plan.tables, limit=BATCH_EVENTS, max_bytes=BATCH_BYTES, wait_ms=int(wait_seconds * 1000)
     )
     while True:
         request.after = after
         try:
-            with call_context_of_its_own(plan.resolved_interval_seconds + MARGIN_SECONDS):
+            with call_context_of_its_own(wait_seconds + MARGIN_SECONDS):
                 answer = await node.read_events(request)
         except _PASSING:
             await asyncio.sleep(RETRY_SECONDS)
             continue
-        except errors.CrosskeyError as error:
-            inbox.put_nowait(error)
-            return
         after = answer.position
         await taken.wait()
         await stream.wait_behind(answer.behind)
@@ -191,7 +214,11 @@ async def _next_or_none(inbox: _Inbox, due: float) -> _Arrival | None:
             arrival = await inbox.get()
     except TimeoutError:
         return None
-    if isinstance(arrival, errors.CrosskeyError):
+    return _or_raise(arrival)
+
+
+def _or_raise(arrival: _Arrival | Exception) -> _Arrival:
+    if isinstance(arrival, Exception):
         raise arrival
     return arrival
 

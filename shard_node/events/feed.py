@@ -80,8 +80,7 @@ class EventFeed:
         deadline = _now() + wait_seconds
         async with self._watching():
             looks = self._looks
-            # What was looked up meanwhile may have begun before.
-            while self._looks < looks + 2:
+            while not self._has_looked_since(looks):
                 if not await self._change(deadline):
                     return Batch()
             drawn = self._settled.drawn if self._settled is not None else None
@@ -100,6 +99,7 @@ class EventFeed:
         deadline = _now() + wait_seconds
         first_look = max(deadline, _now() + FIRST_LOOK_SECONDS)
         async with self._watching():
+            looks = self._looks
             known: Tail | None = None
             is_late = False
             while True:
@@ -117,9 +117,12 @@ class EventFeed:
                     return self._batch(events, tail)
                 if is_late:
                     # Nothing has changed since the tail was looked at.
-                    self._refuse_future(after)
+                    if self._is_future(after) and self._has_looked_since(looks):
+                        raise events_gone()
                     return Batch((), after, self._resolved(tail), after if tail is None else max(after, tail.end))
-                is_late = not await self._change(first_look if tail is None else deadline)
+                # Another process may have given the position out since this one last looked.
+                knows_too_little = tail is None or (self._is_future(after) and not self._has_looked_since(looks))
+                is_late = not await self._change(first_look if knows_too_little else deadline)
 
     async def _read_outbox(self, after: int, up_to: int, bounds: Bounds) -> tuple[list[Entry], int]:
         """Events that the tail does not have any more, and up to where there are no others."""
@@ -143,11 +146,14 @@ class EventFeed:
             return None
         return settled.time
 
-    def _refuse_future(self, after: int) -> None:
-        """Raises EventsGone for a position that nobody has drawn: the token is of a time that was undone."""
+    def _is_future(self, after: int) -> bool:
+        """Whether nobody had drawn a position at the last look; if that stays so, its time was undone."""
         drawn = None if self._settled is None else self._settled.drawn
-        if drawn is not None and after > drawn:
-            raise events_gone()
+        return drawn is not None and after > drawn
+
+    def _has_looked_since(self, looks: int) -> bool:
+        """Whether a look has begun and ended since there were so many: the first that ended may have begun before."""
+        return self._looks >= looks + 2
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:

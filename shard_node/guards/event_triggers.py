@@ -31,6 +31,9 @@ INSERT INTO crosskey.event (aggregatetype, aggregateid, type, payload)
 VALUES (%s, '', 'arrival', json_build_object('shard', %s::integer, 'through', %s::bigint))
 """
 
+# Whoever has drawn a position has an id by then: events/settled.py counts on it.
+_TAKE_ID = b"SELECT pg_current_xact_id()"
+
 _PLACE = identifier("crosskey_place")
 """Which row of the statement it is, from 1: no column of the user's."""
 
@@ -121,6 +124,7 @@ async def note_arrival(connection: Connection, table: TableName, shard: int, thr
 
     Whoever reads the outbox gives those out before he goes on here.
     """
+    await connection.execute(_TAKE_ID)
     await connection.execute(_ARRIVAL, (str(table), shard, through))
 
 

@@ -16,7 +16,7 @@ from crosskey.shard_node.writing.index_words import in_words_of_index
 from crosskey.shard_node.writing.lost_commits import FindOut
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.recovery import at_work
-from crosskey.shard_node.writing.request_ids import tell_request_id
+from crosskey.shard_node.writing.request_ids import own_request_id, tell_request_id
 from crosskey.shard_node.writing.savepoints import Savepoints
 
 
@@ -28,6 +28,7 @@ class Memory(NamedTuple):
 
     modes: ConstraintModes
     absent: tuple[Effect, ...]
+    request_id: str
 
 
 class Branch:
@@ -75,7 +76,18 @@ class Branch:
         text = b"BEGIN; " if schema is None else schema.begin
         if schema is not None and schema.tells_events:
             text += tell_request_id()
+        self._request_id = own_request_id()
         await self.connection.execute(text + at_work(decides) if decides else text, prepare=False)
+
+    async def tell_request(self) -> None:
+        """Has triggers find the id of the request that is at work now: each statement of an open one has its own.
+
+        Raises psycopg.Error.
+        """
+        own = own_request_id()
+        if self._schema is not None and self._schema.tells_events and own != self._request_id:
+            await self.connection.execute(tell_request_id(), prepare=False)
+            self._request_id = own
 
     @property
     def schema(self) -> ShardSchema:
@@ -95,9 +107,9 @@ class Branch:
 
     def memory(self) -> Memory:
         """What a savepoint must restore."""
-        return Memory(self.modes, tuple(self.absent))
+        return Memory(self.modes, tuple(self.absent), self._request_id)
 
     def restore(self, memory: Memory) -> None:
         """Goes back to what was remembered."""
-        self.modes, self.absent = memory.modes, list(memory.absent)
+        self.modes, self.absent, self._request_id = memory.modes, list(memory.absent), memory.request_id
         self.displaced.clear()

@@ -25,6 +25,7 @@ from crosskey.v1 import rows_pb2
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
 _ANSWERING = frozenset({"run", "ask", "look_up_claims", "compute_values", "note_batch", "drop_unused_shadows"})
+_CHANGING_ROWS = frozenset({"run", "apply"})
 _MAKES_NOTHING_DUE = _CHECKING | {"ask"}
 
 
@@ -74,6 +75,8 @@ async def _run(branch: Branch, kind: str, command: proto.Command, result: proto.
     if handler is None:
         raise errors.InvalidRequest("a command is empty")
     branch.checked = branch.checked and kind in _MAKES_NOTHING_DUE
+    if kind in _CHANGING_ROWS:
+        await branch.tell_request()
     await handler(branch, getattr(command, kind), result)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -200,6 +201,42 @@ def test_the_request_is_told(cluster: LocalCluster) -> None:
     told = "SELECT aggregatetype, type, request_id FROM crosskey.event ORDER BY position"
     assert query(cluster, 0, told) == [("people", "insert", "plain"), ("people", "delete", "cascade")]
     assert query(cluster, 1, told) == [("likes", "insert", "first reference"), ("likes", "delete", "cascade")]
+
+
+def test_each_statement_of_an_open_transaction_tells_its_own_request(
+    cluster: LocalCluster, client: crosskey.Client
+) -> None:
+    first, second = on(0, 2)
+    client.insert("people", [{"id": first, "name": "0"}, {"id": second, "name": "0"}])
+    forget(cluster)
+    answers: Any
+    requests: SimpleQueue[router_pb2.SessionRequest | None] = SimpleQueue()
+    with grpc.insecure_channel(cluster.address) as channel:
+        answers = RouterStub(channel).Session(iter(requests.get, None))
+
+        def ask(name: str, **call: Any) -> Any:
+            requests.put(router_pb2.SessionRequest(calls=[router_pb2.Call(id=1, request_id=name, **call)]))
+            [answer] = next(answers).answers
+            assert not answer.HasField("failure"), answer.failure
+            return answer
+
+        transaction = ask("begin", begin=router_pb2.BeginRequest()).begin.transaction
+
+        def rename(name: str, number: int) -> None:
+            statement = router_pb2.Statement(update=crosskey.update("people", {"name": name}, key={"id": number}))
+            ask(name, run_statement=router_pb2.RunStatementRequest(transaction=transaction, statement=statement))
+
+        rename("first", first)
+        rename("second", second)
+        ask("group", begin_group=router_pb2.BeginGroupRequest(transaction=transaction))
+        rename("undone", first)
+        ask("end", end_group=router_pb2.EndGroupRequest(transaction=transaction, roll_back=True))
+        rename("undone", second)
+        rename("last", first)
+        ask("commit", commit=router_pb2.CommitRequest(transaction=transaction))
+        requests.put(None)
+    told = query(cluster, 0, "SELECT payload -> 'after' ->> 'name', request_id FROM crosskey.event ORDER BY position")
+    assert told == [(name, name) for name in ("first", "second", "undone", "last")]
 
 
 async def test_inserts_that_share_a_statement_keep_their_own_request_ids(cluster: LocalCluster) -> None:

@@ -19,6 +19,9 @@ import pytest
 import crosskey
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.rows import struct_to_dict
+from crosskey.shard_node.events import feed
+from crosskey.shard_node.events.outbox import Bounds
+from crosskey.shard_node.postgres.database import Database
 from crosskey.v1 import router_pb2, rows_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.extra_router import extra_router
@@ -304,6 +307,47 @@ def test_a_router_that_stops_says_so_and_another_one_goes_on(cluster: LocalClust
     with crosskey.Client(cluster.address) as client, client.watch("people", after=watch.token) as again:
         client.update("people", {"name": "later"}, key={"id": number})
         assert [one.type for one in again_until(again, "update")][-1] == "update"
+
+
+async def test_a_position_that_another_process_has_just_given_out_is_none_of_a_time_that_was_undone(
+    cluster: LocalCluster, client: crosskey.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So its last look is older than the position.
+    monkeypatch.setattr(feed, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(feed, "FIRST_LOOK_SECONDS", 10.0)
+    database = Database(cluster.databases[0].dsn, pool_size=2, pool_queue=10, lock_timeout_ms=1000)
+    await database.open()
+    ours = feed.EventFeed(database)
+    try:
+        begin = (await ours.now(10)).position
+        assert begin is not None
+        client.insert("people", {"id": new_on(0)})
+        with as_node(cluster, 0) as connection:
+            [(drawn,)] = connection.execute("SELECT last_value FROM crosskey.event_position_seq").fetchall()
+        assert (await ours.read(drawn, Bounds(1, 1), 0)).position == drawn
+        with pytest.raises(crosskey.EventsGone):
+            await ours.read(drawn + 1000, Bounds(1, 1), 0)
+    finally:
+        await ours.close()
+        await database.close()
+
+
+def test_what_waits_for_another_shard_comes_however_rarely_marks_do(
+    cluster: LocalCluster, client: crosskey.Client
+) -> None:
+    number = new_on(1)
+    note = """
+    INSERT INTO crosskey.event (aggregatetype, aggregateid, type, payload)
+    VALUES ('people', '', 'arrival', json_build_object('shard', 0, 'through', %s::bigint))
+    """
+    with client.watch("people", resolved_interval=3600) as watch:
+        # Drawn by whoever has rolled back: so shard 0 has nothing to tell, but how far it is.
+        with as_node(cluster, 0) as connection:
+            [(through,)] = connection.execute("SELECT nextval('crosskey.event_position_seq')").fetchall()
+        with as_node(cluster, 1) as connection:
+            connection.execute(note, (through,))
+        client.insert("people", {"id": number})
+        assert [one.key for one in take(watch, 1)] == [str(number)]
 
 
 def again_until(watch: crosskey.Watch, kind: str) -> list[crosskey.Event]:

@@ -74,7 +74,7 @@ class SessionTransactions:
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
         self._entries: dict[str, _Entry] = {}
-        self._expiring: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
         self.handlers: dict[str, Handler] = {
             "begin": self._begin,
             "run_statement": self._run_statement,
@@ -95,12 +95,11 @@ class SessionTransactions:
 
     async def close(self) -> None:
         """Rolls all back. No call is at work."""
-        for task in self._expiring:
-            task.cancel()
         entries = list(self._entries.values())
         self._entries.clear()
         gone = errors.Cancelled("the session has ended")
-        await asyncio.gather(*(self._abort(entry, gone) for entry in entries), return_exceptions=True)
+        ending = [self._end(entry, gone) for entry in entries]
+        await asyncio.gather(*ending, *self._leaving, return_exceptions=True)
 
     async def _begin(self, request: router_pb2.BeginRequest) -> router_pb2.BeginResponse:
         bounds = self._opener.bounds
@@ -143,7 +142,7 @@ class SessionTransactions:
         finally:
             # Also if the call is cancelled before its turn has come.
             self._entries.pop(request.transaction, None)
-            await self._abort(entry, errors.Cancelled("its commit was cancelled"))
+            await self._end(entry, errors.Cancelled("its commit was cancelled"))
         return router_pb2.CommitResponse()
 
     async def _roll_back(self, request: router_pb2.RollBackRequest) -> router_pb2.RollBackResponse:
@@ -154,7 +153,7 @@ class SessionTransactions:
                 async with entry.turn:
                     pass
             finally:
-                await self._abort(entry, errors.Cancelled("the transaction was rolled back"))
+                await self._end(entry, errors.Cancelled("the transaction was rolled back"))
         return router_pb2.RollBackResponse()
 
     async def _in_turn(self, name: str, work: Callable[[OpenTransaction], Awaitable[Answer]]) -> Answer:
@@ -166,10 +165,10 @@ class SessionTransactions:
                 return await work(entry.transaction)
         except TimeoutError:
             late = _lasted_too_long()
-            await self._abort(entry, late)
+            await self._end(entry, late)
             raise late from None
         except asyncio.CancelledError:
-            await self._abort(entry, errors.Cancelled("a call was cancelled, or its deadline passed"))
+            await self._end(entry, errors.Cancelled("a call was cancelled, or its deadline passed"))
             raise
         finally:
             entry.calls -= 1
@@ -207,19 +206,39 @@ class SessionTransactions:
         late = _idle_for_too_long(entry.idle_seconds)
         if asyncio.get_running_loop().time() >= entry.ends_at:
             late = _lasted_too_long()
-        task = asyncio.get_running_loop().create_task(self._abort(entry, late))
-        self._expiring.add(task)
-        task.add_done_callback(self._expiring.discard)
+        self._leave_in_turn(entry, late)
 
-    async def _abort(self, entry: _Entry, why: errors.CrosskeyError) -> None:
-        self._stop_alarm(entry)
-        try:
-            await entry.transaction.abort(why)
-        finally:
-            self._closed(entry)
+    async def _end(self, entry: _Entry, why: errors.CrosskeyError) -> None:
+        """Has the transaction rolled back, unless its commit has begun. To be called by who does not hold the turn.
+
+        Returns when that is done, but does not wait for a call that is at work on it.
+        """
+        leaving = self._leave_in_turn(entry, why)
+        if not entry.turn.locked():
+            await asyncio.shield(leaving)
+
+    def _leave_in_turn(self, entry: _Entry, why: errors.CrosskeyError) -> asyncio.Task[None]:
+        """Has nothing more done by the transaction, and leaves it when the call that is at work on it is done.
+
+        A call that goes on after the transaction was left would begin branches that nobody leaves, or commit what is
+        rolled back elsewhere.
+        """
+        entry.transaction.doom(why)
+        task = asyncio.get_running_loop().create_task(self._leave(entry, why))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
+
+    async def _leave(self, entry: _Entry, why: errors.CrosskeyError) -> None:
+        async with entry.turn:
+            try:
+                await entry.transaction.abort(why)
+            finally:
+                self._closed(entry)
 
     def _closed(self, entry: _Entry) -> None:
         """Notes that nothing of the transaction is open on shards."""
+        self._stop_alarm(entry)
         if entry.is_open:
             entry.is_open = False
             self._opener.bounds.number -= 1

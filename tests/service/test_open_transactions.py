@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
@@ -397,6 +398,31 @@ def test_a_call_that_is_stopped_ends_its_transaction(cluster: LocalCluster, clie
     wait_until_none_is_open(cluster)
 
 
+def test_a_call_that_is_stopped_behind_another_one_leaves_nothing_of_that(
+    cluster: LocalCluster, client: Client, parents: list[int]
+) -> None:
+    """The one that is at work begins branches on further shards after the transaction is doomed."""
+    client.insert("children", [{"id": new(shard), "parent_id": parents[0]} for shard in range(SHARDS)])
+    session = RawSession(cluster)
+    name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
+    with client.transaction() as tx:
+        tx.get("parents", id=parents[0], lock="UPDATE")
+        deletes = router_pb2.Statement(delete=crosskey.delete("parents", key={"id": parents[0]}))
+        counts = router_pb2.Statement(count=crosskey.count("parents"))
+        session.send(run_statement=router_pb2.RunStatementRequest(transaction=name, statement=deletes))
+        wait_for_waiters(cluster, 0)
+        session.send(timeout_ms=50, run_statement=router_pb2.RunStatementRequest(transaction=name, statement=counts))
+        assert session.answer().failure.reason == crosskey.DeadlineExceeded.reason
+        session.send(commit=router_pb2.CommitRequest(transaction=name))
+    assert session.answer().run_statement.result.delete.count == 1
+    # It was sent behind a statement that was not carried out.
+    assert session.answer().failure.reason == TransactionAborted.reason
+    # While the stream goes on.
+    wait_until_none_is_open(cluster)
+    session.break_off()
+    assert client.count("children", {"parent_id": parents[0]}) == SHARDS
+
+
 def test_the_bound_on_idleness(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
     with pytest.raises(TransactionTimedOut) as caught, client.transaction(idle_timeout=0.05) as tx:
         tx.update("parents", {"name": "lost"}, key={"id": parents[0]})
@@ -500,12 +526,22 @@ class RawSession:
         self._ids = count(1)
         self._queue: SimpleQueue[router_pb2.SessionRequest | None] = SimpleQueue()
         self._stream = RouterStub(self._channel).Session(iter(self._queue.get, None))
+        self._waiting: deque[router_pb2.Answer] = deque()
 
     def ask(self, **call: Any) -> router_pb2.Answer:
-        """Sends a call, given as a field of Call, and returns its answer."""
+        """Sends a call, given as fields of Call, and returns its answer."""
+        self.send(**call)
+        return self.answer()
+
+    def send(self, **call: Any) -> None:
+        """Sends a call, given as fields of Call."""
         self._queue.put(router_pb2.SessionRequest(calls=[router_pb2.Call(id=next(self._ids), **call)]))
-        [answer] = next(self._stream).answers
-        return answer
+
+    def answer(self) -> router_pb2.Answer:
+        """Waits for the next answer."""
+        while not self._waiting:
+            self._waiting.extend(next(self._stream).answers)
+        return self._waiting.popleft()
 
     def run(self, transaction: str, statement: router_pb2.Statement) -> router_pb2.Answer:
         """Runs a statement of a transaction."""

@@ -24,6 +24,9 @@ from crosskey.v1 import router_pb2
 
 IN_FAILED_TRANSACTION = "25P02"
 
+MAX_NESTED_GROUPS = 40
+"""As deep as those of Transact."""
+
 ABORTED = "current transaction is aborted, commands ignored until end of transaction block"
 """PostgreSQL's words."""
 
@@ -85,8 +88,12 @@ class OpenTransaction:
             raise
 
     async def begin_group(self) -> None:
-        """Begins a group inside of those that are open. Raises TransactionAborted."""
+        """Begins a group inside of those that are open. Raises TransactionAborted, and InvalidRequest for too deep."""
         self._check_goes_on()
+        if len(self._groups) == MAX_NESTED_GROUPS:
+            too_deep = errors.InvalidRequest(f"groups nest at most {MAX_NESTED_GROUPS} deep")
+            await self.abort(too_deep)
+            raise too_deep
         self._groups.append(_Group(self._transaction.set_savepoint(), len(self._runner.carried_out)))
 
     async def end_group(self, *, roll_back: bool) -> None:

@@ -385,6 +385,18 @@ def test_calls_that_make_no_sense(cluster: LocalCluster, parents: list[int]) -> 
     del parents
 
 
+def test_groups_do_not_nest_without_end(cluster: LocalCluster, parents: list[int]) -> None:
+    session = RawSession(cluster)
+    name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
+    get = router_pb2.Statement(get=crosskey.get("parents", {"id": parents[0]}))
+    begin_group = router_pb2.BeginGroupRequest(transaction=name)
+    assert all(session.ask(begin_group=begin_group).HasField("begin_group") for _ in range(40))
+    assert session.run(name, get).HasField("run_statement")
+    assert session.ask(begin_group=begin_group).failure.message == "groups nest at most 40 deep"
+    assert session.run(name, get).failure.reason == TransactionAborted.reason
+    session.break_off()
+
+
 def test_a_call_that_is_stopped_ends_its_transaction(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
     hurried = client.with_timeout(0.3)
     with client.transaction() as tx:

@@ -21,6 +21,9 @@ LASTED_TOO_LONG = "25P04"
 MAX_REMEMBERED = 1000
 """Of a session's transactions that are rolled back, and whose client was not told so yet."""
 
+MAX_CALLS = 1000
+"""Of one transaction, at work or waiting for their turn."""
+
 Answer = TypeVar("Answer")
 
 
@@ -86,7 +89,10 @@ class SessionTransactions:
 
     def goes_on(self, kind: str, request: Any) -> bool:
         """Whether a call goes on with a transaction that is open."""
-        return kind in self.handlers and kind != "begin" and request.transaction in self._entries
+        if kind not in self.handlers or kind == "begin":
+            return False
+        entry = self._entries.get(request.transaction)
+        return entry is not None and entry.is_open
 
     @property
     def is_idle(self) -> bool:
@@ -135,6 +141,7 @@ class SessionTransactions:
 
     async def _commit(self, request: router_pb2.CommitRequest) -> router_pb2.CommitResponse:
         entry = self._entry(request.transaction)
+        self._refuse_too_many(entry)
         self._come_to(entry)
         try:
             async with entry.turn:
@@ -159,6 +166,7 @@ class SessionTransactions:
     async def _in_turn(self, name: str, work: Callable[[OpenTransaction], Awaitable[Answer]]) -> Answer:
         """Works on a transaction when the calls before are done, for as long as it may last."""
         entry = self._entry(name)
+        self._refuse_too_many(entry)
         self._come_to(entry)
         try:
             async with asyncio.timeout_at(entry.ends_at), entry.turn:
@@ -185,6 +193,16 @@ class SessionTransactions:
                 hint="It was rolled back, unless it was committed.",
             )
         return entry
+
+    def _refuse_too_many(self, entry: _Entry) -> None:
+        """Ends the transaction, and raises InvalidRequest, if very many calls wait: nothing may go on without one."""
+        if entry.calls >= MAX_CALLS:
+            too_many = errors.InvalidRequest(
+                f"the transaction has {entry.calls:,} calls waiting, and is rolled back",
+                hint="Wait for answers before you send more.",
+            )
+            self._leave_in_turn(entry, too_many)
+            raise too_many
 
     def _come_to(self, entry: _Entry) -> None:
         """Notes that a call works on the transaction, or waits for that."""

@@ -29,6 +29,7 @@ from crosskey import (
     UniqueViolation,
 )
 from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.router.session_transactions import MAX_CALLS
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.eventually import eventually
@@ -435,6 +436,26 @@ def test_a_call_that_is_stopped_behind_another_one_leaves_nothing_of_that(
     assert client.count("children", {"parent_id": parents[0]}) == SHARDS
 
 
+def test_the_bound_on_calls_that_wait(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
+    session = RawSession(cluster)
+    name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
+    update = router_pb2.Statement(update=crosskey.update("parents", {"name": "lost"}, key={"id": parents[0]}))
+    get = router_pb2.Statement(get=crosskey.get("parents", {"id": parents[0]}))
+    with client.transaction() as tx:
+        tx.get("parents", id=parents[0], lock="UPDATE")
+        session.send(run_statement=router_pb2.RunStatementRequest(transaction=name, statement=update))
+        wait_for_waiters(cluster, 0)
+        # One more than may wait behind it.
+        session.send(MAX_CALLS, run_statement=router_pb2.RunStatementRequest(transaction=name, statement=get))
+        assert "1,000 calls waiting" in session.answer().failure.message
+    assert session.answer().HasField("run_statement")
+    reasons = {session.answer().failure.reason for _ in range(MAX_CALLS - 1)}
+    assert reasons == {TransactionAborted.reason}
+    wait_until_none_is_open(cluster)
+    session.break_off()
+    assert client.get("parents", id=parents[0])["name"] == "old"
+
+
 def test_the_bound_on_idleness(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
     with pytest.raises(TransactionTimedOut) as caught, client.transaction(idle_timeout=0.05) as tx:
         tx.update("parents", {"name": "lost"}, key={"id": parents[0]})
@@ -545,9 +566,10 @@ class RawSession:
         self.send(**call)
         return self.answer()
 
-    def send(self, **call: Any) -> None:
-        """Sends a call, given as fields of Call."""
-        self._queue.put(router_pb2.SessionRequest(calls=[router_pb2.Call(id=next(self._ids), **call)]))
+    def send(self, times: int = 1, **call: Any) -> None:
+        """Sends a call, given as fields of Call, perhaps several times at once."""
+        calls = [router_pb2.Call(id=next(self._ids), **call) for _ in range(times)]
+        self._queue.put(router_pb2.SessionRequest(calls=calls))
 
     def answer(self) -> router_pb2.Answer:
         """Waits for the next answer."""

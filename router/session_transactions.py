@@ -74,8 +74,10 @@ class _Entry:
 class SessionTransactions:
     """Those of one session."""
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, on_closed: Callable[[], None]) -> None:
+        """`on_closed` is called after one has ended, perhaps by itself."""
         self._opener = opener
+        self._on_closed = on_closed
         self._entries: dict[str, _Entry] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self.handlers: dict[str, Handler] = {
@@ -260,6 +262,7 @@ class SessionTransactions:
         if entry.is_open:
             entry.is_open = False
             self._opener.bounds.number -= 1
+            self._on_closed()
 
     def _forget_oldest(self) -> None:
         """Forgets one that is rolled back, if there are very many."""

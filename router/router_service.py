@@ -128,7 +128,7 @@ class SessionCalls(CallHandlers):
     """The requests that come on a session, and the transactions that go on there over several of them."""
 
     def __init__(self, requests: Requests, opener: Opener) -> None:
-        self._transactions = SessionTransactions(opener)
+        self._transactions = SessionTransactions(opener, lambda: self.on_idle())
         super().__init__(
             {
                 "insert": requests.insert,

@@ -21,6 +21,9 @@ LASTED_TOO_LONG = "25P04"
 MAX_REMEMBERED = 1000
 """Of a session's transactions that are rolled back, and whose client was not told so yet."""
 
+MAX_CALLS = 1000
+"""Of one transaction, at work or waiting for their turn."""
+
 Answer = TypeVar("Answer")
 
 
@@ -71,10 +74,12 @@ class _Entry:
 class SessionTransactions:
     """Those of one session."""
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, on_closed: Callable[[], None]) -> None:
+        """`on_closed` is called after one has ended, perhaps by itself."""
         self._opener = opener
+        self._on_closed = on_closed
         self._entries: dict[str, _Entry] = {}
-        self._expiring: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
         self.handlers: dict[str, Handler] = {
             "begin": self._begin,
             "run_statement": self._run_statement,
@@ -86,7 +91,10 @@ class SessionTransactions:
 
     def goes_on(self, kind: str, request: Any) -> bool:
         """Whether a call goes on with a transaction that is open."""
-        return kind in self.handlers and kind != "begin" and request.transaction in self._entries
+        if kind not in self.handlers or kind == "begin":
+            return False
+        entry = self._entries.get(request.transaction)
+        return entry is not None and entry.is_open
 
     @property
     def is_idle(self) -> bool:
@@ -95,12 +103,11 @@ class SessionTransactions:
 
     async def close(self) -> None:
         """Rolls all back. No call is at work."""
-        for task in self._expiring:
-            task.cancel()
         entries = list(self._entries.values())
         self._entries.clear()
         gone = errors.Cancelled("the session has ended")
-        await asyncio.gather(*(self._abort(entry, gone) for entry in entries), return_exceptions=True)
+        ending = [self._end(entry, gone) for entry in entries]
+        await asyncio.gather(*ending, *self._leaving, return_exceptions=True)
 
     async def _begin(self, request: router_pb2.BeginRequest) -> router_pb2.BeginResponse:
         bounds = self._opener.bounds
@@ -136,6 +143,7 @@ class SessionTransactions:
 
     async def _commit(self, request: router_pb2.CommitRequest) -> router_pb2.CommitResponse:
         entry = self._entry(request.transaction)
+        self._refuse_too_many(entry)
         self._come_to(entry)
         try:
             async with entry.turn:
@@ -143,7 +151,7 @@ class SessionTransactions:
         finally:
             # Also if the call is cancelled before its turn has come.
             self._entries.pop(request.transaction, None)
-            await self._abort(entry, errors.Cancelled("its commit was cancelled"))
+            await self._end(entry, errors.Cancelled("its commit was cancelled"))
         return router_pb2.CommitResponse()
 
     async def _roll_back(self, request: router_pb2.RollBackRequest) -> router_pb2.RollBackResponse:
@@ -154,22 +162,23 @@ class SessionTransactions:
                 async with entry.turn:
                     pass
             finally:
-                await self._abort(entry, errors.Cancelled("the transaction was rolled back"))
+                await self._end(entry, errors.Cancelled("the transaction was rolled back"))
         return router_pb2.RollBackResponse()
 
     async def _in_turn(self, name: str, work: Callable[[OpenTransaction], Awaitable[Answer]]) -> Answer:
         """Works on a transaction when the calls before are done, for as long as it may last."""
         entry = self._entry(name)
+        self._refuse_too_many(entry)
         self._come_to(entry)
         try:
             async with asyncio.timeout_at(entry.ends_at), entry.turn:
                 return await work(entry.transaction)
         except TimeoutError:
             late = _lasted_too_long()
-            await self._abort(entry, late)
+            await self._end(entry, late)
             raise late from None
         except asyncio.CancelledError:
-            await self._abort(entry, errors.Cancelled("a call was cancelled, or its deadline passed"))
+            await self._end(entry, errors.Cancelled("a call was cancelled, or its deadline passed"))
             raise
         finally:
             entry.calls -= 1
@@ -186,6 +195,16 @@ class SessionTransactions:
                 hint="It was rolled back, unless it was committed.",
             )
         return entry
+
+    def _refuse_too_many(self, entry: _Entry) -> None:
+        """Ends the transaction, and raises InvalidRequest, if very many calls wait: nothing may go on without one."""
+        if entry.calls >= MAX_CALLS:
+            too_many = errors.InvalidRequest(
+                f"the transaction has {entry.calls:,} calls waiting, and is rolled back",
+                hint="Wait for answers before you send more.",
+            )
+            self._leave_in_turn(entry, too_many)
+            raise too_many
 
     def _come_to(self, entry: _Entry) -> None:
         """Notes that a call works on the transaction, or waits for that."""
@@ -207,22 +226,43 @@ class SessionTransactions:
         late = _idle_for_too_long(entry.idle_seconds)
         if asyncio.get_running_loop().time() >= entry.ends_at:
             late = _lasted_too_long()
-        task = asyncio.get_running_loop().create_task(self._abort(entry, late))
-        self._expiring.add(task)
-        task.add_done_callback(self._expiring.discard)
+        self._leave_in_turn(entry, late)
 
-    async def _abort(self, entry: _Entry, why: errors.CrosskeyError) -> None:
-        self._stop_alarm(entry)
-        try:
-            await entry.transaction.abort(why)
-        finally:
-            self._closed(entry)
+    async def _end(self, entry: _Entry, why: errors.CrosskeyError) -> None:
+        """Has the transaction rolled back, unless its commit has begun. To be called by who does not hold the turn.
+
+        Returns when that is done, but does not wait for a call that is at work on it.
+        """
+        leaving = self._leave_in_turn(entry, why)
+        if not entry.turn.locked():
+            await asyncio.shield(leaving)
+
+    def _leave_in_turn(self, entry: _Entry, why: errors.CrosskeyError) -> asyncio.Task[None]:
+        """Has nothing more done by the transaction, and leaves it when the call that is at work on it is done.
+
+        A call that goes on after the transaction was left would begin branches that nobody leaves, or commit what is
+        rolled back elsewhere.
+        """
+        entry.transaction.doom(why)
+        task = asyncio.get_running_loop().create_task(self._leave(entry, why))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
+
+    async def _leave(self, entry: _Entry, why: errors.CrosskeyError) -> None:
+        async with entry.turn:
+            try:
+                await entry.transaction.abort(why)
+            finally:
+                self._closed(entry)
 
     def _closed(self, entry: _Entry) -> None:
         """Notes that nothing of the transaction is open on shards."""
+        self._stop_alarm(entry)
         if entry.is_open:
             entry.is_open = False
             self._opener.bounds.number -= 1
+            self._on_closed()
 
     def _forget_oldest(self) -> None:
         """Forgets one that is rolled back, if there are very many."""

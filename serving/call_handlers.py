@@ -17,6 +17,8 @@ class CallHandlers:
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         """Take the handler of each field of a call."""
         self.handlers = handlers
+        self.on_idle: Callable[[], None] = _nothing
+        """To be called when something that was begun has ended by itself. The session sets it."""
 
     async def answer(self, kind: str, request: Any, timeout_ms: int) -> dict[str, Any]:  # noqa: ARG002
         """Has a call handled; returns the fields of its answer. `timeout_ms` is 0 for no deadline."""
@@ -41,3 +43,7 @@ class CallHandlers:
 
     async def close(self) -> None:
         """Ends all that is begun. No call is in flight any more."""
+
+
+def _nothing() -> None:
+    """Nobody asks to be told."""

@@ -49,6 +49,7 @@ class Session:
     def __init__(self, types: SessionTypes, handlers: CallHandlers, context: Context, in_flight: CallsInFlight) -> None:
         self._types = types
         self._handlers = handlers
+        handlers.on_idle = self._end_if_draining
         self._context = context
         self._in_flight = in_flight
         self._calls: dict[int, asyncio.Task[None]] = {}
@@ -186,6 +187,9 @@ class Session:
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._end_if_draining()
+
+    def _end_if_draining(self) -> None:
         if self._draining:
             self._end_if_drained()
 

@@ -97,7 +97,8 @@ class AsyncTransaction(AsyncStatements):
         self._name = ""
 
     async def __aenter__(self) -> Self:
-        self._name = (await self._ask(self._beginning)).begin.transaction
+        with _leaving_no_trace():
+            self._name = (await self._ask(self._beginning)).begin.transaction
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -126,14 +127,16 @@ class AsyncTransaction(AsyncStatements):
     @asynccontextmanager
     async def group(self) -> AsyncIterator[None]:
         """Statements in its block are undone if an exception leaves it, as behind a savepoint; groups nest."""
-        await self._ask(_begin_group(self._open_name()))
+        with _leaving_no_trace():
+            await self._ask(_begin_group(self._open_name()))
         try:
             yield
         except BaseException:
             with suppress(errors.CrosskeyError):
                 await self._ask(_end_group(self._open_name(), roll_back=True))
             raise
-        await self._ask(_end_group(self._open_name(), roll_back=False))
+        with _leaving_no_trace():
+            await self._ask(_end_group(self._open_name(), roll_back=False))
 
     @override
     async def _carry_out(self, call: Call[Answer]) -> Answer:
@@ -168,7 +171,8 @@ class Transaction(Statements):
         self._name = ""
 
     def __enter__(self) -> Self:
-        self._name = self._ask(self._beginning).begin.transaction
+        with _leaving_no_trace():
+            self._name = self._ask(self._beginning).begin.transaction
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -197,14 +201,16 @@ class Transaction(Statements):
     @contextmanager
     def group(self) -> Iterator[None]:
         """Statements in its block are undone if an exception leaves it, as behind a savepoint; groups nest."""
-        self._ask(_begin_group(self._open_name()))
+        with _leaving_no_trace():
+            self._ask(_begin_group(self._open_name()))
         try:
             yield
         except BaseException:
             with suppress(errors.CrosskeyError):
                 self._ask(_end_group(self._open_name(), roll_back=True))
             raise
-        self._ask(_end_group(self._open_name(), roll_back=False))
+        with _leaving_no_trace():
+            self._ask(_end_group(self._open_name(), roll_back=False))
 
     @override
     def _carry_out(self, call: Call[Answer]) -> Answer:

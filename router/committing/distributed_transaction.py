@@ -206,11 +206,13 @@ class DistributedTransaction:
         await self._end.decide(home, writers, [branch for branch in others if branch.only_reads])
 
     def _settle_home(self) -> None:
-        """Lets a shard decide where something was written: else all those shards would prepare."""
-        if self._home in self._branches and not self._branches[self._home].only_reads:
-            return
-        writers = (shard for shard, branch in self._branches.items() if not branch.only_reads)
-        self._home = next(writers, self.nearest)
+        """Lets a shard decide where something was written: else all those shards would prepare.
+
+        The gid is made now, as nodes refuse old ones: the transaction may have gone on for long.
+        """
+        if self._home not in self._branches or self._branches[self._home].only_reads:
+            writers = (shard for shard, branch in self._branches.items() if not branch.only_reads)
+            self._home = next(writers, self.nearest)
         self._end = TwoPhaseCommit(self._end.gid.anew(self._home), self._finisher)
 
     async def _prepare(self, others: Sequence[OpenBranch], home: OpenBranch) -> None:

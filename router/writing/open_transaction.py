@@ -25,6 +25,9 @@ from crosskey.v1 import router_pb2
 
 IN_FAILED_TRANSACTION = "25P02"
 
+MAX_NESTED_GROUPS = 40
+"""As deep as those of Transact."""
+
 ABORTED = "current transaction is aborted, commands ignored until end of transaction block"
 """PostgreSQL's words."""
 
@@ -58,11 +61,12 @@ class OpenTransaction:
         self._aborted: errors.CrosskeyError | None = None
         self._is_ending = False
         """Whether its commit was asked for."""
+        self._is_over = False
 
     @property
     def is_over(self) -> bool:
-        """Whether it was rolled back, or its commit asked for."""
-        return self._is_ending or self._aborted is not None
+        """Whether it has ended, so that nothing of it is open on shards."""
+        return self._is_over
 
     async def run(self, statement: router_pb2.Statement) -> router_pb2.StatementResult:
         """Runs a statement, and checks what is due at its end.
@@ -85,8 +89,12 @@ class OpenTransaction:
             raise
 
     async def begin_group(self) -> None:
-        """Begins a group inside of those that are open. Raises TransactionAborted."""
+        """Begins a group inside of those that are open. Raises TransactionAborted, and InvalidRequest for too deep."""
         self._check_goes_on()
+        if len(self._groups) == MAX_NESTED_GROUPS:
+            too_deep = errors.InvalidRequest(f"groups nest at most {MAX_NESTED_GROUPS} deep")
+            await self.abort(too_deep)
+            raise too_deep
         self._groups.append(_Group(self._transaction.set_savepoint(), len(self._runner.carried_out)))
 
     async def end_group(self, *, roll_back: bool) -> None:
@@ -121,6 +129,7 @@ class OpenTransaction:
             raise
         self._is_ending = True
         if not self._transaction.has_begun:
+            self._is_over = True
             return
         try:
             while self._groups:
@@ -128,16 +137,29 @@ class OpenTransaction:
             with leaving_no_trace():
                 await self._runner.commit()
         finally:
-            await self._transaction.leave()
+            await self._leave()
         learn(self._view, self._pipeline.writer.hints, self._runner.carried_out)
         self._pipeline.finder.learn(self._view, self._runner.carried_out)
 
+    def doom(self, why: BaseException) -> None:
+        """Refuses what is asked from now on, for that reason, unless the commit was asked for; `abort` is to follow.
+
+        Unlike the other methods it may be called while another one is at work, which goes on to its end.
+        """
+        if not self._is_ending and (self._aborted is None or isinstance(why, errors.TransactionTimedOut)):
+            self._aborted = _told(why)
+
     async def abort(self, why: BaseException) -> None:
         """Rolls everything back, unless it is committed; what is asked from now on is refused for that reason."""
-        if self._aborted is None or isinstance(why, errors.TransactionTimedOut):
-            self._aborted = _told(why)
+        self.doom(why)
         self._groups.clear()
-        await self._transaction.leave()
+        await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            await self._transaction.leave()
+        finally:
+            self._is_over = True
 
     async def _run(self, statement: router_pb2.Statement) -> router_pb2.StatementResult:
         try:

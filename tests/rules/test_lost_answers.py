@@ -59,14 +59,15 @@ async def nodes(setting: Setting) -> AsyncIterator[LossyNodes]:
     await nodes.close()
 
 
-async def insert_on_two_shards(setting: Setting, nodes: LossyNodes, *ids: int) -> None:
+async def insert_on_two_shards(setting: Setting, nodes: LossyNodes, *ids: int, gid: Gid | None = None) -> None:
     """Inserts a row on each, and commits."""
+    gid = gid or Gid.new(setting.hand.cluster_name, HOME)
     finisher = Finisher(nodes)
     statements: dict[int, list[Any]] = {
         shard: [insert("counters", {"id": number}).run] for shard, number in zip((HOME, OTHER), ids, strict=True)
     }
     with call_context(None):
-        async with DistributedTransaction(nodes, finisher, Gid.new(setting.hand.cluster_name, HOME)) as transaction:
+        async with DistributedTransaction(nodes, finisher, gid) as transaction:
             await transaction.run(statements)
             await transaction.commit()
     await finisher.drain()
@@ -75,6 +76,13 @@ async def insert_on_two_shards(setting: Setting, nodes: LossyNodes, *ids: int) -
 async def test_home_has_committed(setting: Setting, nodes: LossyNodes) -> None:
     ids = setting.number_on(HOME), setting.number_on(OTHER)
     await insert_on_two_shards(setting, nodes, *ids)
+    assert [setting.client.count("counters", {"id": number}) for number in ids] == [1, 1]
+
+
+async def test_a_transaction_may_have_begun_long_ago(setting: Setting, nodes: LossyNodes) -> None:
+    ids = setting.number_on(HOME), setting.number_on(OTHER)
+    of_1970 = Gid(setting.hand.cluster_name, HOME, f"{0:032x}")
+    await insert_on_two_shards(setting, nodes, *ids, gid=of_1970)
     assert [setting.client.count("counters", {"id": number}) for number in ids] == [1, 1]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
@@ -28,6 +29,7 @@ from crosskey import (
     UniqueViolation,
 )
 from crosskey.local_cluster.cluster import LocalCluster
+from crosskey.router.session_transactions import MAX_CALLS
 from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.eventually import eventually
@@ -301,7 +303,7 @@ def test_an_update_is_not_lost_between_two_that_lock(
 
 
 def test_a_client_that_goes_away_leaves_nothing(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
-    session = RawSession(cluster)
+    session = RawSession(cluster.address)
     name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
     for number in parents:
         update = crosskey.update("parents", {"name": "lost"}, key={"id": number})
@@ -343,6 +345,19 @@ def test_a_router_that_is_about_to_stop_lets_a_transaction_go_on(
     assert client.count("parents", [crosskey.eq("name", "new"), crosskey.in_("id", parents)]) == 2
 
 
+def test_a_router_that_is_about_to_stop_ends_a_session_when_its_last_transaction_has_expired(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    with extra_router(cluster, tmp_path, CROSSKEY_DRAIN_SECONDS="50") as router, Client(router.address) as served:
+        served.wait_until_connected()
+        eventually(lambda: serves(served), "the router serves")
+        session = RawSession(router.address)
+        session.ask(begin=router_pb2.BeginRequest(idle_timeout_ms=2000))
+        router.send_signal(signal.SIGTERM)
+        assert session.is_told_to_end()
+        session.break_off()
+
+
 def serves(client: Client) -> bool:
     """Whether its router takes requests."""
     try:
@@ -353,7 +368,7 @@ def serves(client: Client) -> bool:
 
 
 def test_a_transaction_belongs_to_its_stream(cluster: LocalCluster, parents: list[int]) -> None:
-    one, other = RawSession(cluster), RawSession(cluster)
+    one, other = RawSession(cluster.address), RawSession(cluster.address)
     name = one.ask(begin=router_pb2.BeginRequest()).begin.transaction
     get = router_pb2.Statement(get=crosskey.get("parents", {"id": parents[0]}))
     assert other.run(name, get).failure.reason == TransactionAborted.reason
@@ -367,7 +382,7 @@ def test_a_transaction_belongs_to_its_stream(cluster: LocalCluster, parents: lis
 
 
 def test_calls_that_make_no_sense(cluster: LocalCluster, parents: list[int]) -> None:
-    session = RawSession(cluster)
+    session = RawSession(cluster.address)
 
     def begun() -> str:
         return str(session.ask(begin=router_pb2.BeginRequest()).begin.transaction)
@@ -384,6 +399,18 @@ def test_calls_that_make_no_sense(cluster: LocalCluster, parents: list[int]) -> 
     del parents
 
 
+def test_groups_do_not_nest_without_end(cluster: LocalCluster, parents: list[int]) -> None:
+    session = RawSession(cluster.address)
+    name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
+    get = router_pb2.Statement(get=crosskey.get("parents", {"id": parents[0]}))
+    begin_group = router_pb2.BeginGroupRequest(transaction=name)
+    assert all(session.ask(begin_group=begin_group).HasField("begin_group") for _ in range(40))
+    assert session.run(name, get).HasField("run_statement")
+    assert session.ask(begin_group=begin_group).failure.message == "groups nest at most 40 deep"
+    assert session.run(name, get).failure.reason == TransactionAborted.reason
+    session.break_off()
+
+
 def test_a_call_that_is_stopped_ends_its_transaction(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
     hurried = client.with_timeout(0.3)
     with client.transaction() as tx:
@@ -395,6 +422,51 @@ def test_a_call_that_is_stopped_ends_its_transaction(cluster: LocalCluster, clie
         tx.update("parents", {"name": "new"}, key={"id": parents[1]})
     assert [client.get("parents", id=number)["name"] for number in parents] == ["old", "new", "old"]
     wait_until_none_is_open(cluster)
+
+
+def test_a_call_that_is_stopped_behind_another_one_leaves_nothing_of_that(
+    cluster: LocalCluster, client: Client, parents: list[int]
+) -> None:
+    """The one that is at work begins branches on further shards after the transaction is doomed."""
+    client.insert("children", [{"id": new(shard), "parent_id": parents[0]} for shard in range(SHARDS)])
+    session = RawSession(cluster.address)
+    name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
+    with client.transaction() as tx:
+        tx.get("parents", id=parents[0], lock="UPDATE")
+        deletes = router_pb2.Statement(delete=crosskey.delete("parents", key={"id": parents[0]}))
+        counts = router_pb2.Statement(count=crosskey.count("parents"))
+        session.send(run_statement=router_pb2.RunStatementRequest(transaction=name, statement=deletes))
+        wait_for_waiters(cluster, 0)
+        session.send(timeout_ms=50, run_statement=router_pb2.RunStatementRequest(transaction=name, statement=counts))
+        assert session.answer().failure.reason == crosskey.DeadlineExceeded.reason
+        session.send(commit=router_pb2.CommitRequest(transaction=name))
+    assert session.answer().run_statement.result.delete.count == 1
+    # It was sent behind a statement that was not carried out.
+    assert session.answer().failure.reason == TransactionAborted.reason
+    # While the stream goes on.
+    wait_until_none_is_open(cluster)
+    session.break_off()
+    assert client.count("children", {"parent_id": parents[0]}) == SHARDS
+
+
+def test_the_bound_on_calls_that_wait(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
+    session = RawSession(cluster.address)
+    name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
+    update = router_pb2.Statement(update=crosskey.update("parents", {"name": "lost"}, key={"id": parents[0]}))
+    get = router_pb2.Statement(get=crosskey.get("parents", {"id": parents[0]}))
+    with client.transaction() as tx:
+        tx.get("parents", id=parents[0], lock="UPDATE")
+        session.send(run_statement=router_pb2.RunStatementRequest(transaction=name, statement=update))
+        wait_for_waiters(cluster, 0)
+        # One more than may wait behind it.
+        session.send(MAX_CALLS, run_statement=router_pb2.RunStatementRequest(transaction=name, statement=get))
+        assert "1,000 calls waiting" in session.answer().failure.message
+    assert session.answer().HasField("run_statement")
+    reasons = {session.answer().failure.reason for _ in range(MAX_CALLS - 1)}
+    assert reasons == {TransactionAborted.reason}
+    wait_until_none_is_open(cluster)
+    session.break_off()
+    assert client.get("parents", id=parents[0])["name"] == "old"
 
 
 def test_the_bound_on_idleness(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
@@ -419,7 +491,7 @@ def test_the_bound_on_the_whole(client: Client, parents: list[int]) -> None:
 
 
 def test_bounds_are_told_and_no_more_than_the_routers(cluster: LocalCluster) -> None:
-    session = RawSession(cluster)
+    session = RawSession(cluster.address)
     answer = session.ask(begin=router_pb2.BeginRequest()).begin
     assert (answer.idle_timeout_ms, answer.timeout_ms) == (10_000, 60_000)
     answer = session.ask(begin=router_pb2.BeginRequest(idle_timeout_ms=999_999, timeout_ms=30_000)).begin
@@ -428,7 +500,7 @@ def test_bounds_are_told_and_no_more_than_the_routers(cluster: LocalCluster) -> 
 
 
 def test_the_bound_on_how_many_are_open(cluster: LocalCluster, client: Client, parents: list[int]) -> None:
-    session = RawSession(cluster)
+    session = RawSession(cluster.address)
     names: list[str] = []
 
     def all_are_begun() -> bool:
@@ -481,7 +553,7 @@ def test_explicit_ends(client: Client, parents: list[int]) -> None:
 
 
 def test_what_it_costs(cluster: LocalCluster, parents: list[int]) -> None:
-    session = RawSession(cluster)
+    session = RawSession(cluster.address)
     name = session.ask(begin=router_pb2.BeginRequest()).begin.transaction
     get = router_pb2.Statement(get=crosskey.get("parents", {"id": parents[1]}))
     update = router_pb2.Statement(update=crosskey.update("parents", {"name": "x"}, key={"id": parents[2]}))
@@ -495,21 +567,36 @@ def test_what_it_costs(cluster: LocalCluster, parents: list[int]) -> None:
 class RawSession:
     """A stream of Router.Session, one call after the other."""
 
-    def __init__(self, cluster: LocalCluster) -> None:
-        self._channel = grpc.insecure_channel(cluster.address, options=[("grpc.use_local_subchannel_pool", 1)])
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self._ids = count(1)
         self._queue: SimpleQueue[router_pb2.SessionRequest | None] = SimpleQueue()
         self._stream = RouterStub(self._channel).Session(iter(self._queue.get, None))
+        self._waiting: deque[router_pb2.Answer] = deque()
 
     def ask(self, **call: Any) -> router_pb2.Answer:
-        """Sends a call, given as a field of Call, and returns its answer."""
-        self._queue.put(router_pb2.SessionRequest(calls=[router_pb2.Call(id=next(self._ids), **call)]))
-        [answer] = next(self._stream).answers
-        return answer
+        """Sends a call, given as fields of Call, and returns its answer."""
+        self.send(**call)
+        return self.answer()
+
+    def send(self, times: int = 1, **call: Any) -> None:
+        """Sends a call, given as fields of Call, perhaps several times at once."""
+        calls = [router_pb2.Call(id=next(self._ids), **call) for _ in range(times)]
+        self._queue.put(router_pb2.SessionRequest(calls=calls))
+
+    def answer(self) -> router_pb2.Answer:
+        """Waits for the next answer."""
+        while not self._waiting:
+            self._waiting.extend(next(self._stream).answers)
+        return self._waiting.popleft()
 
     def run(self, transaction: str, statement: router_pb2.Statement) -> router_pb2.Answer:
         """Runs a statement of a transaction."""
         return self.ask(run_statement=router_pb2.RunStatementRequest(transaction=transaction, statement=statement))
+
+    def is_told_to_end(self) -> bool:
+        """Waits for the next message, and says whether it is the last one."""
+        return bool(next(self._stream).last)
 
     def break_off(self) -> None:
         """Breaks off, as a client that is killed does."""

@@ -8,9 +8,10 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
 from crosskey import _operations as operations
+from crosskey import errors
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import SessionCalls
-from crosskey.router.session_transactions import Opener
+from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.v1 import router_pb2
 
 SERVICE = router_pb2.DESCRIPTOR.services_by_name["Router"]
@@ -43,6 +44,42 @@ def test_sessions_have_no_other_calls_but_those_of_transactions() -> None:
     handlers: dict[str, Any] = {**calls.handlers}
     assert handlers.keys() == methods | OF_TRANSACTIONS
     assert {name: handlers[name] for name in methods} == {name: name for name in methods}
+
+
+async def test_calls_go_on_with_a_transaction_for_as_long_as_it_is_open() -> None:
+    calls = SessionCalls(cast("Requests", _AnyRequests()), cast("Opener", _Opener()))
+    begun = await calls.handlers["begin"](router_pb2.BeginRequest())
+    commit = router_pb2.CommitRequest(transaction=begun.transaction)
+    assert calls.goes_on("commit", commit)
+    assert not calls.goes_on("commit", router_pb2.CommitRequest(transaction="another"))
+    with pytest.raises(errors.InvalidRequest):
+        await calls.handlers["run_statement"](router_pb2.RunStatementRequest(transaction=begun.transaction))
+    assert not calls.goes_on("commit", commit)
+    await calls.close()
+
+
+class _Opener:
+    """Opens transactions of which any statement is the end."""
+
+    def __init__(self) -> None:
+        self.bounds = Bounds(1, 60, 60)
+
+    async def open(self) -> _FailingTransaction:
+        return _FailingTransaction()
+
+
+class _FailingTransaction:
+    is_over = False
+
+    async def run(self, _: router_pb2.Statement) -> None:
+        self.is_over = True
+        raise errors.InvalidRequest("a statement")
+
+    def doom(self, why: BaseException) -> None:
+        """Does nothing."""
+
+    async def abort(self, why: BaseException) -> None:
+        """Does nothing."""
 
 
 class _AnyRequests:

@@ -53,6 +53,10 @@ CREATE TABLE photos (
     id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums ON DELETE CASCADE, title text NOT NULL
 );
 COMMENT ON TABLE photos IS '@shard_with album_id';
+CREATE UNIQUE INDEX teams_lower_name ON teams (lower(name));
+CREATE TABLE notes (team_name text PRIMARY KEY REFERENCES teams (name) ON UPDATE CASCADE, content text);
+COMMENT ON TABLE notes IS '@shard_by team_name';
+COMMENT ON CONSTRAINT notes_team_name_fkey ON notes IS '@relation team';
 """
 
 Row = dict[str, Any]
@@ -510,6 +514,17 @@ def test_only_one_of_many_creates_what_none_has_found(client: Client) -> None:
     assert client.count("accounts", {"email": new["email"]}) == 1
     read = client.get("accounts", email=new["email"], include={"users": {"columns": ["id"]}})
     assert {one["id"] for one in read["users"]} == {user["id"] for user in users}
+
+
+def test_a_row_that_is_in_the_way_for_good_is_no_race(client: Client) -> None:
+    """The text is that by which nothing was found, but it is another constraint that is broken."""
+    wanted = name()
+    client.insert("teams", {"name": wanted.upper()})
+    twice = {"connect_or_create": {"where": {"name": wanted}, "create": {"name": wanted}}}
+    with pytest.raises(crosskey.UniqueViolation) as refused:
+        client.insert("teams", {"name": name(), "inner_teams": twice})
+    assert refused.value.metadata["constraint"] == "teams_lower_name"
+    assert refused.value.metadata["path"].startswith("inner_teams")
 
 
 def test_rows_that_go_meanwhile_leave_nothing_half_written(client: Client, running: RunningCluster) -> None:

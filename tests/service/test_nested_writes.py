@@ -623,6 +623,19 @@ def test_rows_that_live_with_claimed_parents_are_written_along_with_these(client
     assert client.audit() == []
 
 
+def test_a_row_is_changed_before_the_parent_whose_new_key_it_follows(client: Client) -> None:
+    old, new = name(), name()
+    client.insert("teams", {"name": old})
+    client.insert("notes", {"team_name": old, "content": "old"})
+    change = {"content": "new", "team": {"update": {"name": new}}}
+    assert client.update("notes", change, key={"team_name": old}).affected == 1
+    assert client.get("notes", team_name=new, include={"team": {"columns": ["name"]}}) == {
+        "team_name": new,
+        "content": "new",
+        "team": {"name": new},
+    }
+
+
 def test_rows_of_reference_tables_are_changed_on_all_shards(client: Client, cluster: LocalCluster) -> None:
     [pen] = client.insert("pens", {"colour": {"create": {"name": name()}}})
     colour = name()

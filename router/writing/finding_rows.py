@@ -47,7 +47,7 @@ def _claim(view: SchemaView, one: Wanted) -> ClaimedValue | None:
 
 
 def _is_of_row(claim: ClaimedValue, one: Wanted) -> bool:
-    """Whether the claim stands for just the row that is wanted, not its parent, nor a row that an index takes for it."""
+    """Whether the claim stands for just the wanted row, not its parent, nor a row that an index takes for it."""
     return claim.claim.table == one.table.table.name and claim.claim.computed is None
 
 

@@ -69,7 +69,9 @@ def _is_of_sought(error: errors.UniqueViolation, write: Write) -> bool:
     """
     keys = (key for key in write.table.table.unique_keys if key.name == error.metadata.get("constraint"))
     violated = next(keys, None)
-    return violated is None or (violated.names_rows and any(one.keys() == {*violated.columns} for one in _sought(write)))
+    return violated is None or (
+        violated.names_rows and any(one.keys() == {*violated.columns} for one in _sought(write))
+    )
 
 
 def _sought(write: Write) -> list[Row]:

@@ -28,9 +28,10 @@ class Shards:
         self._answers_of_home = answers_of_home
 
     async def answer(self, shard: int, call: session_pb2.Call) -> session_pb2.Answer:
+        """As of fake_nodes."""
         match call.WhichOneof("call"):
             case "run":
-                return self._run(shard, call.run)
+                return self._run(call.run)
             case "finish_prepared":
                 # Whatever else could go on meanwhile does so.
                 for _ in range(100):
@@ -44,7 +45,7 @@ class Shards:
                 self.ended.append("leave the reader")
         return session_pb2.Answer()
 
-    def _run(self, shard: int, request: proto.RunRequest) -> session_pb2.Answer:
+    def _run(self, request: proto.RunRequest) -> session_pb2.Answer:
         kinds = {command.WhichOneof("command") for command in request.commands}
         error = self._answers_of_home.pop() if "commit" in kinds else None
         if error is not None:
@@ -53,6 +54,7 @@ class Shards:
 
 
 async def commit(shards: Shards) -> None:
+    """Reads on one shard, writes on two, and commits."""
     nodes = fake_nodes(3, shards.answer)
     transaction = DistributedTransaction(nodes, Finisher(nodes), Gid.new("toys", HOME))
     with call_context(5.0):

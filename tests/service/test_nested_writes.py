@@ -20,8 +20,11 @@ from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import router_pb2
 from tests.docs.examples import ROOT
+from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
+from tests.hand_coordinator import CHECK, HandCoordinator, commit, prepare, update
 from tests.running_cluster import RunningCluster
+from tests.shard_sql import query
 
 SHARDS = 3
 MORE = """
@@ -498,6 +501,28 @@ def test_two_replaces_at_once_come_one_after_the_other(client: Client, users: li
             assert ids in [{row["id"] for row in chosen} for chosen in sets]
             # Of what each has added, the one that came last has removed what was there: nothing was done twice.
             assert sorted([first.added, second.added]) in ([0, 4], [4, 4])
+
+
+def test_a_replace_sees_what_is_committed_and_only_prepared_where_the_children_are(
+    client: Client, cluster: LocalCluster, users: list[Row]
+) -> None:
+    coming, chosen = client.insert("teams", [{"name": name()}, {"name": name()}])
+    shard = next(n for n in range(SHARDS) if query(cluster, n, "SELECT id FROM teams WHERE id = %s", coming["id"]))
+    user, home = users[shard]["id"], (shard + 1) % SHARDS
+    led = client.related("users", id=user).led
+    hand = HandCoordinator(cluster)
+    gid = hand.gid(home)
+    hand.execute(shard, update("teams", {"leader_id": user}, id=coming["id"]), CHECK, prepare(gid, shard))
+    hand.execute(home, commit(gid))
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(led.replace, [{"id": chosen["id"]}])
+        locked = "SELECT id FROM users WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED"
+        eventually(lambda: replacing.done() or not query(cluster, shard, locked, user), "the user is locked")
+        hand.finish(gid, shard, commit=True)
+        assert replacing.result() == crosskey.Associated(added=1, removed=1, kept=0)
+    assert [team["id"] for team in led.find()] == [chosen["id"]]
+    hand.forget(gid)
+    hand.close()
 
 
 def test_only_one_of_many_creates_what_none_has_found(client: Client) -> None:

@@ -12,7 +12,16 @@ from crosskey import errors
 from crosskey.catalog.model import ForeignKey
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
-from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Script, Wanted, Write
+from crosskey.router.planning.nesting.actions import (
+    KEY_SHARE,
+    NO_KEY_UPDATE,
+    Find,
+    Found,
+    Script,
+    Settle,
+    Wanted,
+    Write,
+)
 from crosskey.router.planning.nesting.creating import Creating
 from crosskey.router.planning.nesting.keys import (
     any_of,
@@ -132,6 +141,18 @@ class Changing:
     def linked(self, key: ForeignKey, owner: Mapping[str, Any]) -> tuple[Checked, ...]:
         """The predicates of the children of a row."""
         return having(self._view.table(key.table.qualified).table, key.columns, values_of(owner, key.parent_columns))
+
+    def settle(self, key: ForeignKey, owner: Mapping[str, Any]) -> Script[None]:
+        """To be done once the owner is locked and before all its children go, or all but some.
+
+        Whoever had it locked may be committed on its shard and only prepared where its children are. Where these are on
+        the owner's own shard, the lock has waited for that.
+        """
+        parent = self._view.table(key.parent.qualified)
+        of_owner = having(parent.table, key.parent_columns, values_of(owner, key.parent_columns))
+        shards = self._view.shards_for_where(self._view.table(key.table.qualified), self.linked(key, owner))
+        if len(shards) > 1 or shards != self._view.shards_for_where(parent, of_owner):
+            yield Settle(shards)
 
     def far_rows(
         self, relation: Relation, owner: Mapping[str, Any], far_values: Sequence[Mapping[str, Any]]
@@ -256,6 +277,7 @@ class Changing:
     ) -> Script[tuple[int, int, int]]:
         """Has a row have exactly these children: how many came, went and stayed."""
         table = target_of(self._view, relation)
+        yield from self.settle(relation.key, owner)
         kept = none_of([any_of([by_key(table, task) for task in tasks])] if tasks else [])
         removed = yield from self.detach(relation.key, (*self.linked(relation.key, owner), *kept), path, delete=delete)
         brought = yield from self._creating.bring(relation, [(owner, task) for task in tasks], may_be_there=True)
@@ -271,6 +293,7 @@ class Changing:
         join = self._view.table(far.table.qualified)
         kept = [having(join.table, far.columns, values_of(one, far.parent_columns)) for one in resolved]
         predicates = (*self.linked(relation.key, owner), *none_of([any_of(kept)] if kept else []))
+        yield from self.settle(relation.key, owner)
         removed = yield Write("delete", join, path, predicates=predicates)
         brought = yield from self._creating.bring(relation, [(owner, task) for task in tasks], may_be_there=True)
         return brought.added, int(removed), brought.kept

@@ -27,16 +27,19 @@ def naming_row(view: SchemaView, write: Write) -> Iterator[None]:
     """
     try:
         yield
-    except errors.CrosskeyError as error:
-        sought = isinstance(error, errors.UniqueViolation) and _has_text_of_sought(error, write)
+    except errors.UniqueViolation as error:
+        sought = _has_text_of_sought(error, write)
         if sought and _is_of_sought(error, write):
             raise errors.Conflict(
                 f'another transaction has just inserted the row of "{write.table.table.name}"',
                 table=str(write.table.table.name),
             ) from error
         name_row(view, write, error)
-        if sought and isinstance(error, errors.UniqueViolation):
+        if sought:
             raise LostRace(error, given=False) from error
+        raise
+    except errors.CrosskeyError as error:
+        name_row(view, write, error)
         raise
 
 

@@ -109,7 +109,8 @@ async def carry_out(
             case Find():
                 answer = await find_rows(preparing.view, transaction, action.rows)
             case Settle():
-                answer = await transaction.settle(action.shards)
+                answer = None
+                await transaction.settle(action.shards)
             case Write():
                 with naming_row(preparing.view, action):
                     result = await write(await preparing.plan(action))

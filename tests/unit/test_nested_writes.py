@@ -9,9 +9,12 @@ import pytest
 import crosskey
 from crosskey import errors
 from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Settle, Supplied, Write
+from crosskey.router.planning.nesting.keys import any_of
 from crosskey.router.planning.nesting.scripts import Request, association_step, nested_step
+from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.supplied_values import Supply, stand_ins
+from crosskey.v1 import rows_pb2
 from tests.schema_builders import column, foreign_key, plan_of, table
 
 USERS = table("users", "@shard_by id", column("id"), column("name", "text"))
@@ -132,6 +135,21 @@ def test_an_association_locks_its_row_first() -> None:
     assert done(request, {"id": 1}) == ["lock posts", "delete posts_tags 0", "insert posts_tags 2"]
     request = crosskey.associate("posts", {"id": 1}, "author", "clear")
     assert done(request, {"author_id": 5}) == ["lock posts", "update posts 1"]
+
+
+def test_rows_that_differ_in_one_column_are_one_list() -> None:
+    post, tag = POSTS_TAGS.columns
+    equal = rows_pb2.Predicate.EQ
+
+    def key(post_id: int, tag_id: int) -> tuple[CheckedPredicate, ...]:
+        return CheckedPredicate(post, equal, post_id), CheckedPredicate(tag, equal, tag_id)
+
+    of_one = any_of([key(1, number) for number in range(1000)])
+    assert of_one == (key(1, 0)[0], CheckedPredicate(tag, rows_pb2.Predicate.IN, [*range(1000)]))
+    [joined] = any_of([key(1, 7), key(2, 7), key(3, 8)])
+    assert isinstance(joined, JoinedPredicates)
+    in_two = (CheckedPredicate(post, rows_pb2.Predicate.IN, [1, 2]), key(1, 7)[1])
+    assert [part.parts for part in joined.parts if isinstance(part, JoinedPredicates)] == [in_two, key(3, 8)]
 
 
 @pytest.mark.parametrize(

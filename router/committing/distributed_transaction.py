@@ -16,6 +16,7 @@ from crosskey.router.committing.effect_queue import EffectQueue
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.gids import Gid
 from crosskey.router.committing.preamble import Mark, Preamble
+from crosskey.router.committing.settling import wait_until_settled
 from crosskey.router.committing.tags import CHECK, tag_of
 from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
 from crosskey.v1 import rows_pb2
@@ -179,6 +180,13 @@ class DistributedTransaction:
         """Runs one command, without effects, on one shard. What answers nothing answers an empty result."""
         results = await self._send_all({shard: [command]})
         return next(iter(results[shard]), proto.CommandResult())
+
+    async def settle(self, shards: Iterable[int]) -> None:
+        """Returns once the next command sees, on those shards, all that was committed anywhere until now.
+
+        Raises Conflict if what is prepared there stays so for too long, and what nodes raise.
+        """
+        await wait_until_settled(self._nodes, shards)
 
     async def install_schema(self, install: proto.InstallSchema, shards: Iterable[int]) -> None:
         """Installs a schema on the shards."""

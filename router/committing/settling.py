@@ -27,9 +27,9 @@ async def wait_until_settled(nodes: Nodes, shards: Iterable[int]) -> None:
     while awaited:
         if asyncio.get_running_loop().time() > deadline:
             raise errors.Conflict(
-                f"{len(awaited)} transactions stay in doubt, among them {min(awaited)}, so that it cannot be told what"
-                " is damaged and what is only unfinished",
-                hint="Admin.ListInDoubt says what they wait for; audit again when they are finished.",
+                f"{len(awaited)} transactions stay in doubt, among them {min(awaited)}, so that what they"
+                " have done cannot be seen yet",
+                hint="Admin.ListInDoubt says what they wait for; ask again when they are finished.",
             )
         await asyncio.sleep(POLL_SECONDS)
         awaited &= await _prepared(nodes, asked)

@@ -53,13 +53,20 @@ class TwoPhaseCommit:
         """The commit point, and then the second phase: as much of it as a client could see is done when this returns.
 
         It runs to its end whatever happens to the client. `readers` are branches with nothing to commit, which keep
-        their locks until then. Raises what home says, with everything abandoned, and OutcomeUnknown if home does not
-        answer and cannot be asked either.
+        their locks until all that is written can be seen: whoever waits for such a lock then sees it on every shard.
+        Raises what home says, with everything abandoned, and OutcomeUnknown if home does not answer and cannot be asked
+        either.
         """
         await asyncio.shield(self._finisher.in_background(self._decide(home, others, readers)))
 
     async def _decide(self, home: Branch, others: Sequence[Branch], readers: Sequence[Branch]) -> None:
-        branches = [home, *others, *readers]
+        try:
+            await self._end_writers(home, others)
+        finally:
+            await _leave(readers)
+
+    async def _end_writers(self, home: Branch, others: Sequence[Branch]) -> None:
+        branches = [home, *others]
         try:
             await home.commit(str(self.gid) if others else "")
         except Exception as error:

@@ -34,7 +34,7 @@ async def find_rows(
     shards = [_shards(view, one, claim, places) for one, claim in zip(wanted, claims, strict=True)]
     found = await _lock(transaction, wanted, shards)
     for one, claim, row in zip(wanted, claims, found, strict=True):
-        if row is None and claim is not None and claim.claim.table == one.table.table.name and key_of(claim) in places:
+        if row is None and claim is not None and _is_of_row(claim, one) and key_of(claim) in places:
             raise errors.Conflict(
                 f'a row of "{one.table.table.name}" is being written', table=str(one.table.table.name)
             )
@@ -44,6 +44,11 @@ async def find_rows(
 def _claim(view: SchemaView, one: Wanted) -> ClaimedValue | None:
     shards = view.shards_for_where(one.table, one.predicates)
     return claim_to_follow(view, one.table, shards, one.predicates)
+
+
+def _is_of_row(claim: ClaimedValue, one: Wanted) -> bool:
+    """Whether the claim stands for just the wanted row, not its parent, nor a row that an index takes for it."""
+    return claim.claim.table == one.table.table.name and claim.claim.computed is None
 
 
 def _shards(view: SchemaView, one: Wanted, claim: ClaimedValue | None, places: Whereabouts) -> Sequence[int]:

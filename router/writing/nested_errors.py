@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 from crosskey import errors
 from crosskey.catalog.model import Table
+from crosskey.router.planning.given_values import Row
 from crosskey.router.planning.nesting.actions import Write
 from crosskey.router.planning.nesting.paths import add_path, within
 from crosskey.router.planning.nesting.tasks import NestedRow
 from crosskey.router.planning.schema_view import SchemaView
+from crosskey.router.writing.upserting import LostRace
 
 _FAILING_ROW = "Failing row contains ("
 """How PostgreSQL's detail of a row begins that breaks a constraint of its own."""
@@ -21,16 +23,22 @@ def naming_row(view: SchemaView, write: Write) -> Iterator[None]:
     """Has errors of a write name the row, and the column if it is one.
 
     Raises Conflict in the place of a violation by a row that was looked for and not found: another transaction has
-    inserted it since.
+    inserted it since. Raises LostRace if another constraint is broken by the same text, which may come of that, too.
     """
     try:
         yield
-    except errors.CrosskeyError as error:
-        if isinstance(error, errors.UniqueViolation) and _was_sought(error, write):
+    except errors.UniqueViolation as error:
+        sought = _has_text_of_sought(error, write)
+        if sought and _is_of_sought(error, write):
             raise errors.Conflict(
                 f'another transaction has just inserted the row of "{write.table.table.name}"',
                 table=str(write.table.table.name),
             ) from error
+        name_row(view, write, error)
+        if sought:
+            raise LostRace(error, given=False) from error
+        raise
+    except errors.CrosskeyError as error:
         name_row(view, write, error)
         raise
 
@@ -52,10 +60,25 @@ def name_row(view: SchemaView, write: Write, error: errors.CrosskeyError) -> Non
     add_path(error, within(path, names[0]) if len(set(names)) == 1 else path)
 
 
-def _was_sought(error: errors.UniqueViolation, write: Write) -> bool:
-    """Whether the value that is taken is that of a key by which nothing was found before."""
-    keys = (row.sought for row in write.rows_of if row.sought is not None)
-    return any(", ".join(map(str, key.values())) == error.metadata.get("key") for key in keys)
+def _has_text_of_sought(error: errors.UniqueViolation, write: Write) -> bool:
+    """Whether what is taken reads as a key by which nothing was found before."""
+    return any(", ".join(map(str, key.values())) == error.metadata.get("key") for key in _sought(write))
+
+
+def _is_of_sought(error: errors.UniqueViolation, write: Write) -> bool:
+    """Whether it is that key which is taken, not one over lower(email), say, of an e-mail address in lower case.
+
+    The key of a partition is not known: it may be.
+    """
+    keys = (key for key in write.table.table.unique_keys if key.name == error.metadata.get("constraint"))
+    violated = next(keys, None)
+    return violated is None or (
+        violated.names_rows and any(one.keys() == {*violated.columns} for one in _sought(write))
+    )
+
+
+def _sought(write: Write) -> list[Row]:
+    return [row.sought for row in write.rows_of if row.sought is not None]
 
 
 def _columns(view: SchemaView, table: Table, error: errors.CrosskeyError) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from crosskey import errors
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
 from crosskey.router.planning.led_parents import NOWHERE, leading_keys, parents_of_rows
-from crosskey.router.planning.nesting.actions import Action, Find, Outcome, Script, Supplied, Write
+from crosskey.router.planning.nesting.actions import Action, Find, Outcome, Script, Settle, Supplied, Write
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.nesting.write_plans import plan_write
 from crosskey.router.planning.schema_view import SchemaView
@@ -83,7 +83,7 @@ async def outline(preparing: Preparing, step: NestedStep) -> Outline | None:
                 return Outline(preparing.view, outcome or Outcome(), writes, plans) if plans else None
             case Supplied():
                 answer = await preparing.supplier.for_load(action.need)
-            case Find():
+            case Find() | Settle():
                 script.close()
                 return None
             case Write():
@@ -108,6 +108,9 @@ async def carry_out(
                 answer = await preparing.supplier.for_load(action.need)
             case Find():
                 answer = await find_rows(preparing.view, transaction, action.rows)
+            case Settle():
+                answer = None
+                await transaction.settle(action.shards)
             case Write():
                 with naming_row(preparing.view, action):
                     result = await write(await preparing.plan(action))

@@ -20,8 +20,11 @@ from crosskey.cli import data
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.v1 import router_pb2
 from tests.docs.examples import ROOT
+from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
+from tests.hand_coordinator import CHECK, HandCoordinator, commit, prepare, update
 from tests.running_cluster import RunningCluster
+from tests.shard_sql import query
 
 SHARDS = 3
 MORE = """
@@ -53,6 +56,10 @@ CREATE TABLE photos (
     id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums ON DELETE CASCADE, title text NOT NULL
 );
 COMMENT ON TABLE photos IS '@shard_with album_id';
+CREATE UNIQUE INDEX teams_lower_name ON teams (lower(name));
+CREATE TABLE notes (team_name text PRIMARY KEY REFERENCES teams (name) ON UPDATE CASCADE, content text);
+COMMENT ON TABLE notes IS '@shard_by team_name';
+COMMENT ON CONSTRAINT notes_team_name_fkey ON notes IS '@relation team';
 """
 
 Row = dict[str, Any]
@@ -496,6 +503,28 @@ def test_two_replaces_at_once_come_one_after_the_other(client: Client, users: li
             assert sorted([first.added, second.added]) in ([0, 4], [4, 4])
 
 
+def test_a_replace_sees_what_is_committed_and_only_prepared_where_the_children_are(
+    client: Client, cluster: LocalCluster, users: list[Row]
+) -> None:
+    coming, chosen = client.insert("teams", [{"name": name()}, {"name": name()}])
+    shard = next(n for n in range(SHARDS) if query(cluster, n, "SELECT id FROM teams WHERE id = %s", coming["id"]))
+    user, home = users[shard]["id"], (shard + 1) % SHARDS
+    led = client.related("users", id=user).led
+    hand = HandCoordinator(cluster)
+    gid = hand.gid(home)
+    hand.execute(shard, update("teams", {"leader_id": user}, id=coming["id"]), CHECK, prepare(gid, shard))
+    hand.execute(home, commit(gid))
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(led.replace, [{"id": chosen["id"]}])
+        locked = "SELECT id FROM users WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED"
+        eventually(lambda: replacing.done() or not query(cluster, shard, locked, user), "the user is locked")
+        hand.finish(gid, shard, commit=True)
+        assert replacing.result() == crosskey.Associated(added=1, removed=1, kept=0)
+    assert [team["id"] for team in led.find()] == [chosen["id"]]
+    hand.forget(gid)
+    hand.close()
+
+
 def test_only_one_of_many_creates_what_none_has_found(client: Client) -> None:
     new = account()
     row = {"name": "R", "accounts": {"connect_or_create": {"where": {"email": new["email"]}, "create": new}}}
@@ -510,6 +539,17 @@ def test_only_one_of_many_creates_what_none_has_found(client: Client) -> None:
     assert client.count("accounts", {"email": new["email"]}) == 1
     read = client.get("accounts", email=new["email"], include={"users": {"columns": ["id"]}})
     assert {one["id"] for one in read["users"]} == {user["id"] for user in users}
+
+
+def test_a_row_that_is_in_the_way_for_good_is_no_race(client: Client) -> None:
+    """The text is that by which nothing was found, but it is another constraint that is broken."""
+    wanted = name()
+    client.insert("teams", {"name": wanted.upper()})
+    twice = {"connect_or_create": {"where": {"name": wanted}, "create": {"name": wanted}}}
+    with pytest.raises(crosskey.UniqueViolation) as refused:
+        client.insert("teams", {"name": name(), "inner_teams": twice})
+    assert refused.value.metadata["constraint"] == "teams_lower_name"
+    assert refused.value.metadata["path"].startswith("inner_teams")
 
 
 def test_rows_that_go_meanwhile_leave_nothing_half_written(client: Client, running: RunningCluster) -> None:
@@ -606,6 +646,19 @@ def test_rows_that_live_with_claimed_parents_are_written_along_with_these(client
     read = [client.get("albums", id=one["id"], include=include)["photos"] for one in (first, second)]
     assert [[row["title"] for row in rows] for rows in read] == [["a", "a", "b", "b"], ["c"]]
     assert client.audit() == []
+
+
+def test_a_row_is_changed_before_the_parent_whose_new_key_it_follows(client: Client) -> None:
+    old, new = name(), name()
+    client.insert("teams", {"name": old})
+    client.insert("notes", {"team_name": old, "content": "old"})
+    change = {"content": "new", "team": {"update": {"name": new}}}
+    assert client.update("notes", change, key={"team_name": old}).affected == 1
+    assert client.get("notes", team_name=new, include={"team": {"columns": ["name"]}}) == {
+        "team_name": new,
+        "content": "new",
+        "team": {"name": new},
+    }
 
 
 def test_rows_of_reference_tables_are_changed_on_all_shards(client: Client, cluster: LocalCluster) -> None:

@@ -8,10 +8,13 @@ import pytest
 
 import crosskey
 from crosskey import errors
-from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Supplied, Write
+from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Settle, Supplied, Write
+from crosskey.router.planning.nesting.keys import any_of
 from crosskey.router.planning.nesting.scripts import Request, association_step, nested_step
+from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.supplied_values import Supply, stand_ins
+from crosskey.v1 import rows_pb2
 from tests.schema_builders import column, foreign_key, plan_of, table
 
 USERS = table("users", "@shard_by id", column("id"), column("name", "text"))
@@ -65,6 +68,9 @@ def done(request: Request, *found: Row | None) -> list[str]:
                 locks = {KEY_SHARE: "share", NO_KEY_UPDATE: "lock"}
                 actions += [f"{locks[one.lock]} {one.table.table.name}" for one in action.rows]
                 answer = [_found(rows.pop(0)) for _ in action.rows]
+            case Settle():
+                actions.append(f"settle {len(action.shards)} shards")
+                answer = None
             case Write():
                 actions.append(f"{action.kind} {action.table.table.name} {len(action.rows)}")
                 answer = max(1, len(action.rows))
@@ -111,11 +117,39 @@ def test_what_goes_makes_room_for_what_comes() -> None:
     ]
 
 
+def test_before_all_others_go_what_is_prepared_where_they_may_be_is_waited_for() -> None:
+    mine = {"author_id": 5}
+    settled = ["lock users", "settle 3 shards", "update posts 1"]
+    request = crosskey.associate("users", {"id": 5}, "posts", "replace", [{"id": 1}])
+    assert done(request, {"id": 5}, mine) == [*settled, "lock posts"]
+    assert done(crosskey.associate("users", {"id": 5}, "posts", "clear"), {"id": 5}) == settled
+    assert done(crosskey.update("users", {"posts": {"set": []}}, key={"id": 5}), {"id": 5}) == settled
+    request = crosskey.associate("tags", {"id": 7}, "posts", "replace", [{"id": 1}])
+    assert done(request, {"id": 7}) == ["lock tags", "settle 3 shards", "delete posts_tags 0", "insert posts_tags 1"]
+    request = crosskey.associate("tags", {"id": 7}, "posts", "clear")
+    assert done(request, {"id": 7}) == ["lock tags", "settle 3 shards", "delete posts_tags 0"]
+
+
 def test_an_association_locks_its_row_first() -> None:
     request = crosskey.associate("posts", {"id": 1}, "tags", "replace", [{"id": 7}, {"id": 8}])
     assert done(request, {"id": 1}) == ["lock posts", "delete posts_tags 0", "insert posts_tags 2"]
     request = crosskey.associate("posts", {"id": 1}, "author", "clear")
     assert done(request, {"author_id": 5}) == ["lock posts", "update posts 1"]
+
+
+def test_rows_that_differ_in_one_column_are_one_list() -> None:
+    post, tag = POSTS_TAGS.columns
+    equal = rows_pb2.Predicate.EQ
+
+    def key(post_id: int, tag_id: int) -> tuple[CheckedPredicate, ...]:
+        return CheckedPredicate(post, equal, post_id), CheckedPredicate(tag, equal, tag_id)
+
+    of_one = any_of([key(1, number) for number in range(1000)])
+    assert of_one == (key(1, 0)[0], CheckedPredicate(tag, rows_pb2.Predicate.IN, [*range(1000)]))
+    [joined] = any_of([key(1, 7), key(2, 7), key(3, 8)])
+    assert isinstance(joined, JoinedPredicates)
+    in_two = (CheckedPredicate(post, rows_pb2.Predicate.IN, [1, 2]), key(1, 7)[1])
+    assert [part.parts for part in joined.parts if isinstance(part, JoinedPredicates)] == [in_two, key(3, 8)]
 
 
 @pytest.mark.parametrize(

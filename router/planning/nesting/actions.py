@@ -59,6 +59,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """Wait for all transactions that are prepared on the shards: what they wrote can be seen then. Comes to None."""
+
+    shards: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """Write rows of one table. Comes to their number, unless it is only planned.
 
@@ -92,7 +99,7 @@ class Outcome:
     kept: int = 0
 
 
-Action: TypeAlias = Supplied | Find | Write
+Action: TypeAlias = Supplied | Find | Settle | Write
 
 Answer = TypeVar("Answer")
 

@@ -108,6 +108,8 @@ class _Associating:
                 return Outcome()
             table = target_of(self.view, self.relation)
             linked = (*linked, *any_of([by_key(table, task) for task in tasks]))
+        else:
+            yield from self.changing.settle(key, owner)
         removed = yield from self.changing.detach(key, linked, "", delete=self.delete)
         return Outcome(removed=removed)
 
@@ -130,6 +132,8 @@ class _Associating:
             if not rows:
                 return Outcome()
             predicates = any_of(rows)
+        else:
+            yield from self.changing.settle(self.relation.key, owner)
         removed = yield Write("delete", join, "", predicates=predicates)
         return Outcome(removed=int(removed))
 

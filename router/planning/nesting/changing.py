@@ -12,7 +12,16 @@ from crosskey import errors
 from crosskey.catalog.model import ForeignKey
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
-from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Script, Wanted, Write
+from crosskey.router.planning.nesting.actions import (
+    KEY_SHARE,
+    NO_KEY_UPDATE,
+    Find,
+    Found,
+    Script,
+    Settle,
+    Wanted,
+    Write,
+)
 from crosskey.router.planning.nesting.creating import Creating
 from crosskey.router.planning.nesting.keys import (
     any_of,
@@ -26,7 +35,7 @@ from crosskey.router.planning.nesting.keys import (
     target_of,
     values_of,
 )
-from crosskey.router.planning.nesting.paths import naming_path
+from crosskey.router.planning.nesting.paths import add_path, naming_path
 from crosskey.router.planning.nesting.tasks import NestedRow, Task
 from crosskey.router.planning.predicates import Checked
 from crosskey.router.planning.schema_view import SchemaView
@@ -57,17 +66,28 @@ class Changing:
         assignments: Sequence[rows_pb2.Assignment] = (),
     ) -> Script[bool]:
         """Changes the row that meets the predicates, and rows of its relations; False if it is not there."""
-        forms = forms or self._forms
         found = yield from self.lock(row.table, predicates, _own_columns(row.tasks), row.path, forms)
         if found is None:
             return False
-        last: list[Write] = []
+        yield from self._change_found(row, found, predicates, forms or self._forms, assignments)
+        return True
+
+    def _change_found(
+        self,
+        row: NestedRow,
+        found: Found,
+        predicates: tuple[Checked, ...],
+        forms: RowForms,
+        assignments: Sequence[rows_pb2.Assignment] = (),
+    ) -> Script[None]:
+        """What it belonged to goes, or is changed, when the row is: its key may follow that of its parent."""
+        last: list[Script[None]] = []
         for task in _in_order(row.tasks, to_parent=True):
             yield from self._change_parent(row, task, found, last)
         with naming_path(row.path):
             check_rows(row.table.table, [row.values], forms)
         if row.values or assignments:
-            yield Write(
+            changed = yield Write(
                 "update",
                 row.table,
                 row.path,
@@ -78,12 +98,13 @@ class Changing:
                 forms=forms,
                 shards={found.shard},
             )
+            if not changed:
+                raise _not_changed(row)
         else:
             row.stored = found.json
         yield from self._change_others(row, _values_now(row, found, assignments))
-        for write in last:  # noqa: UP028 - a list cannot be sent what became of each
-            yield write
-        return True
+        for script in last:
+            yield from script
 
     def lock(
         self,
@@ -121,6 +142,18 @@ class Changing:
         """The predicates of the children of a row."""
         return having(self._view.table(key.table.qualified).table, key.columns, values_of(owner, key.parent_columns))
 
+    def settle(self, key: ForeignKey, owner: Mapping[str, Any]) -> Script[None]:
+        """To be done once the owner is locked and before all its children go, or all but some.
+
+        Whoever had it locked may be committed on its shard and only prepared where its children are. Where these are on
+        the owner's own shard, the lock has waited for that.
+        """
+        parent = self._view.table(key.parent.qualified)
+        of_owner = having(parent.table, key.parent_columns, values_of(owner, key.parent_columns))
+        shards = self._view.shards_for_where(self._view.table(key.table.qualified), self.linked(key, owner))
+        if len(shards) > 1 or shards != self._view.shards_for_where(parent, of_owner):
+            yield Settle(shards)
+
     def far_rows(
         self, relation: Relation, owner: Mapping[str, Any], far_values: Sequence[Mapping[str, Any]]
     ) -> list[tuple[Checked, ...]]:
@@ -131,18 +164,22 @@ class Changing:
         own = self.linked(relation.key, owner)
         return [(*own, *having(table, far.columns, values_of(one, far.parent_columns))) for one in far_values]
 
-    def _change_parent(self, row: NestedRow, task: Task, found: Found, last: list[Write]) -> Script[None]:
-        """What the row belongs to. What is to be deleted is added to `last`, for when the row is changed."""
+    def _change_parent(self, row: NestedRow, task: Task, found: Found, last: list[Script[None]]) -> Script[None]:
+        """What the row belongs to. What is to be done once the row is changed is added to `last`."""
         relation, key = task.relation, task.relation.key
         parent = values_of(found.texts, key.columns)
         has_parent = None not in parent
         target = target_of(self._view, relation)
         predicates = having(target.table, key.parent_columns, parent) if has_parent else ()
         if task.word in ("update", "upsert"):
-            changed = task.change is not None and has_parent and (yield from self.change(task.change, predicates))
-            if not changed and task.row is None:
+            change = task.change if has_parent else None
+            texts = () if change is None else _own_columns(change.tasks)
+            there = None if change is None else (yield from self.lock(target, predicates, texts, change.path))
+            if change is not None and there is not None:
+                last.append(self._change_found(change, there, predicates, self._forms))
+            elif task.row is None:
                 raise not_found(task)
-            if not changed:
+            else:
                 yield from self._give_parent(row, task)
         elif task.word in ("disconnect", "delete"):
             if task.word == "delete" and not has_parent:
@@ -153,7 +190,7 @@ class Changing:
                     raise not_null(key)
                 assign(row, relation, [*no_parent], [*no_parent.values()])
             if task.word == "delete":
-                last.append(Write("delete", target, task.path, predicates=predicates))
+                last.append(_only(Write("delete", target, task.path, predicates=predicates)))
         else:
             yield from self._give_parent(row, task)
 
@@ -240,6 +277,7 @@ class Changing:
     ) -> Script[tuple[int, int, int]]:
         """Has a row have exactly these children: how many came, went and stayed."""
         table = target_of(self._view, relation)
+        yield from self.settle(relation.key, owner)
         kept = none_of([any_of([by_key(table, task) for task in tasks])] if tasks else [])
         removed = yield from self.detach(relation.key, (*self.linked(relation.key, owner), *kept), path, delete=delete)
         brought = yield from self._creating.bring(relation, [(owner, task) for task in tasks], may_be_there=True)
@@ -255,9 +293,25 @@ class Changing:
         join = self._view.table(far.table.qualified)
         kept = [having(join.table, far.columns, values_of(one, far.parent_columns)) for one in resolved]
         predicates = (*self.linked(relation.key, owner), *none_of([any_of(kept)] if kept else []))
+        yield from self.settle(relation.key, owner)
         removed = yield Write("delete", join, path, predicates=predicates)
         brought = yield from self._creating.bring(relation, [(owner, task) for task in tasks], may_be_there=True)
         return brought.added, int(removed), brought.kept
+
+
+def _only(write: Write) -> Script[None]:
+    yield write
+
+
+def _not_changed(row: NestedRow) -> errors.RowNotFound:
+    """The error of a row that was locked, and that its update did not meet."""
+    table = row.table.table.name
+    error = errors.RowNotFound(
+        f'the row of "{table}" was not changed: what it belongs to gave it another key before, or a trigger kept it',
+        table=str(table),
+    )
+    add_path(error, row.path)
+    return error
 
 
 def _own_columns(tasks: Iterable[Task]) -> list[str]:

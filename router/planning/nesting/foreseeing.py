@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crosskey.router.planning.nesting.actions import Find, Supplied, Write
+from crosskey.router.planning.nesting.actions import Find, Settle, Supplied, Write
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.nesting.write_plans import plan_write
 from crosskey.router.planning.schema_view import SchemaView
@@ -24,7 +24,7 @@ def foreseen_writes(view: SchemaView, step: NestedStep) -> tuple[list[WritePlan]
             return plans, True
         answer = None
         match action:
-            case Find():
+            case Find() | Settle():
                 script.close()
                 return plans, False
             case Supplied():

@@ -40,11 +40,38 @@ def any_of(alternatives: Sequence[tuple[Checked, ...]]) -> tuple[Checked, ...]:
     """The predicates of rows that meet all of one of the alternatives, of which there is one at least."""
     if len(alternatives) == 1:
         return alternatives[0]
-    only = [one[0] for one in alternatives if len(one) == 1 and isinstance(one[0], CheckedPredicate)]
-    columns = {one.column.name for one in only}
-    if len(only) == len(alternatives) and len(columns) == 1:
-        return (CheckedPredicate(only[0].column, rows_pb2.Predicate.IN, [one.value for one in only]),)
-    return (JoinedPredicates(tuple(JoinedPredicates(one) for one in alternatives), by_or=True),)
+    merged = _by_lists(alternatives)
+    return merged[0] if len(merged) == 1 else (JoinedPredicates(tuple(map(JoinedPredicates, merged)), by_or=True),)
+
+
+def _by_lists(alternatives: Sequence[tuple[Checked, ...]]) -> Sequence[tuple[Checked, ...]]:
+    """The same with those as one that differ in one column only, which a list says: nodes bound the comparisons.
+
+    The column is that which makes the fewest of them. Only alternatives that give the same columns values are merged.
+    """
+    keys = [
+        [one for one in alternative if isinstance(one, CheckedPredicate) and one.op == rows_pb2.Predicate.EQ]
+        for alternative in alternatives
+    ]
+    columns = [one.column for one in keys[0]]
+    if not columns or any([one.column for one in key] != columns for key in keys):
+        return alternatives
+    if any(len(key) != len(alternative) for key, alternative in zip(keys, alternatives, strict=True)):
+        return alternatives
+    return min((_merged(keys, place) for place in range(len(columns))), key=len)
+
+
+def _merged(keys: Sequence[Sequence[CheckedPredicate]], place: int) -> list[tuple[Checked, ...]]:
+    groups: dict[tuple[bytes, ...], list[Sequence[CheckedPredicate]]] = {}
+    for key in keys:
+        others = tuple(one.digest() for number, one in enumerate(key) if number != place)
+        groups.setdefault(others, []).append(key)
+    merged: list[tuple[Checked, ...]] = []
+    for group in groups.values():
+        first = group[0]
+        listed = CheckedPredicate(first[place].column, rows_pb2.Predicate.IN, [key[place].value for key in group])
+        merged.append((*first[:place], listed if len(group) > 1 else first[place], *first[place + 1 :]))
+    return merged
 
 
 def none_of(alternatives: Sequence[tuple[Checked, ...]]) -> tuple[Checked, ...]:

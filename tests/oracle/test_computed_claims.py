@@ -10,6 +10,8 @@ from crosskey.catalog.slots import shard_of_slot, slot_of_value
 from tests.oracle.nested import transact
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE patrons (
     id bigint PRIMARY KEY,

@@ -9,6 +9,8 @@ from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import Pair
 from tests.oracle.plain_copies import PlainCopy, plain_triggers
 
+pytestmark = pytest.mark.searches
+
 COPIES = (
     PlainCopy("essays", "scribe_name", "scribe", "scribes", "name"),
     PlainCopy("essays", "mood", "scribe", "scribes", "mood"),

@@ -19,6 +19,8 @@ from tests.oracle.nested import transact
 from tests.oracle.outcome import Refusal
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE tenants (id bigint PRIMARY KEY, name text);
 COMMENT ON TABLE tenants IS '@shard_by id';

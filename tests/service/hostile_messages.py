@@ -133,6 +133,8 @@ class Hostility:
                 return lambda: choice(LONG_INTEGERS)
             case FieldDescriptor.TYPE_INT32:
                 return lambda: choice(INTEGERS)
+            case FieldDescriptor.TYPE_UINT32:
+                return lambda: choice((0, 1, 50, 2**31, 2**32 - 1))
         raise AssertionError(f"a field of type {field.type} is new here")
 
     def _message(self, field: Any, depth: int) -> Message:

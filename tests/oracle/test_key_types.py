@@ -7,7 +7,8 @@ import pytest
 
 from crosskey import ForeignKeyViolation, UniqueViolation, delete, desc, do_update, in_, insert
 from crosskey.exact_json import decode
-from router.administration.guard_comparison import PAGE_KEYS
+from crosskey.router.administration.guard_comparison import PAGE_KEYS
+from tests.eventually import eventually
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair
 
@@ -187,7 +188,11 @@ def test_the_audit_pages_by_the_order_of_a_type(pair: Pair) -> None:
     client.insert(parents, [{"id": parent, "v": value} for value in values])
     client.insert(children, [{"id": pair.number(1), "parent": parent, "v": value} for value in values])
     lost = "DELETE FROM {} WHERE id = %s AND v::text = %s"
-    pair.shards[PARENT_SHARD].execute(lost.format(f"crosskey.pin_public_{parents}_id_v"), [parent, values[-1]])
+    lost_pin = lost.format(f"crosskey.pin_public_{parents}_id_v")
+    # Pins are committed behind the answer of the insert.
+    eventually(
+        lambda: pair.shards[PARENT_SHARD].execute(lost_pin, [parent, values[-1]]).rowcount == 1, "the pin was there"
+    )
     findings = [one for one in client.audit() if one.table == parents]
     client.delete(children, where={"parent": parent})
     pair.shards[1].execute(lost.format(f"crosskey_shadow_public.{parents}"), [parent, values[-1]])

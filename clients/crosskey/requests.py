@@ -139,7 +139,7 @@ def get(
 ) -> router_pb2.GetRequest:
     """Reads the row with that key: all columns unless some are given, and rows of its relations.
 
-    Only a transaction takes a `lock`, which ends with it. Raises KeyError for another one.
+    Only a transaction takes a `lock`, which ends with it. Raises ValueError for another one.
     """
     return router_pb2.GetRequest(
         table=table,
@@ -147,7 +147,7 @@ def get(
         taken_key=_taken_key(key),
         columns=columns,
         include=to_includes(include),
-        lock=_LOCKS[lock],
+        lock=_row_lock(lock),
     )
 
 
@@ -233,7 +233,7 @@ def list_rows(
         page_token=page_token,
         columns=columns,
         include=to_includes(include),
-        lock=_LOCKS[lock],
+        lock=_row_lock(lock),
     )
 
 
@@ -352,6 +352,14 @@ def explanation(request: Request) -> router_pb2.ExplainRequest:
 def _aggregate(name: str, asked: Aggregate) -> router_pb2.AggregateRequest.Aggregate:
     function, column = (asked, "") if isinstance(asked, str) else asked
     return router_pb2.AggregateRequest.Aggregate(function=_FUNCTIONS[function], column=column, name=name)
+
+
+def _row_lock(lock: Lock | None) -> rows_pb2.RowLock.ValueType:
+    found = _LOCKS.get(lock)
+    if found is None:
+        known = ", ".join(f'"{name}"' for name in _LOCKS if name)
+        raise ValueError(f"a lock is one of {known}, and not {lock!r}")
+    return found
 
 
 def checked_key(key: Row) -> Row:

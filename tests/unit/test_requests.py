@@ -129,3 +129,8 @@ def test_groups_nest_as_deep_as_a_message_may_and_no_deeper() -> None:
     assert router_pb2.TransactRequest.FromString(request.SerializeToString()) == request
     with pytest.raises(ValueError, match="groups nest at most 40 deep"):
         crosskey.group([group])
+
+
+def test_an_unknown_lock_is_told_what_locks_there_are() -> None:
+    with pytest.raises(ValueError, match='a lock is one of "UPDATE", "NO KEY UPDATE"'):
+        requests.get("users", {"id": 1}, lock="update")  # type: ignore[arg-type]

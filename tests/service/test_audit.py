@@ -72,10 +72,13 @@ class AuditedCluster:
         return self._known - before
 
     def break_shard(self, shard: int, statement: str, *parameters: object) -> None:
-        """Runs a statement as a superuser, without any foreign key or trigger."""
+        """Runs a statement as a superuser, without any foreign key or trigger, once there is something that it breaks.
+
+        Pins are committed behind the answer of the insert that needs them.
+        """
         with psycopg.connect(self.cluster.databases[shard].superuser_dsn, autocommit=True) as connection:
             connection.execute("SET session_replication_role = replica")
-            connection.execute(statement, parameters)
+            eventually(lambda: connection.execute(statement, parameters).rowcount != 0, f"it breaks: {statement}")
 
     def user_on(self, shard: int) -> int:
         """Inserts a user that lives on that shard, and returns its id."""

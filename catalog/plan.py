@@ -13,12 +13,12 @@ Placement = Literal["sharded", "reference"]
 CopyKind = Literal["live", "snapshot"]
 
 
-class Leader(msgspec.Struct, frozen=True, cache_hash=True):
+class Anchor(msgspec.Struct, frozen=True, cache_hash=True):
     """The parent with whose row a row lives, where only a claim tells the shard of that.
 
     `table` and `column` are what the shard key references, by the foreign key called `constraint`. `root_table` and
     `root_column` are the claimed key where the values of `column` come from in the end: the same, unless the parent is
-    led by it too. `claim` is the Claim.id of that key.
+    anchored by it too. `claim` is the Claim.id of that key.
     """
 
     constraint: str
@@ -33,7 +33,7 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     """Where a table's rows live.
 
     `shard_key` is the column that places a row, None for a reference table. It does so by its slot, unless there is a
-    `leader`. `slot_column` is the uuid PRIMARY KEY that carries its row's slot, None if there is none (or if it is the
+    `anchor`. `slot_column` is the uuid PRIMARY KEY that carries its row's slot, None if there is none (or if it is the
     shard key itself).
     """
 
@@ -41,7 +41,7 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     placement: Placement
     shard_key: str | None = None
     slot_column: str | None = None
-    leader: Leader | None = None
+    anchor: Anchor | None = None
     events: bool = False
     """Whether each change of its rows is told as an event."""
 
@@ -55,20 +55,20 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     @property
     def locators(self) -> tuple[str, ...]:
         """The columns whose value alone tells a row's slot."""
-        if self.leader is not None:
+        if self.anchor is not None:
             return ()
         return tuple(column for column in (self.shard_key, self.slot_column) if column is not None)
 
     @property
-    def gathering(self) -> tuple[str, ...]:
+    def colocating(self) -> tuple[str, ...]:
         """The columns of which rows with equal values are on one shard, whether or not the value tells which."""
-        return self.locators if self.leader is None or self.shard_key is None else (self.shard_key,)
+        return self.locators if self.anchor is None or self.shard_key is None else (self.shard_key,)
 
     def origin(self, column: str) -> tuple[TableName, str] | None:
-        """Of the column that a leader places, the claimed key whose values it has: they share a shard with that."""
-        if self.leader is None or column != self.shard_key:
+        """Of the column that an anchor places, the claimed key whose values it has: they share a shard with that."""
+        if self.anchor is None or column != self.shard_key:
             return None
-        return self.leader.root_table, self.leader.root_column
+        return self.anchor.root_table, self.anchor.root_column
 
     def origin_or_self(self, column: str) -> tuple[TableName, str]:
         """The same; any other column is its own."""

@@ -17,11 +17,11 @@ import msgspec
 from crosskey.internal.v1 import effects_pb2, reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.fan_out import fan_out
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards, anchor_keys, key_of
 from crosskey.router.planning.claimed_values import ClaimedValue
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, key_of, leading_keys
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.writes import WritePlan
 from crosskey.router.reading.locating import claim_to_follow
@@ -35,7 +35,7 @@ Asked: TypeAlias = Mapping[int, Mapping[str, Sequence[ClaimedValue]]]
 
 async def find_within(
     transaction: DistributedTransaction, parents: Iterable[ClaimedValue], *, hold: bool
-) -> Whereabouts:
+) -> AnchorShards:
     """Where the parents are as a transaction sees it, each found once; if `hold`, they stay there until it ends.
 
     Raises what nodes do.
@@ -56,16 +56,16 @@ async def find_within(
     return places
 
 
-async def settle_selection(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
+async def fix_shard(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
     """An update or delete on the one shard that has its rows, where they live with a parent and a claim tells it.
 
     They may move at any moment, though nothing in them changes. So the claim is locked, and is believed only where what
     it stands for is seen. Raises Conflict if it is on its way, and what nodes do.
     """
-    if plan.table.leader is None or plan.kind == "insert":
+    if plan.table.anchor is None or plan.kind == "insert":
         return plan
     claimed = claim_to_follow(view, plan.table, plan.shards, plan.predicates)
-    places = NOWHERE if claimed is None else await find_within(transaction, [claimed], hold=True)
+    places = NO_ANCHORS if claimed is None else await find_within(transaction, [claimed], hold=True)
     if claimed is None or places.get(key_of(claimed)) not in plan.shards:
         return plan
     shard = places[key_of(claimed)]
@@ -77,7 +77,7 @@ async def settle_selection(view: SchemaView, transaction: DistributedTransaction
 
 
 @dataclass(frozen=True)
-class Finder:
+class AnchorLookup:
     """Asks claims where parents are: one call for each claim and shard that has some, none if there is no parent.
 
     An insert is answered before its claims can be read. So it remembers where its own router has put the last parents,
@@ -87,26 +87,26 @@ class Finder:
     nodes: Nodes
     _recent: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def learn(self, view: SchemaView, plans: Iterable[WritePlan]) -> None:
+    def remember(self, view: SchemaView, plans: Iterable[WritePlan]) -> None:
         """Remembers where committed plans have put parents that others may live with."""
         for plan in plans:
             if plan.kind == "insert" and plan.on_conflict is None:
                 for part in plan.parts:
-                    self._recent.update(dict.fromkeys(leading_keys(view, plan.table, part.rows), part.shard))
+                    self._recent.update(dict.fromkeys(anchor_keys(view, plan.table, part.rows), part.shard))
         for key in list(islice(self._recent, max(0, len(self._recent) - MAX_REMEMBERED))):
             del self._recent[key]
 
-    async def find(self, parents: Sequence[ClaimedValue]) -> Whereabouts:
+    async def find(self, parents: Sequence[ClaimedValue]) -> AnchorShards:
         """Where the parents are; those of whom nothing is known are left out. Raises what nodes raise."""
         asked = _by_shard(parents)
         if not asked:
-            return NOWHERE
-        with leaving_no_trace():
+            return NO_ANCHORS
+        with safe_to_retry():
             found = await fan_out({shard: self._find_on(shard, claims) for shard, claims in asked.items()})
         remembered = {key: self._recent[key] for parent in parents if (key := key_of(parent)) in self._recent}
         return remembered | {key: place for places in found.values() for key, place in places.items()}
 
-    async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> Whereabouts:
+    async def _find_on(self, shard: int, claims: Mapping[str, Sequence[ClaimedValue]]) -> AnchorShards:
         places: dict[tuple[str, str], int] = {}
         for claim, parents in claims.items():
             request = reads_pb2.FindClaimsRequest(claim=claim, values_json=_values_json(parents))

@@ -8,68 +8,70 @@ from typing import Any, TypeAlias
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.slots import canonical_text
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
+from crosskey.router.planning.generated_values import NOTHING, AllGenerated, GeneratedValues
 from crosskey.router.planning.given_values import given_rows
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import NOTHING, Supplies, Supply
 from crosskey.v1 import router_pb2
 
-Whereabouts: TypeAlias = Mapping[tuple[str, str], int]
+AnchorShards: TypeAlias = Mapping[tuple[str, str], int]
 """Shards, by the id of a claim and the canonical text of the value that is claimed."""
 
-NOWHERE: Whereabouts = {}
+NO_ANCHORS: AnchorShards = {}
 
 
-def parent_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | None:
-    """The claim on the parent that rows of a led table live with; None if there can be none."""
-    leader, key = table.leader, table.shard_key_column
-    assert leader is not None, f"{table.table.name} is not led"
+def anchor_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | None:
+    """The claim on the parent that rows of an anchored table live with; None if there can be none."""
+    anchor, key = table.anchor, table.shard_key_column
+    assert anchor is not None, f"{table.table.name} is not anchored"
     if value is None:
         return None
     try:
         text = canonical_text(key.base_type, value, key.max_length)
     except ValueError:
         return None
-    return claimed_value(view, view.claim(leader.claim), {leader.root_column: text})
+    return claimed_value(view, view.claim(anchor.claim), {anchor.root_column: text})
 
 
-def parents_of_insert(
-    view: SchemaView, request: router_pb2.InsertRequest, supply: Supply = NOTHING
+def anchors_of_insert(
+    view: SchemaView, request: router_pb2.InsertRequest, generated: GeneratedValues = NOTHING
 ) -> list[ClaimedValue]:
     """The parents that the rows of an insert live with, each once, as far as its values can be read at all."""
     table = view.find_table(request.table)
-    if table is None or table.leader is None or table.shard_key is None:
+    if table is None or table.anchor is None or table.shard_key is None:
         return []
     name = table.shard_key
     given = [row[name] for row in given_rows(request) if name in row]
-    return _distinct(parent_of(view, table, value) for value in (*given, *supply.values.get(name, ())))
+    return _distinct(anchor_of(view, table, value) for value in (*given, *generated.values.get(name, ())))
 
 
-def parents_of_rows(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[ClaimedValue]:
+def anchors_of_rows(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[ClaimedValue]:
     """The parents that rows live with, each once, as far as their values can be read at all."""
-    if table.leader is None or table.shard_key is None:
+    if table.anchor is None or table.shard_key is None:
         return []
-    return _distinct(parent_of(view, table, row.get(table.shard_key)) for row in rows)
+    return _distinct(anchor_of(view, table, row.get(table.shard_key)) for row in rows)
 
 
-def parents_of_transaction(
-    view: SchemaView, statements: Iterable[router_pb2.Statement], supplies: Supplies
+def anchors_of_transaction(
+    view: SchemaView, statements: Iterable[router_pb2.Statement], all_generated: AllGenerated
 ) -> list[ClaimedValue]:
     """The parents that the rows of all inserts of a transaction live with, each once."""
     inserts = _inserts(statements, "")
     return _distinct(
-        value for place, insert in inserts for value in parents_of_insert(view, insert, supplies.get(place, NOTHING))
+        value
+        for place, insert in inserts
+        for value in anchors_of_insert(view, insert, all_generated.get(place, NOTHING))
     )
 
 
-def leading_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def anchor_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The keys by which others may name rows of a table to live with them."""
-    claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.leading_claims]
+    claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.anchor_claims]
     values = (claimed_value(view, claim, row) for claim in claims for row in rows)
     return [key_of(value) for value in values if value is not None]
 
 
 def key_of(parent: ClaimedValue) -> tuple[str, str]:
-    """The parent's key in Whereabouts."""
+    """The parent's key in AnchorShards."""
     return parent.claim.id, "\x1f".join(parent.columns.values())
 
 

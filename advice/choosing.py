@@ -126,7 +126,7 @@ class Chooser:
         return [one for one in barred if not is_hopeless(one.option.plan, self._survey)]
 
     def key_kinds(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> list[str]:
-        """How each key from or to the table would be enforced: local, anchored (and so local), cross-shard or refused."""
+        """How each key from or to the table is enforced: local, anchored (and so local), cross-shard or refused."""
         return [kind for _, kind in self._kinds(plan, {**placed, plan.table.name: plan})]
 
     def _kinds(self, plan: TablePlan, around: Mapping[TableName, TablePlan]) -> Iterator[tuple[ForeignKey, str]]:

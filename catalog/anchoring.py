@@ -1,7 +1,9 @@
-"""Tables whose rows live with a parent that only a claim finds: which parent leads each of them.
+"""Which tables are anchored: their rows live with a parent whose shard only a claim tells.
 
-A table is anchored if it says `@shard_with` of a column that references a claimed key, or what places a table that is anchored
-itself. One whose column references what tells the parent's slot is placed by that slot, as any other is.
+A table is anchored if it says `@shard_with` of a column that references a claimed key. It is anchored too if that
+column references the shard key of an anchored table. With `comments.media_id REFERENCES media(id)`, where `media.id` is
+claimed, each media is the anchor of its comments. A column that references a locator of the parent needs no anchor: its
+own value tells the slot.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def is_with(table: Table) -> bool:
 def find_anchors(database: Database) -> dict[TableName, Anchor]:
     """The anchor of each table that has one.
 
-    Tables that lead each other in a circle have none, and neither has one that would lead itself.
+    Tables that would anchor each other in a circle have none, and neither has one that would anchor itself.
     """
     sketches = {table.name: sketch for table in database.tables if (sketch := sketch_table(table)) is not None}
     found: dict[TableName, Placed] = {name: "by slot" for name, plan in sketches.items() if not is_with(plan.table)}

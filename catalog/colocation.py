@@ -30,7 +30,7 @@ def colocatable_columns(tables: Iterable[TablePlan], keys: Iterable[KeyPlan]) ->
 
 
 def _colocating_column(key: ForeignKey, placed: dict[TableName, TablePlan]) -> tuple[TableName, str]:
-    """The child and that of its columns which leads to where the parent lives; an empty name if none does."""
+    """The child, and its column that names what places the parent; an empty name if the key has none."""
     child, parent = placed[key.table], placed[key.parent]
     pairs = zip(key.columns, key.parent_columns, strict=True)
     leads = (

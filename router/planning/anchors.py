@@ -1,4 +1,4 @@
-"""The parents that rows live with where only a claim finds these, as far as a request tells them: pure."""
+"""The anchors of rows that a request writes, as far as its values name them: pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import router_pb2
 
 AnchorShards: TypeAlias = Mapping[tuple[str, str], int]
-"""Shards, by the id of a claim and the canonical text of the value that is claimed."""
+"""On which shards anchors are: by the id of the claim and the canonical text of the claimed value."""
 
 NO_ANCHORS: AnchorShards = {}
 
 
 def anchor_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | None:
-    """The claim on the parent that rows of an anchored table live with; None if there can be none."""
+    """The claim on the anchor that a row of an anchored table names by `value`; None if no anchor can have that."""
     anchor, key = table.anchor, table.shard_key_column
     assert anchor is not None, f"{table.table.name} is not anchored"
     if value is None:
@@ -35,7 +35,7 @@ def anchor_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | 
 def anchors_of_insert(
     view: SchemaView, request: router_pb2.InsertRequest, generated: GeneratedValues = NOTHING
 ) -> list[ClaimedValue]:
-    """The parents that the rows of an insert live with, each once, as far as its values can be read at all."""
+    """The anchors of the rows of an insert, each once; a value that cannot be read names none."""
     table = view.find_table(request.table)
     if table is None or table.anchor is None or table.shard_key is None:
         return []
@@ -45,7 +45,7 @@ def anchors_of_insert(
 
 
 def anchors_of_rows(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[ClaimedValue]:
-    """The parents that rows live with, each once, as far as their values can be read at all."""
+    """The anchors of rows, each once; a value that cannot be read names none."""
     if table.anchor is None or table.shard_key is None:
         return []
     return _distinct(anchor_of(view, table, row.get(table.shard_key)) for row in rows)
@@ -54,7 +54,7 @@ def anchors_of_rows(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[s
 def anchors_of_transaction(
     view: SchemaView, statements: Iterable[router_pb2.Statement], all_generated: AllGenerated
 ) -> list[ClaimedValue]:
-    """The parents that the rows of all inserts of a transaction live with, each once."""
+    """The anchors of the rows of all inserts of a transaction, each once."""
     inserts = _inserts(statements, "")
     return _distinct(
         value
@@ -64,14 +64,14 @@ def anchors_of_transaction(
 
 
 def anchor_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """The keys by which others may name rows of a table to live with them."""
+    """The keys, in AnchorShards, of rows that can be anchors of others."""
     claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.anchor_claims]
     values = (claimed_value(view, claim, row) for claim in claims for row in rows)
     return [key_of(value) for value in values if value is not None]
 
 
 def key_of(parent: ClaimedValue) -> tuple[str, str]:
-    """The parent's key in AnchorShards."""
+    """The anchor's key in AnchorShards."""
     return parent.claim.id, "\x1f".join(parent.columns.values())
 
 

@@ -1,7 +1,7 @@
-"""Where the parents are that rows to insert live with and only claims find: asked before the rows are placed.
+"""The look-up of anchors: claims are asked on which shards they are, before rows are placed.
 
 The answers are hints. A row that is sent to the wrong shard meets its foreign key there, and all is run again as a
-distributed transaction, which takes it to its parent.
+distributed transaction, which takes it to its anchor.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from crosskey.router.planning.writes import WritePlan
 from crosskey.router.reading.locating import claim_to_follow
 
 MAX_REMEMBERED = 10_000
-"""Parents that were inserted last: those whose claims cannot be read yet are the last of a few seconds."""
+"""How many anchors that were inserted last: those whose claims cannot be read yet are of the last few seconds."""
 
 Asked: TypeAlias = Mapping[int, Mapping[str, Sequence[ClaimedValue]]]
-"""Parents by the shard of their claims, and by claim."""
+"""Anchors by the shard of their claims, and by claim."""
 
 
 async def find_within(
     transaction: DistributedTransaction, parents: Iterable[ClaimedValue], *, hold: bool
 ) -> AnchorShards:
-    """Where the parents are as a transaction sees it, each found once; if `hold`, they stay there until it ends.
+    """The shards of anchors as a transaction sees them, each found once; if `hold`, they stay there until it ends.
 
     Raises what nodes do.
     """
@@ -57,10 +57,10 @@ async def find_within(
 
 
 async def fix_shard(view: SchemaView, transaction: DistributedTransaction, plan: WritePlan) -> WritePlan:
-    """An update or delete on the one shard that has its rows, where they live with a parent and a claim tells it.
+    """The update or delete for just the shard of its rows, if it selects them by the column that names their anchor.
 
-    They may move at any moment, though nothing in them changes. So the claim is locked, and is believed only where what
-    it stands for is seen. Raises Conflict if it is on its way, and what nodes do.
+    Rows move with their anchor at any moment, though nothing in them changes. So the anchor's claim is locked, and is
+    believed only where the anchor is seen. Raises Conflict if the anchor is on its way, and what nodes raise.
     """
     if plan.table.anchor is None or plan.kind == "insert":
         return plan
@@ -78,9 +78,9 @@ async def fix_shard(view: SchemaView, transaction: DistributedTransaction, plan:
 
 @dataclass(frozen=True)
 class AnchorLookup:
-    """Asks claims where parents are: one call for each claim and shard that has some, none if there is no parent.
+    """Asks claims on which shards anchors are: one call for each claim and shard that has some.
 
-    An insert is answered before its claims can be read. So it remembers where its own router has put the last parents,
+    An insert is answered before its claims can be read. So it remembers where its own router has put the last anchors,
     for those whose claims it does not find.
     """
 
@@ -88,7 +88,7 @@ class AnchorLookup:
     _recent: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def remember(self, view: SchemaView, plans: Iterable[WritePlan]) -> None:
-        """Remembers where committed plans have put parents that others may live with."""
+        """Remembers where committed plans have put rows that can be anchors."""
         for plan in plans:
             if plan.kind == "insert" and plan.on_conflict is None:
                 for part in plan.parts:
@@ -97,7 +97,7 @@ class AnchorLookup:
             del self._recent[key]
 
     async def find(self, parents: Sequence[ClaimedValue]) -> AnchorShards:
-        """Where the parents are; those of whom nothing is known are left out. Raises what nodes raise."""
+        """The shards of anchors, without those of which nothing is known. Raises what nodes raise."""
         asked = _by_shard(parents)
         if not asked:
             return NO_ANCHORS

@@ -1,6 +1,6 @@
 """What every write goes through: values made, anchors looked up, planned, carried out.
 
-Which of these steps a table needs is settled when the schema is read; the others are not entered.
+Which of these steps a table needs is found out when the schema is read; the others are not entered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows that live with a parent which only a claim finds: the SQL by which they notice that it is not here.
 
 Such a row references its parent by a real foreign key of its own shard. In a coordinated transaction one whose value
-nobody has here is a *stray*: triggers note the value, and the coordinator has it looked up among the claims and the
+nobody has here is *displaced*: triggers note the value, and the coordinator has it looked up among the claims and the
 rows taken to where the parent is. What nobody claims has no parent, and the foreign key says so when it is checked.
 """
 
@@ -57,12 +57,12 @@ class Anchored(NamedTuple):
         return self.table.table.name
 
     def named_column(self, parent: TableName) -> str:
-        """The column whose values the rows name of the table that they reference, or of the one with the claim."""
+        """The column that the rows name: of their parent's table, or of the anchor's."""
         return self.anchor.column if parent == self.anchor.table else self.anchor.root_column
 
     @property
     def value(self) -> Column:
-        """That column under the name of what is claimed."""
+        """The column that names the parent, under the name of the claimed column."""
         return msgspec.structs.replace(self.key, name=self.root.name)
 
 
@@ -78,10 +78,11 @@ def anchored_table(plan: Plan, name: TableName) -> Anchored | None:
 
 
 def note_displaced_from_anchor(plan: Plan, anchored: Anchored, event: str, shards: int) -> sql.Composed:
-    """Notes what new or changed rows are to live with and is not here, and locks what is until the transaction ends.
+    """Notes the anchors of new or changed rows that are not here, and locks those that are until the transaction ends.
 
-    It could move meanwhile. What an updated row with the same value lives with cannot, as it would take the row along.
-    What is locked is what is here: who looked twice might lock nothing, and then find what has just come and may go.
+    An anchor without a lock could move meanwhile. That of an updated row with the same value cannot: it would take the
+    row along. One statement tells which anchors are here and locks these: of two, the second might find an anchor that
+    has just come, and that the first has not locked.
     """
     values = sql.SQL("({})").format(_values(anchored, event))
     held = sql.SQL(
@@ -172,14 +173,14 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
 
 
 def has_no_anchor_here(anchored: Anchored) -> sql.Composed:
-    """Whether nobody here has the new row's value; who has it is locked, as by note_displaced_from_anchor."""
+    """Whether the anchor of the new row is not here; one that is gets locked, as by note_displaced_from_anchor."""
     return sql.SQL("NOT EXISTS (SELECT FROM {root} r WHERE {same} FOR KEY SHARE)").format(
         root=table_identifier(anchored.anchor.root_table), same=_is_root(anchored, "new", anchored.key)
     )
 
 
 def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, depth: int = 0) -> sql.Composed:
-    """Whether a row belongs here; what it lives with is locked, as by note_displaced_from_anchor, and does too."""
+    """Whether a row belongs here. Its anchor is locked, as by note_displaced_from_anchor, and must belong here too."""
     anchored = anchored_table(plan, table.table.name)
     if anchored is None:
         belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)

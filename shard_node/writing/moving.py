@@ -4,7 +4,7 @@ PostgreSQL has carried out the update on this shard already, with every ON UPDAT
 left is to take out all rows that belong elsewhere now, parents and children alike, without carrying out any ON DELETE
 action, and to put them in on their new shard.
 
-Rows that are anchored by a parent go where that goes, though nothing in them has changed. So before any row is taken out,
+Rows go where their anchor goes, though nothing in them has changed. So before any row is taken out,
 the parents are locked from the top down: a child that was about to come has come then, and no other can.
 """
 
@@ -46,7 +46,7 @@ class MovedRows(msgspec.Struct, frozen=True):
 async def take_out(
     connection: Connection, schema: ShardSchema, displaced: Mapping[str, Sequence[str]], shards: int
 ) -> list[MovedRows]:
-    """Takes out all rows with the given shard keys, JSON arrays by table as `schema.name`, and those that they lead.
+    """Takes out all rows with the given shard keys, JSON arrays by table as `schema.name`, and those that they anchor.
 
     The keys of tables that have an anchor are given with DESTINATION.
 
@@ -68,7 +68,7 @@ async def take_out(
 
 
 async def locked_too_late(connection: Connection, schema: ShardSchema, displaced: Iterable[str]) -> bool:
-    """Whether rows of tables that anchor others were changed without a lock, and rows of such tables are to be taken out.
+    """Whether rows of tables that anchor others were changed without a lock, and such rows are to be taken out.
 
     The locks under which rows are taken out would come too late then (see anchored_rows.lock_before_leaving).
     """
@@ -105,7 +105,7 @@ async def keys_of_followers(
 async def _with_followers(
     connection: Connection, schema: ShardSchema, keys: Mapping[str, Sequence[str]], shards: int
 ) -> dict[str, str]:
-    """The keys, one JSON array a table, and those of all rows that are anchored by rows with them, however deep."""
+    """The keys, one JSON array a table, and those of all rows whose anchors have them, however deep."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     remaining = deque((table, _joined(arrays)) for table, arrays in keys.items())
     while remaining:
@@ -139,7 +139,7 @@ async def _take_out_of(
     for table in keys:
         cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
         if cursor.rowcount > there[table] and schema.placed_table(table).anchor is not None:
-            # The lock on their parent was lost (anchored_rows.lock_before_leaving tells how): else they would go unread.
+            # The lock on their anchor was lost (see anchored_rows.lock_before_leaving): else they would go unread.
             raise errors.Conflict(f'rows of "{table}" came here while others went', table=table)
         taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
         if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):

@@ -108,7 +108,7 @@ $(REAL)/node/.installed: $(REAL)/.installed $(wildcard tests/real_schemas/applic
 	touch $@
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action, and for moving parents.
-	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_led_tables.py
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_anchored_tables.py
 
 soak-copies: $(INSTALLED) ## Let names of hot parents change while rows copy them, for SOAK_SECONDS.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_copy_races.py

@@ -29,7 +29,7 @@ def cost_of_claim(claim: Claim) -> str:
 
 def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     """What a local key costs, and what becomes of rows that its actions would move."""
-    if child.leader is not None and child.leader.constraint == key.name:
+    if child.anchor is not None and child.anchor.constraint == key.name:
         return (
             "by PostgreSQL's own key; insert: one RPC before the statement's, for each shard that holds claims on the"
             f" parents; a row of {key.parent} that moves takes its rows of {key.table} along"

@@ -60,8 +60,8 @@ def _why_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str | No
 
 
 def _origin(child: TablePlan) -> TableName:
-    assert child.leader is not None, f"{child.table.name} is not led"
-    return child.leader.root_table
+    assert child.anchor is not None, f"{child.table.name} is not anchored"
+    return child.anchor.root_table
 
 
 def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
@@ -86,7 +86,11 @@ def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     locator = parent_locator(key, parent)
     if locator is None:
         alternatives = [
-            *([f"let rows of {key.table} live with it (@shard_with {key.columns[0]})"] if _can_be_led(key) else []),
+            *(
+                [f"let rows of {key.table} live with it (@shard_with {key.columns[0]})"]
+                if _can_be_anchored(key)
+                else []
+            ),
             *([f"reference what places the row ({' or '.join(parent.locators)})"] if parent.locators else []),
             reference,
         ]
@@ -99,7 +103,7 @@ def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     return reference
 
 
-def _can_be_led(key: ForeignKey) -> bool:
+def _can_be_anchored(key: ForeignKey) -> bool:
     return len(key.columns) == 1 and key.table != key.parent
 
 
@@ -164,7 +168,7 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
     if not key.by_default:
         yield refuse_key(key, _why_incomparable(key))
         return
-    if not parent.locators and not set(key.parent_columns).isdisjoint(parent.gathering):
+    if not parent.locators and not set(key.parent_columns).isdisjoint(parent.colocating):
         yield refuse_key(key, _why_unfound(key, child, parent))
         return
     placing = _placing(key, parent)
@@ -184,10 +188,10 @@ def _why_incomparable(key: ForeignKey) -> str:
 
 
 def _why_unfound(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
-    gathering = parent.gathering[0]
+    colocating = parent.colocating[0]
     return (
-        f"equal values of {key.parent}.{gathering} are on one shard, but they do not tell which, so the row that a row"
-        f' of {child.table.name} names cannot be found; reference a unique key of {key.parent} without "{gathering}",'
+        f"equal values of {key.parent}.{colocating} are on one shard, but they do not tell which, so the row that a row"
+        f' of {child.table.name} names cannot be found; reference a unique key of {key.parent} without "{colocating}",'
         f" or let rows of {child.table.name} live with it by @shard_with"
     )
 

@@ -13,12 +13,15 @@ Placement = Literal["sharded", "reference"]
 CopyKind = Literal["live", "snapshot"]
 
 
-class Leader(msgspec.Struct, frozen=True, cache_hash=True):
-    """The parent with whose row a row lives, where only a claim tells the shard of that.
+class Anchor(msgspec.Struct, frozen=True, cache_hash=True):
+    """The row that a row of this table lives with, where only a claim tells its shard.
 
     `table` and `column` are what the shard key references, by the foreign key called `constraint`. `root_table` and
     `root_column` are the claimed key where the values of `column` come from in the end: the same, unless the parent is
-    led by it too. `claim` is the Claim.id of that key.
+    anchored itself. `claim` is the Claim.id of that key.
+
+    For example, `tags.details_id` references `details.media_id`, and that references `media.id`, which is claimed. The
+    anchor of a tag has `details.media_id` as table and column, and `media.id` as root.
     """
 
     constraint: str
@@ -32,8 +35,8 @@ class Leader(msgspec.Struct, frozen=True, cache_hash=True):
 class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     """Where a table's rows live.
 
-    `shard_key` is the column that places a row, None for a reference table. It does so by its slot, unless there is a
-    `leader`. `slot_column` is the uuid PRIMARY KEY that carries its row's slot, None if there is none (or if it is the
+    `shard_key` is the column that places a row, None for a reference table. It does so by its slot, unless there is an
+    `anchor`. `slot_column` is the uuid PRIMARY KEY that carries its row's slot, None if there is none (or if it is the
     shard key itself).
     """
 
@@ -41,7 +44,7 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     placement: Placement
     shard_key: str | None = None
     slot_column: str | None = None
-    leader: Leader | None = None
+    anchor: Anchor | None = None
     events: bool = False
     """Whether each change of its rows is told as an event."""
 
@@ -55,23 +58,31 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     @property
     def locators(self) -> tuple[str, ...]:
         """The columns whose value alone tells a row's slot."""
-        if self.leader is not None:
+        if self.anchor is not None:
             return ()
         return tuple(column for column in (self.shard_key, self.slot_column) if column is not None)
 
     @property
-    def gathering(self) -> tuple[str, ...]:
-        """The columns of which rows with equal values are on one shard, whether or not the value tells which."""
-        return self.locators if self.leader is None or self.shard_key is None else (self.shard_key,)
+    def colocating(self) -> tuple[str, ...]:
+        """The columns of which rows with equal values are on one shard.
+
+        They are the locators. Of an anchored table it is the shard key: of two comments with one `media_id` both live
+        with that media, though the number does not tell where.
+        """
+        return self.locators if self.anchor is None or self.shard_key is None else (self.shard_key,)
 
     def origin(self, column: str) -> tuple[TableName, str] | None:
-        """Of the column that a leader places, the claimed key whose values it has: they share a shard with that."""
-        if self.leader is None or column != self.shard_key:
+        """The claimed key whose values the column has, if it names the anchor; None for any other column.
+
+        A row and the row of that key with the same value are on one shard: a comment by its `media_id` and the media
+        by its `id`.
+        """
+        if self.anchor is None or column != self.shard_key:
             return None
-        return self.leader.root_table, self.leader.root_column
+        return self.anchor.root_table, self.anchor.root_column
 
     def origin_or_self(self, column: str) -> tuple[TableName, str]:
-        """The same; any other column is its own."""
+        """The origin of a column that names the anchor; of any other, the column itself."""
         return self.origin(column) or (self.table.name, column)
 
 

@@ -10,6 +10,7 @@ from crosskey.catalog.plan import KeyPlan, TablePlan
 from crosskey.router.planning.acting_keys import ActingKey, Change, acting_keys
 from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.generated_values import NONE_GENERATED, NOTHING, AllGenerated, GeneratedValues
 from crosskey.router.planning.include_notes import condition_notes, include_notes
 from crosskey.router.planning.includes import plan_includes
 from crosskey.router.planning.nesting.foreseeing import foreseen_writes
@@ -19,7 +20,6 @@ from crosskey.router.planning.reads import ListPlan, ReadPlan, plan_count, plan_
 from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, new_shards, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
 from crosskey.router.planning.transactions import (
     AnsweredStep,
     GroupPlan,
@@ -101,22 +101,25 @@ FOLLOW_NOTE = (
 
 
 def explain(
-    view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainRequest, supplies: Supplies = NO_SUPPLIES
+    view: SchemaView,
+    hints: ShadowHints,
+    request: router_pb2.ExplainRequest,
+    all_generated: AllGenerated = NONE_GENERATED,
 ) -> Explanation:
-    """The explanation of a request; the supply of an insert alone has the place "".
+    """The explanation of a request; the values generated for an insert alone has the place "".
 
     Raises InvalidRequest if there is none, and what planning it raises.
     """
     match request.WhichOneof("request"):
         case "insert":
             alone = router_pb2.Statement(insert=request.insert)
-            return _explain_alone(view, hints, alone, supplies.get("", NOTHING))
+            return _explain_alone(view, hints, alone, all_generated.get("", NOTHING))
         case "update":
             return _explain_alone(view, hints, router_pb2.Statement(update=request.update))
         case "delete":
             return _explain_alone(view, hints, router_pb2.Statement(delete=request.delete))
         case "transact":
-            return _explain_transact(view, hints, plan_transact(view, request.transact, supplies))
+            return _explain_transact(view, hints, plan_transact(view, request.transact, all_generated))
         case "get" | "count" | "aggregate" | "list" as kind:
             return _explain_any_read(view, getattr(request, kind))
     raise errors.InvalidRequest("there is no request to explain")
@@ -185,11 +188,11 @@ def _explain_list(view: SchemaView, plan: ListPlan) -> Explanation:
 
 
 def _explain_alone(
-    view: SchemaView, hints: ShadowHints, statement: router_pb2.Statement, supply: Supply = NOTHING
+    view: SchemaView, hints: ShadowHints, statement: router_pb2.Statement, generated: GeneratedValues = NOTHING
 ) -> Explanation:
     """A write that is a transaction by itself; errors name no statement."""
     try:
-        steps = plan_transact(view, router_pb2.TransactRequest(statements=[statement]), {"0": supply})
+        steps = plan_transact(view, router_pb2.TransactRequest(statements=[statement]), {"0": generated})
         return _explain_transact(view, hints, steps)
     except errors.CrosskeyError as error:
         error.metadata.pop("statement", None)

@@ -145,8 +145,8 @@ class Requests:
         if kind not in (None, "transact"):
             _refuse_what_needs_a_transaction(getattr(request, kind))
         view = await self._cluster.view()
-        foresight = foresee(view, self._writes.supplier.blocks, request)
-        explanation = explaining.explain(view, self._hints, request, foresight.supplies)
+        foresight = foresee(view, self._writes.value_generator.blocks, request)
+        explanation = explaining.explain(view, self._hints, request, foresight.all_generated)
         foresight.add_to(explanation)
         return explanation
 

@@ -20,11 +20,11 @@ from crosskey.router.router_service import Router
 from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.router.settings import Settings
 from crosskey.router.watching.watches import Watches
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.writer import Writer
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
@@ -42,12 +42,14 @@ async def serve(settings: Settings) -> None:
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
     hints = ShadowHints()
-    supplier = Supplier(nodes, SequenceBlocks(nodes))
-    finder = Finder(nodes)
-    writer = Writer(nodes, finisher, hints, cluster, settings.retries, supplier, finder)
-    writes = Pipeline(supplier, finder, writer)
+    value_generator = ValueGenerator(nodes, SequenceBlocks(nodes))
+    anchor_lookup = AnchorLookup(nodes)
+    writer = Writer(nodes, finisher, hints, cluster, settings.retries, value_generator, anchor_lookup)
+    writes = Pipeline(value_generator, anchor_lookup, writer)
     watches = Watches(nodes)
-    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier), watches)
+    requests = Requests(
+        cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, value_generator), watches
+    )
     in_flight = CallsInFlight(settings.max_in_flight)
     bounds = Bounds(settings.max_transactions, settings.transaction_idle_seconds, settings.transaction_seconds)
     router = Router(requests, Opener(cluster, writes, bounds), in_flight)

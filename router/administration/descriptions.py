@@ -47,7 +47,7 @@ def _table(plan: TablePlan) -> admin_pb2.TableDescription:
             for column in plan.table.columns
         ],
         primary_key=plan.table.primary_key,
-        leader="" if plan.leader is None else str(plan.leader.table),
+        leader="" if plan.anchor is None else str(plan.anchor.table),
         events=plan.events,
     )
 

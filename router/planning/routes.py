@@ -105,7 +105,7 @@ def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:
 def new_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
     """The shard where the rows of an update belong afterwards, if the update says so; else none."""
     key = plan.table.shard_key
-    if plan.kind != "update" or key is None or plan.table.leader is not None:
+    if plan.kind != "update" or key is None or plan.table.anchor is not None:
         return []
     value = plan.parts[0].rows[0].get(key) if plan.parts else None
     try:

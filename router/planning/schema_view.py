@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from crosskey import errors
-from crosskey.catalog.generated_keys import supplied_columns
+from crosskey.catalog.generated_keys import columns_to_generate
 from crosskey.catalog.model import Column, ForeignKey, TableName
 from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
 from crosskey.catalog.relations import Relation, Relations, ambiguity, find_relations
@@ -50,8 +50,8 @@ class SchemaView:
         return {table.table.name.qualified: table for table in self.plan.tables} | public
 
     @cached_property
-    def _supplied(self) -> dict[str, tuple[Column, ...]]:
-        return {table.table.name.qualified: supplied_columns(table) for table in self.plan.tables}
+    def _columns_to_generate(self) -> dict[str, tuple[Column, ...]]:
+        return {table.table.name.qualified: columns_to_generate(table) for table in self.plan.tables}
 
     @property
     def all_shards(self) -> tuple[int, ...]:
@@ -141,9 +141,9 @@ class SchemaView:
         return self.table(claim.table.qualified)
 
     @cached_property
-    def leading_claims(self) -> frozenset[str]:
+    def anchor_claims(self) -> frozenset[str]:
         """The ids of the claims by which parents are found that rows live with."""
-        return frozenset(table.leader.claim for table in self.plan.tables if table.leader is not None)
+        return frozenset(table.anchor.claim for table in self.plan.tables if table.anchor is not None)
 
     def claims_of(self, table: TableName) -> Sequence[Claim]:
         """The claims for values of the table's rows."""
@@ -156,9 +156,9 @@ class SchemaView:
             found.setdefault(claim.table, []).append(claim)
         return found
 
-    def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
+    def columns_to_generate(self, table: TablePlan) -> tuple[Column, ...]:
         """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""
-        return self._supplied[table.table.name.qualified]
+        return self._columns_to_generate[table.table.name.qualified]
 
     def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:
         """Whether a change of rows may concern other shards: they hold pins, or the rows move there.
@@ -212,9 +212,9 @@ class SchemaView:
     def _insert_path(self, table: TablePlan) -> InsertPath:
         claims = {claim.id for claim in self.claims_of(table.table.name)}
         return InsertPath(
-            generates=bool(self.supplied_columns(table)),
-            follows_anchor=table.leader is not None,
-            is_anchor=not claims.isdisjoint(self.leading_claims),
+            generates=bool(self.columns_to_generate(table)),
+            follows_anchor=table.anchor is not None,
+            is_anchor=not claims.isdisjoint(self.anchor_claims),
         )
 
     def shards_for_where(self, table: TablePlan, predicates: Sequence[Checked], copy: int = 0) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards, anchor_keys
 from crosskey.router.planning.answered_writes import answering_keys, includes
 from crosskey.router.planning.expectations import Expected, expected_of
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
+from crosskey.router.planning.generated_values import NONE_GENERATED, NOTHING, AllGenerated, GeneratedValues
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
 from crosskey.router.planning.taken_values import check_taken
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
@@ -73,24 +73,27 @@ Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | R
 def plan_transact(
     view: SchemaView,
     request: router_pb2.TransactRequest,
-    supplies: Supplies = NO_SUPPLIES,
-    whereabouts: Whereabouts = NOWHERE,
+    all_generated: AllGenerated = NONE_GENERATED,
+    anchor_shards: AnchorShards = NO_ANCHORS,
 ) -> list[Step]:
-    """The step of each statement, in order; inserts take what they need from the supplies.
+    """The step of each statement, in order; inserts take what they need from the generated values.
 
-    Rows live with parents whose whereabouts are given, or that statements before insert. Raises InvalidRequest for what
+    Rows live with parents whose shards are given, or that statements before insert. Raises InvalidRequest for what
     is no transaction at all: no statement, an empty one, one that is not well formed.
     """
     if not request.statements:
         raise errors.InvalidRequest("a transaction has no statements")
-    return list(_Planning(view, supplies, {**whereabouts}).plan_all(request.statements, ""))
+    return list(_Planning(view, all_generated, {**anchor_shards}).plan_all(request.statements, ""))
 
 
 def plan_statement(
-    view: SchemaView, statement: router_pb2.Statement, supply: Supply = NOTHING, whereabouts: Whereabouts = NOWHERE
+    view: SchemaView,
+    statement: router_pb2.Statement,
+    generated: GeneratedValues = NOTHING,
+    anchor_shards: AnchorShards = NO_ANCHORS,
 ) -> Step:
     """The step of one statement, no group, that has the values that it was to take. Raises InvalidRequest."""
-    return _Planning(view, {"": supply}, {**whereabouts}).plan_unless_refused(statement, "")
+    return _Planning(view, {"": generated}, {**anchor_shards}).plan_unless_refused(statement, "")
 
 
 def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
@@ -140,8 +143,8 @@ class _Planning:
     """Plans one transaction; learns where parents are to be."""
 
     view: SchemaView
-    supplies: Supplies
-    whereabouts: dict[tuple[str, str], int]
+    all_generated: AllGenerated
+    anchor_shards: dict[tuple[str, str], int]
     earlier: list[tuple[str, str]] = field(default_factory=list)
     """The statements that are planned already, each its place and what it does."""
 
@@ -188,13 +191,13 @@ class _Planning:
         self, request: router_pb2.InsertRequest, place: str, expected: Expected | None
     ) -> WritePlan | NestedStep:
         try:
-            plan = plan_insert(self.view, request, self.supplies.get(place, NOTHING), self.whereabouts)
+            plan = plan_insert(self.view, request, self.all_generated.get(place, NOTHING), self.anchor_shards)
         except errors.UnknownColumn:
             step = nested_step(self.view, request, expected)
             if step is None:
                 raise
             return step
-        self._learn(plan)
+        self._remember_anchors(plan)
         return plan.expecting(expected)
 
     def _update(self, request: router_pb2.UpdateRequest, expected: Expected | None) -> WritePlan | NestedStep:
@@ -206,11 +209,11 @@ class _Planning:
                 raise
             return step
 
-    def _learn(self, plan: WritePlan) -> None:
+    def _remember_anchors(self, plan: WritePlan) -> None:
         """Where the rows of an insert go that later ones may live with."""
         for part in plan.parts:
-            for key in leading_keys(self.view, plan.table, part.rows):
-                self.whereabouts.setdefault(key, part.shard)
+            for key in anchor_keys(self.view, plan.table, part.rows):
+                self.anchor_shards.setdefault(key, part.shard)
 
     def _plan_group(self, group: router_pb2.Group, place: str) -> GroupPlan:
         if not group.statements:

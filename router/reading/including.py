@@ -26,7 +26,7 @@ from crosskey.router.reading.found_rows import (
     NULL,
     Budget,
     FoundRow,
-    Part,
+    IncludedPart,
     Position,
     add_parts,
     json_array,
@@ -99,7 +99,7 @@ class Including:
         for number, row in enumerate(rows):
             add_parts(row, [parts[number] for parts in columns], self._budget)
 
-    async def _parts(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> list[Part]:
+    async def _parts(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> list[IncludedPart]:
         """What the include adds to each row."""
         conditions = to_conditions(await resolve(self._sources, self._view, include.step.target, include.predicates))
         if include.join is not None:
@@ -132,10 +132,10 @@ class Including:
             raise ParentsMissingError(relation)
         row.gone = True
 
-    def _part_of_parent(self, row: FoundRow, parent: FoundRow | None, include: IncludePlan) -> Part:
+    def _part_of_parent(self, row: FoundRow, parent: FoundRow | None, include: IncludePlan) -> IncludedPart:
         if parent is not None and parent.gone:
             row.gone = True
-        return Part(include.name, NULL if parent is None or row.gone else parent.json)
+        return IncludedPart(include.name, NULL if parent is None or row.gone else parent.json)
 
     async def _children(
         self,
@@ -143,7 +143,7 @@ class Including:
         shape: Shape,
         include: IncludePlan,
         conditions: Sequence[reads_pb2.Condition],
-    ) -> list[Part]:
+    ) -> list[IncludedPart]:
         request = ChildrenRequest(
             step=include.step,
             shape=include.shape,
@@ -157,7 +157,7 @@ class Including:
         found = await self._reads.children(rows, shape, request)
         await self.add([child for one in found for child in one.rows], include.shape, include.includes)
         if not include.relation.many:
-            return [Part(include.name, _first(one.rows)) for one in found]
+            return [IncludedPart(include.name, _first(one.rows)) for one in found]
         return [
             self._part_of_list(
                 row, shape, include, [child.json for child in one.rows if not child.gone], one.count, one.next_places
@@ -172,7 +172,7 @@ class Including:
         include: IncludePlan,
         join: Step,
         conditions: Sequence[reads_pb2.Condition],
-    ) -> list[Part]:
+    ) -> list[IncludedPart]:
         """Through the rows of the join table to those at its other side."""
         places = self._places(rows, shape, include)
         request = ChildrenRequest(
@@ -210,7 +210,7 @@ class Including:
         include: IncludePlan,
         lists: Sequence[Sequence[tuple[FoundRow, FoundRow]]],
         places: Places,
-    ) -> list[Part]:
+    ) -> list[IncludedPart]:
         """The far rows that are to be shown, in order, a page for each row."""
         shown = [[pair for pair in pairs if not pair[1].is_null] for pairs in lists]
         begin = places.get(EVERYWHERE)
@@ -243,9 +243,9 @@ class Including:
         rows_json: Sequence[bytes],
         count: int | None,
         next_places: Places,
-    ) -> Part:
+    ) -> IncludedPart:
         token = page_token.encode(self._view.token_key, self._query(row, shape, include), next_places)
-        return Part(include.name, json_array(rows_json) if include.has_rows else None, count, token)
+        return IncludedPart(include.name, json_array(rows_json) if include.has_rows else None, count, token)
 
     def _places(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> Places:
         """Where the page begins. Raises InvalidPageToken."""

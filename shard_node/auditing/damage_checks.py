@@ -48,7 +48,7 @@ def damage_checks(plan: Plan, shard: int, shards: int) -> Iterator[DamageCheck]:
     for referenced in plan.referenced_keys:
         yield _pin_without_parent(referenced)
     for table in plan.tables:
-        yield from _misplaced_rows(table, shard, shards)
+        yield from _displaced_rows(table, shard, shards)
     for copy in plan.copies:
         if copy.live:
             yield _wrong_copy(plan, copy)
@@ -98,7 +98,7 @@ def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
         kind: AuditResponse.Kind.ValueType = AuditResponse.KIND_CHILD_WITHOUT_PARENT
         target = foreign_key.parent
         message = f"references a row of {foreign_key.parent} that does not exist: write that row, or delete this one"
-        if child.leader is not None and child.leader.constraint == foreign_key.name:
+        if child.anchor is not None and child.anchor.constraint == foreign_key.name:
             message = (
                 f"lives with a row of {foreign_key.parent} that is not on its shard: delete it here, and if that row"
                 " exists, insert it again through a router"
@@ -165,8 +165,8 @@ def _held(referenced: ReferencedKey) -> sql.Composed:
     return sql.SQL("{} AND {} = {}").format(same, identifier("r", CLAIMING_SHARD), identifier("p", CLAIMANT))
 
 
-def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:
-    if plan.shard_key is None or plan.leader is not None:
+def _displaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:
+    if plan.shard_key is None or plan.anchor is not None:
         return
     shard_key = _column(plan, plan.shard_key)
     where = sql.SQL("{} IS DISTINCT FROM {}").format(

@@ -23,8 +23,8 @@ def placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.C
 
     In a coordinated transaction it may stand there until the end of the statement: then it is moved.
     """
-    if plan.shard_key is None or plan.leader is not None:
-        return  # Where a row is led, its foreign key does it.
+    if plan.shard_key is None or plan.anchor is not None:
+        return  # Where a row is anchored, its foreign key does it.
     shard_key = _column(plan, plan.shard_key)
     checks = [
         # What is cheaper comes first: a hash costs several times as much, and a coordinated transaction needs none.
@@ -47,11 +47,11 @@ def placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.C
     yield sql.SQL("ALTER TABLE {} {}").format(table_identifier(plan.table.name), sql.SQL(", ").join(checks))
 
 
-def note_misplaced(plan: TablePlan, shard: int, shards: int) -> sql.Composed:
+def note_displaced(plan: TablePlan, shard: int, shards: int) -> sql.Composed:
     """Notes rows that belong to another shard; those that a trigger inserted on every shard are refused."""
     table, shard_key = plan.table, plan.shard_key_column
-    misplaced = body(
-        "misplaced_rows",
+    displaced = body(
+        "displaced_rows",
         kind=literal(Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER),
         table=literal(table.name.qualified),
         belongs=shard_of(shard_key, identifier("k", shard_key.name), shards),
@@ -60,7 +60,7 @@ def note_misplaced(plan: TablePlan, shard: int, shards: int) -> sql.Composed:
         shard=literal(shard),
     )
     return sql.SQL("{} INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(
-        reference_guards.refuse_stray_rows(table, misplaced), misplaced
+        reference_guards.refuse_displaced_rows(table, displaced), displaced
     )
 
 

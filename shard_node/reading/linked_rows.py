@@ -12,7 +12,7 @@ from crosskey.catalog.plan import ReferencedKey
 from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
 from crosskey.shard_node.reading.reader import decoded_position, json_array, raw_column
-from crosskey.shard_node.reading.row_shapes import RowShape, pins_unsettled, row_shape
+from crosskey.shard_node.reading.row_shapes import RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import Fragment, known_column, where_clause
 from crosskey.shard_node.sql_text.identifiers import identifier
@@ -42,7 +42,7 @@ async def read_linked(
     """
     end = schema.key_end(request.end)
     shape = row_shape(table, request.shape, schema, as_text=request.as_text)
-    response = reads_pb2.ReadLinkedResponse(pins_unsettled=await pins_unsettled(connection, shape.pins))
+    response = reads_pb2.ReadLinkedResponse(pins_in_doubt=await pins_in_doubt(connection, shape.pins))
     where = where_clause(table, request.where, _ALIAS, schema)
     if not request.no_rows:
         statement, parameters = _rows_statement(end, table, request, shape, where)
@@ -79,7 +79,7 @@ async def find_pins(
 ) -> reads_pb2.FindPinsResponse:
     """Which shards hold pins on each of the keys, on the shard with the claims for them. Raises psycopg.Error."""
     columns = [known_column(table, name) for name in referenced.columns]
-    unsettled = await pins_unsettled(connection, [referenced])
+    in_doubt = await pins_in_doubt(connection, [referenced])
     statement = sql.SQL(
         "SELECT (SELECT coalesce(json_agg(DISTINCT pin.{shard}), '[]'::json) FROM {pins} AS pin WHERE {same})::text"
         " FROM {given} ORDER BY {place}"
@@ -91,7 +91,7 @@ async def find_pins(
         place=_PLACE,
     )
     cursor = await connection.execute(statement, [keys.decode()])
-    return reads_pb2.FindPinsResponse(shards_json=json_array(raw_column(cursor, 0)), pins_unsettled=unsettled)
+    return reads_pb2.FindPinsResponse(shards_json=json_array(raw_column(cursor, 0)), pins_in_doubt=in_doubt)
 
 
 def _rows_statement(

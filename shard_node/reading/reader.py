@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from crosskey import errors
 from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
-from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_unsettled, row_shape
+from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import where_clause
 from crosskey.shard_node.sql_text.keyset import (
@@ -65,10 +65,10 @@ async def read(
     """
     order = order_columns(table, request.order_by)
     shape = row_shape(table, request.shape, schema, as_text=request.as_text) if _is_shaped(request) else ALL_COLUMNS
-    unsettled = await pins_unsettled(connection, shape.pins)
+    in_doubt = await pins_in_doubt(connection, shape.pins)
     statement, parameters = _page_statement(table, order, request, shape, schema)
     page = _page(await connection.execute(statement, parameters), request, has_beside=shape.has_beside)
-    page.pins_unsettled = unsettled
+    page.pins_in_doubt = in_doubt
     return page
 
 

@@ -11,7 +11,7 @@ from crosskey.catalog.model import Database, Table, TableName
 from crosskey.catalog.plan import Claim, Plan, ReferencedKey, TablePlan
 from crosskey.catalog.planning import plan_schema
 from crosskey.internal.v1 import reads_pb2
-from crosskey.shard_node.guards.led_rows import Led, led_tables
+from crosskey.shard_node.guards.anchored_rows import Anchored, anchored_tables
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.constraint_modes import Name, declared_modes, read_others
 from crosskey.shard_node.sql_text.key_ends import KeyEnd, find_key_end
@@ -87,17 +87,17 @@ class ShardSchema:
         return {child: frozenset(names) for child, names in parents.items()}
 
     @cached_property
-    def followers(self) -> Mapping[str, Sequence[Led]]:
+    def followers(self) -> Mapping[str, Sequence[Anchored]]:
         """For each table, those whose rows live with its own and are found by a claim, their followers' too."""
-        followers: dict[str, list[Led]] = {name: [] for name in self._tables}
-        for led in led_tables(self.plan):
-            for name in {led.leader.table.qualified, led.leader.root_table.qualified}:
-                followers[name].append(led)
+        followers: dict[str, list[Anchored]] = {name: [] for name in self._tables}
+        for anchored in anchored_tables(self.plan):
+            for name in {anchored.anchor.table.qualified, anchored.anchor.root_table.qualified}:
+                followers[name].append(anchored)
         return followers
 
-    def led_by_claim(self, identifier: str) -> Sequence[Led]:
+    def anchored_by_claim(self, identifier: str) -> Sequence[Anchored]:
         """The tables whose rows live with rows that the claim of that id finds."""
-        return [led for led in led_tables(self.plan) if led.claim.id == identifier]
+        return [anchored for anchored in anchored_tables(self.plan) if anchored.claim.id == identifier]
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises InvalidRequest."""

@@ -19,7 +19,7 @@ from crosskey.shard_node.schema.constraint_modes import set_modes
 from crosskey.shard_node.writing import ending, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.computed_values import compute_values
-from crosskey.shard_node.writing.effects import apply, leads_to_more, settle
+from crosskey.shard_node.writing.effects import apply, apply_noted, leads_to_more
 from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
@@ -85,7 +85,7 @@ async def _run_statement(branch: Branch, statement: proto.Statement, result: pro
     transaction = await execute_statement(branch.connection, table, statement, result)
     branch.transaction = transaction or branch.transaction
     branch.answer_size.add(result.rows_json, str(table.name))
-    await settle(branch, result)
+    await apply_noted(branch, result)
 
 
 async def _ask(branch: Branch, question: reads_pb2.Question, result: proto.CommandResult) -> None:
@@ -99,12 +99,12 @@ async def _ask(branch: Branch, question: reads_pb2.Question, result: proto.Comma
 async def _apply(branch: Branch, effect: Effect, result: proto.CommandResult) -> None:
     await apply(branch, effect, result)
     if leads_to_more(branch, effect):
-        await settle(branch, result, amid_others=True)
+        await apply_noted(branch, result, amid_others=True)
 
 
 async def _set_constraints(branch: Branch, change: rows_pb2.SetConstraints, result: proto.CommandResult) -> None:
     branch.modes = await set_modes(branch.connection, branch.modes, change.constraints, deferred=change.deferred)
-    await settle(branch, result)
+    await apply_noted(branch, result)
 
 
 async def _savepoint(branch: Branch, savepoint: proto.Savepoint, _: proto.CommandResult) -> None:

@@ -50,7 +50,7 @@ _NEVER_AT_ONCE = frozenset(
 """What waits for other effects, on whatever shard they are, or is the router's business."""
 
 
-async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
+async def apply_noted(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
     """Applies the effects that triggers noted for this shard until there are none; the result gets those for others.
 
     `after` is SQL whose effects are among them, to be run first. Parents are pinned when all else is done. Two cascades
@@ -113,7 +113,7 @@ async def _pin_or_answer(branch: Branch, pins: Sequence[Effect], result: Command
 
 
 async def apply(branch: Branch, effect: Effect, result: CommandResult) -> None:
-    """Applies an effect on this shard. The result gets what it comes to, but for what `settle` finds."""
+    """Applies an effect on this shard. The result gets what it comes to, but for what `apply_noted` finds."""
     kind = effect.WhichOneof("effect")
     handler = _HANDLERS.get(kind or "")
     if handler is None:
@@ -379,7 +379,7 @@ _LEAD_TO_MORE = frozenset(
         "follow_anchors",
     }
 )
-"""Effects that make triggers note further ones, for `settle`."""
+"""Effects that make triggers note further ones, for `apply_noted`."""
 
 
 def leads_to_more(branch: Branch, effect: Effect) -> bool:

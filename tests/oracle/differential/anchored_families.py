@@ -10,10 +10,10 @@ from tests.oracle.differential.keys import default_key
 from tests.oracle.differential.shapes import ACTIONS, KEY_TYPES, TIMINGS
 
 
-def led_families(random: Random, count: int) -> Iterator[Family]:
+def anchored_families(random: Random, count: int) -> Iterator[Family]:
     """Families with names of their own: by turns one below another, and beside each other below one parent."""
     for number in range(count):
-        yield _Maker(random, f"led{number}").family(beside=number % 2 == 1)
+        yield _Maker(random, f"anchored{number}").family(beside=number % 2 == 1)
 
 
 class _Maker:
@@ -27,7 +27,9 @@ class _Maker:
     def family(self, *, beside: bool) -> Family:
         parent = self._parent()
         tables = [parent, *(self._beside(parent) if beside else self._below(parent))]
-        return Family(self._name, "led rows beside" if beside else "led rows below", self._key_type, tuple(tables))
+        return Family(
+            self._name, "anchored rows beside" if beside else "anchored rows below", self._key_type, tuple(tables)
+        )
 
     def _parent(self) -> Table:
         """Placed by what no key has, so that its key is claimed."""
@@ -36,19 +38,19 @@ class _Maker:
 
     def _below(self, parent: Table) -> Iterator[Table]:
         """A child, its child, and a row of anywhere that references the first."""
-        child = self._led("b", self._key("b", "a", ("a_id",), parent))
+        child = self._anchored("b", self._key("b", "a", ("a_id",), parent))
         yield child
-        yield self._led("c", self._key("c", "b", ("b_id",), child))
-        elsewhere = self._led("d", self._key("d", "b", ("b_id",), child))
+        yield self._anchored("c", self._key("c", "b", ("b_id",), child))
+        elsewhere = self._anchored("d", self._key("d", "b", ("b_id",), child))
         columns = *self._own_columns(), Column("b_id", self._key_type, "key")
         yield Table(elsewhere.name, columns, "id", ("id",), ("id",), elsewhere.foreign_keys)
 
     def _beside(self, parent: Table) -> Iterator[Table]:
         """Two children of one parent, of which one references the other by what both have of it."""
-        first = self._led("b", self._key("b", "a", ("a_id",), parent), primary_key=("a_id", "id"))
+        first = self._anchored("b", self._key("b", "a", ("a_id",), parent), primary_key=("a_id", "id"))
         yield first
         keys = self._key("c", "a", ("a_id",), parent), self._key("c", "b", ("a_id", "b_id"), first)
-        second = self._led("c", *keys)
+        second = self._anchored("c", *keys)
         yield Table(
             second.name,
             (*second.columns, Column("b_id", self._key_type, "key")),
@@ -59,7 +61,7 @@ class _Maker:
             with_parent=True,
         )
 
-    def _led(self, letter: str, *keys: ForeignKey, primary_key: tuple[str, ...] = ("id",)) -> Table:
+    def _anchored(self, letter: str, *keys: ForeignKey, primary_key: tuple[str, ...] = ("id",)) -> Table:
         column = keys[0].columns[0]
         default = repr(default_key(self._key_type)) if self._random.random() < 0.5 else None
         columns = (*self._own_columns(), Column(column, self._key_type, "key", not_null=True, default=default))

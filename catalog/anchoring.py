@@ -1,7 +1,9 @@
-"""Tables whose rows live with a parent that only a claim finds: which parent leads each of them.
+"""Which tables are anchored: their rows live with a parent whose shard only a claim tells.
 
-A table is led if it says `@shard_with` of a column that references a claimed key, or what places a table that is led
-itself. One whose column references what tells the parent's slot is placed by that slot, as any other is.
+A table is anchored if it says `@shard_with` of a column that references a claimed key. It is anchored too if that
+column references the shard key of an anchored table. With `comments.media_id REFERENCES media(id)`, where `media.id` is
+claimed, each media is the anchor of its comments. A column that references a locator of the parent needs no anchor: its
+own value tells the slot.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from crosskey.catalog.claim_rules import claim_id, claimed_key
 from crosskey.catalog.key_rules import same_text
 from crosskey.catalog.model import Database, ForeignKey, Table, TableName
 from crosskey.catalog.placement import sketch_table
-from crosskey.catalog.plan import Leader, TablePlan
+from crosskey.catalog.plan import Anchor, TablePlan
 from crosskey.catalog.tags import parse_tags
 
-Placed = Leader | Literal["by slot"]
+Placed = Anchor | Literal["by slot"]
 """What places the rows of a table."""
 
 
@@ -27,17 +29,17 @@ def is_with(table: Table) -> bool:
     return any(tag.name == "shard_with" for tag in parse_tags(table.comment))
 
 
-def find_leaders(database: Database) -> dict[TableName, Leader]:
-    """The leader of each table that has one.
+def find_anchors(database: Database) -> dict[TableName, Anchor]:
+    """The anchor of each table that has one.
 
-    Tables that lead each other in a circle have none, and neither has one that would lead itself.
+    Tables that would anchor each other in a circle have none, and neither has one that would anchor itself.
     """
     sketches = {table.name: sketch for table in database.tables if (sketch := sketch_table(table)) is not None}
     found: dict[TableName, Placed] = {name: "by slot" for name, plan in sketches.items() if not is_with(plan.table)}
     keys = {name: _placing_keys(plan, database.foreign_keys, sketches) for name, plan in sketches.items()}
     while placed := _place_next(sketches, keys, found):
         found |= placed
-    return {name: place for name, place in found.items() if isinstance(place, Leader)}
+    return {name: place for name, place in found.items() if isinstance(place, Anchor)}
 
 
 def _placing_keys(
@@ -68,10 +70,10 @@ def _place_by(
     key: ForeignKey, sketches: Mapping[TableName, TablePlan], found: Mapping[TableName, Placed]
 ) -> Placed | None:
     """How the child's rows find the parent's by a key; None if that does not tell."""
-    child, leader = sketches[key.table], found[key.parent]
+    child, anchor = sketches[key.table], found[key.parent]
     parent = sketches[key.parent]
-    if isinstance(leader, Leader):
-        parent = msgspec.structs.replace(parent, leader=leader, slot_column=None)
+    if isinstance(anchor, Anchor):
+        parent = msgspec.structs.replace(parent, anchor=anchor, slot_column=None)
     named = key.parent_columns[key.columns.index(child.shard_key or "")]
     if not same_text(child.table.column(child.shard_key or ""), parent.table.column(named)):
         return None
@@ -79,13 +81,13 @@ def _place_by(
         return "by slot"
     if len(key.columns) > 1 or key.period:
         return None
-    return _leader_by(key, parent, named)
+    return _anchor_by(key, parent, named)
 
 
-def _leader_by(key: ForeignKey, parent: TablePlan, named: str) -> Leader | None:
+def _anchor_by(key: ForeignKey, parent: TablePlan, named: str) -> Anchor | None:
     unique = claimed_key(parent, (named,))
     if unique is not None:
-        return Leader(key.name, key.parent, named, key.parent, named, claim_id(parent.table, unique))
-    if parent.leader is not None and named == parent.shard_key:
-        return msgspec.structs.replace(parent.leader, constraint=key.name, table=key.parent, column=named)
+        return Anchor(key.name, key.parent, named, key.parent, named, claim_id(parent.table, unique))
+    if parent.anchor is not None and named == parent.shard_key:
+        return msgspec.structs.replace(parent.anchor, constraint=key.name, table=key.parent, column=named)
     return None

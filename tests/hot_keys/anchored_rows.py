@@ -14,7 +14,7 @@ from crosskey import AsyncClient, CrosskeyError, ForeignKeyViolation, UniqueViol
 from crosskey.local_cluster.cluster import LocalCluster
 from tests.shard_sql import query, query_all
 
-LED_SCHEMA = """
+ANCHORED_SCHEMA = """
 CREATE TABLE media (id bigint PRIMARY KEY, owner_id bigint NOT NULL);
 COMMENT ON TABLE media IS '@shard_by owner_id';
 CREATE TABLE comments (
@@ -45,7 +45,7 @@ _APART = (
 )
 
 
-class LedRun:
+class AnchoredRun:
     """What one client does with a few media, and what it knows to be there.
 
     Parents never go, unless it `deletes` them.
@@ -147,11 +147,11 @@ class LedRun:
             self.refused.append(f"{what} is gone")
 
 
-async def run_led_clients(
+async def run_anchored_clients(
     cluster: LocalCluster, media: Sequence[int], deadline: float, seed: int, *, deletes: bool = False
-) -> list[LedRun]:
+) -> list[AnchoredRun]:
     """Has clients write through all routers until then; answers what each did."""
-    runs = [LedRun(media, random.Random(seed + number), deletes=deletes) for number in range(CLIENTS)]
+    runs = [AnchoredRun(media, random.Random(seed + number), deletes=deletes) for number in range(CLIENTS)]
     async with asyncio.TaskGroup() as group:
         for number, run in enumerate(runs):
             router = cluster.routers[number % len(cluster.routers)]
@@ -159,7 +159,7 @@ async def run_led_clients(
     return runs
 
 
-def lost_rows(cluster: LocalCluster, runs: Sequence[LedRun]) -> list[str]:
+def lost_rows(cluster: LocalCluster, runs: Sequence[AnchoredRun]) -> list[str]:
     """What was acknowledged and is not so."""
     comments = {comment for (comment,) in query_all(cluster, "SELECT id FROM comments")}
     stored = query_all(cluster, "SELECT comment_id, user_id, note FROM likes")

@@ -1,7 +1,7 @@
 """Rows that live with a parent which only a claim finds: the SQL by which they notice that it is not here.
 
 Such a row references its parent by a real foreign key of its own shard. In a coordinated transaction one whose value
-nobody has here is a *stray*: triggers note the value, and the coordinator has it looked up among the claims and the
+nobody has here is *displaced*: triggers note the value, and the coordinator has it looked up among the claims and the
 rows taken to where the parent is. What nobody claims has no parent, and the foreign key says so when it is checked.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 from psycopg import sql
 
 from crosskey.catalog.model import Column, ForeignKey, TableName
-from crosskey.catalog.plan import Claim, Leader, Plan, TablePlan
+from crosskey.catalog.plan import Anchor, Claim, Plan, TablePlan
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import reference_guards
 from crosskey.shard_node.guards.claims import claim_shard, claimed_table
@@ -34,14 +34,14 @@ from crosskey.shard_node.sql_text.sql_names import function_identifier, json_obj
 _STRAY = Effect.FIND_ANCHORS_FIELD_NUMBER
 
 LOCKED_TOO_LATE = "crosskey.locked_too_late"
-"""The setting that is `on` in a transaction that changed rows which lead others without a lock."""
+"""The setting that is `on` in a transaction that changed rows which anchor others without a lock."""
 
 
-class Led(NamedTuple):
-    """A led table, with what its plan only names: the claim, and the claimed column."""
+class Anchored(NamedTuple):
+    """An anchored table, with what its plan only names: the claim, and the claimed column."""
 
     table: TablePlan
-    leader: Leader
+    anchor: Anchor
     claim: Claim
     root: Column
     foreign_key: ForeignKey
@@ -57,46 +57,49 @@ class Led(NamedTuple):
         return self.table.table.name
 
     def named_column(self, parent: TableName) -> str:
-        """The column whose values the rows name of the table that they reference, or of the one with the claim."""
-        return self.leader.column if parent == self.leader.table else self.leader.root_column
+        """The column that the rows name: of their parent's table, or of the anchor's."""
+        return self.anchor.column if parent == self.anchor.table else self.anchor.root_column
 
     @property
     def value(self) -> Column:
-        """That column under the name of what is claimed."""
+        """The column that names the parent, under the name of the claimed column."""
         return msgspec.structs.replace(self.key, name=self.root.name)
 
 
-def led_tables(plan: Plan) -> list[Led]:
-    """All tables that are led."""
-    return [_led(plan, table, table.leader) for table in plan.tables if table.leader is not None]
+def anchored_tables(plan: Plan) -> list[Anchored]:
+    """All tables that are anchored."""
+    return [_anchored(plan, table, table.anchor) for table in plan.tables if table.anchor is not None]
 
 
-def led_table(plan: Plan, name: TableName) -> Led | None:
-    """The table if it is led, else None."""
+def anchored_table(plan: Plan, name: TableName) -> Anchored | None:
+    """The table if it is anchored, else None."""
     table = plan.table(name)
-    return None if table is None or table.leader is None else _led(plan, table, table.leader)
+    return None if table is None or table.anchor is None else _anchored(plan, table, table.anchor)
 
 
-def note_strays(plan: Plan, led: Led, event: str, shards: int) -> sql.Composed:
-    """Notes what new or changed rows are to live with and is not here, and locks what is until the transaction ends.
+def note_displaced_from_anchor(plan: Plan, anchored: Anchored, event: str, shards: int) -> sql.Composed:
+    """Notes the anchors of new or changed rows that are not here, and locks those that are until the transaction ends.
 
-    It could move meanwhile. What an updated row with the same value lives with cannot, as it would take the row along.
-    What is locked is what is here: who looked twice might lock nothing, and then find what has just come and may go.
+    An anchor without a lock could move meanwhile. That of an updated row with the same value cannot: it would take the
+    row along. One statement tells which anchors are here and locks these: of two, the second might find an anchor that
+    has just come, and that the first has not locked.
     """
-    values = sql.SQL("({})").format(_values(led, event))
+    values = sql.SQL("({})").format(_values(anchored, event))
     held = sql.SQL(
         "SELECT r.{column} FROM {root} r JOIN {values} k ON {same} ORDER BY r.{column} FOR KEY SHARE OF r"
     ).format(
-        column=identifier(led.root.name),
-        root=table_identifier(led.leader.root_table),
+        column=identifier(anchored.root.name),
+        root=table_identifier(anchored.anchor.root_table),
         values=values,
-        same=_is_root(led, "k", led.value),
+        same=_is_root(anchored, "k", anchored.value),
     )
-    root = table_identifier(led.leader.root_table)
+    root = table_identifier(anchored.anchor.root_table)
     return sql.SQL("{refuse} WITH held AS ({held}) {note}").format(
-        refuse=reference_guards.refuse_stray_rows(led.table.table, _strays(plan, led, values, root, shards)),
+        refuse=reference_guards.refuse_displaced_rows(
+            anchored.table.table, _displaced(plan, anchored, values, root, shards)
+        ),
         held=held,
-        note=_note(_strays(plan, led, values, sql.SQL("held"), shards)),
+        note=_note(_displaced(plan, anchored, values, sql.SQL("held"), shards)),
     )
 
 
@@ -105,28 +108,32 @@ def departure_triggers(plan: Plan, table: TableName, shards: int) -> Iterable[sq
 
     So its children ask where that is.
     """
-    followers = [led for led in led_tables(plan) if led.leader.root_table == led.leader.table == table]
-    deleted = [led for led in followers if led.foreign_key.on_delete == "NO ACTION"]
-    rekeyed = [led for led in followers if led.foreign_key.on_update == "NO ACTION"]
+    followers = [
+        anchored for anchored in anchored_tables(plan) if anchored.anchor.root_table == anchored.anchor.table == table
+    ]
+    deleted = [anchored for anchored in followers if anchored.foreign_key.on_delete == "NO ACTION"]
+    rekeyed = [anchored for anchored in followers if anchored.foreign_key.on_update == "NO ACTION"]
     if deleted:
-        notes = [_note_left(plan, led, sql.SQL("old_rows"), shards) for led in deleted]
+        notes = [_note_left(plan, anchored, sql.SQL("old_rows"), shards) for anchored in deleted]
         yield from statement_trigger("left", table, "DELETE", "OLD TABLE AS old_rows", notes)
     if rekeyed:
         old_row = sql.SQL("(SELECT old.*)")
-        yield trigger_function("left_update", table, [_note_left(plan, led, old_row, shards) for led in rekeyed])
+        yield trigger_function(
+            "left_update", table, [_note_left(plan, anchored, old_row, shards) for anchored in rekeyed]
+        )
         yield sql.SQL(
             "CREATE TRIGGER crosskey_left_update AFTER UPDATE ON {table} FOR EACH ROW"
             " WHEN ({coordinated} AND {changed}) EXECUTE FUNCTION {function}()"
         ).format(
             table=table_identifier(table),
             coordinated=sql.SQL(COORDINATED),
-            changed=changed(sorted({led.root.name for led in rekeyed})),
+            changed=changed(sorted({anchored.root.name for anchored in rekeyed})),
             function=function_identifier("left_update", table),
         )
 
 
 def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
-    """Locks rows that lead others FOR UPDATE before they are changed so that they belong to another shard.
+    """Locks rows that anchor others FOR UPDATE before they are changed so that they belong to another shard.
 
     They are locked like that anyway before they are taken out. Were that the first time, whoever locks one FOR KEY
     SHARE, as foreign keys do, would wait for its new version. If that is rolled back and somebody else changes the row
@@ -137,7 +144,7 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     LOCKED_TOO_LATE, unless this transaction has made its version: then it was told when it made the first.
     """
     name = table.table.name
-    if not any(name in (led.leader.table, led.leader.root_table) for led in led_tables(plan)):
+    if not any(name in (anchored.anchor.table, anchored.anchor.root_table) for anchored in anchored_tables(plan)):
         return
     body = sql.SQL(
         "IF {early} OR {changed} AND NOT {stays} THEN PERFORM FROM {table} t WHERE {same} FOR UPDATE;"
@@ -165,82 +172,86 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     )
 
 
-def is_stray(led: Led) -> sql.Composed:
-    """Whether nobody here has the new row's value; who has it is locked, as by note_strays."""
+def has_no_anchor_here(anchored: Anchored) -> sql.Composed:
+    """Whether the anchor of the new row is not here; one that is gets locked, as by note_displaced_from_anchor."""
     return sql.SQL("NOT EXISTS (SELECT FROM {root} r WHERE {same} FOR KEY SHARE)").format(
-        root=table_identifier(led.leader.root_table), same=_is_root(led, "new", led.key)
+        root=table_identifier(anchored.anchor.root_table), same=_is_root(anchored, "new", anchored.key)
     )
 
 
 def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, depth: int = 0) -> sql.Composed:
-    """Whether a row belongs here; what it lives with is locked, as by note_strays, and does too."""
-    led = led_table(plan, table.table.name)
-    if led is None:
+    """Whether a row belongs here. Its anchor is locked, as by note_displaced_from_anchor, and must belong here too."""
+    anchored = anchored_table(plan, table.table.name)
+    if anchored is None:
         belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)
         return sql.SQL("({} = {})").format(belongs, literal(shard))
-    root, parent = plan.table(led.leader.root_table), f"r{depth}"
-    assert root is not None, f"{led.name} is led by {led.leader.root_table}, which the plan has not"
+    root, parent = plan.table(anchored.anchor.root_table), f"r{depth}"
+    assert root is not None, f"{anchored.name} is anchored by {anchored.anchor.root_table}, which the plan has not"
     return sql.SQL("EXISTS (SELECT FROM {root} {parent} WHERE {same} AND {stays} FOR KEY SHARE OF {parent})").format(
-        root=table_identifier(led.leader.root_table),
+        root=table_identifier(anchored.anchor.root_table),
         parent=identifier(parent),
-        same=_is_root(led, alias, led.key, parent),
+        same=_is_root(anchored, alias, anchored.key, parent),
         stays=_stays(plan, root, parent, shard, shards, depth + 1),
     )
 
 
-def _led(plan: Plan, table: TablePlan, leader: Leader) -> Led:
-    claim = next(claim for claim in plan.claims if claim.id == leader.claim)
-    root = claimed_table(plan, claim).column(leader.root_column)
-    assert root is not None, f"{table.table.name} is led by a column that {leader.root_table} has not"
+def _anchored(plan: Plan, table: TablePlan, anchor: Anchor) -> Anchored:
+    claim = next(claim for claim in plan.claims if claim.id == anchor.claim)
+    root = claimed_table(plan, claim).column(anchor.root_column)
+    assert root is not None, f"{table.table.name} is anchored by a column that {anchor.root_table} has not"
     keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.table.name)
-    return Led(table, leader, claim, root, next(key for key in keys if key.name == leader.constraint))
+    return Anchored(table, anchor, claim, root, next(key for key in keys if key.name == anchor.constraint))
 
 
-def _values(led: Led, event: str) -> sql.Composed:
+def _values(anchored: Anchored, event: str) -> sql.Composed:
     """The values of new or changed rows, each once, under the claimed column's name."""
     new, old = (
         sql.SQL("SELECT DISTINCT n.{} AS {} FROM {} n").format(
-            identifier(led.key.name), identifier(led.value.name), identifier(rows)
+            identifier(anchored.key.name), identifier(anchored.value.name), identifier(rows)
         )
         for rows in ("new_rows", "old_rows")
     )
     return sql.SQL("{} EXCEPT {}").format(new, old) if event == "UPDATE" else new
 
 
-def _strays(plan: Plan, led: Led, values: sql.Composable, present: sql.Composable, shards: int) -> sql.Composed:
+def _displaced(
+    plan: Plan, anchored: Anchored, values: sql.Composable, present: sql.Composable, shards: int
+) -> sql.Composed:
     """The effects of those of the values, a table called k, that none of `present` has and somebody elsewhere may."""
-    fits = could_be_parents(ColumnPair(led.key, led.root), identifier("k", led.value.name))
+    fits = could_be_parents(ColumnPair(anchored.key, anchored.root), identifier("k", anchored.value.name))
     return sql.SQL(
         "SELECT {kind}, {claim}, {place}, {key} FROM {values} k"
         " WHERE NOT EXISTS (SELECT FROM {present} r WHERE {same}) AND {fits}"
     ).format(
         kind=literal(_STRAY),
-        claim=literal(led.claim.id),
-        place=claim_shard(led.claim, claimed_table(plan, led.claim), "k", shards),
-        key=json_object([led.value.name], "k"),
+        claim=literal(anchored.claim.id),
+        place=claim_shard(anchored.claim, claimed_table(plan, anchored.claim), "k", shards),
+        key=json_object([anchored.value.name], "k"),
         values=values,
         present=present,
-        same=_is_root(led, "k", led.value),
+        same=_is_root(anchored, "k", anchored.value),
         fits=fits or sql.SQL("true"),
     )
 
 
-def _note(strays: sql.Composable) -> sql.Composed:
-    return sql.SQL("INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(strays)
+def _note(displaced: sql.Composable) -> sql.Composed:
+    return sql.SQL("INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(displaced)
 
 
-def _note_left(plan: Plan, led: Led, parents: sql.Composable, shards: int) -> sql.Composed:
+def _note_left(plan: Plan, anchored: Anchored, parents: sql.Composable, shards: int) -> sql.Composed:
     """Notes the old keys of `parents` that have children here and no parent any more."""
     left = sql.SQL("(SELECT DISTINCT c.{key} AS {value} FROM {parents} r JOIN {child} c ON {same})").format(
-        key=identifier(led.key.name),
-        value=identifier(led.value.name),
+        key=identifier(anchored.key.name),
+        value=identifier(anchored.value.name),
         parents=parents,
-        child=table_identifier(led.name),
-        same=_is_root(led, "c", led.key),
+        child=table_identifier(anchored.name),
+        same=_is_root(anchored, "c", anchored.key),
     )
-    return _note(_strays(plan, led, left, table_identifier(led.leader.root_table), shards))
+    return _note(_displaced(plan, anchored, left, table_identifier(anchored.anchor.root_table), shards))
 
 
-def _is_root(led: Led, alias: str, column: Column, root: str = "r") -> sql.Composed:
-    """Whether the row called `root` has the value of a column that is of the type of the led table's own."""
-    return is_parent(ColumnPair(column, led.root), identifier(root, led.root.name), identifier(alias, column.name))
+def _is_root(anchored: Anchored, alias: str, column: Column, root: str = "r") -> sql.Composed:
+    """Whether the row called `root` has the value of a column that is of the type of the anchored table's own."""
+    return is_parent(
+        ColumnPair(column, anchored.root), identifier(root, anchored.root.name), identifier(alias, column.name)
+    )

@@ -71,7 +71,7 @@ CREATE TABLE tags (
 );
 COMMENT ON TABLE tags IS '@shard_with media_id';
 
--- References a led row from anywhere.
+-- References an anchored row from anywhere.
 CREATE TABLE mentions (
     id bigint PRIMARY KEY,
     comment_id bigint REFERENCES comments ON DELETE SET NULL ON UPDATE CASCADE

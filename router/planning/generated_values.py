@@ -14,7 +14,7 @@ from typing import Any
 from crosskey import errors
 from crosskey.catalog.model import Column, Table, TableName
 from crosskey.catalog.plan import TablePlan
-from crosskey.router.planning.conflict_targets import columns_to_supply
+from crosskey.router.planning.conflict_targets import target_columns_to_generate
 from crosskey.router.planning.given_values import given_rows
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import router_pb2
@@ -27,7 +27,7 @@ Overriding = router_pb2.InsertRequest.Overriding
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Of an insert, how many values it needs for each column whose value is to be supplied."""
+    """Of an insert, how many values it needs for each column whose value is to be generated."""
 
     table: TablePlan
     counts: Mapping[str, int]
@@ -53,7 +53,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Supply:
+class GeneratedValues:
     """What an insert needs: values by column, in the order of the rows that lack one; or why it cannot be had."""
 
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -72,12 +72,12 @@ class Supply:
                     row[name] = next(values)
 
 
-NOTHING = Supply()
+NOTHING = GeneratedValues()
 
-Supplies = Mapping[str, Supply]
-"""The supplies of a transaction, by the place of the insert; those that need nothing are not there."""
+AllGenerated = Mapping[str, GeneratedValues]
+"""The generated values of a transaction, by the place of the insert; those that need nothing are not there."""
 
-NO_SUPPLIES: Supplies = {}
+NONE_GENERATED: AllGenerated = {}
 
 
 def need_of(view: SchemaView, request: router_pb2.InsertRequest) -> Need | None:
@@ -86,7 +86,7 @@ def need_of(view: SchemaView, request: router_pb2.InsertRequest) -> Need | None:
         table = view.table(request.table)
     except errors.UnknownTable:
         return None
-    columns = [*view.supplied_columns(table), *columns_to_supply(view, table, request)]
+    columns = [*view.columns_to_generate(table), *target_columns_to_generate(view, table, request)]
     if not columns:
         return None
     rows: Sequence[Collection[str]] = given_rows(request) if request.rows_json else [row.fields for row in request.rows]

@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from crosskey.local_cluster.postgres import PostgresServer
+from tests.oracle.differential.anchored_families import anchored_families
 from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
 from tests.oracle.differential.judge import Judge
-from tests.oracle.differential.led_families import led_families
 from tests.oracle.differential.machine import SHRINK_SECONDS, Run, for_seconds, run_examples
 from tests.oracle.differential.stage import Stage
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.searches
 
 SEED = 1
 SECONDS = 8.0
-FAMILIES = [*led_families(Random(SEED), 8)]
+FAMILIES = [*anchored_families(Random(SEED), 8)]
 
 
 @pytest.fixture(scope="module")

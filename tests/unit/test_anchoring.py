@@ -30,13 +30,13 @@ def test_rows_live_with_a_parent_that_has_a_claim_and_so_on() -> None:
     plan = plan_of(*ABOVE, LIKES, foreign_key("likes", "comment", "comments"))
     assert {claim.id for claim in plan.claims} == {"public.media_pkey", "public.comments_pkey"}
     comments, likes = placed(plan, "comments"), placed(plan, "likes")
-    assert comments.leader is not None
-    assert (str(comments.leader.table), comments.leader.claim) == ("media", "public.media_pkey")
-    assert likes.leader is not None
-    assert (str(likes.leader.table), likes.leader.claim) == ("comments", "public.comments_pkey")
-    assert (comments.locators, comments.gathering) == ((), ("media",))
+    assert comments.anchor is not None
+    assert (str(comments.anchor.table), comments.anchor.claim) == ("media", "public.media_pkey")
+    assert likes.anchor is not None
+    assert (str(likes.anchor.table), likes.anchor.claim) == ("comments", "public.comments_pkey")
+    assert (comments.locators, comments.colocating) == ((), ("media",))
     assert {key.kind for key in plan.keys} == {"local"}
-    assert placed(plan, "media").leader is None
+    assert placed(plan, "media").anchor is None
 
 
 def test_one_row_for_one_leads_by_the_claim_of_its_own_parent() -> None:
@@ -44,13 +44,13 @@ def test_one_row_for_one_leads_by_the_claim_of_its_own_parent() -> None:
     tags = table("tags", "@shard_with media", column("media"), column("tag", "text"), key=("media", "tag"))
     keys = foreign_key("details", "media", "media"), foreign_key("tags", "media", "details", "media")
     plan = plan_of(USERS, MEDIA, OWNED, details, tags, *keys)
-    leader = placed(plan, "tags").leader
-    assert leader is not None
-    assert (str(leader.table), leader.column) == ("details", "media")
-    assert (str(leader.root_table), leader.root_column, leader.claim) == ("media", "id", "public.media_pkey")
+    anchor = placed(plan, "tags").anchor
+    assert anchor is not None
+    assert (str(anchor.table), anchor.column) == ("details", "media")
+    assert (str(anchor.root_table), anchor.root_column, anchor.claim) == ("media", "id", "public.media_pkey")
 
 
-def test_a_uuid_of_a_led_table_is_claimed() -> None:
+def test_a_uuid_of_an_anchored_table_is_claimed() -> None:
     comments = table("comments", "@shard_with media", column("id", "uuid"), column("media"))
     plan = plan_of(USERS, MEDIA, OWNED, comments, foreign_key("comments", "media", "media"))
     assert placed(plan, "comments").slot_column is None
@@ -62,7 +62,7 @@ def test_what_tells_the_slot_comes_before_a_claim() -> None:
     things = table("things", "@shard_by other", column("id"), column("other"))
     keys = foreign_key("profiles", "user", "things"), foreign_key("profiles", "user", "users")
     plan = plan_of(USERS, profiles, things, *keys)
-    assert placed(plan, "profiles").leader is None
+    assert placed(plan, "profiles").anchor is None
     assert sorted(key.kind for key in plan.keys) == ["cross-shard", "local"]
 
 
@@ -81,7 +81,7 @@ def test_a_key_from_elsewhere_is_found_by_a_claim() -> None:
     assert referenced.locator is None
 
 
-def test_a_key_from_elsewhere_that_only_gathers() -> None:
+def test_a_key_from_elsewhere_that_only_colocates() -> None:
     mentions = table("mentions", "@shard_by id", column("id"), column("media"), column("comment"))
     comments = with_unique(COMMENTS, "media", "id")
     key = foreign_key("mentions", "media comment", "comments", "media id")
@@ -122,8 +122,8 @@ def test_a_parent_column_of_another_type() -> None:
     assert "equal values may hash to different slots" in refusal_of(media, comments, ABOVE[4])
 
 
-def test_what_must_hold_the_column_that_gathers() -> None:
+def test_what_must_hold_the_column_that_colocates() -> None:
     bare = msgspec.structs.replace(COMMENTS, exclusions=(Exclusion("apart", ("id",)),))
     assert "compare media with =" in refusal_of(*ABOVE[:3], bare, ABOVE[4])
     held = msgspec.structs.replace(COMMENTS, exclusions=(Exclusion("apart", ("media",)),))
-    assert placed(plan_of(*ABOVE[:3], held, ABOVE[4]), "comments").leader is not None
+    assert placed(plan_of(*ABOVE[:3], held, ABOVE[4]), "comments").anchor is not None

@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.05
 
 
-async def wait_until_settled(nodes: Nodes, shards: Iterable[int]) -> None:
+async def wait_for_prepared(nodes: Nodes, shards: Iterable[int]) -> None:
     """Returns once every transaction that was prepared on one of the shards at the call is finished there.
 
     Those that are prepared meanwhile are not waited for. Raises Conflict if it takes too long, and what calls raise.
@@ -36,6 +36,6 @@ async def wait_until_settled(nodes: Nodes, shards: Iterable[int]) -> None:
 
 
 async def _prepared(nodes: Nodes, shards: Iterable[int]) -> set[str]:
-    """The gids of the participants on those shards."""
+    """The gids of the branches on those shards."""
     responses = await fan_out({shard: nodes[shard].list_prepared(proto.ListPreparedRequest()) for shard in shards})
     return {transaction.gid for response in responses.values() for transaction in response.transactions}

@@ -12,8 +12,8 @@ from crosskey import errors
 from crosskey.catalog.model import TableName
 from crosskey.catalog.slots import shard_of_slot, slot_of_value
 from crosskey.requests import Overriding
+from crosskey.router.planning.generated_values import GeneratedValues, need_of, needs_of
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import Supply, need_of, needs_of
 from crosskey.router.planning.transactions import Refused, plan_transact
 from crosskey.router.planning.writes import Part, plan_insert
 from tests.schema_builders import column, plan_of, table
@@ -38,8 +38,8 @@ def rows_of(part: Part) -> list[dict[str, Any]]:
     return rows
 
 
-def supplied(**values: list[Any]) -> Supply:
-    return Supply(values)
+def generated_values(**values: list[Any]) -> GeneratedValues:
+    return GeneratedValues(values)
 
 
 def test_what_rows_leave_out_is_needed() -> None:
@@ -70,9 +70,9 @@ def test_inserts_of_a_transaction_are_named_by_their_place() -> None:
     assert [*needs_of(VIEW, request.statements)] == ["1.1", "2"]
 
 
-def test_rows_are_placed_by_what_is_supplied() -> None:
-    supply = supplied(id=[10, 11, 12], number=[1, 2, 3], code=["A1", "A2"])
-    parts = plan_insert(VIEW, crosskey.insert("things", [{}, {"code": "x"}, {}]), supply).parts
+def test_rows_are_placed_by_what_is_generated() -> None:
+    generated = generated_values(id=[10, 11, 12], number=[1, 2, 3], code=["A1", "A2"])
+    parts = plan_insert(VIEW, crosskey.insert("things", [{}, {"code": "x"}, {}]), generated).parts
     stored = {row["id"]: row for part in parts for row in rows_of(part)}
     assert [stored[id]["code"] for id in (10, 11, 12)] == ["A1", "x", "A2"]
     for part in parts:
@@ -83,15 +83,15 @@ def test_rows_are_placed_by_what_is_supplied() -> None:
 @pytest.mark.parametrize("name", ["things", "regions"])
 def test_a_value_for_a_column_that_is_always_generated_is_refused(name: str) -> None:
     with pytest.raises(errors.InvalidValue, match='cannot insert a non-DEFAULT value into column "id"') as caught:
-        plan_insert(VIEW, crosskey.insert(name, {"id": 5}), supplied(code=["A1"], number=[1]))
+        plan_insert(VIEW, crosskey.insert(name, {"id": 5}), generated_values(code=["A1"], number=[1]))
     assert caught.value.metadata["sqlstate"] == "428C9"
 
 
 @pytest.mark.parametrize(("overriding", "stored"), [("SYSTEM_VALUE", (5, 6)), ("USER_VALUE", (1, 2))])
 def test_the_overriding_clause(overriding: Overriding, stored: tuple[int, int]) -> None:
     request = crosskey.insert("things", {"id": 5, "number": 6, "code": "x"}, overriding=overriding)
-    supply = supplied(id=[1], number=[2]) if overriding == "USER_VALUE" else supplied()
-    [part] = plan_insert(VIEW, request, supply).parts
+    generated = generated_values(id=[1], number=[2]) if overriding == "USER_VALUE" else generated_values()
+    [part] = plan_insert(VIEW, request, generated).parts
     [row] = rows_of(part)
     assert (row["id"], row["number"]) == stored
 
@@ -113,11 +113,11 @@ def test_an_unknown_clause_is_refused() -> None:
 def test_an_error_is_raised_when_the_turn_of_its_statement_comes() -> None:
     request = crosskey.requests.transaction([crosskey.insert("plain", {"id": 1}), crosskey.insert("things", {})])
     used_up = errors.InvalidValue("nextval: reached maximum value")
-    first, second = plan_transact(VIEW, request, {"1": Supply(error=used_up)})
+    first, second = plan_transact(VIEW, request, {"1": GeneratedValues(error=used_up)})
     assert not isinstance(first, Refused)
     assert second == Refused(used_up)
 
 
 def test_what_is_wrong_with_the_request_itself_comes_first() -> None:
     with pytest.raises(errors.UnknownColumn):
-        plan_insert(VIEW, crosskey.insert("things", {"what": 1}), Supply(error=errors.InvalidValue("used up")))
+        plan_insert(VIEW, crosskey.insert("things", {"what": 1}), GeneratedValues(error=errors.InvalidValue("used up")))

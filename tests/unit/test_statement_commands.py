@@ -9,7 +9,7 @@ from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.committing.tags import naming_tagged, tag_of
 from crosskey.router.planning.writes import plan_delete, plan_insert
-from crosskey.router.writing.script import collect_results, to_commands
+from crosskey.router.writing.statement_commands import collect_results, to_commands
 from tests.messenger_view import VIEW, user_on
 
 TWO_PARTS = plan_insert(VIEW, crosskey.insert("users", [{"id": user_on(1)}, {"id": user_on(1, 1), "state": "old"}]))

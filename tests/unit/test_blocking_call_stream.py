@@ -56,7 +56,7 @@ def _answered(messages: Iterator[Any]) -> Iterator[router_pb2.SessionResponse]:
 
 @pytest.mark.parametrize("first_stream", [_broken, _ended, _last])
 def test_a_stream_that_has_ended_takes_no_calls(first_stream: Any) -> None:
-    """gRPC asks the first stream for a message when the second one was opened; the call goes with the second."""
+    """The first stream is asked for a message when the second one was opened; the call goes with the second."""
     all_messages: list[Iterator[Any]] = []
     taken_too_late: list[Any] = []
 

@@ -328,7 +328,7 @@ def _keys(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[Explana
 
 
 def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
-    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.table.name]
+    own = [*view.plan.keys_of(plan.table.name)]
     if plan.kind == "insert":
         return own
     changed = plan.changed_columns

@@ -46,8 +46,8 @@ def references(view: SchemaView, plan: WritePlan) -> list[References]:
     rows_by_shard = _rows_by_shard(view, plan)
     return [
         References(key, shard, parents)
-        for key in view.plan.keys
-        if key.referenced_key is not None and key.foreign_key.table == plan.table.table.name
+        for key in view.plan.keys_of(plan.table.name)
+        if key.referenced_key is not None
         for shard, rows in rows_by_shard.items()
         if (parents := _parents_as_sent(key.foreign_key.columns, rows))
     ]

@@ -103,19 +103,13 @@ class SchemaView:
 
     def key_plan(self, key: ForeignKey) -> KeyPlan:
         """How that key is enforced."""
-        return self._key_plans[key.table, key.name]
-
-    @cached_property
-    def _key_plans(self) -> dict[tuple[TableName, str], KeyPlan]:
-        return {(one.foreign_key.table, one.foreign_key.name): one for one in self.plan.keys}
+        plan = self.plan.key(key.table, key.name)
+        assert plan is not None, f"{key.name} is a key of the schema"
+        return plan
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises KeyError."""
-        return self._claims_by_id[identifier]
-
-    @cached_property
-    def _claims_by_id(self) -> dict[str, Claim]:
-        return {claim.id: claim for claim in self.plan.claims}
+        return self.plan.claim(identifier)
 
     def value_columns(self, claim: Claim) -> Sequence[Column]:
         """The columns of the claim's values."""
@@ -123,7 +117,7 @@ class SchemaView:
 
     @cached_property
     def _value_columns(self) -> dict[str, list[Column]]:
-        return {claim.id: claim.value_columns(self._claimed_table(claim).table) for claim in self.plan.claims}
+        return {claim.id: claim.value_columns(self.plan.own_table(claim.table).table) for claim in self.plan.claims}
 
     def foresight(self, claim: Claim) -> Foresight:
         """What can be told beforehand of the values that an index computes."""
@@ -132,29 +126,19 @@ class SchemaView:
     @cached_property
     def _foresights(self) -> dict[str, Foresight]:
         return {
-            claim.id: Foresight.of(self._claimed_table(claim).table, claim.computed)
+            claim.id: Foresight.of(self.plan.own_table(claim.table).table, claim.computed)
             for claim in self.plan.claims
             if claim.computed is not None
         }
 
-    def _claimed_table(self, claim: Claim) -> TablePlan:
-        return self.table(claim.table.qualified)
-
     @cached_property
     def anchor_claims(self) -> frozenset[str]:
         """The ids of the claims by which parents are found that rows live with."""
-        return frozenset(table.anchor.claim for table in self.plan.tables if table.anchor is not None)
+        return frozenset(lives.anchor.claim for _, lives in self.plan.anchored)
 
     def claims_of(self, table: TableName) -> Sequence[Claim]:
         """The claims for values of the table's rows."""
-        return self._claims_by_table.get(table, ())
-
-    @cached_property
-    def _claims_by_table(self) -> dict[TableName, list[Claim]]:
-        found: dict[TableName, list[Claim]] = {}
-        for claim in self.plan.claims:
-            found.setdefault(claim.table, []).append(claim)
-        return found
+        return self.plan.claims_of(table)
 
     def columns_to_generate(self, table: TablePlan) -> tuple[Column, ...]:
         """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""

@@ -14,7 +14,7 @@ import msgspec
 from psycopg import sql
 
 from crosskey.catalog.model import Column, ForeignKey, TableName
-from crosskey.catalog.plan import Anchor, Claim, Plan, TablePlan
+from crosskey.catalog.plan import Anchor, Claim, Plan, TablePlan, WithAnchor
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import reference_guards
 from crosskey.shard_node.guards.bodies import body
@@ -69,13 +69,13 @@ class Anchored(NamedTuple):
 
 def anchored_tables(plan: Plan) -> list[Anchored]:
     """All tables that are anchored."""
-    return [_anchored(plan, table, table.anchor) for table in plan.tables if table.anchor is not None]
+    return [_anchored(plan, table, lives) for table, lives in plan.anchored]
 
 
 def anchored_table(plan: Plan, name: TableName) -> Anchored | None:
     """The table if it is anchored, else None."""
     table = plan.table(name)
-    return None if table is None or table.anchor is None else _anchored(plan, table, table.anchor)
+    return _anchored(plan, table, table.lives) if table is not None and isinstance(table.lives, WithAnchor) else None
 
 
 def note_displaced_from_anchor(plan: Plan, anchored: Anchored, event: str, shards: int) -> sql.Composed:
@@ -178,8 +178,7 @@ def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, de
     if anchored is None:
         belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)
         return sql.SQL("({} = {})").format(belongs, literal(shard))
-    root, parent = plan.table(anchored.anchor.root_table), f"r{depth}"
-    assert root is not None, f"{anchored.name} is anchored by {anchored.anchor.root_table}, which the plan has not"
+    root, parent = plan.own_table(anchored.anchor.root_table), f"r{depth}"
     return sql.SQL("EXISTS (SELECT FROM {root} {parent} WHERE {same} AND {stays} FOR KEY SHARE OF {parent})").format(
         root=table_identifier(anchored.anchor.root_table),
         parent=identifier(parent),
@@ -188,12 +187,11 @@ def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, de
     )
 
 
-def _anchored(plan: Plan, table: TablePlan, anchor: Anchor) -> Anchored:
-    claim = next(claim for claim in plan.claims if claim.id == anchor.claim)
-    root = claimed_table(plan, claim).column(anchor.root_column)
-    assert root is not None, f"{table.table.name} is anchored by a column that {anchor.root_table} has not"
-    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.table.name)
-    return Anchored(table, anchor, claim, root, next(key for key in keys if key.name == anchor.constraint))
+def _anchored(plan: Plan, table: TablePlan, lives: WithAnchor) -> Anchored:
+    anchor = lives.anchor
+    root = plan.own_table(anchor.root_table).table.own_column(anchor.root_column)
+    [key] = [key.foreign_key for key in plan.keys_of(table.name) if key.foreign_key.name == anchor.constraint]
+    return Anchored(table, anchor, plan.claim(anchor.claim), root, key)
 
 
 def _values(anchored: Anchored, event: str) -> sql.Composed:

@@ -51,9 +51,7 @@ def claim_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
 
 def claimed_table(plan: Plan, claim: Claim) -> Table:
     """The user's table."""
-    table = plan.table(claim.table)
-    assert table is not None, f"the plan has claims for {claim.table}, and not the table"
-    return table.table
+    return plan.own_table(claim.table).table
 
 
 def claim_shard(claim: Claim, table: Table, alias: str, shards: int) -> sql.Composed:

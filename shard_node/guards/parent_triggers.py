@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
@@ -32,9 +32,9 @@ _IN_OTHERS = sql.SQL("NOT {}").format(_IN_COORDINATED)
 _HINT = literal("Write through the router.")
 
 
-def incoming_keys(plan: Plan, table: TableName) -> list[ReferencedKey]:
+def incoming_keys(plan: Plan, table: TableName) -> Sequence[ReferencedKey]:
     """The table's keys by which rows on other shards reference its own."""
-    return [key for key in plan.referenced_keys if key.parent == table]
+    return plan.referenced_keys_of(table)
 
 
 def departure_triggers(plan: Plan, name: TableName, shards: int) -> Iterable[sql.Composed]:

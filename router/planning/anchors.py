@@ -65,7 +65,7 @@ def anchors_of_transaction(
 
 def anchor_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The keys, in AnchorShards, of rows that can be anchors of others."""
-    claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.anchor_claims]
+    claims = [claim for claim in view.claims_of(table.name) if claim.id in view.anchor_claims]
     values = (claimed_value(view, claim, row) for claim in claims for row in rows)
     return [key_of(value) for value in values if value is not None]
 

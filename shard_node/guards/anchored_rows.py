@@ -55,7 +55,7 @@ class Anchored(NamedTuple):
     @property
     def name(self) -> TableName:
         """The table's name."""
-        return self.table.table.name
+        return self.table.name
 
     def named_column(self, parent: TableName) -> str:
         """The column that the rows name: of their parent's table, or of the anchor's."""
@@ -138,7 +138,7 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     A row may leave later though this change lets it stay. So that a row was changed without the lock is noted, as
     LOCKED_TOO_LATE.
     """
-    name = table.table.name
+    name = table.name
     if not any(name in (anchored.anchor.table, anchored.anchor.root_table) for anchored in anchored_tables(plan)):
         return
     lock = body(
@@ -174,7 +174,7 @@ def has_no_anchor_here(anchored: Anchored) -> sql.Composed:
 
 def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, depth: int = 0) -> sql.Composed:
     """Whether a row belongs here. Its anchor is locked, as by note_displaced_from_anchor, and must belong here too."""
-    anchored = anchored_table(plan, table.table.name)
+    anchored = anchored_table(plan, table.name)
     if anchored is None:
         belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)
         return sql.SQL("({} = {})").format(belongs, literal(shard))

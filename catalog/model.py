@@ -6,6 +6,7 @@ A node fills these from `pg_catalog` and sends them as JSON; everything else in 
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
@@ -176,7 +177,7 @@ class TriggerWrite(msgspec.Struct, frozen=True):
     inserts: bool = False
 
 
-class Table(msgspec.Struct, frozen=True, cache_hash=True):
+class Table(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one).
 
     The partitions of one are no tables of their own.
@@ -214,10 +215,18 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True):
         return frozenset(write.table for write in self.trigger_writes)
 
     def column(self, name: str) -> Column | None:
-        """The column of that name."""
-        return next((column for column in self.columns if column.name == name), None)
+        """The column of that name, or None."""
+        return self._columns_by_name.get(name)
 
-    @property
+    def own_column(self, name: str) -> Column:
+        """The column of that name, where there must be one. Raises KeyError."""
+        return self._columns_by_name[name]
+
+    @cached_property
+    def _columns_by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @cached_property
     def primary_key(self) -> tuple[str, ...]:
         """The primary key's columns; empty if there is none."""
         return next((key.columns for key in self.unique_keys if key.primary), ())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -32,7 +35,29 @@ class Anchor(msgspec.Struct, frozen=True, cache_hash=True):
     claim: str
 
 
-class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
+class BySlot(msgspec.Struct, frozen=True):
+    """Rows live on the shard of their key's slot; `slot_column` is a uuid that carries that too, if there is one."""
+
+    key: Column
+    slot_column: Column | None = None
+
+
+class WithAnchor(msgspec.Struct, frozen=True):
+    """Rows live with their anchor, which they name by `key`."""
+
+    key: Column
+    anchor: Anchor
+
+
+class OnAllShards(msgspec.Struct, frozen=True):
+    """Every shard has the same rows: a reference table."""
+
+
+Residence: TypeAlias = BySlot | WithAnchor | OnAllShards
+"""Where the rows of a table live."""
+
+
+class TablePlan(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """Where a table's rows live.
 
     `shard_key` is the column that places a row, None for a reference table. It does so by its slot, unless there is an
@@ -49,13 +74,26 @@ class TablePlan(msgspec.Struct, frozen=True, cache_hash=True):
     """Whether each change of its rows is told as an event."""
 
     @property
-    def shard_key_column(self) -> Column:
-        """The column that places a row; only for a sharded table."""
-        column = self.table.column(self.shard_key or "")
-        assert column is not None, f"{self.table.name} is not sharded"
-        return column
+    def name(self) -> TableName:
+        """The table's name."""
+        return self.table.name
+
+    @cached_property
+    def lives(self) -> Residence:
+        """Where its rows live, with the columns that tell."""
+        if self.shard_key is None:
+            return OnAllShards()
+        key = self.table.own_column(self.shard_key)
+        if self.anchor is not None:
+            return WithAnchor(key, self.anchor)
+        return BySlot(key, None if self.slot_column is None else self.table.own_column(self.slot_column))
 
     @property
+    def shard_key_column(self) -> Column:
+        """The column that places a row; only for a sharded table. Raises KeyError for another one."""
+        return self.table.own_column(self.shard_key or "")
+
+    @cached_property
     def locators(self) -> tuple[str, ...]:
         """The columns whose value alone tells a row's slot."""
         if self.anchor is not None:
@@ -188,8 +226,11 @@ class Copy(msgspec.Struct, frozen=True, cache_hash=True):
         return self.kind == "live"
 
 
-class Plan(msgspec.Struct, frozen=True, cache_hash=True):
-    """The plan of a schema, each list sorted by name; `catches_errors` and `views` are those of the Database."""
+class Plan(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
+    """The plan of a schema, each list sorted by name; `catches_errors` and `views` are those of the Database.
+
+    What is looked up is found by an index, made when it is first asked for.
+    """
 
     tables: tuple[TablePlan, ...]
     keys: tuple[KeyPlan, ...]
@@ -200,12 +241,94 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     copies: tuple[Copy, ...] = ()
 
     def table(self, name: TableName) -> TablePlan | None:
-        """The plan of that table."""
-        return next((table for table in self.tables if table.table.name == name), None)
+        """The plan of that table, or None."""
+        return self._tables.get(name)
+
+    def own_table(self, name: TableName) -> TablePlan:
+        """The plan of that table, where there must be one: a key's, for example. Raises KeyError."""
+        return self._tables[name]
+
+    @cached_property
+    def _tables(self) -> Mapping[TableName, TablePlan]:
+        return {table.name: table for table in self.tables}
+
+    def key(self, table: TableName, constraint: str) -> KeyPlan | None:
+        """The foreign key that a table has under that name, or None."""
+        return self._keys.get((table, constraint))
+
+    @cached_property
+    def _keys(self) -> Mapping[tuple[TableName, str], KeyPlan]:
+        return {(key.foreign_key.table, key.foreign_key.name): key for key in self.keys}
+
+    def keys_of(self, table: TableName) -> Sequence[KeyPlan]:
+        """The foreign keys of a table's own rows."""
+        return self._keys_of.get(table, ())
+
+    @cached_property
+    def _keys_of(self) -> Mapping[TableName, Sequence[KeyPlan]]:
+        return _grouped(self.keys, lambda key: key.foreign_key.table)
+
+    def keys_onto(self, table: TableName) -> Sequence[KeyPlan]:
+        """The foreign keys that reference a table's rows."""
+        return self._keys_onto.get(table, ())
+
+    @cached_property
+    def _keys_onto(self) -> Mapping[TableName, Sequence[KeyPlan]]:
+        return _grouped(self.keys, lambda key: key.foreign_key.parent)
+
+    def keys_by(self, referenced: ReferencedKey) -> Sequence[KeyPlan]:
+        """The foreign keys across shards that reference that key."""
+        return self._keys_by.get(referenced.id, ())
+
+    @cached_property
+    def _keys_by(self) -> Mapping[str | None, Sequence[KeyPlan]]:
+        return _grouped(self.keys, lambda key: key.referenced_key)
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises KeyError."""
-        for key in self.referenced_keys:
-            if key.id == identifier:
-                return key
-        raise KeyError(identifier)
+        return self._referenced_keys[identifier]
+
+    @cached_property
+    def _referenced_keys(self) -> Mapping[str, ReferencedKey]:
+        return {key.id: key for key in self.referenced_keys}
+
+    def referenced_keys_of(self, parent: TableName) -> Sequence[ReferencedKey]:
+        """The keys of a table by which rows on other shards reference its own."""
+        return self._referenced_keys_of.get(parent, ())
+
+    @cached_property
+    def _referenced_keys_of(self) -> Mapping[TableName, Sequence[ReferencedKey]]:
+        return _grouped(self.referenced_keys, lambda key: key.parent)
+
+    def claim(self, identifier: str) -> Claim:
+        """The claim of that id. Raises KeyError."""
+        return self._claims[identifier]
+
+    @cached_property
+    def _claims(self) -> Mapping[str, Claim]:
+        return {claim.id: claim for claim in self.claims}
+
+    def claims_of(self, table: TableName) -> Sequence[Claim]:
+        """The claims for values of a table's rows."""
+        return self._claims_of.get(table, ())
+
+    @cached_property
+    def _claims_of(self) -> Mapping[TableName, Sequence[Claim]]:
+        return _grouped(self.claims, lambda claim: claim.table)
+
+    @cached_property
+    def anchored(self) -> tuple[tuple[TablePlan, WithAnchor], ...]:
+        """The tables whose rows live with anchors."""
+        found = ((table, table.lives) for table in self.tables)
+        return tuple((table, lives) for table, lives in found if isinstance(lives, WithAnchor))
+
+
+Item = TypeVar("Item")
+Group = TypeVar("Group", bound=Hashable)
+
+
+def _grouped(items: Iterable[Item], group: Callable[[Item], Group]) -> Mapping[Group, Sequence[Item]]:
+    groups: defaultdict[Group, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[group(item)].append(item)
+    return {name: tuple(those) for name, those in groups.items()}

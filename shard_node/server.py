@@ -10,6 +10,7 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
+from crosskey.pauses import growing_pauses
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
@@ -28,7 +29,8 @@ SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMa
 
 # PostgreSQL may be starting while the node is: try again for so long before giving up.
 CONNECT_PATIENCE_SECONDS = 30.0
-CONNECT_INTERVAL_SECONDS = 0.25
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 
 # Calls that wait for a connection are bounded by the pool's queue; this bounds branches as well.
 MAX_IN_FLIGHT = 2000
@@ -57,7 +59,7 @@ async def open_patiently(database: Database, settings: Settings) -> ShardIdentit
 
     Raises UnfitDatabase at once for what waiting does not mend, and, saying why, if it does not answer for too long.
     """
-    deadline = asyncio.get_running_loop().time() + CONNECT_PATIENCE_SECONDS
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, within=CONNECT_PATIENCE_SECONDS)
     while True:
         try:
             identity = await _prepare(database, settings)
@@ -65,10 +67,11 @@ async def open_patiently(database: Database, settings: Settings) -> ShardIdentit
             await database.open()
             return identity
         except (errors.ShardUnavailable, errors.Overloaded) as error:
-            if asyncio.get_running_loop().time() > deadline:
+            pause = next(pauses, None)
+            if pause is None:
                 raise UnfitDatabase(f"{error.message}: {error.__cause__}") from error
             _log.warning("trying again", error=error.message)
-            await asyncio.sleep(CONNECT_INTERVAL_SECONDS)
+            await asyncio.sleep(pause)
 
 
 async def _prepare(database: Database, settings: Settings) -> ShardIdentity:

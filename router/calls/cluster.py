@@ -11,12 +11,14 @@ from crosskey import errors
 from crosskey.catalog.model import Database
 from crosskey.catalog.planning import plan_schema
 from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import call_context_of_its_own
 from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.schema_view import SchemaView
 
-WAIT_INTERVAL_SECONDS = 0.1
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 0.5
 DESCRIBE_TIMEOUT_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
@@ -92,6 +94,7 @@ class Cluster:
 
     async def _describe_patiently(self, shard: int) -> proto.DescribeShardResponse:
         reported = ""
+        pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 with call_context_of_its_own(DESCRIBE_TIMEOUT_SECONDS):
@@ -102,7 +105,7 @@ class Cluster:
                 if error.message != reported:
                     _log.info("waiting for a node", shard=shard, error=error.message)
                     reported = error.message
-                await asyncio.sleep(WAIT_INTERVAL_SECONDS)
+                await asyncio.sleep(next(pauses))
 
     async def _describe(self, shard: int) -> proto.DescribeShardResponse:
         return await self._nodes[shard].describe_shard(proto.DescribeShardRequest())

@@ -11,13 +11,15 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import recovery_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import call_context, call_context_of_its_own
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.gids import Gid
 
 # A branch that restarts is back by then; one that is not is left to the resolver.
 FINISH_TIMEOUT_SECONDS = 5.0
-BUSY_PAUSE_SECONDS = 0.05
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.25
 FORGET_INTERVAL_SECONDS = 1.0
 LATE_PREPARE_DELAYS_SECONDS = (0.5, 2.0)
 # Well below the age at which a resolver may have a decision forgotten (STALE_DECISION_AGE_MS).
@@ -144,8 +146,9 @@ async def _insist(ask: Callable[[Request], Awaitable[Answer]], request: Request)
 
     What an unanswered call finished is gone when it is asked for again, which is no error.
     """
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
         try:
             return await ask(request)
         except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
-            await asyncio.sleep(BUSY_PAUSE_SECONDS)
+            await asyncio.sleep(next(pauses))

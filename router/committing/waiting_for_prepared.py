@@ -7,13 +7,15 @@ from collections.abc import Iterable
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.nodes import Nodes
 
 PATIENCE_SECONDS = 20.0
 """Longer than a resolver takes to finish what a router left behind."""
 
-POLL_SECONDS = 0.05
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.2
 
 
 async def wait_for_prepared(nodes: Nodes, shards: Iterable[int]) -> None:
@@ -23,15 +25,16 @@ async def wait_for_prepared(nodes: Nodes, shards: Iterable[int]) -> None:
     """
     asked = sorted(set(shards))
     awaited = await _prepared(nodes, asked)
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, within=PATIENCE_SECONDS)
     while awaited:
-        if asyncio.get_running_loop().time() > deadline:
+        pause = next(pauses, None)
+        if pause is None:
             raise errors.Conflict(
                 f"{len(awaited)} transactions stay in doubt, among them {min(awaited)}, so that what they"
                 " have done cannot be seen yet",
                 hint="Admin.ListInDoubt says what they wait for; ask again when they are finished.",
             )
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(pause)
         awaited &= await _prepared(nodes, asked)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.plan import TablePlan, WithAnchor
 from crosskey.catalog.slots import canonical_text
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
 from crosskey.router.planning.generated_values import NOTHING, AllGenerated, GeneratedValues
@@ -21,10 +21,9 @@ NO_ANCHORS: AnchorShards = {}
 
 def anchor_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | None:
     """The claim on the anchor that a row of an anchored table names by `value`; None if no anchor can have that."""
-    anchor, key = table.anchor, table.shard_key_column
-    assert anchor is not None, f"{table.table.name} is not anchored"
-    if value is None:
+    if value is None or not isinstance(table.lives, WithAnchor):
         return None
+    key, anchor = table.lives.key, table.lives.anchor
     try:
         text = canonical_text(key.base_type, value, key.max_length)
     except ValueError:
@@ -37,18 +36,19 @@ def anchors_of_insert(
 ) -> list[ClaimedValue]:
     """The anchors of the rows of an insert, each once; a value that cannot be read names none."""
     table = view.find_table(request.table)
-    if table is None or table.anchor is None or table.shard_key is None:
+    if table is None or not isinstance(table.lives, WithAnchor):
         return []
-    name = table.shard_key
+    name = table.lives.key.name
     given = [row[name] for row in given_rows(request) if name in row]
     return _distinct(anchor_of(view, table, value) for value in (*given, *generated.values.get(name, ())))
 
 
 def anchors_of_rows(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[ClaimedValue]:
     """The anchors of rows, each once; a value that cannot be read names none."""
-    if table.anchor is None or table.shard_key is None:
+    if not isinstance(table.lives, WithAnchor):
         return []
-    return _distinct(anchor_of(view, table, row.get(table.shard_key)) for row in rows)
+    name = table.lives.key.name
+    return _distinct(anchor_of(view, table, row.get(name)) for row in rows)
 
 
 def anchors_of_transaction(
@@ -65,7 +65,7 @@ def anchors_of_transaction(
 
 def anchor_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The keys, in AnchorShards, of rows that can be anchors of others."""
-    claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.anchor_claims]
+    claims = [claim for claim in view.claims_of(table.name) if claim.id in view.anchor_claims]
     values = (claimed_value(view, claim, row) for claim in claims for row in rows)
     return [key_of(value) for value in values if value is not None]
 

@@ -46,12 +46,12 @@ class SchemaView:
 
     @cached_property
     def _by_name(self) -> dict[str, TablePlan]:
-        public = {str(table.table.name): table for table in self.plan.tables}
-        return {table.table.name.qualified: table for table in self.plan.tables} | public
+        public = {str(table.name): table for table in self.plan.tables}
+        return {table.name.qualified: table for table in self.plan.tables} | public
 
     @cached_property
     def _columns_to_generate(self) -> dict[str, tuple[Column, ...]]:
-        return {table.table.name.qualified: columns_to_generate(table) for table in self.plan.tables}
+        return {table.name.qualified: columns_to_generate(table) for table in self.plan.tables}
 
     @property
     def all_shards(self) -> tuple[int, ...]:
@@ -87,35 +87,29 @@ class SchemaView:
 
     def relation(self, table: TablePlan, name: str) -> Relation:
         """The relation that a table calls so. Raises InvalidRequest if there is none, or if several are called so."""
-        named = self.relations[table.table.name]
+        named = self.relations[table.name]
         found = named.get(name)
         if found is None:
             known = ", ".join(f'"{one}"' for one in sorted(named)) or "none"
             raise errors.InvalidRequest(
-                f'"{table.table.name}" has no relation "{name}"; its relations are {known}', table=str(table.table.name)
+                f'"{table.name}" has no relation "{name}"; its relations are {known}', table=str(table.name)
             )
         why_not = ambiguity(table.table, name, found)
         if why_not:
             raise errors.InvalidRequest(
-                f'"{name}" names no relation of "{table.table.name}": {why_not}', table=str(table.table.name)
+                f'"{name}" names no relation of "{table.name}": {why_not}', table=str(table.name)
             )
         return found[0]
 
     def key_plan(self, key: ForeignKey) -> KeyPlan:
         """How that key is enforced."""
-        return self._key_plans[key.table, key.name]
-
-    @cached_property
-    def _key_plans(self) -> dict[tuple[TableName, str], KeyPlan]:
-        return {(one.foreign_key.table, one.foreign_key.name): one for one in self.plan.keys}
+        plan = self.plan.key(key.table, key.name)
+        assert plan is not None, f"{key.name} is a key of the schema"
+        return plan
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises KeyError."""
-        return self._claims_by_id[identifier]
-
-    @cached_property
-    def _claims_by_id(self) -> dict[str, Claim]:
-        return {claim.id: claim for claim in self.plan.claims}
+        return self.plan.claim(identifier)
 
     def value_columns(self, claim: Claim) -> Sequence[Column]:
         """The columns of the claim's values."""
@@ -123,7 +117,7 @@ class SchemaView:
 
     @cached_property
     def _value_columns(self) -> dict[str, list[Column]]:
-        return {claim.id: claim.value_columns(self._claimed_table(claim).table) for claim in self.plan.claims}
+        return {claim.id: claim.value_columns(self.plan.own_table(claim.table).table) for claim in self.plan.claims}
 
     def foresight(self, claim: Claim) -> Foresight:
         """What can be told beforehand of the values that an index computes."""
@@ -132,33 +126,23 @@ class SchemaView:
     @cached_property
     def _foresights(self) -> dict[str, Foresight]:
         return {
-            claim.id: Foresight.of(self._claimed_table(claim).table, claim.computed)
+            claim.id: Foresight.of(self.plan.own_table(claim.table).table, claim.computed)
             for claim in self.plan.claims
             if claim.computed is not None
         }
 
-    def _claimed_table(self, claim: Claim) -> TablePlan:
-        return self.table(claim.table.qualified)
-
     @cached_property
     def anchor_claims(self) -> frozenset[str]:
         """The ids of the claims by which parents are found that rows live with."""
-        return frozenset(table.anchor.claim for table in self.plan.tables if table.anchor is not None)
+        return frozenset(lives.anchor.claim for _, lives in self.plan.anchored)
 
     def claims_of(self, table: TableName) -> Sequence[Claim]:
         """The claims for values of the table's rows."""
-        return self._claims_by_table.get(table, ())
-
-    @cached_property
-    def _claims_by_table(self) -> dict[TableName, list[Claim]]:
-        found: dict[TableName, list[Claim]] = {}
-        for claim in self.plan.claims:
-            found.setdefault(claim.table, []).append(claim)
-        return found
+        return self.plan.claims_of(table)
 
     def columns_to_generate(self, table: TablePlan) -> tuple[Column, ...]:
         """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""
-        return self._columns_to_generate[table.table.name.qualified]
+        return self._columns_to_generate[table.name.qualified]
 
     def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:
         """Whether a change of rows may concern other shards: they hold pins, or the rows move there.
@@ -203,14 +187,14 @@ class SchemaView:
 
     def insert_path(self, table: TablePlan) -> InsertPath:
         """What an insert into the table goes through."""
-        return self._insert_paths[table.table.name.qualified]
+        return self._insert_paths[table.name.qualified]
 
     @cached_property
     def _insert_paths(self) -> dict[str, InsertPath]:
-        return {table.table.name.qualified: self._insert_path(table) for table in self.plan.tables}
+        return {table.name.qualified: self._insert_path(table) for table in self.plan.tables}
 
     def _insert_path(self, table: TablePlan) -> InsertPath:
-        claims = {claim.id for claim in self.claims_of(table.table.name)}
+        claims = {claim.id for claim in self.claims_of(table.name)}
         return InsertPath(
             generates=bool(self.columns_to_generate(table)),
             follows_anchor=table.anchor is not None,

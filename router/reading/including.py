@@ -7,8 +7,8 @@ another key since the row was read, or has just brought it: it is read once more
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from crosskey import errors
 from crosskey.catalog.relations import Relation
 from crosskey.internal.v1 import reads_pb2
+from crosskey.pauses import growing_pauses
 from crosskey.router.planning import page_token
 from crosskey.router.planning.includes import IncludePlan, Shape, Step
 from crosskey.router.planning.page_token import Places
@@ -41,8 +42,9 @@ from crosskey.router.reading.sources import Sources
 ATTEMPTS = 6
 """How often a read is begun while parents are missing. What is committed elsewhere is there after some milliseconds."""
 
-PAUSE_SECONDS = 0.005
-"""How long the second attempt waits; each later one waits twice as long."""
+FIRST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.1
+"""Between two attempts."""
 
 MAX_JOINED = 10_000
 """How many rows of a join table one row may have whose far rows are to be sorted or chosen."""
@@ -63,18 +65,19 @@ async def until_whole(read: Callable[[bool], Awaitable[Answer]]) -> Answer:
 
     Raises Conflict if rows change each time.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for pause in islice(growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), ATTEMPTS - 1):
         try:
-            return await read(attempt == ATTEMPTS)
-        except ParentsMissingError as missing:
-            if attempt == ATTEMPTS:
-                relation = missing.relation
-                raise errors.Conflict(
-                    f'rows of "{relation.table}" and their "{relation.name}" change while they are read',
-                    table=str(relation.table),
-                ) from None
-        await asyncio.sleep(PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))
-    raise AssertionError("the last attempt answers or raises")
+            return await read(False)
+        except ParentsMissingError:
+            await asyncio.sleep(pause)
+    try:
+        return await read(True)
+    except ParentsMissingError as missing:
+        relation = missing.relation
+        raise errors.Conflict(
+            f'rows of "{relation.table}" and their "{relation.name}" change while they are read',
+            table=str(relation.table),
+        ) from None
 
 
 class Including:

@@ -54,7 +54,7 @@ class OpenTransaction:
         self._view = view
         self._pipeline = pipeline
         self._transaction: DistributedTransaction = pipeline.writer.begin()
-        if any(table.anchor is not None for table in view.plan.tables):
+        if view.plan.anchored:
             self._transaction.lock_early()
         self._runner = StepRunner(view, self._transaction, pipeline.writer.preparing(view), hints=ShadowHints())
         self._groups: list[_Group] = []

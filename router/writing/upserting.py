@@ -227,8 +227,7 @@ def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[
         return None
     placing = []
     for name in claim.placing:
-        column = table.column(name)
-        assert column is not None, f"{claim.id} has a column that its table has not"
+        column = table.own_column(name)
         placing.append((column.base_type, columns[name], column.max_length))
     try:
         return view.shard_of_values(placing)

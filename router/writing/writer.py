@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import current_call_context
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.node_errors import safe_to_retry
@@ -38,8 +39,8 @@ from crosskey.router.writing.upserting import LostRace
 from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.write_results import WriteResult
 
-FIRST_RETRY_DELAY_SECONDS = 0.01
-MAX_RETRY_DELAY_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.5
 
 _COMMIT = proto.Command(commit=proto.Commit())
 
@@ -118,21 +119,18 @@ class Writer:
         A transaction that lost a race (a lock time-out, a deadlock) left no trace and is run again as a whole. Raises
         what PostgreSQL says, naming the statement; Conflict if it lost too often.
         """
-        delay = FIRST_RETRY_DELAY_SECONDS
-        for _ in range(self.retries):
+        pauses = islice(growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), self.retries)
+        while True:
             try:
                 return await self._attempt(view, steps, plan_now)
             except errors.Conflict as error:
-                pause = random.uniform(0, delay)
-                if current_call_context().remaining_seconds() < pause:
+                pause = next(pauses, None)
+                if pause is None and isinstance(error, LostRace):
+                    raise error.for_good() from None
+                if pause is None or current_call_context().remaining_seconds() < pause:
                     raise
                 _log.debug("trying again", error=error.message, pause_seconds=pause)
                 await asyncio.sleep(pause)
-                delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
-        try:
-            return await self._attempt(view, steps, plan_now)
-        except LostRace as lost:
-            raise lost.for_good() from None
 
     async def _attempt(self, view: SchemaView, steps: Sequence[Step], plan_now: PlanNow | None) -> Sequence[StepResult]:
         route = plan_route(view, self.hints, steps)

@@ -14,9 +14,10 @@ import msgspec
 from psycopg import sql
 
 from crosskey.catalog.model import Column, ForeignKey, TableName
-from crosskey.catalog.plan import Anchor, Claim, Plan, TablePlan
+from crosskey.catalog.plan import Anchor, Claim, Plan, TablePlan, WithAnchor
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import reference_guards
+from crosskey.shard_node.guards.bodies import body
 from crosskey.shard_node.guards.claims import claim_shard, claimed_table
 from crosskey.shard_node.guards.triggers import (
     AFTER_ALL_OTHERS,
@@ -31,7 +32,7 @@ from crosskey.shard_node.sql_text.key_columns import ColumnPair, could_be_parent
 from crosskey.shard_node.sql_text.slot_expressions import shard_of
 from crosskey.shard_node.sql_text.sql_names import function_identifier, json_object, table_identifier
 
-_STRAY = Effect.FIND_ANCHORS_FIELD_NUMBER
+_FIND_ANCHORS = Effect.FIND_ANCHORS_FIELD_NUMBER
 
 LOCKED_TOO_LATE = "crosskey.locked_too_late"
 """The setting that is `on` in a transaction that changed rows which anchor others without a lock."""
@@ -54,7 +55,7 @@ class Anchored(NamedTuple):
     @property
     def name(self) -> TableName:
         """The table's name."""
-        return self.table.table.name
+        return self.table.name
 
     def named_column(self, parent: TableName) -> str:
         """The column that the rows name: of their parent's table, or of the anchor's."""
@@ -68,38 +69,32 @@ class Anchored(NamedTuple):
 
 def anchored_tables(plan: Plan) -> list[Anchored]:
     """All tables that are anchored."""
-    return [_anchored(plan, table, table.anchor) for table in plan.tables if table.anchor is not None]
+    return [_anchored(plan, table, lives) for table, lives in plan.anchored]
 
 
 def anchored_table(plan: Plan, name: TableName) -> Anchored | None:
     """The table if it is anchored, else None."""
     table = plan.table(name)
-    return None if table is None or table.anchor is None else _anchored(plan, table, table.anchor)
+    return _anchored(plan, table, table.lives) if table is not None and isinstance(table.lives, WithAnchor) else None
 
 
 def note_displaced_from_anchor(plan: Plan, anchored: Anchored, event: str, shards: int) -> sql.Composed:
     """Notes the anchors of new or changed rows that are not here, and locks those that are until the transaction ends.
 
     An anchor without a lock could move meanwhile. That of an updated row with the same value cannot: it would take the
-    row along. One statement tells which anchors are here and locks these: of two, the second might find an anchor that
-    has just come, and that the first has not locked.
+    row along.
     """
     values = sql.SQL("({})").format(_values(anchored, event))
-    held = sql.SQL(
-        "SELECT r.{column} FROM {root} r JOIN {values} k ON {same} ORDER BY r.{column} FOR KEY SHARE OF r"
-    ).format(
+    root = table_identifier(anchored.anchor.root_table)
+    displaced = _absent_anchors(plan, anchored, values, root, shards)
+    return body(
+        "note_displaced_from_anchor",
+        refuse=reference_guards.refuse_displaced_rows(anchored.table.table, displaced),
         column=identifier(anchored.root.name),
-        root=table_identifier(anchored.anchor.root_table),
+        root=root,
         values=values,
         same=_is_root(anchored, "k", anchored.value),
-    )
-    root = table_identifier(anchored.anchor.root_table)
-    return sql.SQL("{refuse} WITH held AS ({held}) {note}").format(
-        refuse=reference_guards.refuse_displaced_rows(
-            anchored.table.table, _displaced(plan, anchored, values, root, shards)
-        ),
-        held=held,
-        note=_note(_displaced(plan, anchored, values, sql.SQL("held"), shards)),
+        absent=_absent_anchors(plan, anchored, values, sql.SQL("held"), shards),
     )
 
 
@@ -141,15 +136,13 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     (heap_lock_tuple in src/backend/access/heap/heapam.c; 15 and 18 do so).
 
     A row may leave later though this change lets it stay. So that a row was changed without the lock is noted, as
-    LOCKED_TOO_LATE, unless this transaction has made its version: then it was told when it made the first.
+    LOCKED_TOO_LATE.
     """
-    name = table.table.name
+    name = table.name
     if not any(name in (anchored.anchor.table, anchored.anchor.root_table) for anchored in anchored_tables(plan)):
         return
-    body = sql.SQL(
-        "IF {early} OR {changed} AND NOT {stays} THEN PERFORM FROM {table} t WHERE {same} FOR UPDATE;"
-        " ELSIF old.xmin <> pg_current_xact_id()::xid THEN PERFORM set_config({too_late}, 'on', true); END IF;"
-    ).format(
+    lock = body(
+        "lock_before_leaving",
         early=sql.SQL(LOCKS_EARLY),
         changed=changed([table.shard_key_column.name]),
         stays=_stays(plan, table, "new", shard, shards),
@@ -160,7 +153,7 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
         ),
         too_late=literal(LOCKED_TOO_LATE),
     )
-    yield trigger_function("leaves", name, [body], answer="NEW")
+    yield trigger_function("leaves", name, [lock], answer="NEW")
     yield sql.SQL(
         "CREATE TRIGGER {trigger} BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({coordinated})"
         " EXECUTE FUNCTION {function}()"
@@ -181,12 +174,11 @@ def has_no_anchor_here(anchored: Anchored) -> sql.Composed:
 
 def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, depth: int = 0) -> sql.Composed:
     """Whether a row belongs here. Its anchor is locked, as by note_displaced_from_anchor, and must belong here too."""
-    anchored = anchored_table(plan, table.table.name)
+    anchored = anchored_table(plan, table.name)
     if anchored is None:
         belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)
         return sql.SQL("({} = {})").format(belongs, literal(shard))
-    root, parent = plan.table(anchored.anchor.root_table), f"r{depth}"
-    assert root is not None, f"{anchored.name} is anchored by {anchored.anchor.root_table}, which the plan has not"
+    root, parent = plan.own_table(anchored.anchor.root_table), f"r{depth}"
     return sql.SQL("EXISTS (SELECT FROM {root} {parent} WHERE {same} AND {stays} FOR KEY SHARE OF {parent})").format(
         root=table_identifier(anchored.anchor.root_table),
         parent=identifier(parent),
@@ -195,12 +187,11 @@ def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, de
     )
 
 
-def _anchored(plan: Plan, table: TablePlan, anchor: Anchor) -> Anchored:
-    claim = next(claim for claim in plan.claims if claim.id == anchor.claim)
-    root = claimed_table(plan, claim).column(anchor.root_column)
-    assert root is not None, f"{table.table.name} is anchored by a column that {anchor.root_table} has not"
-    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.table.name)
-    return Anchored(table, anchor, claim, root, next(key for key in keys if key.name == anchor.constraint))
+def _anchored(plan: Plan, table: TablePlan, lives: WithAnchor) -> Anchored:
+    anchor = lives.anchor
+    root = plan.own_table(anchor.root_table).table.own_column(anchor.root_column)
+    [key] = [key.foreign_key for key in plan.keys_of(table.name) if key.foreign_key.name == anchor.constraint]
+    return Anchored(table, anchor, plan.claim(anchor.claim), root, key)
 
 
 def _values(anchored: Anchored, event: str) -> sql.Composed:
@@ -214,16 +205,13 @@ def _values(anchored: Anchored, event: str) -> sql.Composed:
     return sql.SQL("{} EXCEPT {}").format(new, old) if event == "UPDATE" else new
 
 
-def _displaced(
+def _absent_anchors(
     plan: Plan, anchored: Anchored, values: sql.Composable, present: sql.Composable, shards: int
 ) -> sql.Composed:
-    """The effects of those of the values, a table called k, that none of `present` has and somebody elsewhere may."""
     fits = could_be_parents(ColumnPair(anchored.key, anchored.root), identifier("k", anchored.value.name))
-    return sql.SQL(
-        "SELECT {kind}, {claim}, {place}, {key} FROM {values} k"
-        " WHERE NOT EXISTS (SELECT FROM {present} r WHERE {same}) AND {fits}"
-    ).format(
-        kind=literal(_STRAY),
+    return body(
+        "absent_anchors",
+        kind=literal(_FIND_ANCHORS),
         claim=literal(anchored.claim.id),
         place=claim_shard(anchored.claim, claimed_table(plan, anchored.claim), "k", shards),
         key=json_object([anchored.value.name], "k"),
@@ -232,10 +220,6 @@ def _displaced(
         same=_is_root(anchored, "k", anchored.value),
         fits=fits or sql.SQL("true"),
     )
-
-
-def _note(displaced: sql.Composable) -> sql.Composed:
-    return sql.SQL("INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(displaced)
 
 
 def _note_left(plan: Plan, anchored: Anchored, parents: sql.Composable, shards: int) -> sql.Composed:
@@ -247,7 +231,8 @@ def _note_left(plan: Plan, anchored: Anchored, parents: sql.Composable, shards: 
         child=table_identifier(anchored.name),
         same=_is_root(anchored, "c", anchored.key),
     )
-    return _note(_displaced(plan, anchored, left, table_identifier(anchored.anchor.root_table), shards))
+    root = table_identifier(anchored.anchor.root_table)
+    return body("note_left_behind", absent=_absent_anchors(plan, anchored, left, root, shards))
 
 
 def _is_root(anchored: Anchored, alias: str, column: Column, root: str = "r") -> sql.Composed:

@@ -47,8 +47,8 @@ def refuse_displaced_rows(table: Table, displaced: sql.Composable) -> sql.Compos
 
 def has_copied_children(plan: Plan, referenced: ReferencedKey) -> bool:
     """Whether rows of reference tables reference the key, so that its shadows are on all shards."""
-    children = {key.foreign_key.table for key in plan.keys if key.referenced_key == referenced.id}
-    return any(table.placement == "reference" and table.table.name in children for table in plan.tables)
+    children = (plan.own_table(key.foreign_key.table) for key in plan.keys_by(referenced))
+    return any(child.placement == "reference" for child in children)
 
 
 @asynccontextmanager

@@ -43,9 +43,7 @@ class ShardSchema:
             for column in table.columns
             if column.sequence is not None
         }
-        self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
         self._key_ends: dict[tuple[str, str, bool], KeyEnd] = {}
-        self._claims = {claim.id: claim for claim in self.plan.claims}
         self.computed_claims = tuple(claim for claim in self.plan.claims if claim.computed is not None)
         self._referenced_by_claim: defaultdict[str, list[ReferencedKey]] = defaultdict(list)
         for key in self.plan.referenced_keys:
@@ -72,9 +70,7 @@ class ShardSchema:
 
     def placed_table(self, qualified_name: str) -> TablePlan:
         """The plan of the table of that `schema.name`. Raises UnknownTable."""
-        plan = self.plan.table(self.table(qualified_name).name)
-        assert plan is not None, f"every table has a plan, {qualified_name} too"
-        return plan
+        return self.plan.own_table(self.table(qualified_name).name)
 
     @cached_property
     def local_parents(self) -> Mapping[str, frozenset[str]]:
@@ -101,10 +97,10 @@ class ShardSchema:
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises InvalidRequest."""
-        key = self._referenced_keys.get(identifier)
-        if key is None:
-            raise errors.InvalidRequest(f"there is no referenced key {identifier}")
-        return key
+        try:
+            return self.plan.referenced_key(identifier)
+        except KeyError:
+            raise errors.InvalidRequest(f"there is no referenced key {identifier}") from None
 
     def key_end(self, end: reads_pb2.KeyEnd) -> KeyEnd:
         """The end of a foreign key that a router names. Raises InvalidRequest if there is no such key."""
@@ -121,10 +117,10 @@ class ShardSchema:
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises InvalidRequest."""
-        claim = self._claims.get(identifier)
-        if claim is None:
-            raise errors.InvalidRequest(f"there is no claim {identifier}")
-        return claim
+        try:
+            return self.plan.claim(identifier)
+        except KeyError:
+            raise errors.InvalidRequest(f"there is no claim {identifier}") from None
 
 
 async def read_schema(connection: Connection) -> ShardSchema | None:

@@ -120,7 +120,7 @@ def _given(referenced: ReferencedKey) -> sql.Composed:
 
 def _childless(schema: ShardSchema, referenced: ReferencedKey) -> sql.Composed:
     """No foreign key's child references the shadow called k."""
-    keys = [key.foreign_key for key in schema.plan.keys if key.referenced_key == referenced.id]
+    keys = [key.foreign_key for key in schema.plan.keys_by(referenced)]
     return sql.SQL(" AND ").join(sql.SQL("NOT {}").format(has_children(schema.plan, key)) for key in keys)
 
 

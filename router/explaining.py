@@ -26,6 +26,7 @@ from crosskey.router.planning.transactions import (
     ModeChange,
     ReadRequest,
     ReadStep,
+    RelatedStep,
     Step,
     TakingStep,
     all_reads,
@@ -90,6 +91,10 @@ COMPUTE_NOTE = (
     "What an index computes of the rows, home is asked for before that; the shards named here that are asked who has"
     " claimed it are foreseen, as far as they can be."
 )
+RELATED_NOTE = (
+    "Once the rows are written, what conditions over relations look up is looked up once more; if others have changed"
+    " it meanwhile, all is run again."
+)
 FOLLOW_PARENT_NOTE = (
     "The claim on the parent tells which shard has the rows that live with it: it alone is asked then, and all shards"
     " only if none is there."
@@ -150,7 +155,7 @@ def _explain_read(view: SchemaView, plan: ReadPlan, method: str) -> Explanation:
 
 def _following(table: TablePlan, claimed: ClaimedValue) -> Explanation:
     shards = [claimed.claim_shard]
-    note = FOLLOW_NOTE if claimed.claim.table == table.table.name else FOLLOW_PARENT_NOTE
+    note = FOLLOW_NOTE if claimed.claim.table == table.name else FOLLOW_PARENT_NOTE
     return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[note])
 
 
@@ -203,7 +208,9 @@ def _foreseen(view: SchemaView, steps: Iterable[Step]) -> Iterator[Step]:
     """The steps, nested writes as the writes that they consist of, as far as these are known before."""
     for step in steps:
         nested = step.write if isinstance(step, AnsweredStep) else step
-        if isinstance(nested, NestedStep):
+        if isinstance(nested, RelatedStep):
+            yield from (step, nested.plan(view))
+        elif isinstance(nested, NestedStep):
             plans, complete = foreseen_writes(view, nested)
             yield from plans if nested is step or not complete else plans[1:]
             if not complete:
@@ -224,6 +231,8 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, planned: Sequence[St
         explanation = _explain_writes(view, hints, steps)
     _add_reads(view, explanation, list(all_reads(steps)))
     explanation.notes.extend([TAKES_NOTE] if TakingStep in kinds else [])
+    explanation.notes.extend(note for plan in all_writes(steps) for note in condition_notes(plan.predicates))
+    explanation.notes.extend([RELATED_NOTE] if RelatedStep in kinds else [])
     explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
     explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
     explanation.notes.extend([NESTED_NOTE] if NestedStep in kinds else [])
@@ -302,7 +311,7 @@ def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
     """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
-    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans)
+    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.name) for plan in plans)
 
 
 def _notes_on_pins(view: SchemaView, plans: Sequence[WritePlan], *, alone: bool) -> Iterable[str]:
@@ -328,7 +337,7 @@ def _keys(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[Explana
 
 
 def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
-    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.table.name]
+    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.name]
     if plan.kind == "insert":
         return own
     changed = plan.changed_columns
@@ -338,7 +347,7 @@ def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
 def _acting_keys(view: SchemaView, plan: WritePlan) -> list[ActingKey]:
     if plan.kind == "insert" and not plan.changed_columns:
         return []
-    return acting_keys(view.plan.keys, Change(plan.table.table.name, plan.changed_columns))
+    return acting_keys(view.plan.keys, Change(plan.table.name, plan.changed_columns))
 
 
 def _check_note(view: SchemaView, hints: ShadowHints, plan: WritePlan, key: KeyPlan) -> str:

@@ -52,7 +52,7 @@ class PreparedTransaction(_message.Message):
     PREPARED_AT_FIELD_NUMBER: _builtins.int
     AGE_MS_FIELD_NUMBER: _builtins.int
     gid: _builtins.str
-    """The gid of the branch."""
+    """The gid of the participant."""
     age_ms: _builtins.int
     """How old it is by this PostgreSQL's clock, in milliseconds."""
     @_builtins.property

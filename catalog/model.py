@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from crosskey.catalog.view_queries import Query
+
 Action = Literal["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"]
 Match = Literal["SIMPLE", "FULL", "PARTIAL"]
 
@@ -205,6 +207,11 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """Keys that single partitions have by themselves, or others have onto them: `events_2024_key of events_2024`."""
 
     @property
+    def is_view(self) -> bool:
+        """Whether it stands for a view that requests read."""
+        return self.kind == "v"
+
+    @property
     def partitioned(self) -> bool:
         """Whether its rows are in partitions."""
         return self.kind == "p"
@@ -239,6 +246,18 @@ class OtherComment(msgspec.Struct, frozen=True):
     comment: str
 
 
+class View(msgspec.Struct, frozen=True):
+    """A view that is not materialized; its query is None if nobody could read it.
+
+    `calls` are functions in it that may read tables, as far as can be told.
+    """
+
+    name: TableName
+    columns: tuple[Column, ...]
+    query: Query | None
+    calls: tuple[str, ...] = ()
+
+
 class Database(msgspec.Struct, frozen=True):
     """All tables and foreign keys of a schema, each sorted by name."""
 
@@ -249,6 +268,8 @@ class Database(msgspec.Struct, frozen=True):
     """Whether a function may catch an error of a statement in it, as `EXCEPTION WHEN` does."""
     views: tuple[TableName, ...] = ()
     """Views and materialized views: each shard has them, over its own rows."""
+    view_queries: tuple[View, ...] = ()
+    """What views read that are not materialized."""
 
     def to_json(self) -> bytes:
         """The description as JSON."""

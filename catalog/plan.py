@@ -226,8 +226,20 @@ class Copy(msgspec.Struct, frozen=True, cache_hash=True):
         return self.kind == "live"
 
 
+class ViewPlan(msgspec.Struct, frozen=True, cache_hash=True):
+    """A view: as what table it is read, or why it is not.
+
+    The table is of the kind 'v'. Its primary key are the columns that tell its rows apart, and may be NULL, if any do;
+    its locators are those that tell the shard of a row, if any do.
+    """
+
+    name: TableName
+    read_as: TablePlan | None
+    why_not: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
-    """The plan of a schema, each list sorted by name; `catches_errors` and `views` are those of the Database.
+    """The plan of a schema, each list sorted by name; `catches_errors` is that of the Database.
 
     What is looked up is found by an index, made when it is first asked for.
     """
@@ -237,7 +249,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     referenced_keys: tuple[ReferencedKey, ...]
     catches_errors: bool = False
     claims: tuple[Claim, ...] = ()
-    views: tuple[TableName, ...] = ()
+    views: tuple[ViewPlan, ...] = ()
     copies: tuple[Copy, ...] = ()
 
     def table(self, name: TableName) -> TablePlan | None:

@@ -18,6 +18,7 @@ from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
 from crosskey.catalog.relations import refuse_names
 from crosskey.catalog.tag_rules import refuse_tags
 from crosskey.catalog.trigger_rules import refuse_trigger_writes
+from crosskey.catalog.views import plan_views
 
 __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 
@@ -45,7 +46,9 @@ def plan_schema(database: Database) -> Plan:
     placed_tables = tuple(sorted(tables.values(), key=_table_name))
     claims = plan_claims(placed_tables)
     referenced = _referenced_keys(keys, tables, claims, copies)
-    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, database.views, copies)
+    return Plan(
+        placed_tables, keys, referenced, database.catches_errors, claims, plan_views(database, placed_tables), copies
+    )
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:

@@ -26,6 +26,7 @@ from crosskey.router.planning.transactions import (
     ModeChange,
     ReadRequest,
     ReadStep,
+    RelatedStep,
     Step,
     TakingStep,
     all_reads,
@@ -89,6 +90,10 @@ LOOK_UP_NOTE = (
 COMPUTE_NOTE = (
     "What an index computes of the rows, home is asked for before that; the shards named here that are asked who has"
     " claimed it are foreseen, as far as they can be."
+)
+RELATED_NOTE = (
+    "Once the rows are written, what conditions over relations look up is looked up once more; if others have changed"
+    " it meanwhile, all is run again."
 )
 FOLLOW_PARENT_NOTE = (
     "The claim on the parent tells which shard has the rows that live with it: it alone is asked then, and all shards"
@@ -203,7 +208,9 @@ def _foreseen(view: SchemaView, steps: Iterable[Step]) -> Iterator[Step]:
     """The steps, nested writes as the writes that they consist of, as far as these are known before."""
     for step in steps:
         nested = step.write if isinstance(step, AnsweredStep) else step
-        if isinstance(nested, NestedStep):
+        if isinstance(nested, RelatedStep):
+            yield from (step, nested.plan(view))
+        elif isinstance(nested, NestedStep):
             plans, complete = foreseen_writes(view, nested)
             yield from plans if nested is step or not complete else plans[1:]
             if not complete:
@@ -224,6 +231,8 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, planned: Sequence[St
         explanation = _explain_writes(view, hints, steps)
     _add_reads(view, explanation, list(all_reads(steps)))
     explanation.notes.extend([TAKES_NOTE] if TakingStep in kinds else [])
+    explanation.notes.extend(note for plan in all_writes(steps) for note in condition_notes(plan.predicates))
+    explanation.notes.extend([RELATED_NOTE] if RelatedStep in kinds else [])
     explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
     explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
     explanation.notes.extend([NESTED_NOTE] if NestedStep in kinds else [])

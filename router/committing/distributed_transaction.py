@@ -63,6 +63,11 @@ class DistributedTransaction:
             await self._end.abandon([*self._branches.values()])
 
     @property
+    def nodes(self) -> Nodes:
+        """The shards as others see them, without what the transaction has done."""
+        return self._nodes
+
+    @property
     def has_begun(self) -> bool:
         """Whether any shard takes part yet."""
         return bool(self._branches)

@@ -65,7 +65,7 @@ def plan_aggregate(
     Raises UnknownTable, UnknownColumn, NumberNotExact and InvalidRequest: nothing to answer, a name that is taken, a
     column that has no sum.
     """
-    table = view.table(request.table)
+    table = view.readable(request.table)
     predicates = tuple(check_predicates(table.table, request.where) if resolved is None else resolved)
     groups = [existing_column(table.table, name) for name in dict.fromkeys(request.group_by)]
     aggregates = [_named(one) for one in request.aggregates]

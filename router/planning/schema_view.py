@@ -10,7 +10,7 @@ from typing import Any
 from crosskey import errors
 from crosskey.catalog.generated_keys import columns_to_generate
 from crosskey.catalog.model import Column, ForeignKey, TableName
-from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
+from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan, ViewPlan
 from crosskey.catalog.relations import Relation, Relations, ambiguity, find_relations
 from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey.router.planning.acting_keys import Change, acting_keys
@@ -65,16 +65,34 @@ class SchemaView:
         """
         table = self._by_name.get(name)
         if table is None:
-            if any(name in (str(view), view.qualified) for view in self.plan.views):
+            if name in self._views:
                 raise errors.NotSupported(
-                    f'"{name}" is a view, and requests name tables',
+                    f'"{name}" is a view, which is only listed, counted and aggregated',
                     table=name,
-                    hint="A view sees the rows of its own shard only. List the tables that it reads.",
+                    hint="Name the table whose row it is. A view has no keys, and is not written.",
                 )
             message = f'relation "{name}" does not exist'
             hint = suggest_table(name, self._by_name)
             raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)
         return table
+
+    def readable(self, name: str) -> TablePlan:
+        """The table of that name, or the view, as a table. Raises UnknownTable, and NotSupported for some views."""
+        view = self._views.get(name)
+        if view is None:
+            return self.table(name)
+        if view.read_as is None:
+            raise errors.NotSupported(
+                f'"{name}" is a view that cannot be read over all shards: {view.why_not}',
+                table=name,
+                hint="`crosskey plan` and DescribeSchema say of every view whether it is read.",
+            )
+        return view.read_as
+
+    @cached_property
+    def _views(self) -> dict[str, ViewPlan]:
+        names = {str(view.name): view for view in self.plan.views}
+        return {view.name.qualified: view for view in self.plan.views} | names
 
     def find_table(self, name: str) -> TablePlan | None:
         """The same, or None."""
@@ -87,7 +105,7 @@ class SchemaView:
 
     def relation(self, table: TablePlan, name: str) -> Relation:
         """The relation that a table calls so. Raises InvalidRequest if there is none, or if several are called so."""
-        named = self.relations[table.name]
+        named = self.relations.get(table.name, {})
         found = named.get(name)
         if found is None:
             known = ", ".join(f'"{one}"' for one in sorted(named)) or "none"

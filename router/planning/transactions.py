@@ -12,6 +12,7 @@ from crosskey.router.planning.answered_writes import answering_keys, includes
 from crosskey.router.planning.expectations import Expected, expected_of
 from crosskey.router.planning.generated_values import NONE_GENERATED, NOTHING, AllGenerated, GeneratedValues
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
+from crosskey.router.planning.predicates import Checked, has_related
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.taken_values import check_taken
@@ -46,6 +47,20 @@ class ReadStep:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedStep:
+    """A write of rows that meet conditions over relations: these are looked up when its turn comes."""
+
+    request: router_pb2.UpdateRequest | router_pb2.DeleteRequest
+    expected: Expected | None = None
+
+    def plan(self, view: SchemaView, resolved: Sequence[Checked] | None = None) -> WritePlan:
+        """The write, with its predicates resolved, or as far as it is known before. Raises what planning raises."""
+        if isinstance(self.request, router_pb2.UpdateRequest):
+            return plan_update(view, self.request, resolved).expecting(self.expected)
+        return plan_delete(view, self.request, resolved).expecting(self.expected)
+
+
+@dataclass(frozen=True, slots=True)
 class TakingStep:
     """A statement that takes values of earlier answers. It is planned when its turn comes."""
 
@@ -56,7 +71,7 @@ class TakingStep:
 class AnsweredStep:
     """A write that answers keys as text; the rows of these are answered as the request says, with their relations."""
 
-    write: WritePlan | NestedStep
+    write: WritePlan | NestedStep | RelatedStep
     request: router_pb2.InsertRequest | router_pb2.UpdateRequest
 
 
@@ -67,7 +82,9 @@ class Refused:
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
+Step: TypeAlias = (
+    WritePlan | ReadStep | RelatedStep | TakingStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
+)
 
 
 def plan_transact(
@@ -176,7 +193,7 @@ class _Planning:
             case "update":
                 return self._update(statement.update, expected)
             case "delete":
-                return plan_delete(self.view, statement.delete).expecting(expected)
+                return self._delete(statement.delete, expected)
             case "associate":
                 return association_step(self.view, statement.associate)
             case "get" | "list" | "count" | "aggregate" as kind:
@@ -200,7 +217,16 @@ class _Planning:
         self._remember_anchors(plan)
         return plan.expecting(expected)
 
-    def _update(self, request: router_pb2.UpdateRequest, expected: Expected | None) -> WritePlan | NestedStep:
+    def _delete(self, request: router_pb2.DeleteRequest, expected: Expected | None) -> WritePlan | RelatedStep:
+        if has_related(request.where):
+            return _foreseen(self.view, RelatedStep(request, expected))
+        return plan_delete(self.view, request).expecting(expected)
+
+    def _update(
+        self, request: router_pb2.UpdateRequest, expected: Expected | None
+    ) -> WritePlan | NestedStep | RelatedStep:
+        if has_related(request.where):
+            return _foreseen(self.view, RelatedStep(request, expected))
         try:
             return plan_update(self.view, request).expecting(expected)
         except errors.UnknownColumn:
@@ -219,3 +245,9 @@ class _Planning:
         if not group.statements:
             raise errors.InvalidRequest(f"group {place} has no statements")
         return GroupPlan(tuple(self.plan_all(group.statements, f"{place}.")))
+
+
+def _foreseen(view: SchemaView, step: RelatedStep) -> RelatedStep:
+    """The step, once it is seen that all else of it can be planned. Raises what planning raises."""
+    step.plan(view)
+    return step

@@ -32,7 +32,6 @@ from crosskey.router.planning.predicates import (
     Checked,
     check_key,
     check_predicates,
-    refuse_related,
     to_conditions,
 )
 from crosskey.router.planning.row_placement import RowPlacement
@@ -204,14 +203,16 @@ def upsert_parts(
         yield part
 
 
-def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePlan:
+def plan_update(
+    view: SchemaView, request: router_pb2.UpdateRequest, resolved: Sequence[Checked] | None = None
+) -> WritePlan:
     """One part for each shard that may hold rows to change.
 
-    Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key, nothing to set),
-    UnknownColumn, and NumberNotExact.
+    `resolved` are the request's predicates once those over relations are resolved. Raises UnknownTable, InvalidRequest
+    (not exactly one of key and where, no unique key, nothing to set), UnknownColumn, and NumberNotExact.
     """
     table = view.table(request.table)
-    predicates = _selection(table.table, request)
+    predicates = _selection(table.table, request, resolved)
     values = given_set(request)
     if not values and not request.assignments:
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
@@ -242,14 +243,16 @@ def plan_change(
     return WritePlan(table, "update", parts, predicates, forms=forms)
 
 
-def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePlan:
+def plan_delete(
+    view: SchemaView, request: router_pb2.DeleteRequest, resolved: Sequence[Checked] | None = None
+) -> WritePlan:
     """One part for each shard that may hold rows to delete.
 
-    Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key), UnknownColumn and
-    NumberNotExact.
+    `resolved` as for plan_update. Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique
+    key), UnknownColumn and NumberNotExact.
     """
     table = view.table(request.table)
-    return plan_removal(view, table, _selection(table.table, request))
+    return plan_removal(view, table, _selection(table.table, request, resolved))
 
 
 def plan_removal(view: SchemaView, table: TablePlan, predicates: tuple[Checked, ...]) -> WritePlan:
@@ -395,7 +398,11 @@ def _in_table_order(table: Table, names: Collection[str]) -> list[str]:
     return [column.name for column in table.columns if column.name in names]
 
 
-def _selection(table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> tuple[Checked, ...]:
+def _selection(
+    table: Table,
+    request: router_pb2.UpdateRequest | router_pb2.DeleteRequest,
+    resolved: Sequence[Checked] | None,
+) -> tuple[Checked, ...]:
     """The rows to write: never all of them by oversight."""
     by_key = has_key(request)
     if by_key == bool(request.where):
@@ -405,9 +412,7 @@ def _selection(table: Table, request: router_pb2.UpdateRequest | router_pb2.Dele
         )
     if by_key:
         return check_key(table, given_key(request))
-    predicates = check_predicates(table, request.where)
-    refuse_related(predicates)
-    return predicates
+    return check_predicates(table, request.where) if resolved is None else tuple(resolved)
 
 
 def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]) -> tuple[int, ...]:

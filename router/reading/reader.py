@@ -130,7 +130,7 @@ class Reader:
         request: router_pb2.CountRequest | router_pb2.ListRequest | router_pb2.AggregateRequest,
     ) -> Sequence[Checked]:
         """The request's predicates; those over relations are looked up, and have no place in a plan before."""
-        table = view.table(request.table)
+        table = view.readable(request.table)
         return await resolve(self._sources, view, table, check_predicates(table.table, request.where))
 
     async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:

@@ -16,6 +16,7 @@ from crosskey.router.planning.answered_writes import includes
 from crosskey.router.planning.generated_values import NOTHING, GeneratedValues
 from crosskey.router.planning.nesting.actions import Outcome
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
+from crosskey.router.planning.predicates import has_related
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
 from crosskey.router.planning.transactions import Step, plan_statement
@@ -73,7 +74,7 @@ class Pipeline:
 
     async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
         """Updates rows."""
-        if includes(request):
+        if includes(request) or has_related(request.where):
             return await self._one(view, router_pb2.Statement(update=request))
         try:
             plan = plan_update(view, request)
@@ -86,6 +87,8 @@ class Pipeline:
 
     async def delete(self, view: SchemaView, request: router_pb2.DeleteRequest) -> WriteResult:
         """Deletes rows."""
+        if has_related(request.where):
+            return await self._one(view, router_pb2.Statement(delete=request))
         return await self.writer.write(view, plan_delete(view, request))
 
     async def transact(self, view: SchemaView, request: router_pb2.TransactRequest) -> Sequence[StepResult]:

@@ -27,6 +27,7 @@ from crosskey.router.planning.transactions import (
     ModeChange,
     ReadStep,
     Refused,
+    RelatedStep,
     Step,
     TakingStep,
     all_steps,
@@ -36,6 +37,7 @@ from crosskey.router.writing.anchor_lookup import fix_shard
 from crosskey.router.writing.nested_results import NestedResult
 from crosskey.router.writing.nested_running import Preparing, run_script
 from crosskey.router.writing.reference_tables import run_on_all_shards
+from crosskey.router.writing.related_selection import RelatedSelection
 from crosskey.router.writing.statement_commands import collect_results
 from crosskey.router.writing.transaction_reads import ReadResult, TransactionReads
 from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
@@ -177,8 +179,8 @@ class StepRunner:
                 if not isinstance(request, router_pb2.CountRequest):
                     self._note(place, request.table, answer.rows_json, as_text=is_text_form(request.row_form))
                 return answer
-            case TakingStep():
-                return await self._run(await self._with_values(step), place)
+            case RelatedStep() | TakingStep():
+                return await self._run_late(step, place)
             case ModeChange():
                 await self._transaction.set_constraints(step.change)
                 return ModesSet()
@@ -190,6 +192,21 @@ class StepRunner:
                 return await self._answer(step, place)
             case Refused():
                 raise step.error
+
+    async def _run_late(self, step: RelatedStep | TakingStep, place: str) -> StepResult:
+        """Runs what is planned when its turn comes."""
+        if isinstance(step, RelatedStep):
+            return await self._write_related(step, place)
+        return await self._run(await self._with_values(step), place)
+
+    async def _write_related(self, step: RelatedStep, place: str) -> WriteResult:
+        """Raises Conflict if others change meanwhile what meets the conditions over relations."""
+        selection = RelatedSelection(self._view, self._transaction, step.request)
+        plan = step.plan(self._view, await selection.resolve())
+        result = await self._run(plan, place)
+        assert isinstance(result, WriteResult), "a write answers what a write does"
+        await selection.confirm()
+        return result
 
     async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
         checked_along, self._checks_along = self._checks_along, True

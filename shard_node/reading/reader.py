@@ -16,6 +16,7 @@ from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_i
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import where_clause
 from crosskey.shard_node.sql_text.keyset import (
+    ROW_PLACE,
     OrderColumn,
     Position,
     after,
@@ -124,12 +125,21 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, l
         row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=table_identifier(table.name),
+        table=_source(table, order),
         alias=sql.Identifier(_ALIAS),
     )
     if not order:
         return rows.as_bytes(), tail.as_bytes()
     return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
+
+
+def _source(table: Table, order: Sequence[OrderColumn]) -> sql.Composable:
+    """What the page is read from. Equal rows of a view without a key are numbered: they lie in no place."""
+    if not table.is_view or all(one.column is not None for one in order):
+        return table_identifier(table.name)
+    return sql.SQL(
+        "(SELECT v.*, v::text || ' ' || row_number() OVER (PARTITION BY v::text) AS {place} FROM {view} AS v)"
+    ).format(place=sql.Identifier(ROW_PLACE), view=table_identifier(table.name))
 
 
 def _page(cursor: AsyncCursor[Any], request: reads_pb2.ReadRequest, *, has_beside: bool) -> reads_pb2.ReadResponse:

@@ -37,6 +37,7 @@ class ShardSchema:
         self.database = database
         self.plan: Plan = plan_schema(database)
         self._tables = {table.name.qualified: table for table in database.tables}
+        self._views = {view.name.qualified: view.read_as.table for view in self.plan.views if view.read_as is not None}
         self._sequences = {
             column.sequence.qualified: column.sequence
             for table in database.tables
@@ -60,6 +61,11 @@ class ShardSchema:
         if table is None:
             raise errors.UnknownTable(f'relation "{qualified_name}" does not exist', table=qualified_name)
         return table
+
+    def readable(self, qualified_name: str) -> Table:
+        """The table of that `schema.name`, or the view, as a table. Raises UnknownTable."""
+        view = self._views.get(qualified_name)
+        return self.table(qualified_name) if view is None else view
 
     def sequence(self, qualified_name: str) -> TableName:
         """The sequence of that `schema.name`, which a column draws from. Raises InvalidRequest."""

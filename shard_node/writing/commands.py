@@ -82,7 +82,7 @@ async def _run(branch: Branch, kind: str, command: proto.Command, result: proto.
 
 async def _run_statement(branch: Branch, statement: proto.Statement, result: proto.CommandResult) -> None:
     table = branch.schema.table(statement.table)
-    transaction = await execute_statement(branch.connection, table, statement, result)
+    transaction = await execute_statement(branch.connection, table, statement, result, ends=branch.schema)
     branch.transaction = transaction or branch.transaction
     branch.answer_size.add(result.rows_json, str(table.name))
     await apply_noted(branch, result)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63rosskey/v1/admin.proto\x12\x0b\x63rosskey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x17\n\x15\x44\x65scribeSchemaRequest\"\xce\x01\n\x0eKeyDescription\x12\x12\n\nconstraint\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x16\n\x0eparent_columns\x18\x05 \x03(\t\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x08 \x01(\t\x12\x11\n\ton_delete\x18\t \x01(\t\x12\x11\n\ton_update\x18\n \x01(\t\x12\x0c\n\x04\x63ost\x18\x0b \x01(\t\"\xc2\x01\n\x10TableDescription\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tplacement\x18\x02 \x01(\t\x12\x11\n\tshard_key\x18\x03 \x01(\t\x12\x13\n\x0bslot_column\x18\x04 \x01(\t\x12/\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x1e.crosskey.v1.ColumnDescription\x12\x13\n\x0bprimary_key\x18\x06 \x03(\t\x12\x0e\n\x06leader\x18\x07 \x01(\t\x12\x0e\n\x06\x65vents\x18x \x01(\x08\"g\n\x11\x43olumnDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08not_null\x18\x03 \x01(\x08\x12\x11\n\tbase_type\x18\x04 \x01(\t\x12\x11\n\tgenerated\x18\x05 \x01(\x08\"\xa2\x01\n\x13RelationDescription\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x12\n\nconstraint\x18\x05 \x01(\t\x12\x11\n\tkey_table\x18\x06 \x01(\t\x12\x16\n\x0e\x66\x61r_constraint\x18\x07 \x01(\t\x12\x11\n\tambiguity\x18\x08 \x01(\t\"\xbc\x01\n\x16\x44\x65scribeSchemaResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12-\n\x06tables\x18\x02 \x03(\x0b\x32\x1d.crosskey.v1.TableDescription\x12)\n\x04keys\x18\x03 \x03(\x0b\x32\x1b.crosskey.v1.KeyDescription\x12\x33\n\trelations\x18\x04 \x03(\x0b\x32 .crosskey.v1.RelationDescription\"\x19\n\x17\x44\x65scribeTopologyRequest\"r\n\x10ShardDescription\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0f\n\x07serving\x18\x03 \x01(\x08\x12\x18\n\x10postgres_version\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\"X\n\x18\x44\x65scribeTopologyResponse\x12\r\n\x05slots\x18\x01 \x01(\r\x12-\n\x06shards\x18\x02 \x03(\x0b\x32\x1d.crosskey.v1.ShardDescription\"2\n\x12\x41pplySchemaRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x8b\x01\n\x13\x41pplySchemaResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x12\x33\n\x06schema\x18\x02 \x01(\x0b\x32#.crosskey.v1.DescribeSchemaResponse\x12.\n\x07skipped\x18\x03 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\"C\n\x10SkippedStatement\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x11\n\tstatement\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x0e\n\x0c\x41uditRequest\"\x8e\x04\n\rAuditResponse\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.crosskey.v1.AuditResponse.Kind\x12\r\n\x05shard\x18\x02 \x01(\r\x12\r\n\x05table\x18\x03 \x01(\t\x12\x12\n\nconstraint\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"\xfd\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19KIND_CHILD_WITHOUT_SHADOW\x10\x01\x12\x1b\n\x17KIND_SHADOW_WITHOUT_PIN\x10\x02\x12\x1b\n\x17KIND_PIN_WITHOUT_PARENT\x10\x03\x12\x1b\n\x17KIND_PIN_WITHOUT_SHADOW\x10\x04\x12\x1d\n\x19KIND_CHILD_WITHOUT_PARENT\x10\x05\x12\x16\n\x12KIND_MISPLACED_ROW\x10\x06\x12\x13\n\x0fKIND_WRONG_SLOT\x10\x07\x12\x1a\n\x16KIND_REFERENCE_DIFFERS\x10\x08\x12\x16\n\x12KIND_MISSING_GUARD\x10\t\x12\x1c\n\x18KIND_VALUE_WITHOUT_CLAIM\x10\n\x12\x1c\n\x18KIND_CLAIM_WITHOUT_VALUE\x10\x0b\x12\x17\n\x13KIND_SCHEMA_DIFFERS\x10\x0c\x12\x14\n\x0fKIND_WRONG_COPY\x10\x8c\x01\"\x1a\n\x18\x44ropUnusedShadowsRequest\"*\n\x19\x44ropUnusedShadowsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\x14\n\x12ListInDoubtRequest\"\x81\x01\n\x12InDoubtTransaction\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x0c\n\x04home\x18\x03 \x01(\r\x12\x10\n\x08\x64\x65\x63ision\x18\x04 \x01(\t\x12/\n\x0bprepared_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"h\n\x13ListInDoubtResponse\x12\x35\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1f.crosskey.v1.InDoubtTransaction\x12\x1a\n\x12unreachable_shards\x18\x02 \x03(\r\"\x17\n\x15\x44\x65scribeEventsRequest\"\xb9\x01\n\x11OutboxDescription\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12*\n\x06oldest\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x64rawn\x18\x05 \x01(\x03\x12\x0f\n\x07trimmed\x18\x06 \x01(\x03\x12\x14\n\x0cheld_back_ms\x18\x07 \x01(\x03\x12\x14\n\x0cheld_back_by\x18\x08 \x01(\t\"f\n\x16\x44\x65scribeEventsResponse\x12\x30\n\x08outboxes\x18\x01 \x03(\x0b\x32\x1e.crosskey.v1.OutboxDescription\x12\x1a\n\x12unreachable_shards\x18\x02 \x03(\r2\xe8\x04\n\x05\x41\x64min\x12Y\n\x0e\x44\x65scribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n\x10\x44\x65scribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n\x0b\x41pplySchema\x12\x1f.crosskey.v1.ApplySchemaRequest\x1a .crosskey.v1.ApplySchemaResponse\x12@\n\x05\x41udit\x12\x19.crosskey.v1.AuditRequest\x1a\x1a.crosskey.v1.AuditResponse0\x01\x12\x62\n\x11\x44ropUnusedShadows\x12%.crosskey.v1.DropUnusedShadowsRequest\x1a&.crosskey.v1.DropUnusedShadowsResponse\x12P\n\x0bListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n\x0e\x44\x65scribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponseB=\n\x0b\x63rosskey.v1P\x01Z\x1e\x63rosskey/clients/go/crosskeyv1\xaa\x02\x0b\x43rosskey.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63rosskey/v1/admin.proto\x12\x0b\x63rosskey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x17\n\x15\x44\x65scribeSchemaRequest\"\xce\x01\n\x0eKeyDescription\x12\x12\n\nconstraint\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x16\n\x0eparent_columns\x18\x05 \x03(\t\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x08 \x01(\t\x12\x11\n\ton_delete\x18\t \x01(\t\x12\x11\n\ton_update\x18\n \x01(\t\x12\x0c\n\x04\x63ost\x18\x0b \x01(\t\"\xc2\x01\n\x10TableDescription\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tplacement\x18\x02 \x01(\t\x12\x11\n\tshard_key\x18\x03 \x01(\t\x12\x13\n\x0bslot_column\x18\x04 \x01(\t\x12/\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x1e.crosskey.v1.ColumnDescription\x12\x13\n\x0bprimary_key\x18\x06 \x03(\t\x12\x0e\n\x06leader\x18\x07 \x01(\t\x12\x0e\n\x06\x65vents\x18x \x01(\x08\"g\n\x11\x43olumnDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08not_null\x18\x03 \x01(\x08\x12\x11\n\tbase_type\x18\x04 \x01(\t\x12\x11\n\tgenerated\x18\x05 \x01(\x08\"\xa2\x01\n\x13RelationDescription\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x12\n\nconstraint\x18\x05 \x01(\t\x12\x11\n\tkey_table\x18\x06 \x01(\t\x12\x16\n\x0e\x66\x61r_constraint\x18\x07 \x01(\t\x12\x11\n\tambiguity\x18\x08 \x01(\t\"\x9e\x01\n\x0fViewDescription\x12\r\n\x04view\x18\xdc\x01 \x01(\t\x12\x12\n\tplacement\x18\xdd\x01 \x01(\t\x12\x11\n\x08locators\x18\xde\x01 \x03(\t\x12\x0c\n\x03key\x18\xdf\x01 \x03(\t\x12\x30\n\x07\x63olumns\x18\xe0\x01 \x03(\x0b\x32\x1e.crosskey.v1.ColumnDescription\x12\x15\n\x0cwhy_not_read\x18\xe1\x01 \x01(\t\"\xea\x01\n\x16\x44\x65scribeSchemaResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12-\n\x06tables\x18\x02 \x03(\x0b\x32\x1d.crosskey.v1.TableDescription\x12)\n\x04keys\x18\x03 \x03(\x0b\x32\x1b.crosskey.v1.KeyDescription\x12\x33\n\trelations\x18\x04 \x03(\x0b\x32 .crosskey.v1.RelationDescription\x12,\n\x05views\x18\xdc\x01 \x03(\x0b\x32\x1c.crosskey.v1.ViewDescription\"\x19\n\x17\x44\x65scribeTopologyRequest\"r\n\x10ShardDescription\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0f\n\x07serving\x18\x03 \x01(\x08\x12\x18\n\x10postgres_version\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\"X\n\x18\x44\x65scribeTopologyResponse\x12\r\n\x05slots\x18\x01 \x01(\r\x12-\n\x06shards\x18\x02 \x03(\x0b\x32\x1d.crosskey.v1.ShardDescription\"2\n\x12\x41pplySchemaRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x8b\x01\n\x13\x41pplySchemaResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x12\x33\n\x06schema\x18\x02 \x01(\x0b\x32#.crosskey.v1.DescribeSchemaResponse\x12.\n\x07skipped\x18\x03 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\"C\n\x10SkippedStatement\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x11\n\tstatement\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x0e\n\x0c\x41uditRequest\"\x8e\x04\n\rAuditResponse\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.crosskey.v1.AuditResponse.Kind\x12\r\n\x05shard\x18\x02 \x01(\r\x12\r\n\x05table\x18\x03 \x01(\t\x12\x12\n\nconstraint\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"\xfd\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19KIND_CHILD_WITHOUT_SHADOW\x10\x01\x12\x1b\n\x17KIND_SHADOW_WITHOUT_PIN\x10\x02\x12\x1b\n\x17KIND_PIN_WITHOUT_PARENT\x10\x03\x12\x1b\n\x17KIND_PIN_WITHOUT_SHADOW\x10\x04\x12\x1d\n\x19KIND_CHILD_WITHOUT_PARENT\x10\x05\x12\x16\n\x12KIND_MISPLACED_ROW\x10\x06\x12\x13\n\x0fKIND_WRONG_SLOT\x10\x07\x12\x1a\n\x16KIND_REFERENCE_DIFFERS\x10\x08\x12\x16\n\x12KIND_MISSING_GUARD\x10\t\x12\x1c\n\x18KIND_VALUE_WITHOUT_CLAIM\x10\n\x12\x1c\n\x18KIND_CLAIM_WITHOUT_VALUE\x10\x0b\x12\x17\n\x13KIND_SCHEMA_DIFFERS\x10\x0c\x12\x14\n\x0fKIND_WRONG_COPY\x10\x8c\x01\"\x1a\n\x18\x44ropUnusedShadowsRequest\"*\n\x19\x44ropUnusedShadowsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\x14\n\x12ListInDoubtRequest\"\x81\x01\n\x12InDoubtTransaction\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x0c\n\x04home\x18\x03 \x01(\r\x12\x10\n\x08\x64\x65\x63ision\x18\x04 \x01(\t\x12/\n\x0bprepared_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"h\n\x13ListInDoubtResponse\x12\x35\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1f.crosskey.v1.InDoubtTransaction\x12\x1a\n\x12unreachable_shards\x18\x02 \x03(\r\"\x17\n\x15\x44\x65scribeEventsRequest\"\xb9\x01\n\x11OutboxDescription\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12*\n\x06oldest\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x64rawn\x18\x05 \x01(\x03\x12\x0f\n\x07trimmed\x18\x06 \x01(\x03\x12\x14\n\x0cheld_back_ms\x18\x07 \x01(\x03\x12\x14\n\x0cheld_back_by\x18\x08 \x01(\t\"f\n\x16\x44\x65scribeEventsResponse\x12\x30\n\x08outboxes\x18\x01 \x03(\x0b\x32\x1e.crosskey.v1.OutboxDescription\x12\x1a\n\x12unreachable_shards\x18\x02 \x03(\r2\xe8\x04\n\x05\x41\x64min\x12Y\n\x0e\x44\x65scribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n\x10\x44\x65scribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n\x0b\x41pplySchema\x12\x1f.crosskey.v1.ApplySchemaRequest\x1a .crosskey.v1.ApplySchemaResponse\x12@\n\x05\x41udit\x12\x19.crosskey.v1.AuditRequest\x1a\x1a.crosskey.v1.AuditResponse0\x01\x12\x62\n\x11\x44ropUnusedShadows\x12%.crosskey.v1.DropUnusedShadowsRequest\x1a&.crosskey.v1.DropUnusedShadowsResponse\x12P\n\x0bListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n\x0e\x44\x65scribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponseB=\n\x0b\x63rosskey.v1P\x01Z\x1e\x63rosskey/clients/go/crosskeyv1\xaa\x02\x0b\x43rosskey.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,42 +43,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLUMNDESCRIPTION']._serialized_end=607
   _globals['_RELATIONDESCRIPTION']._serialized_start=610
   _globals['_RELATIONDESCRIPTION']._serialized_end=772
-  _globals['_DESCRIBESCHEMARESPONSE']._serialized_start=775
-  _globals['_DESCRIBESCHEMARESPONSE']._serialized_end=963
-  _globals['_DESCRIBETOPOLOGYREQUEST']._serialized_start=965
-  _globals['_DESCRIBETOPOLOGYREQUEST']._serialized_end=990
-  _globals['_SHARDDESCRIPTION']._serialized_start=992
-  _globals['_SHARDDESCRIPTION']._serialized_end=1106
-  _globals['_DESCRIBETOPOLOGYRESPONSE']._serialized_start=1108
-  _globals['_DESCRIBETOPOLOGYRESPONSE']._serialized_end=1196
-  _globals['_APPLYSCHEMAREQUEST']._serialized_start=1198
-  _globals['_APPLYSCHEMAREQUEST']._serialized_end=1248
-  _globals['_APPLYSCHEMARESPONSE']._serialized_start=1251
-  _globals['_APPLYSCHEMARESPONSE']._serialized_end=1390
-  _globals['_SKIPPEDSTATEMENT']._serialized_start=1392
-  _globals['_SKIPPEDSTATEMENT']._serialized_end=1459
-  _globals['_AUDITREQUEST']._serialized_start=1461
-  _globals['_AUDITREQUEST']._serialized_end=1475
-  _globals['_AUDITRESPONSE']._serialized_start=1478
-  _globals['_AUDITRESPONSE']._serialized_end=2004
-  _globals['_AUDITRESPONSE_KIND']._serialized_start=1623
-  _globals['_AUDITRESPONSE_KIND']._serialized_end=2004
-  _globals['_DROPUNUSEDSHADOWSREQUEST']._serialized_start=2006
-  _globals['_DROPUNUSEDSHADOWSREQUEST']._serialized_end=2032
-  _globals['_DROPUNUSEDSHADOWSRESPONSE']._serialized_start=2034
-  _globals['_DROPUNUSEDSHADOWSRESPONSE']._serialized_end=2076
-  _globals['_LISTINDOUBTREQUEST']._serialized_start=2078
-  _globals['_LISTINDOUBTREQUEST']._serialized_end=2098
-  _globals['_INDOUBTTRANSACTION']._serialized_start=2101
-  _globals['_INDOUBTTRANSACTION']._serialized_end=2230
-  _globals['_LISTINDOUBTRESPONSE']._serialized_start=2232
-  _globals['_LISTINDOUBTRESPONSE']._serialized_end=2336
-  _globals['_DESCRIBEEVENTSREQUEST']._serialized_start=2338
-  _globals['_DESCRIBEEVENTSREQUEST']._serialized_end=2361
-  _globals['_OUTBOXDESCRIPTION']._serialized_start=2364
-  _globals['_OUTBOXDESCRIPTION']._serialized_end=2549
-  _globals['_DESCRIBEEVENTSRESPONSE']._serialized_start=2551
-  _globals['_DESCRIBEEVENTSRESPONSE']._serialized_end=2653
-  _globals['_ADMIN']._serialized_start=2656
-  _globals['_ADMIN']._serialized_end=3272
+  _globals['_VIEWDESCRIPTION']._serialized_start=775
+  _globals['_VIEWDESCRIPTION']._serialized_end=933
+  _globals['_DESCRIBESCHEMARESPONSE']._serialized_start=936
+  _globals['_DESCRIBESCHEMARESPONSE']._serialized_end=1170
+  _globals['_DESCRIBETOPOLOGYREQUEST']._serialized_start=1172
+  _globals['_DESCRIBETOPOLOGYREQUEST']._serialized_end=1197
+  _globals['_SHARDDESCRIPTION']._serialized_start=1199
+  _globals['_SHARDDESCRIPTION']._serialized_end=1313
+  _globals['_DESCRIBETOPOLOGYRESPONSE']._serialized_start=1315
+  _globals['_DESCRIBETOPOLOGYRESPONSE']._serialized_end=1403
+  _globals['_APPLYSCHEMAREQUEST']._serialized_start=1405
+  _globals['_APPLYSCHEMAREQUEST']._serialized_end=1455
+  _globals['_APPLYSCHEMARESPONSE']._serialized_start=1458
+  _globals['_APPLYSCHEMARESPONSE']._serialized_end=1597
+  _globals['_SKIPPEDSTATEMENT']._serialized_start=1599
+  _globals['_SKIPPEDSTATEMENT']._serialized_end=1666
+  _globals['_AUDITREQUEST']._serialized_start=1668
+  _globals['_AUDITREQUEST']._serialized_end=1682
+  _globals['_AUDITRESPONSE']._serialized_start=1685
+  _globals['_AUDITRESPONSE']._serialized_end=2211
+  _globals['_AUDITRESPONSE_KIND']._serialized_start=1830
+  _globals['_AUDITRESPONSE_KIND']._serialized_end=2211
+  _globals['_DROPUNUSEDSHADOWSREQUEST']._serialized_start=2213
+  _globals['_DROPUNUSEDSHADOWSREQUEST']._serialized_end=2239
+  _globals['_DROPUNUSEDSHADOWSRESPONSE']._serialized_start=2241
+  _globals['_DROPUNUSEDSHADOWSRESPONSE']._serialized_end=2283
+  _globals['_LISTINDOUBTREQUEST']._serialized_start=2285
+  _globals['_LISTINDOUBTREQUEST']._serialized_end=2305
+  _globals['_INDOUBTTRANSACTION']._serialized_start=2308
+  _globals['_INDOUBTTRANSACTION']._serialized_end=2437
+  _globals['_LISTINDOUBTRESPONSE']._serialized_start=2439
+  _globals['_LISTINDOUBTRESPONSE']._serialized_end=2543
+  _globals['_DESCRIBEEVENTSREQUEST']._serialized_start=2545
+  _globals['_DESCRIBEEVENTSREQUEST']._serialized_end=2568
+  _globals['_OUTBOXDESCRIPTION']._serialized_start=2571
+  _globals['_OUTBOXDESCRIPTION']._serialized_end=2756
+  _globals['_DESCRIBEEVENTSRESPONSE']._serialized_start=2758
+  _globals['_DESCRIBEEVENTSRESPONSE']._serialized_end=2860
+  _globals['_ADMIN']._serialized_start=2863
+  _globals['_ADMIN']._serialized_end=3479
 # @@protoc_insertion_point(module_scope)

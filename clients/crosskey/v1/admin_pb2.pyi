@@ -246,6 +246,54 @@ class RelationDescription(_message.Message):
 Global___RelationDescription: _TypeAlias = RelationDescription  # noqa: Y015
 
 @_typing.final
+class ViewDescription(_message.Message):
+    """A view, which is listed, counted and aggregated as a table is, if what the shards read of it is all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEW_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    LOCATORS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    WHY_NOT_READ_FIELD_NUMBER: _builtins.int
+    view: _builtins.str
+    """The view's name."""
+    placement: _builtins.str
+    """"sharded" or "reference"; empty if it is not read."""
+    why_not_read: _builtins.str
+    """Why it is not read, and what to do; empty if it is."""
+    @_builtins.property
+    def locators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns whose values tell the shard of a row."""
+
+    @_builtins.property
+    def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that tell its rows apart, by which a list is ordered in the end; empty if none do."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]:
+        """The columns, in order; empty if it is not read."""
+
+    def __init__(
+        self,
+        *,
+        view: _builtins.str = ...,
+        placement: _builtins.str = ...,
+        locators: _abc.Iterable[_builtins.str] | None = ...,
+        key: _abc.Iterable[_builtins.str] | None = ...,
+        columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
+        why_not_read: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "key", b"key", "locators", b"locators", "placement", b"placement", "view", b"view", "why_not_read", b"why_not_read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ViewDescription: _TypeAlias = ViewDescription  # noqa: Y015
+
+@_typing.final
 class DescribeSchemaResponse(_message.Message):
     """The schema."""
 
@@ -255,6 +303,7 @@ class DescribeSchemaResponse(_message.Message):
     TABLES_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     RELATIONS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """SHA-256 of the schema's text without white space, SQL comments and what is skipped, in hex."""
     @_builtins.property
@@ -269,6 +318,10 @@ class DescribeSchemaResponse(_message.Message):
     def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelationDescription]:
         """The relations, by table and name."""
 
+    @_builtins.property
+    def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___ViewDescription]:
+        """The views, by name."""
+
     def __init__(
         self,
         *,
@@ -276,10 +329,11 @@ class DescribeSchemaResponse(_message.Message):
         tables: _abc.Iterable[Global___TableDescription] | None = ...,
         keys: _abc.Iterable[Global___KeyDescription] | None = ...,
         relations: _abc.Iterable[Global___RelationDescription] | None = ...,
+        views: _abc.Iterable[Global___ViewDescription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "keys", b"keys", "relations", b"relations", "tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "keys", b"keys", "relations", b"relations", "tables", b"tables", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

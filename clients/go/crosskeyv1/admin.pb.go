@@ -119,7 +119,7 @@ func (x AuditResponse_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuditResponse_Kind.Descriptor instead.
 func (AuditResponse_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13, 0}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Asks for the schema.
@@ -595,6 +595,97 @@ func (x *RelationDescription) GetAmbiguity() string {
 	return ""
 }
 
+// A view, which is listed, counted and aggregated as a table is, if what the shards read of it is all of it.
+type ViewDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The view's name.
+	View string `protobuf:"bytes,220,opt,name=view,proto3" json:"view,omitempty"`
+	// "sharded" or "reference"; empty if it is not read.
+	Placement string `protobuf:"bytes,221,opt,name=placement,proto3" json:"placement,omitempty"`
+	// The columns whose values tell the shard of a row.
+	Locators []string `protobuf:"bytes,222,rep,name=locators,proto3" json:"locators,omitempty"`
+	// The columns that tell its rows apart, by which a list is ordered in the end; empty if none do.
+	Key []string `protobuf:"bytes,223,rep,name=key,proto3" json:"key,omitempty"`
+	// The columns, in order; empty if it is not read.
+	Columns []*ColumnDescription `protobuf:"bytes,224,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Why it is not read, and what to do; empty if it is.
+	WhyNotRead    string `protobuf:"bytes,225,opt,name=why_not_read,json=whyNotRead,proto3" json:"why_not_read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewDescription) Reset() {
+	*x = ViewDescription{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewDescription) ProtoMessage() {}
+
+func (x *ViewDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewDescription.ProtoReflect.Descriptor instead.
+func (*ViewDescription) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ViewDescription) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *ViewDescription) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *ViewDescription) GetLocators() []string {
+	if x != nil {
+		return x.Locators
+	}
+	return nil
+}
+
+func (x *ViewDescription) GetKey() []string {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ViewDescription) GetColumns() []*ColumnDescription {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *ViewDescription) GetWhyNotRead() string {
+	if x != nil {
+		return x.WhyNotRead
+	}
+	return ""
+}
+
 // The schema.
 type DescribeSchemaResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -605,14 +696,16 @@ type DescribeSchemaResponse struct {
 	// The foreign keys, by table and name.
 	Keys []*KeyDescription `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The relations, by table and name.
-	Relations     []*RelationDescription `protobuf:"bytes,4,rep,name=relations,proto3" json:"relations,omitempty"`
+	Relations []*RelationDescription `protobuf:"bytes,4,rep,name=relations,proto3" json:"relations,omitempty"`
+	// The views, by name.
+	Views         []*ViewDescription `protobuf:"bytes,220,rep,name=views,proto3" json:"views,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeSchemaResponse) Reset() {
 	*x = DescribeSchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +717,7 @@ func (x *DescribeSchemaResponse) String() string {
 func (*DescribeSchemaResponse) ProtoMessage() {}
 
 func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +730,7 @@ func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeSchemaResponse.ProtoReflect.Descriptor instead.
 func (*DescribeSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DescribeSchemaResponse) GetFingerprint() string {
@@ -668,6 +761,13 @@ func (x *DescribeSchemaResponse) GetRelations() []*RelationDescription {
 	return nil
 }
 
+func (x *DescribeSchemaResponse) GetViews() []*ViewDescription {
+	if x != nil {
+		return x.Views
+	}
+	return nil
+}
+
 // Asks for the topology.
 type DescribeTopologyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -677,7 +777,7 @@ type DescribeTopologyRequest struct {
 
 func (x *DescribeTopologyRequest) Reset() {
 	*x = DescribeTopologyRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +789,7 @@ func (x *DescribeTopologyRequest) String() string {
 func (*DescribeTopologyRequest) ProtoMessage() {}
 
 func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +802,7 @@ func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyRequest.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 // A shard.
@@ -724,7 +824,7 @@ type ShardDescription struct {
 
 func (x *ShardDescription) Reset() {
 	*x = ShardDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +836,7 @@ func (x *ShardDescription) String() string {
 func (*ShardDescription) ProtoMessage() {}
 
 func (x *ShardDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +849,7 @@ func (x *ShardDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDescription.ProtoReflect.Descriptor instead.
 func (*ShardDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ShardDescription) GetShard() uint32 {
@@ -800,7 +900,7 @@ type DescribeTopologyResponse struct {
 
 func (x *DescribeTopologyResponse) Reset() {
 	*x = DescribeTopologyResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +912,7 @@ func (x *DescribeTopologyResponse) String() string {
 func (*DescribeTopologyResponse) ProtoMessage() {}
 
 func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +925,7 @@ func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyResponse.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DescribeTopologyResponse) GetSlots() uint32 {
@@ -855,7 +955,7 @@ type ApplySchemaRequest struct {
 
 func (x *ApplySchemaRequest) Reset() {
 	*x = ApplySchemaRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +967,7 @@ func (x *ApplySchemaRequest) String() string {
 func (*ApplySchemaRequest) ProtoMessage() {}
 
 func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +980,7 @@ func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaRequest.ProtoReflect.Descriptor instead.
 func (*ApplySchemaRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApplySchemaRequest) GetSql() string {
@@ -912,7 +1012,7 @@ type ApplySchemaResponse struct {
 
 func (x *ApplySchemaResponse) Reset() {
 	*x = ApplySchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1024,7 @@ func (x *ApplySchemaResponse) String() string {
 func (*ApplySchemaResponse) ProtoMessage() {}
 
 func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1037,7 @@ func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaResponse.ProtoReflect.Descriptor instead.
 func (*ApplySchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ApplySchemaResponse) GetChanged() bool {
@@ -976,7 +1076,7 @@ type SkippedStatement struct {
 
 func (x *SkippedStatement) Reset() {
 	*x = SkippedStatement{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1088,7 @@ func (x *SkippedStatement) String() string {
 func (*SkippedStatement) ProtoMessage() {}
 
 func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1101,7 @@ func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkippedStatement.ProtoReflect.Descriptor instead.
 func (*SkippedStatement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SkippedStatement) GetLine() uint32 {
@@ -1034,7 +1134,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1146,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1159,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 // One finding.
@@ -1083,7 +1183,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1195,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1208,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditResponse) GetKind() AuditResponse_Kind {
@@ -1162,7 +1262,7 @@ type DropUnusedShadowsRequest struct {
 
 func (x *DropUnusedShadowsRequest) Reset() {
 	*x = DropUnusedShadowsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1274,7 @@ func (x *DropUnusedShadowsRequest) String() string {
 func (*DropUnusedShadowsRequest) ProtoMessage() {}
 
 func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1287,7 @@ func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsRequest.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 // What was dropped.
@@ -1201,7 +1301,7 @@ type DropUnusedShadowsResponse struct {
 
 func (x *DropUnusedShadowsResponse) Reset() {
 	*x = DropUnusedShadowsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1313,7 @@ func (x *DropUnusedShadowsResponse) String() string {
 func (*DropUnusedShadowsResponse) ProtoMessage() {}
 
 func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1326,7 @@ func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsResponse.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DropUnusedShadowsResponse) GetCount() int64 {
@@ -1245,7 +1345,7 @@ type ListInDoubtRequest struct {
 
 func (x *ListInDoubtRequest) Reset() {
 	*x = ListInDoubtRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1357,7 @@ func (x *ListInDoubtRequest) String() string {
 func (*ListInDoubtRequest) ProtoMessage() {}
 
 func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1370,7 @@ func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtRequest.ProtoReflect.Descriptor instead.
 func (*ListInDoubtRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 // A prepared transaction.
@@ -1292,7 +1392,7 @@ type InDoubtTransaction struct {
 
 func (x *InDoubtTransaction) Reset() {
 	*x = InDoubtTransaction{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1404,7 @@ func (x *InDoubtTransaction) String() string {
 func (*InDoubtTransaction) ProtoMessage() {}
 
 func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1417,7 @@ func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InDoubtTransaction.ProtoReflect.Descriptor instead.
 func (*InDoubtTransaction) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InDoubtTransaction) GetGid() string {
@@ -1368,7 +1468,7 @@ type ListInDoubtResponse struct {
 
 func (x *ListInDoubtResponse) Reset() {
 	*x = ListInDoubtResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1480,7 @@ func (x *ListInDoubtResponse) String() string {
 func (*ListInDoubtResponse) ProtoMessage() {}
 
 func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1493,7 @@ func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtResponse.ProtoReflect.Descriptor instead.
 func (*ListInDoubtResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListInDoubtResponse) GetTransactions() []*InDoubtTransaction {
@@ -1419,7 +1519,7 @@ type DescribeEventsRequest struct {
 
 func (x *DescribeEventsRequest) Reset() {
 	*x = DescribeEventsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1531,7 @@ func (x *DescribeEventsRequest) String() string {
 func (*DescribeEventsRequest) ProtoMessage() {}
 
 func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1544,7 @@ func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeEventsRequest.ProtoReflect.Descriptor instead.
 func (*DescribeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 // The events of one shard.
@@ -1472,7 +1572,7 @@ type OutboxDescription struct {
 
 func (x *OutboxDescription) Reset() {
 	*x = OutboxDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1584,7 @@ func (x *OutboxDescription) String() string {
 func (*OutboxDescription) ProtoMessage() {}
 
 func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1597,7 @@ func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxDescription.ProtoReflect.Descriptor instead.
 func (*OutboxDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OutboxDescription) GetShard() uint32 {
@@ -1569,7 +1669,7 @@ type DescribeEventsResponse struct {
 
 func (x *DescribeEventsResponse) Reset() {
 	*x = DescribeEventsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1681,7 @@ func (x *DescribeEventsResponse) String() string {
 func (*DescribeEventsResponse) ProtoMessage() {}
 
 func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1694,7 @@ func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeEventsResponse.ProtoReflect.Descriptor instead.
 func (*DescribeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DescribeEventsResponse) GetOutboxes() []*OutboxDescription {
@@ -1659,12 +1759,21 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"constraint\x12\x1b\n" +
 	"\tkey_table\x18\x06 \x01(\tR\bkeyTable\x12%\n" +
 	"\x0efar_constraint\x18\a \x01(\tR\rfarConstraint\x12\x1c\n" +
-	"\tambiguity\x18\b \x01(\tR\tambiguity\"\xe2\x01\n" +
+	"\tambiguity\x18\b \x01(\tR\tambiguity\"\xd3\x01\n" +
+	"\x0fViewDescription\x12\x13\n" +
+	"\x04view\x18\xdc\x01 \x01(\tR\x04view\x12\x1d\n" +
+	"\tplacement\x18\xdd\x01 \x01(\tR\tplacement\x12\x1b\n" +
+	"\blocators\x18\xde\x01 \x03(\tR\blocators\x12\x11\n" +
+	"\x03key\x18\xdf\x01 \x03(\tR\x03key\x129\n" +
+	"\acolumns\x18\xe0\x01 \x03(\v2\x1e.crosskey.v1.ColumnDescriptionR\acolumns\x12!\n" +
+	"\fwhy_not_read\x18\xe1\x01 \x01(\tR\n" +
+	"whyNotRead\"\x97\x02\n" +
 	"\x16DescribeSchemaResponse\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x125\n" +
 	"\x06tables\x18\x02 \x03(\v2\x1d.crosskey.v1.TableDescriptionR\x06tables\x12/\n" +
 	"\x04keys\x18\x03 \x03(\v2\x1b.crosskey.v1.KeyDescriptionR\x04keys\x12>\n" +
-	"\trelations\x18\x04 \x03(\v2 .crosskey.v1.RelationDescriptionR\trelations\"\x19\n" +
+	"\trelations\x18\x04 \x03(\v2 .crosskey.v1.RelationDescriptionR\trelations\x123\n" +
+	"\x05views\x18\xdc\x01 \x03(\v2\x1c.crosskey.v1.ViewDescriptionR\x05views\"\x19\n" +
 	"\x17DescribeTopologyRequest\"\xa9\x01\n" +
 	"\x10ShardDescription\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
@@ -1764,7 +1873,7 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_crosskey_v1_admin_proto_goTypes = []any{
 	(AuditResponse_Kind)(0),           // 0: crosskey.v1.AuditResponse.Kind
 	(*DescribeSchemaRequest)(nil),     // 1: crosskey.v1.DescribeSchemaRequest
@@ -1772,57 +1881,60 @@ var file_crosskey_v1_admin_proto_goTypes = []any{
 	(*TableDescription)(nil),          // 3: crosskey.v1.TableDescription
 	(*ColumnDescription)(nil),         // 4: crosskey.v1.ColumnDescription
 	(*RelationDescription)(nil),       // 5: crosskey.v1.RelationDescription
-	(*DescribeSchemaResponse)(nil),    // 6: crosskey.v1.DescribeSchemaResponse
-	(*DescribeTopologyRequest)(nil),   // 7: crosskey.v1.DescribeTopologyRequest
-	(*ShardDescription)(nil),          // 8: crosskey.v1.ShardDescription
-	(*DescribeTopologyResponse)(nil),  // 9: crosskey.v1.DescribeTopologyResponse
-	(*ApplySchemaRequest)(nil),        // 10: crosskey.v1.ApplySchemaRequest
-	(*ApplySchemaResponse)(nil),       // 11: crosskey.v1.ApplySchemaResponse
-	(*SkippedStatement)(nil),          // 12: crosskey.v1.SkippedStatement
-	(*AuditRequest)(nil),              // 13: crosskey.v1.AuditRequest
-	(*AuditResponse)(nil),             // 14: crosskey.v1.AuditResponse
-	(*DropUnusedShadowsRequest)(nil),  // 15: crosskey.v1.DropUnusedShadowsRequest
-	(*DropUnusedShadowsResponse)(nil), // 16: crosskey.v1.DropUnusedShadowsResponse
-	(*ListInDoubtRequest)(nil),        // 17: crosskey.v1.ListInDoubtRequest
-	(*InDoubtTransaction)(nil),        // 18: crosskey.v1.InDoubtTransaction
-	(*ListInDoubtResponse)(nil),       // 19: crosskey.v1.ListInDoubtResponse
-	(*DescribeEventsRequest)(nil),     // 20: crosskey.v1.DescribeEventsRequest
-	(*OutboxDescription)(nil),         // 21: crosskey.v1.OutboxDescription
-	(*DescribeEventsResponse)(nil),    // 22: crosskey.v1.DescribeEventsResponse
-	(*timestamppb.Timestamp)(nil),     // 23: google.protobuf.Timestamp
+	(*ViewDescription)(nil),           // 6: crosskey.v1.ViewDescription
+	(*DescribeSchemaResponse)(nil),    // 7: crosskey.v1.DescribeSchemaResponse
+	(*DescribeTopologyRequest)(nil),   // 8: crosskey.v1.DescribeTopologyRequest
+	(*ShardDescription)(nil),          // 9: crosskey.v1.ShardDescription
+	(*DescribeTopologyResponse)(nil),  // 10: crosskey.v1.DescribeTopologyResponse
+	(*ApplySchemaRequest)(nil),        // 11: crosskey.v1.ApplySchemaRequest
+	(*ApplySchemaResponse)(nil),       // 12: crosskey.v1.ApplySchemaResponse
+	(*SkippedStatement)(nil),          // 13: crosskey.v1.SkippedStatement
+	(*AuditRequest)(nil),              // 14: crosskey.v1.AuditRequest
+	(*AuditResponse)(nil),             // 15: crosskey.v1.AuditResponse
+	(*DropUnusedShadowsRequest)(nil),  // 16: crosskey.v1.DropUnusedShadowsRequest
+	(*DropUnusedShadowsResponse)(nil), // 17: crosskey.v1.DropUnusedShadowsResponse
+	(*ListInDoubtRequest)(nil),        // 18: crosskey.v1.ListInDoubtRequest
+	(*InDoubtTransaction)(nil),        // 19: crosskey.v1.InDoubtTransaction
+	(*ListInDoubtResponse)(nil),       // 20: crosskey.v1.ListInDoubtResponse
+	(*DescribeEventsRequest)(nil),     // 21: crosskey.v1.DescribeEventsRequest
+	(*OutboxDescription)(nil),         // 22: crosskey.v1.OutboxDescription
+	(*DescribeEventsResponse)(nil),    // 23: crosskey.v1.DescribeEventsResponse
+	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	4,  // 0: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
-	3,  // 1: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
-	2,  // 2: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
-	5,  // 3: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
-	8,  // 4: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
-	6,  // 5: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
-	12, // 6: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
-	0,  // 7: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	23, // 8: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
-	18, // 9: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	23, // 10: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
-	21, // 11: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
-	1,  // 12: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
-	7,  // 13: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
-	10, // 14: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
-	13, // 15: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
-	15, // 16: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
-	17, // 17: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
-	20, // 18: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
-	6,  // 19: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	9,  // 20: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	11, // 21: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	14, // 22: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	16, // 23: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	19, // 24: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	22, // 25: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	4,  // 1: crosskey.v1.ViewDescription.columns:type_name -> crosskey.v1.ColumnDescription
+	3,  // 2: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
+	2,  // 3: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
+	5,  // 4: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
+	6,  // 5: crosskey.v1.DescribeSchemaResponse.views:type_name -> crosskey.v1.ViewDescription
+	9,  // 6: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
+	7,  // 7: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
+	13, // 8: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
+	0,  // 9: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
+	24, // 10: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	19, // 11: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
+	24, // 12: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
+	22, // 13: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
+	1,  // 14: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
+	8,  // 15: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
+	11, // 16: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
+	14, // 17: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
+	16, // 18: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
+	18, // 19: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
+	21, // 20: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
+	7,  // 21: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	10, // 22: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	12, // 23: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	15, // 24: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	17, // 25: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	20, // 26: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	23, // 27: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_admin_proto_init() }
@@ -1836,7 +1948,7 @@ func file_crosskey_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -156,21 +156,3 @@ def test_a_router_refuses_more_calls_than_it_may_have_in_flight(cluster: LocalCl
         assert [len(call.result().rows) for call in waiting] == [1, 1]
         assert calls.send(crosskey.count("accounts", crosskey.in_("id", ACCOUNTS))).count == 2
         calls.close()
-
-
-def test_transactions_over_several_shards_do_not_wait_for_each_others_connections(
-    cluster: LocalCluster, tmp_path: Path
-) -> None:
-    """Each begins on one of two shards and goes on to the other; a node has one connection."""
-    batches = [numbers_from(3 * 10**6, shard, 24) for shard in range(SHARDS)]
-    pairs = [pair if place % 2 else pair[::-1] for place, pair in enumerate(zip(*batches, strict=True))]
-    with extra_router(cluster, tmp_path, CROSSKEY_MAX_DISTRIBUTED="1") as router:
-        router.wait_until_serving()
-        with Client(router.address, timeout=60.0) as client, ThreadPoolExecutor(len(pairs)) as threads:
-            stored = list(threads.map(lambda pair: transact_inserts(client, pair), pairs))
-    assert stored == [2] * len(pairs)
-
-
-def transact_inserts(client: Client, numbers: Sequence[int]) -> int:
-    """Inserts accounts, a statement each; how many."""
-    return len(client.transact([crosskey.insert("accounts", {"id": number}) for number in numbers]))

@@ -22,6 +22,7 @@ from bench.imports import DEFAULT_ROWS, measure_import
 from bench.interleaving import Case, run_case
 from bench.measurements import Measurements, evaluated
 from bench.node_calls import count_node_calls
+from bench.overload import TRANSACTIONS, WRITES, measure_goodput
 from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_by_hand
 from bench.population import Population
 from bench.reads import gets_by_key, pages_over_all_shards
@@ -47,6 +48,10 @@ IMPORT = "import"
 RELATIONS = "relations"
 AGGREGATES = "aggregates"
 SHARD_COUNTS = "shards"
+GOODPUT = "goodput"
+
+GOODPUT_IN_TIMES_OF_SECONDS = 4
+"""A number of clients needs some seconds until it goes steadily, and there are many numbers."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "unique": _unique,
 }
 
-NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, SHARD_COUNTS)
+NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, GOODPUT, SHARD_COUNTS)
 """What can be asked for."""
 
 
@@ -182,6 +187,15 @@ class Run:
             if IMPORT in self._options.names:
                 self._say(f"measuring: import of {self._options.import_rows:,} rows")
                 self.measurements.cases.append(await measure_import(crosskey, servers, self._options.import_rows))
+
+            if GOODPUT in self._options.names:
+                await self._goodput(crosskey)
+
+    async def _goodput(self, crosskey: Crosskey) -> None:
+        for what in (WRITES, TRANSACTIONS):
+            self._say(f"measuring: goodput, {what}")
+            seconds = GOODPUT_IN_TIMES_OF_SECONDS * self._options.seconds_per_case
+            self.measurements.cases.append(await measure_goodput(crosskey, what, seconds))
 
     async def _aggregates(self, crosskey: Crosskey, cluster: LocalCluster) -> None:
         rows = self._options.aggregated_rows

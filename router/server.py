@@ -13,6 +13,7 @@ from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.resolver import Resolver
+from crosskey.router.committing.seats import Seats
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
@@ -44,7 +45,8 @@ async def serve(settings: Settings) -> None:
     hints = ShadowHints()
     value_generator = ValueGenerator(nodes, SequenceBlocks(nodes))
     anchor_lookup = AnchorLookup(nodes)
-    writer = Writer(nodes, finisher, hints, cluster, settings.retries, value_generator, anchor_lookup)
+    seats = Seats(len(nodes), settings.max_distributed)
+    writer = Writer(nodes, finisher, seats, hints, cluster, settings.retries, value_generator, anchor_lookup)
     writes = Pipeline(value_generator, anchor_lookup, writer)
     watches = Watches(nodes)
     requests = Requests(

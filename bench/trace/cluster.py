@@ -17,6 +17,7 @@ from crosskey.router.admin_service import Admin
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.seats import Seats
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
@@ -93,7 +94,9 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     value_generator = ValueGenerator(nodes, SequenceBlocks(nodes))
     anchor_lookup = AnchorLookup(nodes)
     writes = Pipeline(
-        value_generator, anchor_lookup, Writer(nodes, finisher, hints, cluster, 8, value_generator, anchor_lookup)
+        value_generator,
+        anchor_lookup,
+        Writer(nodes, finisher, Seats(len(nodes), 5), hints, cluster, 8, value_generator, anchor_lookup),
     )
     loader = Loader(nodes, finisher, cluster, value_generator)
     server = _server()

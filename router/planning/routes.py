@@ -6,7 +6,7 @@ other shards); then the transaction goes on from a local route as a distributed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -85,6 +85,23 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
     reason = "rows of one shard, which others may reference" if acts else "rows of one shard"
     plain = not (acts or unknown or claims_unforeseen(view, plans))
     return Local(home, plans, reason, plain=plain, has_new_parents=bool(unknown), copied=copied)
+
+
+def shards_concerned(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Collection[int]:
+    """The shards that a transaction may come to: all, unless the request tells which."""
+    plans = only_writes(steps)
+    if plans is None or not all(map(_is_foreseen, plans)) or claims_unforeseen(view, plans):
+        return range(view.shards)
+    return {
+        *(shard for plan in plans for shard in plan.shards),
+        *(one.parent_shard for one in unknown_parents(view, hints, plans)),
+        *(one.claim_shard for one in wanted_claims(view, plans)),
+    }
+
+
+def _is_foreseen(plan: WritePlan) -> bool:
+    """Whether a write concerns no other shards than those of its rows, of their parents and of their claims."""
+    return plan.kind == "insert" and not plan.reference and plan.on_conflict is None and plan.table.anchor is None
 
 
 def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:

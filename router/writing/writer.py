@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -22,10 +23,11 @@ from crosskey.router.committing.effect_queue import CopiesUnseen, LockedTooLate
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.gids import Gid
 from crosskey.router.committing.reservations import ReservedHome, pin_effect, reserving_branches
+from crosskey.router.committing.seats import Seats
 from crosskey.router.committing.tags import naming_tagged
 from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
 from crosskey.router.planning.parent_references import remember_parents
-from crosskey.router.planning.routes import Local, Reserve, plan_route
+from crosskey.router.planning.routes import Local, Reserve, plan_route, shards_concerned
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of
@@ -69,10 +71,14 @@ class _Manner:
 
 @dataclass(frozen=True)
 class Writer:
-    """Carries out planned writes. `retries` is how often a lost race is run again."""
+    """Carries out planned writes. `retries` is how often a lost race is run again.
+
+    What may come to hold connections to several shards takes its `seats` first.
+    """
 
     nodes: Nodes
     finisher: Finisher
+    seats: Seats
     hints: ShadowHints
     cluster: Cluster
     retries: int
@@ -137,12 +143,21 @@ class Writer:
         # A commit that may have been lost is OutcomeUnknown.
         with safe_to_retry():
             if isinstance(route, Local):
-                return await self._locally(view, route)
+                if route.plain:
+                    return await self._locally(view, route)
+                async with self._turn(view, steps):
+                    return await self._locally(view, route)
             if isinstance(route, Reserve):
                 results = await self._with_reservations(view, route)
                 if results is not None:
                     return results
-            return await self._distributed(view, steps, plan_now=plan_now)
+            async with self._turn(view, steps):
+                return await self._distributed(view, steps, plan_now=plan_now)
+
+    def _turn(self, view: SchemaView, steps: Sequence[Step]) -> AbstractAsyncContextManager[None]:
+        """Waits for the turn of what may come to hold connections to several shards."""
+        shards = shards_concerned(view, self.hints, steps)
+        return self.seats.taken(shards) if len(shards) > 1 else nullcontext()
 
     async def _locally(self, view: SchemaView, route: Local) -> Sequence[StepResult]:
         """One message to one shard; if it finds effects on others, the transaction goes on from there."""

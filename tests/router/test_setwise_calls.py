@@ -17,6 +17,7 @@ from crosskey.internal.v1 import session_pb2
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Node, Nodes
 from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.seats import Seats
 from crosskey.router.planning import writes
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.writes import WritePlan
@@ -94,7 +95,9 @@ class CountedRouter:
         self._finisher = Finisher(nodes)
         self.cluster = Cluster(nodes)
         value_generator, anchor_lookup = ValueGenerator(nodes, SequenceBlocks(nodes)), AnchorLookup(nodes)
-        self._writer = Writer(nodes, self._finisher, ShadowHints(), self.cluster, 8, value_generator, anchor_lookup)
+        self._writer = Writer(
+            nodes, self._finisher, Seats(len(nodes), 5), ShadowHints(), self.cluster, 8, value_generator, anchor_lookup
+        )
 
     async def insert(self, table: str, rows: Sequence[dict[str, int]]) -> None:
         """Inserts rows."""

@@ -345,6 +345,11 @@ def describe_events() -> Call[admin_pb2.DescribeEventsResponse]:
     return Call("Admin", "DescribeEvents", admin_pb2.DescribeEventsRequest(), _as_is)
 
 
+def list_cleanups() -> Call[admin_pb2.ListCleanupsResponse]:
+    """Returns what is being cleaned up along foreign keys with `@enforce eventual`."""
+    return Call("Admin", "ListCleanups", admin_pb2.ListCleanupsRequest(), _as_is)
+
+
 def _as_is(response: Any, _: RowReader) -> Any:
     return response
 

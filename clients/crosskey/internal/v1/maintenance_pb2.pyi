@@ -783,3 +783,53 @@ class DescribeOutboxResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeOutboxResponse: _TypeAlias = DescribeOutboxResponse  # noqa: Y015
+
+@_typing.final
+class ListCleanupsRequest(_message.Message):
+    """Asks for what is to be cleaned up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    COUNT_ROWS_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    count_rows: _builtins.bool
+    """Whether rows are counted as well, which takes longer."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        count_rows: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_rows", b"count_rows", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCleanupsRequest: _TypeAlias = ListCleanupsRequest  # noqa: Y015
+
+@_typing.final
+class ListCleanupsResponse(_message.Message):
+    """What is to be cleaned up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEANUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cleanups(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.Cleanup]:
+        """One for each eventual referenced key, and shard in it, of which there is something; `shard` is the shard's own."""
+
+    def __init__(
+        self,
+        *,
+        cleanups: _abc.Iterable[_admin_pb2.Cleanup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleanups", b"cleanups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCleanupsResponse: _TypeAlias = ListCleanupsResponse  # noqa: Y015

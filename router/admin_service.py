@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
+from crosskey.internal.v1 import maintenance_pb2
 from crosskey.router.administration.auditing import audit
 from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.administration.descriptions import describe_schema, describe_topology
@@ -92,3 +93,11 @@ class Admin(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.ListCleanupsResponse:
         with call_context(context.time_remaining()):
             return await self._cleaner.list_all()
+
+    @override
+    async def HoldPosition(
+        self, request: admin_pb2.HoldPositionRequest, context: Context
+    ) -> admin_pb2.HoldPositionResponse:
+        with call_context(context.time_remaining()):
+            asked = maintenance_pb2.HoldPositionRequest(asked=request)
+            return (await self._nodes[0].hold_position(asked)).position

@@ -149,7 +149,8 @@ class Cleaner:
         """One transaction: the command on the shard, and what comes of it on all shards."""
         gid = Gid.new(self._cluster.name, shard)
         with call_context_of_its_own(STEP_SECONDS):
-            async with DistributedTransaction(self._nodes, self._finisher, gid) as transaction:
+            # Nobody is answered rows, so none without the values that they copy.
+            async with DistributedTransaction(self._nodes, self._finisher, gid, copies_may_wait=True) as transaction:
                 result = await transaction.command(shard, command)
                 if result.count:
                     await transaction.apply_effects([[result]])

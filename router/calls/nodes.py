@@ -236,6 +236,10 @@ class Node:
         """Lists what is to be cleaned up."""
         return await self._call("ListCleanups", self._maintenance.ListCleanups, request)
 
+    async def hold_position(self, request: maintenance.HoldPositionRequest) -> maintenance.HoldPositionResponse:
+        """Holds the position of a consumer."""
+        return await self._call("HoldPosition", self._maintenance.HoldPosition, request)
+
     async def _call(
         self, name: str, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> Response:

@@ -1,4 +1,4 @@
-"""@enforce eventual where parent and child share a shard, with SET DEFAULT, copies, claims, loads; and when it is late."""
+"""@enforce eventual where parent and child share a shard, with SET DEFAULT and copies; and when it is late."""
 
 from __future__ import annotations
 

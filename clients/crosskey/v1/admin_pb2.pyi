@@ -938,3 +938,67 @@ class ListCleanupsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCleanupsResponse: _TypeAlias = ListCleanupsResponse  # noqa: Y015
+
+@_typing.final
+class HoldPositionRequest(_message.Message):
+    """Holds a position, or asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    consumer: _builtins.str
+    """The consumer."""
+    holder: _builtins.str
+    """The process, by a name that no other one has."""
+    lease_ms: _builtins.int
+    """How long nobody else can hold it, in milliseconds; 0 lets go of it."""
+    resume_token: _builtins.str
+    """Behind what it is to go on, as a Watch has answered it; kept only if the holder held it already. As it was if empty."""
+    def __init__(
+        self,
+        *,
+        consumer: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        lease_ms: _builtins.int = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "holder", b"holder", "lease_ms", b"lease_ms", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionRequest: _TypeAlias = HoldPositionRequest  # noqa: Y015
+
+@_typing.final
+class HoldPositionResponse(_message.Message):
+    """Who holds the position, and what it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    held: _builtins.bool
+    """Whether the process that asks holds it now. If not, nothing has changed."""
+    holder: _builtins.str
+    """Who holds it; empty if nobody does."""
+    resume_token: _builtins.str
+    """Behind what the holder is to go on; empty if none was ever kept."""
+    def __init__(
+        self,
+        *,
+        held: _builtins.bool = ...,
+        holder: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "holder", b"holder", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionResponse: _TypeAlias = HoldPositionResponse  # noqa: Y015

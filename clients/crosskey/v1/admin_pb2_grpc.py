@@ -75,6 +75,11 @@ class AdminStub:
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsResponse.FromString,
                 _registered_method=True)
+        self.HoldPosition = channel.unary_unary(
+                '/crosskey.v1.Admin/HoldPosition',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -141,6 +146,14 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldPosition(self, request, context):
+        """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+        and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -183,6 +196,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListCleanups,
                     request_deserializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsResponse.SerializeToString,
+            ),
+            'HoldPosition': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldPosition,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -402,6 +420,33 @@ class Admin:
             '/crosskey.v1.Admin/ListCleanups',
             crosskey_dot_v1_dot_admin__pb2.ListCleanupsRequest.SerializeToString,
             crosskey_dot_v1_dot_admin__pb2.ListCleanupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldPosition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/HoldPosition',
+            crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1852,6 +1852,143 @@ func (x *ListCleanupsResponse) GetP99WindowMs() float64 {
 	return 0
 }
 
+// Holds a position, or asks for it.
+type HoldPositionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consumer.
+	Consumer string `protobuf:"bytes,1,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// The process, by a name that no other one has.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// How long nobody else can hold it, in milliseconds; 0 lets go of it.
+	LeaseMs uint32 `protobuf:"varint,3,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// Behind what it is to go on, as a Watch has answered it; kept only if the holder held it already. As it was if empty.
+	ResumeToken   string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldPositionRequest) Reset() {
+	*x = HoldPositionRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPositionRequest) ProtoMessage() {}
+
+func (x *HoldPositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPositionRequest.ProtoReflect.Descriptor instead.
+func (*HoldPositionRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HoldPositionRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *HoldPositionRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldPositionRequest) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *HoldPositionRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// Who holds the position, and what it is.
+type HoldPositionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the process that asks holds it now. If not, nothing has changed.
+	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	// Who holds it; empty if nobody does.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Behind what the holder is to go on; empty if none was ever kept.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldPositionResponse) Reset() {
+	*x = HoldPositionResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPositionResponse) ProtoMessage() {}
+
+func (x *HoldPositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPositionResponse.ProtoReflect.Descriptor instead.
+func (*HoldPositionResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HoldPositionResponse) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *HoldPositionResponse) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldPositionResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
 var File_crosskey_v1_admin_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_admin_proto_rawDesc = "" +
@@ -2002,7 +2139,16 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards\x12\x16\n" +
 	"\x06marked\x18\x03 \x01(\x03R\x06marked\x12(\n" +
 	"\x10median_window_ms\x18\x04 \x01(\x01R\x0emedianWindowMs\x12\"\n" +
-	"\rp99_window_ms\x18\x05 \x01(\x01R\vp99WindowMs2\xbd\x05\n" +
+	"\rp99_window_ms\x18\x05 \x01(\x01R\vp99WindowMs\"\x87\x01\n" +
+	"\x13HoldPositionRequest\x12\x1a\n" +
+	"\bconsumer\x18\x01 \x01(\tR\bconsumer\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x19\n" +
+	"\blease_ms\x18\x03 \x01(\rR\aleaseMs\x12!\n" +
+	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\"e\n" +
+	"\x14HoldPositionResponse\x12\x12\n" +
+	"\x04held\x18\x01 \x01(\bR\x04held\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken2\x92\x06\n" +
 	"\x05Admin\x12Y\n" +
 	"\x0eDescribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n" +
 	"\x10DescribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n" +
@@ -2011,7 +2157,8 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x11DropUnusedShadows\x12%.crosskey.v1.DropUnusedShadowsRequest\x1a&.crosskey.v1.DropUnusedShadowsResponse\x12P\n" +
 	"\vListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n" +
 	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponse\x12S\n" +
-	"\fListCleanups\x12 .crosskey.v1.ListCleanupsRequest\x1a!.crosskey.v1.ListCleanupsResponseB=\n" +
+	"\fListCleanups\x12 .crosskey.v1.ListCleanupsRequest\x1a!.crosskey.v1.ListCleanupsResponse\x12S\n" +
+	"\fHoldPosition\x12 .crosskey.v1.HoldPositionRequest\x1a!.crosskey.v1.HoldPositionResponseB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (
@@ -2027,7 +2174,7 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_crosskey_v1_admin_proto_goTypes = []any{
 	(AuditResponse_Kind)(0),           // 0: crosskey.v1.AuditResponse.Kind
 	(*DescribeSchemaRequest)(nil),     // 1: crosskey.v1.DescribeSchemaRequest
@@ -2055,7 +2202,9 @@ var file_crosskey_v1_admin_proto_goTypes = []any{
 	(*ListCleanupsRequest)(nil),       // 23: crosskey.v1.ListCleanupsRequest
 	(*Cleanup)(nil),                   // 24: crosskey.v1.Cleanup
 	(*ListCleanupsResponse)(nil),      // 25: crosskey.v1.ListCleanupsResponse
-	(*timestamppb.Timestamp)(nil),     // 26: google.protobuf.Timestamp
+	(*HoldPositionRequest)(nil),       // 26: crosskey.v1.HoldPositionRequest
+	(*HoldPositionResponse)(nil),      // 27: crosskey.v1.HoldPositionResponse
+	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	4,  // 0: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
@@ -2066,9 +2215,9 @@ var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	6,  // 5: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
 	12, // 6: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
 	0,  // 7: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	26, // 8: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	28, // 8: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
 	18, // 9: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	26, // 10: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
+	28, // 10: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
 	21, // 11: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
 	24, // 12: crosskey.v1.ListCleanupsResponse.cleanups:type_name -> crosskey.v1.Cleanup
 	1,  // 13: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
@@ -2079,16 +2228,18 @@ var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	17, // 18: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
 	20, // 19: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
 	23, // 20: crosskey.v1.Admin.ListCleanups:input_type -> crosskey.v1.ListCleanupsRequest
-	6,  // 21: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	9,  // 22: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	11, // 23: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	14, // 24: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	16, // 25: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	19, // 26: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	22, // 27: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
-	25, // 28: crosskey.v1.Admin.ListCleanups:output_type -> crosskey.v1.ListCleanupsResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
+	26, // 21: crosskey.v1.Admin.HoldPosition:input_type -> crosskey.v1.HoldPositionRequest
+	6,  // 22: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	9,  // 23: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	11, // 24: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	14, // 25: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	16, // 26: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	19, // 27: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	22, // 28: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
+	25, // 29: crosskey.v1.Admin.ListCleanups:output_type -> crosskey.v1.ListCleanupsResponse
+	27, // 30: crosskey.v1.Admin.HoldPosition:output_type -> crosskey.v1.HoldPositionResponse
+	22, // [22:31] is the sub-list for method output_type
+	13, // [13:22] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
 	13, // [13:13] is the sub-list for extension extendee
 	0,  // [0:13] is the sub-list for field type_name
@@ -2106,7 +2257,7 @@ func file_crosskey_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

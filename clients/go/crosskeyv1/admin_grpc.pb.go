@@ -29,6 +29,7 @@ const (
 	Admin_ListInDoubt_FullMethodName       = "/crosskey.v1.Admin/ListInDoubt"
 	Admin_DescribeEvents_FullMethodName    = "/crosskey.v1.Admin/DescribeEvents"
 	Admin_ListCleanups_FullMethodName      = "/crosskey.v1.Admin/ListCleanups"
+	Admin_HoldPosition_FullMethodName      = "/crosskey.v1.Admin/HoldPosition"
 )
 
 // AdminClient is the client API for Admin service.
@@ -57,6 +58,9 @@ type AdminClient interface {
 	DescribeEvents(ctx context.Context, in *DescribeEventsRequest, opts ...grpc.CallOption) (*DescribeEventsResponse, error)
 	// Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`.
 	ListCleanups(ctx context.Context, in *ListCleanupsRequest, opts ...grpc.CallOption) (*ListCleanupsResponse, error)
+	// Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+	// and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+	HoldPosition(ctx context.Context, in *HoldPositionRequest, opts ...grpc.CallOption) (*HoldPositionResponse, error)
 }
 
 type adminClient struct {
@@ -156,6 +160,16 @@ func (c *adminClient) ListCleanups(ctx context.Context, in *ListCleanupsRequest,
 	return out, nil
 }
 
+func (c *adminClient) HoldPosition(ctx context.Context, in *HoldPositionRequest, opts ...grpc.CallOption) (*HoldPositionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldPositionResponse)
+	err := c.cc.Invoke(ctx, Admin_HoldPosition_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -182,6 +196,9 @@ type AdminServer interface {
 	DescribeEvents(context.Context, *DescribeEventsRequest) (*DescribeEventsResponse, error)
 	// Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`.
 	ListCleanups(context.Context, *ListCleanupsRequest) (*ListCleanupsResponse, error)
+	// Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+	// and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+	HoldPosition(context.Context, *HoldPositionRequest) (*HoldPositionResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -215,6 +232,9 @@ func (UnimplementedAdminServer) DescribeEvents(context.Context, *DescribeEventsR
 }
 func (UnimplementedAdminServer) ListCleanups(context.Context, *ListCleanupsRequest) (*ListCleanupsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCleanups not implemented")
+}
+func (UnimplementedAdminServer) HoldPosition(context.Context, *HoldPositionRequest) (*HoldPositionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HoldPosition not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -374,6 +394,24 @@ func _Admin_ListCleanups_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_HoldPosition_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldPositionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).HoldPosition(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_HoldPosition_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).HoldPosition(ctx, req.(*HoldPositionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -408,6 +446,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListCleanups",
 			Handler:    _Admin_ListCleanups_Handler,
+		},
+		{
+			MethodName: "HoldPosition",
+			Handler:    _Admin_HoldPosition_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -833,3 +833,55 @@ class ListCleanupsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCleanupsResponse: _TypeAlias = ListCleanupsResponse  # noqa: Y015
+
+@_typing.final
+class HoldPositionRequest(_message.Message):
+    """Holds a position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for, the first one."""
+    @_builtins.property
+    def asked(self) -> _admin_pb2.HoldPositionRequest:
+        """What is asked for."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        asked: _admin_pb2.HoldPositionRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionRequest: _TypeAlias = HoldPositionRequest  # noqa: Y015
+
+@_typing.final
+class HoldPositionResponse(_message.Message):
+    """The position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def position(self) -> _admin_pb2.HoldPositionResponse:
+        """Who holds it, and what it is."""
+
+    def __init__(
+        self,
+        *,
+        position: _admin_pb2.HoldPositionResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionResponse: _TypeAlias = HoldPositionResponse  # noqa: Y015

@@ -63,6 +63,8 @@ class ShardMaintenanceStub:
     """Describes the outbox."""
     ListCleanups: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.ListCleanupsRequest, _maintenance_pb2.ListCleanupsResponse]
     """Lists what is to be cleaned up."""
+    HoldPosition: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]
+    """Holds the position of a consumer of events."""
 
 @_typing.type_check_only
 class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
@@ -99,6 +101,8 @@ class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
     """Describes the outbox."""
     ListCleanups: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ListCleanupsRequest, _maintenance_pb2.ListCleanupsResponse]  # type: ignore[assignment]
     """Lists what is to be cleaned up."""
+    HoldPosition: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]  # type: ignore[assignment]
+    """Holds the position of a consumer of events."""
 
 class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
     """Looks after one shard. Every request names its shard; a node refuses another's with FAILED_PRECONDITION and reason
@@ -210,5 +214,13 @@ class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.ListCleanupsResponse, _abc.Awaitable[_maintenance_pb2.ListCleanupsResponse]]:
         """Lists what is to be cleaned up."""
+
+    @_abc_1.abstractmethod
+    def HoldPosition(
+        self,
+        request: _maintenance_pb2.HoldPositionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.HoldPositionResponse, _abc.Awaitable[_maintenance_pb2.HoldPositionResponse]]:
+        """Holds the position of a consumer of events."""
 
 def add_ShardMaintenanceServicer_to_server(servicer: ShardMaintenanceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

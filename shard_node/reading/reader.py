@@ -15,6 +15,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import where_clause
+from crosskey.shard_node.sql_text.hidden_rows import rows_of
 from crosskey.shard_node.sql_text.keyset import (
     OrderColumn,
     Position,
@@ -23,7 +24,6 @@ from crosskey.shard_node.sql_text.keyset import (
     order_columns,
     position_expression,
 )
-from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.v1 import rows_pb2
 
 MAX_PAGE_BYTES = 3 * 1024 * 1024
@@ -81,9 +81,7 @@ async def count_rows(
 ) -> reads_pb2.CountRowsResponse:
     """How many rows meet the conditions. Raises UnknownColumn, InvalidRequest and psycopg.Error."""
     where, parameters = where_clause(table, request.where, _ALIAS, schema)
-    statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(
-        table_identifier(table.name), sql.Identifier(_ALIAS), where
-    )
+    statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(rows_of(table), sql.Identifier(_ALIAS), where)
     cursor = await connection.execute(statement, parameters)
     ((count,),) = await cursor.fetchall()
     return reads_pb2.CountRowsResponse(count=count)
@@ -124,7 +122,7 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, l
         row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=table_identifier(table.name),
+        table=rows_of(table, locked=bool(lock)),
         alias=sql.Identifier(_ALIAS),
     )
     if not order:

@@ -17,6 +17,7 @@ from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.serving.answer_size import MAX_ROWS_BYTES
 from crosskey.shard_node.sql_text.conditions import known_column, operand, where_clause
+from crosskey.shard_node.sql_text.hidden_rows import where_seen
 from crosskey.shard_node.sql_text.row_json import (
     given_values,
     json_columns,
@@ -240,7 +241,7 @@ def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
 
 def _update(table: Table, update: proto.UpdateRows, answer: _Answer) -> Statement:
     kept = kept_columns(table, update)
-    where, parameters = keeping(table, kept, update, where_clause(table, update.where))
+    where, parameters = keeping(table, kept, update, where_seen(table, update.where))
     given, given_parameters = _given_columns(table, update, kept)
     computed, computed_parameters = _computed_columns(table, update.computed)
     statement = sql.SQL(
@@ -287,7 +288,7 @@ def _computed_columns(table: Table, computed: Sequence[proto.ComputedColumn]) ->
 
 
 def _delete(table: Table, delete: proto.DeleteRows, answer: _Answer) -> Statement:
-    where, parameters = where_clause(table, delete.where)
+    where, parameters = where_seen(table, delete.where)
     statement = sql.SQL(
         "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"
         " SELECT {transaction}, count(*), NULL, NULL, NULL FROM changed"

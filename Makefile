@@ -36,9 +36,10 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 
 lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Needs uv on the PATH.
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements.lock \
-		--extra cli --extra server
+		--extra cli --extra server --extra publisher
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-dev.lock \
-		--extra cli --extra server --extra local --extra advice --extra dev --constraint requirements.lock
+		--extra cli --extra server --extra publisher --extra local --extra advice --extra dev \
+		--constraint requirements.lock
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-real.lock --extra real
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from crosskey.catalog.claim_rules import claimed_key, placing_columns
 from crosskey.catalog.costs import cost_of_crossing, cost_of_local
+from crosskey.catalog.eventual import is_eventual, refuse_eventual
 from crosskey.catalog.model import Column, ForeignKey, TableName
 from crosskey.catalog.plan import KeyPlan, TablePlan
 from crosskey.catalog.refusals import Refusal, refuse_key
@@ -28,7 +29,9 @@ def parent_locator(key: ForeignKey, parent: TablePlan) -> str | None:
 def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | tuple[Refusal, ...]:
     """How the key is enforced, or every reason why it cannot be."""
     refusals = (*_refuse_form(key), *_refuse_draws(key, child), *_refuse_moves(key, child, parent))
-    local = _why_local(key, child, parent)
+    refusals += tuple(refuse_eventual(key, child, parent))
+    # Whoever cleans up later needs the shadow, whether or not the rows are on one shard.
+    local = None if is_eventual(key) and not refusals else _why_local(key, child, parent)
     if local is None:
         refusals += tuple(_refuse_crossing(key, child, parent))
     if refusals:
@@ -65,6 +68,8 @@ def _origin(child: TablePlan) -> TableName:
 
 
 def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+    if _why_local(key, child, parent) is not None:
+        return f"rows of {key.table} and {key.parent} share a shard, but are cleaned up later: @enforce eventual"
     locator = parent_locator(key, parent)
     if locator is None:
         named = " and ".join(key.parent_columns)
@@ -80,6 +85,8 @@ def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
 
 def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     """What would make a crossing key local."""
+    if _why_local(key, child, parent) is not None:
+        return "leave out @enforce eventual"
     reference = f"make {key.parent} @reference if it is small and seldom written"
     if child.placement == "reference":
         return reference

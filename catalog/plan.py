@@ -11,6 +11,7 @@ import msgspec
 
 from crosskey.catalog.key_values import value_columns
 from crosskey.catalog.model import Column, Computed, Equality, ForeignKey, Table, TableName
+from crosskey.catalog.naming import shorten
 
 Placement = Literal["sharded", "reference"]
 CopyKind = Literal["live", "snapshot"]
@@ -183,6 +184,21 @@ class ReferencedKey(msgspec.Struct, frozen=True, cache_hash=True):
     verbatim: tuple[str, ...] = ()
     equalities: tuple[Equality, ...] = ()
     copied: tuple[str, ...] = ()
+    eventual: bool = False
+    """Whether children are cleaned up after a parent's deletion is committed, and not in its transaction."""
+
+    @property
+    def departed(self) -> TableName:
+        """On the parent's shard, for an eventual key: deleted parents, and each shard that is not done with them."""
+        return self._beside_pin("departed")
+
+    @property
+    def dead(self) -> TableName:
+        """On the child's shard, for an eventual key: the keys of shadows whose parents are deleted."""
+        return self._beside_pin("dead")
+
+    def _beside_pin(self, purpose: str) -> TableName:
+        return TableName(self.pin.schema, shorten(f"{purpose}_{self.pin.name.removeprefix('pin_')}"))
 
     @property
     def pinned(self) -> TableName:

@@ -8,6 +8,7 @@ from crosskey.catalog.anchoring import find_anchors
 from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
 from crosskey.catalog.colocation import refuse_uncolocated
 from crosskey.catalog.copies import plan_copies
+from crosskey.catalog.eventual import cleaned_up_later, is_eventual, refuse_mixed
 from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from crosskey.catalog.key_values import value_columns, verbatim_columns
 from crosskey.catalog.model import Database, ForeignKey, TableName
@@ -46,9 +47,8 @@ def plan_schema(database: Database) -> Plan:
     placed_tables = tuple(sorted(tables.values(), key=_table_name))
     claims = plan_claims(placed_tables)
     referenced = _referenced_keys(keys, tables, claims, copies)
-    return Plan(
-        placed_tables, keys, referenced, database.catches_errors, claims, plan_views(database, placed_tables), copies
-    )
+    views = plan_views(database, placed_tables, cleaned_up_later(keys))
+    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, views, copies)
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:
@@ -63,6 +63,7 @@ def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[
             plans.append(planned)
         else:
             refusals += planned
+    refusals += refuse_mixed(plans)
     return tuple(plans), refusals
 
 
@@ -103,6 +104,7 @@ def _referenced_keys(
             ),
             key.parent_equalities,
             copied[referenced_key_id(key)],
+            is_eventual(key),
         )
         for key in ordered
     )

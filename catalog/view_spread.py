@@ -6,12 +6,12 @@ A query is `everywhere` if every shard answers the same rows, `parted` if each o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from crosskey.catalog.equal_columns import EqualColumns
-from crosskey.catalog.model import View
+from crosskey.catalog.model import TableName, View
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.slots import FAMILIES
 from crosskey.catalog.view_queries import Join, Query, Source, Var
@@ -49,9 +49,12 @@ EVERYWHERE: Final = Spread("everywhere")
 class Tables:
     """What is known of the tables and views that queries read, by `schema.name`."""
 
-    def __init__(self, tables: Sequence[TablePlan], views: Mapping[str, View]) -> None:
+    def __init__(
+        self, tables: Sequence[TablePlan], views: Mapping[str, View], cleaned_up_later: Set[TableName] = frozenset()
+    ) -> None:
         self._tables = {plan.table.name.qualified: plan for plan in tables}
         self._views = views
+        self._cleaned_up_later = cleaned_up_later
         self._roots = {(plan.anchor.root_table, plan.anchor.root_column) for plan in tables if plan.anchor is not None}
         self._known: dict[str, Spread | NotSpread] = {}
 
@@ -75,6 +78,8 @@ class Tables:
 
     def _find(self, name: str) -> Spread | NotSpread:
         plan = self._tables.get(name)
+        if plan is not None and plan.name in self._cleaned_up_later:
+            return NotSpread(f"it reads {name}, and would show rows that await their clean-up (@enforce eventual)")
         if plan is not None:
             return self._of_table(plan)
         try:

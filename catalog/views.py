@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 import msgspec
@@ -16,10 +16,15 @@ _PLACE_OF_ROWS: Final = "ctid"
 """What tells rows apart that no key does has this name."""
 
 
-def plan_views(database: Database, tables: Iterable[TablePlan]) -> tuple[ViewPlan, ...]:
-    """Each view of a schema: as what it is read, or why it is not."""
+def plan_views(
+    database: Database, tables: Iterable[TablePlan], cleaned_up_later: Set[TableName] = frozenset()
+) -> tuple[ViewPlan, ...]:
+    """Each view of a schema: as what it is read, or why it is not.
+
+    Views show what is stored, also in tables that are `cleaned_up_later`.
+    """
     queries = {view.name.qualified: view for view in database.view_queries}
-    known = Tables(tuple(tables), queries)
+    known = Tables(tuple(tables), queries, cleaned_up_later)
     return tuple(_plan(name, queries, known) for name in database.views)
 
 

@@ -18,6 +18,7 @@ crosskey = LazyGroup(
         "audit": ("crosskey.cli.administration:audit", "Look for damage on every shard."),
         "in-doubt": ("crosskey.cli.administration:in_doubt", "Print transactions that are not finished everywhere."),
         "sweep": ("crosskey.cli.administration:sweep", "Drop shadows that no child references any more."),
+        "cleanups": ("crosskey.cli.administration:cleanups", "Print what is being cleaned up after deletions."),
         "events": ("crosskey.cli.administration:events", "Print how many events the shards keep."),
         "watch": ("crosskey.cli.watch:watch", "Print committed changes as they come, until Ctrl-C."),
         "load": ("crosskey.cli.load.command:load", "Load the rows of a database or a file."),

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from google.protobuf.message import Message
 
 from crosskey.router import explaining
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
 from crosskey.router.planning.reserved_fields import refuse_reserved
@@ -42,6 +43,7 @@ class Requests:
         hints: ShadowHints,
         loader: Loader,
         watches: Watches,
+        cleaner: Cleaner,
     ) -> None:
         self._cluster = cluster
         self._reader = reader
@@ -49,6 +51,7 @@ class Requests:
         self._hints = hints
         self._loader = loader
         self._watches = watches
+        self._cleaner = cleaner
 
     async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
         """Inserts rows."""
@@ -72,7 +75,10 @@ class Requests:
         """Deletes rows."""
         refuse_reserved(request)
         refuse_taken(request)
-        result = await self._writes.delete(await self._cluster.view(), request)
+        view = await self._cluster.view()
+        result = await self._writes.delete(view, request)
+        if view.cleans_up:
+            self._cleaner.deleted()
         return router_pb2.DeleteResponse(count=result.count)
 
     async def associate(self, request: router_pb2.AssociateRequest) -> router_pb2.AssociateResponse:
@@ -82,7 +88,10 @@ class Requests:
     async def transact(self, request: router_pb2.TransactRequest) -> router_pb2.TransactResponse:
         """Runs statements in one transaction."""
         refuse_reserved(request)
-        results = await self._writes.transact(await self._cluster.view(), request)
+        view = await self._cluster.view()
+        results = await self._writes.transact(view, request)
+        if view.cleans_up:
+            self._cleaner.deleted()
         return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import grpc
 
 from crosskey.router.admin_service import Admin
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.administration.unused_shadows import ShadowSweeper
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
@@ -49,25 +50,26 @@ async def serve(settings: Settings) -> None:
     writer = Writer(nodes, finisher, seats, hints, cluster, settings.retries, value_generator, anchor_lookup)
     writes = Pipeline(value_generator, anchor_lookup, writer)
     watches = Watches(nodes)
-    requests = Requests(
-        cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, value_generator), watches
-    )
+    cleaner = Cleaner(cluster, nodes, finisher)
+    loader = Loader(nodes, finisher, cluster, value_generator)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, watches, cleaner)
     in_flight = CallsInFlight(settings.max_in_flight)
     bounds = Bounds(settings.max_transactions, settings.transaction_idle_seconds, settings.transaction_seconds)
-    router = Router(requests, Opener(cluster, writes, bounds), in_flight)
+    router = Router(requests, Opener(cluster, writes, bounds, cleaner.deleted), in_flight)
     recovery: list[asyncio.Task[None]] = []
 
     async def ready() -> None:
         await cluster.wait_for_nodes()
         recovery.append(asyncio.create_task(resolver.run()))
         recovery.append(asyncio.create_task(finisher.forget_regularly()))
+        recovery.append(asyncio.create_task(cleaner.run()))
         if settings.sweep_interval_seconds:
             sweeper = ShadowSweeper(cluster, nodes, finisher)
             recovery.append(asyncio.create_task(sweeper.run(settings.sweep_interval_seconds)))
 
     def register(server: grpc.aio.Server) -> None:
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
-        admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
+        admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes, cleaner), server)
 
     async def drain() -> None:
         watches.drain()

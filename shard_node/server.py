@@ -17,6 +17,7 @@ from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, 
 from crosskey.shard_node.events.feed import EventFeed
 from crosskey.shard_node.events.trimming import Retention, trim_regularly
 from crosskey.shard_node.maintenance import ShardMaintenance
+from crosskey.shard_node.pace import Pace
 from crosskey.shard_node.postgres.connection_limits import check_connections
 from crosskey.shard_node.postgres.database import Database
 from crosskey.shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
@@ -89,7 +90,8 @@ async def _clear_away(dsn: str) -> None:
 
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
-    shard = Shard(database, identity)
+    pace = Pace(settings.cleanup_batch_rows, settings.cleanup_pause_ms, settings.cleanup_late_seconds)
+    shard = Shard(database, identity, pace)
     feed = EventFeed(database)
     retention = Retention(settings.events_retention_seconds, settings.events_max_mib * 1024 * 1024)
     trimming = asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds))

@@ -14,6 +14,7 @@ from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
 from crosskey.local_cluster.cluster import ROLE
 from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.router.admin_service import Admin
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
@@ -100,10 +101,11 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     )
     loader = Loader(nodes, finisher, cluster, value_generator)
     server = _server()
-    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes))
+    cleaner = Cleaner(cluster, nodes, finisher)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes), cleaner)
     opener = Opener(cluster, writes, Bounds(maximum=8, idle_seconds=10, seconds=60))
     router_pb2_grpc.add_RouterServicer_to_server(Router(requests, opener, CallsInFlight(MAX_IN_FLIGHT)), server)
-    admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses), server)
+    admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses, cleaner), server)
     stack.push_async_callback(finisher.drain)
     return await _started(stack, server)
 

@@ -118,6 +118,8 @@ class AsyncClient(AsyncStatements):
     drop_unused_shadows = awaited(operations.drop_unused_shadows)
     list_in_doubt = awaited(operations.list_in_doubt)
     describe_events = awaited(operations.describe_events)
+    list_cleanups = awaited(operations.list_cleanups)
+    hold_position = awaited(operations.hold_position)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> AsyncTransaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
@@ -239,6 +241,8 @@ class Client(Statements):
     drop_unused_shadows = blocking(operations.drop_unused_shadows)
     list_in_doubt = blocking(operations.list_in_doubt)
     describe_events = blocking(operations.describe_events)
+    list_cleanups = blocking(operations.list_cleanups)
+    hold_position = blocking(operations.hold_position)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> Transaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.

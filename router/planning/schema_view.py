@@ -119,6 +119,11 @@ class SchemaView:
             )
         return found[0]
 
+    @cached_property
+    def cleans_up(self) -> bool:
+        """Whether there are keys with @enforce eventual, so that something may be left to be done after a deletion."""
+        return any(key.eventual for key in self.plan.referenced_keys)
+
     def key_plan(self, key: ForeignKey) -> KeyPlan:
         """How that key is enforced."""
         plan = self.plan.key(key.table, key.name)

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from crosskey import errors
+from crosskey.catalog.eventual import CHANGING, is_eventual
 from crosskey.catalog.relations import Relation
 from crosskey.internal.v1 import reads_pb2
 from crosskey.pauses import growing_pauses
@@ -130,7 +131,12 @@ class Including:
         return parents
 
     def _take_out(self, row: FoundRow, relation: Relation, step: Step) -> None:
-        """Makes the row be gone, if that is what became of it for certain. Raises ParentsMissingError."""
+        """Makes the row be gone, if that is what became of it for certain. Raises ParentsMissingError.
+
+        Where its key is to change after the deletion of its parent, it has no parent from now on.
+        """
+        if self._is_last and is_eventual(step.foreign_key) and step.foreign_key.on_delete in CHANGING:
+            return
         if not self._is_last or step.foreign_key.on_delete != "CASCADE":
             raise ParentsMissingError(relation)
         row.gone = True

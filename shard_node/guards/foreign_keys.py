@@ -17,6 +17,7 @@ from crosskey.catalog.plan import Plan, TablePlan
 from crosskey.shard_node.guards import (
     anchored_rows,
     child_triggers,
+    dead_shadows,
     error_guards,
     parent_triggers,
     reference_guards,
@@ -46,6 +47,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
     for referenced in plan.referenced_keys:
         yield from shadow_and_pin(plan, referenced)
+        yield from dead_shadows.eventual_tables(referenced)
     for key in plan.keys:
         yield from deferrable(key) if key.kind == "local" else repointed(plan, key)
         if key.kind == "cross-shard":
@@ -57,6 +59,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield from placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
         yield from sweep_guards.guard_children(plan, table.name)
+        yield from dead_shadows.eventual_triggers(plan, table.table)
         yield from guard_partition_key(plan, table.table)
         yield from event_triggers(table, shard)
         if plan.catches_errors:

@@ -72,6 +72,8 @@ def triggers_of_claimed(plan: Plan, table: TablePlan, shard: int, shards: int) -
 
 
 def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    if referenced.eventual:
+        return _note_deserted(plan, referenced, shards)
     return body(
         "note_departed",
         pin=table_identifier(referenced.pin),
@@ -79,6 +81,22 @@ def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Co
         relocating=sql.SQL(RELOCATING),
         moved=literal(Effect.RESTORE_PINS_FIELD_NUMBER),
         deleted=literal(Effect.DELETE_SHADOWS_FIELD_NUMBER),
+        id=literal(referenced.id),
+        new_shard=pinning_shard(plan, referenced, "gone", shards),
+        pin_shard=identifier(PIN_SHARD),
+        key=travelling_key(referenced, "gone"),
+    )
+
+
+def _note_deserted(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    return body(
+        "note_deserted",
+        pin=table_identifier(referenced.pin),
+        departed=table_identifier(referenced.departed),
+        columns=column_list(referenced.columns),
+        same=same_key(referenced, "p", "o"),
+        relocating=sql.SQL(RELOCATING),
+        moved=literal(Effect.RESTORE_PINS_FIELD_NUMBER),
         id=literal(referenced.id),
         new_shard=pinning_shard(plan, referenced, "gone", shards),
         pin_shard=identifier(PIN_SHARD),

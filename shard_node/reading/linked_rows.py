@@ -15,6 +15,7 @@ from crosskey.shard_node.reading.reader import decoded_position, json_array, raw
 from crosskey.shard_node.reading.row_shapes import RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import Fragment, known_column, where_clause
+from crosskey.shard_node.sql_text.hidden_rows import rows_of
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.key_ends import GIVEN, KeyEnd, given_keys, keys_json
@@ -65,7 +66,7 @@ async def read_keys(
         "SELECT DISTINCT {key}::text AS key FROM {table} AS {alias} WHERE {where} AND {present} LIMIT %s"
     ).format(
         key=keys_json(columns, _ALIAS),
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         where=where,
         present=sql.SQL(" AND ").join(present),
@@ -117,7 +118,7 @@ def _rows_statement(
         row=row,
         position=_position(order),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         match=end.match(_ALIAS),
         where=sql.SQL("") if end.at_parent else sql.SQL(" AND {}").format(condition),
@@ -144,7 +145,7 @@ def _count_statement(end: KeyEnd, table: Table, where: sql.Composable) -> sql.Co
     return sql.SQL(
         "SELECT (SELECT count(*) FROM {table} AS {alias} WHERE {match} AND {where}) FROM {given} ORDER BY {place}"
     ).format(
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         match=end.match(_ALIAS),
         where=where,

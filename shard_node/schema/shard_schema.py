@@ -12,6 +12,7 @@ from crosskey.catalog.plan import Claim, Plan, ReferencedKey, TablePlan
 from crosskey.catalog.planning import plan_schema
 from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.guards.anchored_rows import Anchored, anchored_tables
+from crosskey.shard_node.guards.dead_shadows import hiding_table
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.constraint_modes import Name, declared_modes, read_others
 from crosskey.shard_node.sql_text.key_ends import KeyEnd, find_key_end
@@ -36,7 +37,7 @@ class ShardSchema:
         self.fingerprint = fingerprint
         self.database = database
         self.plan: Plan = plan_schema(database)
-        self._tables = {table.name.qualified: table for table in database.tables}
+        self._tables = {table.name.qualified: hiding_table(self.plan, table) for table in database.tables}
         self._views = {view.name.qualified: view.read_as.table for view in self.plan.views if view.read_as is not None}
         self._sequences = {
             column.sequence.qualified: column.sequence

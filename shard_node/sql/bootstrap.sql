@@ -77,6 +77,14 @@ CREATE TABLE IF NOT EXISTS crosskey.event_trimmed (
 );
 INSERT INTO crosskey.event_trimmed DEFAULT VALUES ON CONFLICT DO NOTHING;
 
+-- How far consumers of events have come, on the first shard, and who leads until when.
+CREATE TABLE IF NOT EXISTS crosskey.consumer (
+    name text PRIMARY KEY,
+    holder text NOT NULL,
+    held_until timestamptz NOT NULL,
+    resume_token text NOT NULL DEFAULT ''
+);
+
 -- What the routers of a cluster sign page tokens with, that of the first shard: random, from two version 4 UUIDs.
 CREATE TABLE IF NOT EXISTS crosskey.secret (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -16,7 +16,7 @@ from crosskey.shard_node.guards import claim_queries
 from crosskey.shard_node.reading.questions import reply, to_found_claim
 from crosskey.shard_node.schema import installation
 from crosskey.shard_node.schema.constraint_modes import set_modes
-from crosskey.shard_node.writing import ending, loading, unused_shadows
+from crosskey.shard_node.writing import cleaning, ending, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.computed_values import compute_values
 from crosskey.shard_node.writing.effects import apply, apply_noted, leads_to_more
@@ -24,7 +24,11 @@ from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
-_ANSWERING = frozenset({"run", "ask", "look_up_claims", "compute_values", "note_batch", "drop_unused_shadows"})
+_ANSWERING = frozenset({"run", "ask", "look_up_claims", "compute_values", "note_batch", "drop_unused_shadows"}) | {
+    "tell_departed",
+    "clean_children",
+    "bury_dead",
+}
 _CHANGING_ROWS = frozenset({"run", "apply"})
 _MAKES_NOTHING_DUE = _CHECKING | {"ask"}
 
@@ -167,6 +171,11 @@ async def _drop_pins(branch: Branch, drop: proto.DropPins, _: proto.CommandResul
     await unused_shadows.drop_pins(branch.connection, referenced, drop.for_shard, drop.keys_json.decode())
 
 
+async def _clean_children(branch: Branch, clean: proto.CleanChildren, result: proto.CommandResult) -> None:
+    await cleaning.clean_children(branch, clean, result)
+    await apply_noted(branch, result, amid_others=True)
+
+
 _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None]]] = {
     "run": _run_statement,
     "ask": _ask,
@@ -183,6 +192,9 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "lock_pins": _lock_pins,
     "drop_unused_shadows": _drop_unused_shadows,
     "drop_pins": _drop_pins,
+    "tell_departed": cleaning.tell_departed,
+    "clean_children": _clean_children,
+    "bury_dead": cleaning.bury_dead,
     "prepare": ending.prepare,
     "commit": ending.commit,
 }

@@ -22,7 +22,7 @@ from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving, 
 from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
 from crosskey.shard_node.guards.rows_changed_again import as_if_once
-from crosskey.shard_node.writing import moving
+from crosskey.shard_node.writing import cleaning, moving
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.execution import execute_statement
 
@@ -287,6 +287,7 @@ async def _follow_anchors(branch: Branch, effect: Effect, result: CommandResult)
 
 
 async def _take_out(branch: Branch, keys: Mapping[str, Sequence[str]], result: CommandResult) -> None:
+    await cleaning.clean_before_moving(branch, keys)
     if await moving.locked_too_late(branch.connection, branch.schema, keys):
         result.effects.add(shard=branch.shard, origin=branch.shard, locked_too_late=proto.LockedTooLate())
         return
@@ -352,6 +353,14 @@ async def _find_anchors(branch: Branch, effect: Effect, result: CommandResult) -
         result.parents_absent = True
 
 
+async def _mark_dead(branch: Branch, effect: Effect, _: CommandResult) -> None:
+    await cleaning.mark_dead(branch, effect)
+
+
+async def _forget_departed(branch: Branch, effect: Effect, _: CommandResult) -> None:
+    await cleaning.forget_departed(branch, effect)
+
+
 _HANDLERS: dict[str, Callable[[Branch, Effect, CommandResult], Awaitable[None]]] = {
     "pin_parents": _pin_parents,
     "add_shadows": _add_shadows,
@@ -366,6 +375,8 @@ _HANDLERS: dict[str, Callable[[Branch, Effect, CommandResult], Awaitable[None]]]
     "restore_pins": _restore_pins,
     "find_anchors": _find_anchors,
     "follow_anchors": _follow_anchors,
+    "mark_dead": _mark_dead,
+    "forget_departed": _forget_departed,
 }
 
 _LEAD_TO_MORE = frozenset(

@@ -17,6 +17,7 @@ from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.serving.answer_size import MAX_ROWS_BYTES
 from crosskey.shard_node.sql_text.conditions import known_column, operand, where_clause
+from crosskey.shard_node.sql_text.hidden_rows import where_seen
 from crosskey.shard_node.sql_text.key_ends import KeyEnds
 from crosskey.shard_node.sql_text.row_json import (
     given_values,
@@ -249,7 +250,7 @@ def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
 
 def _update(table: Table, update: proto.UpdateRows, answer: _Answer, ends: KeyEnds | None) -> Statement:
     kept = kept_columns(table, update)
-    where, parameters = keeping(table, kept, update, where_clause(table, update.where, ends=ends))
+    where, parameters = keeping(table, kept, update, where_seen(table, update.where, ends))
     given, given_parameters = _given_columns(table, update, kept)
     computed, computed_parameters = _computed_columns(table, update.computed)
     statement = sql.SQL(
@@ -296,7 +297,7 @@ def _computed_columns(table: Table, computed: Sequence[proto.ComputedColumn]) ->
 
 
 def _delete(table: Table, delete: proto.DeleteRows, answer: _Answer, ends: KeyEnds | None) -> Statement:
-    where, parameters = where_clause(table, delete.where, ends=ends)
+    where, parameters = where_seen(table, delete.where, ends)
     statement = sql.SQL(
         "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"
         " SELECT {transaction}, count(*), NULL, NULL, NULL FROM changed"

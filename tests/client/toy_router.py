@@ -236,6 +236,14 @@ class ToyAdmin(AdminServicer):
         """One shard."""
         return admin_pb2.DescribeEventsResponse(outboxes=[admin_pb2.OutboxDescription(events=3)])
 
+    async def HoldPosition(self, request: Any, context: Any) -> admin_pb2.HoldPositionResponse:
+        """Whoever asks holds it."""
+        return admin_pb2.HoldPositionResponse(held=True, holder=request.holder)
+
+    async def ListCleanups(self, request: Any, context: Any) -> admin_pb2.ListCleanupsResponse:
+        """One of them."""
+        return admin_pb2.ListCleanupsResponse(cleanups=[admin_pb2.Cleanup(deleted=2)])
+
 
 class RunningRouter:
     """A toy router on an event loop and thread of its own, so that blocking clients can call it."""

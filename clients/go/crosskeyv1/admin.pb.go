@@ -57,6 +57,8 @@ const (
 	AuditResponse_KIND_SCHEMA_DIFFERS AuditResponse_Kind = 12
 	// A live copy that has another value than its parent, or a shadow whose values are not those of its parent.
 	AuditResponse_KIND_WRONG_COPY AuditResponse_Kind = 140
+	// The clean-up of a deleted row's children has not come to its end for longer than the nodes' settings allow.
+	AuditResponse_KIND_LATE_CLEANUP AuditResponse_Kind = 200
 )
 
 // Enum value maps for AuditResponse_Kind.
@@ -76,6 +78,7 @@ var (
 		11:  "KIND_CLAIM_WITHOUT_VALUE",
 		12:  "KIND_SCHEMA_DIFFERS",
 		140: "KIND_WRONG_COPY",
+		200: "KIND_LATE_CLEANUP",
 	}
 	AuditResponse_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":          0,
@@ -92,6 +95,7 @@ var (
 		"KIND_CLAIM_WITHOUT_VALUE":  11,
 		"KIND_SCHEMA_DIFFERS":       12,
 		"KIND_WRONG_COPY":           140,
+		"KIND_LATE_CLEANUP":         200,
 	}
 )
 
@@ -1711,6 +1715,380 @@ func (x *DescribeEventsResponse) GetUnreachableShards() []uint32 {
 	return nil
 }
 
+// Asks for what is being cleaned up.
+type ListCleanupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCleanupsRequest) Reset() {
+	*x = ListCleanupsRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCleanupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCleanupsRequest) ProtoMessage() {}
+
+func (x *ListCleanupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCleanupsRequest.ProtoReflect.Descriptor instead.
+func (*ListCleanupsRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+// Deleted rows of one table whose children on one shard are cleaned up, or to be.
+type Cleanup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard with the children.
+	Shard uint32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// The shard where the rows were deleted, if that one's node tells of them: `shard` does not know of them yet.
+	WaitsOn *uint32 `protobuf:"varint,2,opt,name=waits_on,json=waitsOn,proto3,oneof" json:"waits_on,omitempty"`
+	// The table of the deleted rows.
+	Table string `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`
+	// The columns that the children reference.
+	Columns []string `protobuf:"bytes,4,rep,name=columns,proto3" json:"columns,omitempty"`
+	// How many deleted rows there are.
+	Deleted int64 `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// How many children are left, up to 10,000; absent if `shard` does not know of the deletion yet.
+	RowsLeft *int64 `protobuf:"varint,6,opt,name=rows_left,json=rowsLeft,proto3,oneof" json:"rows_left,omitempty"`
+	// How long ago the first of them was deleted, or marked on `shard`, in milliseconds.
+	AgeMs int64 `protobuf:"varint,7,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// How many children were cleaned up in the last minute by the node that answers.
+	RowsLastMinute int64 `protobuf:"varint,8,opt,name=rows_last_minute,json=rowsLastMinute,proto3" json:"rows_last_minute,omitempty"`
+	// Whether that is longer ago than the node's settings allow.
+	Late          bool `protobuf:"varint,9,opt,name=late,proto3" json:"late,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cleanup) Reset() {
+	*x = Cleanup{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cleanup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cleanup) ProtoMessage() {}
+
+func (x *Cleanup) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cleanup.ProtoReflect.Descriptor instead.
+func (*Cleanup) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Cleanup) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Cleanup) GetWaitsOn() uint32 {
+	if x != nil && x.WaitsOn != nil {
+		return *x.WaitsOn
+	}
+	return 0
+}
+
+func (x *Cleanup) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Cleanup) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *Cleanup) GetDeleted() int64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *Cleanup) GetRowsLeft() int64 {
+	if x != nil && x.RowsLeft != nil {
+		return *x.RowsLeft
+	}
+	return 0
+}
+
+func (x *Cleanup) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *Cleanup) GetRowsLastMinute() int64 {
+	if x != nil {
+		return x.RowsLastMinute
+	}
+	return 0
+}
+
+func (x *Cleanup) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+// What is being cleaned up.
+type ListCleanupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of it, by shard.
+	Cleanups []*Cleanup `protobuf:"bytes,1,rep,name=cleanups,proto3" json:"cleanups,omitempty"`
+	// Shards that could not be asked.
+	UnreachableShards []uint32 `protobuf:"varint,2,rep,packed,name=unreachable_shards,json=unreachableShards,proto3" json:"unreachable_shards,omitempty"`
+	// How often this router has had children hidden, of late; the following are about these times.
+	Marked int64 `protobuf:"varint,3,opt,name=marked,proto3" json:"marked,omitempty"`
+	// How long that was after the deletion, in milliseconds: the median.
+	MedianWindowMs float64 `protobuf:"fixed64,4,opt,name=median_window_ms,json=medianWindowMs,proto3" json:"median_window_ms,omitempty"`
+	// The 99th percentile.
+	P99WindowMs   float64 `protobuf:"fixed64,5,opt,name=p99_window_ms,json=p99WindowMs,proto3" json:"p99_window_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCleanupsResponse) Reset() {
+	*x = ListCleanupsResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCleanupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCleanupsResponse) ProtoMessage() {}
+
+func (x *ListCleanupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCleanupsResponse.ProtoReflect.Descriptor instead.
+func (*ListCleanupsResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListCleanupsResponse) GetCleanups() []*Cleanup {
+	if x != nil {
+		return x.Cleanups
+	}
+	return nil
+}
+
+func (x *ListCleanupsResponse) GetUnreachableShards() []uint32 {
+	if x != nil {
+		return x.UnreachableShards
+	}
+	return nil
+}
+
+func (x *ListCleanupsResponse) GetMarked() int64 {
+	if x != nil {
+		return x.Marked
+	}
+	return 0
+}
+
+func (x *ListCleanupsResponse) GetMedianWindowMs() float64 {
+	if x != nil {
+		return x.MedianWindowMs
+	}
+	return 0
+}
+
+func (x *ListCleanupsResponse) GetP99WindowMs() float64 {
+	if x != nil {
+		return x.P99WindowMs
+	}
+	return 0
+}
+
+// Holds a position, or asks for it.
+type HoldPositionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consumer.
+	Consumer string `protobuf:"bytes,1,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// The process, by a name that no other one has.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// How long nobody else can hold it, in milliseconds; 0 lets go of it.
+	LeaseMs uint32 `protobuf:"varint,3,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// Behind what it is to go on, as a Watch has answered it; kept only if the holder held it already. As it was if empty.
+	ResumeToken   string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldPositionRequest) Reset() {
+	*x = HoldPositionRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPositionRequest) ProtoMessage() {}
+
+func (x *HoldPositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPositionRequest.ProtoReflect.Descriptor instead.
+func (*HoldPositionRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HoldPositionRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *HoldPositionRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldPositionRequest) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *HoldPositionRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// Who holds the position, and what it is.
+type HoldPositionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the process that asks holds it now. If not, nothing has changed.
+	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	// Who holds it; empty if nobody does.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Behind what the holder is to go on; empty if none was ever kept.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldPositionResponse) Reset() {
+	*x = HoldPositionResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPositionResponse) ProtoMessage() {}
+
+func (x *HoldPositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPositionResponse.ProtoReflect.Descriptor instead.
+func (*HoldPositionResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HoldPositionResponse) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *HoldPositionResponse) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldPositionResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
 var File_crosskey_v1_admin_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_admin_proto_rawDesc = "" +
@@ -1795,7 +2173,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x1c\n" +
 	"\tstatement\x18\x02 \x01(\tR\tstatement\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x0e\n" +
-	"\fAuditRequest\"\xbc\x04\n" +
+	"\fAuditRequest\"\xd4\x04\n" +
 	"\rAuditResponse\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.crosskey.v1.AuditResponse.KindR\x04kind\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
@@ -1804,7 +2182,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"constraint\x18\x04 \x01(\tR\n" +
 	"constraint\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\xfd\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x95\x03\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19KIND_CHILD_WITHOUT_SHADOW\x10\x01\x12\x1b\n" +
@@ -1820,7 +2198,8 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x12\x1c\n" +
 	"\x18KIND_CLAIM_WITHOUT_VALUE\x10\v\x12\x17\n" +
 	"\x13KIND_SCHEMA_DIFFERS\x10\f\x12\x14\n" +
-	"\x0fKIND_WRONG_COPY\x10\x8c\x01\"\x1a\n" +
+	"\x0fKIND_WRONG_COPY\x10\x8c\x01\x12\x16\n" +
+	"\x11KIND_LATE_CLEANUP\x10\xc8\x01\"\x1a\n" +
 	"\x18DropUnusedShadowsRequest\"1\n" +
 	"\x19DropUnusedShadowsResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\"\x14\n" +
@@ -1849,7 +2228,36 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"heldBackBy\"\x83\x01\n" +
 	"\x16DescribeEventsResponse\x12:\n" +
 	"\boutboxes\x18\x01 \x03(\v2\x1e.crosskey.v1.OutboxDescriptionR\boutboxes\x12-\n" +
-	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards2\xe8\x04\n" +
+	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards\"\x15\n" +
+	"\x13ListCleanupsRequest\"\x9b\x02\n" +
+	"\aCleanup\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1e\n" +
+	"\bwaits_on\x18\x02 \x01(\rH\x00R\awaitsOn\x88\x01\x01\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\tR\x05table\x12\x18\n" +
+	"\acolumns\x18\x04 \x03(\tR\acolumns\x12\x18\n" +
+	"\adeleted\x18\x05 \x01(\x03R\adeleted\x12 \n" +
+	"\trows_left\x18\x06 \x01(\x03H\x01R\browsLeft\x88\x01\x01\x12\x15\n" +
+	"\x06age_ms\x18\a \x01(\x03R\x05ageMs\x12(\n" +
+	"\x10rows_last_minute\x18\b \x01(\x03R\x0erowsLastMinute\x12\x12\n" +
+	"\x04late\x18\t \x01(\bR\x04lateB\v\n" +
+	"\t_waits_onB\f\n" +
+	"\n" +
+	"_rows_left\"\xdd\x01\n" +
+	"\x14ListCleanupsResponse\x120\n" +
+	"\bcleanups\x18\x01 \x03(\v2\x14.crosskey.v1.CleanupR\bcleanups\x12-\n" +
+	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards\x12\x16\n" +
+	"\x06marked\x18\x03 \x01(\x03R\x06marked\x12(\n" +
+	"\x10median_window_ms\x18\x04 \x01(\x01R\x0emedianWindowMs\x12\"\n" +
+	"\rp99_window_ms\x18\x05 \x01(\x01R\vp99WindowMs\"\x87\x01\n" +
+	"\x13HoldPositionRequest\x12\x1a\n" +
+	"\bconsumer\x18\x01 \x01(\tR\bconsumer\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x19\n" +
+	"\blease_ms\x18\x03 \x01(\rR\aleaseMs\x12!\n" +
+	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\"e\n" +
+	"\x14HoldPositionResponse\x12\x12\n" +
+	"\x04held\x18\x01 \x01(\bR\x04held\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken2\x92\x06\n" +
 	"\x05Admin\x12Y\n" +
 	"\x0eDescribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n" +
 	"\x10DescribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n" +
@@ -1857,7 +2265,9 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x05Audit\x12\x19.crosskey.v1.AuditRequest\x1a\x1a.crosskey.v1.AuditResponse0\x01\x12b\n" +
 	"\x11DropUnusedShadows\x12%.crosskey.v1.DropUnusedShadowsRequest\x1a&.crosskey.v1.DropUnusedShadowsResponse\x12P\n" +
 	"\vListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n" +
-	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponseB=\n" +
+	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponse\x12S\n" +
+	"\fListCleanups\x12 .crosskey.v1.ListCleanupsRequest\x1a!.crosskey.v1.ListCleanupsResponse\x12S\n" +
+	"\fHoldPosition\x12 .crosskey.v1.HoldPositionRequest\x1a!.crosskey.v1.HoldPositionResponseB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (
@@ -1873,7 +2283,7 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_crosskey_v1_admin_proto_goTypes = []any{
 	(AuditResponse_Kind)(0),           // 0: crosskey.v1.AuditResponse.Kind
 	(*DescribeSchemaRequest)(nil),     // 1: crosskey.v1.DescribeSchemaRequest
@@ -1899,7 +2309,12 @@ var file_crosskey_v1_admin_proto_goTypes = []any{
 	(*DescribeEventsRequest)(nil),     // 21: crosskey.v1.DescribeEventsRequest
 	(*OutboxDescription)(nil),         // 22: crosskey.v1.OutboxDescription
 	(*DescribeEventsResponse)(nil),    // 23: crosskey.v1.DescribeEventsResponse
-	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
+	(*ListCleanupsRequest)(nil),       // 24: crosskey.v1.ListCleanupsRequest
+	(*Cleanup)(nil),                   // 25: crosskey.v1.Cleanup
+	(*ListCleanupsResponse)(nil),      // 26: crosskey.v1.ListCleanupsResponse
+	(*HoldPositionRequest)(nil),       // 27: crosskey.v1.HoldPositionRequest
+	(*HoldPositionResponse)(nil),      // 28: crosskey.v1.HoldPositionResponse
+	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	4,  // 0: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
@@ -1912,29 +2327,34 @@ var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	7,  // 7: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
 	13, // 8: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
 	0,  // 9: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	24, // 10: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	29, // 10: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
 	19, // 11: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	24, // 12: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
+	29, // 12: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
 	22, // 13: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
-	1,  // 14: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
-	8,  // 15: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
-	11, // 16: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
-	14, // 17: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
-	16, // 18: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
-	18, // 19: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
-	21, // 20: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
-	7,  // 21: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	10, // 22: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	12, // 23: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	15, // 24: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	17, // 25: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	20, // 26: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	23, // 27: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	25, // 14: crosskey.v1.ListCleanupsResponse.cleanups:type_name -> crosskey.v1.Cleanup
+	1,  // 15: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
+	8,  // 16: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
+	11, // 17: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
+	14, // 18: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
+	16, // 19: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
+	18, // 20: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
+	21, // 21: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
+	24, // 22: crosskey.v1.Admin.ListCleanups:input_type -> crosskey.v1.ListCleanupsRequest
+	27, // 23: crosskey.v1.Admin.HoldPosition:input_type -> crosskey.v1.HoldPositionRequest
+	7,  // 24: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	10, // 25: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	12, // 26: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	15, // 27: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	17, // 28: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	20, // 29: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	23, // 30: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
+	26, // 31: crosskey.v1.Admin.ListCleanups:output_type -> crosskey.v1.ListCleanupsResponse
+	28, // 32: crosskey.v1.Admin.HoldPosition:output_type -> crosskey.v1.HoldPositionResponse
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_admin_proto_init() }
@@ -1942,13 +2362,14 @@ func file_crosskey_v1_admin_proto_init() {
 	if File_crosskey_v1_admin_proto != nil {
 		return
 	}
+	file_crosskey_v1_admin_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -61,6 +61,10 @@ class ShardMaintenanceStub:
     """Of some keys, answers those without a pin (or shadow) here."""
     DescribeOutbox: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.DescribeOutboxRequest, _maintenance_pb2.DescribeOutboxResponse]
     """Describes the outbox."""
+    ListCleanups: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.ListCleanupsRequest, _maintenance_pb2.ListCleanupsResponse]
+    """Lists what is to be cleaned up."""
+    HoldPosition: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]
+    """Holds the position of a consumer of events."""
 
 @_typing.type_check_only
 class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
@@ -95,6 +99,10 @@ class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
     """Of some keys, answers those without a pin (or shadow) here."""
     DescribeOutbox: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.DescribeOutboxRequest, _maintenance_pb2.DescribeOutboxResponse]  # type: ignore[assignment]
     """Describes the outbox."""
+    ListCleanups: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ListCleanupsRequest, _maintenance_pb2.ListCleanupsResponse]  # type: ignore[assignment]
+    """Lists what is to be cleaned up."""
+    HoldPosition: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]  # type: ignore[assignment]
+    """Holds the position of a consumer of events."""
 
 class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
     """Looks after one shard. Every request names its shard; a node refuses another's with FAILED_PRECONDITION and reason
@@ -198,5 +206,21 @@ class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.DescribeOutboxResponse, _abc.Awaitable[_maintenance_pb2.DescribeOutboxResponse]]:
         """Describes the outbox."""
+
+    @_abc_1.abstractmethod
+    def ListCleanups(
+        self,
+        request: _maintenance_pb2.ListCleanupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.ListCleanupsResponse, _abc.Awaitable[_maintenance_pb2.ListCleanupsResponse]]:
+        """Lists what is to be cleaned up."""
+
+    @_abc_1.abstractmethod
+    def HoldPosition(
+        self,
+        request: _maintenance_pb2.HoldPositionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.HoldPositionResponse, _abc.Awaitable[_maintenance_pb2.HoldPositionResponse]]:
+        """Holds the position of a consumer of events."""
 
 def add_ShardMaintenanceServicer_to_server(servicer: ShardMaintenanceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

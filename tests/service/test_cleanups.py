@@ -38,6 +38,8 @@ CREATE TABLE stops (
     PRIMARY KEY (trip_id, number)
 );
 COMMENT ON TABLE stops IS '@shard_by trip_id';
+CREATE VIEW stops_made AS SELECT trip_id, number FROM stops;
+CREATE VIEW names AS SELECT id, name FROM riders;
 """
 THERE, HERE = numbers_on(0, SHARDS), numbers_on(1, SHARDS)
 
@@ -96,6 +98,12 @@ def wait_until_done(cluster: LocalCluster, client: crosskey.Client) -> None:
     assert not client.list_cleanups().cleanups
     assert client.audit() == []
     assert prepared(cluster) == []
+
+
+def test_views_that_would_show_hidden_rows_are_not_read(client: crosskey.Client) -> None:
+    assert [*client.list("names", [crosskey.eq("id", -1)])] == []
+    with pytest.raises(crosskey.NotSupported, match="rows that await their clean-up"):
+        [*client.list("stops_made")]
 
 
 def test_children_are_hidden_at_once_and_go_later(cluster: LocalCluster, client: crosskey.Client) -> None:

@@ -20,6 +20,7 @@ from psycopg import sql
 from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Claim, TablePlan
+from crosskey.catalog.table_groups import parents_first
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.shard_node.guards.anchored_rows import LOCKED_TOO_LATE, Anchored
 from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving
@@ -172,23 +173,9 @@ def _children_first(schema: ShardSchema, tables: Iterable[str]) -> list[list[str
 
     In another order, ON DELETE actions would be carried out on children that are still there, or RESTRICT would refuse.
     """
-    remaining = list(tables)
-    ordered: list[list[str]] = []
-    while remaining:
-        # Of a table with the fewest descendants, each descendant has it as a descendant too.
-        descendants = [_descendants(schema, table, remaining) for table in remaining]
-        ordered.append(min(descendants, key=len))
-        remaining = [table for table in remaining if table not in ordered[-1]]
-    return ordered
-
-
-def _descendants(schema: ShardSchema, table: str, among: Sequence[str]) -> list[str]:
-    """The table, those that reference it by local keys, those that reference these, and so on."""
-    found = [table]
-    # Grows while it is walked.
-    for parent in found:
-        found += [child for child in among if parent in schema.local_parents[child] and child not in found]
-    return found
+    names = [*tables]
+    references = ((child, parent) for child in names for parent in schema.local_parents[child])
+    return parents_first(names, references)[::-1]
 
 
 @lru_cache

@@ -15,12 +15,13 @@ LISTEN ?= 127.0.0.1:7400
 DATA ?= .crosskey
 SECONDS ?= 60
 SOAK_SECONDS ?= 60
+AGAINST ?= HEAD~1
 
 # Tests start many servers, which should not compile the same modules each time.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-copies soak-crashes up demo bench clean
+.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-copies soak-crashes up demo bench bench-quick clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -132,6 +133,9 @@ demo: $(INSTALLED) ## Start a cluster with real data, tell the story, stop it.
 
 trace: $(INSTALLED) ## Count the functions, files, calls and statements that each kind of request takes.
 	$(BIN)/python -m bench.trace
+
+bench-quick: $(INSTALLED) ## Compare the processor time of requests with that of another build, AGAINST, in a minute.
+	$(BIN)/python -m bench.quick $(AGAINST)
 
 bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench

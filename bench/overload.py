@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from bench.crosskey_side import Crosskey
-from bench.interleaving import Case, Comparison, Contender, Operation
+from bench.interleaving import Case, Comparison, Contender
 from bench.measurements import CaseResult, evaluated
 from bench.summary import Slice, spread
 from crosskey import CrosskeyError, insert
@@ -54,7 +54,7 @@ def _case(what: str, slices: Mapping[int, Sequence[Slice]]) -> Case:
     saturating = next(clients for clients in CLIENTS if rates[clients] >= SATURATED * rates[peak])
     return Case(
         f"goodput: {what}, acknowledged a second, by the number of clients",
-        [Contender(_name(clients), _prepared_already, clients) for clients in CLIENTS],
+        [Contender(_name(clients), at_once=clients) for clients in CLIENTS],
         [
             Comparison(_name(clients), _name(peak), "rate", at_least=GOODPUT_IN_TIMES_OF_PEAK)
             for clients in CLIENTS
@@ -65,10 +65,6 @@ def _case(what: str, slices: Mapping[int, Sequence[Slice]]) -> Case:
 
 def _name(clients: int) -> str:
     return f"{clients} clients"
-
-
-async def _prepared_already(_: int) -> Sequence[Operation]:
-    return []
 
 
 async def _slice(work: Work, clients: int, seconds: float) -> Slice:

@@ -23,7 +23,7 @@ class Settings:
     """How often to look for shadows that no child references any more; 0 for never."""
     max_in_flight: int = 1000
     """How many requests may be in flight; more are refused."""
-    max_distributed: int = 5
+    max_distributed: int = 12
     """How many transactions over several shards may be at work on a shard; others wait for their turn. Each holds a
     connection there, so that fewer than a node has leave some for other requests and other routers."""
     max_transactions: int = 8

@@ -17,7 +17,7 @@ class Settings:
     """The connection string of the shard's database."""
     listen: str
     """HOST:PORT to serve on."""
-    pool_size: int = 10
+    pool_size: int = 20
     """How many connections to PostgreSQL at most, of each of the workers."""
     pool_queue: int = 200
     """How many requests may wait for a connection; more are refused."""

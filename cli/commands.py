@@ -30,6 +30,7 @@ crosskey = LazyGroup(
         "list": ("crosskey.cli.data:list_rows", "List rows."),
         "count": ("crosskey.cli.data:count", "Count rows."),
         "transact": ("crosskey.cli.transact:transact", "Run statements in one transaction."),
+        "transaction": ("crosskey.cli.transaction:transaction", "Talk to a transaction, line by line."),
         "mint": ("crosskey.cli.mint:mint", "Make ids for rows of a shard key."),
         "explain": ("crosskey.cli.data:explain", "Say what a request would do."),
     },

@@ -40,7 +40,7 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
         identity = self._shard.identity
         self._shard.check(request.shard)
         async with self._shard.database.connection() as connection:
-            schema = await self._shard.schema_in_force(connection)
+            schema = await self._shard.latest_schema(connection)
         response = proto.DescribeShardResponse(
             shards=identity.shards,
             cluster=identity.cluster,
@@ -50,7 +50,8 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
         )
         if schema is not None:
             response.schema_fingerprint = schema.fingerprint
-            if request.known_fingerprint != schema.fingerprint:
+            response.schema_epoch = schema.epoch
+            if request.known_epoch != schema.epoch and request.known_fingerprint != schema.fingerprint:
                 response.description_json = schema.database.to_json()
         return response
 

@@ -106,6 +106,7 @@ class Node:
     async def ask_aside(self, call: session_pb2.Call, timeout_seconds: float) -> session_pb2.Answer:
         """The same whatever the request's deadline, and without a note: what only cleans up."""
         call.request_id = request_id.get()
+        call.epoch = current_call_context().epoch
         try:
             check_fits_message(call)
             answer: session_pb2.Answer = await self._calls.ask(call, timeout_seconds)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from crosskey import errors
+from crosskey.router.calls.call_context import current_call_context
 from crosskey.router.calls.node_errors import leaving_no_trace
 from crosskey.router.committing.distributed_transaction import DistributedTransaction, Savepoint
 from crosskey.router.planning.parent_references import learn
@@ -198,6 +199,8 @@ class OpenTransaction:
             raise _aborted(self._groups[-1].error, "End the group, rolling it back.")
 
     def _check_not_aborted(self) -> None:
+        # Its calls to nodes go on by the schema that it began with.
+        current_call_context().epoch = self._view.epoch
         if self._is_ending:
             raise errors.TransactionAborted("the transaction has ended with its commit")
         if isinstance(self._aborted, errors.TransactionTimedOut):

@@ -28,6 +28,14 @@ CREATE TABLE IF NOT EXISTS crosskey.schema (
     installed_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- One row for each flip of a migration: the largest epoch is in force, without any it is 1. The primary key arbitrates
+-- between flips.
+CREATE TABLE IF NOT EXISTS crosskey.epoch (
+    epoch bigint PRIMARY KEY CHECK (epoch > 1),
+    fingerprint text NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
 -- transaction that is still in flight and a resolver that decides to abort it.
 CREATE TABLE IF NOT EXISTS crosskey.decision (
@@ -193,6 +201,14 @@ BEGIN
             TG_TABLE_NAME USING ERRCODE = 'XK002', HINT = 'Write both tables in one Transact.';
     END IF;
     RETURN NULL;
+END
+$$;
+
+-- A statement that was made by the plan of an older schema: its table has changed since.
+CREATE OR REPLACE FUNCTION crosskey.refuse_old_plan() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'relation "%" has changed since this statement was planned', TG_TABLE_NAME
+        USING ERRCODE = 'XK008', TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
 END
 $$;
 

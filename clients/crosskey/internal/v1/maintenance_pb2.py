@@ -26,7 +26,7 @@ from crosskey.v1 import admin_pb2 as crosskey_dot_v1_dot_admin__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&crosskey/internal/v1/maintenance.proto\x12\x14\x63rosskey.internal.v1\x1a\x17\x63rosskey/v1/admin.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x13ListPreparedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"c\n\x13PreparedTransaction\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12/\n\x0bprepared_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61ge_ms\x18\x03 \x01(\x03\"W\n\x14ListPreparedResponse\x12?\n\x0ctransactions\x18\x01 \x03(\x0b\x32).crosskey.internal.v1.PreparedTransaction\"9\n\x14ListDecisionsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nmin_age_ms\x18\x02 \x01(\x03\"%\n\x15ListDecisionsResponse\x12\x0c\n\x04gids\x18\x01 \x03(\t\"G\n\x16\x41\x64vanceSequenceRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\t\x12\x0c\n\x04past\x18\x03 \x01(\x12\"\x19\n\x17\x41\x64vanceSequenceResponse\"1\n\x12ListBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\",\n\x0bLoadedBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"I\n\x13ListBatchesResponse\x12\x32\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32!.crosskey.internal.v1.LoadedBatch\"3\n\x14\x46orgetBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\"\x17\n\x15\x46orgetBatchesResponse\"@\n\x14\x44\x65scribeShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x19\n\x11known_fingerprint\x18\x02 \x01(\t\"\xb0\x01\n\x15\x44\x65scribeShardResponse\x12\x0e\n\x06shards\x18\x01 \x01(\r\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65scription_json\x18\x06 \x01(\x0c\x12\x11\n\ttoken_key\x18\x07 \x01(\x0c\"2\n\x14InspectSchemaRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0b\n\x03sql\x18\x02 \x01(\t\"v\n\x15InspectSchemaResponse\x12\x18\n\x10\x64\x65scription_json\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12.\n\x07skipped\x18\x03 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\"\"\n\x11\x41uditShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"\xd0\x01\n\x12\x41uditShardResponse\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.crosskey.v1.AuditResponse.Kind\x12\r\n\x05table\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x10\n\x08key_json\x18\x04 \x01(\x0c\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x35\n\x0bguards_here\x18\x07 \x03(\x0b\x32 .crosskey.internal.v1.GuardsHere\"2\n\nGuardsHere\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x0c\n\x04pins\x18\x02 \x01(\x08\"\x91\x01\n\x11ListGuardsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x12\n\nafter_json\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"I\n\x12ListGuardsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x11\n\tlast_json\x18\x03 \x01(\x0c\"T\n\x18\x46indUnusedShadowsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\"=\n\x19\x46indUnusedShadowsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x84\x01\n\x14\x46indUnguardedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x11\n\tkeys_json\x18\x05 \x01(\x0c\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"*\n\x15\x46indUnguardedResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\"&\n\x15\x44\x65scribeOutboxRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"H\n\x16\x44\x65scribeOutboxResponse\x12.\n\x06outbox\x18\x01 \x01(\x0b\x32\x1e.crosskey.v1.OutboxDescription2\x86\n\n\x10ShardMaintenance\x12h\n\rDescribeShard\x12*.crosskey.internal.v1.DescribeShardRequest\x1a+.crosskey.internal.v1.DescribeShardResponse\x12h\n\rInspectSchema\x12*.crosskey.internal.v1.InspectSchemaRequest\x1a+.crosskey.internal.v1.InspectSchemaResponse\x12\x65\n\x0cListPrepared\x12).crosskey.internal.v1.ListPreparedRequest\x1a*.crosskey.internal.v1.ListPreparedResponse\x12h\n\rListDecisions\x12*.crosskey.internal.v1.ListDecisionsRequest\x1a+.crosskey.internal.v1.ListDecisionsResponse\x12n\n\x0f\x41\x64vanceSequence\x12,.crosskey.internal.v1.AdvanceSequenceRequest\x1a-.crosskey.internal.v1.AdvanceSequenceResponse\x12\x62\n\x0bListBatches\x12(.crosskey.internal.v1.ListBatchesRequest\x1a).crosskey.internal.v1.ListBatchesResponse\x12h\n\rForgetBatches\x12*.crosskey.internal.v1.ForgetBatchesRequest\x1a+.crosskey.internal.v1.ForgetBatchesResponse\x12\x61\n\nAuditShard\x12\'.crosskey.internal.v1.AuditShardRequest\x1a(.crosskey.internal.v1.AuditShardResponse0\x01\x12_\n\nListGuards\x12\'.crosskey.internal.v1.ListGuardsRequest\x1a(.crosskey.internal.v1.ListGuardsResponse\x12t\n\x11\x46indUnusedShadows\x12..crosskey.internal.v1.FindUnusedShadowsRequest\x1a/.crosskey.internal.v1.FindUnusedShadowsResponse\x12h\n\rFindUnguarded\x12*.crosskey.internal.v1.FindUnguardedRequest\x1a+.crosskey.internal.v1.FindUnguardedResponse\x12k\n\x0e\x44\x65scribeOutbox\x12+.crosskey.internal.v1.DescribeOutboxRequest\x1a,.crosskey.internal.v1.DescribeOutboxResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&crosskey/internal/v1/maintenance.proto\x12\x14\x63rosskey.internal.v1\x1a\x17\x63rosskey/v1/admin.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x13ListPreparedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"c\n\x13PreparedTransaction\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12/\n\x0bprepared_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61ge_ms\x18\x03 \x01(\x03\"W\n\x14ListPreparedResponse\x12?\n\x0ctransactions\x18\x01 \x03(\x0b\x32).crosskey.internal.v1.PreparedTransaction\"9\n\x14ListDecisionsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nmin_age_ms\x18\x02 \x01(\x03\"%\n\x15ListDecisionsResponse\x12\x0c\n\x04gids\x18\x01 \x03(\t\"G\n\x16\x41\x64vanceSequenceRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\t\x12\x0c\n\x04past\x18\x03 \x01(\x12\"\x19\n\x17\x41\x64vanceSequenceResponse\"1\n\x12ListBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\",\n\x0bLoadedBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"I\n\x13ListBatchesResponse\x12\x32\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32!.crosskey.internal.v1.LoadedBatch\"3\n\x14\x46orgetBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\"\x17\n\x15\x46orgetBatchesResponse\"V\n\x14\x44\x65scribeShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x19\n\x11known_fingerprint\x18\x02 \x01(\t\x12\x14\n\x0bknown_epoch\x18\xb4\x01 \x01(\x04\"\xc7\x01\n\x15\x44\x65scribeShardResponse\x12\x0e\n\x06shards\x18\x01 \x01(\r\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65scription_json\x18\x06 \x01(\x0c\x12\x11\n\ttoken_key\x18\x07 \x01(\x0c\x12\x15\n\x0cschema_epoch\x18\xb4\x01 \x01(\x04\"2\n\x14InspectSchemaRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0b\n\x03sql\x18\x02 \x01(\t\"v\n\x15InspectSchemaResponse\x12\x18\n\x10\x64\x65scription_json\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12.\n\x07skipped\x18\x03 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\"\"\n\x11\x41uditShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"\xd0\x01\n\x12\x41uditShardResponse\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.crosskey.v1.AuditResponse.Kind\x12\r\n\x05table\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x10\n\x08key_json\x18\x04 \x01(\x0c\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x35\n\x0bguards_here\x18\x07 \x03(\x0b\x32 .crosskey.internal.v1.GuardsHere\"2\n\nGuardsHere\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x0c\n\x04pins\x18\x02 \x01(\x08\"\x91\x01\n\x11ListGuardsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x12\n\nafter_json\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"I\n\x12ListGuardsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x11\n\tlast_json\x18\x03 \x01(\x0c\"T\n\x18\x46indUnusedShadowsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\"=\n\x19\x46indUnusedShadowsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x84\x01\n\x14\x46indUnguardedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x11\n\tkeys_json\x18\x05 \x01(\x0c\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"*\n\x15\x46indUnguardedResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\"&\n\x15\x44\x65scribeOutboxRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"H\n\x16\x44\x65scribeOutboxResponse\x12.\n\x06outbox\x18\x01 \x01(\x0b\x32\x1e.crosskey.v1.OutboxDescription2\x86\n\n\x10ShardMaintenance\x12h\n\rDescribeShard\x12*.crosskey.internal.v1.DescribeShardRequest\x1a+.crosskey.internal.v1.DescribeShardResponse\x12h\n\rInspectSchema\x12*.crosskey.internal.v1.InspectSchemaRequest\x1a+.crosskey.internal.v1.InspectSchemaResponse\x12\x65\n\x0cListPrepared\x12).crosskey.internal.v1.ListPreparedRequest\x1a*.crosskey.internal.v1.ListPreparedResponse\x12h\n\rListDecisions\x12*.crosskey.internal.v1.ListDecisionsRequest\x1a+.crosskey.internal.v1.ListDecisionsResponse\x12n\n\x0f\x41\x64vanceSequence\x12,.crosskey.internal.v1.AdvanceSequenceRequest\x1a-.crosskey.internal.v1.AdvanceSequenceResponse\x12\x62\n\x0bListBatches\x12(.crosskey.internal.v1.ListBatchesRequest\x1a).crosskey.internal.v1.ListBatchesResponse\x12h\n\rForgetBatches\x12*.crosskey.internal.v1.ForgetBatchesRequest\x1a+.crosskey.internal.v1.ForgetBatchesResponse\x12\x61\n\nAuditShard\x12\'.crosskey.internal.v1.AuditShardRequest\x1a(.crosskey.internal.v1.AuditShardResponse0\x01\x12_\n\nListGuards\x12\'.crosskey.internal.v1.ListGuardsRequest\x1a(.crosskey.internal.v1.ListGuardsResponse\x12t\n\x11\x46indUnusedShadows\x12..crosskey.internal.v1.FindUnusedShadowsRequest\x1a/.crosskey.internal.v1.FindUnusedShadowsResponse\x12h\n\rFindUnguarded\x12*.crosskey.internal.v1.FindUnguardedRequest\x1a+.crosskey.internal.v1.FindUnguardedResponse\x12k\n\x0e\x44\x65scribeOutbox\x12+.crosskey.internal.v1.DescribeOutboxRequest\x1a,.crosskey.internal.v1.DescribeOutboxResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,35 +58,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FORGETBATCHESRESPONSE']._serialized_start=773
   _globals['_FORGETBATCHESRESPONSE']._serialized_end=796
   _globals['_DESCRIBESHARDREQUEST']._serialized_start=798
-  _globals['_DESCRIBESHARDREQUEST']._serialized_end=862
-  _globals['_DESCRIBESHARDRESPONSE']._serialized_start=865
-  _globals['_DESCRIBESHARDRESPONSE']._serialized_end=1041
-  _globals['_INSPECTSCHEMAREQUEST']._serialized_start=1043
-  _globals['_INSPECTSCHEMAREQUEST']._serialized_end=1093
-  _globals['_INSPECTSCHEMARESPONSE']._serialized_start=1095
-  _globals['_INSPECTSCHEMARESPONSE']._serialized_end=1213
-  _globals['_AUDITSHARDREQUEST']._serialized_start=1215
-  _globals['_AUDITSHARDREQUEST']._serialized_end=1249
-  _globals['_AUDITSHARDRESPONSE']._serialized_start=1252
-  _globals['_AUDITSHARDRESPONSE']._serialized_end=1460
-  _globals['_GUARDSHERE']._serialized_start=1462
-  _globals['_GUARDSHERE']._serialized_end=1512
-  _globals['_LISTGUARDSREQUEST']._serialized_start=1515
-  _globals['_LISTGUARDSREQUEST']._serialized_end=1660
-  _globals['_LISTGUARDSRESPONSE']._serialized_start=1662
-  _globals['_LISTGUARDSRESPONSE']._serialized_end=1735
-  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_start=1737
-  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_end=1821
-  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_start=1823
-  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_end=1884
-  _globals['_FINDUNGUARDEDREQUEST']._serialized_start=1887
-  _globals['_FINDUNGUARDEDREQUEST']._serialized_end=2019
-  _globals['_FINDUNGUARDEDRESPONSE']._serialized_start=2021
-  _globals['_FINDUNGUARDEDRESPONSE']._serialized_end=2063
-  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_start=2065
-  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_end=2103
-  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_start=2105
-  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_end=2177
-  _globals['_SHARDMAINTENANCE']._serialized_start=2180
-  _globals['_SHARDMAINTENANCE']._serialized_end=3466
+  _globals['_DESCRIBESHARDREQUEST']._serialized_end=884
+  _globals['_DESCRIBESHARDRESPONSE']._serialized_start=887
+  _globals['_DESCRIBESHARDRESPONSE']._serialized_end=1086
+  _globals['_INSPECTSCHEMAREQUEST']._serialized_start=1088
+  _globals['_INSPECTSCHEMAREQUEST']._serialized_end=1138
+  _globals['_INSPECTSCHEMARESPONSE']._serialized_start=1140
+  _globals['_INSPECTSCHEMARESPONSE']._serialized_end=1258
+  _globals['_AUDITSHARDREQUEST']._serialized_start=1260
+  _globals['_AUDITSHARDREQUEST']._serialized_end=1294
+  _globals['_AUDITSHARDRESPONSE']._serialized_start=1297
+  _globals['_AUDITSHARDRESPONSE']._serialized_end=1505
+  _globals['_GUARDSHERE']._serialized_start=1507
+  _globals['_GUARDSHERE']._serialized_end=1557
+  _globals['_LISTGUARDSREQUEST']._serialized_start=1560
+  _globals['_LISTGUARDSREQUEST']._serialized_end=1705
+  _globals['_LISTGUARDSRESPONSE']._serialized_start=1707
+  _globals['_LISTGUARDSRESPONSE']._serialized_end=1780
+  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_start=1782
+  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_end=1866
+  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_start=1868
+  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_end=1929
+  _globals['_FINDUNGUARDEDREQUEST']._serialized_start=1932
+  _globals['_FINDUNGUARDEDREQUEST']._serialized_end=2064
+  _globals['_FINDUNGUARDEDRESPONSE']._serialized_start=2066
+  _globals['_FINDUNGUARDEDRESPONSE']._serialized_end=2108
+  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_start=2110
+  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_end=2148
+  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_start=2150
+  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_end=2222
+  _globals['_SHARDMAINTENANCE']._serialized_start=2225
+  _globals['_SHARDMAINTENANCE']._serialized_end=3511
 # @@protoc_insertion_point(module_scope)

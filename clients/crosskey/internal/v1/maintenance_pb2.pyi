@@ -322,19 +322,23 @@ class DescribeShardRequest(_message.Message):
 
     SHARD_FIELD_NUMBER: _builtins.int
     KNOWN_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    KNOWN_EPOCH_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for."""
     known_fingerprint: _builtins.str
     """The schema is left out of the answer if this is its fingerprint."""
+    known_epoch: _builtins.int
+    """And if this is its epoch."""
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         known_fingerprint: _builtins.str = ...,
+        known_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_fingerprint", b"known_fingerprint", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_epoch", b"known_epoch", "known_fingerprint", b"known_fingerprint", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,6 +357,7 @@ class DescribeShardResponse(_message.Message):
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     DESCRIPTION_JSON_FIELD_NUMBER: _builtins.int
     TOKEN_KEY_FIELD_NUMBER: _builtins.int
+    SCHEMA_EPOCH_FIELD_NUMBER: _builtins.int
     shards: _builtins.int
     """The number of shards of the cluster."""
     cluster: _builtins.str
@@ -367,6 +372,8 @@ class DescribeShardResponse(_message.Message):
     """The description of the schema in force."""
     token_key: _builtins.bytes
     """What routers sign page tokens with; the first shard's is the cluster's."""
+    schema_epoch: _builtins.int
+    """The epoch of the schema in force, from 1: each flip of a migration begins another. 0 if there is none."""
     def __init__(
         self,
         *,
@@ -377,10 +384,11 @@ class DescribeShardResponse(_message.Message):
         schema_fingerprint: _builtins.str = ...,
         description_json: _builtins.bytes = ...,
         token_key: _builtins.bytes = ...,
+        schema_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description_json", b"description_json", "incarnation", b"incarnation", "postgres_version", b"postgres_version", "schema_fingerprint", b"schema_fingerprint", "shards", b"shards", "token_key", b"token_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description_json", b"description_json", "incarnation", b"incarnation", "postgres_version", b"postgres_version", "schema_epoch", b"schema_epoch", "schema_fingerprint", b"schema_fingerprint", "shards", b"shards", "token_key", b"token_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,10 +106,17 @@ class Requests:
     async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
         """Reads all pages of a list."""
         _refuse_what_needs_a_transaction(request.list)
-        async for page in self._reader.pages(await self._cluster.view(), request.list):
+        following = router_pb2.ListRequest()
+        following.CopyFrom(request.list)
+        while True:
+            # Each by the schema in force: it may change between two.
+            page = await self._cluster.by_schema(lambda view: self._reader.list_page(view, following))
             response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
             fill_rows(response, request.list, page.rows_json)
             yield response
+            if not page.next_page_token:
+                return
+            following.page_token = page.next_page_token
 
     async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
         """Aggregates rows."""

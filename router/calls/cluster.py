@@ -100,6 +100,11 @@ class Cluster:
                 view = newer
         return await work(view)
 
+    async def latest_view(self) -> SchemaView:
+        """The schema that is in force now. Raises as `view`."""
+        view = await self.view()
+        return await self.newer_view(view) or view
+
     async def newer_view(self, view: SchemaView) -> SchemaView | None:
         """The schema in force, if it is another one than that of the view; None if it is the same.
 

@@ -36,6 +36,19 @@ CREATE TABLE IF NOT EXISTS crosskey.epoch (
     began_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The journal of migrations, on the first shard: what was asked for, and how far it has come. One at a time is under way.
+CREATE TABLE IF NOT EXISTS crosskey.migration (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration bytea NOT NULL,
+    epoch bigint NOT NULL,
+    old_sql text NOT NULL,
+    state integer NOT NULL,
+    message text NOT NULL DEFAULT '',
+    began_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz
+);
+CREATE UNIQUE INDEX IF NOT EXISTS migration_under_way ON crosskey.migration ((true)) WHERE ended_at IS NULL;
+
 -- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
 -- transaction that is still in flight and a resolver that decides to abort it.
 CREATE TABLE IF NOT EXISTS crosskey.decision (

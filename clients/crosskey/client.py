@@ -118,6 +118,10 @@ class AsyncClient(AsyncStatements):
     drop_unused_shadows = awaited(operations.drop_unused_shadows)
     list_in_doubt = awaited(operations.list_in_doubt)
     describe_events = awaited(operations.describe_events)
+    plan_migration = awaited(operations.plan_migration)
+    apply_migration = awaited(operations.apply_migration)
+    list_migrations = awaited(operations.list_migrations)
+    abort_migration = awaited(operations.abort_migration)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> AsyncTransaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
@@ -239,6 +243,10 @@ class Client(Statements):
     drop_unused_shadows = blocking(operations.drop_unused_shadows)
     list_in_doubt = blocking(operations.list_in_doubt)
     describe_events = blocking(operations.describe_events)
+    plan_migration = blocking(operations.plan_migration)
+    apply_migration = blocking(operations.apply_migration)
+    list_migrations = blocking(operations.list_migrations)
+    abort_migration = blocking(operations.abort_migration)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> Transaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.

@@ -46,6 +46,7 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "53400": errors.ShardFull,
     "XK001": errors.RaisedByDatabase,
     "XK002": errors.NotSupported,
+    "XK008": errors.SchemaChanged,
 }
 _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "22": errors.InvalidValue,

@@ -22,71 +22,96 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from crosskey.internal.v1 import transactions_pb2 as crosskey_dot_internal_dot_v1_dot_transactions__pb2
 from crosskey.v1 import admin_pb2 as crosskey_dot_v1_dot_admin__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&crosskey/internal/v1/maintenance.proto\x12\x14\x63rosskey.internal.v1\x1a\x17\x63rosskey/v1/admin.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x13ListPreparedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"c\n\x13PreparedTransaction\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12/\n\x0bprepared_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61ge_ms\x18\x03 \x01(\x03\"W\n\x14ListPreparedResponse\x12?\n\x0ctransactions\x18\x01 \x03(\x0b\x32).crosskey.internal.v1.PreparedTransaction\"9\n\x14ListDecisionsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nmin_age_ms\x18\x02 \x01(\x03\"%\n\x15ListDecisionsResponse\x12\x0c\n\x04gids\x18\x01 \x03(\t\"G\n\x16\x41\x64vanceSequenceRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\t\x12\x0c\n\x04past\x18\x03 \x01(\x12\"\x19\n\x17\x41\x64vanceSequenceResponse\"1\n\x12ListBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\",\n\x0bLoadedBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"I\n\x13ListBatchesResponse\x12\x32\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32!.crosskey.internal.v1.LoadedBatch\"3\n\x14\x46orgetBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\"\x17\n\x15\x46orgetBatchesResponse\"@\n\x14\x44\x65scribeShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x19\n\x11known_fingerprint\x18\x02 \x01(\t\"\xb0\x01\n\x15\x44\x65scribeShardResponse\x12\x0e\n\x06shards\x18\x01 \x01(\r\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65scription_json\x18\x06 \x01(\x0c\x12\x11\n\ttoken_key\x18\x07 \x01(\x0c\"2\n\x14InspectSchemaRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0b\n\x03sql\x18\x02 \x01(\t\"v\n\x15InspectSchemaResponse\x12\x18\n\x10\x64\x65scription_json\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12.\n\x07skipped\x18\x03 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\"\"\n\x11\x41uditShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"\xd0\x01\n\x12\x41uditShardResponse\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.crosskey.v1.AuditResponse.Kind\x12\r\n\x05table\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x10\n\x08key_json\x18\x04 \x01(\x0c\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x35\n\x0bguards_here\x18\x07 \x03(\x0b\x32 .crosskey.internal.v1.GuardsHere\"2\n\nGuardsHere\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x0c\n\x04pins\x18\x02 \x01(\x08\"\x91\x01\n\x11ListGuardsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x12\n\nafter_json\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"I\n\x12ListGuardsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x11\n\tlast_json\x18\x03 \x01(\x0c\"T\n\x18\x46indUnusedShadowsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\"=\n\x19\x46indUnusedShadowsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x84\x01\n\x14\x46indUnguardedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x11\n\tkeys_json\x18\x05 \x01(\x0c\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"*\n\x15\x46indUnguardedResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\"&\n\x15\x44\x65scribeOutboxRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"H\n\x16\x44\x65scribeOutboxResponse\x12.\n\x06outbox\x18\x01 \x01(\x0b\x32\x1e.crosskey.v1.OutboxDescription2\x86\n\n\x10ShardMaintenance\x12h\n\rDescribeShard\x12*.crosskey.internal.v1.DescribeShardRequest\x1a+.crosskey.internal.v1.DescribeShardResponse\x12h\n\rInspectSchema\x12*.crosskey.internal.v1.InspectSchemaRequest\x1a+.crosskey.internal.v1.InspectSchemaResponse\x12\x65\n\x0cListPrepared\x12).crosskey.internal.v1.ListPreparedRequest\x1a*.crosskey.internal.v1.ListPreparedResponse\x12h\n\rListDecisions\x12*.crosskey.internal.v1.ListDecisionsRequest\x1a+.crosskey.internal.v1.ListDecisionsResponse\x12n\n\x0f\x41\x64vanceSequence\x12,.crosskey.internal.v1.AdvanceSequenceRequest\x1a-.crosskey.internal.v1.AdvanceSequenceResponse\x12\x62\n\x0bListBatches\x12(.crosskey.internal.v1.ListBatchesRequest\x1a).crosskey.internal.v1.ListBatchesResponse\x12h\n\rForgetBatches\x12*.crosskey.internal.v1.ForgetBatchesRequest\x1a+.crosskey.internal.v1.ForgetBatchesResponse\x12\x61\n\nAuditShard\x12\'.crosskey.internal.v1.AuditShardRequest\x1a(.crosskey.internal.v1.AuditShardResponse0\x01\x12_\n\nListGuards\x12\'.crosskey.internal.v1.ListGuardsRequest\x1a(.crosskey.internal.v1.ListGuardsResponse\x12t\n\x11\x46indUnusedShadows\x12..crosskey.internal.v1.FindUnusedShadowsRequest\x1a/.crosskey.internal.v1.FindUnusedShadowsResponse\x12h\n\rFindUnguarded\x12*.crosskey.internal.v1.FindUnguardedRequest\x1a+.crosskey.internal.v1.FindUnguardedResponse\x12k\n\x0e\x44\x65scribeOutbox\x12+.crosskey.internal.v1.DescribeOutboxRequest\x1a,.crosskey.internal.v1.DescribeOutboxResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&crosskey/internal/v1/maintenance.proto\x12\x14\x63rosskey.internal.v1\x1a\'crosskey/internal/v1/transactions.proto\x1a\x17\x63rosskey/v1/admin.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\x19PlanShardMigrationRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12)\n\tmigration\x18\x02 \x01(\x0b\x32\x16.crosskey.v1.Migration\"}\n\x12ShardMigrationStep\x12(\n\x04step\x18\x01 \x01(\x0b\x32\x1a.crosskey.v1.MigrationStep\x12\x0c\n\x04ours\x18\x02 \x01(\x08\x12\x0c\n\x04\x64one\x18\x03 \x01(\t\x12\r\n\x05\x63lear\x18\x04 \x01(\t\x12\x12\n\nconstraint\x18\x05 \x01(\t\"\xe7\x01\n\x1aPlanShardMigrationResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x37\n\x05steps\x18\x02 \x03(\x0b\x32(.crosskey.internal.v1.ShardMigrationStep\x12.\n\x04\x66lip\x18\x03 \x01(\x0b\x32 .crosskey.internal.v1.FlipSchema\x12.\n\x07skipped\x18\x04 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\x12\x10\n\x08refusals\x18\x05 \x03(\t\x12\x0f\n\x07\x63hanges\x18\x06 \x01(\x08\"n\n\x17RunMigrationStepRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x36\n\x04step\x18\x02 \x01(\x0b\x32(.crosskey.internal.v1.ShardMigrationStep\x12\x0c\n\x04undo\x18\x03 \x01(\x08\"\x1a\n\x18RunMigrationStepResponse\"\'\n\x16ListUnvalidatedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"R\n\x17ListUnvalidatedResponse\x12\x37\n\x05steps\x18\x01 \x03(\x0b\x32(.crosskey.internal.v1.ShardMigrationStep\"\xb4\x01\n\x14NoteMigrationRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x04\x12)\n\tmigration\x18\x03 \x01(\x0b\x32\x16.crosskey.v1.Migration\x12\x36\n\x05state\x18\x04 \x01(\x0e\x32\'.crosskey.v1.MigrationDescription.State\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\"#\n\x15NoteMigrationResponse\x12\n\n\x02id\x18\x01 \x01(\x04\"2\n\x12ReadJournalRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\"f\n\x0cJournalEntry\x12\x36\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32!.crosskey.v1.MigrationDescription\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07old_sql\x18\x03 \x01(\t\"J\n\x13ReadJournalResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".crosskey.internal.v1.JournalEntry\"$\n\x13ListPreparedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"c\n\x13PreparedTransaction\x12\x0b\n\x03gid\x18\x01 \x01(\t\x12/\n\x0bprepared_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61ge_ms\x18\x03 \x01(\x03\"W\n\x14ListPreparedResponse\x12?\n\x0ctransactions\x18\x01 \x03(\x0b\x32).crosskey.internal.v1.PreparedTransaction\"9\n\x14ListDecisionsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nmin_age_ms\x18\x02 \x01(\x03\"%\n\x15ListDecisionsResponse\x12\x0c\n\x04gids\x18\x01 \x03(\t\"G\n\x16\x41\x64vanceSequenceRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\t\x12\x0c\n\x04past\x18\x03 \x01(\x12\"\x19\n\x17\x41\x64vanceSequenceResponse\"1\n\x12ListBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\",\n\x0bLoadedBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"I\n\x13ListBatchesResponse\x12\x32\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32!.crosskey.internal.v1.LoadedBatch\"3\n\x14\x46orgetBatchesRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0c\n\x04load\x18\x02 \x01(\t\"\x17\n\x15\x46orgetBatchesResponse\"V\n\x14\x44\x65scribeShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x19\n\x11known_fingerprint\x18\x02 \x01(\t\x12\x14\n\x0bknown_epoch\x18\xb4\x01 \x01(\x04\"\xc7\x01\n\x15\x44\x65scribeShardResponse\x12\x0e\n\x06shards\x18\x01 \x01(\r\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65scription_json\x18\x06 \x01(\x0c\x12\x11\n\ttoken_key\x18\x07 \x01(\x0c\x12\x15\n\x0cschema_epoch\x18\xb4\x01 \x01(\x04\"2\n\x14InspectSchemaRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0b\n\x03sql\x18\x02 \x01(\t\"v\n\x15InspectSchemaResponse\x12\x18\n\x10\x64\x65scription_json\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12.\n\x07skipped\x18\x03 \x03(\x0b\x32\x1d.crosskey.v1.SkippedStatement\"\"\n\x11\x41uditShardRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"\xd0\x01\n\x12\x41uditShardResponse\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.crosskey.v1.AuditResponse.Kind\x12\r\n\x05table\x18\x02 \x01(\t\x12\x12\n\nconstraint\x18\x03 \x01(\t\x12\x10\n\x08key_json\x18\x04 \x01(\x0c\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x35\n\x0bguards_here\x18\x07 \x03(\x0b\x32 .crosskey.internal.v1.GuardsHere\"2\n\nGuardsHere\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x0c\n\x04pins\x18\x02 \x01(\x08\"\x91\x01\n\x11ListGuardsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x12\n\nafter_json\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"I\n\x12ListGuardsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x11\n\tlast_json\x18\x03 \x01(\x0c\"T\n\x18\x46indUnusedShadowsRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x11\n\tkeys_json\x18\x03 \x01(\x0c\"=\n\x19\x46indUnusedShadowsResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x84\x01\n\x14\x46indUnguardedRequest\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x16\n\x0ereferenced_key\x18\x02 \x01(\t\x12\x0c\n\x04pins\x18\x03 \x01(\x08\x12\x13\n\x0bother_shard\x18\x04 \x01(\r\x12\x11\n\tkeys_json\x18\x05 \x01(\x0c\x12\x0f\n\x06\x63opies\x18\x8c\x01 \x01(\x08\"*\n\x15\x46indUnguardedResponse\x12\x11\n\tkeys_json\x18\x01 \x01(\x0c\"&\n\x15\x44\x65scribeOutboxRequest\x12\r\n\x05shard\x18\x01 \x01(\r\"H\n\x16\x44\x65scribeOutboxResponse\x12.\n\x06outbox\x18\x01 \x01(\x0b\x32\x1e.crosskey.v1.OutboxDescription2\xb0\x0e\n\x10ShardMaintenance\x12h\n\rDescribeShard\x12*.crosskey.internal.v1.DescribeShardRequest\x1a+.crosskey.internal.v1.DescribeShardResponse\x12h\n\rInspectSchema\x12*.crosskey.internal.v1.InspectSchemaRequest\x1a+.crosskey.internal.v1.InspectSchemaResponse\x12\x65\n\x0cListPrepared\x12).crosskey.internal.v1.ListPreparedRequest\x1a*.crosskey.internal.v1.ListPreparedResponse\x12h\n\rListDecisions\x12*.crosskey.internal.v1.ListDecisionsRequest\x1a+.crosskey.internal.v1.ListDecisionsResponse\x12n\n\x0f\x41\x64vanceSequence\x12,.crosskey.internal.v1.AdvanceSequenceRequest\x1a-.crosskey.internal.v1.AdvanceSequenceResponse\x12\x62\n\x0bListBatches\x12(.crosskey.internal.v1.ListBatchesRequest\x1a).crosskey.internal.v1.ListBatchesResponse\x12h\n\rForgetBatches\x12*.crosskey.internal.v1.ForgetBatchesRequest\x1a+.crosskey.internal.v1.ForgetBatchesResponse\x12\x61\n\nAuditShard\x12\'.crosskey.internal.v1.AuditShardRequest\x1a(.crosskey.internal.v1.AuditShardResponse0\x01\x12_\n\nListGuards\x12\'.crosskey.internal.v1.ListGuardsRequest\x1a(.crosskey.internal.v1.ListGuardsResponse\x12t\n\x11\x46indUnusedShadows\x12..crosskey.internal.v1.FindUnusedShadowsRequest\x1a/.crosskey.internal.v1.FindUnusedShadowsResponse\x12h\n\rFindUnguarded\x12*.crosskey.internal.v1.FindUnguardedRequest\x1a+.crosskey.internal.v1.FindUnguardedResponse\x12k\n\x0e\x44\x65scribeOutbox\x12+.crosskey.internal.v1.DescribeOutboxRequest\x1a,.crosskey.internal.v1.DescribeOutboxResponse\x12w\n\x12PlanShardMigration\x12/.crosskey.internal.v1.PlanShardMigrationRequest\x1a\x30.crosskey.internal.v1.PlanShardMigrationResponse\x12q\n\x10RunMigrationStep\x12-.crosskey.internal.v1.RunMigrationStepRequest\x1a..crosskey.internal.v1.RunMigrationStepResponse\x12n\n\x0fListUnvalidated\x12,.crosskey.internal.v1.ListUnvalidatedRequest\x1a-.crosskey.internal.v1.ListUnvalidatedResponse\x12h\n\rNoteMigration\x12*.crosskey.internal.v1.NoteMigrationRequest\x1a+.crosskey.internal.v1.NoteMigrationResponse\x12\x62\n\x0bReadJournal\x12(.crosskey.internal.v1.ReadJournalRequest\x1a).crosskey.internal.v1.ReadJournalResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crosskey.internal.v1.maintenance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTPREPAREDREQUEST']._serialized_start=122
-  _globals['_LISTPREPAREDREQUEST']._serialized_end=158
-  _globals['_PREPAREDTRANSACTION']._serialized_start=160
-  _globals['_PREPAREDTRANSACTION']._serialized_end=259
-  _globals['_LISTPREPAREDRESPONSE']._serialized_start=261
-  _globals['_LISTPREPAREDRESPONSE']._serialized_end=348
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=350
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=407
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=409
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=446
-  _globals['_ADVANCESEQUENCEREQUEST']._serialized_start=448
-  _globals['_ADVANCESEQUENCEREQUEST']._serialized_end=519
-  _globals['_ADVANCESEQUENCERESPONSE']._serialized_start=521
-  _globals['_ADVANCESEQUENCERESPONSE']._serialized_end=546
-  _globals['_LISTBATCHESREQUEST']._serialized_start=548
-  _globals['_LISTBATCHESREQUEST']._serialized_end=597
-  _globals['_LOADEDBATCH']._serialized_start=599
-  _globals['_LOADEDBATCH']._serialized_end=643
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=645
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=718
-  _globals['_FORGETBATCHESREQUEST']._serialized_start=720
-  _globals['_FORGETBATCHESREQUEST']._serialized_end=771
-  _globals['_FORGETBATCHESRESPONSE']._serialized_start=773
-  _globals['_FORGETBATCHESRESPONSE']._serialized_end=796
-  _globals['_DESCRIBESHARDREQUEST']._serialized_start=798
-  _globals['_DESCRIBESHARDREQUEST']._serialized_end=862
-  _globals['_DESCRIBESHARDRESPONSE']._serialized_start=865
-  _globals['_DESCRIBESHARDRESPONSE']._serialized_end=1041
-  _globals['_INSPECTSCHEMAREQUEST']._serialized_start=1043
-  _globals['_INSPECTSCHEMAREQUEST']._serialized_end=1093
-  _globals['_INSPECTSCHEMARESPONSE']._serialized_start=1095
-  _globals['_INSPECTSCHEMARESPONSE']._serialized_end=1213
-  _globals['_AUDITSHARDREQUEST']._serialized_start=1215
-  _globals['_AUDITSHARDREQUEST']._serialized_end=1249
-  _globals['_AUDITSHARDRESPONSE']._serialized_start=1252
-  _globals['_AUDITSHARDRESPONSE']._serialized_end=1460
-  _globals['_GUARDSHERE']._serialized_start=1462
-  _globals['_GUARDSHERE']._serialized_end=1512
-  _globals['_LISTGUARDSREQUEST']._serialized_start=1515
-  _globals['_LISTGUARDSREQUEST']._serialized_end=1660
-  _globals['_LISTGUARDSRESPONSE']._serialized_start=1662
-  _globals['_LISTGUARDSRESPONSE']._serialized_end=1735
-  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_start=1737
-  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_end=1821
-  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_start=1823
-  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_end=1884
-  _globals['_FINDUNGUARDEDREQUEST']._serialized_start=1887
-  _globals['_FINDUNGUARDEDREQUEST']._serialized_end=2019
-  _globals['_FINDUNGUARDEDRESPONSE']._serialized_start=2021
-  _globals['_FINDUNGUARDEDRESPONSE']._serialized_end=2063
-  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_start=2065
-  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_end=2103
-  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_start=2105
-  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_end=2177
-  _globals['_SHARDMAINTENANCE']._serialized_start=2180
-  _globals['_SHARDMAINTENANCE']._serialized_end=3466
+  _globals['_PLANSHARDMIGRATIONREQUEST']._serialized_start=163
+  _globals['_PLANSHARDMIGRATIONREQUEST']._serialized_end=248
+  _globals['_SHARDMIGRATIONSTEP']._serialized_start=250
+  _globals['_SHARDMIGRATIONSTEP']._serialized_end=375
+  _globals['_PLANSHARDMIGRATIONRESPONSE']._serialized_start=378
+  _globals['_PLANSHARDMIGRATIONRESPONSE']._serialized_end=609
+  _globals['_RUNMIGRATIONSTEPREQUEST']._serialized_start=611
+  _globals['_RUNMIGRATIONSTEPREQUEST']._serialized_end=721
+  _globals['_RUNMIGRATIONSTEPRESPONSE']._serialized_start=723
+  _globals['_RUNMIGRATIONSTEPRESPONSE']._serialized_end=749
+  _globals['_LISTUNVALIDATEDREQUEST']._serialized_start=751
+  _globals['_LISTUNVALIDATEDREQUEST']._serialized_end=790
+  _globals['_LISTUNVALIDATEDRESPONSE']._serialized_start=792
+  _globals['_LISTUNVALIDATEDRESPONSE']._serialized_end=874
+  _globals['_NOTEMIGRATIONREQUEST']._serialized_start=877
+  _globals['_NOTEMIGRATIONREQUEST']._serialized_end=1057
+  _globals['_NOTEMIGRATIONRESPONSE']._serialized_start=1059
+  _globals['_NOTEMIGRATIONRESPONSE']._serialized_end=1094
+  _globals['_READJOURNALREQUEST']._serialized_start=1096
+  _globals['_READJOURNALREQUEST']._serialized_end=1146
+  _globals['_JOURNALENTRY']._serialized_start=1148
+  _globals['_JOURNALENTRY']._serialized_end=1250
+  _globals['_READJOURNALRESPONSE']._serialized_start=1252
+  _globals['_READJOURNALRESPONSE']._serialized_end=1326
+  _globals['_LISTPREPAREDREQUEST']._serialized_start=1328
+  _globals['_LISTPREPAREDREQUEST']._serialized_end=1364
+  _globals['_PREPAREDTRANSACTION']._serialized_start=1366
+  _globals['_PREPAREDTRANSACTION']._serialized_end=1465
+  _globals['_LISTPREPAREDRESPONSE']._serialized_start=1467
+  _globals['_LISTPREPAREDRESPONSE']._serialized_end=1554
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=1556
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=1613
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1615
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1652
+  _globals['_ADVANCESEQUENCEREQUEST']._serialized_start=1654
+  _globals['_ADVANCESEQUENCEREQUEST']._serialized_end=1725
+  _globals['_ADVANCESEQUENCERESPONSE']._serialized_start=1727
+  _globals['_ADVANCESEQUENCERESPONSE']._serialized_end=1752
+  _globals['_LISTBATCHESREQUEST']._serialized_start=1754
+  _globals['_LISTBATCHESREQUEST']._serialized_end=1803
+  _globals['_LOADEDBATCH']._serialized_start=1805
+  _globals['_LOADEDBATCH']._serialized_end=1849
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=1851
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=1924
+  _globals['_FORGETBATCHESREQUEST']._serialized_start=1926
+  _globals['_FORGETBATCHESREQUEST']._serialized_end=1977
+  _globals['_FORGETBATCHESRESPONSE']._serialized_start=1979
+  _globals['_FORGETBATCHESRESPONSE']._serialized_end=2002
+  _globals['_DESCRIBESHARDREQUEST']._serialized_start=2004
+  _globals['_DESCRIBESHARDREQUEST']._serialized_end=2090
+  _globals['_DESCRIBESHARDRESPONSE']._serialized_start=2093
+  _globals['_DESCRIBESHARDRESPONSE']._serialized_end=2292
+  _globals['_INSPECTSCHEMAREQUEST']._serialized_start=2294
+  _globals['_INSPECTSCHEMAREQUEST']._serialized_end=2344
+  _globals['_INSPECTSCHEMARESPONSE']._serialized_start=2346
+  _globals['_INSPECTSCHEMARESPONSE']._serialized_end=2464
+  _globals['_AUDITSHARDREQUEST']._serialized_start=2466
+  _globals['_AUDITSHARDREQUEST']._serialized_end=2500
+  _globals['_AUDITSHARDRESPONSE']._serialized_start=2503
+  _globals['_AUDITSHARDRESPONSE']._serialized_end=2711
+  _globals['_GUARDSHERE']._serialized_start=2713
+  _globals['_GUARDSHERE']._serialized_end=2763
+  _globals['_LISTGUARDSREQUEST']._serialized_start=2766
+  _globals['_LISTGUARDSREQUEST']._serialized_end=2911
+  _globals['_LISTGUARDSRESPONSE']._serialized_start=2913
+  _globals['_LISTGUARDSRESPONSE']._serialized_end=2986
+  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_start=2988
+  _globals['_FINDUNUSEDSHADOWSREQUEST']._serialized_end=3072
+  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_start=3074
+  _globals['_FINDUNUSEDSHADOWSRESPONSE']._serialized_end=3135
+  _globals['_FINDUNGUARDEDREQUEST']._serialized_start=3138
+  _globals['_FINDUNGUARDEDREQUEST']._serialized_end=3270
+  _globals['_FINDUNGUARDEDRESPONSE']._serialized_start=3272
+  _globals['_FINDUNGUARDEDRESPONSE']._serialized_end=3314
+  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_start=3316
+  _globals['_DESCRIBEOUTBOXREQUEST']._serialized_end=3354
+  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_start=3356
+  _globals['_DESCRIBEOUTBOXRESPONSE']._serialized_end=3428
+  _globals['_SHARDMAINTENANCE']._serialized_start=3431
+  _globals['_SHARDMAINTENANCE']._serialized_end=5271
 # @@protoc_insertion_point(module_scope)

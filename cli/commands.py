@@ -13,6 +13,7 @@ crosskey = LazyGroup(
         "plan": ("crosskey.cli.plan:plan", "Show where the tables of a schema would live."),
         "advise": ("crosskey.cli.advise:advise", "Propose where the tables of a schema should live."),
         "apply": ("crosskey.cli.administration:apply", "Install a schema on every shard."),
+        "migrate": ("crosskey.cli.migrate:migrate", "Change the schema in force, while clients go on."),
         "schema": ("crosskey.cli.administration:schema", "Print the schema in force."),
         "topology": ("crosskey.cli.administration:topology", "Print the shards and their state."),
         "audit": ("crosskey.cli.administration:audit", "Look for damage on every shard."),

@@ -149,7 +149,7 @@ class Publisher:
             return False
         self._held_until = asked + self._lease_seconds
         if position.resume_token != token:
-            # Another one has anchored since, or this one begins.
+            # Another one has led since, or this one begins.
             self._token = position.resume_token
         return True
 

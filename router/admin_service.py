@@ -12,6 +12,7 @@ from crosskey.internal.v1 import maintenance_pb2
 from crosskey.router.administration.auditing import audit
 from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.administration.descriptions import describe_schema, describe_topology
+from crosskey.router.administration.migrating import Migrations
 from crosskey.router.administration.outboxes import describe_events
 from crosskey.router.administration.schema_changes import apply_schema
 from crosskey.router.administration.unused_shadows import ShadowSweeper
@@ -21,6 +22,9 @@ from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.in_doubt import list_in_doubt
 from crosskey.v1 import admin_pb2, admin_pb2_grpc
+
+LONGEST_MIGRATION_SECONDS = 30 * 24 * 3600.0
+"""For a client that sets no deadline."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,13 +40,14 @@ class Admin(admin_pb2_grpc.AdminServicer):
         self._finisher = finisher
         self._addresses = addresses
         self._cleaner = cleaner
+        self._migrations = Migrations(cluster, nodes, finisher)
 
     @override
     async def DescribeSchema(
         self, request: admin_pb2.DescribeSchemaRequest, context: Context
     ) -> admin_pb2.DescribeSchemaResponse:
         with call_context(context.time_remaining()):
-            view = await self._cluster.view()
+            view = await self._cluster.latest_view()
             return describe_schema(view.plan, view.fingerprint)
 
     @override
@@ -62,7 +67,7 @@ class Admin(admin_pb2_grpc.AdminServicer):
     @override
     async def Audit(self, request: admin_pb2.AuditRequest, context: Context) -> AsyncIterator[admin_pb2.AuditResponse]:
         with call_context(context.time_remaining()):
-            async for finding in audit(await self._cluster.view(), self._nodes):
+            async for finding in audit(await self._cluster.latest_view(), self._nodes):
                 yield finding
 
     @override
@@ -101,3 +106,33 @@ class Admin(admin_pb2_grpc.AdminServicer):
         with call_context(context.time_remaining()):
             asked = maintenance_pb2.HoldPositionRequest(asked=request)
             return (await self._nodes[0].hold_position(asked)).position
+
+    @override
+    async def PlanMigration(
+        self, request: admin_pb2.PlanMigrationRequest, context: Context
+    ) -> admin_pb2.PlanMigrationResponse:
+        with call_context(context.time_remaining()):
+            return await self._migrations.plan(request.migration)
+
+    @override
+    async def ApplyMigration(
+        self, request: admin_pb2.ApplyMigrationRequest, context: Context
+    ) -> AsyncIterator[admin_pb2.ApplyMigrationResponse]:
+        with call_context(context.time_remaining() or LONGEST_MIGRATION_SECONDS):
+            async for told in self._migrations.apply(request):
+                yield told
+
+    @override
+    async def ListMigrations(
+        self, request: admin_pb2.ListMigrationsRequest, context: Context
+    ) -> admin_pb2.ListMigrationsResponse:
+        with call_context(context.time_remaining()):
+            return await self._migrations.list(request.limit)
+
+    @override
+    async def AbortMigration(
+        self, request: admin_pb2.AbortMigrationRequest, context: Context
+    ) -> admin_pb2.AbortMigrationResponse:
+        with call_context(context.time_remaining()):
+            await self._migrations.abort()
+            return admin_pb2.AbortMigrationResponse()

@@ -13,6 +13,7 @@ from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
 from crosskey.router.planning.reserved_fields import refuse_reserved
 from crosskey.router.planning.row_locks import refuse_lock
+from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.taken_values import refuse_taken
 from crosskey.router.reading.reader import Reader
@@ -57,7 +58,7 @@ class Requests:
         """Inserts rows."""
         refuse_reserved(request)
         refuse_taken(request)
-        result = await self._writes.insert(await self._cluster.view(), request)
+        result = await self._cluster.by_schema(lambda view: self._writes.insert(view, request))
         response = router_pb2.InsertResponse()
         fill_insert_response(response, request, result)
         return response
@@ -66,7 +67,7 @@ class Requests:
         """Changes rows."""
         refuse_reserved(request)
         refuse_taken(request)
-        result = await self._writes.update(await self._cluster.view(), request)
+        result = await self._cluster.by_schema(lambda view: self._writes.update(view, request))
         response = router_pb2.UpdateResponse()
         fill_update_response(response, request, result)
         return response
@@ -75,53 +76,60 @@ class Requests:
         """Deletes rows."""
         refuse_reserved(request)
         refuse_taken(request)
-        view = await self._cluster.view()
-        result = await self._writes.delete(view, request)
-        if view.cleans_up:
+        result = await self._cluster.by_schema(lambda view: self._writes.delete(view, request))
+        if (await self._cluster.view()).cleans_up:
             self._cleaner.deleted()
         return router_pb2.DeleteResponse(count=result.count)
 
     async def associate(self, request: router_pb2.AssociateRequest) -> router_pb2.AssociateResponse:
         """Says which rows a relation of a row has."""
-        return associate_response(await self._writes.associate(await self._cluster.view(), request))
+        return associate_response(await self._cluster.by_schema(lambda view: self._writes.associate(view, request)))
 
     async def transact(self, request: router_pb2.TransactRequest) -> router_pb2.TransactResponse:
         """Runs statements in one transaction."""
         refuse_reserved(request)
-        view = await self._cluster.view()
-        results = await self._writes.transact(view, request)
-        if view.cleans_up:
+        results = await self._cluster.by_schema(lambda view: self._writes.transact(view, request))
+        if (await self._cluster.view()).cleans_up:
             self._cleaner.deleted()
         return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
         """Reads a row."""
         _refuse_what_needs_a_transaction(request)
-        return get_response(request, await self._reader.get(await self._cluster.view(), request))
+        return get_response(request, await self._cluster.by_schema(lambda view: self._reader.get(view, request)))
 
     async def list(self, request: router_pb2.ListRequest) -> router_pb2.ListResponse:
         """Reads a page of rows."""
         _refuse_what_needs_a_transaction(request)
-        page = await self._reader.list_page(await self._cluster.view(), request)
+        page = await self._cluster.by_schema(lambda view: self._reader.list_page(view, request))
         return list_response(request, page.rows_json, page.next_page_token)
 
     async def count(self, request: router_pb2.CountRequest) -> router_pb2.CountResponse:
         """Counts rows."""
         refuse_taken(request)
-        return router_pb2.CountResponse(count=await self._reader.count(await self._cluster.view(), request))
+        count = await self._cluster.by_schema(lambda view: self._reader.count(view, request))
+        return router_pb2.CountResponse(count=count)
 
     async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
         """Reads all pages of a list."""
         _refuse_what_needs_a_transaction(request.list)
-        async for page in self._reader.pages(await self._cluster.view(), request.list):
+        following = router_pb2.ListRequest()
+        following.CopyFrom(request.list)
+        while True:
+            # Each by the schema in force: it may change between two.
+            page = await self._cluster.by_schema(lambda view: self._reader.list_page(view, following))
             response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
             fill_rows(response, request.list, page.rows_json)
             yield response
+            if not page.next_page_token:
+                return
+            following.page_token = page.next_page_token
 
     async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
         """Aggregates rows."""
         refuse_taken(request)
-        return aggregate_response(request, await self._reader.aggregate(await self._cluster.view(), request))
+        found = await self._cluster.by_schema(lambda view: self._reader.aggregate(view, request))
+        return aggregate_response(request, found)
 
     async def watch(self, request: router_pb2.WatchRequest) -> AsyncGenerator[router_pb2.WatchResponse, None]:
         """Streams events."""
@@ -153,7 +161,9 @@ class Requests:
         kind = request.WhichOneof("request")
         if kind not in (None, "transact"):
             _refuse_what_needs_a_transaction(getattr(request, kind))
-        view = await self._cluster.view()
+        return await self._cluster.by_schema(lambda view: self._explain(view, request))
+
+    async def _explain(self, view: SchemaView, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
         foresight = foresee(view, self._writes.value_generator.blocks, request)
         explanation = explaining.explain(view, self._hints, request, foresight.all_generated)
         foresight.add_to(explanation)

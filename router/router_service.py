@@ -148,10 +148,10 @@ class SessionCalls(CallHandlers):
         )
 
     @override
-    async def answer(self, kind: str, request: Any, timeout_ms: int) -> dict[str, Any]:
-        call = begin_call_context(timeout_ms / 1000 if timeout_ms else None)
-        response = await self.handlers[kind](request)
-        return {kind: response, "node_calls": call.calls}
+    async def answer(self, kind: str, call: Any) -> dict[str, Any]:
+        context = begin_call_context(call.timeout_ms / 1000 if call.timeout_ms else None)
+        response = await self.handlers[kind](getattr(call, kind))
+        return {kind: response, "node_calls": context.calls}
 
     @override
     def goes_on(self, kind: str, request: Any) -> bool:

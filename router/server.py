@@ -63,6 +63,7 @@ async def serve(settings: Settings) -> None:
         recovery.append(asyncio.create_task(resolver.run()))
         recovery.append(asyncio.create_task(finisher.forget_regularly()))
         recovery.append(asyncio.create_task(cleaner.run()))
+        recovery.append(asyncio.create_task(cluster.keep_up()))
         if settings.sweep_interval_seconds:
             sweeper = ShadowSweeper(cluster, nodes, finisher)
             recovery.append(asyncio.create_task(sweeper.run(settings.sweep_interval_seconds)))

@@ -55,7 +55,7 @@ class Opener:
                 f"this router has {self.bounds.number} transactions open already; try again later",
                 hint="Commit sooner; or raise the router's bound, and the nodes' pools with it.",
             )
-        return OpenTransaction(view, self.pipeline)
+        return OpenTransaction(view, self.pipeline, self.cluster.newer_view)
 
 
 @dataclass(eq=False)

@@ -20,9 +20,9 @@ class CallHandlers:
         self.on_idle: Callable[[], None] = _nothing
         """To be called when something that was begun has ended by itself. The session sets it."""
 
-    async def answer(self, kind: str, request: Any, timeout_ms: int) -> dict[str, Any]:  # noqa: ARG002
-        """Has a call handled; returns the fields of its answer. `timeout_ms` is 0 for no deadline."""
-        return {kind: await self.handlers[kind](request)}
+    async def answer(self, kind: str, call: Any) -> dict[str, Any]:
+        """Has a call of that kind handled; returns the fields of its answer."""
+        return {kind: await self.handlers[kind](getattr(call, kind))}
 
     def refusal(self, message: Any) -> errors.CrosskeyError | None:  # noqa: ARG002
         """Why all calls of a message are refused; None if they are not."""

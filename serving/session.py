@@ -132,7 +132,7 @@ class Session:
             loop = asyncio.get_running_loop()
             expiry = loop.call_later(call.timeout_ms / 1000, self._expire, call.id)
         try:
-            answered = await self._handlers.answer(kind, getattr(call, kind), call.timeout_ms)
+            answered = await self._handlers.answer(kind, call)
             answer = self._types.answer(id=call.id, **answered)
             check_fits_message(answer)
         except asyncio.CancelledError:

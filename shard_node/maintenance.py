@@ -16,11 +16,14 @@ from crosskey.shard_node.auditing import shard_audit
 from crosskey.shard_node.auditing.cleanups import list_cleanups
 from crosskey.shard_node.events.backlog import describe_outbox
 from crosskey.shard_node.events.positions import hold_position
+from crosskey.shard_node.migrations import plan_on_shard
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import translated
+from crosskey.shard_node.schema import migration_journal
+from crosskey.shard_node.schema.flipping import list_unvalidated, run_step
 from crosskey.shard_node.schema.introspection import inspect_schema
 from crosskey.shard_node.schema.shard import Shard
-from crosskey.shard_node.schema.shard_schema import ShardSchema
+from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema
 from crosskey.shard_node.writing import loading, recovery
 from crosskey.shard_node.writing.own_gids import OwnGids
 from crosskey.shard_node.writing.unused_shadows import find_unused
@@ -42,7 +45,7 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
         identity = self._shard.identity
         self._shard.check(request.shard)
         async with self._shard.database.connection() as connection:
-            schema = await self._shard.schema_in_force(connection)
+            schema = await self._shard.latest_schema(connection)
         response = proto.DescribeShardResponse(
             shards=identity.shards,
             cluster=identity.cluster,
@@ -52,7 +55,8 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
         )
         if schema is not None:
             response.schema_fingerprint = schema.fingerprint
-            if request.known_fingerprint != schema.fingerprint:
+            response.schema_epoch = schema.epoch
+            if request.known_epoch != schema.epoch and request.known_fingerprint != schema.fingerprint:
                 response.description_json = schema.database.to_json()
         return response
 
@@ -147,12 +151,47 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
         async with self._reading(request.shard) as (connection, _):
             return proto.HoldPositionResponse(position=await hold_position(connection, request.asked))
 
+    @override
+    async def PlanShardMigration(
+        self, request: proto.PlanShardMigrationRequest, context: Context
+    ) -> proto.PlanShardMigrationResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return await plan_on_shard(self._shard, self._dsn, connection, request.migration)
+
+    @override
+    async def RunMigrationStep(
+        self, request: proto.RunMigrationStepRequest, context: Context
+    ) -> proto.RunMigrationStepResponse:
+        self._shard.check(request.shard)
+        with translated():
+            await run_step(self._shard.database, request.step, undo=request.undo)
+        return proto.RunMigrationStepResponse()
+
+    @override
+    async def ListUnvalidated(
+        self, request: proto.ListUnvalidatedRequest, context: Context
+    ) -> proto.ListUnvalidatedResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.ListUnvalidatedResponse(steps=await list_unvalidated(connection))
+
+    @override
+    async def NoteMigration(self, request: proto.NoteMigrationRequest, context: Context) -> proto.NoteMigrationResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.NoteMigrationResponse(id=await migration_journal.note(connection, request))
+
+    @override
+    async def ReadJournal(self, request: proto.ReadJournalRequest, context: Context) -> proto.ReadJournalResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.ReadJournalResponse(entries=await migration_journal.read_journal(connection, request.limit))
+
     @asynccontextmanager
     async def _reading(self, shard: int) -> AsyncIterator[tuple[Connection, ShardSchema]]:
-        """A connection and the schema. Raises WrongShard, SchemaNotLoaded, and PostgreSQL's errors."""
+        """A connection and the schema in force now. Raises WrongShard, SchemaNotLoaded, and PostgreSQL's errors."""
         self._shard.check(shard)
         async with self._shard.database.connection() as connection:
-            schema = await self._shard.schema(connection)
+            schema = await self._shard.latest_schema(connection)
+            if schema is None:
+                raise no_schema()
             with translated():
                 yield connection, schema
 

@@ -20,10 +20,11 @@ from crosskey.serving.sessions import Sessions
 from crosskey.shard_node.events.feed import EventFeed
 from crosskey.shard_node.events.reading import read_events
 from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.epochs import call_epoch
 from crosskey.shard_node.postgres.postgres_errors import naming_table, translated
 from crosskey.shard_node.reading.questions import QUESTIONS, reply
 from crosskey.shard_node.reading.shared_reads import SharedReads, key_shape
-from crosskey.shard_node.schema.shard import Shard, wrong_shard
+from crosskey.shard_node.schema.shard import Shard, schema_has_changed, wrong_shard
 from crosskey.shard_node.shared_statements import SharedStatements
 from crosskey.shard_node.writing import default_values, recovery
 from crosskey.shard_node.writing.branches import Branches
@@ -36,6 +37,19 @@ _TYPES = SessionTypes("Session", session_pb2.Answer, session_pb2.SessionResponse
 TableWork = Callable[[Connection, Table, Any], Awaitable[Any]]
 
 _SECOND_PHASE = frozenset({"finish_prepared", "decide", "forget_decisions"})
+
+_MAY_COME_OF_ANOTHER_SCHEMA = (
+    errors.SchemaChanged,
+    errors.UnknownTable,
+    errors.UnknownColumn,
+    errors.UnknownConstraint,
+    errors.InvalidRequest,
+    errors.InvalidValue,
+    errors.NotSupported,
+    errors.NotDeferrable,
+    errors.InternalError,
+)
+"""What is said of a call, among others, if it names what is no more."""
 
 
 class ShardNode(session_pb2_grpc.ShardNodeServicer):
@@ -81,6 +95,32 @@ class NodeCalls(CallHandlers):
     def refusal(self, message: session_pb2.SessionRequest) -> errors.CrosskeyError | None:
         shard = self._shard.identity.shard
         return None if message.shard == shard else wrong_shard(shard, message.shard)
+
+    @override
+    async def answer(self, kind: str, call: session_pb2.Call) -> dict[str, Any]:
+        if not call.epoch:
+            return await super().answer(kind, call)
+        call_epoch.set(call.epoch)
+        schema = self._shard.known_schema
+        if (schema is None or schema.epoch != call.epoch) and not self.goes_on(kind, getattr(call, kind)):
+            await self._shard.be_at(call.epoch)
+        try:
+            answered = await super().answer(kind, call)
+        except Exception as error:
+            if await self._comes_of_another_schema(error, call.epoch):
+                raise schema_has_changed() from error
+            raise
+        if kind == "run" and answered[kind].HasField("failure"):
+            told = errors.from_failure(answered[kind].failure)
+            if await self._comes_of_another_schema(told, call.epoch):
+                raise schema_has_changed() from told
+        return answered
+
+    async def _comes_of_another_schema(self, error: Exception, epoch: int) -> bool:
+        """Whether an error may be about what is no more, or is not as it was when the call was planned."""
+        if isinstance(error, errors.CrosskeyError) and not isinstance(error, _MAY_COME_OF_ANOTHER_SCHEMA):
+            return False
+        return isinstance(error, errors.SchemaChanged) or await self._shard.has_moved(epoch)
 
     @override
     def goes_on(self, kind: str, request: Any) -> bool:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
+from crosskey.shard_node.postgres.epochs import call_epoch
+
 MAX_TOGETHER = 100
 """Requests that one statement answers, at most: more hold a connection for too long, and gain little."""
 
@@ -25,7 +27,8 @@ class SharedStatements(Generic[Shape, Request, Response]):
 
     def __init__(self, run_together: RunTogether[Shape, Request, Response]) -> None:
         self._run_together = run_together
-        self._waiting: dict[Shape, list[tuple[Request, asyncio.Future[Response | None]]]] = {}
+        self._waiting: dict[tuple[int, Shape], list[tuple[Request, asyncio.Future[Response | None]]]] = {}
+        """By the epoch of their plans, too: the task of a shared statement has that of its requests."""
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, shape: Shape, request: Request) -> Response | None:
@@ -35,22 +38,23 @@ class SharedStatements(Generic[Shape, Request, Response]):
         """
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Response | None] = loop.create_future()
-        together = self._waiting.get(shape)
+        planned = call_epoch.get(), shape
+        together = self._waiting.get(planned)
         if together is None:
-            together = self._waiting[shape] = []
+            together = self._waiting[planned] = []
             # Behind the tasks that are ready now, among them those of all calls of the same message.
-            loop.call_soon(self._begin, shape)
+            loop.call_soon(self._begin, planned)
         together.append((request, answered))
         return await answered
 
-    def _begin(self, shape: Shape) -> None:
-        together = [one for one in self._waiting.pop(shape) if not one[1].done()]
+    def _begin(self, planned: tuple[int, Shape]) -> None:
+        together = [one for one in self._waiting.pop(planned) if not one[1].done()]
         for start in range(0, len(together), MAX_TOGETHER):
             some = together[start : start + MAX_TOGETHER]
             if len(some) == 1:
                 some[0][1].set_result(None)
                 continue
-            task = asyncio.get_running_loop().create_task(self._run(shape, some))
+            task = asyncio.get_running_loop().create_task(self._run(planned[1], some))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 

@@ -356,12 +356,90 @@ def hold_position(
     """Holds the position of a consumer of events for `lease` seconds; 0 lets go of it.
 
     `held` of what it returns says whether the process called `holder` leads now. Only then is a `resume_token` kept, if
-    it anchored before. The one that is kept is returned, for whoever goes on behind it.
+    it led before. The one that is kept is returned, for whoever goes on behind it.
     """
     request = admin_pb2.HoldPositionRequest(
         consumer=consumer, holder=holder, lease_ms=round(lease * 1000), resume_token=resume_token
     )
     return Call("Admin", "HoldPosition", request, _as_is)
+
+
+def plan_migration(
+    sql: str,
+    *,
+    on_top: bool = False,
+    renames: Mapping[str, str] | None = None,
+    allow_destructive: bool = False,
+    allow_rewrites: bool = False,
+    orphans: Literal["", "stop", "delete", "null"] = "",
+) -> Call[admin_pb2.PlanMigrationResponse]:
+    """Returns the steps from the schema in force to another one, and touches nothing.
+
+    `sql` is the whole new schema; or, if `on_top`, DDL to run on top of the one in force. `renames` are new names by
+    the old: "table" or "table.column". `orphans` says what becomes of rows that reference no parent, where a foreign
+    key is added. Raises SchemaRefused for a change that is not supported.
+    """
+    migration = _migration(sql, on_top, renames, allow_destructive, allow_rewrites, orphans)
+    return Call("Admin", "PlanMigration", admin_pb2.PlanMigrationRequest(migration=migration), _as_is)
+
+
+def apply_migration(
+    sql: str = "",
+    *,
+    on_top: bool = False,
+    renames: Mapping[str, str] | None = None,
+    allow_destructive: bool = False,
+    allow_rewrites: bool = False,
+    orphans: Literal["", "stop", "delete", "null"] = "",
+    resume: bool = False,
+) -> Call[list[admin_pb2.ApplyMigrationResponse]]:
+    """Changes the schema in force, while others go on; with `resume`, goes on with the migration under way.
+
+    That takes none but `orphans`, which then holds from now on.
+
+    Returns what was done. Takes what plan_migration takes. Raises SchemaRefused, with nothing left of it;
+    MigrationUnderWay if another one is; and other errors, after which it can be resumed.
+    """
+    migration = _migration(sql, on_top, renames, allow_destructive, allow_rewrites, orphans)
+    request = admin_pb2.ApplyMigrationRequest(migration=migration, resume=resume)
+    return Call("Admin", "ApplyMigration", request, lambda responses, _: list(responses), streaming=True)
+
+
+def list_migrations(limit: int = 0) -> Call[list[admin_pb2.MigrationDescription]]:
+    """Returns the migrations that were begun, the newest first."""
+    request = admin_pb2.ListMigrationsRequest(limit=limit)
+    return Call("Admin", "ListMigrations", request, lambda response, _: list(response.migrations))
+
+
+def abort_migration() -> Call[admin_pb2.AbortMigrationResponse]:
+    """Gives up the migration under way. Raises SchemaChanged if its schema is in force already."""
+    return Call("Admin", "AbortMigration", admin_pb2.AbortMigrationRequest(), _as_is)
+
+
+_ORPHANS = {
+    "": admin_pb2.ORPHANS_UNSPECIFIED,
+    "stop": admin_pb2.ORPHANS_STOP,
+    "delete": admin_pb2.ORPHANS_DELETE,
+    "null": admin_pb2.ORPHANS_SET_NULL,
+}
+
+
+def _migration(
+    sql: str,
+    on_top: bool,
+    renames: Mapping[str, str] | None,
+    allow_destructive: bool,
+    allow_rewrites: bool,
+    orphans: str,
+) -> admin_pb2.Migration:
+    return admin_pb2.Migration(
+        sql=sql,
+        on_top=on_top,
+        renames=[f"{old}={new}" for old, new in (renames or {}).items()],
+        allow_destructive=allow_destructive,
+        allow_rewrites=allow_rewrites,
+        orphans=_ORPHANS[orphans],
+    )
 
 
 def _as_is(response: Any, _: RowReader) -> Any:

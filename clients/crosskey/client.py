@@ -120,6 +120,10 @@ class AsyncClient(AsyncStatements):
     describe_events = awaited(operations.describe_events)
     list_cleanups = awaited(operations.list_cleanups)
     hold_position = awaited(operations.hold_position)
+    plan_migration = awaited(operations.plan_migration)
+    apply_migration = awaited(operations.apply_migration)
+    list_migrations = awaited(operations.list_migrations)
+    abort_migration = awaited(operations.abort_migration)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> AsyncTransaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.
@@ -243,6 +247,10 @@ class Client(Statements):
     describe_events = blocking(operations.describe_events)
     list_cleanups = blocking(operations.list_cleanups)
     hold_position = blocking(operations.hold_position)
+    plan_migration = blocking(operations.plan_migration)
+    apply_migration = blocking(operations.apply_migration)
+    list_migrations = blocking(operations.list_migrations)
+    abort_migration = blocking(operations.abort_migration)
 
     def transaction(self, *, idle_timeout: float | None = None, timeout: float | None = None) -> Transaction:
         """Returns a transaction to talk to, for a block: `with client.transaction() as tx:`, or `async with`.

@@ -34,6 +34,7 @@
     ├── SchemaRefused
     ├── SchemaNotLoaded
     ├── SchemaChanged
+    ├── MigrationUnderWay           another one is to come to its end first
     ├── WrongShard
     ├── NotSupported
     └── InternalError               anything unforeseen; the detail is in the server's log
@@ -373,6 +374,13 @@ class SchemaChanged(CrosskeyError):
     """Another schema is in force."""
 
     reason = reasons.ERROR_REASON_SCHEMA_CHANGED
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class MigrationUnderWay(CrosskeyError):
+    """Another migration is under way."""
+
+    reason = reasons.ERROR_REASON_MIGRATION_UNDER_WAY
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 

@@ -72,13 +72,13 @@ def _plan(database: Database) -> Plan:
 async def _in_force(cluster: Cluster, fingerprints: Set[str]) -> bool:
     """Whether this very schema is in force. Raises SchemaChanged if another one is."""
     try:
-        view = await cluster.view()
+        view = await cluster.latest_view()
     except errors.SchemaNotLoaded:
         return False
     if view.fingerprint not in fingerprints:
         raise errors.SchemaChanged(
-            "another schema is in force, and changing a schema is not supported yet",
-            hint="Apply the schema that is in force, or start a cluster with an empty data folder.",
+            "another schema is in force",
+            hint="`crosskey migrate plan` shows the steps to this one, `crosskey migrate apply` takes them.",
         )
     return True
 

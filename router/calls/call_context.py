@@ -20,6 +20,8 @@ class CallContext:
 
     deadline: float
     calls: list[str] = field(default_factory=list)
+    epoch: int = 0
+    """Of the schema by which it is planned; 0 if by none."""
 
     def remaining_seconds(self) -> float:
         """How long the request may still take. Raises DeadlineExceeded if it is over."""
@@ -70,9 +72,9 @@ def current_call_context() -> CallContext:
 def call_context_of_its_own(seconds: float) -> Iterator[None]:
     """A deadline of its own for what must be finished although its request's deadline may have passed.
 
-    The calls are still noted with the request's.
+    The calls are still noted with the request's, and planned by the same schema.
     """
-    calls = current_call_context().calls
+    around = current_call_context()
     with call_context(seconds) as context:
-        context.calls = calls
+        context.calls, context.epoch = around.calls, around.epoch
         yield

@@ -101,6 +101,7 @@ class Node:
             context.record(self._shard, name)
             if self._calls.in_flight >= MAX_CALLS_IN_FLIGHT:
                 raise errors.Overloaded(f"too many calls to shard {self._shard} are in flight", shard=self._shard)
+        call.epoch = context.epoch
         return await self.ask_aside(call, remaining_seconds)
 
     async def ask_aside(self, call: session_pb2.Call, timeout_seconds: float) -> session_pb2.Answer:
@@ -168,7 +169,9 @@ class Node:
 
     async def read_events(self, request: events.ReadEventsRequest) -> events.ReadEventsResponse:
         """Reads events, or waits for some."""
-        return (await self.ask("", session_pb2.Call(read_events=request))).read_events
+        # Events tell of rows as they were, by whichever schema; so the call is planned by none.
+        remaining_seconds = current_call_context().remaining_seconds()
+        return (await self.ask_aside(session_pb2.Call(read_events=request), remaining_seconds)).read_events
 
     async def describe_shard(self, request: maintenance.DescribeShardRequest) -> maintenance.DescribeShardResponse:
         """Describes the shard."""
@@ -239,6 +242,30 @@ class Node:
     async def hold_position(self, request: maintenance.HoldPositionRequest) -> maintenance.HoldPositionResponse:
         """Holds the position of a consumer."""
         return await self._call("HoldPosition", self._maintenance.HoldPosition, request)
+
+    async def plan_shard_migration(
+        self, request: maintenance.PlanShardMigrationRequest
+    ) -> maintenance.PlanShardMigrationResponse:
+        """Plans a migration."""
+        return await self._call("PlanShardMigration", self._maintenance.PlanShardMigration, request)
+
+    async def run_migration_step(self, request: maintenance.RunMigrationStepRequest) -> None:
+        """Carries out a step of a migration."""
+        await self._call("RunMigrationStep", self._maintenance.RunMigrationStep, request)
+
+    async def list_unvalidated(
+        self, request: maintenance.ListUnvalidatedRequest
+    ) -> maintenance.ListUnvalidatedResponse:
+        """Lists what is left to be validated."""
+        return await self._call("ListUnvalidated", self._maintenance.ListUnvalidated, request)
+
+    async def note_migration(self, request: maintenance.NoteMigrationRequest) -> maintenance.NoteMigrationResponse:
+        """Notes in the journal of migrations."""
+        return await self._call("NoteMigration", self._maintenance.NoteMigration, request)
+
+    async def read_journal(self, request: maintenance.ReadJournalRequest) -> maintenance.ReadJournalResponse:
+        """Reads the journal of migrations."""
+        return await self._call("ReadJournal", self._maintenance.ReadJournal, request)
 
     async def _call(
         self, name: str, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request

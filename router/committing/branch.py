@@ -15,7 +15,7 @@ from crosskey.router.committing.tags import CHECK, naming_tagged, tag_of
 # No client can see what these do: whoever follows a claim looks whether the row is there.
 _READS = frozenset({"ask", "look_up_claims", "compute_values", "check", "find_anchors"})
 _UNSEEN = _READS | {"pin_parents", "claim_values", "release_values", "change_values", "savepoint", "set_constraints"}
-_MAKE_NOTHING_DUE = _READS | {"savepoint", "install_schema"}
+_MAKE_NOTHING_DUE = _READS | {"savepoint", "install_schema", "flip_schema"}
 
 Results = Sequence[proto.CommandResult]
 

@@ -198,6 +198,10 @@ class DistributedTransaction:
         command = [proto.Command(install_schema=install)]
         await self._send_all(dict.fromkeys(shards, command))
 
+    async def flip_schema(self, flips: Mapping[int, proto.FlipSchema]) -> None:
+        """Changes the schema, by shard."""
+        await self._send_all({shard: [proto.Command(flip_schema=flip)] for shard, flip in flips.items()})
+
     async def commit(self, last_statement: str = "") -> None:
         """Checks what the last statement left to be checked and commits on all shards.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from crosskey import errors
@@ -30,6 +30,13 @@ class OrderColumn:
     def to_order(self) -> reads_pb2.Order:
         """The column as nodes take it."""
         return reads_pb2.Order(column=self.name, descending=self.descending)
+
+
+def order_digests(order: Iterable[OrderColumn]) -> Iterator[bytes]:
+    """What a page token remembers of an order, so that it outlives changes of the schema which leave this alone."""
+    for one in order:
+        yield one.to_order().SerializeToString(deterministic=True)
+        yield (one.column.type if one.column is not None else "").encode()
 
 
 def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[OrderColumn, ...]:

@@ -11,7 +11,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.router.planning import page_token
 from crosskey.router.planning.given_values import given_key, is_text_form
 from crosskey.router.planning.includes import ALL_COLUMNS, IncludePlan, Shape, plan_includes, shape_of
-from crosskey.router.planning.orders import ROW_PLACE, OrderColumn, page_size, total_order
+from crosskey.router.planning.orders import ROW_PLACE, OrderColumn, order_digests, page_size, total_order
 from crosskey.router.planning.page_token import Places
 from crosskey.router.planning.predicates import Checked, check_key, check_predicates, refuse_related, to_conditions
 from crosskey.router.planning.row_locks import UNLOCKED, RowLock, checked_lock
@@ -155,8 +155,8 @@ def _read_plan(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]
 def _query_of(view: SchemaView, where: ReadPlan, order: Sequence[OrderColumn]) -> bytes:
     """What a page token must be sent back with."""
     return page_token.query_digest(
-        f"{view.fingerprint} {view.shards} {where.table.name.qualified}".encode(),
+        f"{view.shards} {where.table.name.qualified}".encode(),
         *(predicate.digest() for predicate in where.predicates),
         b"ORDER BY",
-        *(column.to_order().SerializeToString(deterministic=True) for column in order),
+        *order_digests(order),
     )

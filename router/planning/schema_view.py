@@ -34,7 +34,7 @@ class InsertPath:
 
 @dataclass(frozen=True)
 class SchemaView:
-    """A schema on a number of shards; `fingerprint` is the one that the nodes answer for it.
+    """A schema on a number of shards; `fingerprint` and `epoch` are those that the nodes answer for it.
 
     `token_key` is the cluster's secret, which page tokens are signed with; every router has the same.
     """
@@ -43,6 +43,7 @@ class SchemaView:
     shards: int
     fingerprint: str
     token_key: bytes = field(default=b"", repr=False)
+    epoch: int = 0
 
     @cached_property
     def _by_name(self) -> dict[str, TablePlan]:

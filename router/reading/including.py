@@ -20,6 +20,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.pauses import growing_pauses
 from crosskey.router.planning import page_token
 from crosskey.router.planning.includes import IncludePlan, Shape, Step
+from crosskey.router.planning.orders import order_digests
 from crosskey.router.planning.page_token import Places
 from crosskey.router.planning.predicates import to_conditions
 from crosskey.router.planning.schema_view import SchemaView
@@ -267,9 +268,9 @@ class Including:
     def _query(self, row: FoundRow, shape: Shape, include: IncludePlan) -> bytes:
         """What the token of a page must be sent back with."""
         first = include.join or include.step
-        order = [one.to_order().SerializeToString(deterministic=True) for one in include.order]
+        order = [*order_digests(include.order)]
         return page_token.query_digest(
-            f"{self._view.fingerprint} {self._view.shards} {include.relation.table.qualified} {include.name}".encode(),
+            f"{self._view.shards} {include.relation.table.qualified} {include.name}".encode(),
             msgspec.json.encode(row.texts(shape, first.columns)),
             *(predicate.digest() for predicate in include.predicates),
             b"ORDER BY",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -150,17 +150,6 @@ class Reader:
             found = await self._find_page(view, plan_list(view, request, turn, await self._resolved(view, request)))
             return Page(found.merged.rows_json, found.next_page_token)
         return await until_whole(partial(self._whole_page, view, request, turn))
-
-    async def pages(self, view: SchemaView, request: router_pb2.ListRequest) -> AsyncIterator[Page]:
-        """All pages, from the one that the request asks for. Raises as list_page."""
-        following = router_pb2.ListRequest()
-        following.CopyFrom(request)
-        while True:
-            page = await self.list_page(view, following)
-            yield page
-            if not page.next_page_token:
-                return
-            following.page_token = page.next_page_token
 
     async def _whole_page(self, view: SchemaView, request: router_pb2.ListRequest, turn: int, is_last: bool) -> Page:
         """A page with its includes."""

@@ -7,9 +7,13 @@ router that dies takes its streams to the nodes along, and these roll back; the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.calls.call_context import current_call_context
+from crosskey.router.calls.cluster import MENDED_BY_NEWER_SCHEMA
 from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.committing.distributed_transaction import DistributedTransaction, Savepoint
 from crosskey.router.planning.parent_references import remember_parents
@@ -22,6 +26,9 @@ from crosskey.router.writing.statement_results import statement_results
 from crosskey.router.writing.step_running import StepRunner
 from crosskey.router.writing.upserting import LostRace
 from crosskey.v1 import router_pb2
+
+NewerView: TypeAlias = Callable[[SchemaView], Awaitable[SchemaView | None]]
+"""Answers the schema in force if it is another one."""
 
 IN_FAILED_TRANSACTION = "25P02"
 
@@ -49,19 +56,25 @@ class OpenTransaction:
     rolls back the group. Nothing is run again: locks are taken, and constraints checked, as early as may be needed.
     """
 
-    def __init__(self, view: SchemaView, pipeline: Pipeline) -> None:
+    def __init__(self, view: SchemaView, pipeline: Pipeline, newer_view: NewerView) -> None:
         """Nothing is opened before it is needed."""
-        self._view = view
         self._pipeline = pipeline
-        self._transaction: DistributedTransaction = pipeline.writer.begin()
-        if view.plan.anchored:
-            self._transaction.lock_early()
-        self._runner = StepRunner(view, self._transaction, pipeline.writer.preparing(view), hints=ShadowHints())
+        self._newer_view = newer_view
+        self._begin(view)
         self._groups: list[_Group] = []
         self._aborted: errors.CrosskeyError | None = None
         self._is_ending = False
         """Whether its commit was asked for."""
         self._is_over = False
+
+    def _begin(self, view: SchemaView) -> None:
+        self._view = view
+        self._transaction: DistributedTransaction = self._pipeline.writer.begin()
+        if view.plan.anchored:
+            self._transaction.lock_early()
+        preparing = self._pipeline.writer.preparing(view)
+        self._runner = StepRunner(view, self._transaction, preparing, hints=ShadowHints())
+        self._has_answered = False
 
     @property
     def is_over(self) -> bool:
@@ -76,7 +89,9 @@ class OpenTransaction:
         self._check_goes_on()
         try:
             with safe_to_retry():
-                return await self._run(statement)
+                answer = await self._run_by_newest_schema(statement)
+            self._has_answered = True
+            return answer
         except errors.STATEMENT_ERRORS as error:
             await self._undo(error)
             raise
@@ -161,6 +176,18 @@ class OpenTransaction:
         finally:
             self._is_over = True
 
+    async def _run_by_newest_schema(self, statement: router_pb2.Statement) -> router_pb2.StatementResult:
+        """Runs a statement; the first one may find that the schema has changed, and begin the transaction anew."""
+        try:
+            return await self._run(statement)
+        except MENDED_BY_NEWER_SCHEMA:
+            newer = None if self._has_answered or self._groups else await self._newer_view(self._view)
+            if newer is None:
+                raise
+            await self._transaction.leave()
+            self._begin(newer)
+            return await self._run(statement)
+
     async def _run(self, statement: router_pb2.Statement) -> router_pb2.StatementResult:
         try:
             refuse_reserved(router_pb2.TransactRequest(statements=[statement]))
@@ -198,6 +225,8 @@ class OpenTransaction:
             raise _aborted(self._groups[-1].error, "End the group, rolling it back.")
 
     def _check_not_aborted(self) -> None:
+        # Its calls to nodes go on by the schema that it began with.
+        current_call_context().epoch = self._view.epoch
         if self._is_ending:
             raise errors.TransactionAborted("the transaction has ended with its commit")
         if isinstance(self._aborted, errors.TransactionTimedOut):

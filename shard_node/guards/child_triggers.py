@@ -92,6 +92,23 @@ def _note_absent(
     )
 
 
+def note_unshadowed_rows(plan: Plan, key: KeyPlan, shards: int, condition: sql.Composable) -> sql.Composed:
+    """Notes the parents of rows n of the child that meet the condition and have no shadow here; answers their keys."""
+    referenced = plan.referenced_key(key.referenced_key or "")
+    foreign_key = key.foreign_key
+    rows = sql.SQL("{} AND {}").format(distinct_references(plan, foreign_key, foreign_key.table), condition)
+    return body(
+        "note_absent_of_rows",
+        kind=literal(Effect.PIN_PARENTS_FIELD_NUMBER),
+        id=literal(referenced.id),
+        shard=pinning_shard(plan, referenced, "k", shards),
+        key=travelling_key(referenced, "k"),
+        wanted=sql.SQL("({}) k").format(rows),
+        present=table_identifier(referenced.shadow),
+        same=same_key(referenced, "s", "k"),
+    )
+
+
 def shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iterable[sql.Composed]:
     """A NO ACTION key lets its parent go if it is back by the time of the check: its children ask for it once more."""
     keys = [key.foreign_key for key in plan.keys_by(referenced)]

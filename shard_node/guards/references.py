@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg import sql
 
-from crosskey.catalog.model import ForeignKey
+from crosskey.catalog.model import ForeignKey, TableName
 from crosskey.catalog.plan import KeyPlan, Plan
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import (
@@ -22,7 +22,7 @@ from crosskey.shard_node.sql_text.key_columns import (
     is_parent,
     of_type,
 )
-from crosskey.shard_node.sql_text.sql_names import function_identifier
+from crosskey.shard_node.sql_text.sql_names import function_identifier, table_identifier
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})
 _TEXTS = frozenset({"text", "varchar", "bpchar"})
@@ -50,10 +50,19 @@ def translation_functions(plan: Plan, key: KeyPlan) -> Iterator[sql.Composed]:
             )
 
 
-def distinct_references(plan: Plan, key: ForeignKey, rows: str) -> sql.Composed:
+def distinct_references(plan: Plan, key: ForeignKey, rows: str | TableName) -> sql.Composed:
     """A query for the keys that the rows of a table reference, each once, under the parent's names."""
     return sql.SQL("SELECT DISTINCT {} FROM {} n WHERE {}").format(
-        _columns(plan, key, "n"), identifier(rows), _names_a_key(plan, key, "n")
+        _columns(plan, key, "n"),
+        table_identifier(rows) if isinstance(rows, TableName) else identifier(rows),
+        _names_a_key(plan, key, "n"),
+    )
+
+
+def references_of_rows(plan: Plan, key: ForeignKey) -> sql.Composed:
+    """A query for the key that each row of the child references, under the parent's names, and where the row lies."""
+    return sql.SQL("SELECT {}, n.ctid AS place, n.tableoid AS part FROM {} n WHERE {}").format(
+        _columns(plan, key, "n"), table_identifier(key.table), _names_a_key(plan, key, "n")
     )
 
 

@@ -8,12 +8,14 @@ import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from crosskey import errors
+from crosskey.shard_node.postgres.epochs import EPOCH_OPTION, FIRST_EPOCH, TELL_EPOCH, call_epoch
 from crosskey.shard_node.postgres.refused_connections import NO_ROOM, NOT_REACHED, not_connected
 from crosskey.shard_node.postgres.server_identity import REPLACED, leads_home
 
@@ -76,7 +78,7 @@ class Database:
         options = (
             f"{SESSION_OPTIONS} -c lock_timeout={lock_timeout_ms}"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-            f" -c client_connection_check_interval={CONNECTION_CHECK_INTERVAL_MS} {PLANNER_OPTIONS}"
+            f" -c client_connection_check_interval={CONNECTION_CHECK_INTERVAL_MS} {EPOCH_OPTION} {PLANNER_OPTIONS}"
         )
         self._parameters: dict[str, Any] = {
             "autocommit": True,
@@ -86,6 +88,9 @@ class Database:
         }
         self._pool_size = pool_size
         self._pool_queue = pool_queue
+        self.epoch = FIRST_EPOCH
+        """By which schema calls work that were planned by none."""
+        self._told_epochs: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         self._make_pools()
         self._probe: asyncio.Task[str] | None = None
 
@@ -137,12 +142,26 @@ class Database:
     async def borrow(self, *, for_finishing: bool = False) -> Connection:
         """A connection for a request. Raises Overloaded or ShardUnavailable if there is none in time."""
         try:
-            return await _working_connection(self._finishing if for_finishing else self._requests)
+            connection = await _working_connection(self._finishing if for_finishing else self._requests)
         except TooManyRequests as error:
             raise errors.Overloaded("too many requests wait for a connection to the shard's PostgreSQL") from error
         except PoolTimeout as error:
             kind, message = NO_CONNECTION[await self._why_none()]
             raise kind(message) from error
+        if not for_finishing and self._told_epochs.get(connection, FIRST_EPOCH) != (call_epoch.get() or self.epoch):
+            await self._tell_epoch(connection, call_epoch.get() or self.epoch)
+        return connection
+
+    async def _tell_epoch(self, connection: Connection, epoch: int) -> None:
+        """Has PostgreSQL know by which schema statements are made from now on. Raises ShardUnavailable."""
+        try:
+            await connection.execute(TELL_EPOCH, (epoch,), prepare=False)
+        except BaseException as error:
+            await self.give_back(connection)
+            if isinstance(error, psycopg.OperationalError):
+                raise errors.ShardUnavailable(NOT_REACHED) from error
+            raise
+        self._told_epochs[connection] = epoch
 
     async def give_back(self, connection: Connection) -> None:
         """Returns what was borrowed; the pool rolls back what is open. Goes on to its end if it is cancelled."""

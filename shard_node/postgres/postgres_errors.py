@@ -47,6 +47,7 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "XK001": errors.RaisedByDatabase,
     "XK002": errors.NotSupported,
     "XK008": errors.Conflict,
+    "XK009": errors.SchemaChanged,
 }
 _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "22": errors.InvalidValue,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set
 
 import psycopg
 
@@ -17,7 +18,7 @@ from crosskey.shard_node.schema.running import RunSchema, refuse_rows, run_schem
 from crosskey.shard_node.sql import load
 
 # Any number, other than that of starting.
-_LOCK = 4_853_921_078
+INSTALLATION_LOCK = 4_853_921_078
 # Longer than an installation takes; the lock time-out of requests is too short for it.
 _LOCK_TIMEOUT = "10s"
 # As planning it may take.
@@ -72,7 +73,7 @@ async def _run(connection: Connection, schema_sql: str, shard: int) -> RunSchema
 async def _wait_for_others(connection: Connection) -> None:
     """Returns once nobody else installs a schema here, and keeps others waiting until the transaction ends."""
     await connection.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
-    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALLATION_LOCK,))
     await connection.execute("RESET lock_timeout")
     if (await connection.execute("SELECT FROM crosskey.schema")).rowcount:
         raise errors.Conflict("another client has installed a schema meanwhile")
@@ -80,6 +81,15 @@ async def _wait_for_others(connection: Connection) -> None:
 
 async def _space_sequences(connection: Connection, shard: int, shards: int) -> None:
     """Sees to it that what this shard draws from a sequence by itself is drawn nowhere else."""
-    cursor = await connection.execute(load("sequence_spaces").encode(), {"shard": shard, "shards": shards})
-    for (statement,) in await cursor.fetchall():
+    for statement in await sequence_spaces(connection, shard, shards):
         await connection.execute(statement.encode(), prepare=False)
+
+
+async def sequence_spaces(
+    connection: Connection, shard: int, shards: int, names: Set[str] | None = None
+) -> tuple[str, ...]:
+    """The statements for it, of all sequences or of those `schema.name`s."""
+    wanted = None if names is None else sorted(names)
+    parameters = {"shard": shard, "shards": shards, "names": wanted}
+    cursor = await connection.execute(load("sequence_spaces").encode(), parameters)
+    return tuple(statement for (statement,) in await cursor.fetchall())

@@ -89,10 +89,10 @@ async def inspect_schema_with(dsn: str, schema_sql: str, read: Read[T]) -> Inspe
         raise errors.SchemaRefused("the schema contains a NUL character")
     async with scratch_database(dsn) as scratch, await scratch.connect() as connection:
         loading = _load_and_describe(connection, schema_sql, read)
-        return await _within(PLANNING_SECONDS, scratch, loading)
+        return await within_time(scratch, loading)
 
 
-async def _within(seconds: float, scratch: Scratch, work: Coroutine[Any, Any, T]) -> T:
+async def within_time(scratch: Scratch, work: Coroutine[Any, Any, T], seconds: float = PLANNING_SECONDS) -> T:
     """The answer of what works in a scratch database. Raises SchemaRefused after so long.
 
     Then, and when it is cancelled, it ends with its session: a text may catch all else.
@@ -126,12 +126,18 @@ async def _load_and_describe(connection: Connection, schema_sql: str, read: Read
 
 
 async def _judge(connection: Connection, read: Read[T]) -> tuple[Database, T]:
-    database = await describe(connection)
+    database = await judge_schema(connection)
     more = await read(connection)
-    await _refuse_constraint_modes(connection)
-    await refuse_rows(connection, database.tables)
     await _refuse_unpreparable(connection)
     return database, more
+
+
+async def judge_schema(connection: Connection) -> Database:
+    """The description of a schema that was run in the transaction that is open. Raises SchemaRefused."""
+    database = await describe(connection)
+    await _refuse_constraint_modes(connection)
+    await refuse_rows(connection, database.tables)
+    return database
 
 
 async def _refuse_constraint_modes(connection: Connection) -> None:

@@ -25,6 +25,18 @@ from crosskey.shard_node.sql_text.sql_script import Statement, next_statement
 
 
 @dataclass(frozen=True)
+class _Text:
+    """The text of a schema, and how many of its lines are not counted."""
+
+    sql: str
+    lines_before: int = 0
+
+    def line(self, position: int) -> int:
+        """The line of a position."""
+        return self.sql.count("\n", 0, position) + 1 - self.lines_before
+
+
+@dataclass(frozen=True)
 class RunSchema:
     """What was made of a text: what was skipped of it, and the fingerprint of the rest."""
 
@@ -32,8 +44,8 @@ class RunSchema:
     fingerprint: str
 
 
-async def run_schema(connection: Connection, schema_sql: str) -> RunSchema:
-    """Runs a schema in the transaction that is open, and sets back what it has set.
+async def run_schema(connection: Connection, schema_sql: str, *, lines_before: int = 0) -> RunSchema:
+    """Runs a schema in the transaction that is open, and sets back what it has set. Lines count behind `lines_before`.
 
     Raises SchemaRefused with the line for a statement that fails or is none of a schema's; for what touches more than a
     schema does, however it is put; and for one that writes rows. Errors of psycopg that say nothing of the schema pass.
@@ -41,12 +53,13 @@ async def run_schema(connection: Connection, schema_sql: str) -> RunSchema:
     before = await _footprint(connection)
     skipped: list[Skipped] = []
     fingerprint = Fingerprint()
-    async for statement, line, taken in _statements(connection, schema_sql):
-        if taken.skipped:
+    text = _Text(schema_sql, lines_before)
+    async for statement, line, taken in _statements(connection, text):
+        if taken.skipped and line > 0:
             skipped.append(Skipped(line, shortened(statement.text), taken.skipped))
         if taken.tokens:
-            await _refuse_what_is_no_schema(connection, statement, line, schema_sql)
-            await _run(connection, statement, taken, schema_sql)
+            await _refuse_what_is_no_schema(connection, statement, line, text)
+            await _run(connection, statement, taken, text)
             fingerprint.take_in(taken, schema_sql)
         if begins_anew(statement):
             await connection.execute("RESET ALL")
@@ -59,7 +72,7 @@ async def run_schema(connection: Connection, schema_sql: str) -> RunSchema:
 
 async def run_trusted(connection: Connection, schema_sql: str) -> None:
     """Runs a schema that is in force once more, elsewhere; errors of psycopg pass."""
-    async for statement, _, taken in _statements(connection, schema_sql):
+    async for statement, _, taken in _statements(connection, _Text(schema_sql)):
         if taken.tokens:
             await _execute(connection, taken.text)
         if begins_anew(statement):
@@ -83,46 +96,46 @@ async def refuse_rows(connection: Connection, tables: Iterable[Table]) -> None:
         raise _writes_rows(name)
 
 
-async def _statements(connection: Connection, schema_sql: str) -> AsyncIterator[tuple[Statement, int, Taken]]:
+async def _statements(connection: Connection, text: _Text) -> AsyncIterator[tuple[Statement, int, Taken]]:
     """Each statement, its line and what is left of it, split as the session would read it when it comes to it."""
-    position, line, counted, empty = 0, 1, 0, True
+    position, line, counted, empty = 0, 1 - text.lines_before, 0, True
     while True:
         backslashes = connection.info.parameter_status("standard_conforming_strings") == "off"
-        statement, position = next_statement(schema_sql, position, backslashes=backslashes)
+        statement, position = next_statement(text.sql, position, backslashes=backslashes)
         if statement is None:
             return
-        line += schema_sql.count("\n", counted, statement.start)
+        line += text.sql.count("\n", counted, statement.start)
         counted = statement.start
         taken = take(statement, line, empty=empty)
         empty = empty and taken.words[:1] not in (("create",), ("do",))
         yield statement, line, taken
 
 
-async def _refuse_what_is_no_schema(connection: Connection, statement: Statement, line: int, schema_sql: str) -> None:
+async def _refuse_what_is_no_schema(connection: Connection, statement: Statement, line: int, text: _Text) -> None:
     try:
         check_statement(statement, line)
     except errors.SchemaRefused:
         # It may only be misspelt; then PostgreSQL says it better.
-        await _parse(connection, statement, schema_sql)
+        await _parse(connection, statement, text)
         raise
 
 
-async def _parse(connection: Connection, statement: Statement, schema_sql: str) -> None:
+async def _parse(connection: Connection, statement: Statement, text: _Text) -> None:
     """Has PostgreSQL read a statement, which does not run it. Raises SchemaRefused for a syntax error."""
     connection.pgconn.send_prepare(b"", statement.text.encode())
     [result] = await connection.wait(execute(connection.pgconn))
     if result.status == ExecStatus.FATAL_ERROR:
         error = error_from_result(result)
-        raise _refusal(error, statement, schema_sql) from error
+        raise _refusal(error, statement, text) from error
 
 
-async def _run(connection: Connection, statement: Statement, taken: Taken, schema_sql: str) -> None:
+async def _run(connection: Connection, statement: Statement, taken: Taken, text: _Text) -> None:
     try:
         await _execute(connection, taken.text)
     except psycopg.Error as error:
         if connection.broken or is_passing(error):
             raise
-        raise _refusal(error, statement, schema_sql) from error
+        raise _refusal(error, statement, text) from error
     if connection.info.transaction_status != TransactionStatus.INTRANS:
         raise errors.SchemaRefused("the schema ends its transaction")
 
@@ -156,12 +169,11 @@ def _writes_rows(table: str) -> errors.SchemaRefused:
     return errors.SchemaRefused(f'table "{table}": the schema writes rows; insert them through the router', table=table)
 
 
-def _refusal(error: psycopg.Error, statement: Statement, schema_sql: str) -> errors.SchemaRefused:
+def _refusal(error: psycopg.Error, statement: Statement, text: _Text) -> errors.SchemaRefused:
     position = statement.start + int(error.diag.statement_position or 1) - 1
-    line = schema_sql.count("\n", 0, position) + 1
     message = error.diag.message_primary or str(error)
     return errors.SchemaRefused(
-        f"line {line}: {message}, in: {shortened(statement.text)}",
+        f"line {text.line(position)}: {message}, in: {shortened(statement.text)}",
         table=error.diag.table_name,
         constraint=error.diag.constraint_name,
         sqlstate=error.sqlstate,

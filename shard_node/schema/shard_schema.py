@@ -14,6 +14,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.guards.anchored_rows import Anchored, anchored_tables
 from crosskey.shard_node.guards.dead_shadows import hiding_table
 from crosskey.shard_node.postgres.database import Connection
+from crosskey.shard_node.postgres.epochs import FIRST_EPOCH
 from crosskey.shard_node.schema.constraint_modes import Name, declared_modes, read_others
 from crosskey.shard_node.sql_text.key_ends import KeyEnd, find_key_end
 
@@ -32,9 +33,10 @@ shards, one gives up early enough for the other to go on.
 class ShardSchema:
     """An installed schema; never changes."""
 
-    def __init__(self, database: Database, fingerprint: str, others: Mapping[Name, bool]) -> None:
+    def __init__(self, database: Database, fingerprint: str, others: Mapping[Name, bool], epoch: int) -> None:
         """`others` are the constraints that read_others answers."""
         self.fingerprint = fingerprint
+        self.epoch = epoch
         self.database = database
         self.plan: Plan = plan_schema(database)
         self._tables = {table.name.qualified: hiding_table(self.plan, table) for table in database.tables}
@@ -132,11 +134,32 @@ class ShardSchema:
 
 async def read_schema(connection: Connection) -> ShardSchema | None:
     """The schema in force on this shard, or None if there is none yet."""
-    cursor = await connection.execute("SELECT description::text, fingerprint FROM crosskey.schema")
+    cursor = await connection.execute(
+        "SELECT description::text, fingerprint, coalesce((SELECT max(epoch) FROM crosskey.epoch), %s)"
+        " FROM crosskey.schema",
+        (FIRST_EPOCH,),
+    )
     row = await cursor.fetchone()
     if row is None:
         return None
-    return ShardSchema(Database.from_json(row[0].encode()), row[1], await read_others(connection))
+    description, fingerprint, epoch = row
+    others = await read_others(connection)
+    if await read_epoch(connection) != epoch:
+        return await read_schema(connection)
+    return ShardSchema(Database.from_json(description.encode()), fingerprint, others, epoch)
+
+
+async def read_epoch(connection: Connection) -> int:
+    """The epoch in force on this shard."""
+    cursor = await connection.execute("SELECT coalesce(max(epoch), %s) FROM crosskey.epoch", (FIRST_EPOCH,))
+    [(epoch,)] = await cursor.fetchall()
+    return int(epoch)
+
+
+async def wait_for_flip(connection: Connection) -> None:
+    """Returns once no flip is prepared on this shard. Raises psycopg.errors.LockNotAvailable if that takes long."""
+    # A flip changes the row, and holds it until its outcome is carried out.
+    await connection.execute("SELECT FROM crosskey.schema FOR SHARE")
 
 
 def no_schema() -> errors.SchemaNotLoaded:

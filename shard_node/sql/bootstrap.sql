@@ -28,6 +28,27 @@ CREATE TABLE IF NOT EXISTS crosskey.schema (
     installed_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- One row for each flip of a migration: the largest epoch is in force, without any it is 1. The primary key arbitrates
+-- between flips.
+CREATE TABLE IF NOT EXISTS crosskey.epoch (
+    epoch bigint PRIMARY KEY CHECK (epoch > 1),
+    fingerprint text NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The journal of migrations, on the first shard: what was asked for, and how far it has come. One at a time is under way.
+CREATE TABLE IF NOT EXISTS crosskey.migration (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration bytea NOT NULL,
+    epoch bigint NOT NULL,
+    old_sql text NOT NULL,
+    state integer NOT NULL,
+    message text NOT NULL DEFAULT '',
+    began_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz
+);
+CREATE UNIQUE INDEX IF NOT EXISTS migration_under_way ON crosskey.migration ((true)) WHERE ended_at IS NULL;
+
 -- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
 -- transaction that is still in flight and a resolver that decides to abort it.
 CREATE TABLE IF NOT EXISTS crosskey.decision (
@@ -201,6 +222,14 @@ BEGIN
             TG_TABLE_NAME USING ERRCODE = 'XK002', HINT = 'Write both tables in one Transact.';
     END IF;
     RETURN NULL;
+END
+$$;
+
+-- A statement that was made by the plan of an older schema: its table has changed since.
+CREATE OR REPLACE FUNCTION crosskey.refuse_old_plan() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'relation "%" has changed since this statement was planned', TG_TABLE_NAME
+        USING ERRCODE = 'XK009', TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
 END
 $$;
 

@@ -17,4 +17,5 @@ JOIN pg_class c ON c.oid = s.seqrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname !~ '^(pg_|crosskey)' AND n.nspname <> 'information_schema'
 AND (s.seqmin >= 0 OR s.seqmax <= 0)
+AND (%(names)s::text[] IS NULL OR n.nspname || '.' || c.relname = ANY (%(names)s::text[]))
 ORDER BY n.nspname, c.relname

@@ -15,8 +15,9 @@ from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import claim_queries
 from crosskey.shard_node.reading.questions import reply, to_found_claim
 from crosskey.shard_node.schema import installation
-from crosskey.shard_node.schema.constraint_modes import set_modes
-from crosskey.shard_node.writing import cleaning, ending, loading, unused_shadows
+from crosskey.shard_node.schema.constraint_modes import NO_MODES, set_modes
+from crosskey.shard_node.schema.flipping import flip_schema
+from crosskey.shard_node.writing import cleaning, ending, filling, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.computed_values import compute_values
 from crosskey.shard_node.writing.effects import apply, apply_noted, leads_to_more
@@ -24,11 +25,21 @@ from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
 _CHECKING = frozenset({"check", "prepare", "commit"})
-_ANSWERING = frozenset({"run", "ask", "look_up_claims", "compute_values", "note_batch", "drop_unused_shadows"}) | {
-    "tell_departed",
-    "clean_children",
-    "bury_dead",
-}
+_ANSWERING = frozenset(
+    {
+        "run",
+        "ask",
+        "look_up_claims",
+        "compute_values",
+        "note_batch",
+        "drop_unused_shadows",
+        "fill_shadows",
+        "mend_orphans",
+        "tell_departed",
+        "clean_children",
+        "bury_dead",
+    }
+)
 _CHANGING_ROWS = frozenset({"run", "apply"})
 _MAKES_NOTHING_DUE = _CHECKING | {"ask"}
 
@@ -153,6 +164,20 @@ async def _install_schema(branch: Branch, install: proto.InstallSchema, _: proto
     await installation.install(branch.connection, install.sql, description, shard=branch.shard, shards=branch.shards)
 
 
+async def _flip_schema(branch: Branch, flip: proto.FlipSchema, _: proto.CommandResult) -> None:
+    await flip_schema(branch.connection, flip, branch.shard)
+    # No row was written; and the constraints that the branch began with may be gone.
+    branch.modes, branch.checked = NO_MODES, True
+
+
+async def _fill_shadows(branch: Branch, fill: proto.FillShadows, result: proto.CommandResult) -> None:
+    await filling.fill_shadows(branch, fill, result)
+
+
+async def _mend_orphans(branch: Branch, mend: proto.MendOrphans, result: proto.CommandResult) -> None:
+    await filling.mend_orphans(branch, mend, result)
+
+
 async def _lock_pins(branch: Branch, lock: proto.LockPins, _: proto.CommandResult) -> None:
     referenced = branch.schema.referenced_key(lock.referenced_key)
     await unused_shadows.lock_pins(branch.connection, referenced, lock.for_shard, lock.keys_json.decode())
@@ -189,6 +214,9 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "compute_values": _compute_values,
     "note_batch": _note_batch,
     "install_schema": _install_schema,
+    "flip_schema": _flip_schema,
+    "fill_shadows": _fill_shadows,
+    "mend_orphans": _mend_orphans,
     "lock_pins": _lock_pins,
     "drop_unused_shadows": _drop_unused_shadows,
     "drop_pins": _drop_pins,

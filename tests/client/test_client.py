@@ -125,6 +125,12 @@ async def test_the_cluster_is_administered(client: Any) -> None:
     assert (await client.describe_schema()).fingerprint == "CREATE .."
     assert (await client.describe_topology()).slots == 16384
     assert [each.gid for each in (await client.list_in_doubt()).transactions] == ["g"]
+    assert [step.sql for step in (await client.plan_migration("CREATE ..")).steps] == ["CREATE .."]
+    migrated = await client.apply_migration("CREATE ..", renames={"a.b": "c"})
+    assert [each.message for each in migrated] == ["a.b=c", "done"]
+    assert [each.message for each in await client.apply_migration(resume=True)] == ["resumed"]
+    assert [each.id for each in await client.list_migrations(2)] == [2, 1]
+    await client.abort_migration()
     assert await client.drop_unused_shadows() == 2
 
 

@@ -244,6 +244,25 @@ class ToyAdmin(AdminServicer):
         """One of them."""
         return admin_pb2.ListCleanupsResponse(cleanups=[admin_pb2.Cleanup(deleted=2)])
 
+    async def PlanMigration(self, request: Any, context: Any) -> admin_pb2.PlanMigrationResponse:
+        """A step that says what was asked for."""
+        return admin_pb2.PlanMigrationResponse(steps=[admin_pb2.MigrationStep(sql=request.migration.sql)])
+
+    async def ApplyMigration(self, request: Any, context: Any) -> AsyncIterator[admin_pb2.ApplyMigrationResponse]:
+        """What was asked for, and an end."""
+        for message in (*request.migration.renames, "resumed" if request.resume else "done"):
+            yield admin_pb2.ApplyMigrationResponse(message=message)
+
+    async def ListMigrations(self, request: Any, context: Any) -> admin_pb2.ListMigrationsResponse:
+        """As many as may be."""
+        return admin_pb2.ListMigrationsResponse(
+            migrations=[admin_pb2.MigrationDescription(id=number) for number in range(request.limit, 0, -1)]
+        )
+
+    async def AbortMigration(self, request: Any, context: Any) -> admin_pb2.AbortMigrationResponse:
+        """Nothing."""
+        return admin_pb2.AbortMigrationResponse()
+
 
 class RunningRouter:
     """A toy router on an event loop and thread of its own, so that blocking clients can call it."""

@@ -20,6 +20,438 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Orphans:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrphansEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Orphans.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORPHANS_UNSPECIFIED: _Orphans.ValueType  # 0
+    """As ORPHANS_STOP."""
+    ORPHANS_STOP: _Orphans.ValueType  # 1
+    """The migration is refused, and they are told."""
+    ORPHANS_DELETE: _Orphans.ValueType  # 2
+    """They are deleted."""
+    ORPHANS_SET_NULL: _Orphans.ValueType  # 3
+    """The columns of their key are set to NULL."""
+
+class Orphans(_Orphans, metaclass=_OrphansEnumTypeWrapper):
+    """What becomes of rows that reference no parent, where a foreign key is added to them."""
+
+ORPHANS_UNSPECIFIED: Orphans.ValueType  # 0
+"""As ORPHANS_STOP."""
+ORPHANS_STOP: Orphans.ValueType  # 1
+"""The migration is refused, and they are told."""
+ORPHANS_DELETE: Orphans.ValueType  # 2
+"""They are deleted."""
+ORPHANS_SET_NULL: Orphans.ValueType  # 3
+"""The columns of their key are set to NULL."""
+Global___Orphans: _TypeAlias = Orphans  # noqa: Y015
+
+@_typing.final
+class Migration(_message.Message):
+    """A schema to change to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SQL_FIELD_NUMBER: _builtins.int
+    ON_TOP_FIELD_NUMBER: _builtins.int
+    RENAMES_FIELD_NUMBER: _builtins.int
+    ALLOW_DESTRUCTIVE_FIELD_NUMBER: _builtins.int
+    ALLOW_REWRITES_FIELD_NUMBER: _builtins.int
+    ORPHANS_FIELD_NUMBER: _builtins.int
+    sql: _builtins.str
+    """The whole new schema, as ApplySchema takes it; or, if `on_top`, DDL to run on top of the schema in force."""
+    on_top: _builtins.bool
+    """Whether `sql` comes on top of the schema in force."""
+    allow_destructive: _builtins.bool
+    """Drop columns and tables with what is in them."""
+    allow_rewrites: _builtins.bool
+    """Rewrite tables that have rows, which nobody reads or writes meanwhile."""
+    orphans: Global___Orphans.ValueType
+    """What becomes of rows without a parent."""
+    @_builtins.property
+    def renames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has another name: "table=new", "table.column=new". What is not told is dropped, and the other added."""
+
+    def __init__(
+        self,
+        *,
+        sql: _builtins.str = ...,
+        on_top: _builtins.bool = ...,
+        renames: _abc.Iterable[_builtins.str] | None = ...,
+        allow_destructive: _builtins.bool = ...,
+        allow_rewrites: _builtins.bool = ...,
+        orphans: Global___Orphans.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_destructive", b"allow_destructive", "allow_rewrites", b"allow_rewrites", "on_top", b"on_top", "orphans", b"orphans", "renames", b"renames", "sql", b"sql"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Migration: _TypeAlias = Migration  # noqa: Y015
+
+@_typing.final
+class MigrationStep(_message.Message):
+    """A step of a migration, which every shard takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Phase:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MigrationStep._Phase.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PHASE_UNSPECIFIED: MigrationStep._Phase.ValueType  # 0
+        """Never sent."""
+        PHASE_BEFORE: MigrationStep._Phase.ValueType  # 1
+        """Before the flip, by itself, while clients go on."""
+        PHASE_FLIP: MigrationStep._Phase.ValueType  # 2
+        """With all other such steps of all shards in one transaction, with which the new schema comes into force."""
+        PHASE_AFTER: MigrationStep._Phase.ValueType  # 3
+        """After it, by itself, while clients go on."""
+
+    class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
+        """When a step is taken."""
+
+    PHASE_UNSPECIFIED: MigrationStep.Phase.ValueType  # 0
+    """Never sent."""
+    PHASE_BEFORE: MigrationStep.Phase.ValueType  # 1
+    """Before the flip, by itself, while clients go on."""
+    PHASE_FLIP: MigrationStep.Phase.ValueType  # 2
+    """With all other such steps of all shards in one transaction, with which the new schema comes into force."""
+    PHASE_AFTER: MigrationStep.Phase.ValueType  # 3
+    """After it, by itself, while clients go on."""
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    SQL_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
+    DESTRUCTIVE_FIELD_NUMBER: _builtins.int
+    REWRITES_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    phase: Global___MigrationStep.Phase.ValueType
+    """When."""
+    what: _builtins.str
+    """What it does: "add column"."""
+    table: _builtins.str
+    """The table; empty if it is about none that is in use."""
+    sql: _builtins.str
+    """The statement."""
+    lock: _builtins.str
+    """The lock that it takes on the table, for a moment unless it rewrites; empty for none."""
+    destructive: _builtins.bool
+    """Whether rows or columns are lost."""
+    rewrites: _builtins.bool
+    """Whether it rewrites the table."""
+    undo: _builtins.str
+    """What takes it back; empty if that is an abort of the flip, or not possible."""
+    def __init__(
+        self,
+        *,
+        phase: Global___MigrationStep.Phase.ValueType = ...,
+        what: _builtins.str = ...,
+        table: _builtins.str = ...,
+        sql: _builtins.str = ...,
+        lock: _builtins.str = ...,
+        destructive: _builtins.bool = ...,
+        rewrites: _builtins.bool = ...,
+        undo: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destructive", b"destructive", "lock", b"lock", "phase", b"phase", "rewrites", b"rewrites", "sql", b"sql", "table", b"table", "undo", b"undo", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrationStep: _TypeAlias = MigrationStep  # noqa: Y015
+
+@_typing.final
+class PlanMigrationRequest(_message.Message):
+    """Asks for the steps of a migration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def migration(self) -> Global___Migration:
+        """The migration."""
+
+    def __init__(
+        self,
+        *,
+        migration: Global___Migration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanMigrationRequest: _TypeAlias = PlanMigrationRequest  # noqa: Y015
+
+@_typing.final
+class PlanMigrationResponse(_message.Message):
+    """The steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    GUARD_STATEMENTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    guard_statements: _builtins.int
+    """How many further statements change guards: triggers, shadows, pins and claims."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___MigrationStep]:
+        """The steps, in order; none if the schema is in force, but for the words of comments on SQL and white space."""
+
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedStatement]:
+        """What of the text was not run, as it means nothing here, in order."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it would be refused as it was asked for, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___MigrationStep] | None = ...,
+        guard_statements: _builtins.int = ...,
+        skipped: _abc.Iterable[Global___SkippedStatement] | None = ...,
+        refusals: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guard_statements", b"guard_statements", "refusals", b"refusals", "skipped", b"skipped", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanMigrationResponse: _TypeAlias = PlanMigrationResponse  # noqa: Y015
+
+@_typing.final
+class ApplyMigrationRequest(_message.Message):
+    """A migration to carry out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    resume: _builtins.bool
+    """Go on with the one that is under way."""
+    @_builtins.property
+    def migration(self) -> Global___Migration:
+        """The migration; if `resume`, only its `orphans` count, if set."""
+
+    def __init__(
+        self,
+        *,
+        migration: Global___Migration | None = ...,
+        resume: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration", "resume", b"resume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyMigrationRequest: _TypeAlias = ApplyMigrationRequest  # noqa: Y015
+
+@_typing.final
+class ApplyMigrationResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """A sentence."""
+    in_force: _builtins.bool
+    """Whether the new schema is in force by now; the last response says so, unless nothing was to be done."""
+    @_builtins.property
+    def step(self) -> Global___MigrationStep:
+        """The step that was taken, in all shards; unset for what is none."""
+
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+        step: Global___MigrationStep | None = ...,
+        in_force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force", b"in_force", "message", b"message", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyMigrationResponse: _TypeAlias = ApplyMigrationResponse  # noqa: Y015
+
+@_typing.final
+class ListMigrationsRequest(_message.Message):
+    """Asks for migrations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 100 if 0."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMigrationsRequest: _TypeAlias = ListMigrationsRequest  # noqa: Y015
+
+@_typing.final
+class MigrationDescription(_message.Message):
+    """A migration that was begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MigrationDescription._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: MigrationDescription._State.ValueType  # 0
+        """Never sent."""
+        STATE_PREPARING: MigrationDescription._State.ValueType  # 1
+        """The old schema is in force."""
+        STATE_FINISHING: MigrationDescription._State.ValueType  # 2
+        """The new schema is in force, and rows that were there before are looked at."""
+        STATE_DONE: MigrationDescription._State.ValueType  # 3
+        """All is done."""
+        STATE_ABORTED: MigrationDescription._State.ValueType  # 4
+        """It was given up, and nothing of it is left."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How far a migration has come."""
+
+    STATE_UNSPECIFIED: MigrationDescription.State.ValueType  # 0
+    """Never sent."""
+    STATE_PREPARING: MigrationDescription.State.ValueType  # 1
+    """The old schema is in force."""
+    STATE_FINISHING: MigrationDescription.State.ValueType  # 2
+    """The new schema is in force, and rows that were there before are looked at."""
+    STATE_DONE: MigrationDescription.State.ValueType  # 3
+    """All is done."""
+    STATE_ABORTED: MigrationDescription.State.ValueType  # 4
+    """It was given up, and nothing of it is left."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Its number, from 1."""
+    state: Global___MigrationDescription.State.ValueType
+    """How far it has come."""
+    message: _builtins.str
+    """What it stopped at last; empty if it did not."""
+    @_builtins.property
+    def migration(self) -> Global___Migration:
+        """What was asked for."""
+
+    @_builtins.property
+    def began_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was begun."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it came to its end; unset before."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        state: Global___MigrationDescription.State.ValueType = ...,
+        migration: Global___Migration | None = ...,
+        began_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "id", b"id", "message", b"message", "migration", b"migration", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrationDescription: _TypeAlias = MigrationDescription  # noqa: Y015
+
+@_typing.final
+class ListMigrationsResponse(_message.Message):
+    """The migrations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def migrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___MigrationDescription]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        migrations: _abc.Iterable[Global___MigrationDescription] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migrations", b"migrations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMigrationsResponse: _TypeAlias = ListMigrationsResponse  # noqa: Y015
+
+@_typing.final
+class AbortMigrationRequest(_message.Message):
+    """Gives up a migration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbortMigrationRequest: _TypeAlias = AbortMigrationRequest  # noqa: Y015
+
+@_typing.final
+class AbortMigrationResponse(_message.Message):
+    """It is given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbortMigrationResponse: _TypeAlias = AbortMigrationResponse  # noqa: Y015
+
 @_typing.final
 class DescribeSchemaRequest(_message.Message):
     """Asks for the schema."""

@@ -80,6 +80,26 @@ class AdminStub:
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.FromString,
                 _registered_method=True)
+        self.PlanMigration = channel.unary_unary(
+                '/crosskey.v1.Admin/PlanMigration',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.PlanMigrationRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.PlanMigrationResponse.FromString,
+                _registered_method=True)
+        self.ApplyMigration = channel.unary_stream(
+                '/crosskey.v1.Admin/ApplyMigration',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.ApplyMigrationRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.ApplyMigrationResponse.FromString,
+                _registered_method=True)
+        self.ListMigrations = channel.unary_unary(
+                '/crosskey.v1.Admin/ListMigrations',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.ListMigrationsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.ListMigrationsResponse.FromString,
+                _registered_method=True)
+        self.AbortMigration = channel.unary_unary(
+                '/crosskey.v1.Admin/AbortMigration',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.AbortMigrationRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.AbortMigrationResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -154,6 +174,38 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanMigration(self, request, context):
+        """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
+        INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyMigration(self, request, context):
+        """Changes the schema in force while clients go on, and streams what is done. When the stream ends with OK, the new
+        schema is in force everywhere. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY if another migration is.
+        A stream that breaks off leaves the migration where it is: a request with `resume` goes on with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMigrations(self, request, context):
+        """Lists the migrations that were begun, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortMigration(self, request, context):
+        """Gives up the migration that is under way, and takes back what it did. FAILED_PRECONDITION with reason SCHEMA_CHANGED
+        if its schema is in force already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +253,26 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.HoldPosition,
                     request_deserializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.SerializeToString,
+            ),
+            'PlanMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanMigration,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.PlanMigrationRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.PlanMigrationResponse.SerializeToString,
+            ),
+            'ApplyMigration': grpc.unary_stream_rpc_method_handler(
+                    servicer.ApplyMigration,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.ApplyMigrationRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.ApplyMigrationResponse.SerializeToString,
+            ),
+            'ListMigrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMigrations,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.ListMigrationsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.ListMigrationsResponse.SerializeToString,
+            ),
+            'AbortMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortMigration,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.AbortMigrationRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.AbortMigrationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -447,6 +519,114 @@ class Admin:
             '/crosskey.v1.Admin/HoldPosition',
             crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.SerializeToString,
             crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/PlanMigration',
+            crosskey_dot_v1_dot_admin__pb2.PlanMigrationRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.PlanMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/crosskey.v1.Admin/ApplyMigration',
+            crosskey_dot_v1_dot_admin__pb2.ApplyMigrationRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.ApplyMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMigrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/ListMigrations',
+            crosskey_dot_v1_dot_admin__pb2.ListMigrationsRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.ListMigrationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/AbortMigration',
+            crosskey_dot_v1_dot_admin__pb2.AbortMigrationRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.AbortMigrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,21 @@ class AdminStub:
     """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
     and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
     """
+    PlanMigration: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PlanMigrationRequest, _admin_pb2.PlanMigrationResponse]
+    """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
+    INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
+    """
+    ApplyMigration: _grpc.UnaryStreamMultiCallable[_admin_pb2.ApplyMigrationRequest, _admin_pb2.ApplyMigrationResponse]
+    """Changes the schema in force while clients go on, and streams what is done. When the stream ends with OK, the new
+    schema is in force everywhere. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY if another migration is.
+    A stream that breaks off leaves the migration where it is: a request with `resume` goes on with it.
+    """
+    ListMigrations: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListMigrationsRequest, _admin_pb2.ListMigrationsResponse]
+    """Lists the migrations that were begun, the newest first."""
+    AbortMigration: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AbortMigrationRequest, _admin_pb2.AbortMigrationResponse]
+    """Gives up the migration that is under way, and takes back what it did. FAILED_PRECONDITION with reason SCHEMA_CHANGED
+    if its schema is in force already.
+    """
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -92,6 +107,21 @@ class AdminAsyncStub(AdminStub):
     HoldPosition: _aio.UnaryUnaryMultiCallable[_admin_pb2.HoldPositionRequest, _admin_pb2.HoldPositionResponse]  # type: ignore[assignment]
     """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
     and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+    """
+    PlanMigration: _aio.UnaryUnaryMultiCallable[_admin_pb2.PlanMigrationRequest, _admin_pb2.PlanMigrationResponse]  # type: ignore[assignment]
+    """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
+    INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
+    """
+    ApplyMigration: _aio.UnaryStreamMultiCallable[_admin_pb2.ApplyMigrationRequest, _admin_pb2.ApplyMigrationResponse]  # type: ignore[assignment]
+    """Changes the schema in force while clients go on, and streams what is done. When the stream ends with OK, the new
+    schema is in force everywhere. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY if another migration is.
+    A stream that breaks off leaves the migration where it is: a request with `resume` goes on with it.
+    """
+    ListMigrations: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListMigrationsRequest, _admin_pb2.ListMigrationsResponse]  # type: ignore[assignment]
+    """Lists the migrations that were begun, the newest first."""
+    AbortMigration: _aio.UnaryUnaryMultiCallable[_admin_pb2.AbortMigrationRequest, _admin_pb2.AbortMigrationResponse]  # type: ignore[assignment]
+    """Gives up the migration that is under way, and takes back what it did. FAILED_PRECONDITION with reason SCHEMA_CHANGED
+    if its schema is in force already.
     """
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
@@ -176,6 +206,45 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.HoldPositionResponse, _abc.Awaitable[_admin_pb2.HoldPositionResponse]]:
         """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
         and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+        """
+
+    @_abc_1.abstractmethod
+    def PlanMigration(
+        self,
+        request: _admin_pb2.PlanMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.PlanMigrationResponse, _abc.Awaitable[_admin_pb2.PlanMigrationResponse]]:
+        """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
+        INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyMigration(
+        self,
+        request: _admin_pb2.ApplyMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.ApplyMigrationResponse], _abc.AsyncIterator[_admin_pb2.ApplyMigrationResponse]]:
+        """Changes the schema in force while clients go on, and streams what is done. When the stream ends with OK, the new
+        schema is in force everywhere. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY if another migration is.
+        A stream that breaks off leaves the migration where it is: a request with `resume` goes on with it.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMigrations(
+        self,
+        request: _admin_pb2.ListMigrationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListMigrationsResponse, _abc.Awaitable[_admin_pb2.ListMigrationsResponse]]:
+        """Lists the migrations that were begun, the newest first."""
+
+    @_abc_1.abstractmethod
+    def AbortMigration(
+        self,
+        request: _admin_pb2.AbortMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AbortMigrationResponse, _abc.Awaitable[_admin_pb2.AbortMigrationResponse]]:
+        """Gives up the migration that is under way, and takes back what it did. FAILED_PRECONDITION with reason SCHEMA_CHANGED
+        if its schema is in force already.
         """
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -122,6 +122,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Of a Watch: events that come after its token are deleted already, since they were older or more
     than a shard keeps. Read the rows themselves, and watch from now on.
     """
+    ERROR_REASON_MIGRATION_UNDER_WAY: _ErrorReason.ValueType  # 180
+    """FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -226,6 +228,8 @@ ERROR_REASON_EVENTS_GONE: ErrorReason.ValueType  # 120
 """FAILED_PRECONDITION. Of a Watch: events that come after its token are deleted already, since they were older or more
 than a shard keeps. Read the rows themselves, and watch from now on.
 """
+ERROR_REASON_MIGRATION_UNDER_WAY: ErrorReason.ValueType  # 180
+"""FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -24,6 +24,181 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What becomes of rows that reference no parent, where a foreign key is added to them.
+type Orphans int32
+
+const (
+	// As ORPHANS_STOP.
+	Orphans_ORPHANS_UNSPECIFIED Orphans = 0
+	// The migration is refused, and they are told.
+	Orphans_ORPHANS_STOP Orphans = 1
+	// They are deleted.
+	Orphans_ORPHANS_DELETE Orphans = 2
+	// The columns of their key are set to NULL.
+	Orphans_ORPHANS_SET_NULL Orphans = 3
+)
+
+// Enum value maps for Orphans.
+var (
+	Orphans_name = map[int32]string{
+		0: "ORPHANS_UNSPECIFIED",
+		1: "ORPHANS_STOP",
+		2: "ORPHANS_DELETE",
+		3: "ORPHANS_SET_NULL",
+	}
+	Orphans_value = map[string]int32{
+		"ORPHANS_UNSPECIFIED": 0,
+		"ORPHANS_STOP":        1,
+		"ORPHANS_DELETE":      2,
+		"ORPHANS_SET_NULL":    3,
+	}
+)
+
+func (x Orphans) Enum() *Orphans {
+	p := new(Orphans)
+	*p = x
+	return p
+}
+
+func (x Orphans) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Orphans) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (Orphans) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_admin_proto_enumTypes[0]
+}
+
+func (x Orphans) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Orphans.Descriptor instead.
+func (Orphans) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+// When a step is taken.
+type MigrationStep_Phase int32
+
+const (
+	// Never sent.
+	MigrationStep_PHASE_UNSPECIFIED MigrationStep_Phase = 0
+	// Before the flip, by itself, while clients go on.
+	MigrationStep_PHASE_BEFORE MigrationStep_Phase = 1
+	// With all other such steps of all shards in one transaction, with which the new schema comes into force.
+	MigrationStep_PHASE_FLIP MigrationStep_Phase = 2
+	// After it, by itself, while clients go on.
+	MigrationStep_PHASE_AFTER MigrationStep_Phase = 3
+)
+
+// Enum value maps for MigrationStep_Phase.
+var (
+	MigrationStep_Phase_name = map[int32]string{
+		0: "PHASE_UNSPECIFIED",
+		1: "PHASE_BEFORE",
+		2: "PHASE_FLIP",
+		3: "PHASE_AFTER",
+	}
+	MigrationStep_Phase_value = map[string]int32{
+		"PHASE_UNSPECIFIED": 0,
+		"PHASE_BEFORE":      1,
+		"PHASE_FLIP":        2,
+		"PHASE_AFTER":       3,
+	}
+)
+
+func (x MigrationStep_Phase) Enum() *MigrationStep_Phase {
+	p := new(MigrationStep_Phase)
+	*p = x
+	return p
+}
+
+func (x MigrationStep_Phase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MigrationStep_Phase) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_admin_proto_enumTypes[1].Descriptor()
+}
+
+func (MigrationStep_Phase) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_admin_proto_enumTypes[1]
+}
+
+func (x MigrationStep_Phase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MigrationStep_Phase.Descriptor instead.
+func (MigrationStep_Phase) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{1, 0}
+}
+
+// How far a migration has come.
+type MigrationDescription_State int32
+
+const (
+	// Never sent.
+	MigrationDescription_STATE_UNSPECIFIED MigrationDescription_State = 0
+	// The old schema is in force.
+	MigrationDescription_STATE_PREPARING MigrationDescription_State = 1
+	// The new schema is in force, and rows that were there before are looked at.
+	MigrationDescription_STATE_FINISHING MigrationDescription_State = 2
+	// All is done.
+	MigrationDescription_STATE_DONE MigrationDescription_State = 3
+	// It was given up, and nothing of it is left.
+	MigrationDescription_STATE_ABORTED MigrationDescription_State = 4
+)
+
+// Enum value maps for MigrationDescription_State.
+var (
+	MigrationDescription_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_PREPARING",
+		2: "STATE_FINISHING",
+		3: "STATE_DONE",
+		4: "STATE_ABORTED",
+	}
+	MigrationDescription_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_PREPARING":   1,
+		"STATE_FINISHING":   2,
+		"STATE_DONE":        3,
+		"STATE_ABORTED":     4,
+	}
+)
+
+func (x MigrationDescription_State) Enum() *MigrationDescription_State {
+	p := new(MigrationDescription_State)
+	*p = x
+	return p
+}
+
+func (x MigrationDescription_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MigrationDescription_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_crosskey_v1_admin_proto_enumTypes[2].Descriptor()
+}
+
+func (MigrationDescription_State) Type() protoreflect.EnumType {
+	return &file_crosskey_v1_admin_proto_enumTypes[2]
+}
+
+func (x MigrationDescription_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MigrationDescription_State.Descriptor instead.
+func (MigrationDescription_State) EnumDescriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7, 0}
+}
+
 // The kind of damage.
 type AuditResponse_Kind int32
 
@@ -110,11 +285,11 @@ func (x AuditResponse_Kind) String() string {
 }
 
 func (AuditResponse_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_crosskey_v1_admin_proto_enumTypes[0].Descriptor()
+	return file_crosskey_v1_admin_proto_enumTypes[3].Descriptor()
 }
 
 func (AuditResponse_Kind) Type() protoreflect.EnumType {
-	return &file_crosskey_v1_admin_proto_enumTypes[0]
+	return &file_crosskey_v1_admin_proto_enumTypes[3]
 }
 
 func (x AuditResponse_Kind) Number() protoreflect.EnumNumber {
@@ -123,7 +298,702 @@ func (x AuditResponse_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuditResponse_Kind.Descriptor instead.
 func (AuditResponse_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14, 0}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25, 0}
+}
+
+// A schema to change to.
+type Migration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The whole new schema, as ApplySchema takes it; or, if `on_top`, DDL to run on top of the schema in force.
+	Sql string `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`
+	// Whether `sql` comes on top of the schema in force.
+	OnTop bool `protobuf:"varint,2,opt,name=on_top,json=onTop,proto3" json:"on_top,omitempty"`
+	// What has another name: "table=new", "table.column=new". What is not told is dropped, and the other added.
+	Renames []string `protobuf:"bytes,3,rep,name=renames,proto3" json:"renames,omitempty"`
+	// Drop columns and tables with what is in them.
+	AllowDestructive bool `protobuf:"varint,4,opt,name=allow_destructive,json=allowDestructive,proto3" json:"allow_destructive,omitempty"`
+	// Rewrite tables that have rows, which nobody reads or writes meanwhile.
+	AllowRewrites bool `protobuf:"varint,5,opt,name=allow_rewrites,json=allowRewrites,proto3" json:"allow_rewrites,omitempty"`
+	// What becomes of rows without a parent.
+	Orphans       Orphans `protobuf:"varint,6,opt,name=orphans,proto3,enum=crosskey.v1.Orphans" json:"orphans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Migration) Reset() {
+	*x = Migration{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Migration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Migration) ProtoMessage() {}
+
+func (x *Migration) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Migration.ProtoReflect.Descriptor instead.
+func (*Migration) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Migration) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *Migration) GetOnTop() bool {
+	if x != nil {
+		return x.OnTop
+	}
+	return false
+}
+
+func (x *Migration) GetRenames() []string {
+	if x != nil {
+		return x.Renames
+	}
+	return nil
+}
+
+func (x *Migration) GetAllowDestructive() bool {
+	if x != nil {
+		return x.AllowDestructive
+	}
+	return false
+}
+
+func (x *Migration) GetAllowRewrites() bool {
+	if x != nil {
+		return x.AllowRewrites
+	}
+	return false
+}
+
+func (x *Migration) GetOrphans() Orphans {
+	if x != nil {
+		return x.Orphans
+	}
+	return Orphans_ORPHANS_UNSPECIFIED
+}
+
+// A step of a migration, which every shard takes.
+type MigrationStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	Phase MigrationStep_Phase `protobuf:"varint,1,opt,name=phase,proto3,enum=crosskey.v1.MigrationStep_Phase" json:"phase,omitempty"`
+	// What it does: "add column".
+	What string `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	// The table; empty if it is about none that is in use.
+	Table string `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`
+	// The statement.
+	Sql string `protobuf:"bytes,4,opt,name=sql,proto3" json:"sql,omitempty"`
+	// The lock that it takes on the table, for a moment unless it rewrites; empty for none.
+	Lock string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
+	// Whether rows or columns are lost.
+	Destructive bool `protobuf:"varint,6,opt,name=destructive,proto3" json:"destructive,omitempty"`
+	// Whether it rewrites the table.
+	Rewrites bool `protobuf:"varint,7,opt,name=rewrites,proto3" json:"rewrites,omitempty"`
+	// What takes it back; empty if that is an abort of the flip, or not possible.
+	Undo          string `protobuf:"bytes,8,opt,name=undo,proto3" json:"undo,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrationStep) Reset() {
+	*x = MigrationStep{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrationStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrationStep) ProtoMessage() {}
+
+func (x *MigrationStep) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrationStep.ProtoReflect.Descriptor instead.
+func (*MigrationStep) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MigrationStep) GetPhase() MigrationStep_Phase {
+	if x != nil {
+		return x.Phase
+	}
+	return MigrationStep_PHASE_UNSPECIFIED
+}
+
+func (x *MigrationStep) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *MigrationStep) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *MigrationStep) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *MigrationStep) GetLock() string {
+	if x != nil {
+		return x.Lock
+	}
+	return ""
+}
+
+func (x *MigrationStep) GetDestructive() bool {
+	if x != nil {
+		return x.Destructive
+	}
+	return false
+}
+
+func (x *MigrationStep) GetRewrites() bool {
+	if x != nil {
+		return x.Rewrites
+	}
+	return false
+}
+
+func (x *MigrationStep) GetUndo() string {
+	if x != nil {
+		return x.Undo
+	}
+	return ""
+}
+
+// Asks for the steps of a migration.
+type PlanMigrationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The migration.
+	Migration     *Migration `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanMigrationRequest) Reset() {
+	*x = PlanMigrationRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanMigrationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanMigrationRequest) ProtoMessage() {}
+
+func (x *PlanMigrationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanMigrationRequest.ProtoReflect.Descriptor instead.
+func (*PlanMigrationRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PlanMigrationRequest) GetMigration() *Migration {
+	if x != nil {
+		return x.Migration
+	}
+	return nil
+}
+
+// The steps.
+type PlanMigrationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The steps, in order; none if the schema is in force, but for the words of comments on SQL and white space.
+	Steps []*MigrationStep `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// How many further statements change guards: triggers, shadows, pins and claims.
+	GuardStatements uint32 `protobuf:"varint,2,opt,name=guard_statements,json=guardStatements,proto3" json:"guard_statements,omitempty"`
+	// What of the text was not run, as it means nothing here, in order.
+	Skipped []*SkippedStatement `protobuf:"bytes,3,rep,name=skipped,proto3" json:"skipped,omitempty"`
+	// Why it would be refused as it was asked for, a sentence each.
+	Refusals      []string `protobuf:"bytes,4,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanMigrationResponse) Reset() {
+	*x = PlanMigrationResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanMigrationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanMigrationResponse) ProtoMessage() {}
+
+func (x *PlanMigrationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanMigrationResponse.ProtoReflect.Descriptor instead.
+func (*PlanMigrationResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PlanMigrationResponse) GetSteps() []*MigrationStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *PlanMigrationResponse) GetGuardStatements() uint32 {
+	if x != nil {
+		return x.GuardStatements
+	}
+	return 0
+}
+
+func (x *PlanMigrationResponse) GetSkipped() []*SkippedStatement {
+	if x != nil {
+		return x.Skipped
+	}
+	return nil
+}
+
+func (x *PlanMigrationResponse) GetRefusals() []string {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+// A migration to carry out.
+type ApplyMigrationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The migration; if `resume`, only its `orphans` count, if set.
+	Migration *Migration `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	// Go on with the one that is under way.
+	Resume        bool `protobuf:"varint,2,opt,name=resume,proto3" json:"resume,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyMigrationRequest) Reset() {
+	*x = ApplyMigrationRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyMigrationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyMigrationRequest) ProtoMessage() {}
+
+func (x *ApplyMigrationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyMigrationRequest.ProtoReflect.Descriptor instead.
+func (*ApplyMigrationRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ApplyMigrationRequest) GetMigration() *Migration {
+	if x != nil {
+		return x.Migration
+	}
+	return nil
+}
+
+func (x *ApplyMigrationRequest) GetResume() bool {
+	if x != nil {
+		return x.Resume
+	}
+	return false
+}
+
+// What was done.
+type ApplyMigrationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A sentence.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// The step that was taken, in all shards; unset for what is none.
+	Step *MigrationStep `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	// Whether the new schema is in force by now; the last response says so, unless nothing was to be done.
+	InForce       bool `protobuf:"varint,3,opt,name=in_force,json=inForce,proto3" json:"in_force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyMigrationResponse) Reset() {
+	*x = ApplyMigrationResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyMigrationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyMigrationResponse) ProtoMessage() {}
+
+func (x *ApplyMigrationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyMigrationResponse.ProtoReflect.Descriptor instead.
+func (*ApplyMigrationResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ApplyMigrationResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ApplyMigrationResponse) GetStep() *MigrationStep {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *ApplyMigrationResponse) GetInForce() bool {
+	if x != nil {
+		return x.InForce
+	}
+	return false
+}
+
+// Asks for migrations.
+type ListMigrationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many at most; 100 if 0.
+	Limit         uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMigrationsRequest) Reset() {
+	*x = ListMigrationsRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMigrationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMigrationsRequest) ProtoMessage() {}
+
+func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
+func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListMigrationsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// A migration that was begun.
+type MigrationDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number, from 1.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How far it has come.
+	State MigrationDescription_State `protobuf:"varint,2,opt,name=state,proto3,enum=crosskey.v1.MigrationDescription_State" json:"state,omitempty"`
+	// What was asked for.
+	Migration *Migration `protobuf:"bytes,3,opt,name=migration,proto3" json:"migration,omitempty"`
+	// When it was begun.
+	BeganAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=began_at,json=beganAt,proto3" json:"began_at,omitempty"`
+	// When it came to its end; unset before.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// What it stopped at last; empty if it did not.
+	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrationDescription) Reset() {
+	*x = MigrationDescription{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrationDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrationDescription) ProtoMessage() {}
+
+func (x *MigrationDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrationDescription.ProtoReflect.Descriptor instead.
+func (*MigrationDescription) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MigrationDescription) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MigrationDescription) GetState() MigrationDescription_State {
+	if x != nil {
+		return x.State
+	}
+	return MigrationDescription_STATE_UNSPECIFIED
+}
+
+func (x *MigrationDescription) GetMigration() *Migration {
+	if x != nil {
+		return x.Migration
+	}
+	return nil
+}
+
+func (x *MigrationDescription) GetBeganAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeganAt
+	}
+	return nil
+}
+
+func (x *MigrationDescription) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *MigrationDescription) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// The migrations.
+type ListMigrationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first.
+	Migrations    []*MigrationDescription `protobuf:"bytes,1,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMigrationsResponse) Reset() {
+	*x = ListMigrationsResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMigrationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMigrationsResponse) ProtoMessage() {}
+
+func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
+func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListMigrationsResponse) GetMigrations() []*MigrationDescription {
+	if x != nil {
+		return x.Migrations
+	}
+	return nil
+}
+
+// Gives up a migration.
+type AbortMigrationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortMigrationRequest) Reset() {
+	*x = AbortMigrationRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortMigrationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortMigrationRequest) ProtoMessage() {}
+
+func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortMigrationRequest.ProtoReflect.Descriptor instead.
+func (*AbortMigrationRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+// It is given up.
+type AbortMigrationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortMigrationResponse) Reset() {
+	*x = AbortMigrationResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortMigrationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortMigrationResponse) ProtoMessage() {}
+
+func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortMigrationResponse.ProtoReflect.Descriptor instead.
+func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 // Asks for the schema.
@@ -135,7 +1005,7 @@ type DescribeSchemaRequest struct {
 
 func (x *DescribeSchemaRequest) Reset() {
 	*x = DescribeSchemaRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[0]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -147,7 +1017,7 @@ func (x *DescribeSchemaRequest) String() string {
 func (*DescribeSchemaRequest) ProtoMessage() {}
 
 func (x *DescribeSchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[0]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -160,7 +1030,7 @@ func (x *DescribeSchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeSchemaRequest.ProtoReflect.Descriptor instead.
 func (*DescribeSchemaRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 // A foreign key and how it is enforced.
@@ -194,7 +1064,7 @@ type KeyDescription struct {
 
 func (x *KeyDescription) Reset() {
 	*x = KeyDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[1]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +1076,7 @@ func (x *KeyDescription) String() string {
 func (*KeyDescription) ProtoMessage() {}
 
 func (x *KeyDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[1]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +1089,7 @@ func (x *KeyDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyDescription.ProtoReflect.Descriptor instead.
 func (*KeyDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *KeyDescription) GetConstraint() string {
@@ -324,7 +1194,7 @@ type TableDescription struct {
 
 func (x *TableDescription) Reset() {
 	*x = TableDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[2]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +1206,7 @@ func (x *TableDescription) String() string {
 func (*TableDescription) ProtoMessage() {}
 
 func (x *TableDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[2]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +1219,7 @@ func (x *TableDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableDescription.ProtoReflect.Descriptor instead.
 func (*TableDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TableDescription) GetTable() string {
@@ -427,7 +1297,7 @@ type ColumnDescription struct {
 
 func (x *ColumnDescription) Reset() {
 	*x = ColumnDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[3]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +1309,7 @@ func (x *ColumnDescription) String() string {
 func (*ColumnDescription) ProtoMessage() {}
 
 func (x *ColumnDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[3]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +1322,7 @@ func (x *ColumnDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ColumnDescription.ProtoReflect.Descriptor instead.
 func (*ColumnDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ColumnDescription) GetName() string {
@@ -515,7 +1385,7 @@ type RelationDescription struct {
 
 func (x *RelationDescription) Reset() {
 	*x = RelationDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +1397,7 @@ func (x *RelationDescription) String() string {
 func (*RelationDescription) ProtoMessage() {}
 
 func (x *RelationDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[4]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +1410,7 @@ func (x *RelationDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelationDescription.ProtoReflect.Descriptor instead.
 func (*RelationDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RelationDescription) GetTable() string {
@@ -620,7 +1490,7 @@ type ViewDescription struct {
 
 func (x *ViewDescription) Reset() {
 	*x = ViewDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +1502,7 @@ func (x *ViewDescription) String() string {
 func (*ViewDescription) ProtoMessage() {}
 
 func (x *ViewDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[5]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +1515,7 @@ func (x *ViewDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewDescription.ProtoReflect.Descriptor instead.
 func (*ViewDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ViewDescription) GetView() string {
@@ -709,7 +1579,7 @@ type DescribeSchemaResponse struct {
 
 func (x *DescribeSchemaResponse) Reset() {
 	*x = DescribeSchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +1591,7 @@ func (x *DescribeSchemaResponse) String() string {
 func (*DescribeSchemaResponse) ProtoMessage() {}
 
 func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[6]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +1604,7 @@ func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeSchemaResponse.ProtoReflect.Descriptor instead.
 func (*DescribeSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DescribeSchemaResponse) GetFingerprint() string {
@@ -781,7 +1651,7 @@ type DescribeTopologyRequest struct {
 
 func (x *DescribeTopologyRequest) Reset() {
 	*x = DescribeTopologyRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +1663,7 @@ func (x *DescribeTopologyRequest) String() string {
 func (*DescribeTopologyRequest) ProtoMessage() {}
 
 func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[7]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +1676,7 @@ func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyRequest.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 // A shard.
@@ -828,7 +1698,7 @@ type ShardDescription struct {
 
 func (x *ShardDescription) Reset() {
 	*x = ShardDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1710,7 @@ func (x *ShardDescription) String() string {
 func (*ShardDescription) ProtoMessage() {}
 
 func (x *ShardDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[8]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1723,7 @@ func (x *ShardDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDescription.ProtoReflect.Descriptor instead.
 func (*ShardDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ShardDescription) GetShard() uint32 {
@@ -904,7 +1774,7 @@ type DescribeTopologyResponse struct {
 
 func (x *DescribeTopologyResponse) Reset() {
 	*x = DescribeTopologyResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1786,7 @@ func (x *DescribeTopologyResponse) String() string {
 func (*DescribeTopologyResponse) ProtoMessage() {}
 
 func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[9]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1799,7 @@ func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyResponse.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DescribeTopologyResponse) GetSlots() uint32 {
@@ -959,7 +1829,7 @@ type ApplySchemaRequest struct {
 
 func (x *ApplySchemaRequest) Reset() {
 	*x = ApplySchemaRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1841,7 @@ func (x *ApplySchemaRequest) String() string {
 func (*ApplySchemaRequest) ProtoMessage() {}
 
 func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[10]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1854,7 @@ func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaRequest.ProtoReflect.Descriptor instead.
 func (*ApplySchemaRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplySchemaRequest) GetSql() string {
@@ -1016,7 +1886,7 @@ type ApplySchemaResponse struct {
 
 func (x *ApplySchemaResponse) Reset() {
 	*x = ApplySchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1898,7 @@ func (x *ApplySchemaResponse) String() string {
 func (*ApplySchemaResponse) ProtoMessage() {}
 
 func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[11]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1911,7 @@ func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaResponse.ProtoReflect.Descriptor instead.
 func (*ApplySchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApplySchemaResponse) GetChanged() bool {
@@ -1080,7 +1950,7 @@ type SkippedStatement struct {
 
 func (x *SkippedStatement) Reset() {
 	*x = SkippedStatement{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1962,7 @@ func (x *SkippedStatement) String() string {
 func (*SkippedStatement) ProtoMessage() {}
 
 func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[12]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1975,7 @@ func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkippedStatement.ProtoReflect.Descriptor instead.
 func (*SkippedStatement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SkippedStatement) GetLine() uint32 {
@@ -1138,7 +2008,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +2020,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[13]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +2033,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 // One finding.
@@ -1187,7 +2057,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +2069,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[14]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +2082,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AuditResponse) GetKind() AuditResponse_Kind {
@@ -1266,7 +2136,7 @@ type DropUnusedShadowsRequest struct {
 
 func (x *DropUnusedShadowsRequest) Reset() {
 	*x = DropUnusedShadowsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +2148,7 @@ func (x *DropUnusedShadowsRequest) String() string {
 func (*DropUnusedShadowsRequest) ProtoMessage() {}
 
 func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[15]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +2161,7 @@ func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsRequest.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 // What was dropped.
@@ -1305,7 +2175,7 @@ type DropUnusedShadowsResponse struct {
 
 func (x *DropUnusedShadowsResponse) Reset() {
 	*x = DropUnusedShadowsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +2187,7 @@ func (x *DropUnusedShadowsResponse) String() string {
 func (*DropUnusedShadowsResponse) ProtoMessage() {}
 
 func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +2200,7 @@ func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsResponse.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DropUnusedShadowsResponse) GetCount() int64 {
@@ -1349,7 +2219,7 @@ type ListInDoubtRequest struct {
 
 func (x *ListInDoubtRequest) Reset() {
 	*x = ListInDoubtRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +2231,7 @@ func (x *ListInDoubtRequest) String() string {
 func (*ListInDoubtRequest) ProtoMessage() {}
 
 func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +2244,7 @@ func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtRequest.ProtoReflect.Descriptor instead.
 func (*ListInDoubtRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 // A prepared transaction.
@@ -1396,7 +2266,7 @@ type InDoubtTransaction struct {
 
 func (x *InDoubtTransaction) Reset() {
 	*x = InDoubtTransaction{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +2278,7 @@ func (x *InDoubtTransaction) String() string {
 func (*InDoubtTransaction) ProtoMessage() {}
 
 func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +2291,7 @@ func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InDoubtTransaction.ProtoReflect.Descriptor instead.
 func (*InDoubtTransaction) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InDoubtTransaction) GetGid() string {
@@ -1472,7 +2342,7 @@ type ListInDoubtResponse struct {
 
 func (x *ListInDoubtResponse) Reset() {
 	*x = ListInDoubtResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +2354,7 @@ func (x *ListInDoubtResponse) String() string {
 func (*ListInDoubtResponse) ProtoMessage() {}
 
 func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +2367,7 @@ func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtResponse.ProtoReflect.Descriptor instead.
 func (*ListInDoubtResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListInDoubtResponse) GetTransactions() []*InDoubtTransaction {
@@ -1523,7 +2393,7 @@ type DescribeEventsRequest struct {
 
 func (x *DescribeEventsRequest) Reset() {
 	*x = DescribeEventsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +2405,7 @@ func (x *DescribeEventsRequest) String() string {
 func (*DescribeEventsRequest) ProtoMessage() {}
 
 func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +2418,7 @@ func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeEventsRequest.ProtoReflect.Descriptor instead.
 func (*DescribeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 // The events of one shard.
@@ -1576,7 +2446,7 @@ type OutboxDescription struct {
 
 func (x *OutboxDescription) Reset() {
 	*x = OutboxDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +2458,7 @@ func (x *OutboxDescription) String() string {
 func (*OutboxDescription) ProtoMessage() {}
 
 func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +2471,7 @@ func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxDescription.ProtoReflect.Descriptor instead.
 func (*OutboxDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OutboxDescription) GetShard() uint32 {
@@ -1673,7 +2543,7 @@ type DescribeEventsResponse struct {
 
 func (x *DescribeEventsResponse) Reset() {
 	*x = DescribeEventsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +2555,7 @@ func (x *DescribeEventsResponse) String() string {
 func (*DescribeEventsResponse) ProtoMessage() {}
 
 func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +2568,7 @@ func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeEventsResponse.ProtoReflect.Descriptor instead.
 func (*DescribeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DescribeEventsResponse) GetOutboxes() []*OutboxDescription {
@@ -1724,7 +2594,7 @@ type ListCleanupsRequest struct {
 
 func (x *ListCleanupsRequest) Reset() {
 	*x = ListCleanupsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +2606,7 @@ func (x *ListCleanupsRequest) String() string {
 func (*ListCleanupsRequest) ProtoMessage() {}
 
 func (x *ListCleanupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +2619,7 @@ func (x *ListCleanupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCleanupsRequest.ProtoReflect.Descriptor instead.
 func (*ListCleanupsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 // Deleted rows of one table whose children on one shard are cleaned up, or to be.
@@ -1779,7 +2649,7 @@ type Cleanup struct {
 
 func (x *Cleanup) Reset() {
 	*x = Cleanup{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +2661,7 @@ func (x *Cleanup) String() string {
 func (*Cleanup) ProtoMessage() {}
 
 func (x *Cleanup) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +2674,7 @@ func (x *Cleanup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleanup.ProtoReflect.Descriptor instead.
 func (*Cleanup) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Cleanup) GetShard() uint32 {
@@ -1889,7 +2759,7 @@ type ListCleanupsResponse struct {
 
 func (x *ListCleanupsResponse) Reset() {
 	*x = ListCleanupsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +2771,7 @@ func (x *ListCleanupsResponse) String() string {
 func (*ListCleanupsResponse) ProtoMessage() {}
 
 func (x *ListCleanupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2784,7 @@ func (x *ListCleanupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCleanupsResponse.ProtoReflect.Descriptor instead.
 func (*ListCleanupsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListCleanupsResponse) GetCleanups() []*Cleanup {
@@ -1969,7 +2839,7 @@ type HoldPositionRequest struct {
 
 func (x *HoldPositionRequest) Reset() {
 	*x = HoldPositionRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2851,7 @@ func (x *HoldPositionRequest) String() string {
 func (*HoldPositionRequest) ProtoMessage() {}
 
 func (x *HoldPositionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2864,7 @@ func (x *HoldPositionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldPositionRequest.ProtoReflect.Descriptor instead.
 func (*HoldPositionRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HoldPositionRequest) GetConsumer() string {
@@ -2040,7 +2910,7 @@ type HoldPositionResponse struct {
 
 func (x *HoldPositionResponse) Reset() {
 	*x = HoldPositionResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2922,7 @@ func (x *HoldPositionResponse) String() string {
 func (*HoldPositionResponse) ProtoMessage() {}
 
 func (x *HoldPositionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2935,7 @@ func (x *HoldPositionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldPositionResponse.ProtoReflect.Descriptor instead.
 func (*HoldPositionResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *HoldPositionResponse) GetHeld() bool {
@@ -2093,7 +2963,65 @@ var File_crosskey_v1_admin_proto protoreflect.FileDescriptor
 
 const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x17crosskey/v1/admin.proto\x12\vcrosskey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x17\n" +
+	"\x17crosskey/v1/admin.proto\x12\vcrosskey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n" +
+	"\tMigration\x12\x10\n" +
+	"\x03sql\x18\x01 \x01(\tR\x03sql\x12\x15\n" +
+	"\x06on_top\x18\x02 \x01(\bR\x05onTop\x12\x18\n" +
+	"\arenames\x18\x03 \x03(\tR\arenames\x12+\n" +
+	"\x11allow_destructive\x18\x04 \x01(\bR\x10allowDestructive\x12%\n" +
+	"\x0eallow_rewrites\x18\x05 \x01(\bR\rallowRewrites\x12.\n" +
+	"\aorphans\x18\x06 \x01(\x0e2\x14.crosskey.v1.OrphansR\aorphans\"\xbc\x02\n" +
+	"\rMigrationStep\x126\n" +
+	"\x05phase\x18\x01 \x01(\x0e2 .crosskey.v1.MigrationStep.PhaseR\x05phase\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\tR\x05table\x12\x10\n" +
+	"\x03sql\x18\x04 \x01(\tR\x03sql\x12\x12\n" +
+	"\x04lock\x18\x05 \x01(\tR\x04lock\x12 \n" +
+	"\vdestructive\x18\x06 \x01(\bR\vdestructive\x12\x1a\n" +
+	"\brewrites\x18\a \x01(\bR\brewrites\x12\x12\n" +
+	"\x04undo\x18\b \x01(\tR\x04undo\"Q\n" +
+	"\x05Phase\x12\x15\n" +
+	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fPHASE_BEFORE\x10\x01\x12\x0e\n" +
+	"\n" +
+	"PHASE_FLIP\x10\x02\x12\x0f\n" +
+	"\vPHASE_AFTER\x10\x03\"L\n" +
+	"\x14PlanMigrationRequest\x124\n" +
+	"\tmigration\x18\x01 \x01(\v2\x16.crosskey.v1.MigrationR\tmigration\"\xc9\x01\n" +
+	"\x15PlanMigrationResponse\x120\n" +
+	"\x05steps\x18\x01 \x03(\v2\x1a.crosskey.v1.MigrationStepR\x05steps\x12)\n" +
+	"\x10guard_statements\x18\x02 \x01(\rR\x0fguardStatements\x127\n" +
+	"\askipped\x18\x03 \x03(\v2\x1d.crosskey.v1.SkippedStatementR\askipped\x12\x1a\n" +
+	"\brefusals\x18\x04 \x03(\tR\brefusals\"e\n" +
+	"\x15ApplyMigrationRequest\x124\n" +
+	"\tmigration\x18\x01 \x01(\v2\x16.crosskey.v1.MigrationR\tmigration\x12\x16\n" +
+	"\x06resume\x18\x02 \x01(\bR\x06resume\"}\n" +
+	"\x16ApplyMigrationResponse\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12.\n" +
+	"\x04step\x18\x02 \x01(\v2\x1a.crosskey.v1.MigrationStepR\x04step\x12\x19\n" +
+	"\bin_force\x18\x03 \x01(\bR\ainForce\"-\n" +
+	"\x15ListMigrationsRequest\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\rR\x05limit\"\x90\x03\n" +
+	"\x14MigrationDescription\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12=\n" +
+	"\x05state\x18\x02 \x01(\x0e2'.crosskey.v1.MigrationDescription.StateR\x05state\x124\n" +
+	"\tmigration\x18\x03 \x01(\v2\x16.crosskey.v1.MigrationR\tmigration\x125\n" +
+	"\bbegan_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x125\n" +
+	"\bended_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"k\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSTATE_PREPARING\x10\x01\x12\x13\n" +
+	"\x0fSTATE_FINISHING\x10\x02\x12\x0e\n" +
+	"\n" +
+	"STATE_DONE\x10\x03\x12\x11\n" +
+	"\rSTATE_ABORTED\x10\x04\"[\n" +
+	"\x16ListMigrationsResponse\x12A\n" +
+	"\n" +
+	"migrations\x18\x01 \x03(\v2!.crosskey.v1.MigrationDescriptionR\n" +
+	"migrations\"\x17\n" +
+	"\x15AbortMigrationRequest\"\x18\n" +
+	"\x16AbortMigrationResponse\"\x17\n" +
 	"\x15DescribeSchemaRequest\"\xb1\x02\n" +
 	"\x0eKeyDescription\x12\x1e\n" +
 	"\n" +
@@ -2257,7 +3185,12 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x14HoldPositionResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12!\n" +
-	"\fresume_token\x18\x03 \x01(\tR\vresumeToken2\x92\x06\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken*^\n" +
+	"\aOrphans\x12\x17\n" +
+	"\x13ORPHANS_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fORPHANS_STOP\x10\x01\x12\x12\n" +
+	"\x0eORPHANS_DELETE\x10\x02\x12\x14\n" +
+	"\x10ORPHANS_SET_NULL\x10\x032\xfd\b\n" +
 	"\x05Admin\x12Y\n" +
 	"\x0eDescribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n" +
 	"\x10DescribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n" +
@@ -2267,7 +3200,11 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\vListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n" +
 	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponse\x12S\n" +
 	"\fListCleanups\x12 .crosskey.v1.ListCleanupsRequest\x1a!.crosskey.v1.ListCleanupsResponse\x12S\n" +
-	"\fHoldPosition\x12 .crosskey.v1.HoldPositionRequest\x1a!.crosskey.v1.HoldPositionResponseB=\n" +
+	"\fHoldPosition\x12 .crosskey.v1.HoldPositionRequest\x1a!.crosskey.v1.HoldPositionResponse\x12V\n" +
+	"\rPlanMigration\x12!.crosskey.v1.PlanMigrationRequest\x1a\".crosskey.v1.PlanMigrationResponse\x12[\n" +
+	"\x0eApplyMigration\x12\".crosskey.v1.ApplyMigrationRequest\x1a#.crosskey.v1.ApplyMigrationResponse0\x01\x12Y\n" +
+	"\x0eListMigrations\x12\".crosskey.v1.ListMigrationsRequest\x1a#.crosskey.v1.ListMigrationsResponse\x12Y\n" +
+	"\x0eAbortMigration\x12\".crosskey.v1.AbortMigrationRequest\x1a#.crosskey.v1.AbortMigrationResponseB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (
@@ -2282,79 +3219,113 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 	return file_crosskey_v1_admin_proto_rawDescData
 }
 
-var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_crosskey_v1_admin_proto_goTypes = []any{
-	(AuditResponse_Kind)(0),           // 0: crosskey.v1.AuditResponse.Kind
-	(*DescribeSchemaRequest)(nil),     // 1: crosskey.v1.DescribeSchemaRequest
-	(*KeyDescription)(nil),            // 2: crosskey.v1.KeyDescription
-	(*TableDescription)(nil),          // 3: crosskey.v1.TableDescription
-	(*ColumnDescription)(nil),         // 4: crosskey.v1.ColumnDescription
-	(*RelationDescription)(nil),       // 5: crosskey.v1.RelationDescription
-	(*ViewDescription)(nil),           // 6: crosskey.v1.ViewDescription
-	(*DescribeSchemaResponse)(nil),    // 7: crosskey.v1.DescribeSchemaResponse
-	(*DescribeTopologyRequest)(nil),   // 8: crosskey.v1.DescribeTopologyRequest
-	(*ShardDescription)(nil),          // 9: crosskey.v1.ShardDescription
-	(*DescribeTopologyResponse)(nil),  // 10: crosskey.v1.DescribeTopologyResponse
-	(*ApplySchemaRequest)(nil),        // 11: crosskey.v1.ApplySchemaRequest
-	(*ApplySchemaResponse)(nil),       // 12: crosskey.v1.ApplySchemaResponse
-	(*SkippedStatement)(nil),          // 13: crosskey.v1.SkippedStatement
-	(*AuditRequest)(nil),              // 14: crosskey.v1.AuditRequest
-	(*AuditResponse)(nil),             // 15: crosskey.v1.AuditResponse
-	(*DropUnusedShadowsRequest)(nil),  // 16: crosskey.v1.DropUnusedShadowsRequest
-	(*DropUnusedShadowsResponse)(nil), // 17: crosskey.v1.DropUnusedShadowsResponse
-	(*ListInDoubtRequest)(nil),        // 18: crosskey.v1.ListInDoubtRequest
-	(*InDoubtTransaction)(nil),        // 19: crosskey.v1.InDoubtTransaction
-	(*ListInDoubtResponse)(nil),       // 20: crosskey.v1.ListInDoubtResponse
-	(*DescribeEventsRequest)(nil),     // 21: crosskey.v1.DescribeEventsRequest
-	(*OutboxDescription)(nil),         // 22: crosskey.v1.OutboxDescription
-	(*DescribeEventsResponse)(nil),    // 23: crosskey.v1.DescribeEventsResponse
-	(*ListCleanupsRequest)(nil),       // 24: crosskey.v1.ListCleanupsRequest
-	(*Cleanup)(nil),                   // 25: crosskey.v1.Cleanup
-	(*ListCleanupsResponse)(nil),      // 26: crosskey.v1.ListCleanupsResponse
-	(*HoldPositionRequest)(nil),       // 27: crosskey.v1.HoldPositionRequest
-	(*HoldPositionResponse)(nil),      // 28: crosskey.v1.HoldPositionResponse
-	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
+	(Orphans)(0),                      // 0: crosskey.v1.Orphans
+	(MigrationStep_Phase)(0),          // 1: crosskey.v1.MigrationStep.Phase
+	(MigrationDescription_State)(0),   // 2: crosskey.v1.MigrationDescription.State
+	(AuditResponse_Kind)(0),           // 3: crosskey.v1.AuditResponse.Kind
+	(*Migration)(nil),                 // 4: crosskey.v1.Migration
+	(*MigrationStep)(nil),             // 5: crosskey.v1.MigrationStep
+	(*PlanMigrationRequest)(nil),      // 6: crosskey.v1.PlanMigrationRequest
+	(*PlanMigrationResponse)(nil),     // 7: crosskey.v1.PlanMigrationResponse
+	(*ApplyMigrationRequest)(nil),     // 8: crosskey.v1.ApplyMigrationRequest
+	(*ApplyMigrationResponse)(nil),    // 9: crosskey.v1.ApplyMigrationResponse
+	(*ListMigrationsRequest)(nil),     // 10: crosskey.v1.ListMigrationsRequest
+	(*MigrationDescription)(nil),      // 11: crosskey.v1.MigrationDescription
+	(*ListMigrationsResponse)(nil),    // 12: crosskey.v1.ListMigrationsResponse
+	(*AbortMigrationRequest)(nil),     // 13: crosskey.v1.AbortMigrationRequest
+	(*AbortMigrationResponse)(nil),    // 14: crosskey.v1.AbortMigrationResponse
+	(*DescribeSchemaRequest)(nil),     // 15: crosskey.v1.DescribeSchemaRequest
+	(*KeyDescription)(nil),            // 16: crosskey.v1.KeyDescription
+	(*TableDescription)(nil),          // 17: crosskey.v1.TableDescription
+	(*ColumnDescription)(nil),         // 18: crosskey.v1.ColumnDescription
+	(*RelationDescription)(nil),       // 19: crosskey.v1.RelationDescription
+	(*ViewDescription)(nil),           // 20: crosskey.v1.ViewDescription
+	(*DescribeSchemaResponse)(nil),    // 21: crosskey.v1.DescribeSchemaResponse
+	(*DescribeTopologyRequest)(nil),   // 22: crosskey.v1.DescribeTopologyRequest
+	(*ShardDescription)(nil),          // 23: crosskey.v1.ShardDescription
+	(*DescribeTopologyResponse)(nil),  // 24: crosskey.v1.DescribeTopologyResponse
+	(*ApplySchemaRequest)(nil),        // 25: crosskey.v1.ApplySchemaRequest
+	(*ApplySchemaResponse)(nil),       // 26: crosskey.v1.ApplySchemaResponse
+	(*SkippedStatement)(nil),          // 27: crosskey.v1.SkippedStatement
+	(*AuditRequest)(nil),              // 28: crosskey.v1.AuditRequest
+	(*AuditResponse)(nil),             // 29: crosskey.v1.AuditResponse
+	(*DropUnusedShadowsRequest)(nil),  // 30: crosskey.v1.DropUnusedShadowsRequest
+	(*DropUnusedShadowsResponse)(nil), // 31: crosskey.v1.DropUnusedShadowsResponse
+	(*ListInDoubtRequest)(nil),        // 32: crosskey.v1.ListInDoubtRequest
+	(*InDoubtTransaction)(nil),        // 33: crosskey.v1.InDoubtTransaction
+	(*ListInDoubtResponse)(nil),       // 34: crosskey.v1.ListInDoubtResponse
+	(*DescribeEventsRequest)(nil),     // 35: crosskey.v1.DescribeEventsRequest
+	(*OutboxDescription)(nil),         // 36: crosskey.v1.OutboxDescription
+	(*DescribeEventsResponse)(nil),    // 37: crosskey.v1.DescribeEventsResponse
+	(*ListCleanupsRequest)(nil),       // 38: crosskey.v1.ListCleanupsRequest
+	(*Cleanup)(nil),                   // 39: crosskey.v1.Cleanup
+	(*ListCleanupsResponse)(nil),      // 40: crosskey.v1.ListCleanupsResponse
+	(*HoldPositionRequest)(nil),       // 41: crosskey.v1.HoldPositionRequest
+	(*HoldPositionResponse)(nil),      // 42: crosskey.v1.HoldPositionResponse
+	(*timestamppb.Timestamp)(nil),     // 43: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
-	4,  // 0: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
-	4,  // 1: crosskey.v1.ViewDescription.columns:type_name -> crosskey.v1.ColumnDescription
-	3,  // 2: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
-	2,  // 3: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
-	5,  // 4: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
-	6,  // 5: crosskey.v1.DescribeSchemaResponse.views:type_name -> crosskey.v1.ViewDescription
-	9,  // 6: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
-	7,  // 7: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
-	13, // 8: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
-	0,  // 9: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	29, // 10: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
-	19, // 11: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	29, // 12: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
-	22, // 13: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
-	25, // 14: crosskey.v1.ListCleanupsResponse.cleanups:type_name -> crosskey.v1.Cleanup
-	1,  // 15: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
-	8,  // 16: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
-	11, // 17: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
-	14, // 18: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
-	16, // 19: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
-	18, // 20: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
-	21, // 21: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
-	24, // 22: crosskey.v1.Admin.ListCleanups:input_type -> crosskey.v1.ListCleanupsRequest
-	27, // 23: crosskey.v1.Admin.HoldPosition:input_type -> crosskey.v1.HoldPositionRequest
-	7,  // 24: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	10, // 25: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	12, // 26: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	15, // 27: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	17, // 28: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	20, // 29: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	23, // 30: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
-	26, // 31: crosskey.v1.Admin.ListCleanups:output_type -> crosskey.v1.ListCleanupsResponse
-	28, // 32: crosskey.v1.Admin.HoldPosition:output_type -> crosskey.v1.HoldPositionResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	0,  // 0: crosskey.v1.Migration.orphans:type_name -> crosskey.v1.Orphans
+	1,  // 1: crosskey.v1.MigrationStep.phase:type_name -> crosskey.v1.MigrationStep.Phase
+	4,  // 2: crosskey.v1.PlanMigrationRequest.migration:type_name -> crosskey.v1.Migration
+	5,  // 3: crosskey.v1.PlanMigrationResponse.steps:type_name -> crosskey.v1.MigrationStep
+	27, // 4: crosskey.v1.PlanMigrationResponse.skipped:type_name -> crosskey.v1.SkippedStatement
+	4,  // 5: crosskey.v1.ApplyMigrationRequest.migration:type_name -> crosskey.v1.Migration
+	5,  // 6: crosskey.v1.ApplyMigrationResponse.step:type_name -> crosskey.v1.MigrationStep
+	2,  // 7: crosskey.v1.MigrationDescription.state:type_name -> crosskey.v1.MigrationDescription.State
+	4,  // 8: crosskey.v1.MigrationDescription.migration:type_name -> crosskey.v1.Migration
+	43, // 9: crosskey.v1.MigrationDescription.began_at:type_name -> google.protobuf.Timestamp
+	43, // 10: crosskey.v1.MigrationDescription.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 11: crosskey.v1.ListMigrationsResponse.migrations:type_name -> crosskey.v1.MigrationDescription
+	18, // 12: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
+	18, // 13: crosskey.v1.ViewDescription.columns:type_name -> crosskey.v1.ColumnDescription
+	17, // 14: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
+	16, // 15: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
+	19, // 16: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
+	20, // 17: crosskey.v1.DescribeSchemaResponse.views:type_name -> crosskey.v1.ViewDescription
+	23, // 18: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
+	21, // 19: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
+	27, // 20: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
+	3,  // 21: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
+	43, // 22: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	33, // 23: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
+	43, // 24: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
+	36, // 25: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
+	39, // 26: crosskey.v1.ListCleanupsResponse.cleanups:type_name -> crosskey.v1.Cleanup
+	15, // 27: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
+	22, // 28: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
+	25, // 29: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
+	28, // 30: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
+	30, // 31: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
+	32, // 32: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
+	35, // 33: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
+	38, // 34: crosskey.v1.Admin.ListCleanups:input_type -> crosskey.v1.ListCleanupsRequest
+	41, // 35: crosskey.v1.Admin.HoldPosition:input_type -> crosskey.v1.HoldPositionRequest
+	6,  // 36: crosskey.v1.Admin.PlanMigration:input_type -> crosskey.v1.PlanMigrationRequest
+	8,  // 37: crosskey.v1.Admin.ApplyMigration:input_type -> crosskey.v1.ApplyMigrationRequest
+	10, // 38: crosskey.v1.Admin.ListMigrations:input_type -> crosskey.v1.ListMigrationsRequest
+	13, // 39: crosskey.v1.Admin.AbortMigration:input_type -> crosskey.v1.AbortMigrationRequest
+	21, // 40: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	24, // 41: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	26, // 42: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	29, // 43: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	31, // 44: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	34, // 45: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	37, // 46: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
+	40, // 47: crosskey.v1.Admin.ListCleanups:output_type -> crosskey.v1.ListCleanupsResponse
+	42, // 48: crosskey.v1.Admin.HoldPosition:output_type -> crosskey.v1.HoldPositionResponse
+	7,  // 49: crosskey.v1.Admin.PlanMigration:output_type -> crosskey.v1.PlanMigrationResponse
+	9,  // 50: crosskey.v1.Admin.ApplyMigration:output_type -> crosskey.v1.ApplyMigrationResponse
+	12, // 51: crosskey.v1.Admin.ListMigrations:output_type -> crosskey.v1.ListMigrationsResponse
+	14, // 52: crosskey.v1.Admin.AbortMigration:output_type -> crosskey.v1.AbortMigrationResponse
+	40, // [40:53] is the sub-list for method output_type
+	27, // [27:40] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_admin_proto_init() }
@@ -2362,14 +3333,14 @@ func file_crosskey_v1_admin_proto_init() {
 	if File_crosskey_v1_admin_proto != nil {
 		return
 	}
-	file_crosskey_v1_admin_proto_msgTypes[24].OneofWrappers = []any{}
+	file_crosskey_v1_admin_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   28,
+			NumEnums:      4,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

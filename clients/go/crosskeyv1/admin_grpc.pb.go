@@ -30,6 +30,10 @@ const (
 	Admin_DescribeEvents_FullMethodName    = "/crosskey.v1.Admin/DescribeEvents"
 	Admin_ListCleanups_FullMethodName      = "/crosskey.v1.Admin/ListCleanups"
 	Admin_HoldPosition_FullMethodName      = "/crosskey.v1.Admin/HoldPosition"
+	Admin_PlanMigration_FullMethodName     = "/crosskey.v1.Admin/PlanMigration"
+	Admin_ApplyMigration_FullMethodName    = "/crosskey.v1.Admin/ApplyMigration"
+	Admin_ListMigrations_FullMethodName    = "/crosskey.v1.Admin/ListMigrations"
+	Admin_AbortMigration_FullMethodName    = "/crosskey.v1.Admin/AbortMigration"
 )
 
 // AdminClient is the client API for Admin service.
@@ -61,6 +65,18 @@ type AdminClient interface {
 	// Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
 	// and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
 	HoldPosition(ctx context.Context, in *HoldPositionRequest, opts ...grpc.CallOption) (*HoldPositionResponse, error)
+	// Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
+	// INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
+	PlanMigration(ctx context.Context, in *PlanMigrationRequest, opts ...grpc.CallOption) (*PlanMigrationResponse, error)
+	// Changes the schema in force while clients go on, and streams what is done. When the stream ends with OK, the new
+	// schema is in force everywhere. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY if another migration is.
+	// A stream that breaks off leaves the migration where it is: a request with `resume` goes on with it.
+	ApplyMigration(ctx context.Context, in *ApplyMigrationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ApplyMigrationResponse], error)
+	// Lists the migrations that were begun, the newest first.
+	ListMigrations(ctx context.Context, in *ListMigrationsRequest, opts ...grpc.CallOption) (*ListMigrationsResponse, error)
+	// Gives up the migration that is under way, and takes back what it did. FAILED_PRECONDITION with reason SCHEMA_CHANGED
+	// if its schema is in force already.
+	AbortMigration(ctx context.Context, in *AbortMigrationRequest, opts ...grpc.CallOption) (*AbortMigrationResponse, error)
 }
 
 type adminClient struct {
@@ -170,6 +186,55 @@ func (c *adminClient) HoldPosition(ctx context.Context, in *HoldPositionRequest,
 	return out, nil
 }
 
+func (c *adminClient) PlanMigration(ctx context.Context, in *PlanMigrationRequest, opts ...grpc.CallOption) (*PlanMigrationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanMigrationResponse)
+	err := c.cc.Invoke(ctx, Admin_PlanMigration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ApplyMigration(ctx context.Context, in *ApplyMigrationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ApplyMigrationResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_ApplyMigration_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ApplyMigrationRequest, ApplyMigrationResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_ApplyMigrationClient = grpc.ServerStreamingClient[ApplyMigrationResponse]
+
+func (c *adminClient) ListMigrations(ctx context.Context, in *ListMigrationsRequest, opts ...grpc.CallOption) (*ListMigrationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMigrationsResponse)
+	err := c.cc.Invoke(ctx, Admin_ListMigrations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) AbortMigration(ctx context.Context, in *AbortMigrationRequest, opts ...grpc.CallOption) (*AbortMigrationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AbortMigrationResponse)
+	err := c.cc.Invoke(ctx, Admin_AbortMigration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -199,6 +264,18 @@ type AdminServer interface {
 	// Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
 	// and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
 	HoldPosition(context.Context, *HoldPositionRequest) (*HoldPositionResponse, error)
+	// Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
+	// INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
+	PlanMigration(context.Context, *PlanMigrationRequest) (*PlanMigrationResponse, error)
+	// Changes the schema in force while clients go on, and streams what is done. When the stream ends with OK, the new
+	// schema is in force everywhere. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY if another migration is.
+	// A stream that breaks off leaves the migration where it is: a request with `resume` goes on with it.
+	ApplyMigration(*ApplyMigrationRequest, grpc.ServerStreamingServer[ApplyMigrationResponse]) error
+	// Lists the migrations that were begun, the newest first.
+	ListMigrations(context.Context, *ListMigrationsRequest) (*ListMigrationsResponse, error)
+	// Gives up the migration that is under way, and takes back what it did. FAILED_PRECONDITION with reason SCHEMA_CHANGED
+	// if its schema is in force already.
+	AbortMigration(context.Context, *AbortMigrationRequest) (*AbortMigrationResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -235,6 +312,18 @@ func (UnimplementedAdminServer) ListCleanups(context.Context, *ListCleanupsReque
 }
 func (UnimplementedAdminServer) HoldPosition(context.Context, *HoldPositionRequest) (*HoldPositionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HoldPosition not implemented")
+}
+func (UnimplementedAdminServer) PlanMigration(context.Context, *PlanMigrationRequest) (*PlanMigrationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanMigration not implemented")
+}
+func (UnimplementedAdminServer) ApplyMigration(*ApplyMigrationRequest, grpc.ServerStreamingServer[ApplyMigrationResponse]) error {
+	return status.Error(codes.Unimplemented, "method ApplyMigration not implemented")
+}
+func (UnimplementedAdminServer) ListMigrations(context.Context, *ListMigrationsRequest) (*ListMigrationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMigrations not implemented")
+}
+func (UnimplementedAdminServer) AbortMigration(context.Context, *AbortMigrationRequest) (*AbortMigrationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AbortMigration not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -412,6 +501,71 @@ func _Admin_HoldPosition_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_PlanMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanMigrationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).PlanMigration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_PlanMigration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).PlanMigration(ctx, req.(*PlanMigrationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ApplyMigration_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ApplyMigrationRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).ApplyMigration(m, &grpc.GenericServerStream[ApplyMigrationRequest, ApplyMigrationResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_ApplyMigrationServer = grpc.ServerStreamingServer[ApplyMigrationResponse]
+
+func _Admin_ListMigrations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMigrationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListMigrations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListMigrations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListMigrations(ctx, req.(*ListMigrationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_AbortMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AbortMigrationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).AbortMigration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_AbortMigration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).AbortMigration(ctx, req.(*AbortMigrationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -451,11 +605,28 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "HoldPosition",
 			Handler:    _Admin_HoldPosition_Handler,
 		},
+		{
+			MethodName: "PlanMigration",
+			Handler:    _Admin_PlanMigration_Handler,
+		},
+		{
+			MethodName: "ListMigrations",
+			Handler:    _Admin_ListMigrations_Handler,
+		},
+		{
+			MethodName: "AbortMigration",
+			Handler:    _Admin_AbortMigration_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Audit",
 			Handler:       _Admin_Audit_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ApplyMigration",
+			Handler:       _Admin_ApplyMigration_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -4,6 +4,7 @@ isort:skip_file
 What is asked of a shard node besides requests of clients: descriptions, audits, clean-up. Plain calls, one at a time."""
 
 from collections import abc as _abc
+from crosskey.internal.v1 import transactions_pb2 as _transactions_pb2
 from crosskey.v1 import admin_pb2 as _admin_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -19,6 +20,367 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class PlanShardMigrationRequest(_message.Message):
+    """A migration to plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    @_builtins.property
+    def migration(self) -> _admin_pb2.Migration:
+        """The migration."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        migration: _admin_pb2.Migration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanShardMigrationRequest: _TypeAlias = PlanShardMigrationRequest  # noqa: Y015
+
+@_typing.final
+class ShardMigrationStep(_message.Message):
+    """A step on this shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    OURS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    CLEAR_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    ours: _builtins.bool
+    """Whether it is about guards alone."""
+    done: _builtins.str
+    """A query that answers whether it is done; empty for steps that may be done twice."""
+    clear: _builtins.str
+    """What takes away what a broken attempt has left; empty if that leaves nothing."""
+    constraint: _builtins.str
+    """Of a step that validates one: the constraint."""
+    @_builtins.property
+    def step(self) -> _admin_pb2.MigrationStep:
+        """What clients see of it."""
+
+    def __init__(
+        self,
+        *,
+        step: _admin_pb2.MigrationStep | None = ...,
+        ours: _builtins.bool = ...,
+        done: _builtins.str = ...,
+        clear: _builtins.str = ...,
+        constraint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear", b"clear", "constraint", b"constraint", "done", b"done", "ours", b"ours", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardMigrationStep: _TypeAlias = ShardMigrationStep  # noqa: Y015
+
+@_typing.final
+class PlanShardMigrationResponse(_message.Message):
+    """What a migration does on this shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    FLIP_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch of the schema that it was compared with."""
+    changes: _builtins.bool
+    """Whether it changes anything: steps, or words that count."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardMigrationStep]:
+        """The steps, in order."""
+
+    @_builtins.property
+    def flip(self) -> _transactions_pb2.FlipSchema:
+        """How the schema comes into force: for the flip's command."""
+
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.SkippedStatement]:
+        """What of the text was not run."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it would be refused as it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        steps: _abc.Iterable[Global___ShardMigrationStep] | None = ...,
+        flip: _transactions_pb2.FlipSchema | None = ...,
+        skipped: _abc.Iterable[_admin_pb2.SkippedStatement] | None = ...,
+        refusals: _abc.Iterable[_builtins.str] | None = ...,
+        changes: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flip", b"flip"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "epoch", b"epoch", "flip", b"flip", "refusals", b"refusals", "skipped", b"skipped", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanShardMigrationResponse: _TypeAlias = PlanShardMigrationResponse  # noqa: Y015
+
+@_typing.final
+class RunMigrationStepRequest(_message.Message):
+    """A step to carry out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    undo: _builtins.bool
+    """Take it back."""
+    @_builtins.property
+    def step(self) -> Global___ShardMigrationStep:
+        """The step."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        step: Global___ShardMigrationStep | None = ...,
+        undo: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard", "step", b"step", "undo", b"undo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunMigrationStepRequest: _TypeAlias = RunMigrationStepRequest  # noqa: Y015
+
+@_typing.final
+class RunMigrationStepResponse(_message.Message):
+    """It is carried out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunMigrationStepResponse: _TypeAlias = RunMigrationStepResponse  # noqa: Y015
+
+@_typing.final
+class ListUnvalidatedRequest(_message.Message):
+    """Asks for constraints that are not validated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnvalidatedRequest: _TypeAlias = ListUnvalidatedRequest  # noqa: Y015
+
+@_typing.final
+class ListUnvalidatedResponse(_message.Message):
+    """Constraints that hold for new rows, and were not looked up for others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardMigrationStep]:
+        """The steps that validate them."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___ShardMigrationStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnvalidatedResponse: _TypeAlias = ListUnvalidatedResponse  # noqa: Y015
+
+@_typing.final
+class NoteMigrationRequest(_message.Message):
+    """A note."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for: the first."""
+    id: _builtins.int
+    """Which migration; 0 to begin one."""
+    state: _admin_pb2.MigrationDescription.State.ValueType
+    """How far it has come."""
+    message: _builtins.str
+    """What it stopped at."""
+    epoch: _builtins.int
+    """The epoch of the schema that it changes, of one that begins."""
+    @_builtins.property
+    def migration(self) -> _admin_pb2.Migration:
+        """What was asked for, of one that begins."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        id: _builtins.int = ...,
+        migration: _admin_pb2.Migration | None = ...,
+        state: _admin_pb2.MigrationDescription.State.ValueType = ...,
+        message: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "id", b"id", "message", b"message", "migration", b"migration", "shard", b"shard", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteMigrationRequest: _TypeAlias = NoteMigrationRequest  # noqa: Y015
+
+@_typing.final
+class NoteMigrationResponse(_message.Message):
+    """It is noted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Which migration."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteMigrationResponse: _TypeAlias = NoteMigrationResponse  # noqa: Y015
+
+@_typing.final
+class ReadJournalRequest(_message.Message):
+    """Asks for the journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for: the first."""
+    limit: _builtins.int
+    """How many at most."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadJournalRequest: _TypeAlias = ReadJournalRequest  # noqa: Y015
+
+@_typing.final
+class JournalEntry(_message.Message):
+    """A migration of the journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    OLD_SQL_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch of the schema that it changes."""
+    old_sql: _builtins.str
+    """The text of that schema."""
+    @_builtins.property
+    def description(self) -> _admin_pb2.MigrationDescription:
+        """What clients see of it."""
+
+    def __init__(
+        self,
+        *,
+        description: _admin_pb2.MigrationDescription | None = ...,
+        epoch: _builtins.int = ...,
+        old_sql: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "epoch", b"epoch", "old_sql", b"old_sql"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalEntry: _TypeAlias = JournalEntry  # noqa: Y015
+
+@_typing.final
+class ReadJournalResponse(_message.Message):
+    """The journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalEntry]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___JournalEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadJournalResponse: _TypeAlias = ReadJournalResponse  # noqa: Y015
 
 @_typing.final
 class ListPreparedRequest(_message.Message):
@@ -322,19 +684,23 @@ class DescribeShardRequest(_message.Message):
 
     SHARD_FIELD_NUMBER: _builtins.int
     KNOWN_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    KNOWN_EPOCH_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for."""
     known_fingerprint: _builtins.str
     """The schema is left out of the answer if this is its fingerprint."""
+    known_epoch: _builtins.int
+    """And if this is its epoch."""
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         known_fingerprint: _builtins.str = ...,
+        known_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_fingerprint", b"known_fingerprint", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_epoch", b"known_epoch", "known_fingerprint", b"known_fingerprint", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,6 +719,7 @@ class DescribeShardResponse(_message.Message):
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     DESCRIPTION_JSON_FIELD_NUMBER: _builtins.int
     TOKEN_KEY_FIELD_NUMBER: _builtins.int
+    SCHEMA_EPOCH_FIELD_NUMBER: _builtins.int
     shards: _builtins.int
     """The number of shards of the cluster."""
     cluster: _builtins.str
@@ -367,6 +734,8 @@ class DescribeShardResponse(_message.Message):
     """The description of the schema in force."""
     token_key: _builtins.bytes
     """What routers sign page tokens with; the first shard's is the cluster's."""
+    schema_epoch: _builtins.int
+    """The epoch of the schema in force, from 1: each flip of a migration begins another. 0 if there is none."""
     def __init__(
         self,
         *,
@@ -377,10 +746,11 @@ class DescribeShardResponse(_message.Message):
         schema_fingerprint: _builtins.str = ...,
         description_json: _builtins.bytes = ...,
         token_key: _builtins.bytes = ...,
+        schema_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description_json", b"description_json", "incarnation", b"incarnation", "postgres_version", b"postgres_version", "schema_fingerprint", b"schema_fingerprint", "shards", b"shards", "token_key", b"token_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description_json", b"description_json", "incarnation", b"incarnation", "postgres_version", b"postgres_version", "schema_epoch", b"schema_epoch", "schema_fingerprint", b"schema_fingerprint", "shards", b"shards", "token_key", b"token_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,6 +106,31 @@ class ShardMaintenanceStub:
                 request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionRequest.SerializeToString,
                 response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionResponse.FromString,
                 _registered_method=True)
+        self.PlanShardMigration = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/PlanShardMigration',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationResponse.FromString,
+                _registered_method=True)
+        self.RunMigrationStep = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/RunMigrationStep',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.RunMigrationStepRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.RunMigrationStepResponse.FromString,
+                _registered_method=True)
+        self.ListUnvalidated = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/ListUnvalidated',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListUnvalidatedRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListUnvalidatedResponse.FromString,
+                _registered_method=True)
+        self.NoteMigration = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/NoteMigration',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.NoteMigrationRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.NoteMigrationResponse.FromString,
+                _registered_method=True)
+        self.ReadJournal = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/ReadJournal',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ReadJournalRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ReadJournalResponse.FromString,
+                _registered_method=True)
 
 
 class ShardMaintenanceServicer:
@@ -212,6 +237,42 @@ class ShardMaintenanceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanShardMigration(self, request, context):
+        """Works out what a migration does on this shard, in a scratch database. Touches nothing else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunMigrationStep(self, request, context):
+        """Carries out a step of a migration that is no part of the flip, or takes it back. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnvalidated(self, request, context):
+        """Lists the constraints that a flip has left to be validated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NoteMigration(self, request, context):
+        """Notes in the journal of migrations, which the first shard keeps. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY
+        if one is to begin while another one is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadJournal(self, request, context):
+        """Lists the journal of migrations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardMaintenanceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -284,6 +345,31 @@ def add_ShardMaintenanceServicer_to_server(servicer, server):
                     servicer.HoldPosition,
                     request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionRequest.FromString,
                     response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionResponse.SerializeToString,
+            ),
+            'PlanShardMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanShardMigration,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationResponse.SerializeToString,
+            ),
+            'RunMigrationStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunMigrationStep,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.RunMigrationStepRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.RunMigrationStepResponse.SerializeToString,
+            ),
+            'ListUnvalidated': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnvalidated,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListUnvalidatedRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListUnvalidatedResponse.SerializeToString,
+            ),
+            'NoteMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.NoteMigration,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.NoteMigrationRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.NoteMigrationResponse.SerializeToString,
+            ),
+            'ReadJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadJournal,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ReadJournalRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ReadJournalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -666,6 +752,141 @@ class ShardMaintenance:
             '/crosskey.internal.v1.ShardMaintenance/HoldPosition',
             crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionRequest.SerializeToString,
             crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanShardMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/PlanShardMigration',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunMigrationStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/RunMigrationStep',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.RunMigrationStepRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.RunMigrationStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnvalidated(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/ListUnvalidated',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListUnvalidatedRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListUnvalidatedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NoteMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/NoteMigration',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.NoteMigrationRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.NoteMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/ReadJournal',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ReadJournalRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ReadJournalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,18 @@ class ShardMaintenanceStub:
     """Lists what is to be cleaned up."""
     HoldPosition: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]
     """Holds the position of a consumer of events."""
+    PlanShardMigration: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.PlanShardMigrationRequest, _maintenance_pb2.PlanShardMigrationResponse]
+    """Works out what a migration does on this shard, in a scratch database. Touches nothing else."""
+    RunMigrationStep: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.RunMigrationStepRequest, _maintenance_pb2.RunMigrationStepResponse]
+    """Carries out a step of a migration that is no part of the flip, or takes it back. Idempotent."""
+    ListUnvalidated: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.ListUnvalidatedRequest, _maintenance_pb2.ListUnvalidatedResponse]
+    """Lists the constraints that a flip has left to be validated."""
+    NoteMigration: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.NoteMigrationRequest, _maintenance_pb2.NoteMigrationResponse]
+    """Notes in the journal of migrations, which the first shard keeps. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY
+    if one is to begin while another one is under way.
+    """
+    ReadJournal: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.ReadJournalRequest, _maintenance_pb2.ReadJournalResponse]
+    """Lists the journal of migrations."""
 
 @_typing.type_check_only
 class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
@@ -103,6 +115,18 @@ class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
     """Lists what is to be cleaned up."""
     HoldPosition: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]  # type: ignore[assignment]
     """Holds the position of a consumer of events."""
+    PlanShardMigration: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.PlanShardMigrationRequest, _maintenance_pb2.PlanShardMigrationResponse]  # type: ignore[assignment]
+    """Works out what a migration does on this shard, in a scratch database. Touches nothing else."""
+    RunMigrationStep: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.RunMigrationStepRequest, _maintenance_pb2.RunMigrationStepResponse]  # type: ignore[assignment]
+    """Carries out a step of a migration that is no part of the flip, or takes it back. Idempotent."""
+    ListUnvalidated: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ListUnvalidatedRequest, _maintenance_pb2.ListUnvalidatedResponse]  # type: ignore[assignment]
+    """Lists the constraints that a flip has left to be validated."""
+    NoteMigration: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.NoteMigrationRequest, _maintenance_pb2.NoteMigrationResponse]  # type: ignore[assignment]
+    """Notes in the journal of migrations, which the first shard keeps. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY
+    if one is to begin while another one is under way.
+    """
+    ReadJournal: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ReadJournalRequest, _maintenance_pb2.ReadJournalResponse]  # type: ignore[assignment]
+    """Lists the journal of migrations."""
 
 class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
     """Looks after one shard. Every request names its shard; a node refuses another's with FAILED_PRECONDITION and reason
@@ -222,5 +246,47 @@ class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.HoldPositionResponse, _abc.Awaitable[_maintenance_pb2.HoldPositionResponse]]:
         """Holds the position of a consumer of events."""
+
+    @_abc_1.abstractmethod
+    def PlanShardMigration(
+        self,
+        request: _maintenance_pb2.PlanShardMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.PlanShardMigrationResponse, _abc.Awaitable[_maintenance_pb2.PlanShardMigrationResponse]]:
+        """Works out what a migration does on this shard, in a scratch database. Touches nothing else."""
+
+    @_abc_1.abstractmethod
+    def RunMigrationStep(
+        self,
+        request: _maintenance_pb2.RunMigrationStepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.RunMigrationStepResponse, _abc.Awaitable[_maintenance_pb2.RunMigrationStepResponse]]:
+        """Carries out a step of a migration that is no part of the flip, or takes it back. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListUnvalidated(
+        self,
+        request: _maintenance_pb2.ListUnvalidatedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.ListUnvalidatedResponse, _abc.Awaitable[_maintenance_pb2.ListUnvalidatedResponse]]:
+        """Lists the constraints that a flip has left to be validated."""
+
+    @_abc_1.abstractmethod
+    def NoteMigration(
+        self,
+        request: _maintenance_pb2.NoteMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.NoteMigrationResponse, _abc.Awaitable[_maintenance_pb2.NoteMigrationResponse]]:
+        """Notes in the journal of migrations, which the first shard keeps. FAILED_PRECONDITION with reason MIGRATION_UNDER_WAY
+        if one is to begin while another one is under way.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadJournal(
+        self,
+        request: _maintenance_pb2.ReadJournalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.ReadJournalResponse, _abc.Awaitable[_maintenance_pb2.ReadJournalResponse]]:
+        """Lists the journal of migrations."""
 
 def add_ShardMaintenanceServicer_to_server(servicer: ShardMaintenanceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -92,6 +92,7 @@ class Call(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
@@ -115,6 +116,10 @@ class Call(_message.Message):
     """How long its caller waits for the answer, in milliseconds."""
     request_id: _builtins.str
     """The id of the client's request that it is made for; empty if there is none."""
+    epoch: _builtins.int
+    """The epoch of the schema by which it was planned; 0 if it was planned by none. If another one is in force, what would
+    begin is refused with the reason SCHEMA_CHANGED, retryable; what goes on does so unless it meets what has changed.
+    """
     cancel: _builtins.int
     """Stop the request that has this number. It has no answer of its own, and the stopped one has none either."""
     @_builtins.property
@@ -187,6 +192,7 @@ class Call(_message.Message):
         id: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
         cancel: _builtins.int = ...,
         run: _transactions_pb2.RunRequest | None = ...,
         leave: _transactions_pb2.LeaveRequest | None = ...,
@@ -207,7 +213,7 @@ class Call(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "run", b"run", "sort", b"sort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "request_id", b"request_id", "run", b"run", "sort", b"sort", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "call", b"call", "cancel", b"cancel", "compute_defaults", b"compute_defaults", "count_rows", b"count_rows", "decide", b"decide", "draw_numbers", b"draw_numbers", "epoch", b"epoch", "find_claims", b"find_claims", "find_pins", b"find_pins", "finish_prepared", b"finish_prepared", "forget_decisions", b"forget_decisions", "id", b"id", "leave", b"leave", "read", b"read", "read_events", b"read_events", "read_keys", b"read_keys", "read_linked", b"read_linked", "request_id", b"request_id", "run", b"run", "sort", b"sort", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["cancel", "run", "leave", "finish_prepared", "decide", "forget_decisions", "read", "count_rows", "sort", "find_claims", "draw_numbers", "compute_defaults", "read_linked", "read_keys", "find_pins", "aggregate", "read_events"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015

@@ -196,6 +196,9 @@ class Command(_message.Message):
     DROP_PINS_FIELD_NUMBER: _builtins.int
     PREPARE_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
+    FLIP_SCHEMA_FIELD_NUMBER: _builtins.int
+    FILL_SHADOWS_FIELD_NUMBER: _builtins.int
+    MEND_ORPHANS_FIELD_NUMBER: _builtins.int
     ASK_FIELD_NUMBER: _builtins.int
     COMPUTE_VALUES_FIELD_NUMBER: _builtins.int
     TELL_DEPARTED_FIELD_NUMBER: _builtins.int
@@ -264,6 +267,18 @@ class Command(_message.Message):
         """Commit; the last command."""
 
     @_builtins.property
+    def flip_schema(self) -> Global___FlipSchema:
+        """Change the schema in force."""
+
+    @_builtins.property
+    def fill_shadows(self) -> Global___FillShadows:
+        """Note the parents of rows that are there."""
+
+    @_builtins.property
+    def mend_orphans(self) -> Global___MendOrphans:
+        """Deal with rows without a parent."""
+
+    @_builtins.property
     def ask(self) -> _reads_pb2.Question:
         """Read, and see what the branch did so far."""
 
@@ -302,17 +317,20 @@ class Command(_message.Message):
         drop_pins: Global___DropPins | None = ...,
         prepare: Global___Prepare | None = ...,
         commit: Global___Commit | None = ...,
+        flip_schema: Global___FlipSchema | None = ...,
+        fill_shadows: Global___FillShadows | None = ...,
+        mend_orphans: Global___MendOrphans | None = ...,
         ask: _reads_pb2.Question | None = ...,
         compute_values: Global___ComputeValues | None = ...,
         tell_departed: Global___TellDeparted | None = ...,
         clean_children: Global___CleanChildren | None = ...,
         bury_dead: Global___BuryDead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "bury_dead", b"bury_dead", "check", b"check", "clean_children", b"clean_children", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tell_departed", b"tell_departed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "bury_dead", b"bury_dead", "check", b"check", "clean_children", b"clean_children", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "fill_shadows", b"fill_shadows", "flip_schema", b"flip_schema", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "mend_orphans", b"mend_orphans", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tell_departed", b"tell_departed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "bury_dead", b"bury_dead", "check", b"check", "clean_children", b"clean_children", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag", "tell_departed", b"tell_departed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "bury_dead", b"bury_dead", "check", b"check", "clean_children", b"clean_children", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "fill_shadows", b"fill_shadows", "flip_schema", b"flip_schema", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "mend_orphans", b"mend_orphans", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag", "tell_departed", b"tell_departed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "ask", "compute_values", "tell_departed", "clean_children", "bury_dead"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "flip_schema", "fill_shadows", "mend_orphans", "ask", "compute_values", "tell_departed", "clean_children", "bury_dead"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -337,6 +355,7 @@ class CommandResult(_message.Message):
     COMPUTED_FIELD_NUMBER: _builtins.int
     AGE_MS_FIELD_NUMBER: _builtins.int
     PAUSE_MS_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The command's tag."""
     rows_json: _builtins.bytes
@@ -357,6 +376,8 @@ class CommandResult(_message.Message):
     """Of CleanChildren: for how long the shard wants no further batch, in milliseconds. Nothing was done if it is still to
     wait for the batch before.
     """
+    pages: _builtins.int
+    """Of `fill_shadows`: how many pages the table has."""
     @_builtins.property
     def effects(self) -> _containers.RepeatedCompositeFieldContainer[_effects_pb2.Effect]:
         """What is left to be applied: on other shards, and on this one what only the router can put in order."""
@@ -395,10 +416,11 @@ class CommandResult(_message.Message):
         computed: _abc.Iterable[Global___ComputedValue] | None = ...,
         age_ms: _builtins.int = ...,
         pause_ms: _builtins.int = ...,
+        pages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "claims", b"claims", "computed", b"computed", "count", b"count", "effects", b"effects", "parents_absent", b"parents_absent", "pause_ms", b"pause_ms", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "claims", b"claims", "computed", b"computed", "count", b"count", "effects", b"effects", "pages", b"pages", "parents_absent", b"parents_absent", "pause_ms", b"pause_ms", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -928,6 +950,157 @@ class InstallSchema(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstallSchema: _TypeAlias = InstallSchema  # noqa: Y015
+
+@_typing.final
+class FlipSchema(_message.Message):
+    """Change the schema in force: all of it on this shard, if the shard is then as if the new schema had been installed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    SQL_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_JSON_FIELD_NUMBER: _builtins.int
+    PIECES_JSON_FIELD_NUMBER: _builtins.int
+    LOCK_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch that ends. CONFLICT if it is over already."""
+    sql: _builtins.str
+    """The user's DDL of the new schema."""
+    fingerprint: _builtins.str
+    """Its fingerprint."""
+    description_json: _builtins.bytes
+    """Its description."""
+    pieces_json: _builtins.bytes
+    """What the shard then consists of: a JSON array of pieces."""
+    lock_timeout_ms: _builtins.int
+    """How long to wait for each lock, in milliseconds."""
+    @_builtins.property
+    def locked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tables that change, as SQL, which are locked first."""
+
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The statements."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        locked: _abc.Iterable[_builtins.str] | None = ...,
+        statements: _abc.Iterable[_builtins.str] | None = ...,
+        sql: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        description_json: _builtins.bytes = ...,
+        pieces_json: _builtins.bytes = ...,
+        lock_timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description_json", b"description_json", "epoch", b"epoch", "fingerprint", b"fingerprint", "lock_timeout_ms", b"lock_timeout_ms", "locked", b"locked", "pieces_json", b"pieces_json", "sql", b"sql", "statements", b"statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlipSchema: _TypeAlias = FlipSchema  # noqa: Y015
+
+@_typing.final
+class FillShadows(_message.Message):
+    """Note the parents that rows in some pages of a table reference and that have no shadow here, to be pinned. The result has
+    their keys, how many they are, and how many pages the table has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    FIRST_PAGE_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The child table, as "schema.name"."""
+    constraint: _builtins.str
+    """Its foreign key."""
+    first_page: _builtins.int
+    """The first page."""
+    pages: _builtins.int
+    """How many pages."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        constraint: _builtins.str = ...,
+        first_page: _builtins.int = ...,
+        pages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "first_page", b"first_page", "pages", b"pages", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FillShadows: _TypeAlias = FillShadows  # noqa: Y015
+
+@_typing.final
+class MendOrphans(_message.Message):
+    """Deal with the rows that reference keys of which none has a shadow here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MendOrphans._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTION_UNSPECIFIED: MendOrphans._Action.ValueType  # 0
+        """Never sent."""
+        ACTION_LIST: MendOrphans._Action.ValueType  # 1
+        """They are listed: a JSON array of objects with a `key`, and how many `rows` reference it."""
+        ACTION_DELETE: MendOrphans._Action.ValueType  # 2
+        """They are deleted."""
+        ACTION_SET_NULL: MendOrphans._Action.ValueType  # 3
+        """The columns of their key are set to NULL."""
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper):
+        """What is done with them."""
+
+    ACTION_UNSPECIFIED: MendOrphans.Action.ValueType  # 0
+    """Never sent."""
+    ACTION_LIST: MendOrphans.Action.ValueType  # 1
+    """They are listed: a JSON array of objects with a `key`, and how many `rows` reference it."""
+    ACTION_DELETE: MendOrphans.Action.ValueType  # 2
+    """They are deleted."""
+    ACTION_SET_NULL: MendOrphans.Action.ValueType  # 3
+    """The columns of their key are set to NULL."""
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The child table, as "schema.name"."""
+    constraint: _builtins.str
+    """Its foreign key."""
+    keys_json: _builtins.bytes
+    """A JSON array of the keys."""
+    action: Global___MendOrphans.Action.ValueType
+    """What to do."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        constraint: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+        action: Global___MendOrphans.Action.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "constraint", b"constraint", "keys_json", b"keys_json", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MendOrphans: _TypeAlias = MendOrphans  # noqa: Y015
 
 @_typing.final
 class LockPins(_message.Message):

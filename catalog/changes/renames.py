@@ -1,0 +1,70 @@
+"""Renames as people tell them: `table=new`, or `table.column=new`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from crosskey.catalog.changes.columns import Unsupported
+from crosskey.catalog.changes.pieces import quoted
+from crosskey.catalog.changes.steps import ACCESS_EXCLUSIVE, Step
+from crosskey.catalog.model import Database, Table
+
+
+class Renames(msgspec.Struct, frozen=True):
+    """New names: of tables by their old `schema.name`, of columns by the new one of their tables and their old name."""
+
+    tables: dict[str, str]
+    columns: dict[tuple[str, str], str]
+    steps: tuple[Step, ...]
+
+
+def read_renames(told: Iterable[str], database: Database) -> Renames:
+    """What is told to have another name. `database` is the old schema. Raises Unsupported for what is not there."""
+    tables: dict[str, str] = {}
+    columns: dict[tuple[str, str], str] = {}
+    steps: list[Step] = []
+    by_name = {name: table for table in database.tables for name in (str(table.name), table.name.qualified)}
+    # Those of tables last: columns are named by the table's old name.
+    for rename in sorted(told, key=lambda one: one.partition("=")[0] in by_name):
+        old, _, new = (part.strip() for part in rename.partition("="))
+        new = new.rsplit(".", 1)[-1]
+        if not old or not new:
+            raise Unsupported(f'rename "{rename}": say table=new, or table.column=new')
+        table = by_name.get(old)
+        if table is not None:
+            tables[table.name.qualified] = f"{table.name.schema}.{new}"
+            steps.append(_step(table, f"RENAME TO {quoted(new)}", "rename table"))
+            continue
+        table = by_name.get(old.rpartition(".")[0])
+        column = old.rpartition(".")[2]
+        if table is None or table.column(column) is None:
+            raise Unsupported(f'rename "{rename}": the schema in force has no table and no column {old}')
+        columns[table.name.qualified, column] = new
+        steps.append(_step(table, f"RENAME COLUMN {quoted(column)} TO {quoted(new)}", "rename column"))
+    in_new = {(tables.get(table, table), column): new for (table, column), new in columns.items()}
+    return Renames(tables, in_new, tuple(steps))
+
+
+def refuse_reused(renames: Renames, database: Database) -> None:
+    """Raises Unsupported for a name that means something else at once: a client might write the wrong one."""
+    for table, new in _new_names(renames):
+        if any(new == old for each, old in renames.columns if each == table):
+            raise Unsupported(
+                f'column "{new}" of {table}: its name is given to another column: do it in two migrations'
+            )
+    gone = set(renames.tables)
+    for new in renames.tables.values():
+        if new in gone or any(table.name.qualified == new for table in database.tables):
+            raise Unsupported(f'table "{new}": its name is given to another table: do it in two migrations')
+
+
+def _new_names(renames: Renames) -> Iterator[tuple[str, str]]:
+    for (table, _), new in renames.columns.items():
+        yield table, new
+
+
+def _step(table: Table, words: str, what: str) -> Step:
+    name = f"{quoted(table.name.schema)}.{quoted(table.name.name)}"
+    return Step(f"ALTER TABLE {name} {words}", "flip", what, table.name.qualified, ACCESS_EXCLUSIVE)

@@ -1,0 +1,345 @@
+"""Migrations: planned on every shard, prepared beside clients, brought into force by one flip, and finished.
+
+Whatever stops one leaves it where it is: the journal on the first shard has what was asked for, each step may be taken
+again, and the flip is all there or not at all. docs/migrations.md tells what a crash between any two steps leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from crosskey import errors
+from crosskey.catalog.model import Database
+from crosskey.catalog.planning import plan_schema
+from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.internal.v1 import transactions_pb2
+from crosskey.router.administration.filling import KeyFilling, Orphans, deals_with
+from crosskey.router.administration.orphan_search import find_orphans
+from crosskey.router.administration.schema_changes import PLANNING_SHARD
+from crosskey.router.calls.call_context import call_context_of_its_own
+from crosskey.router.calls.cluster import Cluster
+from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.nodes import Nodes
+from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.gids import Gid
+from crosskey.router.reading.reader import Reader
+from crosskey.v1 import admin_pb2
+
+_States = admin_pb2.MigrationDescription.State
+_Phases = admin_pb2.MigrationStep.Phase
+
+STEP_SECONDS = 7 * 24 * 3600.0
+"""How long one step may take: an index of a large table takes hours."""
+
+FLIP_SECONDS = 600.0
+"""How long a flip is tried again, each time that somebody else holds a lock that it needs."""
+
+LOCK_TIMEOUT_MS = 150
+"""How long a flip, and who waits behind it, waits for a lock at first. It waits longer each time, up to a second."""
+
+LONGEST_LOCK_TIMEOUT_MS = 1000
+DEFAULT_LIMIT = 100
+
+MAX_PASSES = 5
+"""How often all rows are gone through, if some are moved under way and passed over."""
+
+FOREIGN_KEY_VIOLATION = "23503"
+
+_ON_ORPHANS = "Mend them, or choose what becomes of them: --orphans delete, or --orphans null."
+
+Plans = Mapping[int, proto.PlanShardMigrationResponse]
+
+
+class Migrations:
+    """Those of a cluster, one at a time."""
+
+    def __init__(self, cluster: Cluster, nodes: Nodes, finisher: Finisher) -> None:
+        self._cluster = cluster
+        self._nodes = nodes
+        self._finisher = finisher
+
+    async def plan(self, asked: admin_pb2.Migration) -> admin_pb2.PlanMigrationResponse:
+        """The steps, and why it would be refused. Raises SchemaRefused, SchemaNotLoaded and ShardUnavailable."""
+        plans = await self._plans(asked)
+        first = plans[PLANNING_SHARD]
+        return admin_pb2.PlanMigrationResponse(
+            steps=sorted((one.step for one in first.steps if not one.ours), key=lambda step: step.phase),
+            guard_statements=sum(one.ours for one in first.steps),
+            skipped=first.skipped,
+            refusals=_refusals(plans),
+        )
+
+    async def list(self, limit: int) -> admin_pb2.ListMigrationsResponse:
+        """The migrations that were begun, the newest first."""
+        entries = await self._journal(limit or DEFAULT_LIMIT)
+        return admin_pb2.ListMigrationsResponse(migrations=[entry.description for entry in entries])
+
+    async def apply(self, request: admin_pb2.ApplyMigrationRequest) -> AsyncIterator[admin_pb2.ApplyMigrationResponse]:
+        """Carries out a migration, or goes on with one.
+
+        Raises SchemaRefused with all taken back, MigrationUnderWay, and what nodes raise: then it can be resumed.
+        """
+        under_way = await self._under_way()
+        if request.resume:
+            if under_way is None:
+                raise errors.InvalidRequest("no migration is under way, so there is none to resume")
+            asked, number = under_way.description.migration, under_way.description.id
+            asked.orphans = request.migration.orphans or asked.orphans
+        elif under_way is not None:
+            raise errors.MigrationUnderWay(
+                f"migration {under_way.description.id} is under way",
+                hint="`crosskey migrate status` shows it. Wait for it, `migrate apply --resume`, or `migrate abort`.",
+            )
+        else:
+            asked, number = request.migration, 0
+        if under_way is None or await self._epoch() == under_way.epoch:
+            plans = await self._plans(asked)
+            _refuse(plans)
+            if not number:
+                if not plans[PLANNING_SHARD].changes:
+                    yield admin_pb2.ApplyMigrationResponse(message="the schema is in force already", in_force=True)
+                    return
+                await self._look_for_orphans(asked, plans[PLANNING_SHARD].flip)
+                number = await self._begin(asked, plans[PLANNING_SHARD].epoch)
+            async for told in self._bring_into_force(number, plans):
+                yield told
+        async for told in self._finish(number, asked):
+            yield told
+
+    async def abort(self) -> None:
+        """Gives up the migration under way. Raises InvalidRequest if none is, SchemaChanged if it is too late."""
+        entry = await self._under_way()
+        if entry is None:
+            raise errors.InvalidRequest("no migration is under way")
+        if await self._epoch() != entry.epoch:
+            if not await self._went_back(entry):
+                raise errors.SchemaChanged(
+                    "the migration's schema is in force already, and going back would lose what is there",
+                    hint="Finish it by `crosskey migrate apply --resume`; then migrate back.",
+                )
+            await self._note(entry.description.id, _States.STATE_ABORTED, "aborted")
+            return
+        plans = await self._plans(entry.description.migration)
+        await self._undo(plans)
+        await self._note(entry.description.id, _States.STATE_ABORTED, "aborted")
+
+    async def _look_for_orphans(self, asked: admin_pb2.Migration, flip: transactions_pb2.FlipSchema) -> None:
+        """Raises SchemaRefused for rows that would stop the migration."""
+        if deals_with(asked.orphans):
+            return
+        wanted = plan_schema(Database.from_json(flip.description_json))
+        orphans = await find_orphans(Reader(self._nodes), await self._cluster.latest_view(), wanted)
+        if orphans.rows:
+            raise errors.SchemaRefused(f"{orphans.rows} rows reference no parent: {orphans}", hint=_ON_ORPHANS)
+
+    async def _bring_into_force(self, number: int, plans: Plans) -> AsyncIterator[admin_pb2.ApplyMigrationResponse]:
+        try:
+            for steps in _by_step(plans, _Phases.PHASE_BEFORE):
+                await self._take(steps)
+                step = steps[PLANNING_SHARD].step
+                await self._note(number, _States.STATE_PREPARING, f"took {step.sql}")
+                yield admin_pb2.ApplyMigrationResponse(message=f"{step.what}: {step.sql}", step=step)
+            attempts = await self._flip({shard: plan.flip for shard, plan in plans.items()})
+        except errors.SchemaRefused as refused:
+            await self._undo(plans)
+            await self._note(number, _States.STATE_ABORTED, refused.message)
+            raise
+        except errors.CrosskeyError as error:
+            await self._note(number, _States.STATE_PREPARING, error.message)
+            raise
+        tries = "" if attempts == 1 else f", at attempt {attempts}"
+        yield admin_pb2.ApplyMigrationResponse(message=f"the new schema is in force{tries}", in_force=True)
+
+    async def _finish(self, number: int, asked: admin_pb2.Migration) -> AsyncIterator[admin_pb2.ApplyMigrationResponse]:
+        """Looks at the rows that were there before; a key over shards is filled first."""
+        await self._note(number, _States.STATE_FINISHING, "")
+        await self._cluster.latest_view()
+        orphans = Orphans()
+        try:
+            for _ in range(MAX_PASSES):
+                left = await self._unvalidated()
+                if not left or (orphans.rows and not deals_with(asked.orphans)):
+                    break
+                for steps in left:
+                    async for told in self._validate(steps, asked.orphans, orphans):
+                        await self._note(number, _States.STATE_FINISHING, told.message)
+                        yield told
+        except errors.CrosskeyError as error:
+            await self._note(number, _States.STATE_FINISHING, error.message)
+            raise
+        if await self._unvalidated():
+            await self._refuse_orphans(number, orphans)
+        await self._note(number, _States.STATE_DONE, "")
+        mended = f", {orphans.rows} rows without a parent were dealt with: {orphans}" if orphans.rows else ""
+        yield admin_pb2.ApplyMigrationResponse(message=f"done{mended}", in_force=True)
+
+    async def _unvalidated(self) -> Sequence[Mapping[int, proto.ShardMigrationStep]]:
+        left = await fan_out(
+            {node.shard: node.list_unvalidated(proto.ListUnvalidatedRequest()) for node in self._nodes}
+        )
+        return _same_steps({shard: answer.steps for shard, answer in left.items()})
+
+    async def _validate(
+        self,
+        steps: Mapping[int, proto.ShardMigrationStep],
+        choice: admin_pb2.Orphans.ValueType,
+        orphans: Orphans,
+    ) -> AsyncIterator[admin_pb2.ApplyMigrationResponse]:
+        one = next(iter(steps.values()))
+        if await self._crosses(one):
+            for shard in steps:
+                filling = KeyFilling(self._cluster, self._nodes, self._finisher, shard, one.step.table, one.constraint)
+                async for done, pages in filling.fill(choice, orphans):
+                    message = f"{one.constraint} of {one.step.table}: {done} of {pages} pages on shard {shard}"
+                    yield admin_pb2.ApplyMigrationResponse(message=message, in_force=True)
+        try:
+            await self._take(steps)
+        except errors.SchemaRefused as refused:
+            if refused.metadata.get("sqlstate") != FOREIGN_KEY_VIOLATION or not await self._crosses(one):
+                raise
+            return
+        message = f"{one.step.what}: {one.step.sql}"
+        yield admin_pb2.ApplyMigrationResponse(message=message, step=one.step, in_force=True)
+
+    async def _crosses(self, step: proto.ShardMigrationStep) -> bool:
+        """Whether a step validates a foreign key over shards."""
+        view = await self._cluster.view()
+        return any(
+            (key.foreign_key.table.qualified, key.foreign_key.name) == (step.step.table, step.constraint)
+            for key in view.plan.keys
+            if key.kind == "cross-shard"
+        )
+
+    async def _refuse_orphans(self, number: int, orphans: Orphans) -> None:
+        """Goes back to the old schema, if nothing is lost by that, and raises SchemaRefused."""
+        message = f"{orphans.rows} rows reference no parent: {orphans}"
+        [entry] = await self._journal(1)
+        if await self._went_back(entry):
+            await self._note(number, _States.STATE_ABORTED, message)
+            raise errors.SchemaRefused(message, hint=_ON_ORPHANS)
+        await self._note(number, _States.STATE_FINISHING, message)
+        raise errors.SchemaRefused(message, hint=f"{_ON_ORPHANS} Go on with --resume.")
+
+    async def _went_back(self, entry: proto.JournalEntry) -> bool:
+        """Brings the old schema into force again, if that loses nothing; whether it did."""
+        plans = await self._plans(admin_pb2.Migration(sql=entry.old_sql))
+        if _refusals(plans):
+            return False
+        for steps in _by_step(plans, _Phases.PHASE_BEFORE):
+            await self._take(steps)
+        await self._flip({shard: plan.flip for shard, plan in plans.items()})
+        await self._cluster.latest_view()
+        return True
+
+    async def _flip(self, flips: Mapping[int, transactions_pb2.FlipSchema]) -> int:
+        """Brings the schema into force on all shards; answers how many attempts it took.
+
+        One shard before the others, so that of two flips one waits there, and neither waits for the other elsewhere.
+        """
+        deadline = time.monotonic() + FLIP_SECONDS
+        timeout_ms, attempt = LOCK_TIMEOUT_MS, 0
+        while True:
+            attempt += 1
+            for flip in flips.values():
+                flip.lock_timeout_ms = timeout_ms
+            try:
+                with call_context_of_its_own(STEP_SECONDS):
+                    await self._flip_once(flips)
+                return attempt
+            except (errors.Conflict, errors.OutcomeUnknown) as error:
+                if await self._epoch() != flips[PLANNING_SHARD].epoch:
+                    return attempt
+                if time.monotonic() > deadline:
+                    raise
+                if isinstance(error, errors.OutcomeUnknown):
+                    raise
+            # Those who waited behind it go first.
+            await asyncio.sleep(random.uniform(1, 3) * timeout_ms / 1000)  # no secret
+            timeout_ms = min(timeout_ms * 5 // 4, LONGEST_LOCK_TIMEOUT_MS)
+
+    async def _flip_once(self, flips: Mapping[int, transactions_pb2.FlipSchema]) -> None:
+        gid = Gid.new(self._cluster.name, PLANNING_SHARD)
+        others = {shard: flip for shard, flip in flips.items() if shard != PLANNING_SHARD}
+        async with DistributedTransaction(self._nodes, self._finisher, gid) as transaction:
+            await transaction.flip_schema({PLANNING_SHARD: flips[PLANNING_SHARD]})
+            if others:
+                await transaction.flip_schema(others)
+            await transaction.commit()
+
+    async def _take(self, steps: Mapping[int, proto.ShardMigrationStep], *, undo: bool = False) -> None:
+        with call_context_of_its_own(STEP_SECONDS):
+            await fan_out(
+                {
+                    shard: self._nodes[shard].run_migration_step(proto.RunMigrationStepRequest(step=step, undo=undo))
+                    for shard, step in steps.items()
+                }
+            )
+
+    async def _undo(self, plans: Plans) -> None:
+        """Takes back what was done before the flip, in reverse."""
+        for steps in reversed(list(_by_step(plans, _Phases.PHASE_BEFORE))):
+            await self._take(steps, undo=True)
+
+    async def _plans(self, asked: admin_pb2.Migration) -> Plans:
+        request = proto.PlanShardMigrationRequest(migration=asked)
+        with call_context_of_its_own(STEP_SECONDS):
+            plans = await fan_out({node.shard: node.plan_shard_migration(_copy(request)) for node in self._nodes})
+        if len({plan.epoch for plan in plans.values()}) != 1:
+            raise errors.Conflict("another migration is coming into force")
+        return plans
+
+    async def _epoch(self) -> int:
+        """The epoch in force, once no flip is in doubt."""
+        description = await self._nodes[PLANNING_SHARD].describe_shard(proto.DescribeShardRequest())
+        return int(description.schema_epoch)
+
+    async def _journal(self, limit: int) -> Sequence[proto.JournalEntry]:
+        request = proto.ReadJournalRequest(limit=limit)
+        return (await self._nodes[PLANNING_SHARD].read_journal(request)).entries
+
+    async def _under_way(self) -> proto.JournalEntry | None:
+        return next((entry for entry in await self._journal(1) if not entry.description.HasField("ended_at")), None)
+
+    async def _begin(self, asked: admin_pb2.Migration, epoch: int) -> int:
+        request = proto.NoteMigrationRequest(migration=asked, epoch=epoch)
+        return int((await self._nodes[PLANNING_SHARD].note_migration(request)).id)
+
+    async def _note(self, number: int, state: _States.ValueType, message: str) -> None:
+        request = proto.NoteMigrationRequest(id=number, state=state, message=message)
+        await self._nodes[PLANNING_SHARD].note_migration(request)
+
+
+def _copy(request: proto.PlanShardMigrationRequest) -> proto.PlanShardMigrationRequest:
+    """Each node writes its shard into its request."""
+    copied = proto.PlanShardMigrationRequest()
+    copied.CopyFrom(request)
+    return copied
+
+
+def _refusals(plans: Plans) -> list[str]:
+    """Those of all shards, each once."""
+    return list(dict.fromkeys(refusal for plan in plans.values() for refusal in plan.refusals))
+
+
+def _refuse(plans: Plans) -> None:
+    refusals = _refusals(plans)
+    if refusals:
+        raise errors.SchemaRefused("\n".join(refusals), hint="Nothing was touched.")
+
+
+def _by_step(plans: Plans, phase: _Phases.ValueType) -> list[dict[int, proto.ShardMigrationStep]]:
+    """The steps of a phase in order, each on all shards."""
+    return _same_steps({shard: [one for one in plan.steps if one.step.phase == phase] for shard, plan in plans.items()})
+
+
+def _same_steps(steps: Mapping[int, Sequence[proto.ShardMigrationStep]]) -> list[dict[int, proto.ShardMigrationStep]]:
+    """Steps of the same statement, by shard, in the order in which they come."""
+    together: dict[str, dict[int, proto.ShardMigrationStep]] = {}
+    for shard, each in steps.items():
+        for one in each:
+            together.setdefault(one.step.sql, {})[shard] = one
+    return list(together.values())

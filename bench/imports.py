@@ -17,7 +17,8 @@ from psycopg.rows import TupleRow
 from bench.crosskey_side import TIMEOUT_SECONDS, Crosskey
 from bench.interleaving import Case, Comparison, Contender
 from bench.measurements import CaseResult, evaluated
-from bench.population import SCHEMA_SQL, Population, shard_of
+from bench.population import SCHEMA_SQL, Population, Row, shard_of
+from bench.processor import processor_seconds
 from bench.summary import Slice
 from crosskey import errors
 from crosskey.local_cluster.postgres import PostgresServer
@@ -34,7 +35,11 @@ AT_ONCE = 2
 
 RATE_IN_TIMES_OF_COPY = 0.5
 
+NEW_PARENTS_IN_TIMES_OF_NO_KEY = 1 / 3
+
 LOAD = "Load"
+LOAD_NEW = "Load, every parent new"
+LOAD_NO_KEY = "Load, no key"
 COPY = "COPY, no key"
 COPY_WITH_KEY = "COPY, key onto a copy of the parents"
 
@@ -65,11 +70,47 @@ async def measure_import(
         for number in range(rounds):
             placed = _new_follows(population, rows // rounds)
             for name in contenders if number % 2 == 0 else reversed(contenders):
-                started = perf_counter()
-                await contenders[name](placed)
-                seconds = perf_counter() - started
-                slices[name].append(Slice([seconds], seconds, 1, len(placed)))
+                slices[name].append(await _timed(contenders[name], placed))
     return evaluated(_case(rows, rounds), slices)
+
+
+async def measure_first_references(crosskey: Crosskey, rows: int, rounds: int = ROUNDS) -> CaseResult:
+    """Loads so many rows of which each references a parent for the first time, and as many without a key, in turn."""
+    slices: dict[str, list[Slice]] = {LOAD_NEW: [], LOAD_NO_KEY: []}
+    count = rows // rounds
+    async with grpc.aio.insecure_channel(crosskey.address) as channel:
+        router = router_pb2_grpc.RouterStub(channel)
+        people, new, no_key = (
+            _Loading(router, table, columns).run
+            for table, columns in (
+                ("people", ("id", "name")),
+                ("follows", COLUMNS),
+                ("follows_without_key", COLUMNS),
+            )
+        )
+        for number in range(rounds):
+            parents = crosskey.population.new_people(count)
+            await people([(0, f"{person}\tCosette\n".encode()) for person in parents])
+            placed = [_placed(crosskey.population, crosskey.population.new_follow(person)) for person in parents]
+            turns = [(LOAD_NEW, new), (LOAD_NO_KEY, no_key)]
+            for name, load in turns if number % 2 == 0 else reversed(turns):
+                slices[name].append(await _timed(load, placed))
+    return evaluated(_first_references_case(rows, rounds), slices)
+
+
+def _first_references_case(rows: int, rounds: int) -> Case:
+    return Case(
+        f"load of {rows:,} rows, {BATCH_ROWS:,} a batch, which all reference other parents, for the first time",
+        [Contender(name, rows=rows // rounds) for name in (LOAD_NEW, LOAD_NO_KEY)],
+        [Comparison(LOAD_NEW, LOAD_NO_KEY, "rate", at_least=NEW_PARENTS_IN_TIMES_OF_NO_KEY)],
+    )
+
+
+async def _timed(run: Import, placed: Sequence[Placed]) -> Slice:
+    used_before, started = processor_seconds(), perf_counter()
+    await run(placed)
+    seconds = perf_counter() - started
+    return Slice([seconds], seconds, 1, len(placed), processor_seconds() - used_before)
 
 
 def _case(rows: int, rounds: int) -> Case:
@@ -82,21 +123,23 @@ def _case(rows: int, rounds: int) -> Case:
 
 
 def _new_follows(population: Population, count: int) -> list[Placed]:
-    follows = (population.new_follow(population.known_person()) for _ in range(count))
-    return [
-        (
-            shard_of(follow["follower_id"], population.shards),
-            f"{follow['follower_id']}\t{follow['followee_id']}\t1\n".encode(),
-        )
-        for follow in follows
-    ]
+    return [_placed(population, population.new_follow(population.known_person())) for _ in range(count)]
+
+
+def _placed(population: Population, follow: Row) -> Placed:
+    line = f"{follow['follower_id']}\t{follow['followee_id']}\t1\n"
+    return shard_of(follow["follower_id"], population.shards), line.encode()
 
 
 class _Loading:
     """Batches through the router, some at once."""
 
-    def __init__(self, router: router_pb2_grpc.RouterAsyncStub) -> None:
+    def __init__(
+        self, router: router_pb2_grpc.RouterAsyncStub, table: str = "follows", columns: Sequence[str] = COLUMNS
+    ) -> None:
         self._router = router
+        self._table = table
+        self._columns = columns
 
     async def run(self, placed: Sequence[Placed]) -> None:
         batches = iter([b"".join(line for _, line in batch) for batch in _chunks(placed, BATCH_ROWS)])
@@ -110,7 +153,7 @@ class _Loading:
 
     async def _load(self, lines: bytes) -> None:
         while True:
-            request = LoadRequest(table="follows", columns=COLUMNS, lines=lines)
+            request = LoadRequest(table=self._table, columns=self._columns, lines=lines)
             try:
                 await self._router.Load(iter([request]), timeout=TIMEOUT_SECONDS)
             except grpc.RpcError as error:

@@ -19,7 +19,7 @@ from bench.bulk import bulk_inserts
 from bench.compiled_client import can_be_compiled, compiled_client, gets_by_compiled_client
 from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
 from bench.deletes import deletes_of_parents
-from bench.imports import DEFAULT_ROWS, measure_import
+from bench.imports import DEFAULT_ROWS, measure_first_references, measure_import
 from bench.interleaving import Case, run_case
 from bench.measurements import Measurements, evaluated
 from bench.node_calls import count_node_calls
@@ -189,6 +189,8 @@ class Run:
             if IMPORT in self._options.names:
                 self._say(f"measuring: import of {self._options.import_rows:,} rows")
                 self.measurements.cases.append(await measure_import(crosskey, servers, self._options.import_rows))
+                self._say(f"measuring: load of {self._options.import_rows:,} first references")
+                self.measurements.cases.append(await measure_first_references(crosskey, self._options.import_rows))
 
             if COMPILED in self._options.names:
                 await self._compiled(crosskey, by_hand, folder)

@@ -15,12 +15,13 @@ LISTEN ?= 127.0.0.1:7400
 DATA ?= .crosskey
 SECONDS ?= 60
 SOAK_SECONDS ?= 60
+AGAINST ?= HEAD~1
 
 # Tests start many servers, which should not compile the same modules each time.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-copies soak-crashes up demo bench clean
+.PHONY: help install lock generate generate-go format lint trace test test-processes test-pg15 test-real soak-names soak-differential soak-races soak-copies soak-crashes up demo bench bench-quick clean
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,9 +37,10 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 
 lock: ## Choose the newest versions that pyproject.toml allows, and pin them. Needs uv on the PATH.
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements.lock \
-		--extra cli --extra server
+		--extra cli --extra server --extra publisher
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-dev.lock \
-		--extra cli --extra server --extra local --extra advice --extra dev --constraint requirements.lock
+		--extra cli --extra server --extra publisher --extra local --extra advice --extra dev \
+		--constraint requirements.lock
 	uv pip compile pyproject.toml --upgrade $(LOCK_FLAGS) --output-file requirements-real.lock --extra real
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
@@ -108,7 +110,7 @@ $(REAL)/node/.installed: $(REAL)/.installed $(wildcard tests/real_schemas/applic
 	touch $@
 
 soak-races: $(INSTALLED) ## Let clients race for the same rows: SOAK_SECONDS for each ON DELETE action, and for moving parents.
-	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_led_tables.py
+	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_races.py tests/service/test_anchored_tables.py
 
 soak-copies: $(INSTALLED) ## Let names of hot parents change while rows copy them, for SOAK_SECONDS.
 	CROSSKEY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s --timeout=0 tests/service/test_copy_races.py
@@ -131,6 +133,9 @@ demo: $(INSTALLED) ## Start a cluster with real data, tell the story, stop it.
 
 trace: $(INSTALLED) ## Count the functions, files, calls and statements that each kind of request takes.
 	$(BIN)/python -m bench.trace
+
+bench-quick: $(INSTALLED) ## Compare the processor time of requests with that of another build, AGAINST, in a minute.
+	$(BIN)/python -m bench.quick $(AGAINST)
 
 bench: $(INSTALLED) ## Measure Crosskey against plain PostgreSQL.
 	$(BIN)/python -m bench

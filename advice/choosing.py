@@ -46,7 +46,7 @@ NAMED_AFTER: Final = 0.6
 """For a parent that the table is named after: the lines of an order are called so, whatever else they name."""
 WRITTEN_ALONG: Final = 0.5
 """For a parent that a trigger of the table writes: it writes nothing of what is on another shard."""
-LED: Final = 0.9
+ANCHORED: Final = 0.9
 """A key that is local because rows live with a parent that a claim finds: each insert asks for the claim."""
 DEPTH: Final = 0.12
 """For each parent above the parent: an item belongs to its order, which belongs to a customer, not to its product."""
@@ -126,7 +126,7 @@ class Chooser:
         return [one for one in barred if not is_hopeless(one.option.plan, self._survey)]
 
     def key_kinds(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> list[str]:
-        """How each key from or to the table would be enforced: local, led (and so local), cross-shard or refused."""
+        """How each key from or to the table is enforced: local, anchored (and so local), cross-shard or refused."""
         return [kind for _, kind in self._kinds(plan, {**placed, plan.table.name: plan})]
 
     def _kinds(self, plan: TablePlan, around: Mapping[TableName, TablePlan]) -> Iterator[tuple[ForeignKey, str]]:
@@ -139,7 +139,7 @@ class Chooser:
         if isinstance(planned, KeyPlan) and planned.kind == "local":
             return "local"
         if self._can_lead(key, child, parent):
-            return "led"
+            return "anchored"
         return planned.kind if isinstance(planned, KeyPlan) else "refused"
 
     def _can_lead(self, key: ForeignKey, child: TablePlan, parent: TablePlan) -> bool:
@@ -166,16 +166,16 @@ class Chooser:
         return round(self._own_worth(plan) + self._worth_of_keys(plan, placed), 6)
 
     def _worth_of_keys(self, plan: TablePlan, placed: Mapping[TableName, TablePlan]) -> float:
-        worths = {"local": 1.0, "led": LED, "cross-shard": 0.0, "refused": REFUSED_KEY}
+        worths = {"local": 1.0, "anchored": ANCHORED, "cross-shard": 0.0, "refused": REFUSED_KEY}
         around = {**placed, plan.table.name: plan}
         worth = PLACED_IN_A_CIRCLE if self._is_circle(plan, placed) else 0.0
-        belongs = any(self._worth_of_belonging(key, plan) > 0 for key in self._leading_keys(plan))
+        belongs = any(self._worth_of_belonging(key, plan) > 0 for key in self._placing_keys(plan))
         for key, kind in self._kinds(plan, around):
             # What has rows of its own that name it is placed by their name for it, unless it belongs to another.
-            worth += worths[kind] if kind != "led" or belongs or key.table == plan.table.name else 0.0
+            worth += worths[kind] if kind != "anchored" or belongs or key.table == plan.table.name else 0.0
         return worth
 
-    def _leading_keys(self, plan: TablePlan) -> list[ForeignKey]:
+    def _placing_keys(self, plan: TablePlan) -> list[ForeignKey]:
         """The keys from what places a table's rows, lookup tables aside."""
         own = [key for key in self._keys[plan.table.name] if key.table == plan.table.name]
         return [key for key in own if plan.shard_key in key.columns and key.parent not in self._lookups]
@@ -214,7 +214,7 @@ class Chooser:
 
     def _worth_of_column(self, plan: TablePlan) -> float:
         column, primary_key = plan.shard_key, plan.table.primary_key
-        leading = self._leading_keys(plan)
+        leading = self._placing_keys(plan)
         if leading:
             worth = max(DEPTH * self._depths[key.parent] + self._worth_of_belonging(key, plan) for key in leading)
             return worth + FIRST_OF_KEY * (primary_key[:1] == (column,))

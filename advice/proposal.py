@@ -26,8 +26,8 @@ from crosskey.advice.statement_share import (
     share_statements,
 )
 from crosskey.advice.survey import Survey
-from crosskey.catalog.company import companions
-from crosskey.catalog.leading import find_leaders
+from crosskey.catalog.anchoring import find_anchors
+from crosskey.catalog.colocation import colocatable_columns
 from crosskey.catalog.model import Database, Table, TableName
 from crosskey.catalog.placement import place_table
 from crosskey.catalog.plan import Plan, TablePlan
@@ -104,7 +104,7 @@ def _propose(known: Survey, survey: Survey, statements: ReadStatements, *, judge
     """What is chosen by what is known, judged by the survey."""
     chooser = Chooser(known, statements if known.statements is not None else ReadStatements())
     chosen = chooser.choose()
-    tags = _with_company(known.database, {name: option.tag for name, option in chosen.items()})
+    tags = _with_colocation(known.database, {name: option.tag for name, option in chosen.items()})
     tagged = tag_tables(known.database, tags)
     plan, refusals = _plan(tagged)
     share = share_statements(statements, plan) if plan and judged else None
@@ -140,11 +140,11 @@ def _plans_of(tagged: Database) -> dict[TableName, TablePlan]:
     return {plan.table.name: plan for plan in plans if isinstance(plan, TablePlan)}
 
 
-def _with_company(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
+def _with_colocation(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
     """The tags, with @shard_with where a foreign key keeps that promise: it says more, and planning checks it."""
-    tags = _with_leaders(database, tags)
+    tags = _with_anchors(database, tags)
     plan, _ = _plan(tag_tables(database, tags))
-    together = companions(plan.tables, plan.keys) if plan else frozenset()
+    together = colocatable_columns(plan.tables, plan.keys) if plan else frozenset()
     # A key onto a reference table is local too, and leads nowhere: its column is the empty one.
     return {
         name: _living_with(tag) if (column := column_of(tag)) and (name, column) in together else tag
@@ -156,7 +156,7 @@ def _living_with(tag: str) -> str:
     return tag.replace("@shard_by", "@shard_with", 1)
 
 
-def _with_leaders(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
+def _with_anchors(database: Database, tags: dict[TableName, str]) -> dict[TableName, str]:
     """The tags, with @shard_with where a claim finds the parent that rows can live with: then their key is local.
 
     Those that planning refuses stay as they are.
@@ -165,12 +165,12 @@ def _with_leaders(database: Database, tags: dict[TableName, str]) -> dict[TableN
     hopeful = {name for name, tag in tags.items() if (name, (column_of(tag),)) in naming}
     while hopeful:
         wished = {name: _living_with(tag) if name in hopeful else tag for name, tag in tags.items()}
-        led = find_leaders(tag_tables(database, wished))
-        company = {name: wished[name] if name in led else tag for name, tag in tags.items()}
-        plan, refusals = _plan(tag_tables(database, company))
+        anchored = find_anchors(tag_tables(database, wished))
+        colocated = {name: wished[name] if name in anchored else tag for name, tag in tags.items()}
+        plan, refusals = _plan(tag_tables(database, colocated))
         if plan:
-            return company
-        refused = _tables_of(refusals, database) & hopeful & set(led)
+            return colocated
+        refused = _tables_of(refusals, database) & hopeful & set(anchored)
         if not refused:
             break
         hopeful -= refused
@@ -218,7 +218,7 @@ def _candidate(
     found = sum(counted.calls for counted in naming if names_locator(counted.shape, option.plan))
     return Candidate(
         option.tag,
-        kinds.count("local") + kinds.count("led"),
+        kinds.count("local") + kinds.count("anchored"),
         kinds.count("cross-shard"),
         kinds.count("refused"),
         found / calls if calls and option.plan.placement == "sharded" else None,

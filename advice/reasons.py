@@ -30,7 +30,7 @@ def _why_proposed(table: Table, plan: TablePlan, tag: str, survey: Survey) -> st
         why = why_lookup(table, survey)
         return f"others look it up: {why}" if why else "no column of it spreads its rows"
     if tag.startswith("@shard_with"):
-        return _why_company(table, plan, survey)
+        return _why_colocated(table, plan, survey)
     naming = sorted({str(key.table) for key in survey.database.foreign_keys if key.parent == table.name})
     reason = f"rows are placed by their own {plan.shard_key}"
     if plan.shard_key not in table.primary_key:
@@ -42,7 +42,7 @@ def _why_proposed(table: Table, plan: TablePlan, tag: str, survey: Survey) -> st
     return reason
 
 
-def _why_company(table: Table, plan: TablePlan, survey: Survey) -> str:
+def _why_colocated(table: Table, plan: TablePlan, survey: Survey) -> str:
     keys = [key for key in survey.database.foreign_keys if key.table == table.name and plan.shard_key in key.columns]
     parents = " and ".join(sorted({str(key.parent) for key in keys}))
     names = ", ".join(key.name for key in keys)

@@ -98,7 +98,7 @@ def share_statements(statements: ReadStatements, plan: Plan) -> StatementShare:
 def names_locator(shape: StatementShape, plan: TablePlan) -> bool:
     """Whether a statement gives a value that places its row, for each use of the table in it."""
     used = {alias for alias, name in shape.tables.items() if name == plan.table.name}
-    return used <= {place.alias for place, _ in shape.given if place.column in plan.gathering}
+    return used <= {place.alias for place, _ in shape.given if place.column in plan.colocating}
 
 
 def names_claim(shape: StatementShape, plan: TablePlan) -> bool:
@@ -130,11 +130,11 @@ def _on_one_shard(shape: StatementShape, sharded: dict[str, TablePlan]) -> bool:
         groups.join(left, right)
     for place, value in shape.given:
         groups.join(place, value)
-    locators = [Place(alias, column) for alias, plan in sharded.items() for column in plan.gathering]
+    locators = [Place(alias, column) for alias, plan in sharded.items() for column in plan.colocating]
     for alias, plan in sharded.items():
-        for column in plan.gathering:
+        for column in plan.colocating:
             # All locators of one row lead to one shard.
-            groups.join(Place(alias, column), Place(alias, plan.gathering[0]))
+            groups.join(Place(alias, column), Place(alias, plan.colocating[0]))
     placed = {groups.of(place) for place in locators}
     return len(placed) == 1 and any(groups.of(value) in placed for _, value in shape.given)
 
@@ -150,13 +150,13 @@ class _Groups:
     """Columns and values that are known to be equal, or to tell one slot."""
 
     def __init__(self) -> None:
-        self._leader: dict[Place | str, Place | str] = {}
+        self._representative: dict[Place | str, Place | str] = {}
 
     def of(self, member: Place | str) -> Place | str:
         """The one that speaks for a member's group."""
-        leader = self._leader.get(member, member)
-        return member if leader == member else self.of(leader)
+        representative = self._representative.get(member, member)
+        return member if representative == member else self.of(representative)
 
     def join(self, one: Place | str, other: Place | str) -> None:
         """Make one group of two."""
-        self._leader[self.of(one)] = self.of(other)
+        self._representative[self.of(one)] = self.of(other)

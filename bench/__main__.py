@@ -62,18 +62,18 @@ def main(
     options = Options(shards, seconds_per_case, only or NAMES, import_rows, aggregated_rows)
     run = Run(options, lambda text: click.echo(text, err=True))
     try:
-        with _stoppable():
+        with stoppable():
             run.measure()
     except (ClusterError, CrosskeyError) as error:
         raise click.ClickException(str(error)) from None
-    _show(run.measurements)
+    show(run.measurements)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(run.measurements)))
     _check(run.measurements)
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """SIGTERM stops as Ctrl-C does; a second one does not keep servers from being stopped."""
     former = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
     try:
@@ -89,7 +89,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _show(measurements: Measurements) -> None:
+def show(measurements: Measurements) -> None:
+    """Prints what was found."""
     console = Console(width=max(Console().width, WIDTH))
     if measurements.cases:
         console.print(results_table(measurements))

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from bench.crosskey_side import TIMEOUT_SECONDS, Crosskey
-from bench.interleaving import Case, Comparison, Contender, Operation
+from bench.interleaving import Case, Comparison, Contender
 from bench.measurements import CaseResult, evaluated
 from bench.population import SCHEMA_SQL, Population, shard_of
 from bench.summary import Slice
@@ -73,16 +73,12 @@ async def measure_import(
 
 
 def _case(rows: int, rounds: int) -> Case:
-    contenders = [Contender(name, _prepared_already, rows=rows // rounds) for name in (LOAD, COPY, COPY_WITH_KEY)]
+    contenders = [Contender(name, rows=rows // rounds) for name in (LOAD, COPY, COPY_WITH_KEY)]
     comparisons = [
         Comparison(LOAD, COPY, "rate", at_least=RATE_IN_TIMES_OF_COPY),
         Comparison(LOAD, COPY_WITH_KEY, "rate"),
     ]
     return Case(f"import of {rows:,} rows, {BATCH_ROWS:,} a batch", contenders, comparisons)
-
-
-async def _prepared_already(_: int) -> Sequence[Operation]:
-    return []
 
 
 def _new_follows(population: Population, count: int) -> list[Placed]:

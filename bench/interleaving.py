@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from bench.processor import processor_seconds
-from bench.summary import Slice
+from bench.summary import Measure, Slice
 
 ROUNDS = 24
 """Many short ones: the closer two slices are, the more of what disturbs them they share."""
@@ -34,12 +34,17 @@ Operation: TypeAlias = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a case. `prepare` makes ready that many operations, untimed; each then writes or reads `rows`."""
+    """One side of a case. `prepare` makes ready that many operations, untimed; each then writes or reads `rows`.
+
+    If it has a process of its own for them, `run_all` carries out so many instead, and answers the seconds that each
+    took.
+    """
 
     name: str
-    prepare: Callable[[int], Awaitable[Sequence[Operation]]]
+    prepare: Callable[[int], Awaitable[Sequence[Operation]]] = field(default_factory=lambda: _nothing)
     at_once: int = 1
     rows: int = 1
+    run_all: Callable[[int], Awaitable[list[float]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Comparison:
 
     subject: str
     baseline: str
-    measure: Literal["time", "rate"] = "time"
+    measure: Measure = "time"
     at_most: float | None = None
     at_least: float | None = None
 
@@ -91,20 +96,34 @@ def _fitting(measured: Slice, seconds: float, fewest: int) -> int:
 
 
 async def _slice(contender: Contender, count: int) -> Slice:
-    operations = iter(await contender.prepare(count))
+    operations = await contender.prepare(count)
+    await asyncio.sleep(SETTLE_SECONDS)
+    used_before = processor_seconds()
+    started = perf_counter()
+    if contender.run_all is None:
+        latencies = await _run_all(operations, contender.at_once)
+    else:
+        latencies = await contender.run_all(count)
+    seconds = perf_counter() - started
+    return Slice(latencies, seconds, contender.at_once, contender.rows, processor_seconds() - used_before)
+
+
+async def _run_all(operations: Sequence[Operation], at_once: int) -> list[float]:
+    """Carries out operations, so many at once; the seconds that each took."""
+    left = iter(operations)
     latencies: list[float] = []
 
     async def work() -> None:
-        for operation in operations:
+        for operation in left:
             started = perf_counter()
             await operation()
             latencies.append(perf_counter() - started)
 
-    await asyncio.sleep(SETTLE_SECONDS)
-    used_before = processor_seconds()
-    started = perf_counter()
     async with asyncio.TaskGroup() as workers:
-        for _ in range(contender.at_once):
+        for _ in range(at_once):
             workers.create_task(work())
-    seconds = perf_counter() - started
-    return Slice(latencies, seconds, contender.at_once, contender.rows, processor_seconds() - used_before)
+    return latencies
+
+
+async def _nothing(_: int) -> Sequence[Operation]:
+    return []

@@ -16,12 +16,14 @@ import uvloop
 
 from bench import aggregates
 from bench.bulk import bulk_inserts
+from bench.compiled_client import can_be_compiled, compiled_client, gets_by_compiled_client
 from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
 from bench.deletes import deletes_of_parents
 from bench.imports import DEFAULT_ROWS, measure_import
 from bench.interleaving import Case, run_case
 from bench.measurements import Measurements, evaluated
 from bench.node_calls import count_node_calls
+from bench.overload import TRANSACTIONS, WRITES, measure_goodput
 from bench.plain_postgres import OneServer, ShardedByHand, one_server, sharded_by_hand
 from bench.population import Population
 from bench.reads import gets_by_key, pages_over_all_shards
@@ -47,6 +49,11 @@ IMPORT = "import"
 RELATIONS = "relations"
 AGGREGATES = "aggregates"
 SHARD_COUNTS = "shards"
+GOODPUT = "goodput"
+COMPILED = "compiled"
+
+GOODPUT_IN_TIMES_OF_SECONDS = 4
+"""A number of clients needs some seconds until it goes steadily, and there are many numbers."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "unique": _unique,
 }
 
-NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, SHARD_COUNTS)
+NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, COMPILED, GOODPUT, SHARD_COUNTS)
 """What can be asked for."""
 
 
@@ -143,7 +150,7 @@ class Run:
         ):
             if set(self._options.names) != {SHARD_COUNTS}:
                 with self._clusters(servers, Path(folder), [self._options.shards]) as (cluster,):
-                    runner.run(self._on_one_cluster(servers, cluster))
+                    runner.run(self._on_one_cluster(servers, cluster, Path(folder)))
             if SHARD_COUNTS in self._options.names:
                 counts = [self._options.shards, LARGE_IN_TIMES_OF_SMALL * self._options.shards]
                 with self._clusters(servers, Path(folder), counts) as (small, large):
@@ -161,7 +168,7 @@ class Run:
                 for place, shards in enumerate(shard_counts, start=1)
             ]
 
-    async def _on_one_cluster(self, servers: Sequence[PostgresServer], cluster: LocalCluster) -> None:
+    async def _on_one_cluster(self, servers: Sequence[PostgresServer], cluster: LocalCluster, folder: Path) -> None:
         self._say("loading the same people into every side")
         population = Population(self._options.shards)
         async with (
@@ -182,6 +189,25 @@ class Run:
             if IMPORT in self._options.names:
                 self._say(f"measuring: import of {self._options.import_rows:,} rows")
                 self.measurements.cases.append(await measure_import(crosskey, servers, self._options.import_rows))
+
+            if COMPILED in self._options.names:
+                await self._compiled(crosskey, by_hand, folder)
+            if GOODPUT in self._options.names:
+                await self._goodput(crosskey)
+
+    async def _compiled(self, crosskey: Crosskey, by_hand: ShardedByHand, folder: Path) -> None:
+        if not can_be_compiled():
+            self._say("there is no Go here: left out what a compiled client gets")
+            return
+        async with compiled_client(crosskey.address, folder) as compiled:
+            for at_once in AT_ONCE_ON_STREAM:
+                await self._measure([gets_by_compiled_client(compiled, crosskey, by_hand, at_once)])
+
+    async def _goodput(self, crosskey: Crosskey) -> None:
+        for what in (WRITES, TRANSACTIONS):
+            self._say(f"measuring: goodput, {what}")
+            seconds = GOODPUT_IN_TIMES_OF_SECONDS * self._options.seconds_per_case
+            self.measurements.cases.append(await measure_goodput(crosskey, what, seconds))
 
     async def _aggregates(self, crosskey: Crosskey, cluster: LocalCluster) -> None:
         rows = self._options.aggregated_rows

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+Measure: TypeAlias = Literal["time", "rate", "processor"]
+"""Seconds of an operation, rows a second, or processor seconds of an operation."""
+
 Verdict: TypeAlias = Literal["met", "unclear", "missed"]
+
+LEAST_PROCESSOR_SECONDS = 0.01
+"""The kernel counts no less of a process that has ended or runs."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,20 @@ def rows_per_second(slices: Iterable[Slice]) -> Spread:
     return spread(one.rows_per_second for one in slices)
 
 
-def ratio(subject: Sequence[Slice], baseline: Sequence[Slice], measure: Literal["time", "rate"]) -> Spread:
+def ratio(subject: Sequence[Slice], baseline: Sequence[Slice], measure: Measure) -> Spread:
     """The subject over the baseline, round by round: what slows down a whole round does not count.
 
     Raises ValueError if they do not have the same number of rounds.
     """
-    pairs = zip(subject, baseline, strict=True)
-    if measure == "time":
-        return spread(one.typical_seconds / other.typical_seconds for one, other in pairs)
-    return spread(one.rows_per_second / other.rows_per_second for one, other in pairs)
+    measured = _MEASURED[measure]
+    return spread(measured(one) / measured(other) for one, other in zip(subject, baseline, strict=True))
+
+
+_MEASURED: dict[Measure, Callable[[Slice], float]] = {
+    "time": lambda one: one.typical_seconds,
+    "rate": lambda one: one.rows_per_second,
+    "processor": lambda one: max(one.processor_seconds, LEAST_PROCESSOR_SECONDS) / len(one.latencies),
+}
 
 
 def verdict(ratio: Spread, at_most: float | None, at_least: float | None) -> Verdict | None:

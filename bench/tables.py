@@ -9,9 +9,11 @@ from rich.table import Table
 from bench.interleaving import Comparison
 from bench.measurements import CaseResult, ComparisonResult, Measurements
 from bench.node_calls import NodeCalls
-from bench.summary import Spread, Verdict
+from bench.summary import Measure, Spread, Verdict
 
 _COLOURS: dict[Verdict, str] = {"met": "green", "unclear": "yellow", "missed": "red"}
+
+_MEASURES: dict[Measure, str] = {"time": "time", "rate": "rows/s", "processor": "processor time"}
 
 WIDTH = 160
 """Of the tables, also where there is no terminal to ask."""
@@ -65,7 +67,7 @@ def _digits(value: float) -> str:
 
 
 def _question(comparison: Comparison) -> str:
-    measure = "time" if comparison.measure == "time" else "rows/s"
+    measure = _MEASURES[comparison.measure]
     return f"{measure}, {comparison.subject} : {comparison.baseline}"
 
 

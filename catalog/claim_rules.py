@@ -14,9 +14,9 @@ from crosskey.catalog.slot_types import has_slot
 
 
 def claimed_keys(plan: TablePlan) -> Iterator[UniqueKey]:
-    """The unique keys that hold no gathering column as it is: equal rows would not meet on one shard."""
+    """The unique keys that hold no colocating column as it is: equal rows would not meet on one shard."""
     if plan.placement == "sharded":
-        yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.gathering))
+        yield from (key for key in plan.table.unique_keys if set(key.columns).isdisjoint(plan.colocating))
 
 
 def claimed_key(plan: TablePlan, columns: Iterable[str]) -> UniqueKey | None:
@@ -35,8 +35,8 @@ def refuse_claims(plan: TablePlan) -> Iterator[Refusal]:
         fault = claim_fault(plan.table, key)
         if fault is not None:
             kind = "PRIMARY KEY" if key.primary else "UNIQUE constraint" if key.constraint else "unique index"
-            gathering = " or ".join(f'"{column}"' for column in plan.gathering)
-            why = f'{kind} "{key.name}" holds no column that places a row ({gathering}), and {fault.why}'
+            colocating = " or ".join(f'"{column}"' for column in plan.colocating)
+            why = f'{kind} "{key.name}" holds no column that places a row ({colocating}), and {fault.why}'
             shard_key = f'add "{plan.shard_key}" to it, so that it compares rows of one "{plan.shard_key}" only'
             advice = (fault.advice, shard_key, "drop it", "make the table @reference")
             yield refuse_table(plan.table, f"{why}; {'; or '.join(advice)}", constraint=key.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crosskey.catalog.eventual import is_eventual
 from crosskey.catalog.model import ForeignKey
 from crosskey.catalog.plan import Claim, Copy, TablePlan
 
@@ -29,7 +30,7 @@ def cost_of_claim(claim: Claim) -> str:
 
 def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     """What a local key costs, and what becomes of rows that its actions would move."""
-    if child.leader is not None and child.leader.constraint == key.name:
+    if child.anchor is not None and child.anchor.constraint == key.name:
         return (
             "by PostgreSQL's own key; insert: one RPC before the statement's, for each shard that holds claims on the"
             f" parents; a row of {key.parent} that moves takes its rows of {key.table} along"
@@ -42,10 +43,15 @@ def cost_of_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
 def cost_of_crossing(key: ForeignKey, child: TablePlan) -> str:
     """What a cross-shard key costs: when a row references a parent, and when the parent goes or gets another key."""
     where = "each shard" if child.placement == "reference" else "a shard"
+    changes = (
+        f"delete of a referenced parent: nothing more, {key.on_delete} follows in batches (@enforce eventual); re-key"
+        f" ({key.on_update})"
+        if is_eventual(key)
+        else f"delete ({key.on_delete}) or re-key ({key.on_update}) of a referenced parent"
+    )
     cost = (
         f"by PostgreSQL's own key onto a shadow of {key.parent}; first reference to a parent from {where}: one RPC"
-        " before the statement's and one after the answer; later: none; delete"
-        f" ({key.on_delete}) or re-key ({key.on_update}) of a referenced parent: a transaction with the shards that"
+        f" before the statement's and one after the answer; later: none; {changes}: a transaction with the shards that"
         " reference it"
     )
     return "; ".join((cost, *_costs_of_moves(key, child)))

@@ -10,10 +10,10 @@ def mints_shard_key(plan: TablePlan) -> bool:
     """Whether an absent shard key is a uuid that the router mints, in the place of its default."""
     shard_key = plan.shard_key_column
     is_key = plan.table.primary_key == (shard_key.name,)
-    return is_key and shard_key.base_type == "uuid" and shard_key.default is not None and plan.leader is None
+    return is_key and shard_key.base_type == "uuid" and shard_key.default is not None and plan.anchor is None
 
 
-def supplied_columns(plan: TablePlan) -> tuple[Column, ...]:
+def columns_to_generate(plan: TablePlan) -> tuple[Column, ...]:
     """The columns of a sharded table whose absent values come from one shard for the whole cluster, none of another's.
 
     They are those that draw from a sequence, which each shard would count by itself, and a shard key with a default,
@@ -23,9 +23,9 @@ def supplied_columns(plan: TablePlan) -> tuple[Column, ...]:
         return ()
     minted = {plan.slot_column, plan.shard_key if mints_shard_key(plan) else None}
     return tuple(
-        column for column in plan.table.columns if column.name not in minted and _is_supplied(column, plan.shard_key)
+        column for column in plan.table.columns if column.name not in minted and _is_generated(column, plan.shard_key)
     )
 
 
-def _is_supplied(column: Column, shard_key: str) -> bool:
+def _is_generated(column: Column, shard_key: str) -> bool:
     return column.draws or (column.name == shard_key and column.default is not None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from crosskey.catalog.claim_rules import claimed_key, placing_columns
 from crosskey.catalog.costs import cost_of_crossing, cost_of_local
+from crosskey.catalog.eventual import is_eventual, refuse_eventual
 from crosskey.catalog.model import Column, ForeignKey, TableName
 from crosskey.catalog.plan import KeyPlan, TablePlan
 from crosskey.catalog.refusals import Refusal, refuse_key
@@ -28,7 +29,9 @@ def parent_locator(key: ForeignKey, parent: TablePlan) -> str | None:
 def plan_key(key: ForeignKey, child: TablePlan, parent: TablePlan) -> KeyPlan | tuple[Refusal, ...]:
     """How the key is enforced, or every reason why it cannot be."""
     refusals = (*_refuse_form(key), *_refuse_draws(key, child), *_refuse_moves(key, child, parent))
-    local = _why_local(key, child, parent)
+    refusals += tuple(refuse_eventual(key, child, parent))
+    # Whoever cleans up later needs the shadow, whether or not the rows are on one shard.
+    local = None if is_eventual(key) and not refusals else _why_local(key, child, parent)
     if local is None:
         refusals += tuple(_refuse_crossing(key, child, parent))
     if refusals:
@@ -60,11 +63,13 @@ def _why_local(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str | No
 
 
 def _origin(child: TablePlan) -> TableName:
-    assert child.leader is not None, f"{child.table.name} is not led"
-    return child.leader.root_table
+    assert child.anchor is not None, f"{child.table.name} is not anchored"
+    return child.anchor.root_table
 
 
 def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
+    if _why_local(key, child, parent) is not None:
+        return f"rows of {key.table} and {key.parent} share a shard, but are cleaned up later: @enforce eventual"
     locator = parent_locator(key, parent)
     if locator is None:
         named = " and ".join(key.parent_columns)
@@ -80,13 +85,19 @@ def _why_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
 
 def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     """What would make a crossing key local."""
+    if _why_local(key, child, parent) is not None:
+        return "leave out @enforce eventual"
     reference = f"make {key.parent} @reference if it is small and seldom written"
     if child.placement == "reference":
         return reference
     locator = parent_locator(key, parent)
     if locator is None:
         alternatives = [
-            *([f"let rows of {key.table} live with it (@shard_with {key.columns[0]})"] if _can_be_led(key) else []),
+            *(
+                [f"let rows of {key.table} live with it (@shard_with {key.columns[0]})"]
+                if _can_be_anchored(key)
+                else []
+            ),
             *([f"reference what places the row ({' or '.join(parent.locators)})"] if parent.locators else []),
             reference,
         ]
@@ -99,7 +110,7 @@ def _advice(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
     return reference
 
 
-def _can_be_led(key: ForeignKey) -> bool:
+def _can_be_anchored(key: ForeignKey) -> bool:
     return len(key.columns) == 1 and key.table != key.parent
 
 
@@ -164,7 +175,7 @@ def _refuse_crossing(key: ForeignKey, child: TablePlan, parent: TablePlan) -> It
     if not key.by_default:
         yield refuse_key(key, _why_incomparable(key))
         return
-    if not parent.locators and not set(key.parent_columns).isdisjoint(parent.gathering):
+    if not parent.locators and not set(key.parent_columns).isdisjoint(parent.colocating):
         yield refuse_key(key, _why_unfound(key, child, parent))
         return
     placing = _placing(key, parent)
@@ -184,10 +195,10 @@ def _why_incomparable(key: ForeignKey) -> str:
 
 
 def _why_unfound(key: ForeignKey, child: TablePlan, parent: TablePlan) -> str:
-    gathering = parent.gathering[0]
+    colocating = parent.colocating[0]
     return (
-        f"equal values of {key.parent}.{gathering} are on one shard, but they do not tell which, so the row that a row"
-        f' of {child.table.name} names cannot be found; reference a unique key of {key.parent} without "{gathering}",'
+        f"equal values of {key.parent}.{colocating} are on one shard, but they do not tell which, so the row that a row"
+        f' of {child.table.name} names cannot be found; reference a unique key of {key.parent} without "{colocating}",'
         f" or let rows of {child.table.name} live with it by @shard_with"
     )
 

@@ -6,9 +6,12 @@ A node fills these from `pg_catalog` and sends them as JSON; everything else in 
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
+
+from crosskey.catalog.view_queries import Query
 
 Action = Literal["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"]
 Match = Literal["SIMPLE", "FULL", "PARTIAL"]
@@ -176,7 +179,7 @@ class TriggerWrite(msgspec.Struct, frozen=True):
     inserts: bool = False
 
 
-class Table(msgspec.Struct, frozen=True, cache_hash=True):
+class Table(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """A table; `kind` is pg_class.relkind ('r', 'p' for a partitioned table, 'f' for a foreign one).
 
     The partitions of one are no tables of their own.
@@ -204,6 +207,11 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True):
     """Keys that single partitions have by themselves, or others have onto them: `events_2024_key of events_2024`."""
 
     @property
+    def is_view(self) -> bool:
+        """Whether it stands for a view that requests read."""
+        return self.kind == "v"
+
+    @property
     def partitioned(self) -> bool:
         """Whether its rows are in partitions."""
         return self.kind == "p"
@@ -214,10 +222,18 @@ class Table(msgspec.Struct, frozen=True, cache_hash=True):
         return frozenset(write.table for write in self.trigger_writes)
 
     def column(self, name: str) -> Column | None:
-        """The column of that name."""
-        return next((column for column in self.columns if column.name == name), None)
+        """The column of that name, or None."""
+        return self._columns_by_name.get(name)
 
-    @property
+    def own_column(self, name: str) -> Column:
+        """The column of that name, where there must be one. Raises KeyError."""
+        return self._columns_by_name[name]
+
+    @cached_property
+    def _columns_by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @cached_property
     def primary_key(self) -> tuple[str, ...]:
         """The primary key's columns; empty if there is none."""
         return next((key.columns for key in self.unique_keys if key.primary), ())
@@ -230,6 +246,18 @@ class OtherComment(msgspec.Struct, frozen=True):
     comment: str
 
 
+class View(msgspec.Struct, frozen=True):
+    """A view that is not materialized; its query is None if nobody could read it.
+
+    `calls` are functions in it that may read tables, as far as can be told.
+    """
+
+    name: TableName
+    columns: tuple[Column, ...]
+    query: Query | None
+    calls: tuple[str, ...] = ()
+
+
 class Database(msgspec.Struct, frozen=True):
     """All tables and foreign keys of a schema, each sorted by name."""
 
@@ -240,6 +268,8 @@ class Database(msgspec.Struct, frozen=True):
     """Whether a function may catch an error of a statement in it, as `EXCEPTION WHEN` does."""
     views: tuple[TableName, ...] = ()
     """Views and materialized views: each shard has them, over its own rows."""
+    view_queries: tuple[View, ...] = ()
+    """What views read that are not materialized."""
 
     def to_json(self) -> bytes:
         """The description as JSON."""

@@ -9,7 +9,7 @@ from crosskey.catalog.claim_rules import refuse_claims
 from crosskey.catalog.events import refuse_events, tells_events
 from crosskey.catalog.key_values import keys_without_nulls
 from crosskey.catalog.model import Column, Table
-from crosskey.catalog.plan import Leader, TablePlan
+from crosskey.catalog.plan import Anchor, TablePlan
 from crosskey.catalog.refusals import Refusal, refuse_table
 from crosskey.catalog.slot_types import why_unfit
 from crosskey.catalog.slots import FAMILIES
@@ -20,14 +20,14 @@ _PLACEMENT_TAGS: Final = ("shard_by", "shard_with", "reference")
 
 
 def sketch_table(table: Table) -> TablePlan | None:
-    """Where rows live if they have no leader and nothing is wrong; None if no column is said to place them."""
+    """Where rows live if they have no anchor and nothing is wrong; None if no column is said to place them."""
     tags = _placement_tags(table)
     column = None if len(tags) != 1 or tags[0].name == "reference" else table.column(tags[0].argument)
     return None if column is None else TablePlan(table, "sharded", column.name, _slot_column(table, column))
 
 
-def place_table(table: Table, leader: Leader | None = None) -> TablePlan | tuple[Refusal, ...]:
-    """Where the table's rows live, or every reason why that cannot be said; `leader` as find_leaders found it."""
+def place_table(table: Table, anchor: Anchor | None = None) -> TablePlan | tuple[Refusal, ...]:
+    """Where the table's rows live, or every reason why that cannot be said; `anchor` as find_anchors found it."""
     refusals = tuple(_refuse_kind(table))
     tags = _placement_tags(table)
     if refusals and not tags:
@@ -38,7 +38,7 @@ def place_table(table: Table, leader: Leader | None = None) -> TablePlan | tuple
         return (*refusals, _refuse_tag_count(table, tags))
     if tags[0].name == "reference":
         return _place_reference(table, tags[0], refusals)
-    return _place_sharded(table, tags[0], leader, refusals)
+    return _place_sharded(table, tags[0], anchor, refusals)
 
 
 def _placement_tags(table: Table) -> list[Tag]:
@@ -93,7 +93,7 @@ def _place_reference(table: Table, tag: Tag, refusals: tuple[Refusal, ...]) -> T
 
 
 def _place_sharded(
-    table: Table, tag: Tag, leader: Leader | None, refusals: tuple[Refusal, ...]
+    table: Table, tag: Tag, anchor: Anchor | None, refusals: tuple[Refusal, ...]
 ) -> TablePlan | tuple[Refusal, ...]:
     if not tag.argument:
         return (*refusals, refuse_table(table, f"@{tag.name} names no column; write @{tag.name} column"))
@@ -101,8 +101,8 @@ def _place_sharded(
     if column is None:
         why = f'@{tag.name} takes one column of the table, and there is no column "{tag.argument}"'
         return (*refusals, refuse_table(table, why, column=tag.argument))
-    slot_column = None if leader is not None else _slot_column(table, column)
-    plan = TablePlan(table, "sharded", column.name, slot_column, leader, tells_events(table))
+    slot_column = None if anchor is not None else _slot_column(table, column)
+    plan = TablePlan(table, "sharded", column.name, slot_column, anchor, tells_events(table))
     refusals += tuple(_refuse_shard_key(table, column)) + tuple(refuse_claims(plan)) + tuple(_refuse_exclusions(plan))
     return (*refusals, *_refuse_claim_tag(table, plan)) or plan
 
@@ -157,7 +157,7 @@ def _shard_key_faults(column: Column) -> Iterator[str]:
 def _refuse_exclusions(plan: TablePlan) -> Iterator[Refusal]:
     table = plan.table
     for exclusion in table.exclusions:
-        if not set(exclusion.equal_columns) & set(plan.gathering):
+        if not set(exclusion.equal_columns) & set(plan.colocating):
             name = f'EXCLUDE constraint "{exclusion.name}"'
             advice = f"compare {plan.shard_key} with = in it"
             why = f"{name} could not see rows on other shards; {advice}, or make the table @reference"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crosskey.catalog.anchoring import find_anchors
 from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
-from crosskey.catalog.company import refuse_lonely
+from crosskey.catalog.colocation import refuse_uncolocated
 from crosskey.catalog.copies import plan_copies
+from crosskey.catalog.eventual import cleaned_up_later, is_eventual, refuse_mixed
 from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from crosskey.catalog.key_values import value_columns, verbatim_columns
-from crosskey.catalog.leading import find_leaders
 from crosskey.catalog.model import Database, ForeignKey, TableName
 from crosskey.catalog.naming import name_tables
 from crosskey.catalog.placement import place_table
@@ -18,6 +19,7 @@ from crosskey.catalog.refusals import Refusal, SchemaRefused, refuse_key
 from crosskey.catalog.relations import refuse_names
 from crosskey.catalog.tag_rules import refuse_tags
 from crosskey.catalog.trigger_rules import refuse_trigger_writes
+from crosskey.catalog.views import plan_views
 
 __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 
@@ -25,10 +27,10 @@ __all__ = ["Refusal", "SchemaRefused", "plan_schema"]
 def plan_schema(database: Database) -> Plan:
     """Places every table and classes every foreign key. Raises SchemaRefused with every reason why it cannot."""
     refusals = [*refuse_tags(database), *refuse_names(database)]
-    leaders = find_leaders(database)
+    anchors = find_anchors(database)
     tables: dict[TableName, TablePlan] = {}
     for table in database.tables:
-        placed = place_table(table, leaders.get(table.name))
+        placed = place_table(table, anchors.get(table.name))
         if isinstance(placed, TablePlan):
             tables[table.name] = placed
         else:
@@ -36,7 +38,7 @@ def plan_schema(database: Database) -> Plan:
     keys, key_refusals = _plan_keys(database, tables)
     refusals += key_refusals
     planned = {key.foreign_key for key in keys}
-    refusals += refuse_lonely(tables.values(), keys, [key for key in database.foreign_keys if key not in planned])
+    refusals += refuse_uncolocated(tables.values(), keys, [key for key in database.foreign_keys if key not in planned])
     refusals += refuse_trigger_writes(tables)
     copies, copy_refusals = plan_copies(database, tables, keys)
     refusals += copy_refusals
@@ -45,7 +47,8 @@ def plan_schema(database: Database) -> Plan:
     placed_tables = tuple(sorted(tables.values(), key=_table_name))
     claims = plan_claims(placed_tables)
     referenced = _referenced_keys(keys, tables, claims, copies)
-    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, database.views, copies)
+    views = plan_views(database, placed_tables, cleaned_up_later(keys))
+    return Plan(placed_tables, keys, referenced, database.catches_errors, claims, views, copies)
 
 
 def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[tuple[KeyPlan, ...], list[Refusal]]:
@@ -60,6 +63,7 @@ def _plan_keys(database: Database, tables: dict[TableName, TablePlan]) -> tuple[
             plans.append(planned)
         else:
             refusals += planned
+    refusals += refuse_mixed(plans)
     return tuple(plans), refusals
 
 
@@ -100,6 +104,7 @@ def _referenced_keys(
             ),
             key.parent_equalities,
             copied[referenced_key_id(key)],
+            is_eventual(key),
         )
         for key in ordered
     )

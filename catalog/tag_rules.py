@@ -7,7 +7,7 @@ from typing import Final
 
 from crosskey.catalog.model import Database, OtherComment
 from crosskey.catalog.refusals import Refusal, refuse_key, refuse_table
-from crosskey.catalog.tags import SUPPORTED, TAGS, ObjectKind, Tag, parse_tags
+from crosskey.catalog.tags import TAGS, ObjectKind, Tag, parse_tags
 
 _PHRASES: Final[dict[ObjectKind, str]] = {
     "table": "a table",
@@ -17,7 +17,7 @@ _PHRASES: Final[dict[ObjectKind, str]] = {
 
 
 def refuse_tags(database: Database) -> Iterator[Refusal]:
-    """Every tag that is unknown, not supported yet, or on the wrong kind of object."""
+    """Every tag that is unknown or on the wrong kind of object."""
     for table in database.tables:
         for why in _refusals(table.comment, "table"):
             yield refuse_table(table, why)
@@ -44,8 +44,6 @@ def _why_refused(tag: Tag, kind: ObjectKind) -> str | None:
         return f"unknown tag @{tag.name}; the tags are {', '.join('@' + name for name in TAGS)}"
     if expected != kind:
         return f"@{tag.name} belongs on {_PHRASES[expected]}, not on {_PHRASES[kind]}"
-    if tag.name not in SUPPORTED:
-        return f"@{tag.name} is not supported yet"
     return None
 
 

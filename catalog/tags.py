@@ -22,10 +22,6 @@ TAGS: Final[dict[str, ObjectKind]] = {
 }
 """Every tag, and the kind of object that it belongs on."""
 
-SUPPORTED: Final = frozenset(
-    {"shard_by", "shard_with", "reference", "claim", "copy", "events", "relation", "inverse", "through"}
-)
-
 
 class Tag(msgspec.Struct, frozen=True):
     """One tag; `argument` is the rest of its line without surrounding white space, empty if there is none."""

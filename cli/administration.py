@@ -71,3 +71,11 @@ def events(router: str, timeout: float) -> None:
     """Print how many events each shard keeps, since when, and what holds back the next."""
     with connected(router, timeout) as client:
         print_message(client.describe_events())
+
+
+@click.command()
+@router_options
+def cleanups(router: str, timeout: float) -> None:
+    """Print what is being cleaned up after deletions, along foreign keys with @enforce eventual."""
+    with connected(router, timeout) as client:
+        print_message(client.list_cleanups())

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crosskey.catalog.costs import cost_of_claim, cost_of_copy
-from crosskey.catalog.plan import Claim, Copy, KeyPlan, Plan, TablePlan
+from crosskey.catalog.plan import Claim, Copy, KeyPlan, Plan, TablePlan, ViewPlan
 from crosskey.catalog.relations import ambiguity, find_relations
 
 MIN_WIDTH = 120
@@ -17,6 +17,7 @@ MIN_WIDTH = 120
 _CLAIM_HEADER = ("Unique over all shards", "Table", "Columns", "How, and what it costs")
 _RELATION_HEADER = ("Relation", "Leads to", "Kind", "Along", "To be named")
 _COPY_HEADER = ("Copy", "Of", "Kind", "How, and what it costs")
+_VIEW_HEADER = ("View", "Rows", "Placed by", "Told apart by", "Why it is not read")
 _KEY_HEADER = ("Foreign key", "Class", "Why", "How, and what it costs", "To make it local")
 
 
@@ -36,13 +37,18 @@ def print_plan(plan: Plan) -> None:
     if plan.copies:
         console.print(_grid(_COPY_HEADER, [_copy_row(copy) for copy in plan.copies], leading=1))
     if plan.views:
-        views = ", ".join(map(str, plan.views))
-        text = f"No request reads these views, each of which sees the rows of its own shard only: {views}."
-        console.print(Text(text))
+        console.print(_grid(_VIEW_HEADER, [_view_row(view) for view in plan.views]))
 
 
 def _table_row(plan: TablePlan) -> tuple[str, ...]:
     return str(plan.table.name), plan.placement, plan.shard_key or "", plan.slot_column or ""
+
+
+def _view_row(view: ViewPlan) -> tuple[str, ...]:
+    if view.read_as is None:
+        return str(view.name), "", "", "", view.why_not
+    locators, key = ", ".join(view.read_as.locators), ", ".join(view.read_as.table.primary_key)
+    return str(view.name), view.read_as.placement, locators, key, ""
 
 
 def _claim_row(claim: Claim) -> tuple[str, ...]:

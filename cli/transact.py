@@ -25,7 +25,7 @@ def transact(statements_json: Any, router: str, timeout: float) -> None:
     statements = [_checked(statement, place) for place, statement in enumerate(request.statements)]
     with connected(router, timeout) as client:
         for answer in client.transact(statements):
-            print_json(_printable(answer))
+            print_json(printable(answer))
 
 
 def _checked(statement: router_pb2.Statement, place: int) -> router_pb2.Statement:
@@ -34,10 +34,10 @@ def _checked(statement: router_pb2.Statement, place: int) -> router_pb2.Statemen
     return statement
 
 
-def _printable(answer: Any) -> Any:
+def printable(answer: Any) -> Any:
     """An answer with pages, and the errors of groups, in it as objects."""
     if isinstance(answer, CrosskeyError):
         return {"error": {"reason": answer.reason_name, "message": answer.message, "metadata": answer.metadata}}
     if isinstance(answer, Page):
         return {"rows": answer.rows, "next_page_token": answer.next_page_token}
-    return [_printable(each) for each in answer] if isinstance(answer, list) else answer
+    return [printable(each) for each in answer] if isinstance(answer, list) else answer

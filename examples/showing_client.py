@@ -49,7 +49,7 @@ class ShowingClient(crosskey.Client):
 
     def scene(self, title: str, words: str) -> None:
         """Begin a scene. Pins of the scene before are finished first, so that each run takes the same calls."""
-        _settle(self.quiet)
+        _wait_until_none_in_doubt(self.quiet)
         self.page.scene(title)
         self.page.tell(words)
 
@@ -80,7 +80,7 @@ class ShowingClient(crosskey.Client):
             return
         raise AssertionError("this was to be refused, and was not")
 
-    def _carry_out(self, call: Call[Answer]) -> Answer:
+    def _perform(self, call: Call[Answer]) -> Answer:
         """Ask by a call of its own instead of the session, since such a call has the trailer."""
         ask_for(call.request, JsonRows.form)
         self.page.request(f"{call.service}/{call.method}", _shown(call.request))
@@ -112,7 +112,7 @@ def start_over(client: ShowingClient, **tables: str) -> None:
         client.quiet.delete(table, where=crosskey.is_null(column, False))
 
 
-def _settle(client: crosskey.Client) -> None:
+def _wait_until_none_in_doubt(client: crosskey.Client) -> None:
     """Wait until no transaction is prepared. Raises AssertionError if one stays."""
     deadline = time.monotonic() + SETTLING_SECONDS
     while client.list_in_doubt().transactions:

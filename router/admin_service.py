@@ -8,7 +8,9 @@ from typing import Any
 import grpc
 from typing_extensions import override
 
+from crosskey.internal.v1 import maintenance_pb2
 from crosskey.router.administration.auditing import audit
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.administration.descriptions import describe_schema, describe_topology
 from crosskey.router.administration.migrating import Migrations
 from crosskey.router.administration.outboxes import describe_events
@@ -30,11 +32,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Admin(admin_pb2_grpc.AdminServicer):
     """Describes, installs and checks a cluster. `addresses` are those of the nodes, in order."""
 
-    def __init__(self, cluster: Cluster, nodes: Nodes, finisher: Finisher, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, nodes: Nodes, finisher: Finisher, addresses: Sequence[str], cleaner: Cleaner
+    ) -> None:
         self._cluster = cluster
         self._nodes = nodes
         self._finisher = finisher
         self._addresses = addresses
+        self._cleaner = cleaner
         self._migrations = Migrations(cluster, nodes, finisher)
 
     @override
@@ -86,6 +91,21 @@ class Admin(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.DescribeEventsResponse:
         with call_context(context.time_remaining()):
             return await describe_events(self._nodes)
+
+    @override
+    async def ListCleanups(
+        self, request: admin_pb2.ListCleanupsRequest, context: Context
+    ) -> admin_pb2.ListCleanupsResponse:
+        with call_context(context.time_remaining()):
+            return await self._cleaner.list_all()
+
+    @override
+    async def HoldPosition(
+        self, request: admin_pb2.HoldPositionRequest, context: Context
+    ) -> admin_pb2.HoldPositionResponse:
+        with call_context(context.time_remaining()):
+            asked = maintenance_pb2.HoldPositionRequest(asked=request)
+            return (await self._nodes[0].hold_position(asked)).position
 
     @override
     async def PlanMigration(

@@ -10,6 +10,7 @@ from crosskey.catalog.plan import KeyPlan, TablePlan
 from crosskey.router.planning.acting_keys import ActingKey, Change, acting_keys
 from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.claimed_values import ClaimedValue
+from crosskey.router.planning.generated_values import NONE_GENERATED, NOTHING, AllGenerated, GeneratedValues
 from crosskey.router.planning.include_notes import condition_notes, include_notes
 from crosskey.router.planning.includes import plan_includes
 from crosskey.router.planning.nesting.foreseeing import foreseen_writes
@@ -19,13 +20,13 @@ from crosskey.router.planning.reads import ListPlan, ReadPlan, plan_count, plan_
 from crosskey.router.planning.routes import Distributed, Local, Reserve, Route, new_shards, plan_route
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
 from crosskey.router.planning.transactions import (
     AnsweredStep,
     GroupPlan,
     ModeChange,
     ReadRequest,
     ReadStep,
+    RelatedStep,
     Step,
     TakingStep,
     all_reads,
@@ -90,6 +91,10 @@ COMPUTE_NOTE = (
     "What an index computes of the rows, home is asked for before that; the shards named here that are asked who has"
     " claimed it are foreseen, as far as they can be."
 )
+RELATED_NOTE = (
+    "Once the rows are written, what conditions over relations look up is looked up once more; if others have changed"
+    " it meanwhile, all is run again."
+)
 FOLLOW_PARENT_NOTE = (
     "The claim on the parent tells which shard has the rows that live with it: it alone is asked then, and all shards"
     " only if none is there."
@@ -101,22 +106,25 @@ FOLLOW_NOTE = (
 
 
 def explain(
-    view: SchemaView, hints: ShadowHints, request: router_pb2.ExplainRequest, supplies: Supplies = NO_SUPPLIES
+    view: SchemaView,
+    hints: ShadowHints,
+    request: router_pb2.ExplainRequest,
+    all_generated: AllGenerated = NONE_GENERATED,
 ) -> Explanation:
-    """The explanation of a request; the supply of an insert alone has the place "".
+    """The explanation of a request; the values generated for an insert alone has the place "".
 
     Raises InvalidRequest if there is none, and what planning it raises.
     """
     match request.WhichOneof("request"):
         case "insert":
             alone = router_pb2.Statement(insert=request.insert)
-            return _explain_alone(view, hints, alone, supplies.get("", NOTHING))
+            return _explain_alone(view, hints, alone, all_generated.get("", NOTHING))
         case "update":
             return _explain_alone(view, hints, router_pb2.Statement(update=request.update))
         case "delete":
             return _explain_alone(view, hints, router_pb2.Statement(delete=request.delete))
         case "transact":
-            return _explain_transact(view, hints, plan_transact(view, request.transact, supplies))
+            return _explain_transact(view, hints, plan_transact(view, request.transact, all_generated))
         case "get" | "count" | "aggregate" | "list" as kind:
             return _explain_any_read(view, getattr(request, kind))
     raise errors.InvalidRequest("there is no request to explain")
@@ -147,7 +155,7 @@ def _explain_read(view: SchemaView, plan: ReadPlan, method: str) -> Explanation:
 
 def _following(table: TablePlan, claimed: ClaimedValue) -> Explanation:
     shards = [claimed.claim_shard]
-    note = FOLLOW_NOTE if claimed.claim.table == table.table.name else FOLLOW_PARENT_NOTE
+    note = FOLLOW_NOTE if claimed.claim.table == table.name else FOLLOW_PARENT_NOTE
     return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[note])
 
 
@@ -185,11 +193,11 @@ def _explain_list(view: SchemaView, plan: ListPlan) -> Explanation:
 
 
 def _explain_alone(
-    view: SchemaView, hints: ShadowHints, statement: router_pb2.Statement, supply: Supply = NOTHING
+    view: SchemaView, hints: ShadowHints, statement: router_pb2.Statement, generated: GeneratedValues = NOTHING
 ) -> Explanation:
     """A write that is a transaction by itself; errors name no statement."""
     try:
-        steps = plan_transact(view, router_pb2.TransactRequest(statements=[statement]), {"0": supply})
+        steps = plan_transact(view, router_pb2.TransactRequest(statements=[statement]), {"0": generated})
         return _explain_transact(view, hints, steps)
     except errors.CrosskeyError as error:
         error.metadata.pop("statement", None)
@@ -200,7 +208,9 @@ def _foreseen(view: SchemaView, steps: Iterable[Step]) -> Iterator[Step]:
     """The steps, nested writes as the writes that they consist of, as far as these are known before."""
     for step in steps:
         nested = step.write if isinstance(step, AnsweredStep) else step
-        if isinstance(nested, NestedStep):
+        if isinstance(nested, RelatedStep):
+            yield from (step, nested.plan(view))
+        elif isinstance(nested, NestedStep):
             plans, complete = foreseen_writes(view, nested)
             yield from plans if nested is step or not complete else plans[1:]
             if not complete:
@@ -221,6 +231,8 @@ def _explain_transact(view: SchemaView, hints: ShadowHints, planned: Sequence[St
         explanation = _explain_writes(view, hints, steps)
     _add_reads(view, explanation, list(all_reads(steps)))
     explanation.notes.extend([TAKES_NOTE] if TakingStep in kinds else [])
+    explanation.notes.extend(note for plan in all_writes(steps) for note in condition_notes(plan.predicates))
+    explanation.notes.extend([RELATED_NOTE] if RelatedStep in kinds else [])
     explanation.notes.extend([MODES_NOTE] if ModeChange in kinds else [])
     explanation.notes.extend([GROUPS_NOTE] if GroupPlan in kinds else [])
     explanation.notes.extend([NESTED_NOTE] if NestedStep in kinds else [])
@@ -299,7 +311,7 @@ def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
     """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
-    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans)
+    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.name) for plan in plans)
 
 
 def _notes_on_pins(view: SchemaView, plans: Sequence[WritePlan], *, alone: bool) -> Iterable[str]:
@@ -325,7 +337,7 @@ def _keys(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[Explana
 
 
 def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
-    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.table.name]
+    own = [*view.plan.keys_of(plan.table.name)]
     if plan.kind == "insert":
         return own
     changed = plan.changed_columns
@@ -335,7 +347,7 @@ def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
 def _acting_keys(view: SchemaView, plan: WritePlan) -> list[ActingKey]:
     if plan.kind == "insert" and not plan.changed_columns:
         return []
-    return acting_keys(view.plan.keys, Change(plan.table.table.name, plan.changed_columns))
+    return acting_keys(view.plan.keys, Change(plan.table.name, plan.changed_columns))
 
 
 def _check_note(view: SchemaView, hints: ShadowHints, plan: WritePlan, key: KeyPlan) -> str:

@@ -9,10 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crosskey.router.planning.anchors import anchors_of_insert, anchors_of_transaction
 from crosskey.router.planning.claimed_values import ClaimedValue
-from crosskey.router.planning.led_parents import parents_of_insert, parents_of_transaction
+from crosskey.router.planning.generated_values import (
+    NOTHING,
+    AllGenerated,
+    GeneratedValues,
+    Need,
+    need_of,
+    needs_of,
+    stand_ins,
+)
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import NOTHING, Need, Supplies, Supply, need_of, needs_of, stand_ins
 from crosskey.router.planning.writes import FIRST_SHARD
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.v1 import router_pb2
@@ -34,9 +42,9 @@ UNKNOWN_NOTE = "Rows of {table} are placed by what is made for them; the shards 
 
 @dataclass(frozen=True)
 class Foresight:
-    """The supplies that a request would get, or values such as may come, and how it would get them."""
+    """The generated values that a request would get, or values such as may come, and how it would get them."""
 
-    supplies: Supplies
+    all_generated: AllGenerated
     rpcs: list[str]
     notes: list[str]
 
@@ -56,12 +64,12 @@ def foresee(view: SchemaView, blocks: SequenceBlocks, request: router_pb2.Explai
         for _, sequence, count in need.counted:
             left = len(blocks.left(sequence))
             notes.append(DRAW_NOTE.format(shard=FIRST_SHARD, sequence=sequence, needed=count, left=left))
-        notes += [UNKNOWN_NOTE.format(table=need.table.table.name)] if _places_rows(need, blocks) else []
-    supplies = {place: Supply(_values(need, blocks)) for place, need in needs.items()}
-    parents = _parents(view, request, supplies)
+        notes += [UNKNOWN_NOTE.format(table=need.table.name)] if _places_rows(need, blocks) else []
+    all_generated = {place: GeneratedValues(_values(need, blocks)) for place, need in needs.items()}
+    parents = _parents(view, request, all_generated)
     rpcs += [FIND_RPC.format(shard=shard) for shard in sorted({parent.claim_shard for parent in parents})]
     notes += [FIND_NOTE.format(table=parent.claim.table) for parent in parents]
-    return Foresight(supplies, [*dict.fromkeys(rpcs)], [*dict.fromkeys(notes)])
+    return Foresight(all_generated, [*dict.fromkeys(rpcs)], [*dict.fromkeys(notes)])
 
 
 def _needs(view: SchemaView, request: router_pb2.ExplainRequest) -> Mapping[str, Need]:
@@ -74,12 +82,12 @@ def _needs(view: SchemaView, request: router_pb2.ExplainRequest) -> Mapping[str,
     return {}
 
 
-def _parents(view: SchemaView, request: router_pb2.ExplainRequest, supplies: Supplies) -> list[ClaimedValue]:
+def _parents(view: SchemaView, request: router_pb2.ExplainRequest, all_generated: AllGenerated) -> list[ClaimedValue]:
     match request.WhichOneof("request"):
         case "insert":
-            return parents_of_insert(view, request.insert, supplies.get("", NOTHING))
+            return anchors_of_insert(view, request.insert, all_generated.get("", NOTHING))
         case "transact":
-            return parents_of_transaction(view, request.transact.statements, supplies)
+            return anchors_of_transaction(view, request.transact.statements, all_generated)
     return []
 
 

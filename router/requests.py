@@ -8,6 +8,7 @@ from contextlib import aclosing
 from google.protobuf.message import Message
 
 from crosskey.router import explaining
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
 from crosskey.router.planning.reserved_fields import refuse_reserved
@@ -43,6 +44,7 @@ class Requests:
         hints: ShadowHints,
         loader: Loader,
         watches: Watches,
+        cleaner: Cleaner,
     ) -> None:
         self._cluster = cluster
         self._reader = reader
@@ -50,6 +52,7 @@ class Requests:
         self._hints = hints
         self._loader = loader
         self._watches = watches
+        self._cleaner = cleaner
 
     async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
         """Inserts rows."""
@@ -74,6 +77,8 @@ class Requests:
         refuse_reserved(request)
         refuse_taken(request)
         result = await self._cluster.by_schema(lambda view: self._writes.delete(view, request))
+        if (await self._cluster.view()).cleans_up:
+            self._cleaner.deleted()
         return router_pb2.DeleteResponse(count=result.count)
 
     async def associate(self, request: router_pb2.AssociateRequest) -> router_pb2.AssociateResponse:
@@ -84,6 +89,8 @@ class Requests:
         """Runs statements in one transaction."""
         refuse_reserved(request)
         results = await self._cluster.by_schema(lambda view: self._writes.transact(view, request))
+        if (await self._cluster.view()).cleans_up:
+            self._cleaner.deleted()
         return router_pb2.TransactResponse(results=statement_results(request.statements, results))
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
@@ -157,8 +164,8 @@ class Requests:
         return await self._cluster.by_schema(lambda view: self._explain(view, request))
 
     async def _explain(self, view: SchemaView, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
-        foresight = foresee(view, self._writes.supplier.blocks, request)
-        explanation = explaining.explain(view, self._hints, request, foresight.supplies)
+        foresight = foresee(view, self._writes.value_generator.blocks, request)
+        explanation = explaining.explain(view, self._hints, request, foresight.all_generated)
         foresight.add_to(explanation)
         return explanation
 

@@ -54,6 +54,12 @@ SECONDS = click.FloatRange(min=0)
 )
 @setting("max_in_flight", POSITIVE, "How many requests may be in flight.", default=Settings.max_in_flight)
 @setting(
+    "max_distributed",
+    POSITIVE,
+    "How many transactions over several shards may be at work on a shard.",
+    default=Settings.max_distributed,
+)
+@setting(
     "max_transactions",
     COUNT,
     "How many transactions may be open on sessions.",

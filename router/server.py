@@ -8,11 +8,13 @@ from contextlib import suppress
 import grpc
 
 from crosskey.router.admin_service import Admin
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.administration.unused_shadows import ShadowSweeper
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.resolver import Resolver
+from crosskey.router.committing.seats import Seats
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
@@ -20,11 +22,11 @@ from crosskey.router.router_service import Router
 from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.router.settings import Settings
 from crosskey.router.watching.watches import Watches
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.writer import Writer
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
@@ -42,21 +44,25 @@ async def serve(settings: Settings) -> None:
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
     hints = ShadowHints()
-    supplier = Supplier(nodes, SequenceBlocks(nodes))
-    finder = Finder(nodes)
-    writer = Writer(nodes, finisher, hints, cluster, settings.retries, supplier, finder)
-    writes = Pipeline(supplier, finder, writer)
+    value_generator = ValueGenerator(nodes, SequenceBlocks(nodes))
+    anchor_lookup = AnchorLookup(nodes)
+    seats = Seats(len(nodes), settings.max_distributed)
+    writer = Writer(nodes, finisher, seats, hints, cluster, settings.retries, value_generator, anchor_lookup)
+    writes = Pipeline(value_generator, anchor_lookup, writer)
     watches = Watches(nodes)
-    requests = Requests(cluster, Reader(nodes), writes, hints, Loader(nodes, finisher, cluster, supplier), watches)
+    cleaner = Cleaner(cluster, nodes, finisher)
+    loader = Loader(nodes, finisher, cluster, value_generator)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, watches, cleaner)
     in_flight = CallsInFlight(settings.max_in_flight)
     bounds = Bounds(settings.max_transactions, settings.transaction_idle_seconds, settings.transaction_seconds)
-    router = Router(requests, Opener(cluster, writes, bounds), in_flight)
+    router = Router(requests, Opener(cluster, writes, bounds, cleaner.deleted), in_flight)
     recovery: list[asyncio.Task[None]] = []
 
     async def ready() -> None:
         await cluster.wait_for_nodes()
         recovery.append(asyncio.create_task(resolver.run()))
         recovery.append(asyncio.create_task(finisher.forget_regularly()))
+        recovery.append(asyncio.create_task(cleaner.run()))
         recovery.append(asyncio.create_task(cluster.keep_up()))
         if settings.sweep_interval_seconds:
             sweeper = ShadowSweeper(cluster, nodes, finisher)
@@ -64,7 +70,7 @@ async def serve(settings: Settings) -> None:
 
     def register(server: grpc.aio.Server) -> None:
         router_pb2_grpc.add_RouterServicer_to_server(router, server)
-        admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes), server)
+        admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, settings.nodes, cleaner), server)
 
     async def drain() -> None:
         watches.drain()

@@ -44,6 +44,8 @@ class Opener:
     cluster: Cluster
     pipeline: Pipeline
     bounds: Bounds
+    on_committed: Callable[[], None] = lambda: None
+    """Called when one has committed."""
 
     async def open(self) -> OpenTransaction:
         """A new transaction. Raises Overloaded if too many are open, SchemaNotLoaded and ShardUnavailable."""
@@ -148,6 +150,7 @@ class SessionTransactions:
         try:
             async with entry.turn:
                 await entry.transaction.commit()
+                self._opener.on_committed()
         finally:
             # Also if the call is cancelled before its turn has come.
             self._entries.pop(request.transaction, None)

@@ -23,6 +23,9 @@ class Settings:
     """How often to look for shadows that no child references any more; 0 for never."""
     max_in_flight: int = 1000
     """How many requests may be in flight; more are refused."""
+    max_distributed: int = 12
+    """How many transactions over several shards may be at work on a shard; others wait for their turn. Each holds a
+    connection there, so that fewer than a node has leave some for other requests and other routers."""
     max_transactions: int = 8
     """How many transactions may be open on sessions; more are refused. Each holds a connection on every shard that it
     has touched."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sized
 from contextlib import suppress
 from typing import Any
 
-from crosskey.company import let_company_come
+from crosskey.message_sharing import let_others_join
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Of the answers in one message; a larger one travels alone."""
@@ -55,7 +55,7 @@ class AnswerStream:
         while self._waiting:
             try:
                 if self._others:
-                    await let_company_come()
+                    await let_others_join()
                 await self._write(self._response(answers=self._next_answers()))
             except (asyncio.CancelledError, Exception):
                 # The stream has ended, which gRPC has many ways to say. Its reader learns of it.

@@ -13,7 +13,9 @@ from typing_extensions import override
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import maintenance_pb2_grpc
 from crosskey.shard_node.auditing import shard_audit
+from crosskey.shard_node.auditing.cleanups import list_cleanups
 from crosskey.shard_node.events.backlog import describe_outbox
+from crosskey.shard_node.events.positions import hold_position
 from crosskey.shard_node.migrations import plan_on_shard
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import translated
@@ -135,6 +137,19 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
     ) -> proto.DescribeOutboxResponse:
         async with self._reading(request.shard) as (connection, _):
             return proto.DescribeOutboxResponse(outbox=await describe_outbox(connection, request.shard))
+
+    @override
+    async def ListCleanups(self, request: proto.ListCleanupsRequest, context: Context) -> proto.ListCleanupsResponse:
+        async with self._reading(request.shard) as (connection, schema):
+            cleanups = await list_cleanups(
+                connection, schema, request.shard, self._shard.pace, count_rows=request.count_rows
+            )
+            return proto.ListCleanupsResponse(cleanups=cleanups)
+
+    @override
+    async def HoldPosition(self, request: proto.HoldPositionRequest, context: Context) -> proto.HoldPositionResponse:
+        async with self._reading(request.shard) as (connection, _):
+            return proto.HoldPositionResponse(position=await hold_position(connection, request.asked))
 
     @override
     async def PlanShardMigration(

@@ -39,6 +39,24 @@ SECONDS = click.FloatRange(min=0)
     "How often events that need not be kept are deleted.",
     default=Settings.events_trim_seconds,
 )
+@setting(
+    "cleanup_batch_rows",
+    POSITIVE,
+    "How many rows one transaction cleans up, of a foreign key with @enforce eventual.",
+    default=Settings.cleanup_batch_rows,
+)
+@setting(
+    "cleanup_pause_ms",
+    COUNT,
+    "How long the next such transaction waits.",
+    default=Settings.cleanup_pause_ms,
+)
+@setting(
+    "cleanup_late_seconds",
+    SECONDS,
+    "How old a clean-up is when `crosskey audit` finds fault with it.",
+    default=Settings.cleanup_late_seconds,
+)
 @setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
 def serve(pool_size: int, workers: int, **values: Any) -> None:
     """Serve one shard until SIGTERM."""

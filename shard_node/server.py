@@ -10,12 +10,14 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
+from crosskey.pauses import growing_pauses
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
 from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
 from crosskey.shard_node.events.feed import EventFeed
 from crosskey.shard_node.events.trimming import Retention, trim_regularly
 from crosskey.shard_node.maintenance import ShardMaintenance
+from crosskey.shard_node.pace import Pace
 from crosskey.shard_node.postgres.connection_limits import check_connections
 from crosskey.shard_node.postgres.database import Database
 from crosskey.shard_node.postgres.startup import ShardIdentity, UnfitDatabase, prepare_database
@@ -28,7 +30,8 @@ SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMa
 
 # PostgreSQL may be starting while the node is: try again for so long before giving up.
 CONNECT_PATIENCE_SECONDS = 30.0
-CONNECT_INTERVAL_SECONDS = 0.25
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 
 # Calls that wait for a connection are bounded by the pool's queue; this bounds branches as well.
 MAX_IN_FLIGHT = 2000
@@ -57,7 +60,7 @@ async def open_patiently(database: Database, settings: Settings) -> ShardIdentit
 
     Raises UnfitDatabase at once for what waiting does not mend, and, saying why, if it does not answer for too long.
     """
-    deadline = asyncio.get_running_loop().time() + CONNECT_PATIENCE_SECONDS
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, within=CONNECT_PATIENCE_SECONDS)
     while True:
         try:
             identity = await _prepare(database, settings)
@@ -65,10 +68,11 @@ async def open_patiently(database: Database, settings: Settings) -> ShardIdentit
             await database.open()
             return identity
         except (errors.ShardUnavailable, errors.Overloaded) as error:
-            if asyncio.get_running_loop().time() > deadline:
+            pause = next(pauses, None)
+            if pause is None:
                 raise UnfitDatabase(f"{error.message}: {error.__cause__}") from error
             _log.warning("trying again", error=error.message)
-            await asyncio.sleep(CONNECT_INTERVAL_SECONDS)
+            await asyncio.sleep(pause)
 
 
 async def _prepare(database: Database, settings: Settings) -> ShardIdentity:
@@ -86,7 +90,8 @@ async def _clear_away(dsn: str) -> None:
 
 
 async def _run(database: Database, identity: ShardIdentity, settings: Settings) -> None:
-    shard = Shard(database, identity)
+    pace = Pace(settings.cleanup_batch_rows, settings.cleanup_pause_ms, settings.cleanup_late_seconds)
+    shard = Shard(database, identity, pace)
     feed = EventFeed(database)
     retention = Retention(settings.events_retention_seconds, settings.events_max_mib * 1024 * 1024)
     trimming = asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds))

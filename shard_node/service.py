@@ -144,7 +144,7 @@ class NodeCalls(CallHandlers):
     async def _finish_prepared(
         self, request: recovery_pb2.FinishPreparedRequest
     ) -> recovery_pb2.FinishPreparedResponse:
-        self._gids.check_participants(request.gids)
+        self._gids.check_branches(request.gids)
         async with self._shard.database.finishing_connection() as connection:
             with translated():
                 await recovery.finish_prepared(connection, request.gids, commit=request.commit)

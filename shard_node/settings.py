@@ -17,7 +17,7 @@ class Settings:
     """The connection string of the shard's database."""
     listen: str
     """HOST:PORT to serve on."""
-    pool_size: int = 10
+    pool_size: int = 20
     """How many connections to PostgreSQL at most, of each of the workers."""
     pool_queue: int = 200
     """How many requests may wait for a connection; more are refused."""
@@ -35,3 +35,9 @@ class Settings:
     """How much room events may take on the shard's disk before the first are deleted, however young."""
     events_trim_seconds: float = 10.0
     """How often events that need not be kept are deleted."""
+    cleanup_batch_rows: int = 1000
+    """How many rows one transaction cleans up of a foreign key with @enforce eventual."""
+    cleanup_pause_ms: int = 20
+    """How long the next such transaction waits."""
+    cleanup_late_seconds: float = 300.0
+    """How old a clean-up is when the audit finds fault with it."""

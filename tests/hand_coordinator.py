@@ -36,7 +36,7 @@ class Nodes(Protocol):
         """The nodes in the order of their shards."""
 
 
-class HandParticipant:
+class HandBranch:
     """A branch on a session of its own."""
 
     def __init__(self, session: HandSession) -> None:
@@ -118,17 +118,17 @@ class HandCoordinator:
         return response
 
     @contextmanager
-    def participate(self, shard: int) -> Iterator[HandParticipant]:
-        """A participant that dies with the context."""
-        participant = HandParticipant(self.session(shard))
+    def branch(self, shard: int) -> Iterator[HandBranch]:
+        """A branch that dies with the context."""
+        branch = HandBranch(self.session(shard))
         try:
-            yield participant
+            yield branch
         finally:
-            participant.die()
+            branch.die()
 
     def finish(self, gid: Gid, shard: int, *, commit: bool) -> None:
         """Commits or rolls back what is prepared on the shard. Raises Conflict if it is busy."""
-        request = recovery_pb2.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
+        request = recovery_pb2.FinishPreparedRequest(gids=[gid.branch(shard)], commit=commit)
         self.shared(shard).call(finish_prepared=request)
 
     def decide(self, gid: Gid, *, peek: bool = False, patient: bool = False) -> str:
@@ -145,7 +145,7 @@ class HandCoordinator:
         self.shared(gid.home).call(forget_decisions=recovery_pb2.ForgetDecisionsRequest(gids=[str(gid)]))
 
     def shared(self, shard: int) -> HandSession:
-        """The session for what is no participant's; a new one if the node has ended the last."""
+        """The session for what is no branch's; a new one if the node has ended the last."""
         session = self._sessions.get(shard)
         if session is None or session.has_ended:
             session = self._sessions[shard] = self.session(shard)
@@ -227,8 +227,8 @@ CHECK = proto.Command(check=proto.CheckConstraints())
 
 
 def prepare(gid: Gid, shard: int) -> proto.Command:
-    """Prepares the participant on the shard."""
-    return proto.Command(prepare=proto.Prepare(gid=gid.participant(shard)))
+    """Prepares the branch on the shard."""
+    return proto.Command(prepare=proto.Prepare(gid=gid.branch(shard)))
 
 
 def commit(gid: Gid | None = None) -> proto.Command:

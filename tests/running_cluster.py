@@ -26,6 +26,6 @@ class RunningCluster:
         trailer: str = dict(call.trailing_metadata())[CALLS_KEY]
         return trailer.split(", ")
 
-    def wait_until_settled(self) -> None:
+    def wait_until_none_in_doubt(self) -> None:
         """Waits until nothing is prepared any more."""
         eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")

@@ -14,20 +14,22 @@ from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
 from crosskey.local_cluster.cluster import ROLE
 from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.router.admin_service import Admin
+from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.seats import Seats
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.reading.reader import Reader
 from crosskey.router.requests import Requests
 from crosskey.router.router_service import Router
 from crosskey.router.session_transactions import Bounds, Opener
 from crosskey.router.watching.watches import Watches
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.writer import Writer
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.interceptor import ErrorInterceptor
@@ -90,15 +92,20 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     stack.push_async_callback(nodes.close)
     cluster, finisher, hints = Cluster(nodes), Finisher(nodes), ShadowHints()
     await cluster.wait_for_nodes()
-    supplier = Supplier(nodes, SequenceBlocks(nodes))
-    finder = Finder(nodes)
-    writes = Pipeline(supplier, finder, Writer(nodes, finisher, hints, cluster, 8, supplier, finder))
-    loader = Loader(nodes, finisher, cluster, supplier)
+    value_generator = ValueGenerator(nodes, SequenceBlocks(nodes))
+    anchor_lookup = AnchorLookup(nodes)
+    writes = Pipeline(
+        value_generator,
+        anchor_lookup,
+        Writer(nodes, finisher, Seats(len(nodes), 5), hints, cluster, 8, value_generator, anchor_lookup),
+    )
+    loader = Loader(nodes, finisher, cluster, value_generator)
     server = _server()
-    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes))
+    cleaner = Cleaner(cluster, nodes, finisher)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes), cleaner)
     opener = Opener(cluster, writes, Bounds(maximum=8, idle_seconds=10, seconds=60))
     router_pb2_grpc.add_RouterServicer_to_server(Router(requests, opener, CallsInFlight(MAX_IN_FLIGHT)), server)
-    admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses), server)
+    admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses, cleaner), server)
     stack.push_async_callback(finisher.drain)
     return await _started(stack, server)
 

@@ -65,6 +65,8 @@ def _text(cursor: Any, query: Any) -> str:
 def _of_project(frame: FrameType) -> tuple[str, str] | None:
     """File and name of a function of the project's own; None for one of others, and for what is generated."""
     code = frame.f_code
+    if code.co_filename.startswith("<"):
+        return None
     try:
         file = str(Path(code.co_filename).resolve().relative_to(PROJECT))
     except ValueError:

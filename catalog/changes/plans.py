@@ -115,7 +115,7 @@ def _refuse_move(old: TablePlan, new: TablePlan) -> None:
     name = new.table.name
     if old.placement != new.placement:
         raise Unsupported(f'table "{name}": a {old.placement} table cannot become a {new.placement} table yet')
-    if (old.shard_key, old.leader, old.slot_column) != (new.shard_key, new.leader, new.slot_column):
+    if (old.shard_key, old.anchor, old.slot_column) != (new.shard_key, new.anchor, new.slot_column):
         raise Unsupported(
             f'table "{name}": its rows cannot be placed by another column yet: it is sharded by {old.shard_key}'
         )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 import grpc
 
 from crosskey import Client, errors
 from crosskey._channel import with_defaults
+from crosskey.pauses import growing_pauses
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2 import DescribeSchemaResponse
 from crosskey.v1.router_pb2_grpc import RouterStub
@@ -63,15 +64,13 @@ class Target:
         self._patiently(lambda: self._stub.FinishLoad(request, timeout=self._timeout_seconds))
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
-        pause = FIRST_PAUSE_SECONDS
-        for _ in range(MOST_TRIES - 1):
+        for pause in islice(growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), MOST_TRIES - 1):
             try:
                 return _translated(call)
             except errors.CrosskeyError as error:
                 if not error.retryable and not isinstance(error, _OPEN_OUTCOMES):
                     raise
-            time.sleep(random.uniform(pause / 2, pause))
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            time.sleep(pause)
         return _translated(call)
 
 

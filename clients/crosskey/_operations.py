@@ -345,6 +345,25 @@ def describe_events() -> Call[admin_pb2.DescribeEventsResponse]:
     return Call("Admin", "DescribeEvents", admin_pb2.DescribeEventsRequest(), _as_is)
 
 
+def list_cleanups() -> Call[admin_pb2.ListCleanupsResponse]:
+    """Returns what is being cleaned up along foreign keys with `@enforce eventual`."""
+    return Call("Admin", "ListCleanups", admin_pb2.ListCleanupsRequest(), _as_is)
+
+
+def hold_position(
+    consumer: str, holder: str, *, lease: float, resume_token: str = ""
+) -> Call[admin_pb2.HoldPositionResponse]:
+    """Holds the position of a consumer of events for `lease` seconds; 0 lets go of it.
+
+    `held` of what it returns says whether the process called `holder` leads now. Only then is a `resume_token` kept, if
+    it led before. The one that is kept is returned, for whoever goes on behind it.
+    """
+    request = admin_pb2.HoldPositionRequest(
+        consumer=consumer, holder=holder, lease_ms=round(lease * 1000), resume_token=resume_token
+    )
+    return Call("Admin", "HoldPosition", request, _as_is)
+
+
 def plan_migration(
     sql: str,
     *,

@@ -86,6 +86,7 @@ class BlockingCallStream:
         self._carrier: threading.Thread | None = None
         self._stream: Stream | None = None
         self._is_ending = False
+        """Whether the present stream takes no calls any more: the peer has sent its last message, or it has ended."""
 
     def ask(self, call: Any, timeout_seconds: float) -> Any:
         """Sends a call and answers what the peer answered. The call gets its number and deadline here.
@@ -163,6 +164,7 @@ class BlockingCallStream:
             except Exception:
                 _log.exception("the stream to %s failed", self._peer.name)
                 with self._lock:
+                    self._is_ending = True
                     self._calls.broke(None)
                     self._calls.unreachable(None)
             finally:
@@ -189,21 +191,27 @@ class BlockingCallStream:
             if self._is_ending:
                 self._calls.ended_in_order()
             else:
+                self._is_ending = True
                 self._calls.broke(None)
 
     def _broke(self, error: grpc.RpcError) -> None:
         _log.debug("the stream to %s broke: %s", self._peer.name, error)
         with self._lock:
+            self._is_ending = True
             if errors.was_never_sent(error):
                 self._calls.unreachable(error)
             else:
                 self._calls.broke(error)
 
     def _messages(self, wakes: SimpleQueue[bool]) -> Iterator[Any]:
-        """What gRPC sends on one stream: it asks for the next message when it has sent one."""
+        """What gRPC sends on one stream: it asks for the next message when it has sent one.
+
+        gRPC may ask once more after the stream has ended, even after the next one was opened: calls that it took then
+        would count as sent, and nobody would ever answer them.
+        """
         while wakes.get():
             with self._lock:
-                if self._is_ending:
+                if self._is_ending or wakes is not self._wakes:
                     return
                 batch = self._calls.take_batch()
             if batch:

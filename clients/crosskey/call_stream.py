@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from crosskey import errors
-from crosskey.company import let_company_come
+from crosskey.message_sharing import let_others_join
 from crosskey.pending_calls import Peer, PendingCalls
 
 Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
@@ -138,7 +138,7 @@ class CallStream:
         while True:
             await self._something_waits.wait()
             if len(self._calls) > 1:
-                await let_company_come()
+                await let_others_join()
             # Nothing is awaited from here to where the event is cleared: it also tells that the stream is ending.
             if self._is_ending:
                 await stream.done_writing()

@@ -118,6 +118,8 @@ class AsyncClient(AsyncStatements):
     drop_unused_shadows = awaited(operations.drop_unused_shadows)
     list_in_doubt = awaited(operations.list_in_doubt)
     describe_events = awaited(operations.describe_events)
+    list_cleanups = awaited(operations.list_cleanups)
+    hold_position = awaited(operations.hold_position)
     plan_migration = awaited(operations.plan_migration)
     apply_migration = awaited(operations.apply_migration)
     list_migrations = awaited(operations.list_migrations)
@@ -150,7 +152,7 @@ class AsyncClient(AsyncStatements):
         return AsyncWatch(lambda: self._router.Watch(request))
 
     @override
-    async def _carry_out(self, call: Call[Answer]) -> Answer:
+    async def _perform(self, call: Call[Answer]) -> Answer:
         rows = await self._rows_for(call)
         if field := call.session_field:
             return call.read(getattr(await self._ask(call.on_session(field)), field), rows)
@@ -168,13 +170,13 @@ class AsyncClient(AsyncStatements):
         """What reads the rows that a call answers, and asks for them in its form."""
         tables = ask_for(call.request, self._rows.form)
         if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
-            await self._learn(self._rows)
+            await self._read_types(self._rows)
         return self._rows
 
-    async def _learn(self, rows: TypedRows) -> None:
+    async def _read_types(self, rows: TypedRows) -> None:
         """Learns the schema. Without one the call itself is refused, in words that fit it."""
         with suppress(errors.SchemaNotLoaded):
-            rows.learn(await self.describe_schema())
+            rows.use_schema(await self.describe_schema())
 
 
 class Client(Statements):
@@ -243,6 +245,8 @@ class Client(Statements):
     drop_unused_shadows = blocking(operations.drop_unused_shadows)
     list_in_doubt = blocking(operations.list_in_doubt)
     describe_events = blocking(operations.describe_events)
+    list_cleanups = blocking(operations.list_cleanups)
+    hold_position = blocking(operations.hold_position)
     plan_migration = blocking(operations.plan_migration)
     apply_migration = blocking(operations.apply_migration)
     list_migrations = blocking(operations.list_migrations)
@@ -274,7 +278,7 @@ class Client(Statements):
         return Watch(self._router.Watch(requests.watch(tables, where, after, resolved_interval)))
 
     @override
-    def _carry_out(self, call: Call[Answer]) -> Answer:
+    def _perform(self, call: Call[Answer]) -> Answer:
         rows = self._rows_for(call)
         if field := call.session_field:
             return call.read(getattr(self._ask(call.on_session(field)), field), rows)
@@ -293,13 +297,13 @@ class Client(Statements):
         """What reads the rows that a call answers, and asks for them in its form."""
         tables = ask_for(call.request, self._rows.form)
         if isinstance(self._rows, TypedRows) and not self._rows.knows(tables):
-            self._learn(self._rows)
+            self._read_types(self._rows)
         return self._rows
 
-    def _learn(self, rows: TypedRows) -> None:
+    def _read_types(self, rows: TypedRows) -> None:
         """Learns the schema. Without one the call itself is refused, in words that fit it."""
         with suppress(errors.SchemaNotLoaded):
-            rows.learn(self.describe_schema())
+            rows.use_schema(self.describe_schema())
 
 
 def _no_connection(timeout: float) -> errors.ShardUnavailable:

@@ -104,13 +104,14 @@ class CrosskeyError(Exception):
     """The base of all errors; only its subclasses are raised.
 
     `message` is what happened, in PostgreSQL's own words where PostgreSQL said it. `metadata` has the keys of Metadata
-    that apply. If `retryable`, the request left no trace and may be sent again as it is. If not `answered`, it is not
-    the server that speaks but gRPC, of a call that may have been carried out all the same.
+    that apply. If `retryable`, the request left no trace and may be sent again as it is, after `retry_delay_ms`. If not
+    `answered`, it is not the server that speaks but gRPC, of a call that may have been carried out all the same.
     """
 
     reason: ClassVar[reasons.ErrorReason.ValueType]
     code: ClassVar[grpc.StatusCode]
     retryable: bool = False
+    retry_delay_ms: int = RETRY_DELAY_MS
     answered: bool = True
 
     def __init__(self, message: str, **metadata: Unpack[Metadata]) -> None:
@@ -453,7 +454,7 @@ def to_status(error: CrosskeyError) -> status_pb2.Status:
         status.details.add().Pack(info)
     if error.retryable:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(RETRY_DELAY_MS)
+        retry.retry_delay.FromMilliseconds(error.retry_delay_ms)
         status.details.add().Pack(retry)
     return status
 
@@ -465,7 +466,7 @@ def to_failure(error: CrosskeyError) -> reasons.Failure:
         message=error.message,
         reason=error.reason,
         metadata=error.metadata,
-        retry_delay_ms=RETRY_DELAY_MS if error.retryable else 0,
+        retry_delay_ms=error.retry_delay_ms if error.retryable else 0,
     )
 
 
@@ -482,6 +483,7 @@ def from_failure(failure: reasons.Failure) -> CrosskeyError:
     error = BY_REASON.get(failure.reason, InternalError)(failure.message)
     error.metadata = dict(sorted(failure.metadata.items()))
     error.retryable = failure.retry_delay_ms > 0
+    error.retry_delay_ms = failure.retry_delay_ms or error.retry_delay_ms
     return error
 
 
@@ -496,19 +498,23 @@ def from_rpc_error(error: grpc.RpcError) -> CrosskeyError:
     Raise it `from` the RpcError.
     """
     status = _details_of(error)
-    info, retryable = _unpack(status)
+    info, retry = _unpack(status)
     if info is not None:
-        return _from_info(status.message, info, retryable)
+        return _from_info(status.message, info, retry)
     return _from_code(error.code(), error.details() or "")
 
 
-def _from_info(message: str, info: error_details_pb2.ErrorInfo, retryable: bool) -> CrosskeyError:
+def _from_info(
+    message: str, info: error_details_pb2.ErrorInfo, retry: error_details_pb2.RetryInfo | None
+) -> CrosskeyError:
     """A reason that this version does not know becomes InternalError."""
     number = reasons.ErrorReason.DESCRIPTOR.values_by_name.get(f"ERROR_REASON_{info.reason}")
     kind = BY_REASON[reasons.ErrorReason.ValueType(number.number)] if number else InternalError
     error = kind(message)
     error.metadata = dict(sorted(info.metadata.items()))
-    error.retryable = retryable
+    error.retryable = retry is not None
+    if retry is not None:
+        error.retry_delay_ms = retry.retry_delay.ToMilliseconds()
     return error
 
 
@@ -534,17 +540,19 @@ def _details_of(error: grpc.RpcError) -> status_pb2.Status:
     return status_pb2.Status()
 
 
-def _unpack(status: status_pb2.Status) -> tuple[error_details_pb2.ErrorInfo | None, bool]:
-    """The ErrorInfo of ours, if there is one, and whether there is a RetryInfo."""
-    found = None
-    retryable = False
+def _unpack(
+    status: status_pb2.Status,
+) -> tuple[error_details_pb2.ErrorInfo | None, error_details_pb2.RetryInfo | None]:
+    """The ErrorInfo of ours, and the RetryInfo, if there are any."""
+    found, retry = None, None
     for detail in status.details:
         if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            retryable = True
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             found = info
-    return found, retryable
+    return found, retry
 
 
 def _cut(text: str, max_bytes: int) -> str:

@@ -51,7 +51,7 @@ def _read(call: Call[Answer], answer: router_pb2.Answer, rows: RowReader) -> Ans
 
 
 @contextmanager
-def _leaving_no_trace() -> Iterator[None]:
+def _safe_to_retry() -> Iterator[None]:
     """For what comes before the commit: a transaction whose connection is lost is rolled back, and may be run again."""
     try:
         yield
@@ -97,7 +97,7 @@ class AsyncTransaction(AsyncStatements):
         self._name = ""
 
     async def __aenter__(self) -> Self:
-        with _leaving_no_trace():
+        with _safe_to_retry():
             self._name = (await self._ask(self._beginning)).begin.transaction
         return self
 
@@ -127,7 +127,7 @@ class AsyncTransaction(AsyncStatements):
     @asynccontextmanager
     async def group(self) -> AsyncIterator[None]:
         """Statements in its block are undone if an exception leaves it, as behind a savepoint; groups nest."""
-        with _leaving_no_trace():
+        with _safe_to_retry():
             await self._ask(_begin_group(self._open_name()))
         try:
             yield
@@ -135,14 +135,14 @@ class AsyncTransaction(AsyncStatements):
             with suppress(errors.CrosskeyError):
                 await self._ask(_end_group(self._open_name(), roll_back=True))
             raise
-        with _leaving_no_trace():
+        with _safe_to_retry():
             await self._ask(_end_group(self._open_name(), roll_back=False))
 
     @override
-    async def _carry_out(self, call: Call[Answer]) -> Answer:
+    async def _perform(self, call: Call[Answer]) -> Answer:
         name = self._open_name()
         rows = await self._rows_for(call)
-        with _leaving_no_trace():
+        with _safe_to_retry():
             answer = await self._ask(_run(name, call))
         return _read(call, answer, rows)
 
@@ -171,7 +171,7 @@ class Transaction(Statements):
         self._name = ""
 
     def __enter__(self) -> Self:
-        with _leaving_no_trace():
+        with _safe_to_retry():
             self._name = self._ask(self._beginning).begin.transaction
         return self
 
@@ -201,7 +201,7 @@ class Transaction(Statements):
     @contextmanager
     def group(self) -> Iterator[None]:
         """Statements in its block are undone if an exception leaves it, as behind a savepoint; groups nest."""
-        with _leaving_no_trace():
+        with _safe_to_retry():
             self._ask(_begin_group(self._open_name()))
         try:
             yield
@@ -209,14 +209,14 @@ class Transaction(Statements):
             with suppress(errors.CrosskeyError):
                 self._ask(_end_group(self._open_name(), roll_back=True))
             raise
-        with _leaving_no_trace():
+        with _safe_to_retry():
             self._ask(_end_group(self._open_name(), roll_back=False))
 
     @override
-    def _carry_out(self, call: Call[Answer]) -> Answer:
+    def _perform(self, call: Call[Answer]) -> Answer:
         name = self._open_name()
         rows = self._rows_for(call)
-        with _leaving_no_trace():
+        with _safe_to_retry():
             answer = self._ask(_run(name, call))
         return _read(call, answer, rows)
 

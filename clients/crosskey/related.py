@@ -20,8 +20,8 @@ Answer = TypeVar("Answer")
 class _Related:
     """A relation of the row with a key."""
 
-    def __init__(self, carry_out: Callable[[Call[Any]], Any], table: str, key: Row, relation: str) -> None:
-        self._carry_out = carry_out
+    def __init__(self, perform: Callable[[Call[Any]], Any], table: str, key: Row, relation: str) -> None:
+        self._perform = perform
         self.table = table
         self.key = key
         self.relation = relation
@@ -74,7 +74,7 @@ def _awaited(
     """The operation as a method of AsyncRelatedRows."""
 
     async def method(self: AsyncRelatedRows, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        answer: Answer = await self._carry_out(operation(self, *args, **kwargs))
+        answer: Answer = await self._perform(operation(self, *args, **kwargs))
         return answer
 
     _name_after(method, operation)
@@ -87,7 +87,7 @@ def _blocking(
     """The operation as a method of RelatedRows."""
 
     def method(self: RelatedRows, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        answer: Answer = self._carry_out(operation(self, *args, **kwargs))
+        answer: Answer = self._perform(operation(self, *args, **kwargs))
         return answer
 
     _name_after(method, operation)
@@ -124,8 +124,8 @@ class RelatedRows(_Related):
 class AsyncRelations:
     """The relations of one row, for asyncio: `.accounts`, or `["accounts"]` for a name that is no identifier."""
 
-    def __init__(self, carry_out: Callable[[Call[Any]], Awaitable[Any]], table: str, key: Row) -> None:
-        self._carry_out = carry_out
+    def __init__(self, perform: Callable[[Call[Any]], Awaitable[Any]], table: str, key: Row) -> None:
+        self._perform = perform
         self._table = table
         self._key = key
 
@@ -135,14 +135,14 @@ class AsyncRelations:
 
     def __getitem__(self, relation: str) -> AsyncRelatedRows:
         """The rows of that relation."""
-        return AsyncRelatedRows(self._carry_out, self._table, self._key, relation)
+        return AsyncRelatedRows(self._perform, self._table, self._key, relation)
 
 
 class Relations:
     """The relations of one row: `.accounts`, or `["accounts"]` for a name that is no identifier."""
 
-    def __init__(self, carry_out: Callable[[Call[Any]], Any], table: str, key: Row) -> None:
-        self._carry_out = carry_out
+    def __init__(self, perform: Callable[[Call[Any]], Any], table: str, key: Row) -> None:
+        self._perform = perform
         self._table = table
         self._key = key
 
@@ -152,4 +152,4 @@ class Relations:
 
     def __getitem__(self, relation: str) -> RelatedRows:
         """The rows of that relation."""
-        return RelatedRows(self._carry_out, self._table, self._key, relation)
+        return RelatedRows(self._perform, self._table, self._key, relation)

@@ -50,7 +50,7 @@ class TypedRows:
         self._tables: dict[str, ColumnReaders] = {}
         self._relations: dict[str, dict[str, tuple[str, str]]] = {}
 
-    def learn(self, schema: admin_pb2.DescribeSchemaResponse) -> None:
+    def use_schema(self, schema: admin_pb2.DescribeSchemaResponse) -> None:
         """Takes the types of all tables."""
         for table in schema.tables:
             readers = {column.name: reader_of(column.base_type) for column in table.columns}

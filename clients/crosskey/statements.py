@@ -25,7 +25,7 @@ def awaited(
     """The operation as a method of AsyncStatements."""
 
     async def method(self: AsyncStatements, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return await self._carry_out(operation(*args, **kwargs))
+        return await self._perform(operation(*args, **kwargs))
 
     _name_after(method, operation)
     return method
@@ -37,7 +37,7 @@ def blocking(
     """The operation as a method of Statements."""
 
     def method(self: Statements, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return self._carry_out(operation(*args, **kwargs))
+        return self._perform(operation(*args, **kwargs))
 
     _name_after(method, operation)
     return method
@@ -50,7 +50,7 @@ def _name_after(method: Callable[..., Any], operation: Callable[..., Any]) -> No
 
 
 class AsyncStatements:
-    """Reads and writes for asyncio; `_carry_out` says how."""
+    """Reads and writes for asyncio; `_perform` says how."""
 
     insert = awaited(operations.insert)
     get = awaited(operations.get)
@@ -66,7 +66,7 @@ class AsyncStatements:
     def related(self, table: str, key: Row | None = None, /, **key_columns: Any) -> AsyncRelations:
         """Returns the relations of the row with that primary or unique key: `.accounts.append([..])` and the like."""
         key = {**checked_key({} if key is None else key), **key_columns}
-        return AsyncRelations(self._carry_out, table, key)
+        return AsyncRelations(self._perform, table, key)
 
     async def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
         """Returns the row with that primary or unique key, as `get` does; None if there is none."""
@@ -100,12 +100,12 @@ class AsyncStatements:
             for row in pages.take(page):
                 yield row
 
-    async def _carry_out(self, call: Call[Answer]) -> Answer:
+    async def _perform(self, call: Call[Answer]) -> Answer:
         raise NotImplementedError
 
 
 class Statements:
-    """Reads and writes that block; `_carry_out` says how."""
+    """Reads and writes that block; `_perform` says how."""
 
     insert = blocking(operations.insert)
     get = blocking(operations.get)
@@ -121,7 +121,7 @@ class Statements:
     def related(self, table: str, key: Row | None = None, /, **key_columns: Any) -> Relations:
         """Returns the relations of the row with that primary or unique key: `.accounts.append([..])` and the like."""
         key = {**checked_key({} if key is None else key), **key_columns}
-        return Relations(self._carry_out, table, key)
+        return Relations(self._perform, table, key)
 
     def get_or_none(self, table: str, key: Row | None = None, /, **columns: Any) -> dict[str, Any] | None:
         """Returns the row with that primary or unique key, as `get` does; None if there is none."""
@@ -152,5 +152,5 @@ class Statements:
             page = self.list_page(table, where, order_by, pages.next_size, pages.next_token, columns, include, lock)
             yield from pages.take(page)
 
-    def _carry_out(self, call: Call[Answer]) -> Answer:
+    def _perform(self, call: Call[Answer]) -> Answer:
         raise NotImplementedError

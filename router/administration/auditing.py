@@ -32,6 +32,8 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
         for response in report:
             if not response.digest and not response.guards_here:
                 yield _finding(shard, response)
+    for finding in await _late_cleanups(view, nodes):
+        yield finding
     async for finding in compare_references(nodes, _digests(reports), partial(_look_at_references, view, nodes)):
         yield finding
     present = _present_guards(reports)
@@ -41,6 +43,27 @@ async def audit(view: SchemaView, nodes: Nodes) -> AsyncIterator[AuditResponse]:
             for findings in (await fan_out(_comparisons(view, nodes, guarded, distance, present))).values():
                 for finding in findings:
                     yield finding
+
+
+async def _late_cleanups(view: SchemaView, nodes: Nodes) -> list[AuditResponse]:
+    """Clean-ups that are older than the nodes' settings allow."""
+    if not view.cleans_up:
+        return []
+    listed = await fan_out(
+        {shard: nodes[shard].list_cleanups(proto.ListCleanupsRequest()) for shard in view.all_shards}
+    )
+    return [
+        AuditResponse(
+            kind=AuditResponse.KIND_LATE_CLEANUP,
+            shard=cleanup.shard,
+            table=cleanup.table,
+            message=f"{cleanup.deleted} rows were deleted, the first {cleanup.age_ms // 1000} s ago, and what"
+            " references them here is not cleaned up: the logs of routers and of this shard's node say why",
+        )
+        for response in listed.values()
+        for cleanup in response.cleanups
+        if cleanup.late
+    ]
 
 
 def _comparisons(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from crosskey.catalog.plan import KeyPlan, Plan, TablePlan
+from crosskey.catalog.model import Table
+from crosskey.catalog.plan import KeyPlan, Plan, TablePlan, ViewPlan
 from crosskey.catalog.relations import Relation, ambiguity, find_relations
 from crosskey.catalog.slots import SLOTS
 from crosskey.internal.v1 import maintenance_pb2 as proto
@@ -18,6 +19,7 @@ def describe_schema(plan: Plan, fingerprint: str) -> admin_pb2.DescribeSchemaRes
         tables=[_table(table) for table in plan.tables],
         keys=[_key(key) for key in plan.keys],
         relations=_relations(plan),
+        views=[_view(view) for view in plan.views],
     )
 
 
@@ -36,19 +38,35 @@ def _table(plan: TablePlan) -> admin_pb2.TableDescription:
         placement=plan.placement,
         shard_key=plan.shard_key or "",
         slot_column=plan.slot_column or "",
-        columns=[
-            admin_pb2.ColumnDescription(
-                name=column.name,
-                type=column.type,
-                not_null=column.not_null,
-                base_type=column.base_type,
-                generated=column.generated,
-            )
-            for column in plan.table.columns
-        ],
+        columns=_columns(plan.table),
         primary_key=plan.table.primary_key,
-        leader="" if plan.leader is None else str(plan.leader.table),
+        leader="" if plan.anchor is None else str(plan.anchor.table),
         events=plan.events,
+    )
+
+
+def _columns(table: Table) -> list[admin_pb2.ColumnDescription]:
+    return [
+        admin_pb2.ColumnDescription(
+            name=column.name,
+            type=column.type,
+            not_null=column.not_null,
+            base_type=column.base_type,
+            generated=column.generated,
+        )
+        for column in table.columns
+    ]
+
+
+def _view(plan: ViewPlan) -> admin_pb2.ViewDescription:
+    if plan.read_as is None:
+        return admin_pb2.ViewDescription(view=str(plan.name), why_not_read=plan.why_not)
+    return admin_pb2.ViewDescription(
+        view=str(plan.name),
+        placement=plan.read_as.placement,
+        locators=plan.read_as.locators,
+        key=plan.read_as.table.primary_key,
+        columns=_columns(plan.read_as.table),
     )
 
 

@@ -12,7 +12,7 @@ from crosskey import errors
 from crosskey.catalog.plan import Claim, ReferencedKey
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.router.calls.nodes import Nodes
-from crosskey.router.committing.settling import wait_until_settled
+from crosskey.router.committing.waiting_for_prepared import wait_for_prepared
 from crosskey.v1.admin_pb2 import AuditResponse
 
 MAX_FINDINGS = 100
@@ -124,9 +124,9 @@ async def _confirmed(nodes: Nodes, guards: Guards, counterparts: Guards, keys: l
         if not keys:
             break
         await asyncio.sleep(CONFIRMING_PAUSE_SECONDS)
-        await wait_until_settled(nodes, (guards.shard, counterparts.shard))
+        await wait_for_prepared(nodes, (guards.shard, counterparts.shard))
         keys = await _missing(nodes, counterparts, keys)
-        await wait_until_settled(nodes, (guards.shard, counterparts.shard))
+        await wait_for_prepared(nodes, (guards.shard, counterparts.shard))
         gone = set(await _missing(nodes, guards, keys))
         keys = [key for key in keys if key not in gone]
     return keys

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from crosskey import errors
 from crosskey.router.calls.nodes import Nodes
-from crosskey.router.committing.settling import wait_until_settled
+from crosskey.router.committing.waiting_for_prepared import wait_for_prepared
 from crosskey.v1.admin_pb2 import AuditResponse
 
 MAX_LOOKS = 10
@@ -34,7 +34,7 @@ async def compare_references(
         if not suspects:
             return
         await asyncio.sleep(LOOK_PAUSE_SECONDS)
-        await wait_until_settled(nodes, shards)
+        await wait_for_prepared(nodes, shards)
         before, digests = digests, await look_again()
         for table in suspects:
             if digests[table] == before[table]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Set
 
 from crosskey import errors
@@ -13,11 +12,17 @@ from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import SchemaRefused, plan_schema
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import transactions_pb2
+from crosskey.pauses import growing_pauses
 from crosskey.router.administration.descriptions import describe_schema
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
-from crosskey.router.committing.finishing import BUSY_PAUSE_SECONDS, FINISH_TIMEOUT_SECONDS, Finisher
+from crosskey.router.committing.finishing import (
+    FINISH_TIMEOUT_SECONDS,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Finisher,
+)
 from crosskey.router.committing.gids import Gid
 from crosskey.v1 import admin_pb2
 
@@ -94,12 +99,11 @@ async def _install_unless_another_does(
 
 async def _wait_for_second_phase(cluster: Cluster, fingerprint: str) -> None:
     """Returns once the schema is in force on every shard that can be reached: whoever has an answer can use it."""
-    deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
+    for pause in growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, within=FINISH_TIMEOUT_SECONDS):
         found = [each for each in (await cluster.describe_all()).values() if each is not None]
         if all(each.schema_fingerprint == fingerprint for each in found):
             return
-        await asyncio.sleep(BUSY_PAUSE_SECONDS)
+        await asyncio.sleep(pause)
 
 
 async def _install(cluster: Cluster, nodes: Nodes, finisher: Finisher, sql: str, description: bytes) -> None:

@@ -14,12 +14,14 @@ from crosskey import errors
 from crosskey.catalog.model import Database
 from crosskey.catalog.planning import plan_schema
 from crosskey.internal.v1 import maintenance_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import call_context, call_context_of_its_own, current_call_context
 from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.schema_view import SchemaView
 
-WAIT_INTERVAL_SECONDS = 0.1
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 0.5
 DESCRIBE_TIMEOUT_SECONDS = 5.0
 KEEP_UP_SECONDS = 1.0
 
@@ -176,6 +178,7 @@ class Cluster:
 
     async def _describe_patiently(self, shard: int) -> proto.DescribeShardResponse:
         reported = ""
+        pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 with call_context_of_its_own(DESCRIBE_TIMEOUT_SECONDS):
@@ -186,7 +189,7 @@ class Cluster:
                 if error.message != reported:
                     _log.info("waiting for a node", shard=shard, error=error.message)
                     reported = error.message
-                await asyncio.sleep(WAIT_INTERVAL_SECONDS)
+                await asyncio.sleep(next(pauses))
 
     async def _describe(self, shard: int, known_epoch: int = 0) -> proto.DescribeShardResponse:
         return await self._nodes[shard].describe_shard(proto.DescribeShardRequest(known_epoch=known_epoch))

@@ -37,7 +37,7 @@ def errors_of(shard: int) -> Iterator[None]:
 
 
 @contextmanager
-def leaving_no_trace() -> Iterator[None]:
+def safe_to_retry() -> Iterator[None]:
     """For what may be sent again however far it came: ShardUnavailable says so, also where gRPC cannot know."""
     try:
         yield

@@ -235,6 +235,14 @@ class Node:
         """Describes the events that the shard keeps."""
         return await self._call("DescribeOutbox", self._maintenance.DescribeOutbox, request)
 
+    async def list_cleanups(self, request: maintenance.ListCleanupsRequest) -> maintenance.ListCleanupsResponse:
+        """Lists what is to be cleaned up."""
+        return await self._call("ListCleanups", self._maintenance.ListCleanups, request)
+
+    async def hold_position(self, request: maintenance.HoldPositionRequest) -> maintenance.HoldPositionResponse:
+        """Holds the position of a consumer."""
+        return await self._call("HoldPosition", self._maintenance.HoldPosition, request)
+
     async def plan_shard_migration(
         self, request: maintenance.PlanShardMigrationRequest
     ) -> maintenance.PlanShardMigrationResponse:

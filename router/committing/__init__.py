@@ -1,1 +1,1 @@
-"""Distributed transactions: their participants, two-phase commit, and what is left of those that a crash ended."""
+"""Distributed transactions: their branches, two-phase commit, and what is left of those that a crash ended."""

@@ -16,9 +16,9 @@ from crosskey.router.committing.effect_queue import EffectQueue
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.gids import Gid
 from crosskey.router.committing.preamble import Mark, Preamble
-from crosskey.router.committing.settling import wait_until_settled
 from crosskey.router.committing.tags import CHECK, tag_of
 from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
+from crosskey.router.committing.waiting_for_prepared import wait_for_prepared
 from crosskey.v1 import rows_pb2
 
 _CHECK = proto.Command(check=CHECK)
@@ -61,6 +61,11 @@ class DistributedTransaction:
         if not self._over:
             self._over = True
             await self._end.abandon([*self._branches.values()])
+
+    @property
+    def nodes(self) -> Nodes:
+        """The shards as others see them, without what the transaction has done."""
+        return self._nodes
 
     @property
     def has_begun(self) -> bool:
@@ -181,12 +186,12 @@ class DistributedTransaction:
         results = await self._send_all({shard: [command]})
         return next(iter(results[shard]), proto.CommandResult())
 
-    async def settle(self, shards: Iterable[int]) -> None:
+    async def wait_for_prepared(self, shards: Iterable[int]) -> None:
         """Returns once the next command sees, on those shards, all that was committed anywhere until now.
 
         Raises Conflict if what is prepared there stays so for too long, and what nodes raise.
         """
-        await wait_until_settled(self._nodes, shards)
+        await wait_for_prepared(self._nodes, shards)
 
     async def install_schema(self, install: proto.InstallSchema, shards: Iterable[int]) -> None:
         """Installs a schema on the shards."""
@@ -206,7 +211,7 @@ class DistributedTransaction:
         the commit had effects.
         """
         await self._apply_absent()
-        self._settle_home()
+        self._choose_home()
         home = self._branch(self._home)
         others = [branch for branch in self._branches.values() if branch is not home]
         for branch in self._branches.values():
@@ -217,7 +222,7 @@ class DistributedTransaction:
         self._over = True
         await self._end.decide(home, writers, [branch for branch in others if branch.only_reads])
 
-    def _settle_home(self) -> None:
+    def _choose_home(self) -> None:
         """Lets a shard decide where something was written: else all those shards would prepare.
 
         The gid is made now, as nodes refuse old ones: the transaction may have gone on for long.

@@ -26,6 +26,8 @@ _TURNS: Sequence[Sequence[str]] = (
         "delete_shadows",
         "rekey_shadows",
         "revise_shadows",
+        "mark_dead",
+        "forget_departed",
     ),
     # A re-keyed parent's child may ask for the shadow of a new key that the shadow of the old one is about to get.
     ("pin_parents",),

@@ -11,17 +11,19 @@ import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import recovery_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import call_context, call_context_of_its_own
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.gids import Gid
 
-# A participant that restarts is back by then; one that is not is left to the resolver.
+# A branch that restarts is back by then; one that is not is left to the resolver.
 FINISH_TIMEOUT_SECONDS = 5.0
-BUSY_PAUSE_SECONDS = 0.05
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.25
 FORGET_INTERVAL_SECONDS = 1.0
 LATE_PREPARE_DELAYS_SECONDS = (0.5, 2.0)
 # Well below the age at which a resolver may have a decision forgotten (STALE_DECISION_AGE_MS).
-MAX_SETTLE_AGE_SECONDS = 50.0
+MAX_UNANSWERED_AGE_SECONDS = 50.0
 
 _COMMITTED = proto.DecideResponse.OUTCOME_COMMITTED
 
@@ -39,43 +41,43 @@ class Finisher:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._done: dict[int, list[str]] = defaultdict(list)
 
-    async def commit(self, gid: Gid, participants: Iterable[int]) -> None:
-        """Commits what is prepared on the participants, and then lets home forget the decision.
+    async def commit(self, gid: Gid, branches: Iterable[int]) -> None:
+        """Commits what is prepared on the branches, and then lets home forget the decision.
 
         Raises nothing: the transaction is committed already.
         """
-        if await self._finish(gid, participants, commit=True):
+        if await self._finish(gid, branches, commit=True):
             self._done[gid.home].append(str(gid))
 
-    def commit_behind_the_answer(self, gid: Gid, participants: Iterable[int]) -> None:
+    def commit_behind_the_answer(self, gid: Gid, branches: Iterable[int]) -> None:
         """The same in the background, and with no request's account of its calls."""
-        self.in_background(self._commit_for_nobody(gid, [*participants]))
+        self.in_background(self._commit_for_nobody(gid, [*branches]))
 
-    async def _commit_for_nobody(self, gid: Gid, participants: Iterable[int]) -> None:
+    async def _commit_for_nobody(self, gid: Gid, branches: Iterable[int]) -> None:
         with call_context(None):
-            await self.commit(gid, participants)
+            await self.commit(gid, branches)
 
-    async def roll_back(self, gid: Gid, participants: Iterable[int], *, unanswered: bool = False) -> None:
-        """Rolls back what is prepared on the participants. Only for a transaction that home is sure not to commit.
+    async def roll_back(self, gid: Gid, branches: Iterable[int], *, unanswered: bool = False) -> None:
+        """Rolls back what is prepared on the branches. Only for a transaction that home is sure not to commit.
 
         If `unanswered`, a PREPARE may still be on its way and come after the rollback: it is rolled back again a
         little later, so that its locks are not held until the resolver comes.
         """
-        shards = list(participants)
+        shards = list(branches)
         await self._finish(gid, shards, commit=False)
         if unanswered:
             for delay in LATE_PREPARE_DELAYS_SECONDS:
                 await asyncio.sleep(delay)
                 await self._finish(gid, shards, commit=False)
 
-    async def settle(self, gid: Gid, participants: Iterable[int]) -> bool | None:
+    async def finish_unanswered(self, gid: Gid, branches: Iterable[int]) -> bool | None:
         """Finishes a transaction whose commit at home was asked for and not answered.
 
         Answers whether it is committed; None if home cannot be asked, not by asking again for a while either: then the
         resolver finishes it. None too if so much time has passed that others may have finished it and had its decision
         forgotten: none would then look like an abort.
         """
-        if gid.age_seconds() > MAX_SETTLE_AGE_SECONDS:
+        if gid.age_seconds() > MAX_UNANSWERED_AGE_SECONDS:
             return None
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
@@ -84,7 +86,7 @@ class Finisher:
             _log.warning("outcome unknown for now", gid=str(gid), error=str(error))
             return None
         committed = response.outcomes[0] == _COMMITTED
-        await (self.commit if committed else self.roll_back)(gid, participants)
+        await (self.commit if committed else self.roll_back)(gid, branches)
         return committed
 
     def in_background(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
@@ -124,17 +126,17 @@ class Finisher:
             except errors.CrosskeyError as error:
                 _log.warning("decisions not forgotten; the resolver does it later", home=home, error=str(error))
 
-    async def _finish(self, gid: Gid, participants: Iterable[int], *, commit: bool) -> bool:
-        results = await asyncio.gather(*(self._finish_one(gid, shard, commit=commit) for shard in participants))
+    async def _finish(self, gid: Gid, branches: Iterable[int], *, commit: bool) -> bool:
+        results = await asyncio.gather(*(self._finish_one(gid, shard, commit=commit) for shard in branches))
         return all(results)
 
     async def _finish_one(self, gid: Gid, shard: int, *, commit: bool) -> bool:
-        request = proto.FinishPreparedRequest(gids=[gid.participant(shard)], commit=commit)
+        request = proto.FinishPreparedRequest(gids=[gid.branch(shard)], commit=commit)
         try:
             with call_context_of_its_own(FINISH_TIMEOUT_SECONDS):
                 await _insist(self._nodes[shard].finish_prepared, request)
         except errors.CrosskeyError as error:
-            _log.warning("left to the resolver", gid=gid.participant(shard), commit=commit, error=str(error))
+            _log.warning("left to the resolver", gid=gid.branch(shard), commit=commit, error=str(error))
             return False
         return True
 
@@ -144,8 +146,9 @@ async def _insist(ask: Callable[[Request], Awaitable[Answer]], request: Request)
 
     What an unanswered call finished is gone when it is asked for again, which is no error.
     """
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
         try:
             return await ask(request)
         except (errors.ShardUnavailable, errors.Overloaded, errors.Conflict):
-            await asyncio.sleep(BUSY_PAUSE_SECONDS)
+            await asyncio.sleep(next(pauses))

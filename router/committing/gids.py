@@ -1,6 +1,6 @@
 """Names of distributed transactions.
 
-`crosskey:<cluster>:<home>:<id>`, and `:<participant>` behind it for the prepared transaction of one participant. The id
+`crosskey:<cluster>:<home>:<id>`, and `:<branch>` behind it for the prepared transaction of one branch. The id
 is a UUIDv7, new for each attempt: a node refuses to commit one that is too old.
 """
 
@@ -31,11 +31,11 @@ class Gid(msgspec.Struct, frozen=True):
         return Gid.new(self.cluster, home)
 
     @staticmethod
-    def of_participant(text: str) -> Gid:
-        """The transaction that a participant's gid belongs to. Raises ValueError if it is no such gid."""
+    def of_branch(text: str) -> Gid:
+        """The transaction that a branch's gid belongs to. Raises ValueError if it is no such gid."""
         parts = text.split(":")
         if len(parts) != 5 or parts[0] != "crosskey":
-            raise ValueError(f"no participant's gid: {text}")
+            raise ValueError(f"no branch's gid: {text}")
         return Gid(parts[1], int(parts[2]), parts[3])
 
     def __str__(self) -> str:
@@ -46,6 +46,6 @@ class Gid(msgspec.Struct, frozen=True):
         """How long ago it was made: its id is a UUIDv7."""
         return time.time() - int(self.identifier[:12], 16) / 1000
 
-    def participant(self, shard: int) -> str:
+    def branch(self, shard: int) -> str:
         """As in the prepared transaction on that shard."""
         return f"{self}:{shard}"

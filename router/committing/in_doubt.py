@@ -34,7 +34,7 @@ async def list_in_doubt(nodes: Nodes) -> ListInDoubtResponse:
     A transaction whose home could not be asked has the decision "unknown".
     """
     first = await _prepared(nodes)
-    decisions = await _decisions(nodes, {Gid.of_participant(found.gid) for found in _all(first)})
+    decisions = await _decisions(nodes, {Gid.of_branch(found.gid) for found in _all(first)})
     # Home forgets the decisions of transactions that are finished: only for those that still are not, it has told all.
     still = await _prepared(nodes)
     unfinished = {found.gid for found in _all(still)} & {found.gid for found in _all(first)}
@@ -86,7 +86,7 @@ async def _decisions_of(nodes: Nodes, home: int, gids: list[str]) -> dict[str, s
 
 
 def _in_doubt(shard: int, found: proto.PreparedTransaction, decisions: Mapping[str, str]) -> InDoubtTransaction:
-    gid = Gid.of_participant(found.gid)
+    gid = Gid.of_branch(found.gid)
     return InDoubtTransaction(
         gid=found.gid,
         shard=shard,

@@ -56,7 +56,7 @@ class Resolver:
     async def forget_stale_once(self) -> None:
         """Forgets old commit decisions that no shard has a prepared transaction for.
 
-        Every participant prepared before the decision was made; so if none has it prepared any more, all have finished
+        Every branch prepared before the decision was made; so if none has it prepared any more, all have finished
         it. A shard that does not answer might still have one: then nothing is forgotten.
         """
         stale = await asyncio.gather(*(self._stale_decisions(shard) for shard in range(len(self._nodes))))
@@ -73,9 +73,9 @@ class Resolver:
                 )
 
     def _ours(self, text: str) -> Gid | None:
-        """The transaction of a participant's gid; None for one that only looks like ours: nobody here finishes it."""
+        """The transaction of a branch's gid; None for one that only looks like ours: nobody here finishes it."""
         try:
-            gid = Gid.of_participant(text)
+            gid = Gid.of_branch(text)
         except ValueError:
             return None
         return gid if gid.home < len(self._nodes) else None
@@ -98,10 +98,10 @@ class Resolver:
         if decisions is None:
             return
         to_finish: dict[tuple[int, bool], list[str]] = defaultdict(list)
-        for outcome, participants in zip(decisions.outcomes, found.values(), strict=True):
+        for outcome, branches in zip(decisions.outcomes, found.values(), strict=True):
             if outcome == _UNDECIDED:
                 continue
-            for shard, gid in participants:
+            for shard, gid in branches:
                 to_finish[shard, outcome == _COMMITTED].append(gid)
         await asyncio.gather(*(self._finish(shard, commit, gids) for (shard, commit), gids in to_finish.items()))
 

@@ -42,7 +42,7 @@ class TwoPhaseCommit:
         self._maybe_prepared.add(branch.shard)
         self._prepare_unanswered.add(branch.shard)
         try:
-            await branch.prepare(self.gid.participant(branch.shard))
+            await branch.prepare(self.gid.branch(branch.shard))
         except errors.STATEMENT_ERRORS:
             self._maybe_prepared.discard(branch.shard)
             self._prepare_unanswered.discard(branch.shard)
@@ -101,7 +101,7 @@ class TwoPhaseCommit:
             raise errors.OutcomeUnknown(
                 "the connection to the shard that commits was lost", shard=home.shard
             ) from error
-        committed = await self._finisher.settle(self.gid, [branch.shard for branch in others])
+        committed = await self._finisher.finish_unanswered(self.gid, [branch.shard for branch in others])
         if committed and not home.answers_at_commit:
             return
         if committed is not False:

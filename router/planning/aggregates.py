@@ -28,7 +28,7 @@ DEFAULT_GROUPS = 1000
 MAX_GROUPS = 10_000
 
 Aggregate = router_pb2.AggregateRequest.Aggregate
-Part = reads_pb2.AggregateRequest.Part
+AggregatePart = reads_pb2.AggregateRequest.Part
 
 _NAMES = {
     Aggregate.FUNCTION_UNSPECIFIED: "count",
@@ -49,7 +49,7 @@ class AggregatePlan:
     predicates: tuple[Checked, ...]
     request: reads_pb2.AggregateRequest
 
-    def part(self, part: Part.ValueType, rows_json: bytes = b"") -> reads_pb2.AggregateRequest:
+    def part(self, part: AggregatePart.ValueType, rows_json: bytes = b"") -> reads_pb2.AggregateRequest:
         """The request for one part of it."""
         message = reads_pb2.AggregateRequest()
         message.CopyFrom(self.request)
@@ -65,7 +65,7 @@ def plan_aggregate(
     Raises UnknownTable, UnknownColumn, NumberNotExact and InvalidRequest: nothing to answer, a name that is taken, a
     column that has no sum.
     """
-    table = view.table(request.table)
+    table = view.readable(request.table)
     predicates = tuple(check_predicates(table.table, request.where) if resolved is None else resolved)
     groups = [existing_column(table.table, name) for name in dict.fromkeys(request.group_by)]
     aggregates = [_named(one) for one in request.aggregates]
@@ -74,7 +74,7 @@ def plan_aggregate(
     refuse_related(having)
     shards = view.shards_for_where(table, predicates, copy)
     message = reads_pb2.AggregateRequest(
-        table=table.table.name.qualified,
+        table=table.name.qualified,
         where=to_conditions(predicates),
         group_by=[column.name for column in groups],
         aggregates=aggregates,
@@ -132,7 +132,7 @@ def _share_values(table: TablePlan, groups: Sequence[Column], aggregates: Sequen
     """Whether rows of several shards may share a value whose different ones are to be counted."""
     grouped = {column.name for column in groups}
     return any(
-        one.function == Aggregate.FUNCTION_COUNT_DISTINCT and not {one.column, *grouped} & {*table.gathering}
+        one.function == Aggregate.FUNCTION_COUNT_DISTINCT and not {one.column, *grouped} & {*table.colocating}
         for one in aggregates
     )
 

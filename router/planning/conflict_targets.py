@@ -51,15 +51,17 @@ def arbiters(view: SchemaView, plan: TablePlan, on_conflict: rows_pb2.OnConflict
     return tuple(claim for claim in view.claims_of(plan.table.name) if _is_target(plan.table, claim, on_conflict))
 
 
-def columns_to_supply(view: SchemaView, plan: TablePlan, request: router_pb2.InsertRequest) -> Sequence[Column]:
+def target_columns_to_generate(
+    view: SchemaView, plan: TablePlan, request: router_pb2.InsertRequest
+) -> Sequence[Column]:
     """The columns whose default must be known before rows can be sent to those that they conflict with."""
     if not request.HasField("on_conflict"):
         return ()
-    supplied = {column.name for column in view.supplied_columns(plan)}
+    generated = {column.name for column in view.columns_to_generate(plan)}
     return [
         column
         for column in _arbiter_columns(view, plan, request.on_conflict)
-        if column.default is not None and column.name not in supplied
+        if column.default is not None and column.name not in generated
     ]
 
 

@@ -21,11 +21,11 @@ from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.slots import SLOTS, mint_uuid, quick_slot, shard_of_slot, slot_of_value
 from crosskey.copy_text import field_of, join_lines, read_fields, split_lines, text_of
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards, anchor_of, key_of
 from crosskey.router.planning.claimed_values import ClaimedValue
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, key_of, parent_of
+from crosskey.router.planning.generated_values import Need, Row
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.suggestions import suggest_column
-from crosskey.router.planning.supplied_values import Need, Row
 from crosskey.router.planning.writes import FIRST_SHARD, Part, WritePlan
 from crosskey.v1 import router_pb2
 
@@ -45,7 +45,7 @@ def check_load(view: SchemaView, request: router_pb2.LoadRequest) -> tuple[Table
     names = {column.name for column in table.table.columns}
     for place, name in enumerate(request.columns):
         if name not in names:
-            message = f'column "{name}" of relation "{table.table.name.name}" does not exist'
+            message = f'column "{name}" of relation "{table.name.name}" does not exist'
             hint = suggest_column(name, table.table)
             raise errors.UnknownColumn(message, table=request.table, columns=name, sqlstate="42703", hint=hint)
         if name in request.columns[:place]:
@@ -60,8 +60,8 @@ def check_load(view: SchemaView, request: router_pb2.LoadRequest) -> tuple[Table
 
 
 def need_of_load(view: SchemaView, table: TablePlan, columns: Collection[str], rows: int) -> Need | None:
-    """What is to be supplied for columns that the lines do not have; None if nothing."""
-    missing = [column.name for column in view.supplied_columns(table) if column.name not in columns]
+    """What is to be generated for columns that the lines do not have; None if nothing."""
+    missing = [column.name for column in view.columns_to_generate(table) if column.name not in columns]
     return Need(table, dict.fromkeys(missing, rows)) if missing else None
 
 
@@ -70,19 +70,19 @@ def plan_load(
     table: TablePlan,
     columns: Sequence[str],
     lines: Sequence[bytes],
-    supplied: Sequence[Row],
-    whereabouts: Whereabouts = NOWHERE,
+    generated: Sequence[Row],
+    anchor_shards: AnchorShards = NO_ANCHORS,
 ) -> list[LoadPart]:
     """One part for each shard with rows of a sharded table.
 
-    `supplied` has what was made for each row, if anything was; `whereabouts` are those of parents_of_lines. Raises
+    `generated` has what was made for each row, if anything was; `anchor_shards` are those of anchors_of_lines. Raises
     ShardKeyMissing and InvalidValue, which name the row, from 1.
     """
-    shards, made = _Placement(view, table, columns).place(lines, supplied)
-    if whereabouts:
-        parents = _parents(view, table, columns, lines, supplied)
+    shards, made = _Placement(view, table, columns).place(lines, generated)
+    if anchor_shards:
+        parents = _parents(view, table, columns, lines, generated)
         shards = [
-            shard if parent is None else whereabouts.get(key_of(parent), shard)
+            shard if parent is None else anchor_shards.get(key_of(parent), shard)
             for parent, shard in zip(parents, shards, strict=True)
         ]
     names = [*columns, *(made[0] if made else ())]
@@ -97,30 +97,30 @@ def plan_load(
     ]
 
 
-def parents_of_lines(
-    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], supplied: Sequence[Row]
+def anchors_of_lines(
+    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], generated: Sequence[Row]
 ) -> list[ClaimedValue]:
     """The parents that rows to load live with, where only claims find these."""
-    if table.leader is None:
+    if table.anchor is None:
         return []
-    return [parent for parent in _parents(view, table, columns, lines, supplied) if parent is not None]
+    return [parent for parent in _parents(view, table, columns, lines, generated) if parent is not None]
 
 
 def _parents(
-    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], supplied: Sequence[Row]
+    view: SchemaView, table: TablePlan, columns: Sequence[str], lines: Sequence[bytes], generated: Sequence[Row]
 ) -> list[ClaimedValue | None]:
     """The parent of each row; None where there can be none. Of equal values it is told once."""
     name = table.shard_key_column.name
     if name in columns:
         fields = read_fields(lines, columns.index(name))
     else:
-        fields = [None if row.get(name) is None else str(row[name]).encode() for row in supplied]
+        fields = [None if row.get(name) is None else str(row[name]).encode() for row in generated]
     told = {field: _parent(view, table, field) for field in dict.fromkeys(fields)}
     return [told[field] for field in fields]
 
 
 def _parent(view: SchemaView, table: TablePlan, field: bytes | None) -> ClaimedValue | None:
-    return None if field is None else parent_of(view, table, field.decode(errors="replace"))
+    return None if field is None else anchor_of(view, table, field.decode(errors="replace"))
 
 
 def plan_reference_load(table: TablePlan, columns: Sequence[str], lines: Sequence[bytes]) -> WritePlan:
@@ -132,7 +132,7 @@ def plan_reference_load(table: TablePlan, columns: Sequence[str], lines: Sequenc
     insert = proto.InsertRows(
         columns=columns, rows_json=msgspec.json.encode(rows), overriding_system_value=True, verbatim=True
     )
-    statement = proto.Statement(table=table.table.name.qualified, lock_table=True, insert=insert)
+    statement = proto.Statement(table=table.name.qualified, lock_table=True, insert=insert)
     return WritePlan(table, "insert", (Part(FIRST_SHARD, statement, rows, range(len(rows))),))
 
 
@@ -161,33 +161,33 @@ class _Placement:
         self._columns = columns
         self._quick_slot = quick_slot(self._key.base_type, self._key.max_length)
 
-    def place(self, lines: Sequence[bytes], supplied: Sequence[Row]) -> tuple[list[int], list[Row]]:
+    def place(self, lines: Sequence[bytes], generated: Sequence[Row]) -> tuple[list[int], list[Row]]:
         """The shard of each line, and the values that were made for it."""
-        slots = self._slots_of(lines, supplied)
-        made = self._made(slots, supplied)
+        slots = self._slots_of(lines, generated)
+        made = self._made(slots, generated)
         shards = self._shards
         return [shard_of_slot(slot, shards) for slot in slots], made
 
-    def _slots_of(self, lines: Sequence[bytes], supplied: Sequence[Row]) -> list[int]:
+    def _slots_of(self, lines: Sequence[bytes], generated: Sequence[Row]) -> list[int]:
         name = self._key.name
         if name in self._columns:
             return self._slots_of_fields(read_fields(lines, self._columns.index(name)))
-        if supplied and name in supplied[0]:
-            return [self._slot_of_value(row[name], number) for number, row in enumerate(supplied, start=1)]
+        if generated and name in generated[0]:
+            return [self._slot_of_value(row[name], number) for number, row in enumerate(generated, start=1)]
         if not mints_shard_key(self._table):
             raise self._missing(1)
         return [secrets.randbelow(SLOTS) for _ in lines]
 
-    def _made(self, slots: Sequence[int], supplied: Sequence[Row]) -> list[Row]:
-        """What is added to each line: what was supplied, and ids that are minted for its slot."""
+    def _made(self, slots: Sequence[int], generated: Sequence[Row]) -> list[Row]:
+        """What is added to each line: what was generated, and ids that are minted for its slot."""
         minted = [
             name
             for name in self._table.locators
-            if name not in self._columns and not (supplied and name in supplied[0])
+            if name not in self._columns and not (generated and name in generated[0])
         ]
         if not minted:
-            return [*supplied]
-        rows = supplied or [{}] * len(slots)
+            return [*generated]
+        rows = generated or [{}] * len(slots)
         return [
             {**row, **{name: str(mint_uuid(slot)) for name in minted}} for row, slot in zip(rows, slots, strict=True)
         ]

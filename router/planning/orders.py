@@ -48,7 +48,7 @@ def total_order(table: Table, order_by: Iterable[rows_pb2.OrderBy]) -> tuple[Ord
     for one in order_by:
         # A column that comes twice orders nothing the second time.
         order.setdefault(one.column, OrderColumn(one.column, existing_column(table, one.column), one.descending))
-    if not any(order.keys() >= set(key) for key in keys_without_nulls(table)):
+    if not any(order.keys() >= set(key) for key in _keys(table)):
         descending = bool(order) and list(order.values())[-1].descending
         for name in _tie_break(table):
             order.setdefault(name, OrderColumn(name, table.column(name), descending))
@@ -63,4 +63,11 @@ def page_size(asked: int, field: str = "page_size") -> int:
 
 
 def _tie_break(table: Table) -> Sequence[str]:
-    return next(iter(keys_without_nulls(table)), (ROW_PLACE,))
+    return next(iter(_keys(table)), (ROW_PLACE,))
+
+
+def _keys(table: Table) -> Sequence[Sequence[str]]:
+    """The column lists of which no two rows of a shard have the same values."""
+    if not table.is_view:
+        return keys_without_nulls(table)
+    return [table.primary_key] if table.primary_key else []

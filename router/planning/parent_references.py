@@ -13,9 +13,9 @@ from typing import Any
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import KeyPlan, ReferencedKey
 from crosskey.catalog.slots import FAMILIES, canonical_text
+from crosskey.router.planning.generated_values import Row
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ParentKey, ShadowHints
-from crosskey.router.planning.supplied_values import Row
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
 
 _SPELLED_TYPES = frozenset({str, int})
@@ -46,8 +46,8 @@ def references(view: SchemaView, plan: WritePlan) -> list[References]:
     rows_by_shard = _rows_by_shard(view, plan)
     return [
         References(key, shard, parents)
-        for key in view.plan.keys
-        if key.referenced_key is not None and key.foreign_key.table == plan.table.table.name
+        for key in view.plan.keys_of(plan.table.name)
+        if key.referenced_key is not None
         for shard, rows in rows_by_shard.items()
         if (parents := _parents_as_sent(key.foreign_key.columns, rows))
     ]
@@ -80,18 +80,18 @@ def _unknown_parents(
 
 def copied_parents(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[UnknownParents]:
     """The parents to pin before the plan runs so that the values which its rows copy are there; by the same groups."""
-    copying = view.keys_with_copies(plan.table.table.name)
+    copying = view.keys_with_copies(plan.table.name)
     return [] if not copying else _unknown_parents(view, hints, [plan], copying)
 
 
-def learn(view: SchemaView, hints: ShadowHints, plans: Iterable[WritePlan]) -> None:
+def remember_parents(view: SchemaView, hints: ShadowHints, plans: Iterable[WritePlan]) -> None:
     """Remembers the parents of plans that were committed: by PostgreSQL's foreign keys, each has a shadow now.
 
     Of rows that may have conflicted with others nobody knows.
     """
     for plan in (plan for plan in plans if plan.on_conflict is None):
         for one in references(view, plan):
-            hints.learn(one.key.referenced_key or "", one.shard, one.parents)
+            hints.remember(one.key.referenced_key or "", one.shard, one.parents)
 
 
 def _rows_by_shard(view: SchemaView, plan: WritePlan) -> Mapping[int, Sequence[Row]]:

@@ -6,7 +6,7 @@ be on any shard, are looked up first (router/reading/relating.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -185,13 +185,21 @@ def simple_predicates(predicates: Sequence[Checked]) -> list[CheckedPredicate]:
     return found
 
 
+def has_related(predicates: Iterable[rows_pb2.Predicate]) -> bool:
+    """Whether any predicate is over a relation, or any inside of it."""
+    return any(
+        one.HasField("related") or has_related(one.any_of) or has_related(one.all_of) or has_related(one.none_of)
+        for one in predicates
+    )
+
+
 def refuse_related(predicates: Sequence[Checked]) -> None:
-    """Raises InvalidRequest for a predicate over a relation: writes take none."""
+    """Raises InvalidRequest for a predicate over a relation: what rows must meet that are answered takes none."""
     for one in predicates:
         if isinstance(one, RelatedPredicate):
             raise errors.InvalidRequest(
-                f'the predicate on the relation "{one.related.relation}" is for reads only',
-                hint="Read the keys of the rows first, and write these with IN.",
+                f'the predicate on the relation "{one.related.relation}" is for `where` only',
+                hint="What is expected of a row, or of a group, is about its own columns.",
             )
         if isinstance(one, JoinedPredicates):
             refuse_related(one.parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from crosskey import errors
 from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
 from crosskey.router.planning import page_token
@@ -96,7 +97,7 @@ def plan_count(
 
     Raises UnknownTable, UnknownColumn, NumberNotExact and InvalidRequest.
     """
-    table = view.table(request.table)
+    table = view.readable(request.table)
     where = check_predicates(table.table, request.where) if resolved is None else resolved
     return _read_plan(view, table, where, copy)
 
@@ -109,7 +110,7 @@ def plan_list(
     `resolved` are the request's predicates once those over relations are resolved. Raises UnknownTable, UnknownColumn,
     NumberNotExact, InvalidRequest and InvalidPageToken.
     """
-    table = view.table(request.table)
+    table = view.readable(request.table)
     predicates = check_predicates(table.table, request.where) if resolved is None else resolved
     where = _read_plan(view, table, predicates, copy)
     order = total_order(table.table, request.order_by)
@@ -135,8 +136,15 @@ def plan_list(
         as_text=as_text,
         shape=shape,
         includes=includes,
-        lock=checked_lock(request.lock),
+        lock=_lock(table, request),
     )
+
+
+def _lock(table: TablePlan, request: router_pb2.ListRequest) -> RowLock:
+    lock = checked_lock(request.lock)
+    if lock and table.table.is_view:
+        raise errors.InvalidRequest(f'"{table.name}" is a view, whose rows are not locked: list its tables')
+    return lock
 
 
 def _read_plan(view: SchemaView, table: TablePlan, predicates: Sequence[Checked], copy: int) -> ReadPlan:
@@ -147,7 +155,7 @@ def _read_plan(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]
 def _query_of(view: SchemaView, where: ReadPlan, order: Sequence[OrderColumn]) -> bytes:
     """What a page token must be sent back with."""
     return page_token.query_digest(
-        f"{view.shards} {where.table.table.name.qualified}".encode(),
+        f"{view.shards} {where.table.name.qualified}".encode(),
         *(predicate.digest() for predicate in where.predicates),
         b"ORDER BY",
         *order_digests(order),

@@ -6,7 +6,7 @@ other shards); then the transaction goes on from a local route as a distributed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -81,10 +81,27 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
     if parents or claims:
         what = " and ".join([*(["parents"] if parents else []), *(["unique values"] if claims else [])])
         return Reserve(home, plans, f"rows of one shard, whose {what} are on others", parents, claims, copied)
-    acts = any(view.may_act_elsewhere(plan.table.table.name, plan.changed_columns) for plan in plans)
+    acts = any(view.may_act_elsewhere(plan.table.name, plan.changed_columns) for plan in plans)
     reason = "rows of one shard, which others may reference" if acts else "rows of one shard"
     plain = not (acts or unknown or claims_unforeseen(view, plans))
     return Local(home, plans, reason, plain=plain, has_new_parents=bool(unknown), copied=copied)
+
+
+def shards_concerned(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> Collection[int]:
+    """The shards that a transaction may come to: all, unless the request tells which."""
+    plans = only_writes(steps)
+    if plans is None or not all(map(_is_foreseen, plans)) or claims_unforeseen(view, plans):
+        return range(view.shards)
+    return {
+        *(shard for plan in plans for shard in plan.shards),
+        *(one.parent_shard for one in unknown_parents(view, hints, plans)),
+        *(one.claim_shard for one in wanted_claims(view, plans)),
+    }
+
+
+def _is_foreseen(plan: WritePlan) -> bool:
+    """Whether a write concerns no other shards than those of its rows, of their parents and of their claims."""
+    return plan.kind == "insert" and not plan.reference and plan.on_conflict is None and plan.table.anchor is None
 
 
 def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:
@@ -105,7 +122,7 @@ def _needs_others(view: SchemaView, plans: Sequence[WritePlan]) -> str:
 def new_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
     """The shard where the rows of an update belong afterwards, if the update says so; else none."""
     key = plan.table.shard_key
-    if plan.kind != "update" or key is None or plan.table.leader is not None:
+    if plan.kind != "update" or key is None or plan.table.anchor is not None:
         return []
     value = plan.parts[0].rows[0].get(key) if plan.parts else None
     try:

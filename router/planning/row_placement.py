@@ -13,7 +13,7 @@ from crosskey.catalog.generated_keys import mints_shard_key
 from crosskey.catalog.model import Column
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_value
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards
 
 _REMEMBERED_TYPES = frozenset({str, int})
 """Of these types, values that Python calls equal are one value; it also calls 1, 1.0 and True equal."""
@@ -30,8 +30,8 @@ _SQLSTATES = {
 class RowPlacement:
     """Places the rows of one request for one sharded table."""
 
-    def __init__(self, plan: TablePlan, shards: int, whereabouts: Whereabouts = NOWHERE) -> None:
-        """`shards` is how many shards there are; `whereabouts` are of the parents that rows live with.
+    def __init__(self, plan: TablePlan, shards: int, anchor_shards: AnchorShards = NO_ANCHORS) -> None:
+        """`shards` is how many shards there are; `anchor_shards` are of the parents that rows live with.
 
         Raises ValueError if the table is not sharded.
         """
@@ -44,8 +44,8 @@ class RowPlacement:
         self._slot_column = None if plan.slot_column is None else columns[plan.slot_column]
         self._mints_shard_key = mints_shard_key(plan)
         self._slots: dict[str | int, int] = {}
-        self._leader = plan.leader
-        self._whereabouts = whereabouts
+        self._anchor = plan.anchor
+        self._anchor_shards = anchor_shards
 
     def place(self, row: dict[str, Any], number: int) -> int:
         """The shard of a row, to which the ids that it lacks are added.
@@ -59,10 +59,10 @@ class RowPlacement:
         if self._slot_column is not None:
             self._carry_slot(row, self._slot_column, slot)
         shard = shard_of_slot(slot, self._shards)
-        if self._leader is None or not self._whereabouts:
+        if self._anchor is None or not self._anchor_shards:
             return shard
         text = canonical_text(self._shard_key.base_type, value, self._shard_key.max_length)
-        return self._whereabouts.get((self._leader.claim, text), shard)
+        return self._anchor_shards.get((self._anchor.claim, text), shard)
 
     def _shard_key_slot(self, value: Any) -> int:
         if type(value) not in _REMEMBERED_TYPES:

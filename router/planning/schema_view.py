@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from crosskey import errors
-from crosskey.catalog.generated_keys import supplied_columns
+from crosskey.catalog.generated_keys import columns_to_generate
 from crosskey.catalog.model import Column, ForeignKey, TableName
-from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan
+from crosskey.catalog.plan import Claim, KeyPlan, Plan, TablePlan, ViewPlan
 from crosskey.catalog.relations import Relation, Relations, ambiguity, find_relations
 from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey.router.planning.acting_keys import Change, acting_keys
@@ -47,12 +47,12 @@ class SchemaView:
 
     @cached_property
     def _by_name(self) -> dict[str, TablePlan]:
-        public = {str(table.table.name): table for table in self.plan.tables}
-        return {table.table.name.qualified: table for table in self.plan.tables} | public
+        public = {str(table.name): table for table in self.plan.tables}
+        return {table.name.qualified: table for table in self.plan.tables} | public
 
     @cached_property
-    def _supplied(self) -> dict[str, tuple[Column, ...]]:
-        return {table.table.name.qualified: supplied_columns(table) for table in self.plan.tables}
+    def _columns_to_generate(self) -> dict[str, tuple[Column, ...]]:
+        return {table.name.qualified: columns_to_generate(table) for table in self.plan.tables}
 
     @property
     def all_shards(self) -> tuple[int, ...]:
@@ -66,16 +66,34 @@ class SchemaView:
         """
         table = self._by_name.get(name)
         if table is None:
-            if any(name in (str(view), view.qualified) for view in self.plan.views):
+            if name in self._views:
                 raise errors.NotSupported(
-                    f'"{name}" is a view, and requests name tables',
+                    f'"{name}" is a view, which is only listed, counted and aggregated',
                     table=name,
-                    hint="A view sees the rows of its own shard only. List the tables that it reads.",
+                    hint="Name the table whose row it is. A view has no keys, and is not written.",
                 )
             message = f'relation "{name}" does not exist'
             hint = suggest_table(name, self._by_name)
             raise errors.UnknownTable(message, table=name or None, sqlstate="42P01", hint=hint)
         return table
+
+    def readable(self, name: str) -> TablePlan:
+        """The table of that name, or the view, as a table. Raises UnknownTable, and NotSupported for some views."""
+        view = self._views.get(name)
+        if view is None:
+            return self.table(name)
+        if view.read_as is None:
+            raise errors.NotSupported(
+                f'"{name}" is a view that cannot be read over all shards: {view.why_not}',
+                table=name,
+                hint="`crosskey plan` and DescribeSchema say of every view whether it is read.",
+            )
+        return view.read_as
+
+    @cached_property
+    def _views(self) -> dict[str, ViewPlan]:
+        names = {str(view.name): view for view in self.plan.views}
+        return {view.name.qualified: view for view in self.plan.views} | names
 
     def find_table(self, name: str) -> TablePlan | None:
         """The same, or None."""
@@ -88,35 +106,34 @@ class SchemaView:
 
     def relation(self, table: TablePlan, name: str) -> Relation:
         """The relation that a table calls so. Raises InvalidRequest if there is none, or if several are called so."""
-        named = self.relations[table.table.name]
+        named = self.relations.get(table.name, {})
         found = named.get(name)
         if found is None:
             known = ", ".join(f'"{one}"' for one in sorted(named)) or "none"
             raise errors.InvalidRequest(
-                f'"{table.table.name}" has no relation "{name}"; its relations are {known}', table=str(table.table.name)
+                f'"{table.name}" has no relation "{name}"; its relations are {known}', table=str(table.name)
             )
         why_not = ambiguity(table.table, name, found)
         if why_not:
             raise errors.InvalidRequest(
-                f'"{name}" names no relation of "{table.table.name}": {why_not}', table=str(table.table.name)
+                f'"{name}" names no relation of "{table.name}": {why_not}', table=str(table.name)
             )
         return found[0]
 
+    @cached_property
+    def cleans_up(self) -> bool:
+        """Whether there are keys with @enforce eventual, so that something may be left to be done after a deletion."""
+        return any(key.eventual for key in self.plan.referenced_keys)
+
     def key_plan(self, key: ForeignKey) -> KeyPlan:
         """How that key is enforced."""
-        return self._key_plans[key.table, key.name]
-
-    @cached_property
-    def _key_plans(self) -> dict[tuple[TableName, str], KeyPlan]:
-        return {(one.foreign_key.table, one.foreign_key.name): one for one in self.plan.keys}
+        plan = self.plan.key(key.table, key.name)
+        assert plan is not None, f"{key.name} is a key of the schema"
+        return plan
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises KeyError."""
-        return self._claims_by_id[identifier]
-
-    @cached_property
-    def _claims_by_id(self) -> dict[str, Claim]:
-        return {claim.id: claim for claim in self.plan.claims}
+        return self.plan.claim(identifier)
 
     def value_columns(self, claim: Claim) -> Sequence[Column]:
         """The columns of the claim's values."""
@@ -124,7 +141,7 @@ class SchemaView:
 
     @cached_property
     def _value_columns(self) -> dict[str, list[Column]]:
-        return {claim.id: claim.value_columns(self._claimed_table(claim).table) for claim in self.plan.claims}
+        return {claim.id: claim.value_columns(self.plan.own_table(claim.table).table) for claim in self.plan.claims}
 
     def foresight(self, claim: Claim) -> Foresight:
         """What can be told beforehand of the values that an index computes."""
@@ -133,33 +150,23 @@ class SchemaView:
     @cached_property
     def _foresights(self) -> dict[str, Foresight]:
         return {
-            claim.id: Foresight.of(self._claimed_table(claim).table, claim.computed)
+            claim.id: Foresight.of(self.plan.own_table(claim.table).table, claim.computed)
             for claim in self.plan.claims
             if claim.computed is not None
         }
 
-    def _claimed_table(self, claim: Claim) -> TablePlan:
-        return self.table(claim.table.qualified)
-
     @cached_property
-    def leading_claims(self) -> frozenset[str]:
+    def anchor_claims(self) -> frozenset[str]:
         """The ids of the claims by which parents are found that rows live with."""
-        return frozenset(table.leader.claim for table in self.plan.tables if table.leader is not None)
+        return frozenset(lives.anchor.claim for _, lives in self.plan.anchored)
 
     def claims_of(self, table: TableName) -> Sequence[Claim]:
         """The claims for values of the table's rows."""
-        return self._claims_by_table.get(table, ())
+        return self.plan.claims_of(table)
 
-    @cached_property
-    def _claims_by_table(self) -> dict[TableName, list[Claim]]:
-        found: dict[TableName, list[Claim]] = {}
-        for claim in self.plan.claims:
-            found.setdefault(claim.table, []).append(claim)
-        return found
-
-    def supplied_columns(self, table: TablePlan) -> tuple[Column, ...]:
+    def columns_to_generate(self, table: TablePlan) -> tuple[Column, ...]:
         """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""
-        return self._supplied[table.table.name.qualified]
+        return self._columns_to_generate[table.name.qualified]
 
     def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:
         """Whether a change of rows may concern other shards: they hold pins, or the rows move there.
@@ -204,18 +211,18 @@ class SchemaView:
 
     def insert_path(self, table: TablePlan) -> InsertPath:
         """What an insert into the table goes through."""
-        return self._insert_paths[table.table.name.qualified]
+        return self._insert_paths[table.name.qualified]
 
     @cached_property
     def _insert_paths(self) -> dict[str, InsertPath]:
-        return {table.table.name.qualified: self._insert_path(table) for table in self.plan.tables}
+        return {table.name.qualified: self._insert_path(table) for table in self.plan.tables}
 
     def _insert_path(self, table: TablePlan) -> InsertPath:
-        claims = {claim.id for claim in self.claims_of(table.table.name)}
+        claims = {claim.id for claim in self.claims_of(table.name)}
         return InsertPath(
-            generates=bool(self.supplied_columns(table)),
-            follows_anchor=table.leader is not None,
-            is_anchor=not claims.isdisjoint(self.leading_claims),
+            generates=bool(self.columns_to_generate(table)),
+            follows_anchor=table.anchor is not None,
+            is_anchor=not claims.isdisjoint(self.anchor_claims),
         )
 
     def shards_for_where(self, table: TablePlan, predicates: Sequence[Checked], copy: int = 0) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ class ShadowHints:
         """
         return [key for key in keys if not self._knows(hash((referenced_key, shard, key)))]
 
-    def learn(self, referenced_key: str, shard: int, keys: Iterable[ParentKey]) -> None:
+    def remember(self, referenced_key: str, shard: int, keys: Iterable[ParentKey]) -> None:
         """Remembers that `shard` has shadows of `keys`: a transaction that made or used them was committed."""
         for key in keys:
             self._remember(hash((referenced_key, shard, key)))

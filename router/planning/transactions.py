@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crosskey import errors
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards, anchor_keys
 from crosskey.router.planning.answered_writes import answering_keys, includes
 from crosskey.router.planning.expectations import Expected, expected_of
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, leading_keys
+from crosskey.router.planning.generated_values import NONE_GENERATED, NOTHING, AllGenerated, GeneratedValues
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
+from crosskey.router.planning.predicates import Checked, has_related
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.supplied_values import NO_SUPPLIES, NOTHING, Supplies, Supply
 from crosskey.router.planning.taken_values import check_taken
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan, plan_delete, plan_insert, plan_update
 from crosskey.v1 import router_pb2, rows_pb2
@@ -46,6 +47,20 @@ class ReadStep:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedStep:
+    """A write of rows that meet conditions over relations: these are looked up when its turn comes."""
+
+    request: router_pb2.UpdateRequest | router_pb2.DeleteRequest
+    expected: Expected | None = None
+
+    def plan(self, view: SchemaView, resolved: Sequence[Checked] | None = None) -> WritePlan:
+        """The write, with its predicates resolved, or as far as it is known before. Raises what planning raises."""
+        if isinstance(self.request, router_pb2.UpdateRequest):
+            return plan_update(view, self.request, resolved).expecting(self.expected)
+        return plan_delete(view, self.request, resolved).expecting(self.expected)
+
+
+@dataclass(frozen=True, slots=True)
 class TakingStep:
     """A statement that takes values of earlier answers. It is planned when its turn comes."""
 
@@ -56,7 +71,7 @@ class TakingStep:
 class AnsweredStep:
     """A write that answers keys as text; the rows of these are answered as the request says, with their relations."""
 
-    write: WritePlan | NestedStep
+    write: WritePlan | NestedStep | RelatedStep
     request: router_pb2.InsertRequest | router_pb2.UpdateRequest
 
 
@@ -67,30 +82,35 @@ class Refused:
     error: errors.CrosskeyError
 
 
-Step: TypeAlias = WritePlan | ReadStep | TakingStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
+Step: TypeAlias = (
+    WritePlan | ReadStep | RelatedStep | TakingStep | ModeChange | GroupPlan | Refused | NestedStep | AnsweredStep
+)
 
 
 def plan_transact(
     view: SchemaView,
     request: router_pb2.TransactRequest,
-    supplies: Supplies = NO_SUPPLIES,
-    whereabouts: Whereabouts = NOWHERE,
+    all_generated: AllGenerated = NONE_GENERATED,
+    anchor_shards: AnchorShards = NO_ANCHORS,
 ) -> list[Step]:
-    """The step of each statement, in order; inserts take what they need from the supplies.
+    """The step of each statement, in order; inserts take what they need from the generated values.
 
-    Rows live with parents whose whereabouts are given, or that statements before insert. Raises InvalidRequest for what
+    Rows live with parents whose shards are given, or that statements before insert. Raises InvalidRequest for what
     is no transaction at all: no statement, an empty one, one that is not well formed.
     """
     if not request.statements:
         raise errors.InvalidRequest("a transaction has no statements")
-    return list(_Planning(view, supplies, {**whereabouts}).plan_all(request.statements, ""))
+    return list(_Planning(view, all_generated, {**anchor_shards}).plan_all(request.statements, ""))
 
 
 def plan_statement(
-    view: SchemaView, statement: router_pb2.Statement, supply: Supply = NOTHING, whereabouts: Whereabouts = NOWHERE
+    view: SchemaView,
+    statement: router_pb2.Statement,
+    generated: GeneratedValues = NOTHING,
+    anchor_shards: AnchorShards = NO_ANCHORS,
 ) -> Step:
     """The step of one statement, no group, that has the values that it was to take. Raises InvalidRequest."""
-    return _Planning(view, {"": supply}, {**whereabouts}).plan_unless_refused(statement, "")
+    return _Planning(view, {"": generated}, {**anchor_shards}).plan_unless_refused(statement, "")
 
 
 def all_steps(steps: Iterable[Step]) -> Iterator[Step]:
@@ -140,8 +160,8 @@ class _Planning:
     """Plans one transaction; learns where parents are to be."""
 
     view: SchemaView
-    supplies: Supplies
-    whereabouts: dict[tuple[str, str], int]
+    all_generated: AllGenerated
+    anchor_shards: dict[tuple[str, str], int]
     earlier: list[tuple[str, str]] = field(default_factory=list)
     """The statements that are planned already, each its place and what it does."""
 
@@ -173,7 +193,7 @@ class _Planning:
             case "update":
                 return self._update(statement.update, expected)
             case "delete":
-                return plan_delete(self.view, statement.delete).expecting(expected)
+                return self._delete(statement.delete, expected)
             case "associate":
                 return association_step(self.view, statement.associate)
             case "get" | "list" | "count" | "aggregate" as kind:
@@ -188,16 +208,25 @@ class _Planning:
         self, request: router_pb2.InsertRequest, place: str, expected: Expected | None
     ) -> WritePlan | NestedStep:
         try:
-            plan = plan_insert(self.view, request, self.supplies.get(place, NOTHING), self.whereabouts)
+            plan = plan_insert(self.view, request, self.all_generated.get(place, NOTHING), self.anchor_shards)
         except errors.UnknownColumn:
             step = nested_step(self.view, request, expected)
             if step is None:
                 raise
             return step
-        self._learn(plan)
+        self._remember_anchors(plan)
         return plan.expecting(expected)
 
-    def _update(self, request: router_pb2.UpdateRequest, expected: Expected | None) -> WritePlan | NestedStep:
+    def _delete(self, request: router_pb2.DeleteRequest, expected: Expected | None) -> WritePlan | RelatedStep:
+        if has_related(request.where):
+            return _foreseen(self.view, RelatedStep(request, expected))
+        return plan_delete(self.view, request).expecting(expected)
+
+    def _update(
+        self, request: router_pb2.UpdateRequest, expected: Expected | None
+    ) -> WritePlan | NestedStep | RelatedStep:
+        if has_related(request.where):
+            return _foreseen(self.view, RelatedStep(request, expected))
         try:
             return plan_update(self.view, request).expecting(expected)
         except errors.UnknownColumn:
@@ -206,13 +235,19 @@ class _Planning:
                 raise
             return step
 
-    def _learn(self, plan: WritePlan) -> None:
+    def _remember_anchors(self, plan: WritePlan) -> None:
         """Where the rows of an insert go that later ones may live with."""
         for part in plan.parts:
-            for key in leading_keys(self.view, plan.table, part.rows):
-                self.whereabouts.setdefault(key, part.shard)
+            for key in anchor_keys(self.view, plan.table, part.rows):
+                self.anchor_shards.setdefault(key, part.shard)
 
     def _plan_group(self, group: router_pb2.Group, place: str) -> GroupPlan:
         if not group.statements:
             raise errors.InvalidRequest(f"group {place} has no statements")
         return GroupPlan(tuple(self.plan_all(group.statements, f"{place}.")))
+
+
+def _foreseen(view: SchemaView, step: RelatedStep) -> RelatedStep:
+    """The step, once it is seen that all else of it can be planned. Raises what planning raises."""
+    step.plan(view)
+    return step

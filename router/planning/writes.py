@@ -15,8 +15,10 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Claim, TablePlan
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards
 from crosskey.router.planning.conflict_targets import arbiters, check_on_conflict
 from crosskey.router.planning.expectations import Expected, conditions_of
+from crosskey.router.planning.generated_values import NOTHING, GeneratedValues, Row, override
 from crosskey.router.planning.given_values import (
     given_key,
     given_rows,
@@ -26,18 +28,15 @@ from crosskey.router.planning.given_values import (
     has_value,
     is_text_form,
 )
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts
 from crosskey.router.planning.predicates import (
     Checked,
     check_key,
     check_predicates,
-    refuse_related,
     to_conditions,
 )
 from crosskey.router.planning.row_placement import RowPlacement
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.suggestions import suggest_column
-from crosskey.router.planning.supplied_values import NOTHING, Row, Supply, override
 from crosskey.router.planning.values import BYTES_TYPES, JSON_TYPES, checked_json
 from crosskey.v1 import router_pb2, rows_pb2
 
@@ -139,13 +138,13 @@ class WritePlan:
 def plan_insert(
     view: SchemaView,
     request: router_pb2.InsertRequest,
-    supply: Supply = NOTHING,
-    whereabouts: Whereabouts = NOWHERE,
+    generated: GeneratedValues = NOTHING,
+    anchor_shards: AnchorShards = NO_ANCHORS,
 ) -> WritePlan:
-    """Places each row, with the values supplied for it and its parent's whereabouts, and mints the ids that it lacks.
+    """Places each row, with the values generated for it and its parent's shard, and mints the ids that it lacks.
 
     Raises UnknownTable, InvalidRequest (no rows, no such OVERRIDING clause), UnknownColumn, NumberNotExact,
-    ShardKeyMissing, InvalidValue, SlotMismatch, the error of the supply, and what check_on_conflict raises.
+    ShardKeyMissing, InvalidValue, SlotMismatch, the error of the generated values, and what check_on_conflict raises.
     """
     table = view.table(request.table)
     rows = given_rows(request)
@@ -156,9 +155,9 @@ def plan_insert(
     override(table.table, rows, request.overriding)
     if request.HasField("on_conflict"):
         check_on_conflict(view, table, request.on_conflict)
-    supply.fill(rows)
+    generated.fill(rows)
     return plan_rows(
-        view, table, rows, forms, whereabouts, request.on_conflict if request.HasField("on_conflict") else None
+        view, table, rows, forms, anchor_shards, request.on_conflict if request.HasField("on_conflict") else None
     )
 
 
@@ -167,11 +166,11 @@ def plan_rows(
     table: TablePlan,
     rows: Sequence[Row],
     forms: RowForms,
-    whereabouts: Whereabouts = NOWHERE,
+    anchor_shards: AnchorShards = NO_ANCHORS,
     on_conflict: rows_pb2.OnConflict | None = None,
 ) -> WritePlan:
-    """The insert of rows that are checked and have what is supplied. Raises as plan_insert."""
-    shards = _place(view, table, rows, whereabouts)
+    """The insert of rows that are checked and have what is generated. Raises as plan_insert."""
+    shards = _place(view, table, rows, anchor_shards)
     if on_conflict is not None:
         keys = arbiters(view, table, on_conflict)
         _check_arbiters(table.table, keys, forms)
@@ -204,14 +203,16 @@ def upsert_parts(
         yield part
 
 
-def plan_update(view: SchemaView, request: router_pb2.UpdateRequest) -> WritePlan:
+def plan_update(
+    view: SchemaView, request: router_pb2.UpdateRequest, resolved: Sequence[Checked] | None = None
+) -> WritePlan:
     """One part for each shard that may hold rows to change.
 
-    Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key, nothing to set),
-    UnknownColumn, and NumberNotExact.
+    `resolved` are the request's predicates once those over relations are resolved. Raises UnknownTable, InvalidRequest
+    (not exactly one of key and where, no unique key, nothing to set), UnknownColumn, and NumberNotExact.
     """
     table = view.table(request.table)
-    predicates = _selection(table.table, request)
+    predicates = _selection(table.table, request, resolved)
     values = given_set(request)
     if not values and not request.assignments:
         raise errors.InvalidRequest(f'an update of "{request.table}" sets no column', table=request.table)
@@ -242,14 +243,16 @@ def plan_change(
     return WritePlan(table, "update", parts, predicates, forms=forms)
 
 
-def plan_delete(view: SchemaView, request: router_pb2.DeleteRequest) -> WritePlan:
+def plan_delete(
+    view: SchemaView, request: router_pb2.DeleteRequest, resolved: Sequence[Checked] | None = None
+) -> WritePlan:
     """One part for each shard that may hold rows to delete.
 
-    Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique key), UnknownColumn and
-    NumberNotExact.
+    `resolved` as for plan_update. Raises UnknownTable, InvalidRequest (not exactly one of key and where, no unique
+    key), UnknownColumn and NumberNotExact.
     """
     table = view.table(request.table)
-    return plan_removal(view, table, _selection(table.table, request))
+    return plan_removal(view, table, _selection(table.table, request, resolved))
 
 
 def plan_removal(view: SchemaView, table: TablePlan, predicates: tuple[Checked, ...]) -> WritePlan:
@@ -335,11 +338,11 @@ def unknown_column(table: Table, name: str) -> errors.UnknownColumn:
     return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)
 
 
-def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], whereabouts: Whereabouts) -> list[int]:
+def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], anchor_shards: AnchorShards) -> list[int]:
     """The shard of each row, to which minted ids are added."""
     if table.placement == "reference":
         return [FIRST_SHARD] * len(rows)
-    place = RowPlacement(table, view.shards, whereabouts).place
+    place = RowPlacement(table, view.shards, anchor_shards).place
     return [place(row, number) for number, row in enumerate(rows, start=1)]
 
 
@@ -395,7 +398,11 @@ def _in_table_order(table: Table, names: Collection[str]) -> list[str]:
     return [column.name for column in table.columns if column.name in names]
 
 
-def _selection(table: Table, request: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> tuple[Checked, ...]:
+def _selection(
+    table: Table,
+    request: router_pb2.UpdateRequest | router_pb2.DeleteRequest,
+    resolved: Sequence[Checked] | None,
+) -> tuple[Checked, ...]:
     """The rows to write: never all of them by oversight."""
     by_key = has_key(request)
     if by_key == bool(request.where):
@@ -405,9 +412,7 @@ def _selection(table: Table, request: router_pb2.UpdateRequest | router_pb2.Dele
         )
     if by_key:
         return check_key(table, given_key(request))
-    predicates = check_predicates(table, request.where)
-    refuse_related(predicates)
-    return predicates
+    return check_predicates(table, request.where) if resolved is None else tuple(resolved)
 
 
 def _shards_to_write(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]) -> tuple[int, ...]:
@@ -425,7 +430,7 @@ def _statement(
     forms: RowForms | None = None,
 ) -> proto.Statement:
     return proto.Statement(
-        table=table.table.name.qualified,
+        table=table.name.qualified,
         lock_table=table.placement == "reference",
         insert=insert,
         update=update,

@@ -34,7 +34,7 @@ class FoundRow:
     json: bytes
     shard: int
     beside: Sequence[object] = ()
-    unsettled: bool = False
+    pins_in_doubt: bool = False
     """Whether more shards may hold pins on it than are beside it."""
     position: Position = ()
     """Where it lies in the order that was asked for."""
@@ -56,7 +56,7 @@ class FoundRow:
 
 
 @dataclass(slots=True)
-class Part:
+class IncludedPart:
     """What one include adds to a row: its rows as JSON, if they are answered; how many there are; the next page."""
 
     name: str
@@ -91,15 +91,15 @@ class Budget:
             )
 
 
-def found_rows(rows: Sequence[msgspec.Raw], beside_json: bytes, shard: int, *, unsettled: bool) -> list[FoundRow]:
+def found_rows(rows: Sequence[msgspec.Raw], beside_json: bytes, shard: int, *, pins_in_doubt: bool) -> list[FoundRow]:
     """The rows that a shard answered."""
     if not beside_json:
         return [FoundRow(bytes(row), shard) for row in rows]
     besides = msgspec.json.decode(beside_json, type=list[list[str | list[int] | None]])
-    return [FoundRow(bytes(row), shard, beside, unsettled) for row, beside in zip(rows, besides, strict=True)]
+    return [FoundRow(bytes(row), shard, beside, pins_in_doubt) for row, beside in zip(rows, besides, strict=True)]
 
 
-def add_parts(row: FoundRow, parts: Sequence[Part], budget: Budget) -> None:
+def add_parts(row: FoundRow, parts: Sequence[IncludedPart], budget: Budget) -> None:
     """Puts what the includes found inside of the row."""
     fields = [member(part.name, part.value) for part in parts if part.value is not None]
     counts = {part.name: part.count for part in parts if part.count is not None}

@@ -7,15 +7,17 @@ another key since the row was read, or has just brought it: it is read once more
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
 
 from crosskey import errors
+from crosskey.catalog.eventual import CHANGING, is_eventual
 from crosskey.catalog.relations import Relation
 from crosskey.internal.v1 import reads_pb2
+from crosskey.pauses import growing_pauses
 from crosskey.router.planning import page_token
 from crosskey.router.planning.includes import IncludePlan, Shape, Step
 from crosskey.router.planning.orders import order_digests
@@ -27,7 +29,7 @@ from crosskey.router.reading.found_rows import (
     NULL,
     Budget,
     FoundRow,
-    Part,
+    IncludedPart,
     Position,
     add_parts,
     json_array,
@@ -42,8 +44,9 @@ from crosskey.router.reading.sources import Sources
 ATTEMPTS = 6
 """How often a read is begun while parents are missing. What is committed elsewhere is there after some milliseconds."""
 
-PAUSE_SECONDS = 0.005
-"""How long the second attempt waits; each later one waits twice as long."""
+FIRST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.1
+"""Between two attempts."""
 
 MAX_JOINED = 10_000
 """How many rows of a join table one row may have whose far rows are to be sorted or chosen."""
@@ -64,18 +67,19 @@ async def until_whole(read: Callable[[bool], Awaitable[Answer]]) -> Answer:
 
     Raises Conflict if rows change each time.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for pause in islice(growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), ATTEMPTS - 1):
         try:
-            return await read(attempt == ATTEMPTS)
-        except ParentsMissingError as missing:
-            if attempt == ATTEMPTS:
-                relation = missing.relation
-                raise errors.Conflict(
-                    f'rows of "{relation.table}" and their "{relation.name}" change while they are read',
-                    table=str(relation.table),
-                ) from None
-        await asyncio.sleep(PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))
-    raise AssertionError("the last attempt answers or raises")
+            return await read(False)
+        except ParentsMissingError:
+            await asyncio.sleep(pause)
+    try:
+        return await read(True)
+    except ParentsMissingError as missing:
+        relation = missing.relation
+        raise errors.Conflict(
+            f'rows of "{relation.table}" and their "{relation.name}" change while they are read',
+            table=str(relation.table),
+        ) from None
 
 
 class Including:
@@ -100,7 +104,7 @@ class Including:
         for number, row in enumerate(rows):
             add_parts(row, [parts[number] for parts in columns], self._budget)
 
-    async def _parts(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> list[Part]:
+    async def _parts(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> list[IncludedPart]:
         """What the include adds to each row."""
         conditions = to_conditions(await resolve(self._sources, self._view, include.step.target, include.predicates))
         if include.join is not None:
@@ -128,15 +132,20 @@ class Including:
         return parents
 
     def _take_out(self, row: FoundRow, relation: Relation, step: Step) -> None:
-        """Makes the row be gone, if that is what became of it for certain. Raises ParentsMissingError."""
+        """Makes the row be gone, if that is what became of it for certain. Raises ParentsMissingError.
+
+        Where its key is to change after the deletion of its parent, it has no parent from now on.
+        """
+        if self._is_last and is_eventual(step.foreign_key) and step.foreign_key.on_delete in CHANGING:
+            return
         if not self._is_last or step.foreign_key.on_delete != "CASCADE":
             raise ParentsMissingError(relation)
         row.gone = True
 
-    def _part_of_parent(self, row: FoundRow, parent: FoundRow | None, include: IncludePlan) -> Part:
+    def _part_of_parent(self, row: FoundRow, parent: FoundRow | None, include: IncludePlan) -> IncludedPart:
         if parent is not None and parent.gone:
             row.gone = True
-        return Part(include.name, NULL if parent is None or row.gone else parent.json)
+        return IncludedPart(include.name, NULL if parent is None or row.gone else parent.json)
 
     async def _children(
         self,
@@ -144,7 +153,7 @@ class Including:
         shape: Shape,
         include: IncludePlan,
         conditions: Sequence[reads_pb2.Condition],
-    ) -> list[Part]:
+    ) -> list[IncludedPart]:
         request = ChildrenRequest(
             step=include.step,
             shape=include.shape,
@@ -158,7 +167,7 @@ class Including:
         found = await self._reads.children(rows, shape, request)
         await self.add([child for one in found for child in one.rows], include.shape, include.includes)
         if not include.relation.many:
-            return [Part(include.name, _first(one.rows)) for one in found]
+            return [IncludedPart(include.name, _first(one.rows)) for one in found]
         return [
             self._part_of_list(
                 row, shape, include, [child.json for child in one.rows if not child.gone], one.count, one.next_places
@@ -173,7 +182,7 @@ class Including:
         include: IncludePlan,
         join: Step,
         conditions: Sequence[reads_pb2.Condition],
-    ) -> list[Part]:
+    ) -> list[IncludedPart]:
         """Through the rows of the join table to those at its other side."""
         places = self._places(rows, shape, include)
         request = ChildrenRequest(
@@ -211,7 +220,7 @@ class Including:
         include: IncludePlan,
         lists: Sequence[Sequence[tuple[FoundRow, FoundRow]]],
         places: Places,
-    ) -> list[Part]:
+    ) -> list[IncludedPart]:
         """The far rows that are to be shown, in order, a page for each row."""
         shown = [[pair for pair in pairs if not pair[1].is_null] for pairs in lists]
         begin = places.get(EVERYWHERE)
@@ -244,9 +253,9 @@ class Including:
         rows_json: Sequence[bytes],
         count: int | None,
         next_places: Places,
-    ) -> Part:
+    ) -> IncludedPart:
         token = page_token.encode(self._view.token_key, self._query(row, shape, include), next_places)
-        return Part(include.name, json_array(rows_json) if include.has_rows else None, count, token)
+        return IncludedPart(include.name, json_array(rows_json) if include.has_rows else None, count, token)
 
     def _places(self, rows: Sequence[FoundRow], shape: Shape, include: IncludePlan) -> Places:
         """Where the page begins. Raises InvalidPageToken."""

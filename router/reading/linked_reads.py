@@ -9,7 +9,7 @@ import msgspec
 
 from crosskey.catalog.model import Column
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
 from crosskey.router.planning.includes import Shape, Step
 from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
@@ -142,10 +142,10 @@ class LinkedReads:
         ]
 
     async def _ask_shard(self, shard: int, keys: Sequence[Texts], request: ChildrenRequest) -> list[_Answer]:
-        with leaving_no_trace():
+        with safe_to_retry():
             answer = await self._sources[shard].read_linked(self._message(shard, keys, request))
         raw = msgspec.json.decode(answer.rows_json or b"[]", type=list[msgspec.Raw])
-        rows = found_rows(raw, answer.beside_json, shard, unsettled=answer.pins_unsettled)
+        rows = found_rows(raw, answer.beside_json, shard, pins_in_doubt=answer.pins_in_doubt)
         if answer.cursors_json:
             positions = msgspec.json.decode(answer.cursors_json, type=list[Position])
             for row, position in zip(rows, positions, strict=True):
@@ -209,7 +209,7 @@ class LinkedReads:
         by_shard: dict[int, list[ClaimedValue]] = {}
         for value in values:
             by_shard.setdefault(value.claim_shard, []).append(value)
-        with leaving_no_trace():
+        with safe_to_retry():
             answers = (
                 await self._sources.ask_all(
                     {
@@ -245,7 +245,7 @@ class LinkedReads:
             shards = await self._pins_of_claims(list(dict.fromkeys(one for one in texts if None not in one)), step)
             return [_key(one, shards.get(one, ())) for one in texts]
         return [
-            _key(one, self._view.all_shards if row.unsettled else tuple(row.pins(shape, referenced)))
+            _key(one, self._view.all_shards if row.pins_in_doubt else tuple(row.pins(shape, referenced)))
             for row, one in zip(rows, texts, strict=True)
         ]
 
@@ -268,9 +268,9 @@ class LinkedReads:
             referenced_key=step.key.referenced_key or "",
             keys_json=msgspec.json.encode([{f"k{n}": text for n, text in enumerate(texts)} for texts in keys]),
         )
-        with leaving_no_trace():
+        with safe_to_retry():
             answer = await self._sources[shard].find_pins(request)
-        if answer.pins_unsettled:
+        if answer.pins_in_doubt:
             return dict.fromkeys(keys, self._view.all_shards)
         shards = msgspec.json.decode(answer.shards_json, type=list[tuple[int, ...]])
         return dict(zip(keys, shards, strict=True))

@@ -13,9 +13,9 @@ import msgspec
 
 from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
+from crosskey.router.planning.anchors import anchor_of
 from crosskey.router.planning.claimed_values import ClaimedValue, claimed_value
-from crosskey.router.planning.led_parents import parent_of
 from crosskey.router.planning.predicates import Checked, CheckedPredicate, simple_predicates
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.reading.sources import Sources
@@ -32,10 +32,10 @@ def claim_to_follow(
     if len(shards) == 1:
         return None
     given = dict(_known(one) for one in simple_predicates(predicates) if _tells_value(one))
-    values = (claimed_value(view, claim, given) for claim in view.claims_of(table.table.name))
+    values = (claimed_value(view, claim, given) for claim in view.claims_of(table.name))
     value = next((value for value in values if value is not None), None)
-    if value is None and table.leader is not None:
-        return parent_of(view, table, given.get(table.shard_key or ""))
+    if value is None and table.anchor is not None:
+        return anchor_of(view, table, given.get(table.shard_key or ""))
     return value
 
 
@@ -51,6 +51,6 @@ def _known(predicate: CheckedPredicate) -> tuple[str, Any]:
 async def follow_claim(sources: Sources, value: ClaimedValue) -> Sequence[int]:
     """The shards that have claimed a value: one, or none. Raises what nodes raise."""
     request = reads_pb2.FindClaimsRequest(claim=value.claim.id, values_json=msgspec.json.encode([value.columns]))
-    with leaving_no_trace():
+    with safe_to_retry():
         response = await sources[value.claim_shard].find_claims(request)
     return tuple(found.shard for found in response.claims if found.HasField("shard"))

@@ -8,7 +8,7 @@ import msgspec
 
 from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.planning.orders import ROW_PLACE, OrderColumn
 from crosskey.router.reading.merging import Ranking, rank
 from crosskey.router.reading.sources import Sources
@@ -26,9 +26,9 @@ async def ranked(
     if ranking is not None or not positions:
         return ranking or ()
     request = reads_pb2.SortRequest(
-        table=table.table.name.qualified,
+        table=table.name.qualified,
         order_by=[column.to_order() for column in order if column.name != ROW_PLACE],
         cursors_json=msgspec.json.encode(positions),
     )
-    with leaving_no_trace():
+    with safe_to_retry():
         return (await sources[shard].sort(request)).places

@@ -11,7 +11,7 @@ import msgspec
 
 from crosskey import errors, exact_json
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.planning.aggregates import plan_aggregate
 from crosskey.router.planning.given_values import given_key
 from crosskey.router.planning.page_token import Position
@@ -93,14 +93,14 @@ class Reader:
 
     async def _claiming_page(self, view: SchemaView, plan: ListPlan) -> Sequence[int]:
         """The same for a page, if all of it can be there."""
-        if not plan.can_follow and plan.table.leader is not None:
+        if not plan.can_follow and plan.table.anchor is not None:
             return ()
         return [shard for shard in await self._claiming(view, plan) if shard in plan.places]
 
     async def _one_row(self, plan: ReadPlan, shards: Iterable[int]) -> tuple[int, reads_pb2.ReadResponse] | None:
         """The shard that has the row, and its answer."""
         request = _one_row_request(plan)
-        with leaving_no_trace():
+        with safe_to_retry():
             answers = await self._sources.ask_all({shard: self._sources[shard].read(request) for shard in shards})
         return next((one for one in answers.items() if one[1].rows_json != NO_ROWS), None)
 
@@ -113,7 +113,7 @@ class Reader:
     async def aggregate(self, view: SchemaView, request: router_pb2.AggregateRequest) -> bytes:
         """A JSON array of a row for each group, in order. Raises what plan_aggregate and nodes raise."""
         plan = plan_aggregate(view, request, self._copy(), await self._resolved(view, request))
-        with leaving_no_trace():
+        with safe_to_retry():
             if len(plan.shards) == 1:
                 return (await self._sources[plan.shards[0]].aggregate(plan.request)).rows_json
             part = plan.part(reads_pb2.AggregateRequest.PART_OF_SHARD)
@@ -130,12 +130,12 @@ class Reader:
         request: router_pb2.CountRequest | router_pb2.ListRequest | router_pb2.AggregateRequest,
     ) -> Sequence[Checked]:
         """The request's predicates; those over relations are looked up, and have no place in a plan before."""
-        table = view.table(request.table)
+        table = view.readable(request.table)
         return await resolve(self._sources, view, table, check_predicates(table.table, request.where))
 
     async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:
-        request = reads_pb2.CountRowsRequest(table=plan.table.table.name.qualified, where=plan.conditions)
-        with leaving_no_trace():
+        request = reads_pb2.CountRowsRequest(table=plan.table.name.qualified, where=plan.conditions)
+        with safe_to_retry():
             answers = await self._sources.ask_all({shard: self._sources[shard].count_rows(request) for shard in shards})
         return sum(answer.count for answer in answers.values())
 
@@ -183,7 +183,7 @@ class Reader:
         return answers
 
     async def _read(self, plan: ListPlan, shard: int) -> reads_pb2.ReadResponse:
-        with leaving_no_trace():
+        with safe_to_retry():
             return await self._sources[shard].read(_page_request(plan, shard))
 
     async def _lock_copies(self, view: SchemaView, request: reads_pb2.ReadRequest) -> None:
@@ -213,7 +213,7 @@ def locks_copies(plan: ReadPlan | ListPlan) -> bool:
 
 def _one_row_request(plan: ReadPlan) -> reads_pb2.ReadRequest:
     return reads_pb2.ReadRequest(
-        table=plan.table.table.name.qualified,
+        table=plan.table.name.qualified,
         where=plan.conditions,
         limit=1,
         as_text=plan.as_text,
@@ -225,7 +225,7 @@ def _one_row_request(plan: ReadPlan) -> reads_pb2.ReadRequest:
 def _page_request(plan: ListPlan, shard: int) -> reads_pb2.ReadRequest:
     place = plan.places[shard]
     return reads_pb2.ReadRequest(
-        table=plan.table.table.name.qualified,
+        table=plan.table.name.qualified,
         where=plan.conditions,
         order_by=[column.to_order() for column in plan.order],
         limit=plan.page_size,
@@ -248,7 +248,7 @@ def _rows_of_page(answers: Mapping[int, reads_pb2.ReadResponse], shards: Sequenc
             msgspec.json.decode(answer.rows_json, type=list[msgspec.Raw]),
             answer.beside_json,
             shard,
-            unsettled=answer.pins_unsettled,
+            pins_in_doubt=answer.pins_in_doubt,
         )
         for shard, answer in answers.items()
     }

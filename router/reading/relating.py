@@ -15,7 +15,7 @@ from crosskey.catalog.model import ForeignKey
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.planning.includes import MAX_DEPTH, key_end
 from crosskey.router.planning.predicates import (
     Checked,
@@ -104,10 +104,10 @@ class _Look:
     ) -> Sequence[dict[str, str]]:
         """The keys of the rows that are wanted, each once."""
         request = reads_pb2.ReadKeysRequest(
-            table=table.table.name.qualified, where=to_conditions(wanted), columns=columns, limit=MAX_KEYS + 1
+            table=table.name.qualified, where=to_conditions(wanted), columns=columns, limit=MAX_KEYS + 1
         )
         shards = self._view.shards_for_where(table, wanted)
-        with leaving_no_trace():
+        with safe_to_retry():
             answers = await self._sources.ask_all({shard: self._sources[shard].read_keys(request) for shard in shards})
         found = {
             tuple(key.items()): key
@@ -116,8 +116,8 @@ class _Look:
         }
         if len(found) > MAX_KEYS:
             raise errors.AnswerTooLarge(
-                f'more than {MAX_KEYS} rows of "{table.table.name}" meet the predicate on "{self._related.relation}"',
-                table=str(table.table.name),
+                f'more than {MAX_KEYS} rows of "{table.name}" meet the predicate on "{self._related.relation}"',
+                table=str(table.name),
                 hint="Narrow it, or ask from the other side: list those rows, and include these.",
             )
         return list(found.values())

@@ -11,7 +11,7 @@ import msgspec
 from crosskey.catalog.model import Table
 from crosskey.catalog.plan import TablePlan
 from crosskey.internal.v1 import reads_pb2
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.planning.includes import Shape, plan_includes, shape_of
 from crosskey.router.planning.orders import total_order
 from crosskey.router.planning.predicates import (
@@ -82,10 +82,10 @@ class StoredRows:
         )
         rows: list[FoundRow] = []
         while True:
-            with leaving_no_trace():
+            with safe_to_retry():
                 answer = await self._sources[shard].read(request)
             raw = msgspec.json.decode(answer.rows_json, type=list[msgspec.Raw])
-            rows += found_rows(raw, answer.beside_json, shard, unsettled=answer.pins_unsettled)
+            rows += found_rows(raw, answer.beside_json, shard, pins_in_doubt=answer.pins_in_doubt)
             if not answer.more:
                 return rows
             request.after_json = bytes(msgspec.json.decode(answer.cursors_json, type=list[msgspec.Raw])[-1])

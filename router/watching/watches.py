@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from crosskey import errors
 from crosskey.internal.v1 import events_pb2
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import call_context_of_its_own
 from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.nodes import Node, Nodes
@@ -37,7 +38,8 @@ Its answer says how far the shard is, which the events of other shards may wait 
 MARGIN_SECONDS = 5.0
 """How much longer than a node waits a router waits for its answer."""
 
-RETRY_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 """Before a node is asked again that did not answer."""
 
 _PASSING = (errors.ShardUnavailable, errors.Overloaded, errors.DeadlineExceeded, errors.Conflict)
@@ -194,17 +196,25 @@ async def _follow(node: Node, plan: WatchPlan, stream: _Stream, inbox: _Inbox) -
     )
     while True:
         request.after = after
-        try:
-            with call_context_of_its_own(wait_seconds + MARGIN_SECONDS):
-                answer = await node.read_events(request)
-        except _PASSING:
-            await asyncio.sleep(RETRY_SECONDS)
-            continue
+        answer = await _read_patiently(node, request, wait_seconds + MARGIN_SECONDS)
         after = answer.position
         await taken.wait()
         await stream.wait_behind(answer.behind)
         taken = asyncio.Event()
         inbox.put_nowait(_Arrival(node.shard, answer, taken))
+
+
+async def _read_patiently(
+    node: Node, request: events_pb2.ReadEventsRequest, timeout_seconds: float
+) -> events_pb2.ReadEventsResponse:
+    """Asks until the shard answers. Raises what does not pass."""
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    while True:
+        try:
+            with call_context_of_its_own(timeout_seconds):
+                return await node.read_events(request)
+        except _PASSING:
+            await asyncio.sleep(next(pauses))
 
 
 async def _next_or_none(inbox: _Inbox, due: float) -> _Arrival | None:

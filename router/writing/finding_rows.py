@@ -14,13 +14,13 @@ from crosskey import errors
 from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards, key_of
 from crosskey.router.planning.claimed_values import ClaimedValue
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, key_of
 from crosskey.router.planning.nesting.actions import Found, Wanted
 from crosskey.router.planning.predicates import to_conditions
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.reading.locating import claim_to_follow
-from crosskey.router.writing.whereabouts import find_within
+from crosskey.router.writing.anchor_lookup import find_within
 from crosskey.router.writing.write_results import split_rows
 
 
@@ -30,14 +30,12 @@ async def find_rows(
     """The rows in order, None for what is not there. Raises Conflict for one that is on its way, and what nodes do."""
     claims = [_claim(view, one) for one in wanted]
     given = [claim for claim in claims if claim is not None]
-    places = await find_within(transaction, given, hold=True) if given else NOWHERE
+    places = await find_within(transaction, given, hold=True) if given else NO_ANCHORS
     shards = [_shards(view, one, claim, places) for one, claim in zip(wanted, claims, strict=True)]
     found = await _lock(transaction, wanted, shards)
     for one, claim, row in zip(wanted, claims, found, strict=True):
         if row is None and claim is not None and _is_of_row(claim, one) and key_of(claim) in places:
-            raise errors.Conflict(
-                f'a row of "{one.table.table.name}" is being written', table=str(one.table.table.name)
-            )
+            raise errors.Conflict(f'a row of "{one.table.name}" is being written', table=str(one.table.name))
     return found
 
 
@@ -48,10 +46,10 @@ def _claim(view: SchemaView, one: Wanted) -> ClaimedValue | None:
 
 def _is_of_row(claim: ClaimedValue, one: Wanted) -> bool:
     """Whether the claim stands for just the wanted row, not its parent, nor a row that an index takes for it."""
-    return claim.claim.table == one.table.table.name and claim.claim.computed is None
+    return claim.claim.table == one.table.name and claim.claim.computed is None
 
 
-def _shards(view: SchemaView, one: Wanted, claim: ClaimedValue | None, places: Whereabouts) -> Sequence[int]:
+def _shards(view: SchemaView, one: Wanted, claim: ClaimedValue | None, places: AnchorShards) -> Sequence[int]:
     """Where the row may be."""
     if claim is None:
         return view.shards_for_where(one.table, one.predicates)
@@ -79,7 +77,7 @@ async def _lock(
 
 def _command(one: Wanted) -> proto.Command:
     read = reads_pb2.ReadRequest(
-        table=one.table.table.name.qualified,
+        table=one.table.name.qualified,
         where=to_conditions(one.predicates),
         limit=1,
         as_text=one.forms.as_text,

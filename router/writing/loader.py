@@ -19,28 +19,28 @@ from crosskey.internal.v1 import maintenance_pb2, reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.fan_out import fan_out
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.committing.branch import LateEffects
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
 from crosskey.router.committing.effect_queue import LockedTooLate
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.gids import Gid
-from crosskey.router.planning.led_parents import NOWHERE
+from crosskey.router.planning.anchors import NO_ANCHORS
+from crosskey.router.planning.generated_values import Row
 from crosskey.router.planning.loads import (
     LoadPart,
+    anchors_of_lines,
     check_load,
     need_of_load,
-    parents_of_lines,
     plan_load,
     plan_reference_load,
 )
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import Row
 from crosskey.router.planning.writes import FIRST_SHARD
+from crosskey.router.writing.anchor_lookup import find_within
 from crosskey.router.writing.reference_tables import run_on_all_shards
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import find_within
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.v1 import router_pb2, rows_pb2
 
 HOME = FIRST_SHARD
@@ -58,7 +58,7 @@ class Loader:
     nodes: Nodes
     finisher: Finisher
     cluster: Cluster
-    supplier: Supplier
+    value_generator: ValueGenerator
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the load that carries out its effects."""
     checked_early: set[str] = field(default_factory=set)
@@ -74,7 +74,7 @@ class Loader:
         """
         view = await self.cluster.view()
         gid = Gid.new(self.cluster.name, HOME)
-        with leaving_no_trace():
+        with safe_to_retry():
             async with (
                 AsyncExitStack() as until_the_end,
                 DistributedTransaction(self.nodes, self.finisher, gid, copies_may_wait=True) as transaction,
@@ -89,7 +89,7 @@ class Loader:
     async def finish(self, request: router_pb2.FinishLoadRequest) -> None:
         """Moves sequences past the numbers of the tables' rows, then forgets the batches. Raises UnknownTable."""
         view = await self.cluster.view()
-        with leaving_no_trace():
+        with safe_to_retry():
             for name in request.tables:
                 await self._advance_sequences(view, view.table(name))
             if request.load:
@@ -102,7 +102,7 @@ class Loader:
             for number in await self._outermost(view, table, column):
                 advance = maintenance_pb2.AdvanceSequenceRequest(sequence=column.sequence.qualified, past=number)
                 await self.nodes[FIRST_SHARD].advance_sequence(advance)
-            self.supplier.blocks.forget(column.sequence)
+            self.value_generator.blocks.forget(column.sequence)
 
     async def _outermost(self, view: SchemaView, table: TablePlan, column: Column) -> list[int]:
         """The largest number of the column on any shard, and the smallest; none if it has none.
@@ -121,7 +121,7 @@ class Loader:
     async def _end(self, shard: int, table: TablePlan, column: Column, *, descending: bool) -> int | None:
         given = reads_pb2.Condition(column=column.name, op=rows_pb2.Predicate.IS_NULL, value_json=b"false")
         order = [reads_pb2.Order(column=column.name, descending=descending)]
-        request = reads_pb2.ReadRequest(table=table.table.name.qualified, where=[given], order_by=order, limit=1)
+        request = reads_pb2.ReadRequest(table=table.name.qualified, where=[given], order_by=order, limit=1)
         response = await self.nodes[shard].read(request)
         rows: list[Row] = msgspec.json.decode(response.rows_json)
         return int(rows[0][column.name]) if rows else None
@@ -166,7 +166,7 @@ class _Stream:
 
     async def _add(self, request: router_pb2.LoadRequest) -> None:
         table, lines = check_load(self._view, request)
-        self._tables.add(table.table.name.qualified)
+        self._tables.add(table.name.qualified)
         self._lock_early_if_need_be()
         try:
             if lines:
@@ -187,10 +187,10 @@ class _Stream:
             plan = plan_reference_load(table, columns, lines)
             self._count += (await run_on_all_shards(self._transaction, plan, self._view.shards)).count
             return
-        supplied = await self._supply(table, columns, len(lines))
-        parents = parents_of_lines(self._view, table, [*columns], lines, supplied)
-        whereabouts = await find_within(self._transaction, parents, hold=False) if parents else NOWHERE
-        parts = plan_load(self._view, table, [*columns], lines, supplied, whereabouts)
+        generated = await self._generate(table, columns, len(lines))
+        parents = anchors_of_lines(self._view, table, [*columns], lines, generated)
+        anchor_shards = await find_within(self._transaction, parents, hold=False) if parents else NO_ANCHORS
+        parts = plan_load(self._view, table, [*columns], lines, generated, anchor_shards)
         try:
             results = await self._transaction.run(
                 {part.shard: [part.statement] for part in parts}, before_effects=self._take_turn
@@ -210,12 +210,12 @@ class _Stream:
             await self._until_the_end.enter_async_context(self._loader.turn)
             self._in_turn = True
 
-    async def _supply(self, table: TablePlan, columns: Sequence[str], count: int) -> Sequence[Row]:
+    async def _generate(self, table: TablePlan, columns: Sequence[str], count: int) -> Sequence[Row]:
         need = need_of_load(self._view, table, columns, count)
         if need is None:
             return ()
         rows: list[Row] = [{} for _ in range(count)]
-        (await self._loader.supplier.for_load(need)).fill(rows)
+        (await self._loader.value_generator.for_load(need)).fill(rows)
         return rows
 
     async def _commit(self) -> None:

@@ -31,8 +31,8 @@ def naming_row(view: SchemaView, write: Write) -> Iterator[None]:
         sought = _has_text_of_sought(error, write)
         if sought and _is_of_sought(error, write):
             raise errors.Conflict(
-                f'another transaction has just inserted the row of "{write.table.table.name}"',
-                table=str(write.table.table.name),
+                f'another transaction has just inserted the row of "{write.table.name}"',
+                table=str(write.table.name),
             ) from error
         name_row(view, write, error)
         if sought:
@@ -87,9 +87,9 @@ def _columns(view: SchemaView, table: Table, error: errors.CrosskeyError) -> Seq
     for key in table.unique_keys:
         if key.name == constraint:
             return key.columns
-    for plan in view.plan.keys:
-        if plan.foreign_key.table == table.name and plan.foreign_key.name == constraint:
-            return plan.foreign_key.columns
+    plan = view.plan.key(table.name, constraint or "")
+    if plan is not None:
+        return plan.foreign_key.columns
     named = [column.strip() for column in error.metadata.get("columns", "").split(",")]
     return [name for name in named if table.column(name) is not None]
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from crosskey import errors
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
-from crosskey.router.planning.led_parents import NOWHERE, leading_keys, parents_of_rows
-from crosskey.router.planning.nesting.actions import Action, Find, Outcome, Script, Settle, Supplied, Write
+from crosskey.router.planning.anchors import NO_ANCHORS, anchor_keys, anchors_of_rows
+from crosskey.router.planning.nesting.actions import Action, Find, Generate, Outcome, Script, WaitForPrepared, Write
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.nesting.write_plans import plan_write
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.writes import WritePlan
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.finding_rows import find_rows
 from crosskey.router.writing.nested_errors import name_row, naming_row
 from crosskey.router.writing.nested_results import NestedResult, take_stored, to_result
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.write_results import WriteResult
 
 CarryOut = Callable[[WritePlan], Awaitable[WriteResult]]
@@ -29,9 +29,9 @@ class Preparing:
     """What comes before the writes of one script: values made, parents found that rows live with, and planning."""
 
     view: SchemaView
-    supplier: Supplier
-    finder: Finder
-    _whereabouts: dict[tuple[str, str], int] = field(default_factory=dict)
+    value_generator: ValueGenerator
+    anchor_lookup: AnchorLookup
+    _anchor_shards: dict[tuple[str, str], int] = field(default_factory=dict)
 
     async def plan(self, write: Write) -> WritePlan:
         """The plan of a write: rows live with parents that were there before, or that the script has inserted.
@@ -40,12 +40,12 @@ class Preparing:
         """
         if write.kind != "insert":
             return plan_write(self.view, write)
-        parents = parents_of_rows(self.view, write.table, write.rows)
-        whereabouts = {**await self.finder.find(parents), **self._whereabouts} if parents else NOWHERE
-        plan = plan_write(self.view, write, whereabouts)
+        parents = anchors_of_rows(self.view, write.table, write.rows)
+        anchor_shards = {**await self.anchor_lookup.find(parents), **self._anchor_shards} if parents else NO_ANCHORS
+        plan = plan_write(self.view, write, anchor_shards)
         for part in plan.parts:
-            for key in leading_keys(self.view, write.table, part.rows):
-                self._whereabouts.setdefault(key, part.shard)
+            for key in anchor_keys(self.view, write.table, part.rows):
+                self._anchor_shards.setdefault(key, part.shard)
         return plan
 
 
@@ -81,9 +81,9 @@ async def outline(preparing: Preparing, step: NestedStep) -> Outline | None:
         match action:
             case None:
                 return Outline(preparing.view, outcome or Outcome(), writes, plans) if plans else None
-            case Supplied():
-                answer = await preparing.supplier.for_load(action.need)
-            case Find() | Settle():
+            case Generate():
+                answer = await preparing.value_generator.for_load(action.need)
+            case Find() | WaitForPrepared():
                 script.close()
                 return None
             case Write():
@@ -93,7 +93,7 @@ async def outline(preparing: Preparing, step: NestedStep) -> Outline | None:
                     plans.append(await preparing.plan(action))
 
 
-async def carry_out(
+async def run_script(
     preparing: Preparing, transaction: DistributedTransaction, write: CarryOut, step: NestedStep
 ) -> NestedResult:
     """Carries a script out within a transaction. Raises what the script, planning and shards raise."""
@@ -104,13 +104,13 @@ async def carry_out(
         match action:
             case None:
                 return to_result(outcome or Outcome())
-            case Supplied():
-                answer = await preparing.supplier.for_load(action.need)
+            case Generate():
+                answer = await preparing.value_generator.for_load(action.need)
             case Find():
                 answer = await find_rows(preparing.view, transaction, action.rows)
-            case Settle():
+            case WaitForPrepared():
                 answer = None
-                await transaction.settle(action.shards)
+                await transaction.wait_for_prepared(action.shards)
             case Write():
                 with naming_row(preparing.view, action):
                     result = await write(await preparing.plan(action))

@@ -14,9 +14,9 @@ from typing import TypeAlias
 from crosskey import errors
 from crosskey.router.calls.call_context import current_call_context
 from crosskey.router.calls.cluster import MENDED_BY_NEWER_SCHEMA
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.committing.distributed_transaction import DistributedTransaction, Savepoint
-from crosskey.router.planning.parent_references import learn
+from crosskey.router.planning.parent_references import remember_parents
 from crosskey.router.planning.reserved_fields import refuse_reserved
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
@@ -44,7 +44,7 @@ class _Group:
     """A group that is open: where it began, and what it has failed with, so that it is undone already."""
 
     savepoint: Savepoint
-    carried_out: int
+    done_plans: int
     """How many writes had been carried out before it."""
     error: errors.CrosskeyError | None = None
 
@@ -70,7 +70,7 @@ class OpenTransaction:
     def _begin(self, view: SchemaView) -> None:
         self._view = view
         self._transaction: DistributedTransaction = self._pipeline.writer.begin()
-        if any(table.leader is not None for table in view.plan.tables):
+        if view.plan.anchored:
             self._transaction.lock_early()
         preparing = self._pipeline.writer.preparing(view)
         self._runner = StepRunner(view, self._transaction, preparing, hints=ShadowHints())
@@ -88,7 +88,7 @@ class OpenTransaction:
         """
         self._check_goes_on()
         try:
-            with leaving_no_trace():
+            with safe_to_retry():
                 answer = await self._run_by_newest_schema(statement)
             self._has_answered = True
             return answer
@@ -110,7 +110,7 @@ class OpenTransaction:
             too_deep = errors.InvalidRequest(f"groups nest at most {MAX_NESTED_GROUPS} deep")
             await self.abort(too_deep)
             raise too_deep
-        self._groups.append(_Group(self._transaction.set_savepoint(), len(self._runner.carried_out)))
+        self._groups.append(_Group(self._transaction.set_savepoint(), len(self._runner.done_plans)))
 
     async def end_group(self, *, roll_back: bool) -> None:
         """Ends the innermost group.
@@ -149,12 +149,12 @@ class OpenTransaction:
         try:
             while self._groups:
                 self._transaction.release(self._groups.pop().savepoint)
-            with leaving_no_trace():
+            with safe_to_retry():
                 await self._runner.commit()
         finally:
             await self._leave()
-        learn(self._view, self._pipeline.writer.hints, self._runner.carried_out)
-        self._pipeline.finder.learn(self._view, self._runner.carried_out)
+        remember_parents(self._view, self._pipeline.writer.hints, self._runner.done_plans)
+        self._pipeline.anchor_lookup.remember(self._view, self._runner.done_plans)
 
     def doom(self, why: BaseException) -> None:
         """Refuses what is asked from now on, for that reason, unless the commit was asked for; `abort` is to follow.
@@ -217,7 +217,7 @@ class OpenTransaction:
 
     async def _roll_back_to(self, group: _Group) -> None:
         await self._transaction.roll_back_to(group.savepoint)
-        del self._runner.carried_out[group.carried_out :]
+        del self._runner.done_plans[group.done_plans :]
 
     def _check_goes_on(self) -> None:
         self._check_not_aborted()

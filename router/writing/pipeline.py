@@ -1,6 +1,6 @@
 """What every write goes through: values made, anchors looked up, planned, carried out.
 
-Which of these steps a table needs is settled when the schema is read; the others are not entered.
+Which of these steps a table needs is found out when the schema is read; the others are not entered.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from functools import partial
 
 from crosskey import errors
 from crosskey.router.planning import transactions
+from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards, anchors_of_insert, anchors_of_transaction
 from crosskey.router.planning.answered_writes import includes
-from crosskey.router.planning.led_parents import NOWHERE, Whereabouts, parents_of_insert, parents_of_transaction
+from crosskey.router.planning.generated_values import NOTHING, GeneratedValues
 from crosskey.router.planning.nesting.actions import Outcome
 from crosskey.router.planning.nesting.scripts import NestedStep, association_step, nested_step
+from crosskey.router.planning.predicates import has_related
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.statement_names import naming_statement
-from crosskey.router.planning.supplied_values import NOTHING, Supply
 from crosskey.router.planning.transactions import Step, plan_statement
 from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.nested_results import NestedResult
 from crosskey.router.writing.nested_running import outline
 from crosskey.router.writing.step_running import StepResult
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.write_results import WriteResult
 from crosskey.router.writing.writer import Writer
 from crosskey.v1 import router_pb2
@@ -34,17 +35,17 @@ from crosskey.v1 import router_pb2
 class Pipeline:
     """Carries out requests to write. All methods raise what planning raises, and what shards say."""
 
-    supplier: Supplier
-    finder: Finder
+    value_generator: ValueGenerator
+    anchor_lookup: AnchorLookup
     writer: Writer
 
     async def insert(self, view: SchemaView, request: router_pb2.InsertRequest) -> WriteResult:
         """Inserts rows."""
         if includes(request):
             return await self._one(view, router_pb2.Statement(insert=request))
-        supply, whereabouts = await self._what_it_needs(view, request)
+        generated, anchor_shards = await self._what_it_needs(view, request)
         try:
-            plan = plan_insert(view, request, supply, whereabouts)
+            plan = plan_insert(view, request, generated, anchor_shards)
         except errors.UnknownColumn:
             step = nested_step(view, request)
             if step is None:
@@ -52,16 +53,18 @@ class Pipeline:
             return (await self._run_nested(view, step)).written
         result = await self.writer.write(view, plan)
         if view.insert_path(plan.table).is_anchor:
-            self.finder.learn(view, [plan])
+            self.anchor_lookup.remember(view, [plan])
         return result
 
-    async def _what_it_needs(self, view: SchemaView, request: router_pb2.InsertRequest) -> tuple[Supply, Whereabouts]:
+    async def _what_it_needs(
+        self, view: SchemaView, request: router_pb2.InsertRequest
+    ) -> tuple[GeneratedValues, AnchorShards]:
         """The values that are made for an insert, and where the rows are that its rows live with."""
         path = view.insert_path(view.table(request.table))
         generates = path.generates or request.HasField("on_conflict")
-        supply = await self.supplier.for_insert(view, request) if generates else NOTHING
-        anchors = parents_of_insert(view, request, supply) if path.follows_anchor else []
-        return supply, await self.finder.find(anchors) if anchors else NOWHERE
+        generated = await self.value_generator.for_insert(view, request) if generates else NOTHING
+        anchors = anchors_of_insert(view, request, generated) if path.follows_anchor else []
+        return generated, await self.anchor_lookup.find(anchors) if anchors else NO_ANCHORS
 
     async def plan_now(self, view: SchemaView, statement: router_pb2.Statement) -> Step:
         """The step of one statement of a transaction, no group, whose turn has come."""
@@ -71,7 +74,7 @@ class Pipeline:
 
     async def update(self, view: SchemaView, request: router_pb2.UpdateRequest) -> WriteResult:
         """Updates rows."""
-        if includes(request):
+        if includes(request) or has_related(request.where):
             return await self._one(view, router_pb2.Statement(update=request))
         try:
             plan = plan_update(view, request)
@@ -84,6 +87,8 @@ class Pipeline:
 
     async def delete(self, view: SchemaView, request: router_pb2.DeleteRequest) -> WriteResult:
         """Deletes rows."""
+        if has_related(request.where):
+            return await self._one(view, router_pb2.Statement(delete=request))
         return await self.writer.write(view, plan_delete(view, request))
 
     async def transact(self, view: SchemaView, request: router_pb2.TransactRequest) -> Sequence[StepResult]:
@@ -93,7 +98,7 @@ class Pipeline:
             with naming_statement("0"):
                 return [await self._run_nested(view, steps[0])]
         results = await self.writer.transact(view, steps, partial(self.plan_now, view))
-        self.finder.learn(view, transactions.all_writes(steps))
+        self.anchor_lookup.remember(view, transactions.all_writes(steps))
         return results
 
     async def plan_alone(self, view: SchemaView, statement: router_pb2.Statement) -> Step:
@@ -102,9 +107,9 @@ class Pipeline:
         return step
 
     async def _plan(self, view: SchemaView, request: router_pb2.TransactRequest) -> list[Step]:
-        supplies = await self.supplier.for_transaction(view, request)
-        whereabouts = await self.finder.find(parents_of_transaction(view, request.statements, supplies))
-        return transactions.plan_transact(view, request, supplies, whereabouts)
+        all_generated = await self.value_generator.for_transaction(view, request)
+        anchor_shards = await self.anchor_lookup.find(anchors_of_transaction(view, request.statements, all_generated))
+        return transactions.plan_transact(view, request, all_generated, anchor_shards)
 
     async def _one(self, view: SchemaView, statement: router_pb2.Statement) -> WriteResult:
         """Carries out a write that takes a transaction by itself; its errors name no statement."""
@@ -129,7 +134,7 @@ class Pipeline:
             except errors.CrosskeyError as error:
                 known.name_path(error)
                 raise
-            self.finder.learn(view, known.plans)
+            self.anchor_lookup.remember(view, known.plans)
             return known.result(results)
         try:
             [result] = await self.writer.transact(view, [step])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import generated_values_pb2 as proto
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.planning.writes import FIRST_SHARD
 
@@ -92,7 +92,7 @@ class SequenceBlocks:
             wanted=max(block, stock.wanted + soon - left),
         )
         # Whoever does not learn of the numbers may draw others.
-        with leaving_no_trace():
+        with safe_to_retry():
             response = await self._nodes[FIRST_SHARD].draw_numbers(request)
         stock.numbers.extend(response.numbers)
         stock.block, stock.drawn_at = block, now

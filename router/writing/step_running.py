@@ -27,18 +27,20 @@ from crosskey.router.planning.transactions import (
     ModeChange,
     ReadStep,
     Refused,
+    RelatedStep,
     Step,
     TakingStep,
     all_steps,
 )
 from crosskey.router.planning.writes import Part, WritePlan
+from crosskey.router.writing.anchor_lookup import fix_shard
 from crosskey.router.writing.nested_results import NestedResult
-from crosskey.router.writing.nested_running import Preparing, carry_out
+from crosskey.router.writing.nested_running import Preparing, run_script
 from crosskey.router.writing.reference_tables import run_on_all_shards
-from crosskey.router.writing.script import collect_results
+from crosskey.router.writing.related_selection import RelatedSelection
+from crosskey.router.writing.statement_commands import collect_results
 from crosskey.router.writing.transaction_reads import ReadResult, TransactionReads
 from crosskey.router.writing.upserting import lost_race, send_to_conflicts, send_to_parents
-from crosskey.router.writing.whereabouts import settle_selection
 from crosskey.router.writing.write_results import WriteResult, collect
 from crosskey.serving.answer_size import AnswerSize
 from crosskey.v1 import router_pb2
@@ -97,7 +99,7 @@ class StepRunner:
         """Whether what is due at the end of a statement is checked along with it, if that can be."""
         self._results: list[StepResult] = []
         self._ends_unnamed = False
-        self.carried_out: list[WritePlan] = []
+        self.done_plans: list[WritePlan] = []
         """The writes that were carried out; those of a group that failed are not."""
         self._answer_size = AnswerSize()
 
@@ -107,11 +109,11 @@ class StepRunner:
         """Goes on from a branch of home that was to do all plans alone, up to a statement with effects elsewhere."""
         writes = [plan for plan in plans if isinstance(plan, WritePlan)]
         done = collect_results(writes, results)
-        self.carried_out += writes[: len(done)]
+        self.done_plans += writes[: len(done)]
         self._results += done
-        for plan, result in zip(self.carried_out, done, strict=True):
-            self._answer_size.add(result.rows_json, str(plan.table.table.name))
-        self._transaction.adopt(branch, [proto.Command(run=part.statement) for part in self.carried_out[-1].parts])
+        for plan, result in zip(self.done_plans, done, strict=True):
+            self._answer_size.add(result.rows_json, str(plan.table.name))
+        self._transaction.adopt(branch, [proto.Command(run=part.statement) for part in self.done_plans[-1].parts])
         if results[-1].tag:
             with naming_statement(str(len(done) - 1)):
                 await self._transaction.apply_effects([results])
@@ -170,15 +172,15 @@ class StepRunner:
         match step:
             case WritePlan():
                 result = await self._write(step)
-                self._note(place, str(step.table.table.name), result.rows_json, as_text=step.forms.as_text)
+                self._note(place, str(step.table.name), result.rows_json, as_text=step.forms.as_text)
                 return result
             case ReadStep(request=request):
                 answer = await self._read(step)
                 if not isinstance(request, router_pb2.CountRequest):
                     self._note(place, request.table, answer.rows_json, as_text=is_text_form(request.row_form))
                 return answer
-            case TakingStep():
-                return await self._run(await self._with_values(step), place)
+            case RelatedStep() | TakingStep():
+                return await self._run_late(step, place)
             case ModeChange():
                 await self._transaction.set_constraints(step.change)
                 return ModesSet()
@@ -191,10 +193,25 @@ class StepRunner:
             case Refused():
                 raise step.error
 
+    async def _run_late(self, step: RelatedStep | TakingStep, place: str) -> StepResult:
+        """Runs what is planned when its turn comes."""
+        if isinstance(step, RelatedStep):
+            return await self._write_related(step, place)
+        return await self._run(await self._with_values(step), place)
+
+    async def _write_related(self, step: RelatedStep, place: str) -> WriteResult:
+        """Raises Conflict if others change meanwhile what meets the conditions over relations."""
+        selection = RelatedSelection(self._view, self._transaction, step.request)
+        plan = step.plan(self._view, await selection.resolve())
+        result = await self._run(plan, place)
+        assert isinstance(result, WriteResult), "a write answers what a write does"
+        await selection.confirm()
+        return result
+
     async def _run_nested(self, step: NestedStep, place: str) -> NestedResult:
         checked_along, self._checks_along = self._checks_along, True
         try:
-            result = await carry_out(self._preparing, self._transaction, self._write, step)
+            result = await run_script(self._preparing, self._transaction, self._write, step)
         finally:
             self._checks_along = checked_along
         if step.expected is not None:
@@ -226,9 +243,9 @@ class StepRunner:
             self._answers.note(place, table, rows_json, as_text=as_text)
 
     async def _write(self, plan: WritePlan) -> WriteResult:
-        self.carried_out.append(plan)
-        result = await self._carry_out(plan)
-        self._answer_size.add(result.rows_json, str(plan.table.table.name))
+        self.done_plans.append(plan)
+        result = await self._run_plan(plan)
+        self._answer_size.add(result.rows_json, str(plan.table.name))
         if plan.expected is not None:
             plan.expected.check_count(result.count)
             if result.unmet_json:
@@ -246,13 +263,13 @@ class StepRunner:
         if unknown:
             await self._transaction.apply_effects([[proto.CommandResult(effects=map(pin_effect, unknown))]])
 
-    async def _carry_out(self, plan: WritePlan) -> WriteResult:
+    async def _run_plan(self, plan: WritePlan) -> WriteResult:
         await self._pin_copied_parents(plan)
         if plan.reference:
             return await run_on_all_shards(self._transaction, plan, self._view.shards)
-        if plan.on_conflict is not None and plan.table.leader is not None:
+        if plan.on_conflict is not None and plan.table.anchor is not None:
             plan = (await send_to_parents(self._view, self._transaction, plan)).expecting(plan.expected)
-        plan = await settle_selection(self._view, self._transaction, plan)
+        plan = await fix_shard(self._view, self._transaction, plan)
         if plan.arbiters:
             return await self._upsert(plan)
         return await self._run_parts(plan)
@@ -284,12 +301,12 @@ class StepRunner:
         return collect(replace(plan, parts=tuple(parts)), results)
 
     async def _run_group(self, group: GroupPlan, within: str) -> GroupResult:
-        before = len(self.carried_out)
+        before = len(self.done_plans)
         try:
             async with self._transaction.savepoint():
                 return GroupResult(await self._run_and_check(group.steps, within))
         except errors.STATEMENT_ERRORS as error:
-            del self.carried_out[before:]
+            del self.done_plans[before:]
             if self._answers is not None:
                 self._answers.forget_group(within)
             return GroupResult((), error)

@@ -28,12 +28,12 @@ from crosskey.catalog.plan import Claim
 from crosskey.internal.v1 import reads_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
+from crosskey.router.planning.anchors import anchor_of, key_of
 from crosskey.router.planning.claimed_values import ClaimedValue, value_to_insert
-from crosskey.router.planning.led_parents import key_of, parent_of
+from crosskey.router.planning.generated_values import Row
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import Row
 from crosskey.router.planning.writes import WritePlan, upsert_parts
-from crosskey.router.writing.whereabouts import find_within
+from crosskey.router.writing.anchor_lookup import find_within
 from crosskey.v1 import rows_pb2
 
 
@@ -136,7 +136,7 @@ async def send_to_parents(view: SchemaView, transaction: DistributedTransaction,
     The claims on the parents are locked, so that these stay where they are. Raises what nodes do.
     """
     positions, rows, own = _rows_in_order(plan)
-    parents = [parent_of(view, plan.table, row.get(plan.table.shard_key or "")) for row in rows]
+    parents = [anchor_of(view, plan.table, row.get(plan.table.shard_key or "")) for row in rows]
     places = await find_within(transaction, [parent for parent in parents if parent is not None], hold=True)
     shards = [
         shard if parent is None else places.get(key_of(parent), shard)
@@ -227,8 +227,7 @@ def _claim_shard(view: SchemaView, claim: Claim, table: Table, columns: Mapping[
         return None
     placing = []
     for name in claim.placing:
-        column = table.column(name)
-        assert column is not None, f"{claim.id} has a column that its table has not"
+        column = table.own_column(name)
         placing.append((column.base_type, columns[name], column.max_length))
     try:
         return view.shard_of_values(placing)

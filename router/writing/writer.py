@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.pauses import growing_pauses
 from crosskey.router.calls.call_context import current_call_context
 from crosskey.router.calls.cluster import Cluster
-from crosskey.router.calls.node_errors import leaving_no_trace
+from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.calls.nodes import BranchCalls, Nodes
 from crosskey.router.committing.branch import LateEffects
 from crosskey.router.committing.distributed_transaction import DistributedTransaction
@@ -21,25 +23,26 @@ from crosskey.router.committing.effect_queue import CopiesUnseen, LockedTooLate
 from crosskey.router.committing.finishing import Finisher
 from crosskey.router.committing.gids import Gid
 from crosskey.router.committing.reservations import ReservedHome, pin_effect, reserving_branches
+from crosskey.router.committing.seats import Seats
 from crosskey.router.committing.tags import naming_tagged
 from crosskey.router.committing.two_phase_commit import TwoPhaseCommit
-from crosskey.router.planning.parent_references import learn
-from crosskey.router.planning.routes import Local, Reserve, plan_route
+from crosskey.router.planning.parent_references import remember_parents
+from crosskey.router.planning.routes import Local, Reserve, plan_route, shards_concerned
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.transactions import Step, home_of
 from crosskey.router.planning.writes import FIRST_SHARD, WritePlan
 from crosskey.router.reading.locating import claim_to_follow, follow_claim
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.nested_running import Preparing
-from crosskey.router.writing.script import collect_results, to_commands
+from crosskey.router.writing.statement_commands import collect_results, to_commands
 from crosskey.router.writing.step_running import PlanNow, StepResult, StepRunner
-from crosskey.router.writing.supplying import Supplier
 from crosskey.router.writing.upserting import LostRace
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.write_results import WriteResult
 
-FIRST_RETRY_DELAY_SECONDS = 0.01
-MAX_RETRY_DELAY_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.5
 
 _COMMIT = proto.Command(commit=proto.Commit())
 
@@ -68,15 +71,19 @@ class _Manner:
 
 @dataclass(frozen=True)
 class Writer:
-    """Carries out planned writes. `retries` is how often a lost race is run again."""
+    """Carries out planned writes. `retries` is how often a lost race is run again.
+
+    What may come to hold connections to several shards takes its `seats` first.
+    """
 
     nodes: Nodes
     finisher: Finisher
+    seats: Seats
     hints: ShadowHints
     cluster: Cluster
     retries: int
-    supplier: Supplier
-    finder: Finder
+    value_generator: ValueGenerator
+    anchor_lookup: AnchorLookup
 
     def begin(self) -> DistributedTransaction:
         """A transaction of which nothing is known yet, so that any shard may come to be its home."""
@@ -84,7 +91,7 @@ class Writer:
 
     def preparing(self, view: SchemaView) -> Preparing:
         """What comes before the writes of a nested one."""
-        return Preparing(view, self.supplier, self.finder)
+        return Preparing(view, self.value_generator, self.anchor_lookup)
 
     async def write(self, view: SchemaView, plan: WritePlan) -> WriteResult:
         """Carries out one write. Raises as `transact`, but names no statement.
@@ -118,33 +125,39 @@ class Writer:
         A transaction that lost a race (a lock time-out, a deadlock) left no trace and is run again as a whole. Raises
         what PostgreSQL says, naming the statement; Conflict if it lost too often.
         """
-        delay = FIRST_RETRY_DELAY_SECONDS
-        for _ in range(self.retries):
+        pauses = islice(growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), self.retries)
+        while True:
             try:
                 return await self._attempt(view, steps, plan_now)
             except errors.Conflict as error:
-                pause = random.uniform(0, delay)
-                if current_call_context().remaining_seconds() < pause:
+                pause = next(pauses, None)
+                if pause is None and isinstance(error, LostRace):
+                    raise error.for_good() from None
+                if pause is None or current_call_context().remaining_seconds() < pause:
                     raise
                 _log.debug("trying again", error=error.message, pause_seconds=pause)
                 await asyncio.sleep(pause)
-                delay = min(2 * delay, MAX_RETRY_DELAY_SECONDS)
-        try:
-            return await self._attempt(view, steps, plan_now)
-        except LostRace as lost:
-            raise lost.for_good() from None
 
     async def _attempt(self, view: SchemaView, steps: Sequence[Step], plan_now: PlanNow | None) -> Sequence[StepResult]:
         route = plan_route(view, self.hints, steps)
         # A commit that may have been lost is OutcomeUnknown.
-        with leaving_no_trace():
+        with safe_to_retry():
             if isinstance(route, Local):
-                return await self._locally(view, route)
+                if route.plain:
+                    return await self._locally(view, route)
+                async with self._turn(view, steps):
+                    return await self._locally(view, route)
             if isinstance(route, Reserve):
                 results = await self._with_reservations(view, route)
                 if results is not None:
                     return results
-            return await self._distributed(view, steps, plan_now=plan_now)
+            async with self._turn(view, steps):
+                return await self._distributed(view, steps, plan_now=plan_now)
+
+    def _turn(self, view: SchemaView, steps: Sequence[Step]) -> AbstractAsyncContextManager[None]:
+        """Waits for the turn of what may come to hold connections to several shards."""
+        shards = shards_concerned(view, self.hints, steps)
+        return self.seats.taken(shards) if len(shards) > 1 else nullcontext()
 
     async def _locally(self, view: SchemaView, route: Local) -> Sequence[StepResult]:
         """One message to one shard; if it finds effects on others, the transaction goes on from there."""
@@ -167,12 +180,12 @@ class Writer:
         if not response.finished:
             return await self._go_on(view, route, _Begun(branch, response.results))
         if route.has_new_parents:
-            learn(view, self.hints, route.plans)
+            remember_parents(view, self.hints, route.plans)
         return collect_results(route.plans, response.results)
 
     async def _go_on(self, view: SchemaView, route: Local, begun: _Begun) -> Sequence[StepResult]:
         """Nothing is run twice, unless rows were to be sent to others that they may conflict with."""
-        if any(plan.on_conflict is not None and plan.table.leader is not None for plan in route.plans):
+        if any(plan.on_conflict is not None and plan.table.anchor is not None for plan in route.plans):
             await asyncio.shield(self.finisher.in_background(begun.branch.leave()))
             return await self._distributed(view, route.plans)
         return await self._distributed(view, route.plans, begun)
@@ -200,7 +213,7 @@ class Writer:
             await end.decide(home, others)
         except LateEffects:
             return None
-        learn(view, self.hints, route.plans)
+        remember_parents(view, self.hints, route.plans)
         return collect_results(route.plans, home.results)
 
     async def _distributed(
@@ -250,7 +263,7 @@ class Writer:
             if begun is not None:
                 await runner.take_over(steps, begun.branch, begun.results)
             results = await runner.run_and_commit(steps)
-        learn(view, self.hints, runner.carried_out)
+        remember_parents(view, self.hints, runner.done_plans)
         return results
 
 

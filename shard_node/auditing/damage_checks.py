@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from psycopg import sql
 
-from crosskey.catalog.model import Column, ForeignKey, Table, TableName
-from crosskey.catalog.plan import Copy, KeyPlan, Plan, ReferencedKey, TablePlan
+from crosskey.catalog.model import ForeignKey, Table, TableName
+from crosskey.catalog.plan import BySlot, Copy, KeyPlan, Plan, ReferencedKey, TablePlan
 from crosskey.shard_node.guards.claims import CLAIMING_SHARD
 from crosskey.shard_node.guards.pin_places import CLAIMANT, PIN_SHARD
 from crosskey.shard_node.guards.shadow_tables import PIN_CONSTRAINT
@@ -48,7 +48,7 @@ def damage_checks(plan: Plan, shard: int, shards: int) -> Iterator[DamageCheck]:
     for referenced in plan.referenced_keys:
         yield _pin_without_parent(referenced)
     for table in plan.tables:
-        yield from _misplaced_rows(table, shard, shards)
+        yield from _displaced_rows(table, shard, shards)
     for copy in plan.copies:
         if copy.live:
             yield _wrong_copy(plan, copy)
@@ -56,10 +56,8 @@ def damage_checks(plan: Plan, shard: int, shards: int) -> Iterator[DamageCheck]:
 
 def _wrong_copy(plan: Plan, copy: Copy) -> DamageCheck:
     """Rows whose copy is not what their parent has, or its shadow on this shard."""
-    table = plan.table(copy.table)
-    assert table is not None, f"the plan has a copy of {copy.table}, and not the table"
-    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == copy.table)
-    key = next(key for key in keys if key.name == copy.constraint)
+    table = plan.own_table(copy.table)
+    key = next(key.foreign_key for key in plan.keys_of(copy.table) if key.foreign_key.name == copy.constraint)
     target = copy.parent if copy.referenced_key is None else plan.referenced_key(copy.referenced_key).shadow
     damaged = sql.SQL(
         "SELECT {key} AS key FROM {table} c JOIN {target} p ON {same}"
@@ -92,13 +90,12 @@ def _is_parent(plan: Plan, key: ForeignKey) -> sql.Composed:
 def _child_without_parent(plan: Plan, key: KeyPlan) -> DamageCheck:
     """Children that reference what is not on this shard: the parent of a local key, the shadow of another one."""
     foreign_key = key.foreign_key
-    child = plan.table(foreign_key.table)
-    assert child is not None, f"the plan has a key of {foreign_key.table}, and not the table"
+    child = plan.own_table(foreign_key.table)
     if key.referenced_key is None:
         kind: AuditResponse.Kind.ValueType = AuditResponse.KIND_CHILD_WITHOUT_PARENT
         target = foreign_key.parent
         message = f"references a row of {foreign_key.parent} that does not exist: write that row, or delete this one"
-        if child.leader is not None and child.leader.constraint == foreign_key.name:
+        if child.anchor is not None and child.anchor.constraint == foreign_key.name:
             message = (
                 f"lives with a row of {foreign_key.parent} that is not on its shard: delete it here, and if that row"
                 " exists, insert it again through a router"
@@ -165,10 +162,10 @@ def _held(referenced: ReferencedKey) -> sql.Composed:
     return sql.SQL("{} AND {} = {}").format(same, identifier("r", CLAIMING_SHARD), identifier("p", CLAIMANT))
 
 
-def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:
-    if plan.shard_key is None or plan.leader is not None:
+def _displaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[DamageCheck]:
+    if not isinstance(plan.lives, BySlot):
         return
-    shard_key = _column(plan, plan.shard_key)
+    shard_key, slot_column = plan.lives.key, plan.lives.slot_column
     where = sql.SQL("{} IS DISTINCT FROM {}").format(
         shard_of(shard_key, identifier("r", shard_key.name), shards), literal(shard)
     )
@@ -177,8 +174,7 @@ def _misplaced_rows(plan: TablePlan, shard: int, shards: int) -> Iterator[Damage
         " insert it again through a router"
     )
     yield _row_check(plan, AuditResponse.KIND_MISPLACED_ROW, PLACEMENT_CHECK, message, where)
-    if plan.slot_column is not None:
-        slot_column = _column(plan, plan.slot_column)
+    if slot_column is not None:
         where = sql.SQL("{} IS DISTINCT FROM {}").format(
             slot_of(slot_column, identifier("r", slot_column.name)), slot_of(shard_key, identifier("r", shard_key.name))
         )
@@ -200,12 +196,6 @@ def _row_check(
 def _row_key(table: Table, columns: Sequence[str]) -> list[str]:
     """What tells a reader which row it is, and what is wrong with it."""
     return list(dict.fromkeys([*table.primary_key, *columns]))
-
-
-def _column(plan: TablePlan, name: str) -> Column:
-    column = plan.table.column(name)
-    assert column is not None, f"the plan names the column {name} of {plan.table.name}, which has none"
-    return column
 
 
 def _bounded(damaged: sql.Composed) -> sql.Composed:

@@ -19,7 +19,7 @@ from crosskey.shard_node.schema.scratch import scratch_database
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 
 
-class Part(msgspec.Struct, frozen=True):
+class GuardPart(msgspec.Struct, frozen=True):
     """A part of a schema, such as a column or a trigger; `table` is `schema.name`, empty for what belongs to none."""
 
     kind: str
@@ -41,11 +41,11 @@ class Part(msgspec.Struct, frozen=True):
 class Difference(msgspec.Struct, frozen=True):
     """A part as it should be and as it was found; one of the two is None if it should not be there, or is not."""
 
-    wanted: Part | None
-    found: Part | None
+    wanted: GuardPart | None
+    found: GuardPart | None
 
     @property
-    def part(self) -> Part:
+    def part(self) -> GuardPart:
         """Which part it is about."""
         part = self.wanted or self.found
         assert part is not None, "a difference is about a part"
@@ -64,7 +64,7 @@ async def find_drift(
     return list(_differences(wanted, found))
 
 
-def _differences(wanted: list[Part], found: list[Part]) -> Iterator[Difference]:
+def _differences(wanted: list[GuardPart], found: list[GuardPart]) -> Iterator[Difference]:
     by_name = {(part.kind, part.table, part.name): part for part in found}
     for part in wanted:
         there = by_name.pop((part.kind, part.table, part.name), None)
@@ -77,7 +77,9 @@ def _differences(wanted: list[Part], found: list[Part]) -> Iterator[Difference]:
             yield Difference(None, part)
 
 
-async def _wanted_parts(connection: Connection, schema: ShardSchema, identity: ShardIdentity, dsn: str) -> list[Part]:
+async def _wanted_parts(
+    connection: Connection, schema: ShardSchema, identity: ShardIdentity, dsn: str
+) -> list[GuardPart]:
     [(schema_sql,)] = await (await connection.execute("SELECT sql FROM crosskey.schema")).fetchall()
     async with scratch_database(dsn) as scratch, await scratch.connect() as planner, planner.transaction():
         for text in (sql_files.load("bootstrap"), sql_files.load("slots")):
@@ -88,12 +90,12 @@ async def _wanted_parts(connection: Connection, schema: ShardSchema, identity: S
         return await _parts(planner)
 
 
-async def _parts(connection: Connection) -> list[Part]:
+async def _parts(connection: Connection) -> list[GuardPart]:
     # Rolled back, so that the search path is as it was.
     async with connection.transaction(force_rollback=True):
         await connection.execute(b"SET LOCAL search_path TO pg_catalog")
         parts = []
         for name in ("guards", "objects"):
             cursor = await connection.execute(sql_files.load(name).encode(), prepare=False)
-            parts += [Part(*row) for row in await cursor.fetchall()]
+            parts += [GuardPart(*row) for row in await cursor.fetchall()]
         return parts

@@ -33,10 +33,19 @@ class GuardPair(NamedTuple):
     counterpart: sql.Composed
     counted: sql.Composable
     same: sql.Composed
+    instead: TableName | None = None
+    """Where rows are that stand for some of `there`, if there are any."""
 
     def guards(self, *, pins: bool) -> sql.Composed:
         """The rows of `there`, if pins are meant, or of `here`, as FROM takes them, called g."""
-        return _called_g(self.there) if pins else self.here
+        if not pins:
+            return self.here
+        if self.instead is None:
+            return _called_g(self.there)
+        columns = column_list((*self.key.columns, PIN_SHARD))
+        return sql.SQL("(SELECT {columns} FROM {pins} UNION ALL SELECT {columns} FROM {instead}) g").format(
+            columns=columns, pins=table_identifier(self.there), instead=table_identifier(self.instead)
+        )
 
 
 def _called_g(table: TableName) -> sql.Composed:
@@ -65,7 +74,10 @@ def _of_referenced_key(schema: ShardSchema, referenced: ReferencedKey, shards: i
     place = pinning_shard(schema.plan, referenced, "g", shards)
     odd = _oddly_ordered(schema.table(referenced.parent.qualified).columns)
     same = same_key(referenced, "g", "k")
-    return GuardPair(_called_g(referenced.shadow), referenced.pin, referenced, odd, place, sql.SQL("true"), same)
+    # Whoever departed has no pins any more, and their shadows are still to be buried.
+    instead = referenced.departed if referenced.eventual else None
+    here = _called_g(referenced.shadow)
+    return GuardPair(here, referenced.pin, referenced, odd, place, sql.SQL("true"), same, instead)
 
 
 def _oddly_ordered(columns: Iterable[Column]) -> frozenset[str]:

@@ -13,11 +13,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from crosskey.pauses import growing_pauses
 from crosskey.shard_node.postgres.planner import planner_name, planner_statement
 from crosskey.shard_node.schema.scratch import template_name
 from crosskey.shard_node.setting_types import CONNECTION_STRING
 
-RETRY_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 # Any number that is ours: shards on one server may be provisioned at the same moment, and a role cannot be.
 PROVISION_LOCK = 0x43524F53534B4559
 
@@ -116,11 +118,12 @@ def _dsn_of(connection: psycopg.Connection, database: str) -> str:
 
 def _connect(dsn: str, wait_seconds: float) -> psycopg.Connection:
     """Connect, trying again until `wait_seconds` are over while the server does not answer."""
-    deadline = time.monotonic() + wait_seconds
+    pauses = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, within=wait_seconds)
     while True:
         try:
             return psycopg.connect(dsn, autocommit=True)
         except psycopg.OperationalError:
-            if time.monotonic() >= deadline:
+            pause = next(pauses, None)
+            if pause is None:
                 raise
-            time.sleep(RETRY_SECONDS)
+            time.sleep(pause)

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 
 from crosskey import errors
+from crosskey.pauses import growing_pauses
 from crosskey.shard_node.events.outbox import Bounds, Entry, events_gone, read_outbox
 from crosskey.shard_node.events.settled import Settled
 from crosskey.shard_node.events.tail import Tail
@@ -28,7 +29,8 @@ LINGER_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 1.0
 """How long a read waits at least until it is known how far the outbox is settled: without that it knows nothing."""
 
-RETRY_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 """Before it is asked again when it did not answer."""
 
 POLL_BOUNDS = Bounds(events=1000, bytes=1024 * 1024)
@@ -186,6 +188,7 @@ class EventFeed:
         return self._waiting > 0 or _now() - self._last_wanted < LINGER_SECONDS
 
     async def _poll(self) -> None:
+        pauses, looks = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), self._looks
         while self._is_wanted:
             try:
                 connection = await self._database.connect()
@@ -193,7 +196,9 @@ class EventFeed:
                     await self._follow(connection)
             except (psycopg.Error, errors.CrosskeyError) as error:
                 _log.warning("events not read", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                if self._looks > looks:  # PostgreSQL had answered before.
+                    pauses, looks = growing_pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), self._looks
+                await asyncio.sleep(next(pauses))
             finally:
                 self._settled = self._tail = None
 

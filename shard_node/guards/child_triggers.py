@@ -21,7 +21,7 @@ from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
 def outgoing_keys(plan: Plan, table: TableName) -> list[KeyPlan]:
     """The cross-shard keys by which the table's rows reference others."""
-    return [key for key in plan.keys if key.kind == "cross-shard" and key.foreign_key.table == table]
+    return [key for key in plan.keys_of(table) if key.kind == "cross-shard"]
 
 
 def notes_on_parents(plan: Plan, keys: Sequence[KeyPlan], event: str, shards: int) -> list[sql.Composed]:
@@ -111,7 +111,7 @@ def note_unshadowed_rows(plan: Plan, key: KeyPlan, shards: int, condition: sql.C
 
 def shadow_triggers(plan: Plan, referenced: ReferencedKey, shards: int) -> Iterable[sql.Composed]:
     """A NO ACTION key lets its parent go if it is back by the time of the check: its children ask for it once more."""
-    keys = [key.foreign_key for key in plan.keys if key.referenced_key == referenced.id]
+    keys = [key.foreign_key for key in plan.keys_by(referenced)]
     for event, waiting in (
         ("DELETE", [key for key in keys if key.on_delete == "NO ACTION"]),
         ("UPDATE", [key for key in keys if key.on_update == "NO ACTION"]),

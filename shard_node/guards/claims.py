@@ -24,6 +24,7 @@ from crosskey.catalog.model import Table
 from crosskey.catalog.naming import shorten
 from crosskey.catalog.plan import Claim, Plan
 from crosskey.internal.v1.effects_pb2 import Effect
+from crosskey.shard_node.guards.bodies import body
 from crosskey.shard_node.guards.triggers import COORDINATED, NOTES_FIRST, RELOCATING, changed, trigger_function
 from crosskey.shard_node.postgres.postgres_errors import ELSEWHERE
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
@@ -50,9 +51,7 @@ def claim_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
 
 def claimed_table(plan: Plan, claim: Claim) -> Table:
     """The user's table."""
-    table = plan.table(claim.table)
-    assert table is not None, f"the plan has claims for {claim.table}, and not the table"
-    return table.table
+    return plan.own_table(claim.table).table
 
 
 def claim_shard(claim: Claim, table: Table, alias: str, shards: int) -> sql.Composed:
@@ -135,19 +134,19 @@ def _once(claim: Claim) -> sql.Identifier:
 
 def _triggers(claim: Claim, table: Table, shard: int, shards: int) -> Iterable[sql.Composed]:
     notes = _Notes(claim, table, shard, shards)
-    # A transition table has a new row as it came, and a user's trigger may have changed it since.
-    still_there = sql.SQL(" AND NOT {}").format(_gone(claim, "n")) if table.acts_on_new_rows else sql.SQL("")
-    new_values = sql.SQL("SELECT DISTINCT {} FROM {} WHERE {}{}").format(
-        column_list(claim.columns, alias="n"),
-        valued_rows(claim, sql.SQL("new_rows"), "n"),
-        is_claimed(claim, "n"),
-        still_there,
+    new_values = body(
+        "new_values",
+        columns_of_n=column_list(claim.columns, alias="n"),
+        rows=valued_rows(claim, sql.SQL("new_rows"), "n"),
+        is_claimed=is_claimed(claim, "n"),
+        still_there=sql.SQL(" AND NOT {}").format(_gone(claim, "n")) if table.acts_on_new_rows else _NOTHING,
     )
-    old_values = sql.SQL("SELECT DISTINCT {} FROM {} WHERE {} AND {}").format(
-        column_list(claim.columns, alias="o"),
-        valued_rows(claim, sql.SQL("old_rows"), "o"),
-        is_claimed(claim, "o"),
-        _gone(claim, "o"),
+    old_values = body(
+        "values_gone",
+        columns_of_o=column_list(claim.columns, alias="o"),
+        rows=valued_rows(claim, sql.SQL("old_rows"), "o"),
+        is_claimed=is_claimed(claim, "o"),
+        gone=_gone(claim, "o"),
     )
     arrival = sql.SQL("REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT").format()
     departure = sql.SQL("REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT").format()
@@ -225,56 +224,54 @@ class _Notes(NamedTuple):
 
     def claim(self, values: sql.Composable) -> sql.Composed:
         """Claims values for this shard, or notes that others must."""
-        here = sql.SQL(
-            # Columns without an alias might be taken for variables of PL/pgSQL, such as found and tg_op.
-            "INSERT INTO {claims} ({columns}, {claiming}) SELECT {columns_of_k}, {shard} FROM ({values}) k"
-            " ON CONFLICT ON CONSTRAINT {once} DO NOTHING;"
+        here = body(
+            "claim_here",
+            claims=table_identifier(self.constraint.claims),
+            columns=column_list(self.constraint.columns),
+            columns_of_k=column_list(self.constraint.columns, alias="k"),
+            claiming=identifier(CLAIMING_SHARD),
+            shard=literal(self.shard),
+            values=values,
+            once=_once(self.constraint),
         )
-        return self._note(_CLAIMED, values, sql.NULL, here)
+        return self._here_or_noted(_CLAIMED, values, sql.NULL, here)
 
     def release(self, values: sql.Composable, keeps_pins: sql.Composable) -> sql.Composed:
         """Releases values that this shard claimed, or notes that others must, and whether they are to keep pins."""
-        here = sql.SQL("DELETE FROM {claims} c USING ({values}) k WHERE {same} AND c.{claiming} = {shard};")
-        return self._note(_RELEASED, values, keeps_pins, here)
+        here = body(
+            "release_here",
+            claims=table_identifier(self.constraint.claims),
+            same=same_value(self.constraint, "c", "k"),
+            claiming=identifier(CLAIMING_SHARD),
+            shard=literal(self.shard),
+            values=values,
+        )
+        return self._here_or_noted(_RELEASED, values, keeps_pins, here)
 
-    def _note(self, kind: int, values: sql.Composable, keeps_pins: sql.Composable, here: sql.SQL) -> sql.Composed:
-        names = {
-            "values": values,
-            "shard": literal(self.shard),
-            "claims": table_identifier(self.constraint.claims),
-            "columns": column_list(self.constraint.columns),
-            "columns_of_k": column_list(self.constraint.columns, alias="k"),
-            "once": _once(self.constraint),
-            "claiming": identifier(CLAIMING_SHARD),
-            "same": same_value(self.constraint, "c", "k"),
-        }
-        return sql.SQL(
-            "IF {coordinated} THEN"
-            " INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)"
-            " SELECT {kind}, {id}, {place}, {key}, {keeps_pins} FROM ({values}) k;"
-            " ELSIF EXISTS (SELECT FROM ({values}) k WHERE {place} <> {shard}) THEN"
-            " RAISE assert_failure USING MESSAGE = 'another shard holds the claim on a value of this row',"
-            " CONSTRAINT = {elsewhere}, HINT = {hint};"
-            " ELSE {here} END IF;"
-        ).format(
+    def _here_or_noted(
+        self, kind: int, values: sql.Composable, keeps_pins: sql.Composable, here: sql.Composable
+    ) -> sql.Composed:
+        return body(
+            "claim_or_release",
             coordinated=sql.SQL(COORDINATED),
             kind=literal(kind),
-            keeps_pins=keeps_pins,
             id=literal(self.constraint.id),
             place=claim_shard(self.constraint, self.table, "k", self.shards),
             key=travelling_key(self.constraint, "k"),
+            keeps_pins=keeps_pins,
+            values=values,
+            shard=literal(self.shard),
             elsewhere=literal(ELSEWHERE),
             hint=literal("Write through the router."),
-            here=here.format(**names),
-            **names,
+            here=here,
         )
 
 
 def _trigger(
-    claim: Claim, event: str, clauses: sql.Composable, body: Sequence[sql.Composable]
+    claim: Claim, event: str, clauses: sql.Composable, statements: Sequence[sql.Composable]
 ) -> Iterable[sql.Composed]:
     purpose = f"{event.lower()}_claims_{claim.constraint}"
-    yield trigger_function(purpose, claim.table, body, prefer_columns=claim.computed is not None)
+    yield trigger_function(purpose, claim.table, statements, prefer_columns=claim.computed is not None)
     yield sql.SQL("CREATE TRIGGER {name} AFTER {event} ON {table} {clauses} EXECUTE FUNCTION {function}()").format(
         name=identifier(shorten(f"{NOTES_FIRST}{purpose}")),
         event=sql.SQL(event),

@@ -79,7 +79,7 @@ def _taking_triggers(plan: Plan, table: TableName, copies: Sequence[Copy], shard
                 table_identifier(table), identifier(copy.column)
             )
     by_key = [(key, [*those]) for key, those in groupby(sorted(copies, key=_constraint), _constraint)]
-    keys = {key.foreign_key.name: key.foreign_key for key in plan.keys if key.foreign_key.table == table}
+    keys = {key.foreign_key.name: key.foreign_key for key in plan.keys_of(table)}
     watched = dict.fromkeys([*(name for key, _ in by_key for name in keys[key].columns), *_columns(copies)])
     for event, condition in (
         ("INSERT", sql.SQL("true")),
@@ -259,7 +259,7 @@ def _telling_triggers(plan: Plan, referenced: ReferencedKey) -> Iterable[sql.Com
         elsewhere=literal(postgres_errors.ELSEWHERE),
         hint=literal("Write through the router."),
     )
-    place = [key.id for key in plan.referenced_keys if key.parent == referenced.parent].index(referenced.id)
+    place = plan.referenced_keys_of(referenced.parent).index(referenced)
     is_changed, coordinated = changed(referenced.copied), sql.SQL(COORDINATED)
     for name, condition, what in (
         # By its name after the trigger that moves the pins to a new key.
@@ -323,7 +323,4 @@ def _key_name(copy: Copy) -> tuple[TableName, str]:
 
 
 def _column(plan: Plan, table: TableName, name: str) -> Column:
-    table_plan = plan.table(table)
-    column = None if table_plan is None else table_plan.table.column(name)
-    assert column is not None, f"the plan has a copy {table}.{name}, and not the column"
-    return column
+    return plan.own_table(table).table.own_column(name)

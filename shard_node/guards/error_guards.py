@@ -24,18 +24,18 @@ _RAISE = sql.SQL(
 ).format(literal(ELSEWHERE))
 
 
-def guard_place(table: TableName, misplaced: sql.Composable) -> Iterable[sql.Composed]:
-    """Guards against rows that belong to another shard; `misplaced` is the condition on NEW."""
-    yield trigger_function("misplaced", table, [_RAISE])
+def guard_place(table: TableName, displaced: sql.Composable) -> Iterable[sql.Composed]:
+    """Guards against rows that belong to another shard; `displaced` is the condition on NEW."""
+    yield trigger_function("displaced", table, [_RAISE])
     yield sql.SQL(
-        "CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN (NOT {coordinated} AND {misplaced})"
+        "CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN (NOT {coordinated} AND {displaced})"
         " EXECUTE FUNCTION {function}()"
     ).format(
-        name=identifier(f"{AFTER_ALL_OTHERS}misplaced"),
+        name=identifier(f"{AFTER_ALL_OTHERS}displaced"),
         table=table_identifier(table),
         coordinated=sql.SQL(COORDINATED),
-        misplaced=misplaced,
-        function=function_identifier("misplaced", table),
+        displaced=displaced,
+        function=function_identifier("displaced", table),
     )
 
 

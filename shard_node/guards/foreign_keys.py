@@ -15,9 +15,10 @@ from psycopg import sql
 
 from crosskey.catalog.plan import Plan, TablePlan
 from crosskey.shard_node.guards import (
+    anchored_rows,
     child_triggers,
+    dead_shadows,
     error_guards,
-    led_rows,
     parent_triggers,
     reference_guards,
     rekeying,
@@ -27,7 +28,7 @@ from crosskey.shard_node.guards.claims import claim_statements
 from crosskey.shard_node.guards.copies import copy_statements
 from crosskey.shard_node.guards.event_triggers import event_triggers
 from crosskey.shard_node.guards.partition_guards import guard_partition_key
-from crosskey.shard_node.guards.placement_checks import note_misplaced, placement_checks
+from crosskey.shard_node.guards.placement_checks import note_displaced, placement_checks
 from crosskey.shard_node.guards.references import translation_functions
 from crosskey.shard_node.guards.shadow_tables import deferrable, repointed, shadow_and_pin
 from crosskey.shard_node.guards.triggers import statement_trigger
@@ -46,6 +47,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
         yield sql.SQL("CREATE SCHEMA {}").format(identifier(schema))
     for referenced in plan.referenced_keys:
         yield from shadow_and_pin(plan, referenced)
+        yield from dead_shadows.eventual_tables(referenced)
     for key in plan.keys:
         yield from deferrable(key) if key.kind == "local" else repointed(plan, key)
         if key.kind == "cross-shard":
@@ -56,7 +58,8 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for table in plan.tables:
         yield from placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
-        yield from sweep_guards.guard_children(plan, table.table.name)
+        yield from sweep_guards.guard_children(plan, table.name)
+        yield from dead_shadows.eventual_triggers(plan, table.table)
         yield from guard_partition_key(plan, table.table)
         yield from event_triggers(table, shard)
         if plan.catches_errors:
@@ -65,19 +68,19 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
 
 
 def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
-    name = table.table.name
+    name = table.name
     outgoing = child_triggers.outgoing_keys(plan, name)
-    led = led_rows.led_table(plan, name)
+    anchored = anchored_rows.anchored_table(plan, name)
     for event, transition in _ARRIVALS.items():
         notes = child_triggers.notes_on_parents(plan, outgoing, event, shards)
-        if led is not None:
-            notes.append(led_rows.note_strays(plan, led, event, shards))
+        if anchored is not None:
+            notes.append(anchored_rows.note_displaced_from_anchor(plan, anchored, event, shards))
         elif table.shard_key is not None:
-            notes.append(note_misplaced(table, shard, shards))
+            notes.append(note_displaced(table, shard, shards))
         if notes:
             yield from statement_trigger("arrived", name, event, transition, notes)
-    yield from led_rows.departure_triggers(plan, name, shards)
-    yield from led_rows.lock_before_leaving(plan, table, shard, shards)
+    yield from anchored_rows.departure_triggers(plan, name, shards)
+    yield from anchored_rows.lock_before_leaving(plan, table, shard, shards)
     yield from parent_triggers.departure_triggers(plan, name, shards)
     if table.placement == "reference" and shards > 1:
         yield from reference_guards.guard_copy(table.table)
@@ -86,18 +89,18 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
 
 
 def _error_guards(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
-    name = table.table.name
+    name = table.name
     outgoing, incoming = child_triggers.outgoing_keys(plan, name), parent_triggers.incoming_keys(plan, name)
-    led = led_rows.led_table(plan, name)
+    anchored = anchored_rows.anchored_table(plan, name)
     unmet = [
         *(child_triggers.unshadowed(plan, key) for key in outgoing),
-        *([] if led is None else [led_rows.is_stray(led)]),
+        *([] if anchored is None else [anchored_rows.has_no_anchor_here(anchored)]),
     ]
     if unmet:
         yield from error_guards.guard_children(name, unmet)
     if incoming:
         yield from error_guards.guard_parents(name, [parent_triggers.pinned(key) for key in incoming])
-    if led is None and table.shard_key is not None:
+    if anchored is None and table.shard_key is not None:
         shard_key = table.shard_key_column
         belongs = shard_of(shard_key, identifier("new", shard_key.name), shards)
         yield from error_guards.guard_place(name, sql.SQL("{} <> {}").format(belongs, literal(shard)))

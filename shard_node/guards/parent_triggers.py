@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
@@ -32,9 +32,9 @@ _IN_OTHERS = sql.SQL("NOT {}").format(_IN_COORDINATED)
 _HINT = literal("Write through the router.")
 
 
-def incoming_keys(plan: Plan, table: TableName) -> list[ReferencedKey]:
+def incoming_keys(plan: Plan, table: TableName) -> Sequence[ReferencedKey]:
     """The table's keys by which rows on other shards reference its own."""
-    return [key for key in plan.referenced_keys if key.parent == table]
+    return plan.referenced_keys_of(table)
 
 
 def departure_triggers(plan: Plan, name: TableName, shards: int) -> Iterable[sql.Composed]:
@@ -57,7 +57,7 @@ def new_key_triggers(plan: Plan, name: TableName) -> Iterable[sql.Composed]:
 
 def triggers_of_claimed(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     """For keys whose claims stand for the table's rows: what goes is told by the claims' own triggers."""
-    name = table.table.name
+    name = table.name
     incoming = [key for key in incoming_keys(plan, name) if key.claim is not None]
     for place, referenced in enumerate(incoming):
         note = _note_revalued(table.table, referenced, shards)
@@ -72,6 +72,8 @@ def triggers_of_claimed(plan: Plan, table: TablePlan, shard: int, shards: int) -
 
 
 def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    if referenced.eventual:
+        return _note_deserted(plan, referenced, shards)
     return body(
         "note_departed",
         pin=table_identifier(referenced.pin),
@@ -79,6 +81,22 @@ def _note_departed(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Co
         relocating=sql.SQL(RELOCATING),
         moved=literal(Effect.RESTORE_PINS_FIELD_NUMBER),
         deleted=literal(Effect.DELETE_SHADOWS_FIELD_NUMBER),
+        id=literal(referenced.id),
+        new_shard=pinning_shard(plan, referenced, "gone", shards),
+        pin_shard=identifier(PIN_SHARD),
+        key=travelling_key(referenced, "gone"),
+    )
+
+
+def _note_deserted(plan: Plan, referenced: ReferencedKey, shards: int) -> sql.Composed:
+    return body(
+        "note_deserted",
+        pin=table_identifier(referenced.pin),
+        departed=table_identifier(referenced.departed),
+        columns=column_list(referenced.columns),
+        same=same_key(referenced, "p", "o"),
+        relocating=sql.SQL(RELOCATING),
+        moved=literal(Effect.RESTORE_PINS_FIELD_NUMBER),
         id=literal(referenced.id),
         new_shard=pinning_shard(plan, referenced, "gone", shards),
         pin_shard=identifier(PIN_SHARD),

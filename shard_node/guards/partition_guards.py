@@ -42,7 +42,7 @@ def guard_partition_key(plan: Plan, table: Table) -> Iterable[sql.Composed]:
 
 
 def _others_count_on(plan: Plan, table: Table) -> bool:
-    leaders = [one.leader for one in plan.tables if one.leader is not None]
-    return any(key.parent == table.name for key in plan.referenced_keys) or any(
-        table.name in (leader.table, leader.root_table) for leader in leaders
+    anchors = (lives.anchor for _, lives in plan.anchored)
+    return bool(plan.referenced_keys_of(table.name)) or any(
+        table.name in (anchor.table, anchor.root_table) for anchor in anchors
     )

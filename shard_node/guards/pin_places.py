@@ -26,9 +26,7 @@ def pinning_shard(plan: Plan, referenced: ReferencedKey, alias: str, shards: int
     """The shard with the pins of the row called `alias`, which has the key, as an SQL expression."""
     if referenced.claim is not None:
         return claim_shard(referenced.claim, claimed_table(plan, referenced.claim), alias, shards)
-    parent = plan.table(referenced.parent)
-    locator = None if parent is None else parent.table.column(referenced.locator or "")
-    assert locator is not None, f"{referenced.id} is located by a column that its parent has not"
+    locator = plan.own_table(referenced.parent).table.own_column(referenced.locator or "")
     return shard_of(locator, identifier(alias, locator.name), shards)
 
 

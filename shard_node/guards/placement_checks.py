@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from psycopg import sql
 
-from crosskey.catalog.model import Column
-from crosskey.catalog.plan import TablePlan
+from crosskey.catalog.plan import BySlot, TablePlan
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node.guards import reference_guards
 from crosskey.shard_node.guards.bodies import body
@@ -23,9 +22,9 @@ def placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.C
 
     In a coordinated transaction it may stand there until the end of the statement: then it is moved.
     """
-    if plan.shard_key is None or plan.leader is not None:
-        return  # Where a row is led, its foreign key does it.
-    shard_key = _column(plan, plan.shard_key)
+    if not isinstance(plan.lives, BySlot):
+        return  # Where a row is anchored, its foreign key does it.
+    shard_key, slot_column = plan.lives.key, plan.lives.slot_column
     checks = [
         # What is cheaper comes first: a hash costs several times as much, and a coordinated transaction needs none.
         sql.SQL("ADD CONSTRAINT {} CHECK ({} OR {} = {})").format(
@@ -35,8 +34,7 @@ def placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.C
             literal(shard),
         )
     ]
-    if plan.slot_column is not None:
-        slot_column = _column(plan, plan.slot_column)
+    if slot_column is not None:
         checks.append(
             sql.SQL("ADD CONSTRAINT {} CHECK ({} = {})").format(
                 identifier(postgres_errors.SLOT_CHECK),
@@ -47,11 +45,11 @@ def placement_checks(plan: TablePlan, shard: int, shards: int) -> Iterable[sql.C
     yield sql.SQL("ALTER TABLE {} {}").format(table_identifier(plan.table.name), sql.SQL(", ").join(checks))
 
 
-def note_misplaced(plan: TablePlan, shard: int, shards: int) -> sql.Composed:
+def note_displaced(plan: TablePlan, shard: int, shards: int) -> sql.Composed:
     """Notes rows that belong to another shard; those that a trigger inserted on every shard are refused."""
     table, shard_key = plan.table, plan.shard_key_column
-    misplaced = body(
-        "misplaced_rows",
+    displaced = body(
+        "displaced_rows",
         kind=literal(Effect.TAKE_OUT_DISPLACED_FIELD_NUMBER),
         table=literal(table.name.qualified),
         belongs=shard_of(shard_key, identifier("k", shard_key.name), shards),
@@ -60,11 +58,5 @@ def note_misplaced(plan: TablePlan, shard: int, shards: int) -> sql.Composed:
         shard=literal(shard),
     )
     return sql.SQL("{} INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key) {};").format(
-        reference_guards.refuse_stray_rows(table, misplaced), misplaced
+        reference_guards.refuse_displaced_rows(table, displaced), displaced
     )
-
-
-def _column(plan: TablePlan, name: str) -> Column:
-    column = plan.table.column(name)
-    assert column is not None, f"the plan names the column {name} of {plan.table.name}, which has none"
-    return column

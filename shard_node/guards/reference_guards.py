@@ -34,21 +34,21 @@ def guard_copy(table: Table) -> Iterable[sql.Composed]:
     yield trigger.format(sql.SQL("crosskey_no_function"), name, everywhere, sql.SQL("refuse_write_of_function"))
 
 
-def refuse_stray_rows(table: Table, misplaced: sql.Composable) -> sql.Composed:
+def refuse_displaced_rows(table: Table, displaced: sql.Composable) -> sql.Composed:
     """Part of a trigger function: refuses rows that a trigger inserted on every shard and that belong on one only.
 
-    `misplaced` is a query for those that do not belong here.
+    `displaced` is a query for those that do not belong here.
     """
     message = f'a trigger that fires on all shards cannot insert into "{table.name.name}", whose rows live on one'
     return sql.SQL(
         "IF TG_OP = 'INSERT' AND {} AND EXISTS ({}) THEN RAISE SQLSTATE 'XK002' USING MESSAGE = {}; END IF;"
-    ).format(sql.SQL(EVERYWHERE), misplaced, literal(message))
+    ).format(sql.SQL(EVERYWHERE), displaced, literal(message))
 
 
 def has_copied_children(plan: Plan, referenced: ReferencedKey) -> bool:
     """Whether rows of reference tables reference the key, so that its shadows are on all shards."""
-    children = {key.foreign_key.table for key in plan.keys if key.referenced_key == referenced.id}
-    return any(table.placement == "reference" and table.table.name in children for table in plan.tables)
+    children = (plan.own_table(key.foreign_key.table) for key in plan.keys_by(referenced))
+    return any(child.placement == "reference" for child in children)
 
 
 @asynccontextmanager

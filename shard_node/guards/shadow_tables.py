@@ -52,8 +52,7 @@ def shadow_and_pin(plan: Plan, referenced: ReferencedKey) -> Iterable[sql.Compos
 
 def _unique_name(plan: Plan, referenced: ReferencedKey) -> sql.Composed:
     """CONSTRAINT and the name of the parent's own unique key: a new key that is taken may be met on a shadow first."""
-    parent = plan.table(referenced.parent)
-    keys = () if parent is None else parent.table.unique_keys
+    keys = plan.own_table(referenced.parent).table.unique_keys
     names = [key.name for key in sorted(keys, key=lambda key: not key.primary) if key.columns == referenced.columns]
     return sql.SQL("CONSTRAINT {} ").format(identifier(names[0])) if names else sql.SQL("").format()
 

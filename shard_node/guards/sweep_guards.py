@@ -82,4 +82,4 @@ def _acting_keys(plan: Plan) -> Iterator[ForeignKey]:
 
 
 def _references(plan: Plan, key: ForeignKey, referenced: ReferencedKey) -> bool:
-    return any(one.foreign_key is key and one.referenced_key == referenced.id for one in plan.keys)
+    return any(one.foreign_key is key for one in plan.keys_by(referenced))

@@ -46,7 +46,8 @@ _BY_SQLSTATE: dict[str, type[errors.CrosskeyError]] = {
     "53400": errors.ShardFull,
     "XK001": errors.RaisedByDatabase,
     "XK002": errors.NotSupported,
-    "XK008": errors.SchemaChanged,
+    "XK008": errors.Conflict,
+    "XK009": errors.SchemaChanged,
 }
 _BY_CLASS: dict[str, type[errors.CrosskeyError]] = {
     "22": errors.InvalidValue,
@@ -97,7 +98,7 @@ def from_postgres(error: psycopg.Error) -> errors.CrosskeyError | None:
         return not_connected(error) if isinstance(error, psycopg.OperationalError) else None
     diagnosis = error.diag
     if sqlstate == "23514" and diagnosis.constraint_name in (PLACEMENT_CHECK, SLOT_CHECK):
-        return _misplaced(diagnosis)
+        return _displaced(diagnosis)
     if sqlstate == "23505" and diagnosis.schema_name == "crosskey":
         return _given_up() if diagnosis.constraint_name == DECISION_KEY else None
     if sqlstate == "XK003":
@@ -169,7 +170,7 @@ def _hint(sqlstate: str, diagnosis: postgres.Diagnostic) -> str | None:
     return None
 
 
-def _misplaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
+def _displaced(diagnosis: postgres.Diagnostic) -> errors.CrosskeyError:
     table = diagnosis.table_name or ""
     if diagnosis.constraint_name == SLOT_CHECK:
         return errors.SlotMismatch(

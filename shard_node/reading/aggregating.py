@@ -21,6 +21,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.reading.reader import json_array, raw_column
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import JSON_TYPES, known_column, where_clause
+from crosskey.shard_node.sql_text.hidden_rows import rows_of
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.keyset import order_clause, order_columns
 from crosskey.shard_node.sql_text.row_json import row_expression, text_expression, text_of
@@ -107,7 +108,7 @@ def _part_of_shard(
         " FROM (SELECT {shown} FROM {table} AS {alias} WHERE {where}{group_by} LIMIT {most}) AS part"
     ).format(
         shown=sql.SQL(", ").join(shown),
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         where=where,
         group_by=_group_by(groups, aggregations),
@@ -131,7 +132,7 @@ def _whole(
         by = [sql.Identifier(_PARTIAL, f"g{number}") for number in range(len(groups))]
     else:
         where, parameters = where_clause(table, request.where, _ALIAS, schema)
-        source = sql.SQL("{} AS {} WHERE {}").format(table_identifier(table.name), sql.Identifier(_ALIAS), where)
+        source = sql.SQL("{} AS {} WHERE {}").format(rows_of(table), sql.Identifier(_ALIAS), where)
         values = [one.whole for one in aggregations]
         by = [identifier(_ALIAS, column.name) for column in groups]
     answer = msgspec.structs.replace(table, columns=(*groups, *(one.column for one in aggregations)))

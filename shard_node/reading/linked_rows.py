@@ -12,9 +12,10 @@ from crosskey.catalog.plan import ReferencedKey
 from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
 from crosskey.shard_node.reading.reader import decoded_position, json_array, raw_column
-from crosskey.shard_node.reading.row_shapes import RowShape, pins_unsettled, row_shape
+from crosskey.shard_node.reading.row_shapes import RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import Fragment, known_column, where_clause
+from crosskey.shard_node.sql_text.hidden_rows import rows_of
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.key_ends import GIVEN, KeyEnd, given_keys, keys_json
@@ -42,7 +43,7 @@ async def read_linked(
     """
     end = schema.key_end(request.end)
     shape = row_shape(table, request.shape, schema, as_text=request.as_text)
-    response = reads_pb2.ReadLinkedResponse(pins_unsettled=await pins_unsettled(connection, shape.pins))
+    response = reads_pb2.ReadLinkedResponse(pins_in_doubt=await pins_in_doubt(connection, shape.pins))
     where = where_clause(table, request.where, _ALIAS, schema)
     if not request.no_rows:
         statement, parameters = _rows_statement(end, table, request, shape, where)
@@ -65,7 +66,7 @@ async def read_keys(
         "SELECT DISTINCT {key}::text AS key FROM {table} AS {alias} WHERE {where} AND {present} LIMIT %s"
     ).format(
         key=keys_json(columns, _ALIAS),
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         where=where,
         present=sql.SQL(" AND ").join(present),
@@ -79,7 +80,7 @@ async def find_pins(
 ) -> reads_pb2.FindPinsResponse:
     """Which shards hold pins on each of the keys, on the shard with the claims for them. Raises psycopg.Error."""
     columns = [known_column(table, name) for name in referenced.columns]
-    unsettled = await pins_unsettled(connection, [referenced])
+    in_doubt = await pins_in_doubt(connection, [referenced])
     statement = sql.SQL(
         "SELECT (SELECT coalesce(json_agg(DISTINCT pin.{shard}), '[]'::json) FROM {pins} AS pin WHERE {same})::text"
         " FROM {given} ORDER BY {place}"
@@ -91,7 +92,7 @@ async def find_pins(
         place=_PLACE,
     )
     cursor = await connection.execute(statement, [keys.decode()])
-    return reads_pb2.FindPinsResponse(shards_json=json_array(raw_column(cursor, 0)), pins_unsettled=unsettled)
+    return reads_pb2.FindPinsResponse(shards_json=json_array(raw_column(cursor, 0)), pins_in_doubt=in_doubt)
 
 
 def _rows_statement(
@@ -117,7 +118,7 @@ def _rows_statement(
         row=row,
         position=_position(order),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         match=end.match(_ALIAS),
         where=sql.SQL("") if end.at_parent else sql.SQL(" AND {}").format(condition),
@@ -144,7 +145,7 @@ def _count_statement(end: KeyEnd, table: Table, where: sql.Composable) -> sql.Co
     return sql.SQL(
         "SELECT (SELECT count(*) FROM {table} AS {alias} WHERE {match} AND {where}) FROM {given} ORDER BY {place}"
     ).format(
-        table=table_identifier(table.name),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
         match=end.match(_ALIAS),
         where=where,

@@ -29,7 +29,7 @@ async def reply(connection: Connection, schema: ShardSchema, kind: str, request:
 
 
 async def _about_table(work: _OfTable, connection: Connection, schema: ShardSchema, request: Any) -> Any:
-    table = schema.table(request.table)
+    table = schema.readable(request.table)
     try:
         return await work(connection, table, request, schema)
     except (psycopg.Error, errors.CrosskeyError) as error:

@@ -12,10 +12,12 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from crosskey import errors
 from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
-from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_unsettled, row_shape
+from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import where_clause
+from crosskey.shard_node.sql_text.hidden_rows import rows_of
 from crosskey.shard_node.sql_text.keyset import (
+    ROW_PLACE,
     OrderColumn,
     Position,
     after,
@@ -65,10 +67,10 @@ async def read(
     """
     order = order_columns(table, request.order_by)
     shape = row_shape(table, request.shape, schema, as_text=request.as_text) if _is_shaped(request) else ALL_COLUMNS
-    unsettled = await pins_unsettled(connection, shape.pins)
+    in_doubt = await pins_in_doubt(connection, shape.pins)
     statement, parameters = _page_statement(table, order, request, shape, schema)
     page = _page(await connection.execute(statement, parameters), request, has_beside=shape.has_beside)
-    page.pins_unsettled = unsettled
+    page.pins_in_doubt = in_doubt
     return page
 
 
@@ -81,9 +83,7 @@ async def count_rows(
 ) -> reads_pb2.CountRowsResponse:
     """How many rows meet the conditions. Raises UnknownColumn, InvalidRequest and psycopg.Error."""
     where, parameters = where_clause(table, request.where, _ALIAS, schema)
-    statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(
-        table_identifier(table.name), sql.Identifier(_ALIAS), where
-    )
+    statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(rows_of(table), sql.Identifier(_ALIAS), where)
     cursor = await connection.execute(statement, parameters)
     ((count,),) = await cursor.fetchall()
     return reads_pb2.CountRowsResponse(count=count)
@@ -124,12 +124,21 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, l
         row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=table_identifier(table.name),
+        table=_source(table, order, locked=bool(lock)),
         alias=sql.Identifier(_ALIAS),
     )
     if not order:
         return rows.as_bytes(), tail.as_bytes()
     return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
+
+
+def _source(table: Table, order: Sequence[OrderColumn], *, locked: bool) -> sql.Composable:
+    """What the page is read from. Equal rows of a view without a key are numbered: they lie in no place."""
+    if not table.is_view or all(one.column is not None for one in order):
+        return rows_of(table, locked=locked)
+    return sql.SQL(
+        "(SELECT v.*, v::text || ' ' || row_number() OVER (PARTITION BY v::text) AS {place} FROM {view} AS v)"
+    ).format(place=sql.Identifier(ROW_PLACE), view=table_identifier(table.name))
 
 
 def _page(cursor: AsyncCursor[Any], request: reads_pb2.ReadRequest, *, has_beside: bool) -> reads_pb2.ReadResponse:

@@ -72,7 +72,7 @@ def row_shape(table: Table, shape: reads_pb2.RowShape, schema: ShardSchema | Non
     )
 
 
-async def pins_unsettled(connection: Connection, referenced: Sequence[ReferencedKey]) -> bool:
+async def pins_in_doubt(connection: Connection, referenced: Sequence[ReferencedKey]) -> bool:
     """Whether pins on these keys may be missed: whoever pinned is prepared, and may be committed elsewhere already.
 
     To be asked before pins are read: what is finished by then is seen.
@@ -81,8 +81,8 @@ async def pins_unsettled(connection: Connection, referenced: Sequence[Referenced
         return False
     pins = [sql.Identifier(one.pin.schema, one.pin.name).as_string() for one in referenced]
     cursor = await connection.execute(_UNSETTLED, (pins,))
-    [(unsettled,)] = await cursor.fetchall()
-    return bool(unsettled)
+    [(in_doubt,)] = await cursor.fetchall()
+    return bool(in_doubt)
 
 
 def _pinning_shards(referenced: ReferencedKey, alias: str) -> sql.Composed:

@@ -16,8 +16,8 @@ from crosskey.shard_node.reading.reader import json_array, raw_column
 from crosskey.shard_node.reading.row_shapes import row_shape
 from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.sql_text.conditions import array_element, known_column
+from crosskey.shard_node.sql_text.hidden_rows import rows_of
 from crosskey.shard_node.sql_text.identifiers import identifier
-from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.v1 import rows_pb2
 
 _ALIAS = "t"
@@ -122,7 +122,7 @@ def _statement(table: Table, shape: KeyShape) -> bytes | None:
             arrays=sql.SQL(", ").join(sql.SQL("%s::{}").format(_ARRAY_TYPES[one.base_type]) for one in columns),
             names=sql.SQL(", ").join(map(identifier, names)),
             row=asked.row(table, _ALIAS),
-            table=table_identifier(table.name),
+            table=rows_of(table),
             alias=identifier(_ALIAS),
             same=_same(columns, names),
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from crosskey import errors
-from crosskey.shard_node.sql_text.script import Statement, Token, scan
+from crosskey.shard_node.sql_text.sql_script import Statement, Token, scan
 
 
 def _words(text: str) -> frozenset[str]:

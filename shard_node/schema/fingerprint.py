@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from crosskey.catalog.tags import parse_tags
 from crosskey.shard_node.schema.skipping import Taken
-from crosskey.shard_node.sql_text.script import Token, canonical
+from crosskey.shard_node.sql_text.sql_script import Token, canonical
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'"}
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)

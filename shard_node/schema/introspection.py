@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow, tuple_row
@@ -16,6 +17,7 @@ from crosskey.catalog.model import Database
 from crosskey.shard_node.postgres.postgres_errors import is_passing
 from crosskey.shard_node.schema.running import RunSchema, refuse_rows, run_schema
 from crosskey.shard_node.schema.scratch import Scratch, scratch_database
+from crosskey.shard_node.schema.view_reading import ViewText, read_view
 from crosskey.shard_node.sql import load
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -47,7 +49,17 @@ async def describe(connection: psycopg.AsyncConnection[TupleRow]) -> Database:
         await cursor.execute("SET LOCAL jit TO off; SET LOCAL search_path TO pg_catalog")
         await cursor.execute(load("describe").encode(), prepare=False)
         [(description,)] = await cursor.fetchall()
-    return Database.from_json(description.encode())
+    database = Database.from_json(description.encode())
+    if not database.views:
+        return database
+    texts = msgspec.json.decode(description, type=_Views).view_texts
+    return msgspec.structs.replace(database, view_queries=tuple(map(read_view, texts)))
+
+
+class _Views(msgspec.Struct):
+    """What else the description of a schema has: its views, as texts that PostgreSQL alone understands."""
+
+    view_texts: tuple[ViewText, ...]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from crosskey.shard_node.schema.admission import check_statement
 from crosskey.shard_node.schema.fingerprint import Fingerprint
 from crosskey.shard_node.schema.skipping import Taken, begins_anew, take
 from crosskey.shard_node.sql import load
-from crosskey.shard_node.sql_text.script import Statement, next_statement
+from crosskey.shard_node.sql_text.sql_script import Statement, next_statement
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from crosskey import errors
+from crosskey.shard_node.pace import Pace
 from crosskey.shard_node.postgres.database import Connection, Database
 from crosskey.shard_node.postgres.postgres_errors import translated
 from crosskey.shard_node.postgres.startup import ShardIdentity
@@ -14,7 +15,9 @@ from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema, read
 class Shard:
     """What all requests to a node share."""
 
-    def __init__(self, database: Database, identity: ShardIdentity) -> None:
+    def __init__(self, database: Database, identity: ShardIdentity, pace: Pace | None = None) -> None:
+        """`pace` says how fast it is cleaned up."""
+        self.pace = pace or Pace()
         self.database = database
         self.identity = identity
         self.known_schema: ShardSchema | None = None

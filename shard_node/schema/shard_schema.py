@@ -11,7 +11,8 @@ from crosskey.catalog.model import Database, Table, TableName
 from crosskey.catalog.plan import Claim, Plan, ReferencedKey, TablePlan
 from crosskey.catalog.planning import plan_schema
 from crosskey.internal.v1 import reads_pb2
-from crosskey.shard_node.guards.led_rows import Led, led_tables
+from crosskey.shard_node.guards.anchored_rows import Anchored, anchored_tables
+from crosskey.shard_node.guards.dead_shadows import hiding_table
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.epochs import FIRST_EPOCH
 from crosskey.shard_node.schema.constraint_modes import Name, declared_modes, read_others
@@ -38,16 +39,15 @@ class ShardSchema:
         self.epoch = epoch
         self.database = database
         self.plan: Plan = plan_schema(database)
-        self._tables = {table.name.qualified: table for table in database.tables}
+        self._tables = {table.name.qualified: hiding_table(self.plan, table) for table in database.tables}
+        self._views = {view.name.qualified: view.read_as.table for view in self.plan.views if view.read_as is not None}
         self._sequences = {
             column.sequence.qualified: column.sequence
             for table in database.tables
             for column in table.columns
             if column.sequence is not None
         }
-        self._referenced_keys = {key.id: key for key in self.plan.referenced_keys}
         self._key_ends: dict[tuple[str, str, bool], KeyEnd] = {}
-        self._claims = {claim.id: claim for claim in self.plan.claims}
         self.computed_claims = tuple(claim for claim in self.plan.claims if claim.computed is not None)
         self._referenced_by_claim: defaultdict[str, list[ReferencedKey]] = defaultdict(list)
         for key in self.plan.referenced_keys:
@@ -65,6 +65,11 @@ class ShardSchema:
             raise errors.UnknownTable(f'relation "{qualified_name}" does not exist', table=qualified_name)
         return table
 
+    def readable(self, qualified_name: str) -> Table:
+        """The table of that `schema.name`, or the view, as a table. Raises UnknownTable."""
+        view = self._views.get(qualified_name)
+        return self.table(qualified_name) if view is None else view
+
     def sequence(self, qualified_name: str) -> TableName:
         """The sequence of that `schema.name`, which a column draws from. Raises InvalidRequest."""
         sequence = self._sequences.get(qualified_name)
@@ -74,9 +79,7 @@ class ShardSchema:
 
     def placed_table(self, qualified_name: str) -> TablePlan:
         """The plan of the table of that `schema.name`. Raises UnknownTable."""
-        plan = self.plan.table(self.table(qualified_name).name)
-        assert plan is not None, f"every table has a plan, {qualified_name} too"
-        return plan
+        return self.plan.own_table(self.table(qualified_name).name)
 
     @cached_property
     def local_parents(self) -> Mapping[str, frozenset[str]]:
@@ -89,24 +92,24 @@ class ShardSchema:
         return {child: frozenset(names) for child, names in parents.items()}
 
     @cached_property
-    def followers(self) -> Mapping[str, Sequence[Led]]:
+    def followers(self) -> Mapping[str, Sequence[Anchored]]:
         """For each table, those whose rows live with its own and are found by a claim, their followers' too."""
-        followers: dict[str, list[Led]] = {name: [] for name in self._tables}
-        for led in led_tables(self.plan):
-            for name in {led.leader.table.qualified, led.leader.root_table.qualified}:
-                followers[name].append(led)
+        followers: dict[str, list[Anchored]] = {name: [] for name in self._tables}
+        for anchored in anchored_tables(self.plan):
+            for name in {anchored.anchor.table.qualified, anchored.anchor.root_table.qualified}:
+                followers[name].append(anchored)
         return followers
 
-    def led_by_claim(self, identifier: str) -> Sequence[Led]:
+    def anchored_by_claim(self, identifier: str) -> Sequence[Anchored]:
         """The tables whose rows live with rows that the claim of that id finds."""
-        return [led for led in led_tables(self.plan) if led.claim.id == identifier]
+        return [anchored for anchored in anchored_tables(self.plan) if anchored.claim.id == identifier]
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises InvalidRequest."""
-        key = self._referenced_keys.get(identifier)
-        if key is None:
-            raise errors.InvalidRequest(f"there is no referenced key {identifier}")
-        return key
+        try:
+            return self.plan.referenced_key(identifier)
+        except KeyError:
+            raise errors.InvalidRequest(f"there is no referenced key {identifier}") from None
 
     def key_end(self, end: reads_pb2.KeyEnd) -> KeyEnd:
         """The end of a foreign key that a router names. Raises InvalidRequest if there is no such key."""
@@ -123,10 +126,10 @@ class ShardSchema:
 
     def claim(self, identifier: str) -> Claim:
         """The claim of that id. Raises InvalidRequest."""
-        claim = self._claims.get(identifier)
-        if claim is None:
-            raise errors.InvalidRequest(f"there is no claim {identifier}")
-        return claim
+        try:
+            return self.plan.claim(identifier)
+        except KeyError:
+            raise errors.InvalidRequest(f"there is no claim {identifier}") from None
 
 
 async def read_schema(connection: Connection) -> ShardSchema | None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from crosskey import errors
-from crosskey.shard_node.sql_text.script import Statement, Token
+from crosskey.shard_node.sql_text.sql_script import Statement, Token
 
 # Each ends a sentence that begins with "Skipped".
 PSQL: Final = "commands of psql, which does not read this text"

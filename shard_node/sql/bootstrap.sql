@@ -98,6 +98,14 @@ CREATE TABLE IF NOT EXISTS crosskey.event_trimmed (
 );
 INSERT INTO crosskey.event_trimmed DEFAULT VALUES ON CONFLICT DO NOTHING;
 
+-- How far consumers of events have come, on the first shard, and who leads until when.
+CREATE TABLE IF NOT EXISTS crosskey.consumer (
+    name text PRIMARY KEY,
+    holder text NOT NULL,
+    held_until timestamptz NOT NULL,
+    resume_token text NOT NULL DEFAULT ''
+);
+
 -- What the routers of a cluster sign page tokens with, that of the first shard: random, from two version 4 UUIDs.
 CREATE TABLE IF NOT EXISTS crosskey.secret (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -221,7 +229,7 @@ $$;
 CREATE OR REPLACE FUNCTION crosskey.refuse_old_plan() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'relation "%" has changed since this statement was planned', TG_TABLE_NAME
-        USING ERRCODE = 'XK008', TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
+        USING ERRCODE = 'XK009', TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
 END
 $$;
 

@@ -17,6 +17,16 @@ user_table AS (
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
     )
 ),
+user_view AS (
+    SELECT c.oid, n.nspname, c.relname, c.relkind
+    FROM pg_class c
+    JOIN user_schema n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
+    )
+),
 -- What lies below a domain, and below that, if it is one too. The outermost modifier that is set is the one in force.
 type_below AS (
     WITH RECURSIVE step(type_oid, below, modifier) AS (
@@ -171,7 +181,8 @@ column_list AS (
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
     LEFT JOIN column_sequence q ON q.table_oid = a.attrelid AND q.attnum = a.attnum
-    WHERE a.attrelid IN (SELECT oid FROM user_table) AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+    AND (a.attrelid IN (SELECT oid FROM user_table) OR a.attrelid IN (SELECT oid FROM user_view))
     GROUP BY a.attrelid
 ),
 -- The key columns of each unique or exclusion index that are compared just as the column itself is: not an expression,
@@ -536,20 +547,90 @@ catching AS (
     ) AS catches_errors
 ),
 view_list AS (
-    SELECT json_agg(json_build_object('schema', n.nspname, 'name', c.relname) ORDER BY n.nspname, c.relname) AS views
-    FROM pg_class c
-    JOIN user_schema n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('v', 'm')
+    SELECT json_agg(json_build_object('schema', nspname, 'name', relname) ORDER BY nspname, relname) AS views
+    FROM user_view
+),
+-- What a view depends on: the tables and views that it reads, and functions of the user's that may read some.
+view_need AS (
+    SELECT v.oid AS view_oid, d.refclassid, d.refobjid
+    FROM user_view v
+    JOIN pg_rewrite w ON w.ev_class = v.oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+    WHERE v.relkind = 'v' AND d.refobjid <> v.oid
+),
+view_relation AS (
+    SELECT DISTINCT v.view_oid, c.oid, c.relname, c.relkind, n.nspname, s.oid IS NOT NULL AS of_user,
+        CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.oid END AS root_oid
+    FROM view_need v
+    JOIN pg_class c ON v.refclassid = 'pg_class'::regclass AND c.oid = v.refobjid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN user_schema s ON s.oid = n.oid
+),
+view_relation_list AS (
+    SELECT
+        v.view_oid,
+        json_object_agg(
+            v.oid,
+            CASE WHEN v.relkind IN ('r', 'p', 'v') AND v.of_user THEN
+                json_build_object(
+                    'name', json_build_object('schema', n.nspname, 'name', c.relname),
+                    'columns', (
+                        SELECT json_object_agg(a.attnum, a.attname)
+                        FROM pg_attribute a
+                        WHERE a.attrelid = v.oid AND a.attnum > 0 AND NOT a.attisdropped
+                    )
+                )
+            ELSE
+                json_build_object(
+                    'name', NULL,
+                    'columns', (SELECT json_object_agg(a.attnum, a.attname) FROM pg_attribute a WHERE a.attrelid = v.oid),
+                    'other', CASE v.relkind WHEN 'm' THEN 'the materialized view ' WHEN 'S' THEN 'the sequence ' ELSE '' END
+                        || quote_ident(v.relname)
+                )
+            END
+        ) AS relations
+    FROM view_relation v
+    JOIN pg_class c ON c.oid = v.root_oid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    GROUP BY v.view_oid
+),
+view_call_list AS (
+    SELECT v.view_oid, json_agg(DISTINCT p.oid::regprocedure::text) AS calls
+    FROM view_need v
+    LEFT JOIN pg_operator o ON v.refclassid = 'pg_operator'::regclass AND o.oid = v.refobjid
+    JOIN pg_proc p ON p.oid = CASE WHEN v.refclassid = 'pg_proc'::regclass THEN v.refobjid ELSE o.oprcode END
+    JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+    WHERE p.provolatile <> 'i'
     AND NOT EXISTS (
         SELECT FROM pg_depend d
-        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'
+        WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.objsubid = 0 AND d.deptype = 'e'
     )
+    GROUP BY v.view_oid
+),
+view_text_list AS (
+    SELECT json_agg(
+        json_build_object(
+            'name', json_build_object('schema', v.nspname, 'name', v.relname),
+            'columns', coalesce(c.columns, '[]'),
+            'query', w.ev_action::text,
+            'calls', coalesce(f.calls, '[]'),
+            'relations', coalesce(r.relations, '{}')
+        )
+        ORDER BY v.nspname, v.relname
+    ) AS view_texts
+    FROM user_view v
+    JOIN pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1'
+    LEFT JOIN column_list c ON c.attrelid = v.oid
+    LEFT JOIN view_relation_list r ON r.view_oid = v.oid
+    LEFT JOIN view_call_list f ON f.view_oid = v.oid
+    WHERE v.relkind = 'v'
 )
 SELECT json_build_object(
     'tables', coalesce(table_list.tables, '[]'),
     'foreign_keys', coalesce(foreign_key_list.foreign_keys, '[]'),
     'other_comments', coalesce(other_comment_list.other_comments, '[]'),
     'catches_errors', catching.catches_errors,
-    'views', coalesce(view_list.views, '[]')
+    'views', coalesce(view_list.views, '[]'),
+    'view_texts', coalesce(view_text_list.view_texts, '[]')
 )::text
-FROM table_list, foreign_key_list, other_comment_list, catching, view_list
+FROM table_list, foreign_key_list, other_comment_list, catching, view_list, view_text_list

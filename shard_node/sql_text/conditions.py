@@ -56,7 +56,7 @@ def where_clause(
     """A boolean expression (without the word WHERE) that joins the conditions by AND, and its parameters.
 
     Columns are qualified by `alias` if it is given. No conditions give TRUE. `ends` are for conditions over foreign
-    keys, which need an alias too. Raises UnknownColumn, InvalidRequest (an unknown operator, a value that the operator
+    keys. Raises UnknownColumn, InvalidRequest (an unknown operator, a value that the operator
     does not take, more than MAX_COMPARISONS) and InvalidValue (text with a NUL).
     """
     if not conditions:
@@ -89,7 +89,8 @@ def _any_condition(
     if condition.HasField("joined"):
         return _joined(table, condition.joined, alias, ends)
     if condition.HasField("linked"):
-        return _linked(condition.linked, alias, ends)
+        qualifier = (table.name.schema, table.name.name) if alias is None else (alias,)
+        return _linked(condition.linked, qualifier, ends)
     return _condition(table, condition, alias)
 
 
@@ -105,13 +106,13 @@ def _joined(table: Table, joined: reads_pb2.Joined, alias: str | None, ends: Key
     return sql.SQL(opposite).format(inner), parameters
 
 
-def _linked(linked: reads_pb2.Linked, alias: str | None, ends: KeyEnds | None) -> Fragment:
+def _linked(linked: reads_pb2.Linked, qualifier: Sequence[str], ends: KeyEnds | None) -> Fragment:
     """The row is, or is not, at one end of a foreign key with one of the given rows at the other."""
-    if ends is None or alias is None:
-        raise errors.InvalidRequest("conditions over relations are for reads only")
+    if ends is None:
+        raise errors.InvalidRequest("there are no conditions over relations here")
     end = ends.key_end(linked.end)
     exists = sql.SQL("{}EXISTS (SELECT FROM {} WHERE {})").format(
-        sql.SQL("NOT " if linked.negated else ""), end.given(), end.match(alias)
+        sql.SQL("NOT " if linked.negated else ""), end.given(), end.match(*qualifier)
     )
     return exists, [linked.keys_json.decode()]
 

@@ -30,13 +30,11 @@ class ColumnPair(NamedTuple):
 
 def column_pairs(plan: Plan, key: ForeignKey) -> list[ColumnPair]:
     """The columns of a key, in order."""
-    child, parent = plan.table(key.table), plan.table(key.parent)
-    assert child is not None, f"the plan has a key of {key.table}, and not the table"
-    assert parent is not None, f"the plan has a key to {key.parent}, and not the table"
+    child, parent = plan.own_table(key.table), plan.own_table(key.parent)
     equalities = key.equalities or (Equality(),) * len(key.columns)
     named = zip(key.columns, key.parent_columns, equalities, strict=True)
     return [
-        ColumnPair(_column(child.table.columns, one), _column(parent.table.columns, other), equality)
+        ColumnPair(child.table.own_column(one), parent.table.own_column(other), equality)
         for one, other, equality in named
     ]
 
@@ -123,7 +121,3 @@ def _other_collation(column: Column, other: Column) -> sql.SQL:
         return _NOTHING
     collation = (column.collation or _DEFAULT_COLLATION).replace("%", "%%")
     return sql.SQL(f" COLLATE {collation}")
-
-
-def _column(columns: Sequence[Column], name: str) -> Column:
-    return next(column for column in columns if column.name == name)

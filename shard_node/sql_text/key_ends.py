@@ -35,9 +35,9 @@ class KeyEnd:
     pairs: tuple[ColumnPair, ...]
     at_parent: bool
 
-    def match(self, alias: str) -> sql.Composed:
-        """Whether a row called `alias` has, as SQL, the key that is given."""
-        compared = [self._pair_matches(number, pair, alias) for number, pair in enumerate(self.pairs)]
+    def match(self, *qualifier: str) -> sql.Composed:
+        """Whether a row has, as SQL, the key that is given; it goes by an alias, or by its table's schema and name."""
+        compared = [self._pair_matches(number, pair, qualifier) for number, pair in enumerate(self.pairs)]
         return sql.SQL(" AND ").join(compared)
 
     def given(self) -> sql.Composed:
@@ -49,11 +49,11 @@ class KeyEnd:
         """The columns at the other end."""
         return [pair.child if self.at_parent else pair.parent for pair in self.pairs]
 
-    def _pair_matches(self, number: int, pair: ColumnPair, alias: str) -> sql.Composed:
+    def _pair_matches(self, number: int, pair: ColumnPair, qualifier: Sequence[str]) -> sql.Composed:
         given = _own_type(self._others[number], sql.Identifier(GIVEN, f"k{number}"))
         if self.at_parent:
-            return is_parent(pair, identifier(alias, pair.parent.name), given)
-        return is_child(pair, identifier(alias, pair.child.name), given)
+            return is_parent(pair, identifier(*qualifier, pair.parent.name), given)
+        return is_child(pair, identifier(*qualifier, pair.child.name), given)
 
 
 def given_keys(columns: Sequence[Column]) -> sql.Composed:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.serving.answer_size import AnswerSize
+from crosskey.shard_node.pace import Pace
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.constraint_modes import NO_MODES, ConstraintModes
 from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema
@@ -39,7 +40,14 @@ class Branch:
     """
 
     def __init__(
-        self, number: int, connection: Connection, shard: int, shards: int, gids: OwnGids, find_out: FindOut
+        self,
+        number: int,
+        connection: Connection,
+        shard: int,
+        shards: int,
+        gids: OwnGids,
+        find_out: FindOut,
+        pace: Pace,
     ) -> None:
         self.number = number
         self.connection = connection
@@ -47,6 +55,7 @@ class Branch:
         self.shards = shards
         self.gids = gids
         self.find_out = find_out
+        self.pace = pace
         self.turn = asyncio.Lock()
         """Held by whoever runs commands or ends it."""
         self.idle: asyncio.TimerHandle | None = None

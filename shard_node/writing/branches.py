@@ -99,7 +99,15 @@ class Branches:
 
     async def _begin(self, connection: Connection, request: proto.RunRequest) -> Branch:
         identity = self._shard.identity
-        branch = Branch(request.branch, connection, identity.shard, identity.shards, self._gids, self._find_out)
+        branch = Branch(
+            request.branch,
+            connection,
+            identity.shard,
+            identity.shards,
+            self._gids,
+            self._find_out,
+            self._shard.pace,
+        )
         schema = self._shard.known_schema or await self._shard.schema_in_force(connection)
         with translated():
             await branch.begin(

@@ -17,10 +17,10 @@ from crosskey.shard_node.reading.questions import reply, to_found_claim
 from crosskey.shard_node.schema import installation
 from crosskey.shard_node.schema.constraint_modes import NO_MODES, set_modes
 from crosskey.shard_node.schema.flipping import flip_schema
-from crosskey.shard_node.writing import ending, filling, loading, unused_shadows
+from crosskey.shard_node.writing import cleaning, ending, filling, loading, unused_shadows
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.computed_values import compute_values
-from crosskey.shard_node.writing.effects import apply, leads_to_more, settle
+from crosskey.shard_node.writing.effects import apply, apply_noted, leads_to_more
 from crosskey.shard_node.writing.execution import execute_statement, tagged
 from crosskey.v1 import rows_pb2
 
@@ -35,6 +35,9 @@ _ANSWERING = frozenset(
         "drop_unused_shadows",
         "fill_shadows",
         "mend_orphans",
+        "tell_departed",
+        "clean_children",
+        "bury_dead",
     }
 )
 _CHANGING_ROWS = frozenset({"run", "apply"})
@@ -94,10 +97,10 @@ async def _run(branch: Branch, kind: str, command: proto.Command, result: proto.
 
 async def _run_statement(branch: Branch, statement: proto.Statement, result: proto.CommandResult) -> None:
     table = branch.schema.table(statement.table)
-    transaction = await execute_statement(branch.connection, table, statement, result)
+    transaction = await execute_statement(branch.connection, table, statement, result, ends=branch.schema)
     branch.transaction = transaction or branch.transaction
     branch.answer_size.add(result.rows_json, str(table.name))
-    await settle(branch, result)
+    await apply_noted(branch, result)
 
 
 async def _ask(branch: Branch, question: reads_pb2.Question, result: proto.CommandResult) -> None:
@@ -111,12 +114,12 @@ async def _ask(branch: Branch, question: reads_pb2.Question, result: proto.Comma
 async def _apply(branch: Branch, effect: Effect, result: proto.CommandResult) -> None:
     await apply(branch, effect, result)
     if leads_to_more(branch, effect):
-        await settle(branch, result, amid_others=True)
+        await apply_noted(branch, result, amid_others=True)
 
 
 async def _set_constraints(branch: Branch, change: rows_pb2.SetConstraints, result: proto.CommandResult) -> None:
     branch.modes = await set_modes(branch.connection, branch.modes, change.constraints, deferred=change.deferred)
-    await settle(branch, result)
+    await apply_noted(branch, result)
 
 
 async def _savepoint(branch: Branch, savepoint: proto.Savepoint, _: proto.CommandResult) -> None:
@@ -193,6 +196,11 @@ async def _drop_pins(branch: Branch, drop: proto.DropPins, _: proto.CommandResul
     await unused_shadows.drop_pins(branch.connection, referenced, drop.for_shard, drop.keys_json.decode())
 
 
+async def _clean_children(branch: Branch, clean: proto.CleanChildren, result: proto.CommandResult) -> None:
+    await cleaning.clean_children(branch, clean, result)
+    await apply_noted(branch, result, amid_others=True)
+
+
 _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None]]] = {
     "run": _run_statement,
     "ask": _ask,
@@ -212,6 +220,9 @@ _HANDLERS: dict[str, Callable[[Branch, Any, proto.CommandResult], Awaitable[None
     "lock_pins": _lock_pins,
     "drop_unused_shadows": _drop_unused_shadows,
     "drop_pins": _drop_pins,
+    "tell_departed": cleaning.tell_departed,
+    "clean_children": _clean_children,
+    "bury_dead": cleaning.bury_dead,
     "prepare": ending.prepare,
     "commit": ending.commit,
 }

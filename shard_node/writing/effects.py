@@ -22,7 +22,7 @@ from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving, 
 from crosskey.shard_node.guards.noted_effects import NotedEffects, take_effects
 from crosskey.shard_node.guards.reference_guards import has_copied_children, written_everywhere
 from crosskey.shard_node.guards.rows_changed_again import as_if_once
-from crosskey.shard_node.writing import moving
+from crosskey.shard_node.writing import cleaning, moving
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.execution import execute_statement
 
@@ -50,7 +50,7 @@ _NEVER_AT_ONCE = frozenset(
 """What waits for other effects, on whatever shard they are, or is the router's business."""
 
 
-async def settle(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
+async def apply_noted(branch: Branch, result: CommandResult, *, after: bytes = b"", amid_others: bool = False) -> None:
     """Applies the effects that triggers noted for this shard until there are none; the result gets those for others.
 
     `after` is SQL whose effects are among them, to be run first. Parents are pinned when all else is done. Two cascades
@@ -113,7 +113,7 @@ async def _pin_or_answer(branch: Branch, pins: Sequence[Effect], result: Command
 
 
 async def apply(branch: Branch, effect: Effect, result: CommandResult) -> None:
-    """Applies an effect on this shard. The result gets what it comes to, but for what `settle` finds."""
+    """Applies an effect on this shard. The result gets what it comes to, but for what `apply_noted` finds."""
     kind = effect.WhichOneof("effect")
     handler = _HANDLERS.get(kind or "")
     if handler is None:
@@ -287,6 +287,7 @@ async def _follow_anchors(branch: Branch, effect: Effect, result: CommandResult)
 
 
 async def _take_out(branch: Branch, keys: Mapping[str, Sequence[str]], result: CommandResult) -> None:
+    await cleaning.clean_before_moving(branch, keys)
     if await moving.locked_too_late(branch.connection, branch.schema, keys):
         result.effects.add(shard=branch.shard, origin=branch.shard, locked_too_late=proto.LockedTooLate())
         return
@@ -352,6 +353,14 @@ async def _find_anchors(branch: Branch, effect: Effect, result: CommandResult) -
         result.parents_absent = True
 
 
+async def _mark_dead(branch: Branch, effect: Effect, _: CommandResult) -> None:
+    await cleaning.mark_dead(branch, effect)
+
+
+async def _forget_departed(branch: Branch, effect: Effect, _: CommandResult) -> None:
+    await cleaning.forget_departed(branch, effect)
+
+
 _HANDLERS: dict[str, Callable[[Branch, Effect, CommandResult], Awaitable[None]]] = {
     "pin_parents": _pin_parents,
     "add_shadows": _add_shadows,
@@ -366,6 +375,8 @@ _HANDLERS: dict[str, Callable[[Branch, Effect, CommandResult], Awaitable[None]]]
     "restore_pins": _restore_pins,
     "find_anchors": _find_anchors,
     "follow_anchors": _follow_anchors,
+    "mark_dead": _mark_dead,
+    "forget_departed": _forget_departed,
 }
 
 _LEAD_TO_MORE = frozenset(
@@ -379,7 +390,7 @@ _LEAD_TO_MORE = frozenset(
         "follow_anchors",
     }
 )
-"""Effects that make triggers note further ones, for `settle`."""
+"""Effects that make triggers note further ones, for `apply_noted`."""
 
 
 def leads_to_more(branch: Branch, effect: Effect) -> bool:

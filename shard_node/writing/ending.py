@@ -9,7 +9,7 @@ from psycopg import sql
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.shard_node.writing.branch import Branch
-from crosskey.shard_node.writing.effects import retry_absent, settle
+from crosskey.shard_node.writing.effects import apply_noted, retry_absent
 from crosskey.shard_node.writing.execution import uninterrupted
 from crosskey.shard_node.writing.lost_commits import known_if_lost
 from crosskey.shard_node.writing.own_gids import time_of
@@ -23,13 +23,13 @@ MAX_GID_AGE_SECONDS = 600
 async def check(branch: Branch, _: proto.CheckConstraints, result: proto.CommandResult) -> None:
     """Checks what waited for the end of the statement."""
     await retry_absent(branch, result)
-    await settle(branch, result, after=branch.modes.check_statement)
+    await apply_noted(branch, result, after=branch.modes.check_statement)
     branch.checked = True
 
 
 async def prepare(branch: Branch, command: proto.Prepare, result: proto.CommandResult) -> None:
     """Prepares, unless there are effects left."""
-    branch.gids.check_participants([command.gid])
+    branch.gids.check_branches([command.gid])
     await _check_all(branch, result)
     if not result.effects:
         text = sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(command.gid))
@@ -60,10 +60,10 @@ async def _check_all(branch: Branch, result: proto.CommandResult, first: bytes =
     await retry_absent(branch, result)
     modes = branch.modes
     if modes.check_others:
-        await settle(branch, result, after=first + modes.check_statement + modes.check_others)
+        await apply_noted(branch, result, after=first + modes.check_statement + modes.check_others)
         if result.effects:
             return
-    await settle(branch, result, after=first + modes.check_keys)
+    await apply_noted(branch, result, after=first + modes.check_keys)
 
 
 async def _finish(branch: Branch, text: bytes) -> None:

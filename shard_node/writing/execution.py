@@ -15,6 +15,7 @@ from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.shard_node.guards.reference_guards import written_everywhere
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import from_postgres, naming_table
+from crosskey.shard_node.sql_text.key_ends import KeyEnds
 from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.shard_node.writing import statements
 from crosskey.shard_node.writing.loading import copy_rows
@@ -29,20 +30,21 @@ async def execute_statement(
     result: proto.CommandResult,
     request_ids: str = "",
     lock_timeout_ms: int = 0,
+    ends: KeyEnds | None = None,
 ) -> str | None:
     """Runs a statement; the result gets how many rows it changed, and them as JSON arrays.
 
     `request_ids` are for triggers, where the transaction does not have them yet. `lock_timeout_ms` is how long an
-    insert, and what follows in its transaction, waits for a row's lock, if not as long as others. Answers the id of its
-    transaction, as text, if that has one and the statement tells it. Effects are left to the caller. Raises
-    psycopg.Error and CrosskeyError.
+    insert, and what follows in its transaction, waits for a row's lock, if not as long as others. `ends` are for
+    conditions over relations. Answers the id of its transaction, as text, if that has one and the statement tells it.
+    Effects are left to the caller. Raises psycopg.Error and CrosskeyError.
     """
     try:
         if statement.lock_table:
             await _lock(connection, table)
             async with written_everywhere(connection):
-                return await _execute(connection, table, statement, result, request_ids)
-        return await _execute(connection, table, statement, result, request_ids, lock_timeout_ms)
+                return await _execute(connection, table, statement, result, request_ids, ends=ends)
+        return await _execute(connection, table, statement, result, request_ids, lock_timeout_ms, ends)
     except (psycopg.Error, errors.CrosskeyError) as error:
         named = naming_table(error, table.name)
         if named is error:
@@ -57,11 +59,12 @@ async def _execute(
     result: proto.CommandResult,
     request_ids: str,
     lock_timeout_ms: int = 0,
+    ends: KeyEnds | None = None,
 ) -> str | None:
     if statement.WhichOneof("statement") == "load":
         result.count = await copy_rows(connection, table, statement.load)
         return None
-    text, parameters = statements.build(table, statement, request_ids, lock_timeout_ms)
+    text, parameters = statements.build(table, statement, request_ids, lock_timeout_ms, ends)
     cursor = await connection.execute(text, parameters)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate answers one row"

@@ -19,7 +19,7 @@ from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.shard_node.writing.branch import Branch
-from crosskey.shard_node.writing.effects import settle
+from crosskey.shard_node.writing.effects import apply_noted
 
 
 async def fill_shadows(branch: Branch, fill: proto.FillShadows, result: proto.CommandResult) -> None:
@@ -40,7 +40,7 @@ async def fill_shadows(branch: Branch, fill: proto.FillShadows, result: proto.Co
     cursor = await branch.connection.execute(text, (first, end), prepare=False)
     [(count, keys)] = await cursor.fetchall()
     result.count, result.rows_json = count, keys.encode()
-    await settle(branch, result)
+    await apply_noted(branch, result)
 
 
 async def mend_orphans(branch: Branch, mend: proto.MendOrphans, result: proto.CommandResult) -> None:
@@ -57,7 +57,7 @@ async def mend_orphans(branch: Branch, mend: proto.MendOrphans, result: proto.Co
             text = sql.SQL("DELETE FROM {} c USING ({}) o WHERE c.ctid = o.place AND c.tableoid = o.part")
             cursor = await branch.connection.execute(text.format(child, rows), keys, prepare=False)
             result.count = cursor.rowcount
-            await settle(branch, result)
+            await apply_noted(branch, result)
         case proto.MendOrphans.ACTION_SET_NULL:
             text = sql.SQL("UPDATE {} c SET {} FROM ({}) o WHERE c.ctid = o.place AND c.tableoid = o.part")
             nulls = sql.SQL(", ").join(
@@ -65,7 +65,7 @@ async def mend_orphans(branch: Branch, mend: proto.MendOrphans, result: proto.Co
             )
             cursor = await branch.connection.execute(text.format(child, nulls, rows), keys, prepare=False)
             result.count = cursor.rowcount
-            await settle(branch, result)
+            await apply_noted(branch, result)
         case _:
             text = sql.SQL(
                 "SELECT coalesce(json_agg(json_build_object('key', o.key, 'rows', o.rows)), '[]'::json)::text,"

@@ -14,12 +14,14 @@ import psycopg
 import structlog
 
 from crosskey import errors
+from crosskey.pauses import growing_pauses
 from crosskey.shard_node.postgres.database import Database
 from crosskey.shard_node.postgres.postgres_errors import unknown_if_lost
 
 # A server that restarts is back by then.
 PATIENCE_SECONDS = 5.0
-_PAUSE_SECONDS = 0.05
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.2
 
 _STATUS = b"SELECT pg_xact_status(%s::text::xid8)"
 _IN_PROGRESS = "in progress"
@@ -34,11 +36,12 @@ def asking(database: Database) -> FindOut:
     """Asks that database."""
 
     async def find_out(transaction: str) -> bool | None:
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        pauses = growing_pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, within=PATIENCE_SECONDS)
         while (status := await _status(database, transaction)) == _IN_PROGRESS:
-            if asyncio.get_running_loop().time() > deadline:
+            pause = next(pauses, None)
+            if pause is None:
                 return None
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
         return None if status is None else status == "committed"
 
     return find_out

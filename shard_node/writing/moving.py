@@ -4,7 +4,7 @@ PostgreSQL has carried out the update on this shard already, with every ON UPDAT
 left is to take out all rows that belong elsewhere now, parents and children alike, without carrying out any ON DELETE
 action, and to put them in on their new shard.
 
-Rows that are led by a parent go where that goes, though nothing in them has changed. So before any row is taken out,
+Rows go where their anchor goes, though nothing in them has changed. So before any row is taken out,
 the parents are locked from the top down: a child that was about to come has come then, and no other can.
 """
 
@@ -20,9 +20,10 @@ from psycopg import sql
 from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.catalog.plan import Claim, TablePlan
+from crosskey.catalog.table_groups import parents_first
 from crosskey.internal.v1 import transactions_pb2 as proto
+from crosskey.shard_node.guards.anchored_rows import LOCKED_TOO_LATE, Anchored
 from crosskey.shard_node.guards.event_triggers import begin_moving, end_moving
-from crosskey.shard_node.guards.led_rows import LOCKED_TOO_LATE, Led
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.identifiers import identifier, literal
@@ -31,7 +32,7 @@ from crosskey.shard_node.sql_text.slot_expressions import shard_of
 from crosskey.shard_node.sql_text.sql_names import column_list, columns_equal, table_identifier, typed_columns
 
 DESTINATION = "crosskey_destination"
-"""Beside the shard key of rows that are led, the shard where they go: no column of the user's."""
+"""Beside the shard key of rows that are anchored, the shard where they go: no column of the user's."""
 
 
 class MovedRows(msgspec.Struct, frozen=True):
@@ -44,19 +45,19 @@ class MovedRows(msgspec.Struct, frozen=True):
 
 
 async def take_out(
-    connection: Connection, schema: ShardSchema, misplaced: Mapping[str, Sequence[str]], shards: int
+    connection: Connection, schema: ShardSchema, displaced: Mapping[str, Sequence[str]], shards: int
 ) -> list[MovedRows]:
-    """Takes out all rows with the given shard keys, JSON arrays by table as `schema.name`, and those that they lead.
+    """Takes out all rows with the given shard keys, JSON arrays by table as `schema.name`, and those that they anchor.
 
-    The keys of tables that have a leader are given with DESTINATION.
+    The keys of tables that have an anchor are given with DESTINATION.
 
     A table's rows are read when nothing references them any more, and deleted at once: neither a foreign key's action
-    nor a trigger can change them in between. What triggers write meanwhile is noted as misplaced in its turn. Parents
+    nor a trigger can change them in between. What triggers write meanwhile is noted as displaced in its turn. Parents
     are answered before their children, so that triggers find them as they leave them: one that counts a parent's
     children counts down here and up again there.
     """
     moved: list[MovedRows] = []
-    keys = await _with_followers(connection, schema, misplaced, shards)
+    keys = await _with_followers(connection, schema, displaced, shards)
     await connection.execute(b"SET LOCAL crosskey.relocating = 'on'", prepare=False)
     for tables in _children_first(schema, keys):
         names = [schema.table(table).name for table in tables]
@@ -67,12 +68,12 @@ async def take_out(
     return moved
 
 
-async def locked_too_late(connection: Connection, schema: ShardSchema, misplaced: Iterable[str]) -> bool:
-    """Whether rows of tables that lead others were changed without a lock, and rows of such tables are to be taken out.
+async def locked_too_late(connection: Connection, schema: ShardSchema, displaced: Iterable[str]) -> bool:
+    """Whether rows of tables that anchor others were changed without a lock, and such rows are to be taken out.
 
-    The locks under which rows are taken out would come too late then (see led_rows.lock_before_leaving).
+    The locks under which rows are taken out would come too late then (see anchored_rows.lock_before_leaving).
     """
-    if not any(schema.followers[table] for table in misplaced):
+    if not any(schema.followers[table] for table in displaced):
         return False
     cursor = await connection.execute("SELECT current_setting(%s, true) IS NOT DISTINCT FROM 'on'", (LOCKED_TOO_LATE,))
     (too_late,) = await cursor.fetchone() or (False,)
@@ -95,28 +96,28 @@ async def keys_of_followers(
     if any(place == shard for _, place in going):
         raise errors.Conflict(f'a row of "{claim.table}" is on its way to another shard', table=str(claim.table))
     return {
-        led.name.qualified: [
-            msgspec.json.encode([{led.key.name: value, DESTINATION: place} for value, place in going]).decode()
+        anchored.name.qualified: [
+            msgspec.json.encode([{anchored.key.name: value, DESTINATION: place} for value, place in going]).decode()
         ]
-        for led in schema.led_by_claim(claim.id)
+        for anchored in schema.anchored_by_claim(claim.id)
     }
 
 
 async def _with_followers(
     connection: Connection, schema: ShardSchema, keys: Mapping[str, Sequence[str]], shards: int
 ) -> dict[str, str]:
-    """The keys, one JSON array a table, and those of all rows that are led by rows with them, however deep."""
+    """The keys, one JSON array a table, and those of all rows whose anchors have them, however deep."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     remaining = deque((table, _joined(arrays)) for table, arrays in keys.items())
     while remaining:
         table, array = remaining.popleft()
         found[table].append(array)
-        for led in schema.followers[table]:
-            text = _follow_text(schema.placed_table(table), led, shards)
+        for anchored in schema.followers[table]:
+            text = _follow_text(schema.placed_table(table), anchored, shards)
             cursor = await connection.execute(text, (array,))
             (following,) = await cursor.fetchone() or (None,)
             if following is not None:
-                remaining.append((led.name.qualified, following))
+                remaining.append((anchored.name.qualified, following))
     return {table: _joined(arrays) for table, arrays in found.items()}
 
 
@@ -138,8 +139,8 @@ async def _take_out_of(
         there[rows.table] += rows.count
     for table in keys:
         cursor = await connection.execute(_delete_text(schema.placed_table(table)), (keys[table],))
-        if cursor.rowcount > there[table] and schema.placed_table(table).leader is not None:
-            # The lock on their parent was lost (led_rows.lock_before_leaving tells how): else they would go unread.
+        if cursor.rowcount > there[table] and schema.placed_table(table).anchor is not None:
+            # The lock on their anchor was lost (see anchored_rows.lock_before_leaving): else they would go unread.
             raise errors.Conflict(f'rows of "{table}" came here while others went', table=table)
         taken_along = len(keys) > 1 and not await _read(connection, schema, table, keys[table], shards)
         if cursor.rowcount > there[table] or (cursor.rowcount < there[table] and not taken_along):
@@ -172,29 +173,15 @@ def _children_first(schema: ShardSchema, tables: Iterable[str]) -> list[list[str
 
     In another order, ON DELETE actions would be carried out on children that are still there, or RESTRICT would refuse.
     """
-    remaining = list(tables)
-    ordered: list[list[str]] = []
-    while remaining:
-        # Of a table with the fewest descendants, each descendant has it as a descendant too.
-        descendants = [_descendants(schema, table, remaining) for table in remaining]
-        ordered.append(min(descendants, key=len))
-        remaining = [table for table in remaining if table not in ordered[-1]]
-    return ordered
-
-
-def _descendants(schema: ShardSchema, table: str, among: Sequence[str]) -> list[str]:
-    """The table, those that reference it by local keys, those that reference these, and so on."""
-    found = [table]
-    # Grows while it is walked.
-    for parent in found:
-        found += [child for child in among if parent in schema.local_parents[child] and child not in found]
-    return found
+    names = [*tables]
+    references = ((child, parent) for child in names for parent in schema.local_parents[child])
+    return parents_first(names, references)[::-1]
 
 
 @lru_cache
 def _read_text(plan: TablePlan, shards: int) -> bytes:
     # Rows of which nothing has changed may be changed by others: they are waited for, and read as these leave them.
-    lock = sql.SQL("FOR UPDATE OF moving" if plan.leader is not None else "")
+    lock = sql.SQL("FOR UPDATE OF moving" if plan.anchor is not None else "")
     return (
         sql.SQL(
             "SELECT shard, json_agg(row_json)::text, count(*) FROM"
@@ -211,7 +198,7 @@ def _read_text(plan: TablePlan, shards: int) -> bytes:
 
 
 @lru_cache
-def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
+def _follow_text(plan: TablePlan, anchored: Anchored, shards: int) -> bytes:
     """Locks the rows that go, and answers their followers' keys."""
     return (
         sql.SQL(
@@ -219,8 +206,8 @@ def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
             " (SELECT moving.{parent}, {shard} AS {place} FROM {moving} ORDER BY 1 FOR UPDATE OF moving) locked"
         )
         .format(
-            key=literal(led.key.name),
-            parent=identifier(led.named_column(plan.table.name)),
+            key=literal(anchored.key.name),
+            parent=identifier(anchored.named_column(plan.table.name)),
             destination=literal(DESTINATION),
             place=identifier(DESTINATION),
             shard=_destination(plan, shards),
@@ -232,7 +219,7 @@ def _follow_text(plan: TablePlan, led: Led, shards: int) -> bytes:
 
 @lru_cache
 def _followers_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
-    # What leads others has one column.
+    # What anchors others has one column.
     return (
         sql.SQL(
             "WITH here AS (SELECT {columns} FROM {table} r JOIN json_to_recordset(%s) AS k({typed}) ON {same}"
@@ -257,21 +244,21 @@ def _followers_text(claim: Claim, columns: tuple[Column, ...]) -> bytes:
 def _moving(plan: TablePlan) -> sql.Composed:
     """The rows with the keys of the parameter, called `moving`, each beside its key, which is called `given`."""
     shard_key = plan.shard_key_column
-    led = sql.SQL(", {} integer").format(identifier(DESTINATION)) if plan.leader is not None else sql.SQL("")
+    anchored = sql.SQL(", {} integer").format(identifier(DESTINATION)) if plan.anchor is not None else sql.SQL("")
     return sql.SQL(
-        "{table} moving JOIN (SELECT DISTINCT * FROM json_to_recordset(%s) AS keys({typed}{led})) given"
+        "{table} moving JOIN (SELECT DISTINCT * FROM json_to_recordset(%s) AS keys({typed}{anchored})) given"
         " ON given.{column} = moving.{column}"
     ).format(
         table=table_identifier(plan.table.name),
         typed=typed_columns([shard_key]),
-        led=led,
+        anchored=anchored,
         column=identifier(shard_key.name),
     )
 
 
 def _destination(plan: TablePlan, shards: int) -> sql.Composable:
     """The shard where a moving row goes."""
-    if plan.leader is not None:
+    if plan.anchor is not None:
         return identifier("given", DESTINATION)
     shard_key = plan.shard_key_column
     return shard_of(shard_key, identifier("moving", shard_key.name), shards)

@@ -16,15 +16,15 @@ class OwnGids:
     def __init__(self, cluster: str, shard: int, shards: int) -> None:
         name = cluster.replace(".", "[.]")
         homes = "|".join(map(str, range(shards)))
-        self.participant_pattern = f"^crosskey:{name}:({homes}):{_ID}:{shard}$"
+        self.branch_pattern = f"^crosskey:{name}:({homes}):{_ID}:{shard}$"
         """What is prepared on this shard, as a regular expression of PostgreSQL's."""
-        self._participant = re.compile(self.participant_pattern[1:-1])
+        self._branch = re.compile(self.branch_pattern[1:-1])
         self._decision = re.compile(f"crosskey:{name}:{shard}:{_ID}")
 
-    def check_participants(self, gids: Iterable[str]) -> None:
+    def check_branches(self, gids: Iterable[str]) -> None:
         """Raises InvalidRequest for a gid of anything but a part of the cluster's transactions on this shard."""
         for gid in gids:
-            if self._participant.fullmatch(gid) is None:
+            if self._branch.fullmatch(gid) is None:
                 raise errors.InvalidRequest("a gid is none of this cluster's transactions on this shard")
 
     def check_decisions(self, gids: Iterable[str]) -> None:

@@ -85,7 +85,7 @@ async def list_prepared(connection: Connection, own: OwnGids) -> list[maintenanc
     cursor = await connection.execute(
         "SELECT gid, extract(epoch FROM prepared), 1000 * extract(epoch FROM clock_timestamp() - prepared)"
         " FROM pg_prepared_xacts WHERE database = current_database() AND gid ~ %s ORDER BY prepared, gid",
-        (own.participant_pattern,),
+        (own.branch_pattern,),
     )
     return [_prepared(*row) for row in await cursor.fetchall()]
 
@@ -97,7 +97,7 @@ def _prepared(gid: str, prepared_at: float, age_ms: float) -> maintenance_pb2.Pr
 
 
 async def forget_decisions(connection: Connection, gids: Sequence[str]) -> None:
-    """Deletes commit decisions that every participant has carried out, and abort decisions that nobody can miss."""
+    """Deletes commit decisions that every branch has carried out, and abort decisions that nobody can miss."""
     await connection.execute("DELETE FROM crosskey.decision WHERE committed AND gid = ANY(%s::text[])", (list(gids),))
     await connection.execute(
         "DELETE FROM crosskey.decision WHERE NOT committed AND decided_at < now() - %s::interval", (ABORT_RETENTION,)

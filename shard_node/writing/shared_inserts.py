@@ -23,7 +23,7 @@ from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.writing.execution import execute_statement
 
 MAX_BYTES = 16 * 1024
-"""Of a request's rows: larger requests gain nothing from company."""
+"""Of a request's rows: larger requests gain nothing by sharing."""
 
 LONGEST_WAIT_MS = 50
 """For a row's lock, before a shared statement is given up: one request's wait must not hold up the others."""

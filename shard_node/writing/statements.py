@@ -17,6 +17,8 @@ from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.serving.answer_size import MAX_ROWS_BYTES
 from crosskey.shard_node.sql_text.conditions import known_column, operand, where_clause
+from crosskey.shard_node.sql_text.hidden_rows import where_seen
+from crosskey.shard_node.sql_text.key_ends import KeyEnds
 from crosskey.shard_node.sql_text.row_json import (
     given_values,
     json_columns,
@@ -99,7 +101,13 @@ def _aggregated(row: sql.Composable) -> sql.Composed:
     return sql.SQL("crosskey.answer(json_agg({row})::text, {limit})").format(row=row, limit=sql.Literal(MAX_ROWS_BYTES))
 
 
-def build(table: Table, command: proto.Statement, request_ids: str = "", lock_timeout_ms: int = 0) -> Statement:
+def build(
+    table: Table,
+    command: proto.Statement,
+    request_ids: str = "",
+    lock_timeout_ms: int = 0,
+    ends: KeyEnds | None = None,
+) -> Statement:
     """The SQL of a command, with what execute_statement has beside it.
 
     Raises UnknownColumn, InvalidRequest and InvalidValue.
@@ -113,18 +121,20 @@ def build(table: Table, command: proto.Statement, request_ids: str = "", lock_ti
         expected=expected.as_bytes() if command.expected else b"",
         tells_requests=bool(request_ids),
     )
-    text, parameters = _build(table, command, answer, lock_timeout_ms)
+    text, parameters = _build(table, command, answer, lock_timeout_ms, ends)
     return text, [*parameters, *([request_ids] if request_ids else []), *last]
 
 
-def _build(table: Table, command: proto.Statement, answer: _Answer, lock_timeout_ms: int) -> Statement:
+def _build(
+    table: Table, command: proto.Statement, answer: _Answer, lock_timeout_ms: int, ends: KeyEnds | None
+) -> Statement:
     kind = command.WhichOneof("statement")
     if kind == "insert":
         return _insert(table, command.insert, answer, lock_timeout_ms)
     if kind == "update":
-        return _update(table, command.update, answer)
+        return _update(table, command.update, answer, ends)
     if kind == "delete":
-        return _delete(table, command.delete, answer)
+        return _delete(table, command.delete, answer, ends)
     raise errors.InvalidRequest("a statement is neither insert, update nor delete")
 
 
@@ -238,9 +248,9 @@ def _insert_defaults(table: Table, rows: int, answer: _Answer) -> Statement:
     return statement, []
 
 
-def _update(table: Table, update: proto.UpdateRows, answer: _Answer) -> Statement:
+def _update(table: Table, update: proto.UpdateRows, answer: _Answer, ends: KeyEnds | None) -> Statement:
     kept = kept_columns(table, update)
-    where, parameters = keeping(table, kept, update, where_clause(table, update.where))
+    where, parameters = keeping(table, kept, update, where_seen(table, update.where, ends))
     given, given_parameters = _given_columns(table, update, kept)
     computed, computed_parameters = _computed_columns(table, update.computed)
     statement = sql.SQL(
@@ -286,8 +296,8 @@ def _computed_columns(table: Table, computed: Sequence[proto.ComputedColumn]) ->
     return changes, parameters
 
 
-def _delete(table: Table, delete: proto.DeleteRows, answer: _Answer) -> Statement:
-    where, parameters = where_clause(table, delete.where)
+def _delete(table: Table, delete: proto.DeleteRows, answer: _Answer, ends: KeyEnds | None) -> Statement:
+    where, parameters = where_seen(table, delete.where, ends)
     statement = sql.SQL(
         "WITH changed AS (DELETE FROM {table} WHERE {where} RETURNING 1)"
         " SELECT {transaction}, count(*), NULL, NULL, NULL FROM changed"

@@ -120,8 +120,13 @@ def _given(referenced: ReferencedKey) -> sql.Composed:
 
 def _childless(schema: ShardSchema, referenced: ReferencedKey) -> sql.Composed:
     """No foreign key's child references the shadow called k."""
-    keys = [key.foreign_key for key in schema.plan.keys if key.referenced_key == referenced.id]
-    return sql.SQL(" AND ").join(sql.SQL("NOT {}").format(has_children(schema.plan, key)) for key in keys)
+    keys = [key.foreign_key for key in schema.plan.keys_by(referenced)]
+    conditions = [sql.SQL("NOT {}").format(has_children(schema.plan, key)) for key in keys]
+    if referenced.eventual:
+        # A dead one goes with what its parent's shard remembers.
+        dead, same = table_identifier(referenced.dead), same_key(referenced, "d", "k")
+        conditions.append(sql.SQL("NOT EXISTS (SELECT FROM {} d WHERE {})").format(dead, same))
+    return sql.SQL(" AND ").join(conditions)
 
 
 @lru_cache

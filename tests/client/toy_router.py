@@ -236,6 +236,14 @@ class ToyAdmin(AdminServicer):
         """One shard."""
         return admin_pb2.DescribeEventsResponse(outboxes=[admin_pb2.OutboxDescription(events=3)])
 
+    async def HoldPosition(self, request: Any, context: Any) -> admin_pb2.HoldPositionResponse:
+        """Whoever asks holds it."""
+        return admin_pb2.HoldPositionResponse(held=True, holder=request.holder)
+
+    async def ListCleanups(self, request: Any, context: Any) -> admin_pb2.ListCleanupsResponse:
+        """One of them."""
+        return admin_pb2.ListCleanupsResponse(cleanups=[admin_pb2.Cleanup(deleted=2)])
+
     async def PlanMigration(self, request: Any, context: Any) -> admin_pb2.PlanMigrationResponse:
         """A step that says what was asked for."""
         return admin_pb2.PlanMigrationResponse(steps=[admin_pb2.MigrationStep(sql=request.migration.sql)])

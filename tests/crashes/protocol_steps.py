@@ -31,7 +31,7 @@ THIRD_SHARD = 2
 def first_reference(hand: HandCoordinator, family: Family, parent: int, child: Child) -> Iterator[Gid]:
     """The rows' own shard is home; another shard pins."""
     gid, key = hand.gid(home=CHILD_SHARD), {"id": parent}
-    with hand.participate(PARENT_SHARD) as pinning:
+    with hand.branch(PARENT_SHARD) as pinning:
         pinning.run(pin(family.referenced_key, CHILD_SHARD, key))
         yield gid
         pinning.run(prepare(gid, PARENT_SHARD))
@@ -49,7 +49,7 @@ def first_reference_with_a_third_home(
 ) -> Iterator[Gid]:
     """As when a request has rows for several shards; the pin is committed before its shadow."""
     gid, key = hand.gid(home=THIRD_SHARD), {"id": parent}
-    with hand.participate(PARENT_SHARD) as pinning, hand.participate(CHILD_SHARD) as writing:
+    with hand.branch(PARENT_SHARD) as pinning, hand.branch(CHILD_SHARD) as writing:
         pinning.run(pin(family.referenced_key, CHILD_SHARD, key))
         yield gid
         writing.run(add_shadows(family.referenced_key, key), insert(family.children, child))
@@ -72,19 +72,19 @@ def delete_of_a_pinned_parent(hand: HandCoordinator, family: Family, parent: int
     """The parent's shard is home; the shards of its children take part."""
     gid = hand.gid(home=PARENT_SHARD)
     with ExitStack() as stack:
-        home = stack.enter_context(hand.participate(PARENT_SHARD))
+        home = stack.enter_context(hand.branch(PARENT_SHARD))
         effects = effects_by_shard(home.run(delete(family.parents, id=parent)))
         yield gid
         others = {}
         for shard in (CHILD_SHARD, THIRD_SHARD):
-            others[shard] = stack.enter_context(hand.participate(shard))
+            others[shard] = stack.enter_context(hand.branch(shard))
             others[shard].run(*map(apply, effects[shard]))
             yield gid
-        for participant in (home, *others.values()):
-            participant.run(CHECK)
+        for branch in (home, *others.values()):
+            branch.run(CHECK)
         yield gid
-        for shard, participant in others.items():
-            participant.run(prepare(gid, shard))
+        for shard, branch in others.items():
+            branch.run(prepare(gid, shard))
             yield gid
         home.run(commit(gid))
         yield gid

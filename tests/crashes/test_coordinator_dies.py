@@ -110,7 +110,7 @@ class Crashing:
         self.client.insert(CASCADE.parents, {"id": parent})
         for shard in child_shards:
             self.client.insert(CASCADE.children, self.new_child(shard, parent))
-        self.wait_until_settled()
+        self.wait_until_none_in_doubt()
         return parent
 
     def new_child(self, shard: int, parent: int) -> Child:
@@ -124,7 +124,7 @@ class Crashing:
         steps.close()  # type: ignore[attr-defined]  # a generator is what it is
         return gid
 
-    def wait_until_settled(self) -> None:
+    def wait_until_none_in_doubt(self) -> None:
         """Nothing is prepared, and no transaction is open on any shard."""
         eventually(lambda: not prepared(self.cluster), "nothing is prepared any more")
         eventually(lambda: not query_all(self.cluster, _OPEN), "no transaction is open any more")
@@ -144,7 +144,7 @@ def test_all_or_nothing(crashing: Crashing, protocol: Protocol, step: int) -> No
     parent = crashing.insert_parent(protocol.children_before)
     with crashing.router_held_up():
         gid = crashing.die_after(protocol, step, parent)
-    crashing.wait_until_settled()
+    crashing.wait_until_none_in_doubt()
     committed = step >= protocol.committed_after
     children = protocol.children_after if committed else protocol.children_before
     assert crashing.client.count(CASCADE.children, {"parent": parent}) == len(children)
@@ -178,7 +178,7 @@ def test_a_node_dies_while_home_commits(crashing: Crashing, committed: bool) -> 
         with home_dies_at_the_commit(crashing, committed=committed):
             inserting = background.submit(crashing.client.insert, CASCADE.children, child)
         error = inserting.exception()
-    crashing.wait_until_settled()
+    crashing.wait_until_none_in_doubt()
     assert isinstance(error, errors.OutcomeUnknown) or (error is None and not committed)
     there = committed or error is None
     assert crashing.client.count(CASCADE.children, {"parent": parent}) == int(there)

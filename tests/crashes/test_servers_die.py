@@ -20,9 +20,9 @@ from tests.crashes.chaos import Kill, kill_node, kill_part_of_postgres, kill_pos
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.hot_keys.accounts import complaints
+from tests.hot_keys.anchored_rows import ANCHORED_SCHEMA, lost_rows, rows_apart, run_anchored_clients
 from tests.hot_keys.clients import run_clients
 from tests.hot_keys.families import FAMILIES, Family, schema_of
-from tests.hot_keys.led_rows import LED_SCHEMA, lost_rows, rows_apart, run_led_clients
 from tests.hot_keys.settings import run_seconds, run_seed, say
 from tests.hot_keys.stored_rows import stored_rows
 from tests.shard_sql import prepared
@@ -51,7 +51,7 @@ def fragile(postgres: list[PostgresServer], tmp_path_factory: pytest.TempPathFac
         ExitStack() as lifetime,
     ):
         yield FreshClusters(servers, folder, lifetime)(
-            schema_of(FAMILIES) + LED_SCHEMA,
+            schema_of(FAMILIES) + ANCHORED_SCHEMA,
             routers=2,
             node_environment=NODE_ENVIRONMENT,
             router_environment=ROUTER_ENVIRONMENT,
@@ -88,7 +88,7 @@ async def test_parents_move_while_servers_die(fragile: LocalCluster, kill: Kill)
         await client.wait_until_connected()
         await client.insert("media", [{"id": one, "owner_id": one} for one in media])
     runs, kills = await asyncio.gather(
-        run_led_clients(fragile, media, monotonic() + seconds, seed),
+        run_anchored_clients(fragile, media, monotonic() + seconds, seed),
         _kill_again_and_again(fragile, kill, seconds, random.Random(seed)),
     )
     say(f"{kills} times {kill.__name__}\n{sum((run.done for run in runs), Counter())}")

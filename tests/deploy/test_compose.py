@@ -72,7 +72,12 @@ def test_it_keeps_to_the_compose_specification() -> None:
 
 def test_only_the_router_is_published_and_only_on_this_machine(services: dict[str, Service]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"router": [f"127.0.0.1:{PORT}:{PORT}"]}
+    assert {port.rpartition(":")[0].rpartition(":")[0] for ports in published.values() for port in ports} == {
+        "127.0.0.1"
+    }
+    # Buses are started only if somebody asks for them.
+    always = {name: ports for name, ports in published.items() if "profiles" not in services[name]}
+    assert always == {"router": [f"127.0.0.1:{PORT}:{PORT}"]}
 
 
 def test_whatever_others_wait_for_can_reach_the_state_that_they_wait_for(services: dict[str, Service]) -> None:

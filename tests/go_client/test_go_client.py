@@ -20,6 +20,8 @@ BUILD_SECONDS = 540
 ANSWER = """Javert follows with weight 3
 she is Fantine
 FOREIGN_KEY_VIOLATION follows_followee_id_fkey retryable: false
+undone: NOT_NULL_VIOLATION
+she was Fantine and is Fantine Thibault
 UNKNOWN_TABLE: relation "user" does not exist (Perhaps you meant "users".)
 """
 

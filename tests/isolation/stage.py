@@ -102,7 +102,7 @@ class Stage:
 
     def _play_crosskey(self, steps: Sequence[Step], expected: Sequence[Observation] = ()) -> list[Observation]:
         for shard in self._shards:
-            _settle(shard)
+            _wait_until_none_in_doubt(shard)
         return _play(self._crosskey_side(), steps, expected)
 
     def _plain_side(self) -> PlainSide:
@@ -112,7 +112,7 @@ class Stage:
         return CrosskeySide(self.pair.client, self._shards, self._executor)
 
 
-def _settle(shard: psycopg.Connection[Any]) -> None:
+def _wait_until_none_in_doubt(shard: psycopg.Connection[Any]) -> None:
     """Waits for what earlier requests finish after their answer: a session must not meet it."""
     eventually(lambda: shard.execute(_PREPARED).fetchone() == (0,), "nothing is prepared")
 

@@ -63,7 +63,7 @@ def test_a_session_of_an_older_epoch_cannot_write_a_table_that_has_changed(
         connection.execute("SELECT set_config('crosskey.epoch', %s, false)", (str(epoch - 1),))
         with pytest.raises(psycopg.Error, match='relation "users" has changed since') as refused:
             connection.execute("UPDATE users SET name = 'old'")
-        assert refused.value.sqlstate == "XK008"
+        assert refused.value.sqlstate == "XK009"
         connection.execute("UPDATE notes SET text = text")
         connection.execute("SELECT set_config('crosskey.epoch', %s, false)", (str(epoch),))
         connection.execute("UPDATE users SET name = name")

@@ -154,7 +154,7 @@ def candidates(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
 def types_of(connection: psycopg.Connection[Any]) -> str:
     """The DDL of the types that SAMPLES names, for this server. The connection is in autocommit mode."""
     with connection.transaction(force_rollback=True):
-        has_icu = _carry_out(connection, LOOSE_COLLATION)
+        has_icu = _accepts(connection, LOOSE_COLLATION)
     return TYPES + (LOOSE_COLLATION if has_icu else "")
 
 
@@ -181,14 +181,14 @@ def _judged(connection: psycopg.Connection[Any], parent: str, child: str) -> Joi
     """Raises DatatypeMismatch if no key joins the two."""
     connection.execute(f"CREATE TABLE p (v {parent} UNIQUE); CREATE TABLE c (v {child} REFERENCES p (v))".encode())
     for sample in SAMPLES[parent]:
-        _carry_out(connection, "INSERT INTO p VALUES (%s)", sample)
-    accepted = tuple(one for one in SAMPLES[child] if _carry_out(connection, "INSERT INTO c VALUES (%s)", one))
+        _accepts(connection, "INSERT INTO p VALUES (%s)", sample)
+    accepted = tuple(one for one in SAMPLES[child] if _accepts(connection, "INSERT INTO c VALUES (%s)", one))
     refused = tuple(one for one in SAMPLES[child] if one not in accepted)
     connection.execute(f"CREATE TABLE f (v {child})".encode())
-    return JoinablePair(parent, child, accepted, refused, _carry_out(connection, "INSERT INTO f SELECT v FROM p"))
+    return JoinablePair(parent, child, accepted, refused, _accepts(connection, "INSERT INTO f SELECT v FROM p"))
 
 
-def _carry_out(connection: psycopg.Connection[Any], statement: LiteralString, *parameters: str) -> bool:
+def _accepts(connection: psycopg.Connection[Any], statement: LiteralString, *parameters: str) -> bool:
     """Whether the statement succeeds; else it left no trace."""
     try:
         with connection.transaction():

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import psycopg
@@ -45,18 +46,33 @@ def transact(pair: Pair, *statements: Statement, check: Check = check_sameness) 
     except CrosskeyError as error:
         check(statements, _failure(error), _on_postgres(pair, statements, None))
         raise
-    expected = _on_postgres(pair, statements, answers)
-    check(statements, [_comparable(answer) for answer in answers], expected)
+    found = [_comparable(answer) for answer in answers]
+    expected = _on_postgres(pair, statements, answers, is_kept=partial(same, found))
+    check(statements, found, expected)
+    if not same(found, expected):
+        kept = _on_postgres(pair, statements, answers)
+        if not same(expected, kept):
+            check(statements, found, kept)
     return answers
 
 
-def _on_postgres(pair: Pair, statements: Sequence[Statement], answers: Sequence[Any] | None) -> Outcome:
+def _on_postgres(
+    pair: Pair,
+    statements: Sequence[Statement],
+    answers: Sequence[Any] | None,
+    is_kept: Callable[[Outcome], bool] = lambda _: True,
+) -> Outcome:
+    """The outcome. What was not to be kept is rolled back: checks that try the statements again find all as before."""
     places: list[str] = []
+    outcome: Outcome = []
     try:
-        with pair.plain.connection.transaction():
-            return run_all(pair, statements, places, answers)
+        with pair.plain.connection.transaction() as transaction:
+            outcome = run_all(pair, statements, places, answers)
+            if not is_kept(outcome):
+                raise psycopg.Rollback(transaction)
     except psycopg.Error as error:
-        return refusal_by_postgres(error), "".join(places)
+        outcome = refusal_by_postgres(error), "".join(places)
+    return outcome
 
 
 def run_all(

@@ -189,6 +189,20 @@ class Draw:
             f"NOT EXISTS (SELECT FROM {source} WHERE {link} AND ({text}) IS NOT TRUE)",
         )
 
+    def change(self) -> tuple[Any, str]:
+        """A write of rows that meet a condition over a relation, and the same as SQL."""
+        table = self.random.choice(list(_CHANGES))
+        condition, text = self._related(table, table, 1)
+        if self.random.random() < 0.3:
+            leaf, also = self.condition(table, table, 0)
+            condition, text = crosskey.any_of(leaf, condition), f"({also}) OR {text}"
+        if table in _DELETED and self.random.random() < 0.4:
+            return crosskey.delete(table, where=[condition]), f"DELETE FROM {table} WHERE {text}"
+        column, values = _CHANGES[table]
+        value = self.random.choice(values)
+        change = crosskey.update(table, {column: value}, where=[condition])
+        return change, f"UPDATE {table} SET {column} = '{value}' WHERE {text}"
+
     def includes(self, table: str, depth: int) -> dict[str, dict[str, Any]]:
         """A tree of includes, each with its own fields and, under "sql", what of them SQL needs."""
         names = self.random.sample(sorted(RELATIONS[table]), self.random.randint(1, min(2, len(RELATIONS[table]))))
@@ -216,6 +230,17 @@ class Draw:
             found["include"] = self.includes(relation.target, depth - 1)
         return found
 
+
+_CHANGES: dict[str, tuple[str, Sequence[Any]]] = {
+    "rel_countries": ("name", ["a", "Peru"]),
+    "rel_users": ("points", [2, 4]),
+    "rel_profiles": ("bio", ["none", "some"]),
+    "rel_accounts": ("level", ["1.00", "2.00"]),
+    "rel_memberships": ("role", ["owner", "guest"]),
+    "rel_messages": ("content", ["a", "b"]),
+    "rel_logins": ("place", [1, 3]),
+}
+_DELETED = ("rel_memberships", "rel_logins", "rel_profiles")
 
 _COLUMNS = {
     "rel_countries": ["code", "name"],

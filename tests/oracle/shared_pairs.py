@@ -18,8 +18,8 @@ FAMILIES = (
     ("test_corners", "test_key_types", "test_known_differences", "test_names", "test_reference_tables", "test_types"),
     ("test_transactions", "test_triggers", "test_update_actions", "test_upsert"),
     ("test_aggregates", "test_delete_actions", "test_keys", "test_relations", "test_stored_values"),
-    ("test_caught_errors", "test_claims", "test_computed_claims", "test_match", "test_partitions"),
-    ("test_categories", "test_generated_keys", "test_groups", "test_led_tables"),
+    ("test_caught_errors", "test_claims", "test_computed_claims", "test_match", "test_partitions", "test_views"),
+    ("test_categories", "test_generated_keys", "test_groups", "test_anchored_tables"),
     ("test_copies", "test_keys_onto_claims", "test_moves", "test_nested_writes", "test_round_trips"),
 )
 """Modules on one cluster, whose schemas have no table in common. Every other module has a cluster of its own."""

@@ -184,7 +184,7 @@ def test_a_value_that_is_no_number_is_refused(orders: Pair) -> None:
         ({"n": "count"}, {"order_by": "pieces"}, UnknownColumn, 'column "pieces" does not exist'),
         ({"place": "count"}, {"group_by": "place"}, InvalidRequest, 'the answer would have two columns "place"'),
         ({"n": "count"}, {"limit": -1}, InvalidRequest, "limit must not be negative"),
-        ({"n": "count"}, {"having": crosskey.some("x")}, InvalidRequest, "for reads only"),
+        ({"n": "count"}, {"having": crosskey.some("x")}, InvalidRequest, "for `where` only"),
     ],
 )
 def test_what_is_refused(

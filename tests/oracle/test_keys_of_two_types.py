@@ -208,6 +208,24 @@ def _unequal(pair: Pair, type_name: str) -> list[str]:
     return found
 
 
+def _refusing_parents(world: World, key: Key) -> int:
+    """How many parents a key's children hold; of several, any may be named by the refusal of a delete.
+
+    Up to version 17, PostgreSQL lets a child whose collation tells no case hold each of two parents whose does.
+    """
+    connection = world.pair.plain.connection
+    one = f"DELETE FROM {key.parents} WHERE id = %s AND v = %s::{key.types.parent}".encode()
+    held = 0
+    for value in _unequal(world.pair, key.types.parent):
+        try:
+            with connection.transaction(force_rollback=True):
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                connection.execute(one, (world.parents[key], value))
+        except psycopg.errors.IntegrityError:
+            held += 1
+    return held
+
+
 def test_there_are_pairs_of_all_kinds(keys: list[Key]) -> None:
     pairs = {(key.types.parent, key.types.child) for key in keys}
     assert len(pairs) > 80 + NAMING_PAIRS
@@ -255,7 +273,7 @@ def test_new_keys_of_parents(world: World) -> None:
 
 
 def test_deletes_of_parents(world: World) -> None:
-    for key in world.some([key for key in world.keys if key.action in REFUSING]):
+    for key in world.some([key for key in world.keys if key.action in REFUSING and _refusing_parents(world, key) == 1]):
         with pytest.raises(ForeignKeyViolation):
             world.pair.delete(key.parents, where=in_("id", [world.parents[key]]))
     for _, of_table in itertools.groupby(world.keys, lambda key: key.table):

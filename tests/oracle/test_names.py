@@ -79,7 +79,7 @@ CREATE TABLE {LONG} ({LONG} bigint PRIMARY KEY, up bigint CONSTRAINT {LONG} REFE
 COMMENT ON TABLE {LONG} IS '@shard_by {LONG}';
 CREATE TABLE {LONG[:-1]}y (id bigint PRIMARY KEY, up bigint REFERENCES {LONG} ON DELETE SET NULL);
 COMMENT ON TABLE {LONG[:-1]}y IS '@shard_by id';
--- Claimed keys and led rows with the names that queries of ours use for shards and places.
+-- Claimed keys and anchored rows with the names that queries of ours use for shards and places.
 CREATE TABLE excluded (id bigint PRIMARY KEY, shard bigint UNIQUE, place integer, tg_op text, UNIQUE (place, tg_op));
 COMMENT ON TABLE excluded IS '@shard_by id';
 CREATE TABLE beside_excluded (id bigint PRIMARY KEY, shard bigint NOT NULL REFERENCES excluded (shard));
@@ -250,7 +250,7 @@ def test_long_names_that_differ_at_the_end(pair: Pair, child_shard: int) -> None
     assert pair.rows(LONG[:-1] + "y", {"id": child})[0]["up"] is None
 
 
-def test_claimed_and_led_columns_with_names_of_queries(pair: Pair, child_shard: int) -> None:
+def test_claimed_and_anchored_columns_with_names_of_queries(pair: Pair, child_shard: int) -> None:
     parent, child, number = pair.number(PARENT_SHARD), pair.number(child_shard), pair.number(2)
     key = {"place": number, "tg_op": "INSERT"}
     pair.insert("excluded", {"id": parent, "shard": number, **key})

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import crosskey
+from crosskey.v1.router_pb2 import DeleteRequest
 from tests.oracle import related
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.related import Draw, expected_rows, without_sql
@@ -124,6 +125,31 @@ def test_the_same_one_statement_after_another(filled: Pair, seed: int) -> None:
         for _ in range(6):
             statement, expected = _step(filled, draw)
             _agree(filled, statement, expected, tx.run(statement))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_writes_of_rows_that_meet_conditions_over_relations(filled: Pair, seed: int) -> None:
+    draw = Draw(seed + 2000)
+    for _ in range(4):
+        change, text = draw.change()
+        if isinstance(change, DeleteRequest):
+            continue
+        assert len(filled.client.transact([change])[0]) == filled.plain.connection.execute(text.encode()).rowcount, text
+        filled.check_tables()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_such_writes_one_after_another(filled: Pair, seed: int) -> None:
+    """They see what the transaction did before, which is undone in the end."""
+    draw = Draw(seed + 3000)
+    with filled.client.transaction() as tx, filled.plain.connection.transaction(force_rollback=True):
+        for _ in range(6):
+            change, text = draw.change()
+            answer = tx.run(change)
+            count = answer if isinstance(answer, int) else len(answer)
+            assert count == filled.plain.connection.execute(text.encode()).rowcount, text
+        assert list(tx.list("rel_users")) == _expected(filled, "rel_users", "TRUE")
+        tx.roll_back()
 
 
 def _agree(pair: Pair, statement: Any, expected: Callable[[Any], bool] | None, answer: Any) -> None:

@@ -274,7 +274,7 @@ def check(cluster: Cluster, outcome: str, faults: dict[int, Fault]) -> None:
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is waited for by the clock."""
     monkeypatch.setattr(finishing, "LATE_PREPARE_DELAYS_SECONDS", (0.0, 0.0))
-    monkeypatch.setattr(finishing, "BUSY_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(finishing, "FIRST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(finishing, "FINISH_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(resolver, "FINISH_TIMEOUT_SECONDS", 0.05)
 

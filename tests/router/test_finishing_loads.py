@@ -16,7 +16,7 @@ from crosskey.router.calls.call_context import call_context
 from crosskey.router.calls.nodes import Nodes
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
-from crosskey.router.writing.supplying import Supplier
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.v1 import router_pb2
 from tests.fake_nodes import FakeNode
 from tests.messenger_view import VIEW
@@ -58,7 +58,7 @@ class Cluster:
 async def test_rows_that_are_deleted_meanwhile(descending: bool) -> None:
     advanced: list[int] = []
     nodes = Nodes([EmptyingNode(shard, last_seen_descending=descending, advanced=advanced) for shard in range(3)])
-    loader = Loader(nodes, cast("Any", None), cast("Any", Cluster()), Supplier(nodes, SequenceBlocks(nodes)))
+    loader = Loader(nodes, cast("Any", None), cast("Any", Cluster()), ValueGenerator(nodes, SequenceBlocks(nodes)))
     with call_context(None):
         await loader.finish(router_pb2.FinishLoadRequest(tables=["users"]))
     assert advanced == [7]

@@ -17,12 +17,13 @@ from crosskey.internal.v1 import session_pb2
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.calls.nodes import Node, Nodes
 from crosskey.router.committing.finishing import Finisher
+from crosskey.router.committing.seats import Seats
 from crosskey.router.planning import writes
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.writes import WritePlan
+from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
-from crosskey.router.writing.supplying import Supplier
-from crosskey.router.writing.whereabouts import Finder
+from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.writer import Writer
 from crosskey.v1 import router_pb2
 from tests.fresh_cluster import FreshClusters
@@ -93,8 +94,10 @@ class CountedRouter:
         self._nodes = nodes
         self._finisher = Finisher(nodes)
         self.cluster = Cluster(nodes)
-        supplier, finder = Supplier(nodes, SequenceBlocks(nodes)), Finder(nodes)
-        self._writer = Writer(nodes, self._finisher, ShadowHints(), self.cluster, 8, supplier, finder)
+        value_generator, anchor_lookup = ValueGenerator(nodes, SequenceBlocks(nodes)), AnchorLookup(nodes)
+        self._writer = Writer(
+            nodes, self._finisher, Seats(len(nodes), 5), ShadowHints(), self.cluster, 8, value_generator, anchor_lookup
+        )
 
     async def insert(self, table: str, rows: Sequence[dict[str, int]]) -> None:
         """Inserts rows."""

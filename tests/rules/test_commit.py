@@ -159,7 +159,7 @@ def test_a_resolver_leaves_what_home_is_at_work_on(
             committing = background.submit(reference.commit_at_home)
             wait_for_waiters(setting.cluster, 1)
             asyncio.run(resolve())
-            assert reference.gid.participant(0) in prepared(setting.cluster)
+            assert reference.gid.branch(0) in prepared(setting.cluster)
         committing.result()
     asyncio.run(resolve())
     assert not reference.left_no_trace()

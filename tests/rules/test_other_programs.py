@@ -34,9 +34,9 @@ def gids_of_others(cluster: str) -> list[str]:
         f"crosskey:{cluster}:-1:{ID}:{SHARD}",
         f"crosskey:{cluster}:x:y:{SHARD}",
         f"crosskey:{cluster}:{SHARD}:{ID}",
-        f"{ours.participant(SHARD)}:{SHARD}",
-        f"x{ours.participant(SHARD)}",
-        f"{ours.participant(SHARD)}\n",
+        f"{ours.branch(SHARD)}:{SHARD}",
+        f"x{ours.branch(SHARD)}",
+        f"{ours.branch(SHARD)}\n",
         str(ours),
         "",
     ]
@@ -115,7 +115,7 @@ def test_only_names_of_this_shard_and_cluster_are_taken(setting: Setting) -> Non
     of_other_homes = [
         str(Gid.new(cluster, 0)),
         str(Gid.new(f"{cluster}x", SHARD)),
-        Gid.new(cluster, SHARD).participant(0),
+        Gid.new(cluster, SHARD).branch(0),
     ]
     homes = [gid for gid in (*others, *of_other_homes) if not gid or not _is_decision(cluster, gid)]
     assert [

@@ -49,8 +49,8 @@ def test_a_pin_is_checked_at_once_unless_a_transaction_asks_to_wait(setting: Set
 
 def test_a_parent_is_locked_when_it_is_pinned_and_not_only_at_prepare(setting: Setting) -> None:
     parent = setting.parent_on(0)
-    with setting.hand.participate(0) as participant, as_superuser(setting.cluster, 0) as other:
-        participant.run(pin(CASCADE.referenced_key, 1, {"id": parent}))
+    with setting.hand.branch(0) as branch, as_superuser(setting.cluster, 0) as other:
+        branch.run(pin(CASCADE.referenced_key, 1, {"id": parent}))
         with pytest.raises(psycopg.errors.LockNotAvailable):
             other.execute(f"SELECT FROM {CASCADE.parents} WHERE id = {parent} FOR UPDATE NOWAIT")
 
@@ -59,18 +59,18 @@ def test_a_pin_that_was_there_already_is_locked_too(setting: Setting) -> None:
     parent = setting.parent_on(0)
     setting.child_on(1, parent)
     eventually(lambda: setting.pinned_for(parent) == {1}, "the pin is committed")
-    with setting.hand.participate(0) as participant, as_superuser(setting.cluster, 0) as other:
-        participant.run(pin(CASCADE.referenced_key, 1, {"id": parent}))
+    with setting.hand.branch(0) as branch, as_superuser(setting.cluster, 0) as other:
+        branch.run(pin(CASCADE.referenced_key, 1, {"id": parent}))
         with pytest.raises(psycopg.errors.LockNotAvailable):
             other.execute(f"SELECT FROM {CASCADE.pins} WHERE id = {parent} FOR UPDATE NOWAIT")
 
 
 def test_a_pin_committed_while_a_delete_waits_is_seen(setting: Setting, background: ThreadPoolExecutor) -> None:
     parent = setting.parent_on(0)
-    with setting.hand.participate(0) as participant, as_superuser(setting.cluster, 0) as holder:
+    with setting.hand.branch(0) as branch, as_superuser(setting.cluster, 0) as holder:
         with holder.transaction():
             holder.execute(f"SELECT FROM {CASCADE.parents} WHERE id = {parent} FOR KEY SHARE")
-            deletion = background.submit(participant.run, delete(CASCADE.parents, id=parent))
+            deletion = background.submit(branch.run, delete(CASCADE.parents, id=parent))
             wait_for_waiters(setting.cluster, 0)
             setting.child_on(1, parent)
             eventually(lambda: setting.pinned_for(parent) == {1}, "the pin is committed")
@@ -194,11 +194,11 @@ def test_a_shadow_is_held_from_the_statement_that_relies_on_it_to_the_check(
         "load": load(CASCADE.children, new_child),
         "update": update(CASCADE.children, {"parent": parent}, id=child["id"]),
     }
-    with setting.hand.participate(1) as participant:
-        participant.run(change[way])
+    with setting.hand.branch(1) as branch:
+        branch.run(change[way])
         dropping = background.submit(setting.client.drop_unused_shadows)
         wait_for_waiters(setting.cluster, 1)
-        participant.run(CHECK, commit())
+        branch.run(CHECK, commit())
     dropping.result()
     assert setting.shadowed_on(parent) == {1}
     assert setting.children_of(parent) == 1
@@ -221,10 +221,10 @@ def test_a_shadow_that_goes_while_new_children_wait_for_it_is_missing(
     for parent in (gone, kept):
         _leave_unused_shadow(setting, parent)
     children = [setting.child(1, parent) for parent in (gone, kept, new)]
-    with setting.hand.participate(1) as participant, as_superuser(setting.cluster, 1) as holder:
+    with setting.hand.branch(1) as branch, as_superuser(setting.cluster, 1) as holder:
         with holder.transaction():
             holder.execute(f"DELETE FROM {CASCADE.shadows} WHERE id = {gone}")
-            bringing = background.submit(participant.run, bring(CASCADE.children, *children))
+            bringing = background.submit(branch.run, bring(CASCADE.children, *children))
             wait_for_waiters(setting.cluster, 1)
         [effect] = effects_by_shard(bringing.result())[0]
     assert {key["id"] for key in msgspec.json.decode(effect.pin_parents.keys_json)} == {gone, new}
@@ -242,7 +242,7 @@ def test_a_parent_deleted_while_its_children_are_loaded_leaves_no_orphan(
         lines=line.format(**setting.child(1, parent)).encode(),
     )
     with grpc.insecure_channel(setting.cluster.address) as channel:
-        with hand.participate(0) as of_parent, hand.participate(1) as of_children:
+        with hand.branch(0) as of_parent, hand.branch(1) as of_children:
             [deletion] = effects_by_shard(of_parent.run(delete(CASCADE.parents, id=parent)))[1]
             of_children.run(apply(deletion))
             loading = background.submit(RouterStub(channel).Load, iter([rows]))

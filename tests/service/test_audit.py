@@ -196,7 +196,7 @@ def test_pin_without_shadow(audited: AuditedCluster) -> None:
     assert audited.audit_anew() == {Finding("PIN_WITHOUT_SHADOW", 1, "users", "", _key(id=user))}
 
 
-def test_misplaced_row(audited: AuditedCluster) -> None:
+def test_displaced_row(audited: AuditedCluster) -> None:
     elsewhere = number_on(1)
     audited.break_shard(0, "ALTER TABLE users DROP CONSTRAINT IF EXISTS crosskey_placement")
     audited.break_shard(0, "INSERT INTO users VALUES (%s)", elsewhere)
@@ -303,7 +303,7 @@ def test_in_doubt_without_home(audited: AuditedCluster) -> None:
     gid = Gid.new(_cluster_name(audited.cluster), home=2)
     _prepare_pin(audited.cluster, gid, audited.user_on(1))
     [undecided] = audited.client.list_in_doubt().transactions
-    assert (undecided.gid, undecided.decision) == (gid.participant(1), "undecided")
+    assert (undecided.gid, undecided.decision) == (gid.branch(1), "undecided")
     audited.cluster.nodes[2].kill()
     response = audited.client.with_timeout(30).list_in_doubt()
     audited.cluster.nodes[2].start_serving()
@@ -365,4 +365,4 @@ def _prepare_pin(cluster: LocalCluster, gid: Gid, user: int) -> None:
     with psycopg.connect(cluster.databases[1].dsn, autocommit=True) as connection:
         connection.execute("BEGIN")
         connection.execute("INSERT INTO crosskey.pin_public_users_id VALUES (%s, 0)", (user,))
-        connection.execute(f"PREPARE TRANSACTION '{gid.participant(1)}'")
+        connection.execute(f"PREPARE TRANSACTION '{gid.branch(1)}'")

@@ -76,7 +76,7 @@ class Referencing(RunningCluster):
         """Inserts an account, and waits until its claim can be seen."""
         account = new_account(PARENT_SHARD, username)
         self.client.insert("accounts", account)
-        self.wait_until_settled()
+        self.wait_until_none_in_doubt()
         return account
 
     def prepare_pin(self, username: str) -> Gid:
@@ -126,7 +126,7 @@ def test_a_first_reference_goes_to_the_claim_and_later_ones_nowhere(referencing:
 def test_many_parents_are_pinned_by_shard_and_not_by_row(referencing: Referencing) -> None:
     names = [new_name() for _ in range(50)]
     referencing.client.insert("accounts", [new_account(PARENT_SHARD, name) for name in names])
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
     calls = referencing.node_calls(requests.insert("mails", [new_mail(CHILD_SHARD, sender=name) for name in names]))
     assert calls == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{CHILD_SHARD} ShardNode.Run"]
 
@@ -152,7 +152,7 @@ def test_a_claim_that_is_given_up_is_no_parent(referencing: Referencing) -> None
     with pytest.raises(ForeignKeyViolation) as refused:
         referencing.client.insert("mails", new_mail(CHILD_SHARD, sender=username))
     assert refused.value.metadata["constraint"] == "mails_sender_fkey"
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
 
 
 def test_a_delete_waits_for_a_child_that_is_being_written(referencing: Referencing) -> None:
@@ -191,14 +191,14 @@ def test_a_pin_of_a_transaction_that_never_ended_is_given_up(referencing: Refere
     account = referencing.account(new_name())
     referencing.prepare_pin(account["username"])
     assert referencing.client.delete("accounts", key={"id": account["id"]}) == 1
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
 
 
 def test_pins_of_a_parent_that_moved_hold_its_new_claim(referencing: Referencing) -> None:
     account = referencing.account(new_name())
     referencing.client.insert("mails", new_mail(CHILD_SHARD, sender=account["username"]))
     referencing.client.update("accounts", {"id": next(_new.numbers[CHILD_SHARD])}, key={"id": account["id"]})
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
     statement = (
         'SELECT crosskey_shard, crosskey_claimant FROM crosskey."pin_public_accounts_username" WHERE username = %s'
     )
@@ -212,7 +212,7 @@ def test_a_rename_on_the_shard_of_all_claims_takes_a_first_child_along(referenci
     referencing.client.insert("accounts", accounts)
     referencing.client.insert("mails", known := new_mail(CLAIM_SHARD, sender=names[0]))
     first = new_mail(CLAIM_SHARD, sender=names[1])
-    with referencing.hand.participate(CLAIM_SHARD) as writer, ThreadPoolExecutor() as background:
+    with referencing.hand.branch(CLAIM_SHARD) as writer, ThreadPoolExecutor() as background:
         writer.run(insert("mails", first))
         renaming = background.submit(
             referencing.client.update,
@@ -243,7 +243,7 @@ async def test_clients_race_for_a_few_parents(referencing: Referencing) -> None:
     async with AsyncClient(referencing.cluster.address, timeout=60) as client:
         done, _ = await asyncio.gather(asyncio.gather(*racers), _drop_shadows(client, deadline))
         assert sum(done) > CLIENTS
-        referencing.wait_until_settled()
+        referencing.wait_until_none_in_doubt()
         assert await client.audit() == []
     usernames = {name for (name,) in query_all(referencing.cluster, "SELECT username FROM accounts")}
     statement = "SELECT name FROM mails, unnest(ARRAY[sender, receiver]) AS name WHERE name IS NOT NULL"
@@ -286,7 +286,7 @@ async def _drop_shadows(client: AsyncClient, deadline: float) -> None:
 def test_the_audit_finds_a_shadow_whose_claim_is_not_pinned(referencing: Referencing) -> None:
     account = referencing.account(new_name())
     referencing.client.insert("mails", new_mail(CHILD_SHARD, sender=account["username"]))
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
     with as_superuser(referencing.cluster, CLAIM_SHARD) as connection:
         connection.execute("SET session_replication_role = replica")
         statement = "DELETE FROM crosskey.pin_public_accounts_username WHERE username = %s"
@@ -302,7 +302,7 @@ def test_the_audit_finds_a_shadow_whose_claim_is_not_pinned(referencing: Referen
 
 def test_the_audit_finds_a_pin_whose_claim_is_gone(referencing: Referencing) -> None:
     username = new_name()
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
     with as_superuser(referencing.cluster, CLAIM_SHARD) as connection:
         connection.execute("SET session_replication_role = replica")
         statement = "INSERT INTO crosskey.pin_public_accounts_username VALUES (%s, %s, %s)"
@@ -316,7 +316,7 @@ def test_the_audit_finds_a_pin_whose_claim_is_gone(referencing: Referencing) -> 
 def test_no_sql_gets_past_a_pin_on_a_claim(referencing: Referencing, claim_shard: int) -> None:
     account = referencing.account(new_name(claim_shard))
     referencing.client.insert("mails", new_mail(CHILD_SHARD, sender=account["username"]))
-    referencing.wait_until_settled()
+    referencing.wait_until_none_in_doubt()
     for statement in (
         "DELETE FROM accounts WHERE id = %s",
         "UPDATE accounts SET username = 'other' WHERE id = %s",

@@ -97,7 +97,7 @@ def test_an_insert_claims_first_and_one_by_value_is_found_on_one_shard(claiming:
         f"s{ROW_SHARD} ShardNode.Run",
         f"s{CLAIM_SHARD} ShardNode.FinishPrepared",
     ]
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     by_value = [f"s{CLAIM_SHARD} ShardNode.FindClaims", f"s{ROW_SHARD} ShardNode.Read"]
     assert claiming.node_calls(requests.get("accounts", {"username": username})) == by_value
     assert claiming.node_calls(requests.list_rows("accounts", {"username": username})) == by_value
@@ -129,7 +129,7 @@ def new_patron(shard: int, email: str) -> dict[str, Any]:
 def test_what_an_index_computes_is_foreseen(claiming: Claiming) -> None:
     request = requests.insert("patrons", [new_patron(ROW_SHARD, email := new_name().upper())])
     assert claiming.node_calls(request) == [f"s{CLAIM_SHARD} ShardNode.Run", f"s{ROW_SHARD} ShardNode.Run"]
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     present = requests.list_rows("patrons", [crosskey.eq("email", email), crosskey.is_null("left_at")])
     assert claiming.node_calls(present) == [f"s{CLAIM_SHARD} ShardNode.FindClaims", f"s{ROW_SHARD} ShardNode.Read"]
     left = requests.insert("patrons", [{**new_patron(ROW_SHARD, email), "left_at": "2020-01-01"}])
@@ -147,7 +147,7 @@ def test_what_cannot_be_foreseen_is_claimed_when_home_has_computed_it(claiming: 
 def test_an_update_that_leaves_what_is_computed_takes_one_shard(claiming: Claiming) -> None:
     patron = new_patron(ROW_SHARD, email := new_name())
     claiming.client.insert("patrons", patron)
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     louder = requests.update("patrons", {"email": email.upper()}, key={"id": patron["id"]})
     assert claiming.node_calls(louder) == [f"s{ROW_SHARD} ShardNode.Run"]
 
@@ -171,7 +171,7 @@ def test_an_upsert_has_home_compute_first(claiming: Claiming) -> None:
     action = crosskey.do_nothing(index="patrons_code_idx")
     row = {"id": next(_new.numbers[ROW_SHARD]), "code": code[::-1]}
     claiming.client.insert("patrons", {**row, "id": next(_new.numbers[OTHER_SHARD])})
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     request = requests.insert("patrons", [row], on_conflict=action)
     explained = claiming.calls.router.Explain(explanation(request))
     assert explained.route == "distributed"
@@ -205,14 +205,14 @@ def test_a_release_waits_for_a_claim_that_is_still_prepared(claiming: Claiming) 
         wait_for_waiters(claiming.cluster, CLAIM_SHARD)
         claiming.hand.finish(gid, CLAIM_SHARD, commit=True)
         assert deleting.result() == 1
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     assert claiming.claims(username) == []
 
 
 def test_a_claim_of_a_transaction_that_never_ended_is_given_up(claiming: Claiming) -> None:
     claiming.prepare_claim(username := new_name())
     claiming.client.insert("accounts", new_account(OTHER_SHARD, username))
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     assert claiming.claims(username) == [OTHER_SHARD]
 
 
@@ -280,7 +280,7 @@ async def test_clients_race_for_a_few_values(claiming: Claiming) -> None:
     racers = (_race(addresses[turn % 2], values, random.Random(seed + turn), deadline) for turn in range(CLIENTS))
     done = sum(await asyncio.gather(*racers))
     assert done > CLIENTS
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     for value in values:
         rows = query_all(claiming.cluster, "SELECT id FROM accounts WHERE username = %s", value)
         assert len(rows) == len(claiming.claims(value)) <= 1
@@ -317,7 +317,7 @@ def damaged(cluster: LocalCluster, shard: int, statement: str, mend: str, parame
 
 def test_the_audit_finds_a_value_without_claim(claiming: Claiming) -> None:
     claiming.client.insert("accounts", new_account(ROW_SHARD, username := new_name()))
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     delete = "DELETE FROM crosskey_claim_public_2.accounts WHERE username = %s"
     mend = f"INSERT INTO crosskey_claim_public_2.accounts VALUES (%s, {ROW_SHARD})"
     with damaged(claiming.cluster, CLAIM_SHARD, delete, mend, username):
@@ -342,7 +342,7 @@ def test_the_audit_finds_a_claim_without_value(claiming: Claiming) -> None:
 def test_the_audit_compares_what_an_index_computes(claiming: Claiming) -> None:
     claiming.client.insert("patrons", new_patron(ROW_SHARD, (email := new_name()).upper()))
     claiming.client.insert("patrons", {**new_patron(ROW_SHARD, left := new_name()), "left_at": "2020-01-01"})
-    claiming.wait_until_settled()
+    claiming.wait_until_none_in_doubt()
     delete = "DELETE FROM crosskey_claim_public_2.patrons WHERE lower = %s"
     insert = f"INSERT INTO crosskey_claim_public_2.patrons VALUES (%s, {ROW_SHARD})"
     with damaged(claiming.cluster, CLAIM_SHARD, delete, insert, email):

@@ -335,14 +335,14 @@ def test_a_distributed_transaction_is_driven_by_hand(calls: Calls, cluster: Loca
     name = cluster.nodes[0].environment["CROSSKEY_CLUSTER"]
     gid = Gid.new(name, home=1)
     delete = {"run": {"table": "public.users", "delete": {"where": [{"column": "id", "value_json": as_bytes(EVE)}]}}}
-    prepare = {"prepare": {"gid": gid.participant(0)}}
+    prepare = {"prepare": {"gid": gid.branch(0)}}
     participated = calls.session(0, "run", branch=1, commands=[delete, prepare])
     assert (participated["finished"], [result["count"] for result in participated["results"]]) == (True, ["1"])
     [prepared] = calls.node(0, "ListPrepared").message["transactions"]
-    assert prepared["gid"] == gid.participant(0)
+    assert prepared["gid"] == gid.branch(0)
     assert calls.session(1, "decide", gids=[str(gid)], peek=True) == {"outcomes": ["OUTCOME_UNDECIDED"]}
     assert calls.session(1, "decide", gids=[str(gid)]) == {"outcomes": ["OUTCOME_ABORTED"]}
-    assert calls.session(0, "finish_prepared", gids=[gid.participant(0)]) == {}
+    assert calls.session(0, "finish_prepared", gids=[gid.branch(0)]) == {}
     assert calls.node(1, "ListDecisions").message == {}
     assert calls.session(1, "forget_decisions", gids=[str(gid)]) == {}
     assert calls.session(0, "count_rows", table="public.users") == {"count": "2"}

@@ -565,7 +565,7 @@ def test_rows_that_go_meanwhile_leave_nothing_half_written(client: Client, runni
             error = inserting.exception()
             assert error is None or isinstance(error, crosskey.RowNotFound | crosskey.ForeignKeyViolation), number
             assert client.count("users", {"name": new["email"]}) == int(error is None)
-    running.wait_until_settled()
+    running.wait_until_none_in_doubt()
     assert client.audit() == []
 
 

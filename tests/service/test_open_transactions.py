@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
 
 import crosskey
 from crosskey import (
@@ -28,6 +30,7 @@ from crosskey import (
     TransactionTimedOut,
     UniqueViolation,
 )
+from crosskey.cli.transaction import transaction
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.router.session_transactions import MAX_CALLS
 from crosskey.v1 import router_pb2
@@ -603,3 +606,55 @@ class RawSession:
         self._stream.cancel()
         self._queue.put(None)
         self._channel.close()
+
+
+def _talk(cluster: LocalCluster, *lines: Any) -> tuple[int, list[Any], str]:
+    """What the command says to lines: its exit code, its answers, and its errors."""
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    done = CliRunner().invoke(transaction, [], input=text, env={"CROSSKEY_ROUTER": cluster.address})
+    return done.exit_code, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_the_command_answers_line_by_line(cluster: LocalCluster, client: Client) -> None:
+    one, other = new(0), new(1)
+    parent = {"insert": {"table": "parents", "rows": [{"id": one, "name": "a"}], "count_only": True}}
+    child = {"insert": {"table": "children", "rows": [{"id": other, "parent_id": one}], "count_only": True}}
+    twice, count = {**parent}, {"count": {"table": "children", "where": [{"column": "parent_id", "value": one}]}}
+    code, answers, _ = _talk(
+        cluster,
+        parent,
+        "",
+        "group",
+        child,
+        twice,
+        count,
+        "roll_back_group",
+        "group",
+        child,
+        "end_group",
+        count,
+        "commit",
+    )
+    assert code == 0
+    [_, _, _, refused, after, *rest] = answers
+    assert refused["error"]["reason"] == "UNIQUE_VIOLATION"
+    assert after["error"]["reason"] == "TRANSACTION_ABORTED"
+    assert rest[0] is None
+    assert rest[-2:] == [1, None]
+    assert client.get("children", id=other)["parent_id"] == str(one)
+
+
+@pytest.mark.parametrize("end", ["roll_back", ""], ids=["rolled back", "without an end"])
+def test_the_command_commits_only_what_it_is_told_to(cluster: LocalCluster, client: Client, end: str) -> None:
+    one = new(2)
+    code, _, told = _talk(cluster, {"insert": {"table": "parents", "rows": [{"id": one}]}}, end)
+    assert code == 1
+    assert "nothing was committed" in told
+    assert not client.exists("parents", {"id": one})
+
+
+@pytest.mark.parametrize("line", ["begin", '{"insert": {"tabel": "x"}}', "{}", "end_group", '{"group": {}}'])
+def test_the_command_refuses_other_lines(cluster: LocalCluster, line: str) -> None:
+    code, _, told = _talk(cluster, line)
+    assert code == 2
+    assert "Error" in told

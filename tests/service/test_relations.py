@@ -25,6 +25,7 @@ from tests.docs.examples import ROOT
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.running_cluster import RunningCluster
+from tests.shard_sql import wait_for_waiters
 
 SHARDS = 3
 RACE_SECONDS = float(os.environ.get("CROSSKEY_SOAK_SECONDS", "3"))
@@ -262,12 +263,53 @@ def test_too_much_is_refused(client: Client, users: list[Row]) -> None:
     client.delete("messages", where={"recipient_id": one})
 
 
-def test_writes_take_trees_but_no_relations(client: Client, users: list[Row]) -> None:
+def test_writes_take_trees(client: Client, users: list[Row]) -> None:
     ids = crosskey.in_("id", [user["id"] for user in users])
     names = crosskey.any_of({"name": "user0"}, crosskey.like("name", "%1"))
     assert client.update("users", {"name": "other"}, where=[ids, names]).affected == 4
-    with pytest.raises(InvalidRequest, match='predicate on the relation "inbox" is for reads only'):
-        client.delete("users", where=[crosskey.none_of(crosskey.some("inbox"))])
+
+
+def test_writes_take_conditions_over_relations(client: Client, users: list[Row]) -> None:
+    one, other, third, *_ = users
+    ids = crosskey.in_("id", [user["id"] for user in users])
+    sent = {"recipient_id": one["id"], "sender_id": other["id"], "content": "hello"}
+    client.insert("messages", [sent, {**sent, "sender_id": third["id"]}])
+    from_other = crosskey.some("sender", {"id": other["id"]})
+    updated = client.update(
+        "messages", {"content": "changed"}, where=[from_other], include={"sender": {"columns": ["id"]}}
+    )
+    assert [row["sender"] for row in updated] == [{"id": other["id"]}]
+    assert (
+        client.delete("users", where=[ids, crosskey.none("inbox"), crosskey.none_of(crosskey.some("sent_messages"))])
+        == 3
+    )
+    assert client.delete("messages", where=[crosskey.some("recipient", {"id": one["id"]})]) == 2
+    with pytest.raises(InvalidRequest, match='"messages" has no relation "author"'):
+        client.delete("messages", where=[crosskey.some("author")])
+    explanation = client.explain(crosskey.delete("messages", where=[from_other]))
+    assert explanation.route == "distributed"
+    assert any("ShardNode.ReadKeys" in note for note in explanation.notes)
+    assert any("looked up once more" in note for note in explanation.notes)
+
+
+def test_a_write_does_not_mix_two_moments(cluster: LocalCluster, client: Client, users: list[Row]) -> None:
+    """A sender gets another name, in one transaction with the message, between look-up and write."""
+    one, other, *_ = users
+    key = {"recipient_id": one["id"], "sender_id": other["id"], "content": "hello"}
+    [message] = client.insert("messages", key)
+    named = crosskey.some("sender", {"id": other["id"], "name": other["name"]})
+    affected: list[int] = []
+    with client.transaction() as tx:
+        tx.update("messages", {"content": "locked"}, key={"id": message["id"]})
+        tx.update("users", {"name": "renamed"}, key={"id": other["id"]})
+        thread = threading.Thread(
+            target=lambda: affected.append(client.update("messages", {"content": "wrong"}, where=[named]).affected)
+        )
+        thread.start()
+        wait_for_waiters(cluster, 0)
+    thread.join()
+    assert affected == [0]
+    assert client.get("messages", id=message["id"])["content"] == "locked"
 
 
 @pytest.mark.searches

@@ -15,7 +15,7 @@ from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Statement
 from crosskey.v1.router_pb2_grpc import RouterStub
 from tests.fresh_cluster import FreshClusters
-from tests.hand_coordinator import HandCoordinator, HandParticipant, savepoint
+from tests.hand_coordinator import HandBranch, HandCoordinator, savepoint
 from tests.hand_coordinator import insert as insert_command
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import as_superuser, prepared, query_all
@@ -182,10 +182,10 @@ def test_a_failed_group_holds_no_locks(cluster: LocalCluster, client: Client) ->
 
 
 @pytest.fixture
-def branch(cluster: LocalCluster) -> Iterator[HandParticipant]:
+def branch(cluster: LocalCluster) -> Iterator[HandBranch]:
     """A new branch on the first shard."""
     coordinator = HandCoordinator(cluster)
-    with coordinator.participate(0) as branch:
+    with coordinator.branch(0) as branch:
         yield branch
     coordinator.close()
 
@@ -193,7 +193,7 @@ def branch(cluster: LocalCluster) -> Iterator[HandParticipant]:
 FAILING = insert_command("parents", {"id": TAKEN})
 
 
-def test_a_node_answers_an_error_behind_a_savepoint_and_goes_on(branch: HandParticipant) -> None:
+def test_a_node_answers_an_error_behind_a_savepoint_and_goes_on(branch: HandBranch) -> None:
     fresh, failing = insert_command("parents", {"id": new(0)}), proto.Command(tag="taken", run=FAILING.run)
     response = branch.answer(savepoint("SET", 1), savepoint("SET", 2), fresh, failing, fresh)
     assert len(response.results) == 1
@@ -204,7 +204,7 @@ def test_a_node_answers_an_error_behind_a_savepoint_and_goes_on(branch: HandPart
     assert [result.count for result in response.results] == [1]
 
 
-def test_a_branch_ends_at_an_error_without_savepoint(branch: HandParticipant) -> None:
+def test_a_branch_ends_at_an_error_without_savepoint(branch: HandBranch) -> None:
     failing = proto.Command(tag="taken", run=FAILING.run)
     with pytest.raises(errors.UniqueViolation) as caught:
         branch.run(savepoint("SET"), savepoint("RELEASE"), failing)
@@ -220,6 +220,6 @@ def test_a_branch_ends_at_an_error_without_savepoint(branch: HandParticipant) ->
         proto.Command(savepoint=proto.Savepoint()),
     ],
 )
-def test_a_node_knows_its_savepoints(branch: HandParticipant, command: proto.Command) -> None:
+def test_a_node_knows_its_savepoints(branch: HandBranch, command: proto.Command) -> None:
     with pytest.raises(errors.InvalidRequest):
         branch.run(savepoint("SET"), command)

@@ -62,7 +62,7 @@ async def test_answers_that_wait_travel_together(server: ToyServer, client: ToyC
     assert len(client.messages) < number / 2
 
 
-async def test_an_answer_too_large_for_company_travels_alone(server: ToyServer, client: ToyClient) -> None:
+async def test_an_answer_too_large_to_share_a_message_travels_alone(server: ToyServer, client: ToyClient) -> None:
     words = ["a" * 700_000, "b" * 700_000, "c" * 1_500_000, "d"]
     await client.send(*(wait(number, word) for number, word in enumerate(words, start=1)))
     await server.until(lambda: len(server.waiting) == len(words))

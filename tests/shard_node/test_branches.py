@@ -176,7 +176,7 @@ def test_new_keys_of_one_of_several_are_answered_for_its_own_shard_too(hand: Han
         HERE, insert("parents", {"id": parent}), insert("children", {"id": new(HERE), "parent": parent}), commit()
     )
     change = update("parents", {"id": new(HERE)}, id=parent)
-    with hand.participate(HERE) as branch:
+    with hand.branch(HERE) as branch:
         assert list(effects_by_shard(branch.run(change))) == [HERE]
     assert hand.execute(HERE, change, CHECK, commit()).finished
 
@@ -202,7 +202,7 @@ def test_a_delete_with_children_elsewhere_stays_open_and_runs_once(
     counted = "SELECT nextval('deletes')"
     [(before,)] = query(cluster, HERE, counted)
     gid = hand.gid(home=HERE)
-    with hand.participate(HERE) as home, hand.participate(THERE) as other:
+    with hand.branch(HERE) as home, hand.branch(THERE) as other:
         answer = home.answer(tagged("d", delete("parents", id=parent)), CHECK, commit(), start=START.START_ALONE)
         assert not answer.finished
         [result] = answer.results
@@ -223,7 +223,7 @@ def test_a_delete_with_children_elsewhere_stays_open_and_runs_once(
 def test_the_rest_of_a_statement_is_run_and_what_checks_it_is_not(hand: HandCoordinator) -> None:
     (first, _), (second, _) = parent_with_child(hand), parent_with_child(hand)
     taken = new(HERE)
-    with hand.participate(HERE) as home:
+    with hand.branch(HERE) as home:
         commands = [delete("parents", id=first), delete("parents", id=second), CHECK, insert("parents", {"id": taken})]
         answer = home.answer(*commands, commit(), start=START.START_ALONE)
         assert kinds(list(answer.results)) == ["delete_shadows", "delete_shadows"]
@@ -274,7 +274,7 @@ def test_a_claim_that_was_expected_is_no_effect(hand: HandCoordinator) -> None:
 def test_rows_that_belong_elsewhere_are_taken_out_when_they_are_asked_for(hand: HandCoordinator) -> None:
     here, there = new(HERE), new(THERE)
     hand.execute(HERE, insert("parents", {"id": here, "label": "moves"}), commit())
-    with hand.participate(HERE) as home:
+    with hand.branch(HERE) as home:
         [result] = home.run(update("parents", {"id": there}, id=here), CHECK, commit(), start=START.START_ALONE)
         [displaced] = [effect for effect in result.effects if effect.HasField("take_out_displaced")]
         assert (displaced.shard, displaced.origin) == (HERE, HERE)
@@ -288,7 +288,7 @@ def test_rows_that_belong_elsewhere_are_taken_out_when_they_are_asked_for(hand: 
 def test_rows_follow_their_anchors_as_the_claims_say(hand: HandCoordinator) -> None:
     """Of two, one is claimed nowhere."""
     media, comment, absent = new(HERE), new(HERE), new(HERE)
-    with hand.participate(THERE) as anchors, hand.participate(HERE) as home:
+    with hand.branch(THERE) as anchors, hand.branch(HERE) as home:
         anchors.run(insert("media", {"id": media, "owner_id": new(THERE)}))
         rows = {"id": comment, "media_id": media}, {"id": new(HERE), "media_id": absent}
         [inserted] = home.run(insert("comments", *rows), CHECK, commit(), start=START.START_ALONE)
@@ -309,7 +309,7 @@ def test_rows_follow_their_anchors_as_the_claims_say(hand: HandCoordinator) -> N
 def _found_on(hand: HandCoordinator, effect: Effect, media: int) -> list[Effect]:
     """What comes of an effect on the shard of the claims, where the media is claimed for THERE."""
     keys = {key["id"] for key in msgspec.json.decode(effect.find_anchors.values_json)}
-    with hand.participate(effect.shard) as claims:
+    with hand.branch(effect.shard) as claims:
         if media in keys:
             claims.run(claim_values(MEDIA_CLAIM, THERE, {"id": media}))
         [result] = claims.run(apply(effect))
@@ -350,7 +350,7 @@ def test_an_error_of_a_check_has_the_checks_tag(hand: HandCoordinator) -> None:
 def test_a_branch_that_failed_is_forgotten(cluster: LocalCluster, hand: HandCoordinator) -> None:
     taken, rolled_back = new(HERE), new(HERE)
     hand.execute(HERE, insert("parents", {"id": taken}), commit())
-    with hand.participate(HERE) as branch:
+    with hand.branch(HERE) as branch:
         branch.run(insert("parents", {"id": rolled_back}))
         with pytest.raises(errors.UniqueViolation):
             branch.run(insert("parents", {"id": taken}))
@@ -361,7 +361,7 @@ def test_a_branch_that_failed_is_forgotten(cluster: LocalCluster, hand: HandCoor
 
 def test_a_branch_that_is_gone_is_not_begun_again_halfway(cluster: LocalCluster, hand: HandCoordinator) -> None:
     first, second = new(HERE), new(HERE)
-    with hand.participate(HERE) as branch:
+    with hand.branch(HERE) as branch:
         branch.run(insert("parents", {"id": first}))
         branch.session.call(leave=proto.LeaveRequest(branch=1))
         with pytest.raises(errors.Conflict, match="gone with the connection"):
@@ -374,7 +374,7 @@ def test_behind_a_savepoint_an_error_is_answered_and_the_branch_goes_on(hand: Ha
     taken, kept = new(HERE), new(HERE)
     hand.execute(HERE, insert("parents", {"id": taken}), commit())
     fresh, failing = insert("parents", {"id": kept}), insert("parents", {"id": taken})
-    with hand.participate(HERE) as branch:
+    with hand.branch(HERE) as branch:
         answer = branch.answer(
             savepoint("SET"), tagged("fresh", fresh), tagged("failing", failing), tagged("not", fresh)
         )
@@ -386,7 +386,7 @@ def test_behind_a_savepoint_an_error_is_answered_and_the_branch_goes_on(hand: Ha
 
 
 def test_a_finished_branch_makes_room_for_another_of_its_number(hand: HandCoordinator) -> None:
-    with hand.participate(HERE) as branch:
+    with hand.branch(HERE) as branch:
         assert branch.answer(insert("parents", {"id": new(HERE)}), commit()).finished
         branch.session.call(leave=proto.LeaveRequest(branch=1))
         assert branch.answer(insert("parents", {"id": new(HERE)}), commit()).finished
@@ -400,7 +400,7 @@ def test_a_branch_is_rolled_back_when_it_is_left_or_its_session_ends(
     cluster: LocalCluster, hand: HandCoordinator, end: str
 ) -> None:
     number = new(HERE)
-    with hand.participate(HERE) as branch:
+    with hand.branch(HERE) as branch:
         branch.run(insert("parents", {"id": number}))
         match end:
             case "leave":
@@ -418,7 +418,7 @@ def test_a_session_that_breaks_off_stops_what_waits(cluster: LocalCluster, hand:
     hand.execute(HERE, insert("parents", {"id": number}), commit())
     with as_superuser(cluster, HERE) as other, other.transaction(), ThreadPoolExecutor() as background:
         other.execute("SELECT FROM parents WHERE id = %s FOR UPDATE", (number,))
-        with hand.participate(HERE) as branch:
+        with hand.branch(HERE) as branch:
             waiting = background.submit(branch.run, delete("parents", id=number))
             wait_for_waiters(cluster, HERE)
             branch.die()
@@ -436,7 +436,7 @@ def wait_until_quiet_but_for(other: psycopg.Connection) -> None:
 def test_a_cancelled_run_rolls_its_branch_back(cluster: LocalCluster, hand: HandCoordinator) -> None:
     number, locked = new(HERE), new(HERE)
     hand.execute(HERE, insert("parents", {"id": locked}), commit())
-    with as_superuser(cluster, HERE) as other, other.transaction(), hand.participate(HERE) as branch:
+    with as_superuser(cluster, HERE) as other, other.transaction(), hand.branch(HERE) as branch:
         other.execute("SELECT FROM parents WHERE id = %s FOR UPDATE", (locked,))
         branch.run(insert("parents", {"id": number}))
         call, _ = branch.session.begin(run=proto.RunRequest(branch=1, commands=[delete("parents", id=locked)]))
@@ -450,7 +450,7 @@ def test_a_cancelled_run_rolls_its_branch_back(cluster: LocalCluster, hand: Hand
 def test_other_calls_go_on_beside_one_that_waits(cluster: LocalCluster, hand: HandCoordinator) -> None:
     locked = new(HERE)
     hand.execute(HERE, insert("parents", {"id": locked}), commit())
-    with as_superuser(cluster, HERE) as other, other.transaction(), hand.participate(HERE) as branch:
+    with as_superuser(cluster, HERE) as other, other.transaction(), hand.branch(HERE) as branch:
         other.execute("SELECT FROM parents WHERE id = %s FOR UPDATE", (locked,))
         _, waiting = branch.session.begin(run=proto.RunRequest(branch=7, commands=[delete("parents", id=locked)]))
         wait_for_waiters(cluster, HERE)

@@ -16,7 +16,7 @@ from crosskey.internal.v1.effects_pb2 import Effect, TakeOutDisplaced
 from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
 from tests.hand_coordinator import HandCoordinator, apply, update
-from tests.hot_keys.led_rows import LED_SCHEMA
+from tests.hot_keys.anchored_rows import ANCHORED_SCHEMA
 from tests.numbers_on_shards import SHARDS, numbers_on
 from tests.shard_sql import as_node, query, wait_for_waiters
 
@@ -54,7 +54,7 @@ class Departure:
 
 @pytest.fixture(scope="module")
 def cluster(fresh_cluster: FreshClusters) -> LocalCluster:
-    return fresh_cluster(LED_SCHEMA)
+    return fresh_cluster(ANCHORED_SCHEMA)
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +147,10 @@ def test_rows_that_were_changed_without_a_lock_are_not_taken_out(
         take_out,
     ]
     hand = HandCoordinator(cluster)
-    with hand.participate(HERE) as late:
+    with hand.branch(HERE) as late:
         *_, result = late.run(*commands)
         assert [effect.WhichOneof("effect") for effect in result.effects] == ["locked_too_late"]
-    with hand.participate(HERE) as early:
+    with hand.branch(HERE) as early:
         *_, result = early.run(proto.Command(lock_early=proto.LockEarly()), *commands)
         assert "place_rows" in [effect.WhichOneof("effect") for effect in result.effects]
     hand.close()

@@ -5,7 +5,7 @@ import pytest
 from crosskey import errors
 from crosskey.shard_node.schema.admission import check_statement
 from crosskey.shard_node.schema.skipping import take
-from crosskey.shard_node.sql_text.script import statements
+from crosskey.shard_node.sql_text.sql_script import statements
 
 OF_A_DUMP = """
 SET statement_timeout = 0;

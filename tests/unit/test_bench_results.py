@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
@@ -162,3 +163,21 @@ def shown(table: Table) -> str:
     with console.capture() as captured:
         console.print(table)
     return captured.get()
+
+
+def test_processor_time_is_compared_by_operation() -> None:
+    cheap = [Slice([0.1] * 4, 0.4, 1, 1, processor_seconds=0.04)]
+    dear = [Slice([0.1] * 2, 0.2, 1, 1, processor_seconds=0.06)]
+    assert ratio(dear, cheap, "processor").median == pytest.approx(3)
+
+
+def test_a_contender_with_a_process_of_its_own_answers_what_each_operation_took() -> None:
+    asked: list[int] = []
+
+    async def run_all(count: int) -> list[float]:
+        asked.append(count)
+        return [0.5] * count
+
+    case = Case("read", [Contender("compiled", at_once=2, run_all=run_all)], [])
+    slices = asyncio.run(run_case(case, 0.1))["compiled"]
+    assert [len(one.latencies) for one in slices] == asked[-len(slices) :]

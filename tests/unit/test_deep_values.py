@@ -54,6 +54,8 @@ def test_an_answer(before: str) -> None:
 def test_a_typed_answer() -> None:
     typed, columns = TypedRows(), admin_pb2.TableDescription(table="docs").columns
     columns.add(name="body", base_type="jsonb")
-    typed.learn(admin_pb2.DescribeSchemaResponse(tables=[admin_pb2.TableDescription(table="docs", columns=columns)]))
+    typed.use_schema(
+        admin_pb2.DescribeSchemaResponse(tables=[admin_pb2.TableDescription(table="docs", columns=columns)])
+    )
     with pytest.raises(ValueError, match='a value of "body" of "docs" nests too deep'):
         typed.rows("docs", f'[{{"id":"1","body":"{DEEP_TEXT}"}}]')

@@ -19,10 +19,10 @@ def triggers(*, catches_errors: bool) -> set[str]:
 def test_a_schema_that_catches_errors_has_triggers_that_fire_first() -> None:
     assert triggers(catches_errors=True) - triggers(catches_errors=False) == {
         '"public"."users" "!crosskey_0_pinned"',
-        '"public"."users" "~crosskey_misplaced"',
+        '"public"."users" "~crosskey_displaced"',
         '"public"."follows" "!crosskey_0_unshadowed"',
-        '"public"."follows" "~crosskey_misplaced"',
-        '"public"."notes" "~crosskey_misplaced"',
+        '"public"."follows" "~crosskey_displaced"',
+        '"public"."notes" "~crosskey_displaced"',
     }
 
 

@@ -174,3 +174,11 @@ def test_details_that_cannot_be_read_are_as_good_as_none() -> None:
     error = errors.from_rpc_error(SentError(status, details=b"\xff\xff"))
     assert type(error) is errors.InternalError
     assert error.message == "garbled"
+
+
+def test_how_long_to_wait_before_a_retry_travels_both_ways() -> None:
+    overloaded = errors.Overloaded("come again later")
+    overloaded.retry_delay_ms = 2500
+    assert sent(overloaded).retry_delay_ms == 2500
+    assert errors.from_failure(errors.to_failure(overloaded)).retry_delay_ms == 2500
+    assert errors.from_failure(errors.to_failure(errors.Overloaded(""))).retry_delay_ms == errors.RETRY_DELAY_MS

@@ -11,7 +11,7 @@ from crosskey import errors, requests
 from crosskey.catalog.slots import shard_of_slot, slot_of_value
 from crosskey.router import explaining
 from crosskey.router.planning import include_notes
-from crosskey.router.planning.parent_references import learn
+from crosskey.router.planning.parent_references import remember_parents
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.writes import plan_insert
 from crosskey.v1 import router_pb2
@@ -60,7 +60,7 @@ def test_a_first_reference_pins_the_parent_before_and_finishes_after() -> None:
 
 def test_a_later_reference_is_one_rpc() -> None:
     hints = ShadowHints()
-    learn(VIEW, hints, [plan_insert(VIEW, FOLLOW)])
+    remember_parents(VIEW, hints, [plan_insert(VIEW, FOLLOW)])
     explanation = explain(FOLLOW, hints)
     assert list(explanation.shards) == [0]
     assert list(explanation.rpcs) == ["s0 ShardNode.Run"]

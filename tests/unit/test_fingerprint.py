@@ -4,7 +4,7 @@ import pytest
 
 from crosskey.shard_node.schema.fingerprint import Fingerprint
 from crosskey.shard_node.schema.skipping import take
-from crosskey.shard_node.sql_text.script import statements
+from crosskey.shard_node.sql_text.sql_script import statements
 
 TABLE = "CREATE TABLE a (id bigint PRIMARY KEY);"
 TAGGED = f"{TABLE} COMMENT ON TABLE a IS '@shard_by id';"

@@ -8,12 +8,20 @@ import pytest
 
 import crosskey
 from crosskey import errors
-from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Settle, Supplied, Write
+from crosskey.router.planning.generated_values import GeneratedValues, stand_ins
+from crosskey.router.planning.nesting.actions import (
+    KEY_SHARE,
+    NO_KEY_UPDATE,
+    Find,
+    Found,
+    Generate,
+    WaitForPrepared,
+    Write,
+)
 from crosskey.router.planning.nesting.keys import any_of
 from crosskey.router.planning.nesting.scripts import Request, association_step, nested_step
 from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import Supply, stand_ins
 from crosskey.v1 import rows_pb2
 from tests.schema_builders import column, foreign_key, plan_of, table
 
@@ -62,17 +70,17 @@ def done(request: Request, *found: Row | None) -> list[str]:
         except StopIteration:
             return actions
         match action:
-            case Supplied():
-                answer = Supply({one.name: stand_ins(one, count) for one, count in action.need.columns})
+            case Generate():
+                answer = GeneratedValues({one.name: stand_ins(one, count) for one, count in action.need.columns})
             case Find():
                 locks = {KEY_SHARE: "share", NO_KEY_UPDATE: "lock"}
-                actions += [f"{locks[one.lock]} {one.table.table.name}" for one in action.rows]
+                actions += [f"{locks[one.lock]} {one.table.name}" for one in action.rows]
                 answer = [_found(rows.pop(0)) for _ in action.rows]
-            case Settle():
-                actions.append(f"settle {len(action.shards)} shards")
+            case WaitForPrepared():
+                actions.append(f"wait for {len(action.shards)} shards")
                 answer = None
             case Write():
-                actions.append(f"{action.kind} {action.table.table.name} {len(action.rows)}")
+                actions.append(f"{action.kind} {action.table.name} {len(action.rows)}")
                 answer = max(1, len(action.rows))
 
 
@@ -119,15 +127,15 @@ def test_what_goes_makes_room_for_what_comes() -> None:
 
 def test_before_all_others_go_what_is_prepared_where_they_may_be_is_waited_for() -> None:
     mine = {"author_id": 5}
-    settled = ["lock users", "settle 3 shards", "update posts 1"]
+    waited = ["lock users", "wait for 3 shards", "update posts 1"]
     request = crosskey.associate("users", {"id": 5}, "posts", "replace", [{"id": 1}])
-    assert done(request, {"id": 5}, mine) == [*settled, "lock posts"]
-    assert done(crosskey.associate("users", {"id": 5}, "posts", "clear"), {"id": 5}) == settled
-    assert done(crosskey.update("users", {"posts": {"set": []}}, key={"id": 5}), {"id": 5}) == settled
+    assert done(request, {"id": 5}, mine) == [*waited, "lock posts"]
+    assert done(crosskey.associate("users", {"id": 5}, "posts", "clear"), {"id": 5}) == waited
+    assert done(crosskey.update("users", {"posts": {"set": []}}, key={"id": 5}), {"id": 5}) == waited
     request = crosskey.associate("tags", {"id": 7}, "posts", "replace", [{"id": 1}])
-    assert done(request, {"id": 7}) == ["lock tags", "settle 3 shards", "delete posts_tags 0", "insert posts_tags 1"]
+    assert done(request, {"id": 7}) == ["lock tags", "wait for 3 shards", "delete posts_tags 0", "insert posts_tags 1"]
     request = crosskey.associate("tags", {"id": 7}, "posts", "clear")
-    assert done(request, {"id": 7}) == ["lock tags", "settle 3 shards", "delete posts_tags 0"]
+    assert done(request, {"id": 7}) == ["lock tags", "wait for 3 shards", "delete posts_tags 0"]
 
 
 def test_an_association_locks_its_row_first() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import crosskey
 from crosskey.catalog.slots import mint_uuid, slot_of_value
-from crosskey.router.planning.parent_references import learn, references, unknown_parents
+from crosskey.router.planning.parent_references import references, remember_parents, unknown_parents
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.writes import plan_delete, plan_insert, plan_update
@@ -69,7 +69,7 @@ def test_unknown_parents_are_grouped_by_their_shard_over_all_keys_and_plans() ->
 def test_what_was_learned_is_not_unknown_any_more() -> None:
     hints = ShadowHints()
     plan = plan_insert(VIEW, crosskey.insert("follows", {"follower_id": user_on(0), "followee_id": user_on(1)}))
-    learn(VIEW, hints, [plan])
+    remember_parents(VIEW, hints, [plan])
     assert unknown_parents(VIEW, hints, [plan]) == []
 
 
@@ -78,7 +78,7 @@ def test_an_unusual_spelling_is_made_canonical_and_learned_as_it_is() -> None:
     shouted = user_on(1, 10).upper()
     plan = plan_insert(VIEW, crosskey.insert("follows", {"follower_id": user_on(0), "followee_id": shouted}))
     assert unknown_parents(VIEW, hints, [plan])[0].parents == [(shouted.lower(),)]
-    learn(VIEW, hints, [plan])
+    remember_parents(VIEW, hints, [plan])
     assert unknown_parents(VIEW, hints, [plan]) == []
 
 

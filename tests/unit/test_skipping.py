@@ -7,7 +7,7 @@ import pytest
 from crosskey import errors
 from crosskey.shard_node.schema import skipping
 from crosskey.shard_node.schema.skipping import take
-from crosskey.shard_node.sql_text.script import statements
+from crosskey.shard_node.sql_text.sql_script import statements
 
 SKIPPED = [
     (r"\restrict abc", skipping.PSQL),

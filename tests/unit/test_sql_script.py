@@ -2,7 +2,7 @@
 
 import pytest
 
-from crosskey.shard_node.sql_text.script import canonical, next_statement, statements
+from crosskey.shard_node.sql_text.sql_script import canonical, next_statement, statements
 
 
 def split(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tags in the wrong place, with wrong arguments, unknown or not supported yet."""
+"""Tags in the wrong place, with wrong arguments, or unknown."""
 
 import pytest
 
@@ -44,8 +44,6 @@ def test_column_tags() -> None:
 
 def test_tags_of_foreign_keys() -> None:
     parts = USERS, FOLLOWS
-    enforce = foreign_key("follows", "followee", "users", comment="@enforce eventual")
-    assert refusal_of(*parts, enforce).endswith("@enforce is not supported yet")
     shard_by = foreign_key("follows", "followee", "users", comment="@shard_by followee")
     assert "@shard_by belongs on a table, not on a foreign key" in refusal_of(*parts, shard_by)
 

@@ -678,6 +678,54 @@ class RelationDescription(_message.Message):
 Global___RelationDescription: _TypeAlias = RelationDescription  # noqa: Y015
 
 @_typing.final
+class ViewDescription(_message.Message):
+    """A view, which is listed, counted and aggregated as a table is, if what the shards read of it is all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEW_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    LOCATORS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    WHY_NOT_READ_FIELD_NUMBER: _builtins.int
+    view: _builtins.str
+    """The view's name."""
+    placement: _builtins.str
+    """"sharded" or "reference"; empty if it is not read."""
+    why_not_read: _builtins.str
+    """Why it is not read, and what to do; empty if it is."""
+    @_builtins.property
+    def locators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns whose values tell the shard of a row."""
+
+    @_builtins.property
+    def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that tell its rows apart, by which a list is ordered in the end; empty if none do."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]:
+        """The columns, in order; empty if it is not read."""
+
+    def __init__(
+        self,
+        *,
+        view: _builtins.str = ...,
+        placement: _builtins.str = ...,
+        locators: _abc.Iterable[_builtins.str] | None = ...,
+        key: _abc.Iterable[_builtins.str] | None = ...,
+        columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
+        why_not_read: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "key", b"key", "locators", b"locators", "placement", b"placement", "view", b"view", "why_not_read", b"why_not_read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ViewDescription: _TypeAlias = ViewDescription  # noqa: Y015
+
+@_typing.final
 class DescribeSchemaResponse(_message.Message):
     """The schema."""
 
@@ -687,6 +735,7 @@ class DescribeSchemaResponse(_message.Message):
     TABLES_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     RELATIONS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """SHA-256 of the schema's text without white space, SQL comments and what is skipped, in hex."""
     @_builtins.property
@@ -701,6 +750,10 @@ class DescribeSchemaResponse(_message.Message):
     def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelationDescription]:
         """The relations, by table and name."""
 
+    @_builtins.property
+    def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___ViewDescription]:
+        """The views, by name."""
+
     def __init__(
         self,
         *,
@@ -708,10 +761,11 @@ class DescribeSchemaResponse(_message.Message):
         tables: _abc.Iterable[Global___TableDescription] | None = ...,
         keys: _abc.Iterable[Global___KeyDescription] | None = ...,
         relations: _abc.Iterable[Global___RelationDescription] | None = ...,
+        views: _abc.Iterable[Global___ViewDescription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "keys", b"keys", "relations", b"relations", "tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "keys", b"keys", "relations", b"relations", "tables", b"tables", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -949,6 +1003,8 @@ class AuditResponse(_message.Message):
         """
         KIND_WRONG_COPY: AuditResponse._Kind.ValueType  # 140
         """A live copy that has another value than its parent, or a shadow whose values are not those of its parent."""
+        KIND_LATE_CLEANUP: AuditResponse._Kind.ValueType  # 200
+        """The clean-up of a deleted row's children has not come to its end for longer than the nodes' settings allow."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind of damage."""
@@ -983,6 +1039,8 @@ class AuditResponse(_message.Message):
     """
     KIND_WRONG_COPY: AuditResponse.Kind.ValueType  # 140
     """A live copy that has another value than its parent, or a shadow whose values are not those of its parent."""
+    KIND_LATE_CLEANUP: AuditResponse.Kind.ValueType  # 200
+    """The clean-up of a deleted row's children has not come to its end for longer than the nodes' settings allow."""
 
     KIND_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
@@ -1244,3 +1302,189 @@ class DescribeEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeEventsResponse: _TypeAlias = DescribeEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListCleanupsRequest(_message.Message):
+    """Asks for what is being cleaned up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCleanupsRequest: _TypeAlias = ListCleanupsRequest  # noqa: Y015
+
+@_typing.final
+class Cleanup(_message.Message):
+    """Deleted rows of one table whose children on one shard are cleaned up, or to be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    WAITS_ON_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    ROWS_LEFT_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    ROWS_LAST_MINUTE_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard with the children."""
+    waits_on: _builtins.int
+    """The shard where the rows were deleted, if that one's node tells of them: `shard` does not know of them yet."""
+    table: _builtins.str
+    """The table of the deleted rows."""
+    deleted: _builtins.int
+    """How many deleted rows there are."""
+    rows_left: _builtins.int
+    """How many children are left, up to 10,000; absent if `shard` does not know of the deletion yet."""
+    age_ms: _builtins.int
+    """How long ago the first of them was deleted, or marked on `shard`, in milliseconds."""
+    rows_last_minute: _builtins.int
+    """How many children were cleaned up in the last minute by the node that answers."""
+    late: _builtins.bool
+    """Whether that is longer ago than the node's settings allow."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that the children reference."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        waits_on: _builtins.int | None = ...,
+        table: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        deleted: _builtins.int = ...,
+        rows_left: _builtins.int | None = ...,
+        age_ms: _builtins.int = ...,
+        rows_last_minute: _builtins.int = ...,
+        late: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rows_left", b"_rows_left", "_waits_on", b"_waits_on", "rows_left", b"rows_left", "waits_on", b"waits_on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rows_left", b"_rows_left", "_waits_on", b"_waits_on", "age_ms", b"age_ms", "columns", b"columns", "deleted", b"deleted", "late", b"late", "rows_last_minute", b"rows_last_minute", "rows_left", b"rows_left", "shard", b"shard", "table", b"table", "waits_on", b"waits_on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rows_left: _TypeAlias = _typing.Literal["rows_left"]  # noqa: Y015
+    _WhichOneofArgType__rows_left: _TypeAlias = _typing.Literal["_rows_left", b"_rows_left"]  # noqa: Y015
+    _WhichOneofReturnType__waits_on: _TypeAlias = _typing.Literal["waits_on"]  # noqa: Y015
+    _WhichOneofArgType__waits_on: _TypeAlias = _typing.Literal["_waits_on", b"_waits_on"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rows_left) -> _WhichOneofReturnType__rows_left | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waits_on) -> _WhichOneofReturnType__waits_on | None: ...
+
+Global___Cleanup: _TypeAlias = Cleanup  # noqa: Y015
+
+@_typing.final
+class ListCleanupsResponse(_message.Message):
+    """What is being cleaned up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEANUPS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_SHARDS_FIELD_NUMBER: _builtins.int
+    MARKED_FIELD_NUMBER: _builtins.int
+    MEDIAN_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    P99_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    marked: _builtins.int
+    """How often this router has had children hidden, of late; the following are about these times."""
+    median_window_ms: _builtins.float
+    """How long that was after the deletion, in milliseconds: the median."""
+    p99_window_ms: _builtins.float
+    """The 99th percentile."""
+    @_builtins.property
+    def cleanups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cleanup]:
+        """All of it, by shard."""
+
+    @_builtins.property
+    def unreachable_shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shards that could not be asked."""
+
+    def __init__(
+        self,
+        *,
+        cleanups: _abc.Iterable[Global___Cleanup] | None = ...,
+        unreachable_shards: _abc.Iterable[_builtins.int] | None = ...,
+        marked: _builtins.int = ...,
+        median_window_ms: _builtins.float = ...,
+        p99_window_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleanups", b"cleanups", "marked", b"marked", "median_window_ms", b"median_window_ms", "p99_window_ms", b"p99_window_ms", "unreachable_shards", b"unreachable_shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCleanupsResponse: _TypeAlias = ListCleanupsResponse  # noqa: Y015
+
+@_typing.final
+class HoldPositionRequest(_message.Message):
+    """Holds a position, or asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    consumer: _builtins.str
+    """The consumer."""
+    holder: _builtins.str
+    """The process, by a name that no other one has."""
+    lease_ms: _builtins.int
+    """How long nobody else can hold it, in milliseconds; 0 lets go of it."""
+    resume_token: _builtins.str
+    """Behind what it is to go on, as a Watch has answered it; kept only if the holder held it already. As it was if empty."""
+    def __init__(
+        self,
+        *,
+        consumer: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        lease_ms: _builtins.int = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "holder", b"holder", "lease_ms", b"lease_ms", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionRequest: _TypeAlias = HoldPositionRequest  # noqa: Y015
+
+@_typing.final
+class HoldPositionResponse(_message.Message):
+    """Who holds the position, and what it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    held: _builtins.bool
+    """Whether the process that asks holds it now. If not, nothing has changed."""
+    holder: _builtins.str
+    """Who holds it; empty if nobody does."""
+    resume_token: _builtins.str
+    """Behind what the holder is to go on; empty if none was ever kept."""
+    def __init__(
+        self,
+        *,
+        held: _builtins.bool = ...,
+        holder: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "holder", b"holder", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionResponse: _TypeAlias = HoldPositionResponse  # noqa: Y015

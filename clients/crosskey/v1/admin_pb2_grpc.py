@@ -70,6 +70,16 @@ class AdminStub:
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsRequest.SerializeToString,
                 response_deserializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsResponse.FromString,
                 _registered_method=True)
+        self.ListCleanups = channel.unary_unary(
+                '/crosskey.v1.Admin/ListCleanups',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsResponse.FromString,
+                _registered_method=True)
+        self.HoldPosition = channel.unary_unary(
+                '/crosskey.v1.Admin/HoldPosition',
+                request_serializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.SerializeToString,
+                response_deserializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.FromString,
+                _registered_method=True)
         self.PlanMigration = channel.unary_unary(
                 '/crosskey.v1.Admin/PlanMigration',
                 request_serializer=crosskey_dot_v1_dot_admin__pb2.PlanMigrationRequest.SerializeToString,
@@ -149,6 +159,21 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCleanups(self, request, context):
+        """Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldPosition(self, request, context):
+        """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+        and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PlanMigration(self, request, context):
         """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
         INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
@@ -218,6 +243,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.DescribeEvents,
                     request_deserializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsRequest.FromString,
                     response_serializer=crosskey_dot_v1_dot_admin__pb2.DescribeEventsResponse.SerializeToString,
+            ),
+            'ListCleanups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCleanups,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.ListCleanupsResponse.SerializeToString,
+            ),
+            'HoldPosition': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldPosition,
+                    request_deserializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.FromString,
+                    response_serializer=crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.SerializeToString,
             ),
             'PlanMigration': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanMigration,
@@ -430,6 +465,60 @@ class Admin:
             '/crosskey.v1.Admin/DescribeEvents',
             crosskey_dot_v1_dot_admin__pb2.DescribeEventsRequest.SerializeToString,
             crosskey_dot_v1_dot_admin__pb2.DescribeEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCleanups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/ListCleanups',
+            crosskey_dot_v1_dot_admin__pb2.ListCleanupsRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.ListCleanupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldPosition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.v1.Admin/HoldPosition',
+            crosskey_dot_v1_dot_admin__pb2.HoldPositionRequest.SerializeToString,
+            crosskey_dot_v1_dot_admin__pb2.HoldPositionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,12 @@ class AdminStub:
     """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
     DescribeEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeEventsRequest, _admin_pb2.DescribeEventsResponse]
     """Says how many events the shards keep, since when, and what holds back those that are not given out yet."""
+    ListCleanups: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCleanupsRequest, _admin_pb2.ListCleanupsResponse]
+    """Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`."""
+    HoldPosition: _grpc.UnaryUnaryMultiCallable[_admin_pb2.HoldPositionRequest, _admin_pb2.HoldPositionResponse]
+    """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+    and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+    """
     PlanMigration: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PlanMigrationRequest, _admin_pb2.PlanMigrationResponse]
     """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
     INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
@@ -96,6 +102,12 @@ class AdminAsyncStub(AdminStub):
     """Lists prepared transactions whose outcome has not been carried out everywhere yet."""
     DescribeEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeEventsRequest, _admin_pb2.DescribeEventsResponse]  # type: ignore[assignment]
     """Says how many events the shards keep, since when, and what holds back those that are not given out yet."""
+    ListCleanups: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCleanupsRequest, _admin_pb2.ListCleanupsResponse]  # type: ignore[assignment]
+    """Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`."""
+    HoldPosition: _aio.UnaryUnaryMultiCallable[_admin_pb2.HoldPositionRequest, _admin_pb2.HoldPositionResponse]  # type: ignore[assignment]
+    """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+    and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+    """
     PlanMigration: _aio.UnaryUnaryMultiCallable[_admin_pb2.PlanMigrationRequest, _admin_pb2.PlanMigrationResponse]  # type: ignore[assignment]
     """Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
     INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
@@ -177,6 +189,24 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DescribeEventsResponse, _abc.Awaitable[_admin_pb2.DescribeEventsResponse]]:
         """Says how many events the shards keep, since when, and what holds back those that are not given out yet."""
+
+    @_abc_1.abstractmethod
+    def ListCleanups(
+        self,
+        request: _admin_pb2.ListCleanupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListCleanupsResponse, _abc.Awaitable[_admin_pb2.ListCleanupsResponse]]:
+        """Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`."""
+
+    @_abc_1.abstractmethod
+    def HoldPosition(
+        self,
+        request: _admin_pb2.HoldPositionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.HoldPositionResponse, _abc.Awaitable[_admin_pb2.HoldPositionResponse]]:
+        """Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+        and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+        """
 
     @_abc_1.abstractmethod
     def PlanMigration(

@@ -232,6 +232,8 @@ const (
 	AuditResponse_KIND_SCHEMA_DIFFERS AuditResponse_Kind = 12
 	// A live copy that has another value than its parent, or a shadow whose values are not those of its parent.
 	AuditResponse_KIND_WRONG_COPY AuditResponse_Kind = 140
+	// The clean-up of a deleted row's children has not come to its end for longer than the nodes' settings allow.
+	AuditResponse_KIND_LATE_CLEANUP AuditResponse_Kind = 200
 )
 
 // Enum value maps for AuditResponse_Kind.
@@ -251,6 +253,7 @@ var (
 		11:  "KIND_CLAIM_WITHOUT_VALUE",
 		12:  "KIND_SCHEMA_DIFFERS",
 		140: "KIND_WRONG_COPY",
+		200: "KIND_LATE_CLEANUP",
 	}
 	AuditResponse_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":          0,
@@ -267,6 +270,7 @@ var (
 		"KIND_CLAIM_WITHOUT_VALUE":  11,
 		"KIND_SCHEMA_DIFFERS":       12,
 		"KIND_WRONG_COPY":           140,
+		"KIND_LATE_CLEANUP":         200,
 	}
 )
 
@@ -294,7 +298,7 @@ func (x AuditResponse_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuditResponse_Kind.Descriptor instead.
 func (AuditResponse_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{24, 0}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25, 0}
 }
 
 // A schema to change to.
@@ -1465,6 +1469,97 @@ func (x *RelationDescription) GetAmbiguity() string {
 	return ""
 }
 
+// A view, which is listed, counted and aggregated as a table is, if what the shards read of it is all of it.
+type ViewDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The view's name.
+	View string `protobuf:"bytes,220,opt,name=view,proto3" json:"view,omitempty"`
+	// "sharded" or "reference"; empty if it is not read.
+	Placement string `protobuf:"bytes,221,opt,name=placement,proto3" json:"placement,omitempty"`
+	// The columns whose values tell the shard of a row.
+	Locators []string `protobuf:"bytes,222,rep,name=locators,proto3" json:"locators,omitempty"`
+	// The columns that tell its rows apart, by which a list is ordered in the end; empty if none do.
+	Key []string `protobuf:"bytes,223,rep,name=key,proto3" json:"key,omitempty"`
+	// The columns, in order; empty if it is not read.
+	Columns []*ColumnDescription `protobuf:"bytes,224,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Why it is not read, and what to do; empty if it is.
+	WhyNotRead    string `protobuf:"bytes,225,opt,name=why_not_read,json=whyNotRead,proto3" json:"why_not_read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewDescription) Reset() {
+	*x = ViewDescription{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewDescription) ProtoMessage() {}
+
+func (x *ViewDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewDescription.ProtoReflect.Descriptor instead.
+func (*ViewDescription) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ViewDescription) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *ViewDescription) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *ViewDescription) GetLocators() []string {
+	if x != nil {
+		return x.Locators
+	}
+	return nil
+}
+
+func (x *ViewDescription) GetKey() []string {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ViewDescription) GetColumns() []*ColumnDescription {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *ViewDescription) GetWhyNotRead() string {
+	if x != nil {
+		return x.WhyNotRead
+	}
+	return ""
+}
+
 // The schema.
 type DescribeSchemaResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1475,14 +1570,16 @@ type DescribeSchemaResponse struct {
 	// The foreign keys, by table and name.
 	Keys []*KeyDescription `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The relations, by table and name.
-	Relations     []*RelationDescription `protobuf:"bytes,4,rep,name=relations,proto3" json:"relations,omitempty"`
+	Relations []*RelationDescription `protobuf:"bytes,4,rep,name=relations,proto3" json:"relations,omitempty"`
+	// The views, by name.
+	Views         []*ViewDescription `protobuf:"bytes,220,rep,name=views,proto3" json:"views,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeSchemaResponse) Reset() {
 	*x = DescribeSchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1591,7 @@ func (x *DescribeSchemaResponse) String() string {
 func (*DescribeSchemaResponse) ProtoMessage() {}
 
 func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[16]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1604,7 @@ func (x *DescribeSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeSchemaResponse.ProtoReflect.Descriptor instead.
 func (*DescribeSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DescribeSchemaResponse) GetFingerprint() string {
@@ -1538,6 +1635,13 @@ func (x *DescribeSchemaResponse) GetRelations() []*RelationDescription {
 	return nil
 }
 
+func (x *DescribeSchemaResponse) GetViews() []*ViewDescription {
+	if x != nil {
+		return x.Views
+	}
+	return nil
+}
+
 // Asks for the topology.
 type DescribeTopologyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1547,7 +1651,7 @@ type DescribeTopologyRequest struct {
 
 func (x *DescribeTopologyRequest) Reset() {
 	*x = DescribeTopologyRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1663,7 @@ func (x *DescribeTopologyRequest) String() string {
 func (*DescribeTopologyRequest) ProtoMessage() {}
 
 func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[17]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1676,7 @@ func (x *DescribeTopologyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyRequest.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 // A shard.
@@ -1594,7 +1698,7 @@ type ShardDescription struct {
 
 func (x *ShardDescription) Reset() {
 	*x = ShardDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1710,7 @@ func (x *ShardDescription) String() string {
 func (*ShardDescription) ProtoMessage() {}
 
 func (x *ShardDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[18]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1723,7 @@ func (x *ShardDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDescription.ProtoReflect.Descriptor instead.
 func (*ShardDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ShardDescription) GetShard() uint32 {
@@ -1670,7 +1774,7 @@ type DescribeTopologyResponse struct {
 
 func (x *DescribeTopologyResponse) Reset() {
 	*x = DescribeTopologyResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1786,7 @@ func (x *DescribeTopologyResponse) String() string {
 func (*DescribeTopologyResponse) ProtoMessage() {}
 
 func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[19]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1799,7 @@ func (x *DescribeTopologyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTopologyResponse.ProtoReflect.Descriptor instead.
 func (*DescribeTopologyResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DescribeTopologyResponse) GetSlots() uint32 {
@@ -1725,7 +1829,7 @@ type ApplySchemaRequest struct {
 
 func (x *ApplySchemaRequest) Reset() {
 	*x = ApplySchemaRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1841,7 @@ func (x *ApplySchemaRequest) String() string {
 func (*ApplySchemaRequest) ProtoMessage() {}
 
 func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[20]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1854,7 @@ func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaRequest.ProtoReflect.Descriptor instead.
 func (*ApplySchemaRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplySchemaRequest) GetSql() string {
@@ -1782,7 +1886,7 @@ type ApplySchemaResponse struct {
 
 func (x *ApplySchemaResponse) Reset() {
 	*x = ApplySchemaResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1898,7 @@ func (x *ApplySchemaResponse) String() string {
 func (*ApplySchemaResponse) ProtoMessage() {}
 
 func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[21]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1911,7 @@ func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaResponse.ProtoReflect.Descriptor instead.
 func (*ApplySchemaResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApplySchemaResponse) GetChanged() bool {
@@ -1846,7 +1950,7 @@ type SkippedStatement struct {
 
 func (x *SkippedStatement) Reset() {
 	*x = SkippedStatement{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1962,7 @@ func (x *SkippedStatement) String() string {
 func (*SkippedStatement) ProtoMessage() {}
 
 func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[22]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +1975,7 @@ func (x *SkippedStatement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkippedStatement.ProtoReflect.Descriptor instead.
 func (*SkippedStatement) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SkippedStatement) GetLine() uint32 {
@@ -1904,7 +2008,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2020,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[23]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2033,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 // One finding.
@@ -1953,7 +2057,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2069,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[24]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2082,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AuditResponse) GetKind() AuditResponse_Kind {
@@ -2032,7 +2136,7 @@ type DropUnusedShadowsRequest struct {
 
 func (x *DropUnusedShadowsRequest) Reset() {
 	*x = DropUnusedShadowsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2148,7 @@ func (x *DropUnusedShadowsRequest) String() string {
 func (*DropUnusedShadowsRequest) ProtoMessage() {}
 
 func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[25]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2161,7 @@ func (x *DropUnusedShadowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsRequest.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 // What was dropped.
@@ -2071,7 +2175,7 @@ type DropUnusedShadowsResponse struct {
 
 func (x *DropUnusedShadowsResponse) Reset() {
 	*x = DropUnusedShadowsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2083,7 +2187,7 @@ func (x *DropUnusedShadowsResponse) String() string {
 func (*DropUnusedShadowsResponse) ProtoMessage() {}
 
 func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[26]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2096,7 +2200,7 @@ func (x *DropUnusedShadowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropUnusedShadowsResponse.ProtoReflect.Descriptor instead.
 func (*DropUnusedShadowsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DropUnusedShadowsResponse) GetCount() int64 {
@@ -2115,7 +2219,7 @@ type ListInDoubtRequest struct {
 
 func (x *ListInDoubtRequest) Reset() {
 	*x = ListInDoubtRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2231,7 @@ func (x *ListInDoubtRequest) String() string {
 func (*ListInDoubtRequest) ProtoMessage() {}
 
 func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[27]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2244,7 @@ func (x *ListInDoubtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtRequest.ProtoReflect.Descriptor instead.
 func (*ListInDoubtRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 // A prepared transaction.
@@ -2162,7 +2266,7 @@ type InDoubtTransaction struct {
 
 func (x *InDoubtTransaction) Reset() {
 	*x = InDoubtTransaction{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[28]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2278,7 @@ func (x *InDoubtTransaction) String() string {
 func (*InDoubtTransaction) ProtoMessage() {}
 
 func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[28]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2291,7 @@ func (x *InDoubtTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InDoubtTransaction.ProtoReflect.Descriptor instead.
 func (*InDoubtTransaction) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InDoubtTransaction) GetGid() string {
@@ -2238,7 +2342,7 @@ type ListInDoubtResponse struct {
 
 func (x *ListInDoubtResponse) Reset() {
 	*x = ListInDoubtResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[29]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2354,7 @@ func (x *ListInDoubtResponse) String() string {
 func (*ListInDoubtResponse) ProtoMessage() {}
 
 func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[29]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2367,7 @@ func (x *ListInDoubtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInDoubtResponse.ProtoReflect.Descriptor instead.
 func (*ListInDoubtResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListInDoubtResponse) GetTransactions() []*InDoubtTransaction {
@@ -2289,7 +2393,7 @@ type DescribeEventsRequest struct {
 
 func (x *DescribeEventsRequest) Reset() {
 	*x = DescribeEventsRequest{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[30]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2405,7 @@ func (x *DescribeEventsRequest) String() string {
 func (*DescribeEventsRequest) ProtoMessage() {}
 
 func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[30]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2418,7 @@ func (x *DescribeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeEventsRequest.ProtoReflect.Descriptor instead.
 func (*DescribeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 // The events of one shard.
@@ -2342,7 +2446,7 @@ type OutboxDescription struct {
 
 func (x *OutboxDescription) Reset() {
 	*x = OutboxDescription{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[31]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2458,7 @@ func (x *OutboxDescription) String() string {
 func (*OutboxDescription) ProtoMessage() {}
 
 func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[31]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2471,7 @@ func (x *OutboxDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxDescription.ProtoReflect.Descriptor instead.
 func (*OutboxDescription) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OutboxDescription) GetShard() uint32 {
@@ -2439,7 +2543,7 @@ type DescribeEventsResponse struct {
 
 func (x *DescribeEventsResponse) Reset() {
 	*x = DescribeEventsResponse{}
-	mi := &file_crosskey_v1_admin_proto_msgTypes[32]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2555,7 @@ func (x *DescribeEventsResponse) String() string {
 func (*DescribeEventsResponse) ProtoMessage() {}
 
 func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crosskey_v1_admin_proto_msgTypes[32]
+	mi := &file_crosskey_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2568,7 @@ func (x *DescribeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeEventsResponse.ProtoReflect.Descriptor instead.
 func (*DescribeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DescribeEventsResponse) GetOutboxes() []*OutboxDescription {
@@ -2479,6 +2583,380 @@ func (x *DescribeEventsResponse) GetUnreachableShards() []uint32 {
 		return x.UnreachableShards
 	}
 	return nil
+}
+
+// Asks for what is being cleaned up.
+type ListCleanupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCleanupsRequest) Reset() {
+	*x = ListCleanupsRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCleanupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCleanupsRequest) ProtoMessage() {}
+
+func (x *ListCleanupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCleanupsRequest.ProtoReflect.Descriptor instead.
+func (*ListCleanupsRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+// Deleted rows of one table whose children on one shard are cleaned up, or to be.
+type Cleanup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard with the children.
+	Shard uint32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// The shard where the rows were deleted, if that one's node tells of them: `shard` does not know of them yet.
+	WaitsOn *uint32 `protobuf:"varint,2,opt,name=waits_on,json=waitsOn,proto3,oneof" json:"waits_on,omitempty"`
+	// The table of the deleted rows.
+	Table string `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`
+	// The columns that the children reference.
+	Columns []string `protobuf:"bytes,4,rep,name=columns,proto3" json:"columns,omitempty"`
+	// How many deleted rows there are.
+	Deleted int64 `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// How many children are left, up to 10,000; absent if `shard` does not know of the deletion yet.
+	RowsLeft *int64 `protobuf:"varint,6,opt,name=rows_left,json=rowsLeft,proto3,oneof" json:"rows_left,omitempty"`
+	// How long ago the first of them was deleted, or marked on `shard`, in milliseconds.
+	AgeMs int64 `protobuf:"varint,7,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// How many children were cleaned up in the last minute by the node that answers.
+	RowsLastMinute int64 `protobuf:"varint,8,opt,name=rows_last_minute,json=rowsLastMinute,proto3" json:"rows_last_minute,omitempty"`
+	// Whether that is longer ago than the node's settings allow.
+	Late          bool `protobuf:"varint,9,opt,name=late,proto3" json:"late,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cleanup) Reset() {
+	*x = Cleanup{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cleanup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cleanup) ProtoMessage() {}
+
+func (x *Cleanup) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cleanup.ProtoReflect.Descriptor instead.
+func (*Cleanup) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Cleanup) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Cleanup) GetWaitsOn() uint32 {
+	if x != nil && x.WaitsOn != nil {
+		return *x.WaitsOn
+	}
+	return 0
+}
+
+func (x *Cleanup) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Cleanup) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *Cleanup) GetDeleted() int64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *Cleanup) GetRowsLeft() int64 {
+	if x != nil && x.RowsLeft != nil {
+		return *x.RowsLeft
+	}
+	return 0
+}
+
+func (x *Cleanup) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *Cleanup) GetRowsLastMinute() int64 {
+	if x != nil {
+		return x.RowsLastMinute
+	}
+	return 0
+}
+
+func (x *Cleanup) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+// What is being cleaned up.
+type ListCleanupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of it, by shard.
+	Cleanups []*Cleanup `protobuf:"bytes,1,rep,name=cleanups,proto3" json:"cleanups,omitempty"`
+	// Shards that could not be asked.
+	UnreachableShards []uint32 `protobuf:"varint,2,rep,packed,name=unreachable_shards,json=unreachableShards,proto3" json:"unreachable_shards,omitempty"`
+	// How often this router has had children hidden, of late; the following are about these times.
+	Marked int64 `protobuf:"varint,3,opt,name=marked,proto3" json:"marked,omitempty"`
+	// How long that was after the deletion, in milliseconds: the median.
+	MedianWindowMs float64 `protobuf:"fixed64,4,opt,name=median_window_ms,json=medianWindowMs,proto3" json:"median_window_ms,omitempty"`
+	// The 99th percentile.
+	P99WindowMs   float64 `protobuf:"fixed64,5,opt,name=p99_window_ms,json=p99WindowMs,proto3" json:"p99_window_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCleanupsResponse) Reset() {
+	*x = ListCleanupsResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCleanupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCleanupsResponse) ProtoMessage() {}
+
+func (x *ListCleanupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCleanupsResponse.ProtoReflect.Descriptor instead.
+func (*ListCleanupsResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ListCleanupsResponse) GetCleanups() []*Cleanup {
+	if x != nil {
+		return x.Cleanups
+	}
+	return nil
+}
+
+func (x *ListCleanupsResponse) GetUnreachableShards() []uint32 {
+	if x != nil {
+		return x.UnreachableShards
+	}
+	return nil
+}
+
+func (x *ListCleanupsResponse) GetMarked() int64 {
+	if x != nil {
+		return x.Marked
+	}
+	return 0
+}
+
+func (x *ListCleanupsResponse) GetMedianWindowMs() float64 {
+	if x != nil {
+		return x.MedianWindowMs
+	}
+	return 0
+}
+
+func (x *ListCleanupsResponse) GetP99WindowMs() float64 {
+	if x != nil {
+		return x.P99WindowMs
+	}
+	return 0
+}
+
+// Holds a position, or asks for it.
+type HoldPositionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consumer.
+	Consumer string `protobuf:"bytes,1,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// The process, by a name that no other one has.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// How long nobody else can hold it, in milliseconds; 0 lets go of it.
+	LeaseMs uint32 `protobuf:"varint,3,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// Behind what it is to go on, as a Watch has answered it; kept only if the holder held it already. As it was if empty.
+	ResumeToken   string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldPositionRequest) Reset() {
+	*x = HoldPositionRequest{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPositionRequest) ProtoMessage() {}
+
+func (x *HoldPositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPositionRequest.ProtoReflect.Descriptor instead.
+func (*HoldPositionRequest) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *HoldPositionRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *HoldPositionRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldPositionRequest) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *HoldPositionRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// Who holds the position, and what it is.
+type HoldPositionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the process that asks holds it now. If not, nothing has changed.
+	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	// Who holds it; empty if nobody does.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Behind what the holder is to go on; empty if none was ever kept.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldPositionResponse) Reset() {
+	*x = HoldPositionResponse{}
+	mi := &file_crosskey_v1_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPositionResponse) ProtoMessage() {}
+
+func (x *HoldPositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crosskey_v1_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPositionResponse.ProtoReflect.Descriptor instead.
+func (*HoldPositionResponse) Descriptor() ([]byte, []int) {
+	return file_crosskey_v1_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *HoldPositionResponse) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *HoldPositionResponse) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldPositionResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
 }
 
 var File_crosskey_v1_admin_proto protoreflect.FileDescriptor
@@ -2587,12 +3065,21 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"constraint\x12\x1b\n" +
 	"\tkey_table\x18\x06 \x01(\tR\bkeyTable\x12%\n" +
 	"\x0efar_constraint\x18\a \x01(\tR\rfarConstraint\x12\x1c\n" +
-	"\tambiguity\x18\b \x01(\tR\tambiguity\"\xe2\x01\n" +
+	"\tambiguity\x18\b \x01(\tR\tambiguity\"\xd3\x01\n" +
+	"\x0fViewDescription\x12\x13\n" +
+	"\x04view\x18\xdc\x01 \x01(\tR\x04view\x12\x1d\n" +
+	"\tplacement\x18\xdd\x01 \x01(\tR\tplacement\x12\x1b\n" +
+	"\blocators\x18\xde\x01 \x03(\tR\blocators\x12\x11\n" +
+	"\x03key\x18\xdf\x01 \x03(\tR\x03key\x129\n" +
+	"\acolumns\x18\xe0\x01 \x03(\v2\x1e.crosskey.v1.ColumnDescriptionR\acolumns\x12!\n" +
+	"\fwhy_not_read\x18\xe1\x01 \x01(\tR\n" +
+	"whyNotRead\"\x97\x02\n" +
 	"\x16DescribeSchemaResponse\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x125\n" +
 	"\x06tables\x18\x02 \x03(\v2\x1d.crosskey.v1.TableDescriptionR\x06tables\x12/\n" +
 	"\x04keys\x18\x03 \x03(\v2\x1b.crosskey.v1.KeyDescriptionR\x04keys\x12>\n" +
-	"\trelations\x18\x04 \x03(\v2 .crosskey.v1.RelationDescriptionR\trelations\"\x19\n" +
+	"\trelations\x18\x04 \x03(\v2 .crosskey.v1.RelationDescriptionR\trelations\x123\n" +
+	"\x05views\x18\xdc\x01 \x03(\v2\x1c.crosskey.v1.ViewDescriptionR\x05views\"\x19\n" +
 	"\x17DescribeTopologyRequest\"\xa9\x01\n" +
 	"\x10ShardDescription\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
@@ -2614,7 +3101,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x1c\n" +
 	"\tstatement\x18\x02 \x01(\tR\tstatement\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x0e\n" +
-	"\fAuditRequest\"\xbc\x04\n" +
+	"\fAuditRequest\"\xd4\x04\n" +
 	"\rAuditResponse\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.crosskey.v1.AuditResponse.KindR\x04kind\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
@@ -2623,7 +3110,7 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"constraint\x18\x04 \x01(\tR\n" +
 	"constraint\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\xfd\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x95\x03\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19KIND_CHILD_WITHOUT_SHADOW\x10\x01\x12\x1b\n" +
@@ -2639,7 +3126,8 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x12\x1c\n" +
 	"\x18KIND_CLAIM_WITHOUT_VALUE\x10\v\x12\x17\n" +
 	"\x13KIND_SCHEMA_DIFFERS\x10\f\x12\x14\n" +
-	"\x0fKIND_WRONG_COPY\x10\x8c\x01\"\x1a\n" +
+	"\x0fKIND_WRONG_COPY\x10\x8c\x01\x12\x16\n" +
+	"\x11KIND_LATE_CLEANUP\x10\xc8\x01\"\x1a\n" +
 	"\x18DropUnusedShadowsRequest\"1\n" +
 	"\x19DropUnusedShadowsResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\"\x14\n" +
@@ -2668,12 +3156,41 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"heldBackBy\"\x83\x01\n" +
 	"\x16DescribeEventsResponse\x12:\n" +
 	"\boutboxes\x18\x01 \x03(\v2\x1e.crosskey.v1.OutboxDescriptionR\boutboxes\x12-\n" +
-	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards*^\n" +
+	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards\"\x15\n" +
+	"\x13ListCleanupsRequest\"\x9b\x02\n" +
+	"\aCleanup\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1e\n" +
+	"\bwaits_on\x18\x02 \x01(\rH\x00R\awaitsOn\x88\x01\x01\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\tR\x05table\x12\x18\n" +
+	"\acolumns\x18\x04 \x03(\tR\acolumns\x12\x18\n" +
+	"\adeleted\x18\x05 \x01(\x03R\adeleted\x12 \n" +
+	"\trows_left\x18\x06 \x01(\x03H\x01R\browsLeft\x88\x01\x01\x12\x15\n" +
+	"\x06age_ms\x18\a \x01(\x03R\x05ageMs\x12(\n" +
+	"\x10rows_last_minute\x18\b \x01(\x03R\x0erowsLastMinute\x12\x12\n" +
+	"\x04late\x18\t \x01(\bR\x04lateB\v\n" +
+	"\t_waits_onB\f\n" +
+	"\n" +
+	"_rows_left\"\xdd\x01\n" +
+	"\x14ListCleanupsResponse\x120\n" +
+	"\bcleanups\x18\x01 \x03(\v2\x14.crosskey.v1.CleanupR\bcleanups\x12-\n" +
+	"\x12unreachable_shards\x18\x02 \x03(\rR\x11unreachableShards\x12\x16\n" +
+	"\x06marked\x18\x03 \x01(\x03R\x06marked\x12(\n" +
+	"\x10median_window_ms\x18\x04 \x01(\x01R\x0emedianWindowMs\x12\"\n" +
+	"\rp99_window_ms\x18\x05 \x01(\x01R\vp99WindowMs\"\x87\x01\n" +
+	"\x13HoldPositionRequest\x12\x1a\n" +
+	"\bconsumer\x18\x01 \x01(\tR\bconsumer\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x19\n" +
+	"\blease_ms\x18\x03 \x01(\rR\aleaseMs\x12!\n" +
+	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\"e\n" +
+	"\x14HoldPositionResponse\x12\x12\n" +
+	"\x04held\x18\x01 \x01(\bR\x04held\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken*^\n" +
 	"\aOrphans\x12\x17\n" +
 	"\x13ORPHANS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fORPHANS_STOP\x10\x01\x12\x12\n" +
 	"\x0eORPHANS_DELETE\x10\x02\x12\x14\n" +
-	"\x10ORPHANS_SET_NULL\x10\x032\xd3\a\n" +
+	"\x10ORPHANS_SET_NULL\x10\x032\xfd\b\n" +
 	"\x05Admin\x12Y\n" +
 	"\x0eDescribeSchema\x12\".crosskey.v1.DescribeSchemaRequest\x1a#.crosskey.v1.DescribeSchemaResponse\x12_\n" +
 	"\x10DescribeTopology\x12$.crosskey.v1.DescribeTopologyRequest\x1a%.crosskey.v1.DescribeTopologyResponse\x12P\n" +
@@ -2681,7 +3198,9 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x05Audit\x12\x19.crosskey.v1.AuditRequest\x1a\x1a.crosskey.v1.AuditResponse0\x01\x12b\n" +
 	"\x11DropUnusedShadows\x12%.crosskey.v1.DropUnusedShadowsRequest\x1a&.crosskey.v1.DropUnusedShadowsResponse\x12P\n" +
 	"\vListInDoubt\x12\x1f.crosskey.v1.ListInDoubtRequest\x1a .crosskey.v1.ListInDoubtResponse\x12Y\n" +
-	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponse\x12V\n" +
+	"\x0eDescribeEvents\x12\".crosskey.v1.DescribeEventsRequest\x1a#.crosskey.v1.DescribeEventsResponse\x12S\n" +
+	"\fListCleanups\x12 .crosskey.v1.ListCleanupsRequest\x1a!.crosskey.v1.ListCleanupsResponse\x12S\n" +
+	"\fHoldPosition\x12 .crosskey.v1.HoldPositionRequest\x1a!.crosskey.v1.HoldPositionResponse\x12V\n" +
 	"\rPlanMigration\x12!.crosskey.v1.PlanMigrationRequest\x1a\".crosskey.v1.PlanMigrationResponse\x12[\n" +
 	"\x0eApplyMigration\x12\".crosskey.v1.ApplyMigrationRequest\x1a#.crosskey.v1.ApplyMigrationResponse0\x01\x12Y\n" +
 	"\x0eListMigrations\x12\".crosskey.v1.ListMigrationsRequest\x1a#.crosskey.v1.ListMigrationsResponse\x12Y\n" +
@@ -2701,7 +3220,7 @@ func file_crosskey_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_crosskey_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_crosskey_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_crosskey_v1_admin_proto_goTypes = []any{
 	(Orphans)(0),                      // 0: crosskey.v1.Orphans
 	(MigrationStep_Phase)(0),          // 1: crosskey.v1.MigrationStep.Phase
@@ -2723,77 +3242,90 @@ var file_crosskey_v1_admin_proto_goTypes = []any{
 	(*TableDescription)(nil),          // 17: crosskey.v1.TableDescription
 	(*ColumnDescription)(nil),         // 18: crosskey.v1.ColumnDescription
 	(*RelationDescription)(nil),       // 19: crosskey.v1.RelationDescription
-	(*DescribeSchemaResponse)(nil),    // 20: crosskey.v1.DescribeSchemaResponse
-	(*DescribeTopologyRequest)(nil),   // 21: crosskey.v1.DescribeTopologyRequest
-	(*ShardDescription)(nil),          // 22: crosskey.v1.ShardDescription
-	(*DescribeTopologyResponse)(nil),  // 23: crosskey.v1.DescribeTopologyResponse
-	(*ApplySchemaRequest)(nil),        // 24: crosskey.v1.ApplySchemaRequest
-	(*ApplySchemaResponse)(nil),       // 25: crosskey.v1.ApplySchemaResponse
-	(*SkippedStatement)(nil),          // 26: crosskey.v1.SkippedStatement
-	(*AuditRequest)(nil),              // 27: crosskey.v1.AuditRequest
-	(*AuditResponse)(nil),             // 28: crosskey.v1.AuditResponse
-	(*DropUnusedShadowsRequest)(nil),  // 29: crosskey.v1.DropUnusedShadowsRequest
-	(*DropUnusedShadowsResponse)(nil), // 30: crosskey.v1.DropUnusedShadowsResponse
-	(*ListInDoubtRequest)(nil),        // 31: crosskey.v1.ListInDoubtRequest
-	(*InDoubtTransaction)(nil),        // 32: crosskey.v1.InDoubtTransaction
-	(*ListInDoubtResponse)(nil),       // 33: crosskey.v1.ListInDoubtResponse
-	(*DescribeEventsRequest)(nil),     // 34: crosskey.v1.DescribeEventsRequest
-	(*OutboxDescription)(nil),         // 35: crosskey.v1.OutboxDescription
-	(*DescribeEventsResponse)(nil),    // 36: crosskey.v1.DescribeEventsResponse
-	(*timestamppb.Timestamp)(nil),     // 37: google.protobuf.Timestamp
+	(*ViewDescription)(nil),           // 20: crosskey.v1.ViewDescription
+	(*DescribeSchemaResponse)(nil),    // 21: crosskey.v1.DescribeSchemaResponse
+	(*DescribeTopologyRequest)(nil),   // 22: crosskey.v1.DescribeTopologyRequest
+	(*ShardDescription)(nil),          // 23: crosskey.v1.ShardDescription
+	(*DescribeTopologyResponse)(nil),  // 24: crosskey.v1.DescribeTopologyResponse
+	(*ApplySchemaRequest)(nil),        // 25: crosskey.v1.ApplySchemaRequest
+	(*ApplySchemaResponse)(nil),       // 26: crosskey.v1.ApplySchemaResponse
+	(*SkippedStatement)(nil),          // 27: crosskey.v1.SkippedStatement
+	(*AuditRequest)(nil),              // 28: crosskey.v1.AuditRequest
+	(*AuditResponse)(nil),             // 29: crosskey.v1.AuditResponse
+	(*DropUnusedShadowsRequest)(nil),  // 30: crosskey.v1.DropUnusedShadowsRequest
+	(*DropUnusedShadowsResponse)(nil), // 31: crosskey.v1.DropUnusedShadowsResponse
+	(*ListInDoubtRequest)(nil),        // 32: crosskey.v1.ListInDoubtRequest
+	(*InDoubtTransaction)(nil),        // 33: crosskey.v1.InDoubtTransaction
+	(*ListInDoubtResponse)(nil),       // 34: crosskey.v1.ListInDoubtResponse
+	(*DescribeEventsRequest)(nil),     // 35: crosskey.v1.DescribeEventsRequest
+	(*OutboxDescription)(nil),         // 36: crosskey.v1.OutboxDescription
+	(*DescribeEventsResponse)(nil),    // 37: crosskey.v1.DescribeEventsResponse
+	(*ListCleanupsRequest)(nil),       // 38: crosskey.v1.ListCleanupsRequest
+	(*Cleanup)(nil),                   // 39: crosskey.v1.Cleanup
+	(*ListCleanupsResponse)(nil),      // 40: crosskey.v1.ListCleanupsResponse
+	(*HoldPositionRequest)(nil),       // 41: crosskey.v1.HoldPositionRequest
+	(*HoldPositionResponse)(nil),      // 42: crosskey.v1.HoldPositionResponse
+	(*timestamppb.Timestamp)(nil),     // 43: google.protobuf.Timestamp
 }
 var file_crosskey_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: crosskey.v1.Migration.orphans:type_name -> crosskey.v1.Orphans
 	1,  // 1: crosskey.v1.MigrationStep.phase:type_name -> crosskey.v1.MigrationStep.Phase
 	4,  // 2: crosskey.v1.PlanMigrationRequest.migration:type_name -> crosskey.v1.Migration
 	5,  // 3: crosskey.v1.PlanMigrationResponse.steps:type_name -> crosskey.v1.MigrationStep
-	26, // 4: crosskey.v1.PlanMigrationResponse.skipped:type_name -> crosskey.v1.SkippedStatement
+	27, // 4: crosskey.v1.PlanMigrationResponse.skipped:type_name -> crosskey.v1.SkippedStatement
 	4,  // 5: crosskey.v1.ApplyMigrationRequest.migration:type_name -> crosskey.v1.Migration
 	5,  // 6: crosskey.v1.ApplyMigrationResponse.step:type_name -> crosskey.v1.MigrationStep
 	2,  // 7: crosskey.v1.MigrationDescription.state:type_name -> crosskey.v1.MigrationDescription.State
 	4,  // 8: crosskey.v1.MigrationDescription.migration:type_name -> crosskey.v1.Migration
-	37, // 9: crosskey.v1.MigrationDescription.began_at:type_name -> google.protobuf.Timestamp
-	37, // 10: crosskey.v1.MigrationDescription.ended_at:type_name -> google.protobuf.Timestamp
+	43, // 9: crosskey.v1.MigrationDescription.began_at:type_name -> google.protobuf.Timestamp
+	43, // 10: crosskey.v1.MigrationDescription.ended_at:type_name -> google.protobuf.Timestamp
 	11, // 11: crosskey.v1.ListMigrationsResponse.migrations:type_name -> crosskey.v1.MigrationDescription
 	18, // 12: crosskey.v1.TableDescription.columns:type_name -> crosskey.v1.ColumnDescription
-	17, // 13: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
-	16, // 14: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
-	19, // 15: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
-	22, // 16: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
-	20, // 17: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
-	26, // 18: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
-	3,  // 19: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
-	37, // 20: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
-	32, // 21: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
-	37, // 22: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
-	35, // 23: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
-	15, // 24: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
-	21, // 25: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
-	24, // 26: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
-	27, // 27: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
-	29, // 28: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
-	31, // 29: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
-	34, // 30: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
-	6,  // 31: crosskey.v1.Admin.PlanMigration:input_type -> crosskey.v1.PlanMigrationRequest
-	8,  // 32: crosskey.v1.Admin.ApplyMigration:input_type -> crosskey.v1.ApplyMigrationRequest
-	10, // 33: crosskey.v1.Admin.ListMigrations:input_type -> crosskey.v1.ListMigrationsRequest
-	13, // 34: crosskey.v1.Admin.AbortMigration:input_type -> crosskey.v1.AbortMigrationRequest
-	20, // 35: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
-	23, // 36: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
-	25, // 37: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
-	28, // 38: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
-	30, // 39: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
-	33, // 40: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
-	36, // 41: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
-	7,  // 42: crosskey.v1.Admin.PlanMigration:output_type -> crosskey.v1.PlanMigrationResponse
-	9,  // 43: crosskey.v1.Admin.ApplyMigration:output_type -> crosskey.v1.ApplyMigrationResponse
-	12, // 44: crosskey.v1.Admin.ListMigrations:output_type -> crosskey.v1.ListMigrationsResponse
-	14, // 45: crosskey.v1.Admin.AbortMigration:output_type -> crosskey.v1.AbortMigrationResponse
-	35, // [35:46] is the sub-list for method output_type
-	24, // [24:35] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	18, // 13: crosskey.v1.ViewDescription.columns:type_name -> crosskey.v1.ColumnDescription
+	17, // 14: crosskey.v1.DescribeSchemaResponse.tables:type_name -> crosskey.v1.TableDescription
+	16, // 15: crosskey.v1.DescribeSchemaResponse.keys:type_name -> crosskey.v1.KeyDescription
+	19, // 16: crosskey.v1.DescribeSchemaResponse.relations:type_name -> crosskey.v1.RelationDescription
+	20, // 17: crosskey.v1.DescribeSchemaResponse.views:type_name -> crosskey.v1.ViewDescription
+	23, // 18: crosskey.v1.DescribeTopologyResponse.shards:type_name -> crosskey.v1.ShardDescription
+	21, // 19: crosskey.v1.ApplySchemaResponse.schema:type_name -> crosskey.v1.DescribeSchemaResponse
+	27, // 20: crosskey.v1.ApplySchemaResponse.skipped:type_name -> crosskey.v1.SkippedStatement
+	3,  // 21: crosskey.v1.AuditResponse.kind:type_name -> crosskey.v1.AuditResponse.Kind
+	43, // 22: crosskey.v1.InDoubtTransaction.prepared_at:type_name -> google.protobuf.Timestamp
+	33, // 23: crosskey.v1.ListInDoubtResponse.transactions:type_name -> crosskey.v1.InDoubtTransaction
+	43, // 24: crosskey.v1.OutboxDescription.oldest:type_name -> google.protobuf.Timestamp
+	36, // 25: crosskey.v1.DescribeEventsResponse.outboxes:type_name -> crosskey.v1.OutboxDescription
+	39, // 26: crosskey.v1.ListCleanupsResponse.cleanups:type_name -> crosskey.v1.Cleanup
+	15, // 27: crosskey.v1.Admin.DescribeSchema:input_type -> crosskey.v1.DescribeSchemaRequest
+	22, // 28: crosskey.v1.Admin.DescribeTopology:input_type -> crosskey.v1.DescribeTopologyRequest
+	25, // 29: crosskey.v1.Admin.ApplySchema:input_type -> crosskey.v1.ApplySchemaRequest
+	28, // 30: crosskey.v1.Admin.Audit:input_type -> crosskey.v1.AuditRequest
+	30, // 31: crosskey.v1.Admin.DropUnusedShadows:input_type -> crosskey.v1.DropUnusedShadowsRequest
+	32, // 32: crosskey.v1.Admin.ListInDoubt:input_type -> crosskey.v1.ListInDoubtRequest
+	35, // 33: crosskey.v1.Admin.DescribeEvents:input_type -> crosskey.v1.DescribeEventsRequest
+	38, // 34: crosskey.v1.Admin.ListCleanups:input_type -> crosskey.v1.ListCleanupsRequest
+	41, // 35: crosskey.v1.Admin.HoldPosition:input_type -> crosskey.v1.HoldPositionRequest
+	6,  // 36: crosskey.v1.Admin.PlanMigration:input_type -> crosskey.v1.PlanMigrationRequest
+	8,  // 37: crosskey.v1.Admin.ApplyMigration:input_type -> crosskey.v1.ApplyMigrationRequest
+	10, // 38: crosskey.v1.Admin.ListMigrations:input_type -> crosskey.v1.ListMigrationsRequest
+	13, // 39: crosskey.v1.Admin.AbortMigration:input_type -> crosskey.v1.AbortMigrationRequest
+	21, // 40: crosskey.v1.Admin.DescribeSchema:output_type -> crosskey.v1.DescribeSchemaResponse
+	24, // 41: crosskey.v1.Admin.DescribeTopology:output_type -> crosskey.v1.DescribeTopologyResponse
+	26, // 42: crosskey.v1.Admin.ApplySchema:output_type -> crosskey.v1.ApplySchemaResponse
+	29, // 43: crosskey.v1.Admin.Audit:output_type -> crosskey.v1.AuditResponse
+	31, // 44: crosskey.v1.Admin.DropUnusedShadows:output_type -> crosskey.v1.DropUnusedShadowsResponse
+	34, // 45: crosskey.v1.Admin.ListInDoubt:output_type -> crosskey.v1.ListInDoubtResponse
+	37, // 46: crosskey.v1.Admin.DescribeEvents:output_type -> crosskey.v1.DescribeEventsResponse
+	40, // 47: crosskey.v1.Admin.ListCleanups:output_type -> crosskey.v1.ListCleanupsResponse
+	42, // 48: crosskey.v1.Admin.HoldPosition:output_type -> crosskey.v1.HoldPositionResponse
+	7,  // 49: crosskey.v1.Admin.PlanMigration:output_type -> crosskey.v1.PlanMigrationResponse
+	9,  // 50: crosskey.v1.Admin.ApplyMigration:output_type -> crosskey.v1.ApplyMigrationResponse
+	12, // 51: crosskey.v1.Admin.ListMigrations:output_type -> crosskey.v1.ListMigrationsResponse
+	14, // 52: crosskey.v1.Admin.AbortMigration:output_type -> crosskey.v1.AbortMigrationResponse
+	40, // [40:53] is the sub-list for method output_type
+	27, // [27:40] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_crosskey_v1_admin_proto_init() }
@@ -2801,13 +3333,14 @@ func file_crosskey_v1_admin_proto_init() {
 	if File_crosskey_v1_admin_proto != nil {
 		return
 	}
+	file_crosskey_v1_admin_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crosskey_v1_admin_proto_rawDesc), len(file_crosskey_v1_admin_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   33,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

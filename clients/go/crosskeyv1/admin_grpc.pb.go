@@ -28,6 +28,8 @@ const (
 	Admin_DropUnusedShadows_FullMethodName = "/crosskey.v1.Admin/DropUnusedShadows"
 	Admin_ListInDoubt_FullMethodName       = "/crosskey.v1.Admin/ListInDoubt"
 	Admin_DescribeEvents_FullMethodName    = "/crosskey.v1.Admin/DescribeEvents"
+	Admin_ListCleanups_FullMethodName      = "/crosskey.v1.Admin/ListCleanups"
+	Admin_HoldPosition_FullMethodName      = "/crosskey.v1.Admin/HoldPosition"
 	Admin_PlanMigration_FullMethodName     = "/crosskey.v1.Admin/PlanMigration"
 	Admin_ApplyMigration_FullMethodName    = "/crosskey.v1.Admin/ApplyMigration"
 	Admin_ListMigrations_FullMethodName    = "/crosskey.v1.Admin/ListMigrations"
@@ -58,6 +60,11 @@ type AdminClient interface {
 	ListInDoubt(ctx context.Context, in *ListInDoubtRequest, opts ...grpc.CallOption) (*ListInDoubtResponse, error)
 	// Says how many events the shards keep, since when, and what holds back those that are not given out yet.
 	DescribeEvents(ctx context.Context, in *DescribeEventsRequest, opts ...grpc.CallOption) (*DescribeEventsResponse, error)
+	// Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`.
+	ListCleanups(ctx context.Context, in *ListCleanupsRequest, opts ...grpc.CallOption) (*ListCleanupsResponse, error)
+	// Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+	// and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+	HoldPosition(ctx context.Context, in *HoldPositionRequest, opts ...grpc.CallOption) (*HoldPositionResponse, error)
 	// Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
 	// INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
 	PlanMigration(ctx context.Context, in *PlanMigrationRequest, opts ...grpc.CallOption) (*PlanMigrationResponse, error)
@@ -159,6 +166,26 @@ func (c *adminClient) DescribeEvents(ctx context.Context, in *DescribeEventsRequ
 	return out, nil
 }
 
+func (c *adminClient) ListCleanups(ctx context.Context, in *ListCleanupsRequest, opts ...grpc.CallOption) (*ListCleanupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCleanupsResponse)
+	err := c.cc.Invoke(ctx, Admin_ListCleanups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) HoldPosition(ctx context.Context, in *HoldPositionRequest, opts ...grpc.CallOption) (*HoldPositionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldPositionResponse)
+	err := c.cc.Invoke(ctx, Admin_HoldPosition_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) PlanMigration(ctx context.Context, in *PlanMigrationRequest, opts ...grpc.CallOption) (*PlanMigrationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlanMigrationResponse)
@@ -232,6 +259,11 @@ type AdminServer interface {
 	ListInDoubt(context.Context, *ListInDoubtRequest) (*ListInDoubtResponse, error)
 	// Says how many events the shards keep, since when, and what holds back those that are not given out yet.
 	DescribeEvents(context.Context, *DescribeEventsRequest) (*DescribeEventsResponse, error)
+	// Lists what is being cleaned up: children of deleted rows, along foreign keys with `@enforce eventual`.
+	ListCleanups(context.Context, *ListCleanupsRequest) (*ListCleanupsResponse, error)
+	// Holds the position of a consumer of events that has a name, and lets one of several processes lead: for publishers,
+	// and for services that keep no state of their own. UNAVAILABLE if the first shard does not answer.
+	HoldPosition(context.Context, *HoldPositionRequest) (*HoldPositionResponse, error)
 	// Compares a schema with the one in force, and answers the steps from one to the other. Touches nothing.
 	// INVALID_ARGUMENT with reason SCHEMA_REFUSED, which names the first part whose change is not supported.
 	PlanMigration(context.Context, *PlanMigrationRequest) (*PlanMigrationResponse, error)
@@ -274,6 +306,12 @@ func (UnimplementedAdminServer) ListInDoubt(context.Context, *ListInDoubtRequest
 }
 func (UnimplementedAdminServer) DescribeEvents(context.Context, *DescribeEventsRequest) (*DescribeEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DescribeEvents not implemented")
+}
+func (UnimplementedAdminServer) ListCleanups(context.Context, *ListCleanupsRequest) (*ListCleanupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCleanups not implemented")
+}
+func (UnimplementedAdminServer) HoldPosition(context.Context, *HoldPositionRequest) (*HoldPositionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HoldPosition not implemented")
 }
 func (UnimplementedAdminServer) PlanMigration(context.Context, *PlanMigrationRequest) (*PlanMigrationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanMigration not implemented")
@@ -427,6 +465,42 @@ func _Admin_DescribeEvents_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ListCleanups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCleanupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListCleanups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListCleanups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListCleanups(ctx, req.(*ListCleanupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_HoldPosition_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldPositionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).HoldPosition(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_HoldPosition_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).HoldPosition(ctx, req.(*HoldPositionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_PlanMigration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PlanMigrationRequest)
 	if err := dec(in); err != nil {
@@ -522,6 +596,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DescribeEvents",
 			Handler:    _Admin_DescribeEvents_Handler,
+		},
+		{
+			MethodName: "ListCleanups",
+			Handler:    _Admin_ListCleanups_Handler,
+		},
+		{
+			MethodName: "HoldPosition",
+			Handler:    _Admin_HoldPosition_Handler,
 		},
 		{
 			MethodName: "PlanMigration",

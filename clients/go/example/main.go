@@ -79,9 +79,58 @@ func run(ctx context.Context, router crosskeyv1.RouterClient) error {
 	refused := crosskey.ErrorOf(err)
 	fmt.Println(refused.Name(), refused.Metadata["constraint"], "retryable:", refused.Retryable)
 
+	if err := rename(ctx, router, key); err != nil {
+		return err
+	}
+
 	_, err = insert(ctx, router, "user", crosskey.Row{"name": "Cosette"})
 	fmt.Println(crosskey.ErrorOf(err))
 	return nil
+}
+
+// rename reads a user with a lock, decides, and writes, all in one transaction; what a group does is undone alone.
+func rename(ctx context.Context, router crosskeyv1.RouterClient, key string) error {
+	var before crosskey.Row
+	err := crosskey.InTransaction(ctx, router, func(tx *crosskey.Transaction) error {
+		found, err := tx.Run(&crosskeyv1.Statement{Statement: &crosskeyv1.Statement_Get{Get: &crosskeyv1.GetRequest{
+			Table: "users", KeyJson: key, RowForm: crosskeyv1.RowForm_ROW_FORM_JSON,
+			Lock: crosskeyv1.RowLock_ROW_LOCK_FOR_NO_KEY_UPDATE,
+		}}})
+		if err != nil {
+			return err
+		}
+		if before, err = crosskey.DecodeRow(found.GetGet().GetRowJson()); err != nil {
+			return err
+		}
+		failed := tx.Group(func() error {
+			_, err := tx.Run(update(key, crosskey.Row{"name": nil}))
+			return err
+		})
+		fmt.Println("undone:", crosskey.ErrorOf(failed).Name())
+		_, err = tx.Run(update(key, crosskey.Row{"name": fmt.Sprint(before["name"], " Thibault")}))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	answer, err := router.Get(ctx, &crosskeyv1.GetRequest{
+		Table: "users", KeyJson: key, RowForm: crosskeyv1.RowForm_ROW_FORM_JSON,
+	})
+	if err != nil {
+		return err
+	}
+	row, err := crosskey.DecodeRow(answer.GetRowJson())
+	fmt.Println("she was", before["name"], "and is", row["name"])
+	return err
+}
+
+func update(key string, set crosskey.Row) *crosskeyv1.Statement {
+	encoded, err := crosskey.EncodeRow(set)
+	if err != nil {
+		log.Fatal(err)
+	}
+	request := &crosskeyv1.UpdateRequest{Table: "users", KeyJson: key, SetJson: encoded, CountOnly: true}
+	return &crosskeyv1.Statement{Statement: &crosskeyv1.Statement_Update{Update: request}}
 }
 
 func insert(ctx context.Context, router crosskeyv1.RouterClient, table string, rows ...crosskey.Row) ([]crosskey.Row, error) {

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from crosskey.catalog.plan import TablePlan
+from crosskey.router.planning.generated_values import Need
 from crosskey.router.planning.given_values import Row
 from crosskey.router.planning.nesting.tasks import NestedRow, Task
 from crosskey.router.planning.predicates import Checked
 from crosskey.router.planning.row_locks import RowLock
-from crosskey.router.planning.supplied_values import Need
 from crosskey.router.planning.writes import RowForms
 from crosskey.v1 import rows_pb2
 
@@ -24,8 +24,8 @@ NO_KEY_UPDATE = rows_pb2.ROW_LOCK_FOR_NO_KEY_UPDATE
 
 
 @dataclass(frozen=True, slots=True)
-class Supplied:
-    """Have values made in the place of defaults. Comes to a Supply."""
+class Generate:
+    """Have values made in the place of defaults. Comes to GeneratedValues."""
 
     need: Need
 
@@ -59,7 +59,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class WaitForPrepared:
     """Wait for all transactions that are prepared on the shards: what they wrote can be seen then. Comes to None."""
 
     shards: Sequence[int]
@@ -99,7 +99,7 @@ class Outcome:
     kept: int = 0
 
 
-Action: TypeAlias = Supplied | Find | Settle | Write
+Action: TypeAlias = Generate | Find | WaitForPrepared | Write
 
 Answer = TypeVar("Answer")
 

@@ -109,7 +109,7 @@ class _Associating:
             table = target_of(self.view, self.relation)
             linked = (*linked, *any_of([by_key(table, task) for task in tasks]))
         else:
-            yield from self.changing.settle(key, owner)
+            yield from self.changing.wait_for_prepared(key, owner)
         removed = yield from self.changing.detach(key, linked, "", delete=self.delete)
         return Outcome(removed=removed)
 
@@ -133,7 +133,7 @@ class _Associating:
                 return Outcome()
             predicates = any_of(rows)
         else:
-            yield from self.changing.settle(self.relation.key, owner)
+            yield from self.changing.wait_for_prepared(self.relation.key, owner)
         removed = yield Write("delete", join, "", predicates=predicates)
         return Outcome(removed=int(removed))
 

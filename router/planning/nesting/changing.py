@@ -18,7 +18,7 @@ from crosskey.router.planning.nesting.actions import (
     Find,
     Found,
     Script,
-    Settle,
+    WaitForPrepared,
     Wanted,
     Write,
 )
@@ -142,7 +142,7 @@ class Changing:
         """The predicates of the children of a row."""
         return having(self._view.table(key.table.qualified).table, key.columns, values_of(owner, key.parent_columns))
 
-    def settle(self, key: ForeignKey, owner: Mapping[str, Any]) -> Script[None]:
+    def wait_for_prepared(self, key: ForeignKey, owner: Mapping[str, Any]) -> Script[None]:
         """To be done once the owner is locked and before all its children go, or all but some.
 
         Whoever had it locked may be committed on its shard and only prepared where its children are. Where these are on
@@ -152,7 +152,7 @@ class Changing:
         of_owner = having(parent.table, key.parent_columns, values_of(owner, key.parent_columns))
         shards = self._view.shards_for_where(self._view.table(key.table.qualified), self.linked(key, owner))
         if len(shards) > 1 or shards != self._view.shards_for_where(parent, of_owner):
-            yield Settle(shards)
+            yield WaitForPrepared(shards)
 
     def far_rows(
         self, relation: Relation, owner: Mapping[str, Any], far_values: Sequence[Mapping[str, Any]]
@@ -277,7 +277,7 @@ class Changing:
     ) -> Script[tuple[int, int, int]]:
         """Has a row have exactly these children: how many came, went and stayed."""
         table = target_of(self._view, relation)
-        yield from self.settle(relation.key, owner)
+        yield from self.wait_for_prepared(relation.key, owner)
         kept = none_of([any_of([by_key(table, task) for task in tasks])] if tasks else [])
         removed = yield from self.detach(relation.key, (*self.linked(relation.key, owner), *kept), path, delete=delete)
         brought = yield from self._creating.bring(relation, [(owner, task) for task in tasks], may_be_there=True)
@@ -293,7 +293,7 @@ class Changing:
         join = self._view.table(far.table.qualified)
         kept = [having(join.table, far.columns, values_of(one, far.parent_columns)) for one in resolved]
         predicates = (*self.linked(relation.key, owner), *none_of([any_of(kept)] if kept else []))
-        yield from self.settle(relation.key, owner)
+        yield from self.wait_for_prepared(relation.key, owner)
         removed = yield Write("delete", join, path, predicates=predicates)
         brought = yield from self._creating.bring(relation, [(owner, task) for task in tasks], may_be_there=True)
         return brought.added, int(removed), brought.kept
@@ -305,7 +305,7 @@ def _only(write: Write) -> Script[None]:
 
 def _not_changed(row: NestedRow) -> errors.RowNotFound:
     """The error of a row that was locked, and that its update did not meet."""
-    table = row.table.table.name
+    table = row.table.name
     error = errors.RowNotFound(
         f'the row of "{table}" was not changed: what it belongs to gave it another key before, or a trigger kept it',
         table=str(table),
@@ -335,8 +335,8 @@ def _check_known(row: NestedRow, owner: Mapping[str, Any], key: ForeignKey) -> N
     for name in key.parent_columns:
         if owner.get(name) is None:
             raise errors.InvalidRequest(
-                f'"{name}" of "{row.table.table.name}" is NULL or computed, and rows of its relations need it',
-                table=str(row.table.table.name),
+                f'"{name}" of "{row.table.name}" is NULL or computed, and rows of its relations need it',
+                table=str(row.table.name),
                 columns=name,
             )
 

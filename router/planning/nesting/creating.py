@@ -15,14 +15,15 @@ from crosskey.catalog.generated_keys import mints_shard_key
 from crosskey.catalog.model import Column
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
+from crosskey.router.planning.generated_values import GeneratedValues, Need, Overriding, override
 from crosskey.router.planning.includes import join_columns
 from crosskey.router.planning.nesting.actions import (
     KEY_SHARE,
     NO_KEY_UPDATE,
     Find,
     Found,
+    Generate,
     Script,
-    Supplied,
     Wanted,
     Write,
 )
@@ -32,7 +33,6 @@ from crosskey.router.planning.nesting.tasks import NestedRow, Task
 from crosskey.router.planning.row_locks import RowLock
 from crosskey.router.planning.row_placement import RowPlacement
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import Need, Overriding, Supply, override
 from crosskey.router.planning.writes import RowForms, check_rows, unknown_column
 from crosskey.v1 import router_pb2
 
@@ -217,11 +217,14 @@ class Creating:
     def _fill(self, table: TablePlan, rows: Sequence[NestedRow], needed: Collection[str]) -> Script[None]:
         """Gives rows the values that are to be known before they are stored. Raises InvalidRequest if one is not."""
         counts = {
-            column.name: sum(column.name not in row.values for row in rows) for column in self._to_supply(table, needed)
+            column.name: sum(column.name not in row.values for row in rows)
+            for column in self._to_generate(table, needed)
         }
         if any(counts.values()):
-            supply: Supply = yield Supplied(Need(table, {name: count for name, count in counts.items() if count}))
-            supply.fill(row.values for row in rows)
+            generated: GeneratedValues = yield Generate(
+                Need(table, {name: count for name, count in counts.items() if count})
+            )
+            generated.fill(row.values for row in rows)
         if table.placement == "sharded":
             placement = RowPlacement(table, self._view.shards)
             for number, row in enumerate(rows, start=1):
@@ -233,13 +236,13 @@ class Creating:
                     with naming_path(row.path):
                         raise _not_known(table, name)
 
-    def _to_supply(self, table: TablePlan, needed: Collection[str]) -> list[Column]:
+    def _to_generate(self, table: TablePlan, needed: Collection[str]) -> list[Column]:
         minted = {table.slot_column, table.shard_key if table.shard_key and mints_shard_key(table) else None}
-        supplied = self._view.supplied_columns(table)
+        generated = self._view.columns_to_generate(table)
         return [
             column
             for column in table.table.columns
-            if column in supplied
+            if column in generated
             or (
                 column.name in needed
                 and column.name not in minted
@@ -283,8 +286,8 @@ def _own_columns(relation: Relation, table: TablePlan, task: Task) -> dict[str, 
 
 def _not_known(table: TablePlan, name: str) -> errors.InvalidRequest:
     return errors.InvalidRequest(
-        f'"{name}" of "{table.table.name}" is not known before the row is stored, and rows of its relations need it',
-        table=str(table.table.name),
+        f'"{name}" of "{table.name}" is not known before the row is stored, and rows of its relations need it',
+        table=str(table.name),
         columns=name,
         hint=f'Give the row a value for "{name}".',
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from crosskey.router.planning.nesting.actions import Find, Settle, Supplied, Write
+from crosskey.router.planning.generated_values import GeneratedValues, stand_ins
+from crosskey.router.planning.nesting.actions import Find, Generate, WaitForPrepared, Write
 from crosskey.router.planning.nesting.scripts import NestedStep
 from crosskey.router.planning.nesting.write_plans import plan_write
 from crosskey.router.planning.schema_view import SchemaView
-from crosskey.router.planning.supplied_values import Supply, stand_ins
 from crosskey.router.planning.writes import WritePlan
 
 
@@ -24,10 +24,12 @@ def foreseen_writes(view: SchemaView, step: NestedStep) -> tuple[list[WritePlan]
             return plans, True
         answer = None
         match action:
-            case Find() | Settle():
+            case Find() | WaitForPrepared():
                 script.close()
                 return plans, False
-            case Supplied():
-                answer = Supply({column.name: stand_ins(column, count) for column, count in action.need.columns})
+            case Generate():
+                answer = GeneratedValues(
+                    {column.name: stand_ins(column, count) for column, count in action.need.columns}
+                )
             case Write():
                 plans.append(plan_write(view, action))

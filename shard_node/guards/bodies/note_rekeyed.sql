@@ -1,8 +1,8 @@
 -- Pins a parent's new key instead of the old one, and notes both.
 --
 -- Row triggers fire in the order in which the rows were changed, so each new key is free of pins by then, as it was of
--- rows. A row may change again before the node hears of it, and is found by its pin then. A key that became NULL references
--- nothing and needs no pin.
+-- rows. A row may change again before the node hears of it, and is found by its pin then. A key that became NULL
+-- references nothing and needs no pin.
 WITH gone AS (DELETE FROM {pin} p WHERE {same} RETURNING p.{pin_shard}),
 pinned AS (
     INSERT INTO {pin} ({columns}, {pin_shard})

@@ -1,5 +1,5 @@
--- Gives shadows new keys, one by one in the order in which their parents got them. A shadow whose key became NULL in part
--- has had its ON UPDATE action by then, and nothing can reference it.
+-- Gives shadows new keys, one by one in the order in which their parents got them. A shadow whose key became NULL in
+-- part has had its ON UPDATE action by then, and nothing can reference it.
 DECLARE
     k record;
 BEGIN

@@ -1,8 +1,8 @@
 -- Looks for the parent that a row names, and takes what the row copies of it.
 --
--- The parent, or its shadow, is locked: who changes what is copied locks it FOR UPDATE first, and so either comes before,
--- and is seen here, or afterwards, and sees this row. A parent that is not here may still come, in this transaction; then
--- the copies are taken when it does. If it does not, the foreign key refuses the row.
+-- The parent, or its shadow, is locked: who changes what is copied locks it FOR UPDATE first, and so either comes
+-- before, and is seen here, or afterwards, and sees this row. A parent that is not here may still come, in this
+-- transaction; then the copies are taken when it does. If it does not, the foreign key refuses the row.
 DECLARE
     crosskey_parent {target}%%ROWTYPE;
     crosskey_found boolean := false;

@@ -1,6 +1,6 @@
--- A snapshot is taken when the key is set, and stays then, whatever becomes of the parent and of the key. A value that the
--- client gives is refused, unless it is the parent's at that moment, the copy is overridable, or rows are
--- loaded, which were stored elsewhere before. A row that moved to where its parent is may have had none to take it from.
+-- A snapshot is taken when the key is set, and stays then, whatever becomes of the parent and of the key. A value that
+-- the client gives is refused, unless it is the parent's at that moment, the copy is overridable, or rows are loaded,
+-- which were stored elsewhere before. A row that moved to where its parent is may have had none to take it from.
 IF NOT crosskey_as_is THEN
     IF {given} AND {fixed} AND (NOT crosskey_set OR NOT crosskey_names
        OR crosskey_found AND record_image_ne(ROW({new}), ROW({value}))) THEN

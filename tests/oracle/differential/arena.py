@@ -64,7 +64,7 @@ class Arena:
 
     def check_guards(self, family: Family) -> None:
         """Raises DisagreementError for what an audit would find in the family's tables: it takes too long itself."""
-        self._wait_until_settled()
+        self._wait_until_none_in_doubt()
         part = self._part_of_plan(family)
         found = [
             f"shard {shard}: {check.message} ({keys})"
@@ -78,7 +78,7 @@ class Arena:
         if found:
             raise DisagreementError("\n".join(found))
 
-    def _wait_until_settled(self) -> None:
+    def _wait_until_none_in_doubt(self) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
         while any(_prepared(shard) for shard in self.judge.shards):
             if time.monotonic() > deadline:

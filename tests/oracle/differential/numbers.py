@@ -35,7 +35,7 @@ class Numbers:
         self._is_identity: dict[str, bool] = {
             table: is_identity for table, is_identity in connection.execute(_IDS) if sequence_of(table) in sequences
         }
-        self._ever: set[tuple[str, int]] = set()
+        self._ever: dict[tuple[str, int], WrittenRows] = {}
         self._of_example: list[int] = []
 
     def begin_example(self) -> None:
@@ -49,16 +49,19 @@ class Numbers:
     def draw_alike(self, insert: InsertRequest, answer: WrittenRows) -> None:
         """Moves PostgreSQL's sequence to where Crosskey's was, as far as the answer shows it.
 
-        Raises DisagreementError if a number was drawn before.
+        PostgreSQL may run the insert of an answer more than once. Raises DisagreementError if the number of one answer
+        was drawn for another.
         """
         if insert.table not in self._is_identity:
             return
         shown = self._shown(insert, answer)
         for number in shown.values():
-            if (insert.table, number) in self._ever:
+            drawn_for = self._ever.get((insert.table, number))
+            if drawn_for is None:
+                self._ever[insert.table, number] = answer
+                self._of_example.append(number)
+            elif drawn_for is not answer:
                 raise DisagreementError(f"{number} was drawn twice for {insert.table}")
-            self._ever.add((insert.table, number))
-        self._of_example += shown.values()
         if shown:
             place, number = next(iter(shown.items()))
             first = number - place * INCREMENT

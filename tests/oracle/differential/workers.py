@@ -14,16 +14,16 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from random import Random
 
+from tests.oracle.differential.anchored_families import anchored_families
 from tests.oracle.differential.arena import Arena
 from tests.oracle.differential.failure_script import SCRIPT
-from tests.oracle.differential.led_families import led_families
 from tests.oracle.differential.machine import Run, run_examples
 from tests.oracle.differential.shapes import FamilyMaker
 from tests.oracle.differential.stage import Stage, stage
 from tests.oracle.pair import DisagreementError
 
 FAMILIES = 12
-LED_FAMILIES = 4
+ANCHORED_FAMILIES = 4
 OPERATIONS_A_SCHEMA = 3000
 POLL_SECONDS = 1.0
 
@@ -108,7 +108,7 @@ def _is_enough(is_over: Event) -> bool:
 def _run_schema(servers: Stage, seed: int, reports: Queue[Report], is_over: Event) -> None:
     """Runs examples on the schema of the seed. Raises DisagreementError."""
     maker = FamilyMaker(Random(seed))
-    families = [*(maker.family() for _ in range(FAMILIES)), *led_families(Random(seed), LED_FAMILIES)]
+    families = [*(maker.family() for _ in range(FAMILIES)), *anchored_families(Random(seed), ANCHORED_FAMILIES)]
     with servers.judge("\n".join(family.ddl for family in families)) as judge:
         told: Counter[str] = Counter()
 

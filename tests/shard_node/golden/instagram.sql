@@ -3,22 +3,56 @@ CREATE TABLE "crosskey_claim_public"."users" AS SELECT "username", 0 AS "crosske
 ALTER TABLE "crosskey_claim_public"."users" ADD CONSTRAINT "users_username_key" UNIQUE  ("username") DEFERRABLE INITIALLY IMMEDIATE, ADD CONSTRAINT "crosskey_once_users_username_key" UNIQUE  ("username", "crosskey_shard");
 CREATE FUNCTION "crosskey"."insert_claims_users_username_key_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 7, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE INSERT INTO "crosskey_claim_public"."users" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k ON CONFLICT ON CONSTRAINT "crosskey_once_users_username_key" DO NOTHING; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 7, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k;
+ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    INSERT INTO "crosskey_claim_public"."users" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k
+    ON CONFLICT ON CONSTRAINT "crosskey_once_users_username_key" DO NOTHING;
+END IF;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_insert_claims_users_username_key" AFTER INSERT ON "public"."users" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."insert_claims_users_username_key_public.users"();
 CREATE FUNCTION "crosskey"."delete_claims_users_username_key_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public"."users" c USING (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 8, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k;
+ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    DELETE FROM "crosskey_claim_public"."users" c USING (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0;
+END IF;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_delete_claims_users_username_key" AFTER DELETE ON "public"."users" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."delete_claims_users_username_key_public.users"();
 CREATE FUNCTION "crosskey"."update_claims_users_username_key_public.users"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(true) FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k; ELSIF EXISTS (SELECT FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public"."users" c USING (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0; END IF;
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 7, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k; ELSIF EXISTS (SELECT FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE INSERT INTO "crosskey_claim_public"."users" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k ON CONFLICT ON CONSTRAINT "crosskey_once_users_username_key" DO NOTHING; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 8, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(true) FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k;
+ELSIF EXISTS (SELECT FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    DELETE FROM "crosskey_claim_public"."users" c USING (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."users" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0;
+END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 7, ''public.users_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k;
+ELSIF EXISTS (SELECT FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    INSERT INTO "crosskey_claim_public"."users" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k
+    ON CONFLICT ON CONSTRAINT "crosskey_once_users_username_key" DO NOTHING;
+END IF;
 RETURN NULL;
 END
 ';

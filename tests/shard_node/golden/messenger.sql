@@ -4,22 +4,56 @@ CREATE TABLE "crosskey_claim_public"."accounts" AS SELECT "email", 0 AS "crosske
 ALTER TABLE "crosskey_claim_public"."accounts" ADD CONSTRAINT "accounts_email_key" UNIQUE  ("email") DEFERRABLE INITIALLY IMMEDIATE, ADD CONSTRAINT "crosskey_once_accounts_email_key" UNIQUE  ("email", "crosskey_shard");
 CREATE FUNCTION "crosskey"."insert_claims_accounts_email_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 7, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), NULL FROM (SELECT DISTINCT "n"."email" FROM new_rows n WHERE num_nulls("n"."email") = 0) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "n"."email" FROM new_rows n WHERE num_nulls("n"."email") = 0) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE INSERT INTO "crosskey_claim_public"."accounts" ("email", "crosskey_shard") SELECT "k"."email", 0 FROM (SELECT DISTINCT "n"."email" FROM new_rows n WHERE num_nulls("n"."email") = 0) k ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_email_key" DO NOTHING; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 7, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), NULL FROM (SELECT DISTINCT "n"."email" FROM new_rows n WHERE num_nulls("n"."email") = 0) k;
+ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "n"."email" FROM new_rows n WHERE num_nulls("n"."email") = 0) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    INSERT INTO "crosskey_claim_public"."accounts" ("email", "crosskey_shard") SELECT "k"."email", 0 FROM (SELECT DISTINCT "n"."email" FROM new_rows n WHERE num_nulls("n"."email") = 0) k
+    ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_email_key" DO NOTHING;
+END IF;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_insert_claims_accounts_email_key" AFTER INSERT ON "public"."accounts" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."insert_claims_accounts_email_key_public.accounts"();
 CREATE FUNCTION "crosskey"."delete_claims_accounts_email_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."email" FROM old_rows o WHERE num_nulls("o"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "o"."email")) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."email" FROM old_rows o WHERE num_nulls("o"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "o"."email")) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public"."accounts" c USING (SELECT DISTINCT "o"."email" FROM old_rows o WHERE num_nulls("o"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "o"."email")) k WHERE "c"."email" OPERATOR(pg_catalog.=) "k"."email" AND c."crosskey_shard" = 0; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 8, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."email" FROM old_rows o WHERE num_nulls("o"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "o"."email")) k;
+ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."email" FROM old_rows o WHERE num_nulls("o"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "o"."email")) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    DELETE FROM "crosskey_claim_public"."accounts" c USING (SELECT DISTINCT "o"."email" FROM old_rows o WHERE num_nulls("o"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "o"."email")) k WHERE "c"."email" OPERATOR(pg_catalog.=) "k"."email" AND c."crosskey_shard" = 0;
+END IF;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_delete_claims_accounts_email_key" AFTER DELETE ON "public"."accounts" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."delete_claims_accounts_email_key_public.accounts"();
 CREATE FUNCTION "crosskey"."update_claims_accounts_email_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), to_json(true) FROM (SELECT OLD."email" WHERE num_nulls("old"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "old"."email")) k; ELSIF EXISTS (SELECT FROM (SELECT OLD."email" WHERE num_nulls("old"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "old"."email")) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public"."accounts" c USING (SELECT OLD."email" WHERE num_nulls("old"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "old"."email")) k WHERE "c"."email" OPERATOR(pg_catalog.=) "k"."email" AND c."crosskey_shard" = 0; END IF;
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 7, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), NULL FROM (SELECT NEW."email" WHERE num_nulls("new"."email") = 0) k; ELSIF EXISTS (SELECT FROM (SELECT NEW."email" WHERE num_nulls("new"."email") = 0) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE INSERT INTO "crosskey_claim_public"."accounts" ("email", "crosskey_shard") SELECT "k"."email", 0 FROM (SELECT NEW."email" WHERE num_nulls("new"."email") = 0) k ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_email_key" DO NOTHING; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 8, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), to_json(true) FROM (SELECT OLD."email" WHERE num_nulls("old"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "old"."email")) k;
+ELSIF EXISTS (SELECT FROM (SELECT OLD."email" WHERE num_nulls("old"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "old"."email")) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    DELETE FROM "crosskey_claim_public"."accounts" c USING (SELECT OLD."email" WHERE num_nulls("old"."email") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."email" OPERATOR(pg_catalog.=) "old"."email")) k WHERE "c"."email" OPERATOR(pg_catalog.=) "k"."email" AND c."crosskey_shard" = 0;
+END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 7, ''public.accounts_email_key'', coalesce(crosskey.slot("k"."email"::text), 0) % 3, json_build_object(''email'', "k"."email"), NULL FROM (SELECT NEW."email" WHERE num_nulls("new"."email") = 0) k;
+ELSIF EXISTS (SELECT FROM (SELECT NEW."email" WHERE num_nulls("new"."email") = 0) k WHERE coalesce(crosskey.slot("k"."email"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    INSERT INTO "crosskey_claim_public"."accounts" ("email", "crosskey_shard") SELECT "k"."email", 0 FROM (SELECT NEW."email" WHERE num_nulls("new"."email") = 0) k
+    ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_email_key" DO NOTHING;
+END IF;
 RETURN NULL;
 END
 ';
@@ -28,22 +62,56 @@ CREATE TABLE "crosskey_claim_public_2"."accounts" AS SELECT "username", 0 AS "cr
 ALTER TABLE "crosskey_claim_public_2"."accounts" ADD CONSTRAINT "accounts_username_key" UNIQUE  ("username") DEFERRABLE INITIALLY IMMEDIATE, ADD CONSTRAINT "crosskey_once_accounts_username_key" UNIQUE  ("username", "crosskey_shard");
 CREATE FUNCTION "crosskey"."insert_claims_accounts_username_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 7, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE INSERT INTO "crosskey_claim_public_2"."accounts" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_username_key" DO NOTHING; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 7, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k;
+ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    INSERT INTO "crosskey_claim_public_2"."accounts" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT DISTINCT "n"."username" FROM new_rows n WHERE num_nulls("n"."username") = 0) k
+    ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_username_key" DO NOTHING;
+END IF;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_insert_claims_accounts_username_key" AFTER INSERT ON "public"."accounts" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."insert_claims_accounts_username_key_public.accounts"();
 CREATE FUNCTION "crosskey"."delete_claims_accounts_username_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k; ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public_2"."accounts" c USING (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 8, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(coalesce(current_setting(''crosskey.relocating'', true), '''') = ''on'') FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k;
+ELSIF EXISTS (SELECT FROM (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    DELETE FROM "crosskey_claim_public_2"."accounts" c USING (SELECT DISTINCT "o"."username" FROM old_rows o WHERE num_nulls("o"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "o"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0;
+END IF;
 RETURN NULL;
 END
 ';
 CREATE TRIGGER "!crosskey_1_delete_claims_accounts_username_key" AFTER DELETE ON "public"."accounts" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "crosskey"."delete_claims_accounts_username_key_public.accounts"();
 CREATE FUNCTION "crosskey"."update_claims_accounts_username_key_public.accounts"() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 8, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(true) FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k; ELSIF EXISTS (SELECT FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE DELETE FROM "crosskey_claim_public_2"."accounts" c USING (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0; END IF;
-IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key) SELECT 7, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k; ELSIF EXISTS (SELECT FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN RAISE assert_failure USING MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.''; ELSE INSERT INTO "crosskey_claim_public_2"."accounts" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_username_key" DO NOTHING; END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 8, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), to_json(true) FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k;
+ELSIF EXISTS (SELECT FROM (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    DELETE FROM "crosskey_claim_public_2"."accounts" c USING (SELECT OLD."username" WHERE num_nulls("old"."username") = 0 AND NOT EXISTS (SELECT FROM "public"."accounts" t WHERE "t"."username" OPERATOR(pg_catalog.=) "old"."username")) k WHERE "c"."username" OPERATOR(pg_catalog.=) "k"."username" AND c."crosskey_shard" = 0;
+END IF;
+IF coalesce(current_setting(''crosskey.coordinated'', true), '''') = ''on'' THEN
+    INSERT INTO crosskey.effect (kind, referenced_key, shard, old_key, new_key)
+    SELECT 7, ''public.accounts_username_key'', coalesce(crosskey.slot("k"."username"::text), 0) % 3, json_build_object(''username'', "k"."username"), NULL FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k;
+ELSIF EXISTS (SELECT FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k WHERE coalesce(crosskey.slot("k"."username"::text), 0) % 3 <> 0) THEN
+    RAISE assert_failure USING
+        MESSAGE = ''another shard holds the claim on a value of this row'', CONSTRAINT = ''crosskey_elsewhere'', HINT = ''Write through the router.'';
+ELSE
+    INSERT INTO "crosskey_claim_public_2"."accounts" ("username", "crosskey_shard") SELECT "k"."username", 0 FROM (SELECT NEW."username" WHERE num_nulls("new"."username") = 0) k
+    ON CONFLICT ON CONSTRAINT "crosskey_once_accounts_username_key" DO NOTHING;
+END IF;
 RETURN NULL;
 END
 ';

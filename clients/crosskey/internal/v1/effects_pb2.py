@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"crosskey/internal/v1/effects.proto\x12\x14\x63rosskey.internal.v1\"\xc6\x07\n\x06\x45\x66\x66\x65\x63t\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06origin\x18\x02 \x01(\r\x12\x37\n\x0bpin_parents\x18\x03 \x01(\x0b\x32 .crosskey.internal.v1.PinParentsH\x00\x12\x37\n\x0b\x61\x64\x64_shadows\x18\x04 \x01(\x0b\x32 .crosskey.internal.v1.AddShadowsH\x00\x12=\n\x0e\x64\x65lete_shadows\x18\x05 \x01(\x0b\x32#.crosskey.internal.v1.DeleteShadowsH\x00\x12;\n\rrekey_shadows\x18\x06 \x01(\x0b\x32\".crosskey.internal.v1.RekeyShadowsH\x00\x12\x39\n\x0c\x63laim_values\x18\x07 \x01(\x0b\x32!.crosskey.internal.v1.ClaimValuesH\x00\x12=\n\x0erelease_values\x18\x08 \x01(\x0b\x32#.crosskey.internal.v1.ReleaseValuesH\x00\x12;\n\rchange_values\x18\t \x01(\x0b\x32\".crosskey.internal.v1.ChangeValuesH\x00\x12\x44\n\x12take_out_displaced\x18\n \x01(\x0b\x32&.crosskey.internal.v1.TakeOutDisplacedH\x00\x12\x35\n\nplace_rows\x18\x0b \x01(\x0b\x32\x1f.crosskey.internal.v1.PlaceRowsH\x00\x12\x39\n\x0crestore_pins\x18\x0c \x01(\x0b\x32!.crosskey.internal.v1.RestorePinsH\x00\x12\x39\n\x0c\x66ind_anchors\x18\r \x01(\x0b\x32!.crosskey.internal.v1.FindAnchorsH\x00\x12=\n\x0e\x66ollow_anchors\x18\x0e \x01(\x0b\x32#.crosskey.internal.v1.FollowAnchorsH\x00\x12>\n\x0flocked_too_late\x18\x0f \x01(\x0b\x32#.crosskey.internal.v1.LockedTooLateH\x00\x12>\n\x0erevise_shadows\x18\x8c\x01 \x01(\x0b\x32#.crosskey.internal.v1.ReviseShadowsH\x00\x12<\n\rcopies_unseen\x18\x8d\x01 \x01(\x0b\x32\".crosskey.internal.v1.CopiesUnseenH\x00\x42\x08\n\x06\x65\x66\x66\x65\x63t\"7\n\nPinParents\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"7\n\nAddShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\":\n\rDeleteShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"b\n\x0cRekeyShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x15\n\rold_keys_json\x18\x02 \x01(\x0c\x12\x15\n\rnew_keys_json\x18\x03 \x01(\x0c\x12\x0c\n\x04once\x18\x04 \x01(\x08\":\n\rReviseShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\"\x0e\n\x0c\x43opiesUnseen\"E\n\x0b\x43laimValues\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x12\n\nin_advance\x18\x03 \x01(\x08\"F\n\rReleaseValues\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x11\n\tkeep_pins\x18\x03 \x01(\x08\"T\n\x0c\x43hangeValues\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x15\n\rold_keys_json\x18\x02 \x01(\x0c\x12\x15\n\rnew_keys_json\x18\x03 \x01(\x0c\"\x12\n\x10TakeOutDisplaced\"E\n\tPlaceRows\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65vents_through\x18x \x01(\x03\"_\n\x0bRestorePins\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x12\x12\n\nfor_shards\x18\x03 \x03(\r\x12\x11\n\tclaimants\x18\x04 \x03(\r\"1\n\x0b\x46indAnchors\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\"C\n\rFollowAnchors\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x0e\n\x06shards\x18\x03 \x03(\r\"\x0f\n\rLockedTooLateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"crosskey/internal/v1/effects.proto\x12\x14\x63rosskey.internal.v1\"\xbe\x08\n\x06\x45\x66\x66\x65\x63t\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06origin\x18\x02 \x01(\r\x12\x37\n\x0bpin_parents\x18\x03 \x01(\x0b\x32 .crosskey.internal.v1.PinParentsH\x00\x12\x37\n\x0b\x61\x64\x64_shadows\x18\x04 \x01(\x0b\x32 .crosskey.internal.v1.AddShadowsH\x00\x12=\n\x0e\x64\x65lete_shadows\x18\x05 \x01(\x0b\x32#.crosskey.internal.v1.DeleteShadowsH\x00\x12;\n\rrekey_shadows\x18\x06 \x01(\x0b\x32\".crosskey.internal.v1.RekeyShadowsH\x00\x12\x39\n\x0c\x63laim_values\x18\x07 \x01(\x0b\x32!.crosskey.internal.v1.ClaimValuesH\x00\x12=\n\x0erelease_values\x18\x08 \x01(\x0b\x32#.crosskey.internal.v1.ReleaseValuesH\x00\x12;\n\rchange_values\x18\t \x01(\x0b\x32\".crosskey.internal.v1.ChangeValuesH\x00\x12\x44\n\x12take_out_displaced\x18\n \x01(\x0b\x32&.crosskey.internal.v1.TakeOutDisplacedH\x00\x12\x35\n\nplace_rows\x18\x0b \x01(\x0b\x32\x1f.crosskey.internal.v1.PlaceRowsH\x00\x12\x39\n\x0crestore_pins\x18\x0c \x01(\x0b\x32!.crosskey.internal.v1.RestorePinsH\x00\x12\x39\n\x0c\x66ind_anchors\x18\r \x01(\x0b\x32!.crosskey.internal.v1.FindAnchorsH\x00\x12=\n\x0e\x66ollow_anchors\x18\x0e \x01(\x0b\x32#.crosskey.internal.v1.FollowAnchorsH\x00\x12>\n\x0flocked_too_late\x18\x0f \x01(\x0b\x32#.crosskey.internal.v1.LockedTooLateH\x00\x12>\n\x0erevise_shadows\x18\x8c\x01 \x01(\x0b\x32#.crosskey.internal.v1.ReviseShadowsH\x00\x12<\n\rcopies_unseen\x18\x8d\x01 \x01(\x0b\x32\".crosskey.internal.v1.CopiesUnseenH\x00\x12\x34\n\tmark_dead\x18\xc8\x01 \x01(\x0b\x32\x1e.crosskey.internal.v1.MarkDeadH\x00\x12@\n\x0f\x66orget_departed\x18\xc9\x01 \x01(\x0b\x32$.crosskey.internal.v1.ForgetDepartedH\x00\x42\x08\n\x06\x65\x66\x66\x65\x63t\"7\n\nPinParents\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"7\n\nAddShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\":\n\rDeleteShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\"b\n\x0cRekeyShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x15\n\rold_keys_json\x18\x02 \x01(\x0c\x12\x15\n\rnew_keys_json\x18\x03 \x01(\x0c\x12\x0c\n\x04once\x18\x04 \x01(\x08\":\n\rReviseShadows\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\"\x0e\n\x0c\x43opiesUnseen\"E\n\x0b\x43laimValues\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x12\n\nin_advance\x18\x03 \x01(\x08\"F\n\rReleaseValues\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x11\n\tkeep_pins\x18\x03 \x01(\x08\"T\n\x0c\x43hangeValues\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x15\n\rold_keys_json\x18\x02 \x01(\x0c\x12\x15\n\rnew_keys_json\x18\x03 \x01(\x0c\"\x12\n\x10TakeOutDisplaced\"E\n\tPlaceRows\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\trows_json\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65vents_through\x18x \x01(\x03\"_\n\x0bRestorePins\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x12\x12\n\nfor_shards\x18\x03 \x03(\r\x12\x11\n\tclaimants\x18\x04 \x03(\r\"1\n\x0b\x46indAnchors\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\"C\n\rFollowAnchors\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x13\n\x0bvalues_json\x18\x02 \x01(\x0c\x12\x0e\n\x06shards\x18\x03 \x03(\r\"\x0f\n\rLockedTooLate\"5\n\x08MarkDead\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\";\n\x0e\x46orgetDeparted\x12\x16\n\x0ereferenced_key\x18\x01 \x01(\t\x12\x11\n\tkeys_json\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,35 +32,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crosskey.internal.v1.effect
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EFFECT']._serialized_start=61
-  _globals['_EFFECT']._serialized_end=1027
-  _globals['_PINPARENTS']._serialized_start=1029
-  _globals['_PINPARENTS']._serialized_end=1084
-  _globals['_ADDSHADOWS']._serialized_start=1086
-  _globals['_ADDSHADOWS']._serialized_end=1141
-  _globals['_DELETESHADOWS']._serialized_start=1143
-  _globals['_DELETESHADOWS']._serialized_end=1201
-  _globals['_REKEYSHADOWS']._serialized_start=1203
-  _globals['_REKEYSHADOWS']._serialized_end=1301
-  _globals['_REVISESHADOWS']._serialized_start=1303
-  _globals['_REVISESHADOWS']._serialized_end=1361
-  _globals['_COPIESUNSEEN']._serialized_start=1363
-  _globals['_COPIESUNSEEN']._serialized_end=1377
-  _globals['_CLAIMVALUES']._serialized_start=1379
-  _globals['_CLAIMVALUES']._serialized_end=1448
-  _globals['_RELEASEVALUES']._serialized_start=1450
-  _globals['_RELEASEVALUES']._serialized_end=1520
-  _globals['_CHANGEVALUES']._serialized_start=1522
-  _globals['_CHANGEVALUES']._serialized_end=1606
-  _globals['_TAKEOUTDISPLACED']._serialized_start=1608
-  _globals['_TAKEOUTDISPLACED']._serialized_end=1626
-  _globals['_PLACEROWS']._serialized_start=1628
-  _globals['_PLACEROWS']._serialized_end=1697
-  _globals['_RESTOREPINS']._serialized_start=1699
-  _globals['_RESTOREPINS']._serialized_end=1794
-  _globals['_FINDANCHORS']._serialized_start=1796
-  _globals['_FINDANCHORS']._serialized_end=1845
-  _globals['_FOLLOWANCHORS']._serialized_start=1847
-  _globals['_FOLLOWANCHORS']._serialized_end=1914
-  _globals['_LOCKEDTOOLATE']._serialized_start=1916
-  _globals['_LOCKEDTOOLATE']._serialized_end=1931
+  _globals['_EFFECT']._serialized_end=1147
+  _globals['_PINPARENTS']._serialized_start=1149
+  _globals['_PINPARENTS']._serialized_end=1204
+  _globals['_ADDSHADOWS']._serialized_start=1206
+  _globals['_ADDSHADOWS']._serialized_end=1261
+  _globals['_DELETESHADOWS']._serialized_start=1263
+  _globals['_DELETESHADOWS']._serialized_end=1321
+  _globals['_REKEYSHADOWS']._serialized_start=1323
+  _globals['_REKEYSHADOWS']._serialized_end=1421
+  _globals['_REVISESHADOWS']._serialized_start=1423
+  _globals['_REVISESHADOWS']._serialized_end=1481
+  _globals['_COPIESUNSEEN']._serialized_start=1483
+  _globals['_COPIESUNSEEN']._serialized_end=1497
+  _globals['_CLAIMVALUES']._serialized_start=1499
+  _globals['_CLAIMVALUES']._serialized_end=1568
+  _globals['_RELEASEVALUES']._serialized_start=1570
+  _globals['_RELEASEVALUES']._serialized_end=1640
+  _globals['_CHANGEVALUES']._serialized_start=1642
+  _globals['_CHANGEVALUES']._serialized_end=1726
+  _globals['_TAKEOUTDISPLACED']._serialized_start=1728
+  _globals['_TAKEOUTDISPLACED']._serialized_end=1746
+  _globals['_PLACEROWS']._serialized_start=1748
+  _globals['_PLACEROWS']._serialized_end=1817
+  _globals['_RESTOREPINS']._serialized_start=1819
+  _globals['_RESTOREPINS']._serialized_end=1914
+  _globals['_FINDANCHORS']._serialized_start=1916
+  _globals['_FINDANCHORS']._serialized_end=1965
+  _globals['_FOLLOWANCHORS']._serialized_start=1967
+  _globals['_FOLLOWANCHORS']._serialized_end=2034
+  _globals['_LOCKEDTOOLATE']._serialized_start=2036
+  _globals['_LOCKEDTOOLATE']._serialized_end=2051
+  _globals['_MARKDEAD']._serialized_start=2053
+  _globals['_MARKDEAD']._serialized_end=2106
+  _globals['_FORGETDEPARTED']._serialized_start=2108
+  _globals['_FORGETDEPARTED']._serialized_end=2167
 # @@protoc_insertion_point(module_scope)

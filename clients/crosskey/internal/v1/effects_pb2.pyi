@@ -43,6 +43,8 @@ class Effect(_message.Message):
     LOCKED_TOO_LATE_FIELD_NUMBER: _builtins.int
     REVISE_SHADOWS_FIELD_NUMBER: _builtins.int
     COPIES_UNSEEN_FIELD_NUMBER: _builtins.int
+    MARK_DEAD_FIELD_NUMBER: _builtins.int
+    FORGET_DEPARTED_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard where it is to be applied."""
     origin: _builtins.int
@@ -107,6 +109,14 @@ class Effect(_message.Message):
     def copies_unseen(self) -> Global___CopiesUnseen:
         """Rows of this shard, `origin` too, were written before the values that they copy were known."""
 
+    @_builtins.property
+    def mark_dead(self) -> Global___MarkDead:
+        """Parents are gone, and their children here are to be cleaned up later."""
+
+    @_builtins.property
+    def forget_departed(self) -> Global___ForgetDeparted:
+        """The children of `origin` are cleaned up."""
+
     def __init__(
         self,
         *,
@@ -127,12 +137,14 @@ class Effect(_message.Message):
         locked_too_late: Global___LockedTooLate | None = ...,
         revise_shadows: Global___ReviseShadows | None = ...,
         copies_unseen: Global___CopiesUnseen | None = ...,
+        mark_dead: Global___MarkDead | None = ...,
+        forget_departed: Global___ForgetDeparted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "copies_unseen", b"copies_unseen", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "locked_too_late", b"locked_too_late", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "revise_shadows", b"revise_shadows", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "copies_unseen", b"copies_unseen", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "forget_departed", b"forget_departed", "locked_too_late", b"locked_too_late", "mark_dead", b"mark_dead", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "revise_shadows", b"revise_shadows", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "copies_unseen", b"copies_unseen", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "locked_too_late", b"locked_too_late", "origin", b"origin", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "revise_shadows", b"revise_shadows", "shard", b"shard", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_shadows", b"add_shadows", "change_values", b"change_values", "claim_values", b"claim_values", "copies_unseen", b"copies_unseen", "delete_shadows", b"delete_shadows", "effect", b"effect", "find_anchors", b"find_anchors", "follow_anchors", b"follow_anchors", "forget_departed", b"forget_departed", "locked_too_late", b"locked_too_late", "mark_dead", b"mark_dead", "origin", b"origin", "pin_parents", b"pin_parents", "place_rows", b"place_rows", "rekey_shadows", b"rekey_shadows", "release_values", b"release_values", "restore_pins", b"restore_pins", "revise_shadows", b"revise_shadows", "shard", b"shard", "take_out_displaced", b"take_out_displaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_effect: _TypeAlias = _typing.Literal["pin_parents", "add_shadows", "delete_shadows", "rekey_shadows", "claim_values", "release_values", "change_values", "take_out_displaced", "place_rows", "restore_pins", "find_anchors", "follow_anchors", "locked_too_late", "revise_shadows", "copies_unseen"]  # noqa: Y015
+    _WhichOneofReturnType_effect: _TypeAlias = _typing.Literal["pin_parents", "add_shadows", "delete_shadows", "rekey_shadows", "claim_values", "release_values", "change_values", "take_out_displaced", "place_rows", "restore_pins", "find_anchors", "follow_anchors", "locked_too_late", "revise_shadows", "copies_unseen", "mark_dead", "forget_departed"]  # noqa: Y015
     _WhichOneofArgType_effect: _TypeAlias = _typing.Literal["effect", b"effect"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_effect) -> _WhichOneofReturnType_effect | None: ...
 
@@ -563,3 +575,55 @@ class LockedTooLate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LockedTooLate: _TypeAlias = LockedTooLate  # noqa: Y015
+
+@_typing.final
+class MarkDead(_message.Message):
+    """Mark shadows as dead, of an eventual key. Requests do not see their children any more, and none can come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    keys_json: _builtins.bytes
+    """The parents' keys."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkDead: _TypeAlias = MarkDead  # noqa: Y015
+
+@_typing.final
+class ForgetDeparted(_message.Message):
+    """Forget, for the shard `origin`, that parents departed: it has neither their shadows nor children any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    keys_json: _builtins.bytes
+    """The parents' keys."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_json", b"keys_json", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetDeparted: _TypeAlias = ForgetDeparted  # noqa: Y015

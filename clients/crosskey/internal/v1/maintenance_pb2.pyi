@@ -414,7 +414,7 @@ class PreparedTransaction(_message.Message):
     PREPARED_AT_FIELD_NUMBER: _builtins.int
     AGE_MS_FIELD_NUMBER: _builtins.int
     gid: _builtins.str
-    """The gid of the participant."""
+    """The gid of the branch."""
     age_ms: _builtins.int
     """How old it is by this PostgreSQL's clock, in milliseconds."""
     @_builtins.property
@@ -1153,3 +1153,105 @@ class DescribeOutboxResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeOutboxResponse: _TypeAlias = DescribeOutboxResponse  # noqa: Y015
+
+@_typing.final
+class ListCleanupsRequest(_message.Message):
+    """Asks for what is to be cleaned up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    COUNT_ROWS_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for."""
+    count_rows: _builtins.bool
+    """Whether rows are counted as well, which takes longer."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        count_rows: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_rows", b"count_rows", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCleanupsRequest: _TypeAlias = ListCleanupsRequest  # noqa: Y015
+
+@_typing.final
+class ListCleanupsResponse(_message.Message):
+    """What is to be cleaned up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEANUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cleanups(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.Cleanup]:
+        """One for each eventual referenced key, and shard in it, of which there is something; `shard` is the shard's own."""
+
+    def __init__(
+        self,
+        *,
+        cleanups: _abc.Iterable[_admin_pb2.Cleanup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleanups", b"cleanups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCleanupsResponse: _TypeAlias = ListCleanupsResponse  # noqa: Y015
+
+@_typing.final
+class HoldPositionRequest(_message.Message):
+    """Holds a position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard that this is for, the first one."""
+    @_builtins.property
+    def asked(self) -> _admin_pb2.HoldPositionRequest:
+        """What is asked for."""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        asked: _admin_pb2.HoldPositionRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionRequest: _TypeAlias = HoldPositionRequest  # noqa: Y015
+
+@_typing.final
+class HoldPositionResponse(_message.Message):
+    """The position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def position(self) -> _admin_pb2.HoldPositionResponse:
+        """Who holds it, and what it is."""
+
+    def __init__(
+        self,
+        *,
+        position: _admin_pb2.HoldPositionResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPositionResponse: _TypeAlias = HoldPositionResponse  # noqa: Y015

@@ -96,6 +96,16 @@ class ShardMaintenanceStub:
                 request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxRequest.SerializeToString,
                 response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxResponse.FromString,
                 _registered_method=True)
+        self.ListCleanups = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/ListCleanups',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListCleanupsRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListCleanupsResponse.FromString,
+                _registered_method=True)
+        self.HoldPosition = channel.unary_unary(
+                '/crosskey.internal.v1.ShardMaintenance/HoldPosition',
+                request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionRequest.SerializeToString,
+                response_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionResponse.FromString,
+                _registered_method=True)
         self.PlanShardMigration = channel.unary_unary(
                 '/crosskey.internal.v1.ShardMaintenance/PlanShardMigration',
                 request_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.PlanShardMigrationRequest.SerializeToString,
@@ -213,6 +223,20 @@ class ShardMaintenanceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCleanups(self, request, context):
+        """Lists what is to be cleaned up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldPosition(self, request, context):
+        """Holds the position of a consumer of events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PlanShardMigration(self, request, context):
         """Works out what a migration does on this shard, in a scratch database. Touches nothing else.
         """
@@ -311,6 +335,16 @@ def add_ShardMaintenanceServicer_to_server(servicer, server):
                     servicer.DescribeOutbox,
                     request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxRequest.FromString,
                     response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxResponse.SerializeToString,
+            ),
+            'ListCleanups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCleanups,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListCleanupsRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListCleanupsResponse.SerializeToString,
+            ),
+            'HoldPosition': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldPosition,
+                    request_deserializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionRequest.FromString,
+                    response_serializer=crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionResponse.SerializeToString,
             ),
             'PlanShardMigration': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanShardMigration,
@@ -664,6 +698,60 @@ class ShardMaintenance:
             '/crosskey.internal.v1.ShardMaintenance/DescribeOutbox',
             crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxRequest.SerializeToString,
             crosskey_dot_internal_dot_v1_dot_maintenance__pb2.DescribeOutboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCleanups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/ListCleanups',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListCleanupsRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.ListCleanupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldPosition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosskey.internal.v1.ShardMaintenance/HoldPosition',
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionRequest.SerializeToString,
+            crosskey_dot_internal_dot_v1_dot_maintenance__pb2.HoldPositionResponse.FromString,
             options,
             channel_credentials,
             insecure,

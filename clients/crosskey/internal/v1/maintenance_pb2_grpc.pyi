@@ -61,6 +61,10 @@ class ShardMaintenanceStub:
     """Of some keys, answers those without a pin (or shadow) here."""
     DescribeOutbox: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.DescribeOutboxRequest, _maintenance_pb2.DescribeOutboxResponse]
     """Describes the outbox."""
+    ListCleanups: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.ListCleanupsRequest, _maintenance_pb2.ListCleanupsResponse]
+    """Lists what is to be cleaned up."""
+    HoldPosition: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]
+    """Holds the position of a consumer of events."""
     PlanShardMigration: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.PlanShardMigrationRequest, _maintenance_pb2.PlanShardMigrationResponse]
     """Works out what a migration does on this shard, in a scratch database. Touches nothing else."""
     RunMigrationStep: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.RunMigrationStepRequest, _maintenance_pb2.RunMigrationStepResponse]
@@ -107,6 +111,10 @@ class ShardMaintenanceAsyncStub(ShardMaintenanceStub):
     """Of some keys, answers those without a pin (or shadow) here."""
     DescribeOutbox: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.DescribeOutboxRequest, _maintenance_pb2.DescribeOutboxResponse]  # type: ignore[assignment]
     """Describes the outbox."""
+    ListCleanups: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.ListCleanupsRequest, _maintenance_pb2.ListCleanupsResponse]  # type: ignore[assignment]
+    """Lists what is to be cleaned up."""
+    HoldPosition: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.HoldPositionRequest, _maintenance_pb2.HoldPositionResponse]  # type: ignore[assignment]
+    """Holds the position of a consumer of events."""
     PlanShardMigration: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.PlanShardMigrationRequest, _maintenance_pb2.PlanShardMigrationResponse]  # type: ignore[assignment]
     """Works out what a migration does on this shard, in a scratch database. Touches nothing else."""
     RunMigrationStep: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.RunMigrationStepRequest, _maintenance_pb2.RunMigrationStepResponse]  # type: ignore[assignment]
@@ -222,6 +230,22 @@ class ShardMaintenanceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.DescribeOutboxResponse, _abc.Awaitable[_maintenance_pb2.DescribeOutboxResponse]]:
         """Describes the outbox."""
+
+    @_abc_1.abstractmethod
+    def ListCleanups(
+        self,
+        request: _maintenance_pb2.ListCleanupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.ListCleanupsResponse, _abc.Awaitable[_maintenance_pb2.ListCleanupsResponse]]:
+        """Lists what is to be cleaned up."""
+
+    @_abc_1.abstractmethod
+    def HoldPosition(
+        self,
+        request: _maintenance_pb2.HoldPositionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.HoldPositionResponse, _abc.Awaitable[_maintenance_pb2.HoldPositionResponse]]:
+        """Holds the position of a consumer of events."""
 
     @_abc_1.abstractmethod
     def PlanShardMigration(

@@ -454,7 +454,7 @@ class ReadResponse(_message.Message):
     CURSORS_JSON_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     BESIDE_JSON_FIELD_NUMBER: _builtins.int
-    PINS_UNSETTLED_FIELD_NUMBER: _builtins.int
+    PINS_IN_DOUBT_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of rows."""
     cursors_json: _builtins.bytes
@@ -465,7 +465,7 @@ class ReadResponse(_message.Message):
     """If the shape asks for anything beside rows: a JSON array with an array for each row. It has the texts, and then for
     each referenced key an array of shards.
     """
-    pins_unsettled: _builtins.bool
+    pins_in_doubt: _builtins.bool
     """Transactions are prepared that may have pinned more."""
     def __init__(
         self,
@@ -474,11 +474,11 @@ class ReadResponse(_message.Message):
         cursors_json: _builtins.bytes = ...,
         more: _builtins.bool = ...,
         beside_json: _builtins.bytes = ...,
-        pins_unsettled: _builtins.bool = ...,
+        pins_in_doubt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_json", b"beside_json", "cursors_json", b"cursors_json", "more", b"more", "pins_unsettled", b"pins_unsettled", "rows_json", b"rows_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_json", b"beside_json", "cursors_json", b"cursors_json", "more", b"more", "pins_in_doubt", b"pins_in_doubt", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -564,7 +564,7 @@ class ReadLinkedResponse(_message.Message):
     ROWS_JSON_FIELD_NUMBER: _builtins.int
     CURSORS_JSON_FIELD_NUMBER: _builtins.int
     BESIDE_JSON_FIELD_NUMBER: _builtins.int
-    PINS_UNSETTLED_FIELD_NUMBER: _builtins.int
+    PINS_IN_DOUBT_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     rows_json: _builtins.bytes
     """A JSON array of rows."""
@@ -572,7 +572,7 @@ class ReadLinkedResponse(_message.Message):
     """As of ReadResponse."""
     beside_json: _builtins.bytes
     """As of ReadResponse."""
-    pins_unsettled: _builtins.bool
+    pins_in_doubt: _builtins.bool
     """As of ReadResponse."""
     @_builtins.property
     def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -589,12 +589,12 @@ class ReadLinkedResponse(_message.Message):
         rows_json: _builtins.bytes = ...,
         cursors_json: _builtins.bytes = ...,
         beside_json: _builtins.bytes = ...,
-        pins_unsettled: _builtins.bool = ...,
+        pins_in_doubt: _builtins.bool = ...,
         counts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_json", b"beside_json", "counts", b"counts", "cursors_json", b"cursors_json", "pins_unsettled", b"pins_unsettled", "places", b"places", "rows_json", b"rows_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_json", b"beside_json", "counts", b"counts", "cursors_json", b"cursors_json", "pins_in_doubt", b"pins_in_doubt", "places", b"places", "rows_json", b"rows_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -693,20 +693,20 @@ class FindPinsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARDS_JSON_FIELD_NUMBER: _builtins.int
-    PINS_UNSETTLED_FIELD_NUMBER: _builtins.int
+    PINS_IN_DOUBT_FIELD_NUMBER: _builtins.int
     shards_json: _builtins.bytes
     """A JSON array with an array of shards for each key."""
-    pins_unsettled: _builtins.bool
+    pins_in_doubt: _builtins.bool
     """As of ReadResponse."""
     def __init__(
         self,
         *,
         shards_json: _builtins.bytes = ...,
-        pins_unsettled: _builtins.bool = ...,
+        pins_in_doubt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pins_unsettled", b"pins_unsettled", "shards_json", b"shards_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pins_in_doubt", b"pins_in_doubt", "shards_json", b"shards_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -201,6 +201,9 @@ class Command(_message.Message):
     MEND_ORPHANS_FIELD_NUMBER: _builtins.int
     ASK_FIELD_NUMBER: _builtins.int
     COMPUTE_VALUES_FIELD_NUMBER: _builtins.int
+    TELL_DEPARTED_FIELD_NUMBER: _builtins.int
+    CLEAN_CHILDREN_FIELD_NUMBER: _builtins.int
+    BURY_DEAD_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The router's own name for it, which its result and its error bring back (in the metadata, as `tag`)."""
     @_builtins.property
@@ -283,6 +286,18 @@ class Command(_message.Message):
     def compute_values(self) -> Global___ComputeValues:
         """Compute values."""
 
+    @_builtins.property
+    def tell_departed(self) -> Global___TellDeparted:
+        """Have a shard mark the shadows of departed parents."""
+
+    @_builtins.property
+    def clean_children(self) -> Global___CleanChildren:
+        """Clean up a batch of the children of dead shadows."""
+
+    @_builtins.property
+    def bury_dead(self) -> Global___BuryDead:
+        """Delete dead shadows that have no children any more."""
+
     def __init__(
         self,
         *,
@@ -307,12 +322,15 @@ class Command(_message.Message):
         mend_orphans: Global___MendOrphans | None = ...,
         ask: _reads_pb2.Question | None = ...,
         compute_values: Global___ComputeValues | None = ...,
+        tell_departed: Global___TellDeparted | None = ...,
+        clean_children: Global___CleanChildren | None = ...,
+        bury_dead: Global___BuryDead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "fill_shadows", b"fill_shadows", "flip_schema", b"flip_schema", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "mend_orphans", b"mend_orphans", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "bury_dead", b"bury_dead", "check", b"check", "clean_children", b"clean_children", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "fill_shadows", b"fill_shadows", "flip_schema", b"flip_schema", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "mend_orphans", b"mend_orphans", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tell_departed", b"tell_departed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "check", b"check", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "fill_shadows", b"fill_shadows", "flip_schema", b"flip_schema", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "mend_orphans", b"mend_orphans", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "ask", b"ask", "bury_dead", b"bury_dead", "check", b"check", "clean_children", b"clean_children", "command", b"command", "commit", b"commit", "compute_values", b"compute_values", "drop_pins", b"drop_pins", "drop_unused_shadows", b"drop_unused_shadows", "expect_claims", b"expect_claims", "fill_shadows", b"fill_shadows", "flip_schema", b"flip_schema", "install_schema", b"install_schema", "lock_early", b"lock_early", "lock_pins", b"lock_pins", "look_up_claims", b"look_up_claims", "mend_orphans", b"mend_orphans", "note_batch", b"note_batch", "prepare", b"prepare", "run", b"run", "savepoint", b"savepoint", "set_constraints", b"set_constraints", "tag", b"tag", "tell_departed", b"tell_departed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "flip_schema", "fill_shadows", "mend_orphans", "ask", "compute_values"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["run", "apply", "check", "set_constraints", "savepoint", "lock_early", "expect_claims", "look_up_claims", "note_batch", "install_schema", "lock_pins", "drop_unused_shadows", "drop_pins", "prepare", "commit", "flip_schema", "fill_shadows", "mend_orphans", "ask", "compute_values", "tell_departed", "clean_children", "bury_dead"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -335,6 +353,8 @@ class CommandResult(_message.Message):
     REPLY_FIELD_NUMBER: _builtins.int
     UNMET_JSON_FIELD_NUMBER: _builtins.int
     COMPUTED_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    PAUSE_MS_FIELD_NUMBER: _builtins.int
     PAGES_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The command's tag."""
@@ -350,6 +370,12 @@ class CommandResult(_message.Message):
     """
     unmet_json: _builtins.bytes
     """Of a statement with `expected`: the first row that does not meet it, as JSON; empty if all do."""
+    age_ms: _builtins.int
+    """Of TellDeparted: how long ago the first of the parents was deleted, in milliseconds."""
+    pause_ms: _builtins.int
+    """Of CleanChildren: for how long the shard wants no further batch, in milliseconds. Nothing was done if it is still to
+    wait for the batch before.
+    """
     pages: _builtins.int
     """Of `fill_shadows`: how many pages the table has."""
     @_builtins.property
@@ -388,11 +414,13 @@ class CommandResult(_message.Message):
         reply: _reads_pb2.Reply | None = ...,
         unmet_json: _builtins.bytes = ...,
         computed: _abc.Iterable[Global___ComputedValue] | None = ...,
+        age_ms: _builtins.int = ...,
+        pause_ms: _builtins.int = ...,
         pages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "computed", b"computed", "count", b"count", "effects", b"effects", "pages", b"pages", "parents_absent", b"parents_absent", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "claims", b"claims", "computed", b"computed", "count", b"count", "effects", b"effects", "pages", b"pages", "parents_absent", b"parents_absent", "pause_ms", b"pause_ms", "places", b"places", "reply", b"reply", "rows_json", b"rows_json", "tag", b"tag", "unmet_json", b"unmet_json", "verbatim_json", b"verbatim_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1205,3 +1233,87 @@ class Commit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Commit: _TypeAlias = Commit  # noqa: Y015
+
+@_typing.final
+class TellDeparted(_message.Message):
+    """Take parents that departed and whose shard is not told yet, and answer the effect that tells it. The result has their
+    number as `count`. Those that another transaction is just telling are left to it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    FOR_SHARD_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    for_shard: _builtins.int
+    """The shard to be told."""
+    limit: _builtins.int
+    """How many parents at most."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        for_shard: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_shard", b"for_shard", "limit", b"limit", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TellDeparted: _TypeAlias = TellDeparted  # noqa: Y015
+
+@_typing.final
+class CleanChildren(_message.Message):
+    """Carry out the action of the eventual foreign keys onto dead shadows, for as many children as the shard's settings say.
+    The result has their number as `count`. Rows that another transaction has locked are left for later.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CleanChildren: _TypeAlias = CleanChildren  # noqa: Y015
+
+@_typing.final
+class BuryDead(_message.Message):
+    """Delete dead shadows without children, and answer the effects that have their departure forgotten. The result has their
+    number as `count`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_KEY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    referenced_key: _builtins.str
+    """Which referenced key."""
+    limit: _builtins.int
+    """How many at most."""
+    def __init__(
+        self,
+        *,
+        referenced_key: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "referenced_key", b"referenced_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuryDead: _TypeAlias = BuryDead  # noqa: Y015

@@ -1,0 +1,5 @@
+-- Nearly always no parent is dead.
+IF {some_dead} THEN
+    {keys}
+    {conflicts}
+END IF;

@@ -96,18 +96,18 @@ class Requests:
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
         """Reads a row."""
         _refuse_what_needs_a_transaction(request)
-        return get_response(request, await self._cluster.by_schema(lambda view: self._reader.get(view, request)))
+        return get_response(request, await self._cluster.read_by_schema(lambda view: self._reader.get(view, request)))
 
     async def list(self, request: router_pb2.ListRequest) -> router_pb2.ListResponse:
         """Reads a page of rows."""
         _refuse_what_needs_a_transaction(request)
-        page = await self._cluster.by_schema(lambda view: self._reader.list_page(view, request))
+        page = await self._cluster.read_by_schema(lambda view: self._reader.list_page(view, request))
         return list_response(request, page.rows_json, page.next_page_token)
 
     async def count(self, request: router_pb2.CountRequest) -> router_pb2.CountResponse:
         """Counts rows."""
         refuse_taken(request)
-        count = await self._cluster.by_schema(lambda view: self._reader.count(view, request))
+        count = await self._cluster.read_by_schema(lambda view: self._reader.count(view, request))
         return router_pb2.CountResponse(count=count)
 
     async def pages(self, request: router_pb2.StreamListRequest) -> AsyncIterator[router_pb2.StreamListResponse]:
@@ -117,7 +117,7 @@ class Requests:
         following.CopyFrom(request.list)
         while True:
             # Each by the schema in force: it may change between two.
-            page = await self._cluster.by_schema(lambda view: self._reader.list_page(view, following))
+            page = await self._cluster.read_by_schema(lambda view: self._reader.list_page(view, following))
             response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
             fill_rows(response, request.list, page.rows_json)
             yield response
@@ -128,7 +128,7 @@ class Requests:
     async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
         """Aggregates rows."""
         refuse_taken(request)
-        found = await self._cluster.by_schema(lambda view: self._reader.aggregate(view, request))
+        found = await self._cluster.read_by_schema(lambda view: self._reader.aggregate(view, request))
         return aggregate_response(request, found)
 
     async def watch(self, request: router_pb2.WatchRequest) -> AsyncGenerator[router_pb2.WatchResponse, None]:

@@ -238,7 +238,8 @@ class Migrations:
     async def _flip(self, flips: Mapping[int, transactions_pb2.FlipSchema]) -> int:
         """Brings the schema into force on all shards; answers how many attempts it took.
 
-        One shard before the others, so that of two flips one waits there, and neither waits for the other elsewhere.
+        On all shards at once, so that clients wait for no longer than it takes on one. Whatever it waits for elsewhere,
+        another flip included, it waits for no longer than a lock may take.
         """
         deadline = time.monotonic() + FLIP_SECONDS
         timeout_ms, attempt = LOCK_TIMEOUT_MS, 0
@@ -263,11 +264,8 @@ class Migrations:
 
     async def _flip_once(self, flips: Mapping[int, transactions_pb2.FlipSchema]) -> None:
         gid = Gid.new(self._cluster.name, PLANNING_SHARD)
-        others = {shard: flip for shard, flip in flips.items() if shard != PLANNING_SHARD}
         async with DistributedTransaction(self._nodes, self._finisher, gid) as transaction:
-            await transaction.flip_schema({PLANNING_SHARD: flips[PLANNING_SHARD]})
-            if others:
-                await transaction.flip_schema(others)
+            await transaction.flip_schema(flips)
             await transaction.commit()
 
     async def _take(self, steps: Mapping[int, proto.ShardMigrationStep], *, undo: bool = False) -> None:

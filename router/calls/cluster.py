@@ -28,6 +28,9 @@ KEEP_UP_SECONDS = 1.0
 MAX_NEWER_SCHEMAS = 3
 """How many changes of the schema a request may meet."""
 
+MAX_READS = 8
+"""How often a read is done once more."""
+
 MENDED_BY_NEWER_SCHEMA = (
     errors.SchemaChanged,
     errors.UnknownTable,
@@ -101,6 +104,16 @@ class Cluster:
                     raise
                 view = newer
         return await work(view)
+
+    async def read_by_schema(self, work: Callable[[SchemaView], Awaitable[T]]) -> T:
+        """The same for what only reads: it is done once more, too, if a flip keeps it from a table for too long."""
+        for _ in range(MAX_READS):
+            try:
+                return await self.by_schema(work)
+            except errors.Conflict:
+                # Nothing else takes a lock that a read waits for.
+                continue
+        return await self.by_schema(work)
 
     async def latest_view(self) -> SchemaView:
         """The schema that is in force now. Raises as `view`."""

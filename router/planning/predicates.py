@@ -240,11 +240,19 @@ def _check(table: Table, predicate: rows_pb2.Predicate, depth: int) -> Checked:
     joins = _joins(table, predicate, depth + 1)
     if predicate.HasField("related"):
         joins.append(RelatedPredicate(predicate.related))
+    if predicate.HasField("constant"):
+        joins.append(JoinedPredicates((), by_or=not predicate.constant))
+    if not joins and predicate == rows_pb2.Predicate():
+        raise errors.InvalidRequest(
+            "a predicate is empty: it has neither a column nor conditions that it joins",
+            table=str(table.name),
+            hint="An empty list of conditions cannot be told from none at all: say constant, true or false.",
+        )
     if not joins:
         return _check_on_column(table, predicate)
     if len(joins) > 1 or predicate.column or has_value(predicate) or predicate.other_column:
         raise errors.InvalidRequest(
-            "a predicate has one of column, any_of, all_of, none_of and related", table=str(table.name)
+            "a predicate has one of column, any_of, all_of, none_of, related and constant", table=str(table.name)
         )
     return joins[0]
 

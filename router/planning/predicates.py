@@ -160,7 +160,27 @@ class LinkedPredicate:
         return self.related.SerializeToString(deterministic=True)
 
 
-Checked: TypeAlias = CheckedPredicate | ColumnComparison | JoinedPredicates | RelatedPredicate | LinkedPredicate
+@dataclass(frozen=True, slots=True)
+class OneOfKeys:
+    """The row has the values of one of many keys, of which nodes take any number at once."""
+
+    columns: tuple[Column, ...]
+    keys: tuple[tuple[Any, ...], ...]
+
+    def to_condition(self) -> reads_pb2.Condition:
+        """As of CheckedPredicate."""
+        keys = [{f"k{place}": value for place, value in enumerate(key)} for key in self.keys]
+        names = [column.name for column in self.columns]
+        return reads_pb2.Condition(one_of=reads_pb2.OneOf(columns=names, keys_json=_encoder.encode(keys)))
+
+    def digest(self) -> bytes:
+        """As of CheckedPredicate."""
+        return self.to_condition().SerializeToString(deterministic=True)
+
+
+Checked: TypeAlias = (
+    CheckedPredicate | ColumnComparison | JoinedPredicates | RelatedPredicate | LinkedPredicate | OneOfKeys
+)
 """A predicate of a request."""
 
 

@@ -11,7 +11,7 @@ from crosskey import errors
 from crosskey.router.planning.nesting.actions import KEY_SHARE, NO_KEY_UPDATE, Find, Found, Settle, Supplied, Write
 from crosskey.router.planning.nesting.keys import any_of
 from crosskey.router.planning.nesting.scripts import Request, association_step, nested_step
-from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates
+from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates, OneOfKeys
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.supplied_values import Supply, stand_ins
 from crosskey.v1 import rows_pb2
@@ -150,6 +150,9 @@ def test_rows_that_differ_in_one_column_are_one_list() -> None:
     assert isinstance(joined, JoinedPredicates)
     in_two = (CheckedPredicate(post, rows_pb2.Predicate.IN, [1, 2]), key(1, 7)[1])
     assert [part.parts for part in joined.parts if isinstance(part, JoinedPredicates)] == [in_two, key(3, 8)]
+    assert any_of([key(number, -number) for number in range(101)]) == (
+        OneOfKeys((post, tag), tuple((number, -number) for number in range(101))),
+    )
 
 
 @pytest.mark.parametrize(

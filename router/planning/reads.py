@@ -143,7 +143,7 @@ def plan_list(
 def _lock(table: TablePlan, request: router_pb2.ListRequest) -> RowLock:
     lock = checked_lock(request.lock)
     if lock and table.table.is_view:
-        raise errors.InvalidRequest(f'"{table.name}" is a view, whose rows are not locked: list its tables')
+        raise errors.InvalidRequest(f'"{table.table.name}" is a view, whose rows are not locked: list its tables')
     return lock
 
 
@@ -155,7 +155,7 @@ def _read_plan(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]
 def _query_of(view: SchemaView, where: ReadPlan, order: Sequence[OrderColumn]) -> bytes:
     """What a page token must be sent back with."""
     return page_token.query_digest(
-        f"{view.fingerprint} {view.shards} {where.table.name.qualified}".encode(),
+        f"{view.fingerprint} {view.shards} {where.table.table.name.qualified}".encode(),
         *(predicate.digest() for predicate in where.predicates),
         b"ORDER BY",
         *(column.to_order().SerializeToString(deterministic=True) for column in order),

@@ -1,5 +1,6 @@
 """Waiting for what must happen soon, without sleeping for longer than it takes."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -12,3 +13,8 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = 20.0
     while not condition():
         assert time.monotonic() < deadline, f"within {seconds} s it did not happen that {what}"
         time.sleep(POLL_SECONDS)
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """As `eventually`, while the event loop goes on."""
+    await asyncio.to_thread(eventually, condition, what)

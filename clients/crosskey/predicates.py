@@ -108,18 +108,18 @@ def columns_compare(column: str, op: Literal["=", "<>", "<", "<=", ">", ">="], o
 
 
 def any_of(*conditions: Where) -> Predicate:
-    """At least one of the conditions holds."""
-    return Predicate(any_of=map(_one, conditions))
+    """At least one of the conditions holds: of none, that is never so."""
+    return Predicate(any_of=map(_one, conditions)) if conditions else Predicate(constant=False)
 
 
 def all_of(*conditions: Where) -> Predicate:
-    """All of the conditions hold."""
-    return Predicate(all_of=map(_one, conditions))
+    """All of the conditions hold: of none, that is always so."""
+    return Predicate(all_of=map(_one, conditions)) if conditions else Predicate(constant=True)
 
 
 def none_of(*conditions: Where) -> Predicate:
-    """None of the conditions holds; as SQL's NOT, it is not true of what is unknown."""
-    return Predicate(none_of=map(_one, conditions))
+    """None of the conditions holds; as SQL's NOT, it is not true of what is unknown. Of none, that is always so."""
+    return Predicate(none_of=map(_one, conditions)) if conditions else Predicate(constant=True)
 
 
 def some(relation: str, where: Where | None = None) -> Predicate:

@@ -80,7 +80,7 @@ def _unknown_parents(
 
 def copied_parents(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[UnknownParents]:
     """The parents to pin before the plan runs so that the values which its rows copy are there; by the same groups."""
-    copying = view.keys_with_copies(plan.table.name)
+    copying = view.keys_with_copies(plan.table.table.name)
     return [] if not copying else _unknown_parents(view, hints, [plan], copying)
 
 

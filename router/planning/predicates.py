@@ -160,7 +160,27 @@ class LinkedPredicate:
         return self.related.SerializeToString(deterministic=True)
 
 
-Checked: TypeAlias = CheckedPredicate | ColumnComparison | JoinedPredicates | RelatedPredicate | LinkedPredicate
+@dataclass(frozen=True, slots=True)
+class OneOfKeys:
+    """The row has the values of one of many keys, of which nodes take any number at once."""
+
+    columns: tuple[Column, ...]
+    keys: tuple[tuple[Any, ...], ...]
+
+    def to_condition(self) -> reads_pb2.Condition:
+        """As of CheckedPredicate."""
+        keys = [{f"k{place}": value for place, value in enumerate(key)} for key in self.keys]
+        names = [column.name for column in self.columns]
+        return reads_pb2.Condition(one_of=reads_pb2.OneOf(columns=names, keys_json=_encoder.encode(keys)))
+
+    def digest(self) -> bytes:
+        """As of CheckedPredicate."""
+        return self.to_condition().SerializeToString(deterministic=True)
+
+
+Checked: TypeAlias = (
+    CheckedPredicate | ColumnComparison | JoinedPredicates | RelatedPredicate | LinkedPredicate | OneOfKeys
+)
 """A predicate of a request."""
 
 
@@ -240,11 +260,19 @@ def _check(table: Table, predicate: rows_pb2.Predicate, depth: int) -> Checked:
     joins = _joins(table, predicate, depth + 1)
     if predicate.HasField("related"):
         joins.append(RelatedPredicate(predicate.related))
+    if predicate.HasField("constant"):
+        joins.append(JoinedPredicates((), by_or=not predicate.constant))
+    if not joins and predicate == rows_pb2.Predicate():
+        raise errors.InvalidRequest(
+            "a predicate is empty: it has neither a column nor conditions that it joins",
+            table=str(table.name),
+            hint="An empty list of conditions cannot be told from none at all: say constant, true or false.",
+        )
     if not joins:
         return _check_on_column(table, predicate)
     if len(joins) > 1 or predicate.column or has_value(predicate) or predicate.other_column:
         raise errors.InvalidRequest(
-            "a predicate has one of column, any_of, all_of, none_of and related", table=str(table.name)
+            "a predicate has one of column, any_of, all_of, none_of, related and constant", table=str(table.name)
         )
     return joins[0]
 

@@ -143,7 +143,7 @@ def plan_list(
 def _lock(table: TablePlan, request: router_pb2.ListRequest) -> RowLock:
     lock = checked_lock(request.lock)
     if lock and table.table.is_view:
-        raise errors.InvalidRequest(f'"{table.name}" is a view, whose rows are not locked: list its tables')
+        raise errors.InvalidRequest(f'"{table.table.name}" is a view, whose rows are not locked: list its tables')
     return lock
 
 

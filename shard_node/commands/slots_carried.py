@@ -17,6 +17,10 @@ ROWS: Final = 100
 """More than chance explains: one id in 16,384 carries a slot by accident."""
 
 
+MARK: Final = "/* a sample of crosskey advise */"
+"""In the statement that reads a sample, which is none of the application's."""
+
+
 def could_carry_slots(table: Table) -> bool:
     """Whether the primary key is a uuid alone."""
     key = [table.column(name) for name in table.primary_key]
@@ -32,7 +36,7 @@ async def read_slots_carried(connection: psycopg.AsyncConnection[TupleRow], tabl
     columns = [column for column in table.columns if has_slot(column) and column.not_null and column.name != key]
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in (key, *_names(columns)))
     name = sql.Identifier(table.name.schema, table.name.name)
-    cursor = await connection.execute(sql.SQL("SELECT {} FROM {} LIMIT {}").format(texts, name, ROWS))
+    cursor = await connection.execute(sql.SQL("SELECT {} {} FROM {} LIMIT {}").format(sql.SQL(MARK), texts, name, ROWS))
     rows = await cursor.fetchall()
     if not rows:
         return None

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from crosskey.advice.survey import Statement, Survey, TableFacts
 from crosskey.catalog.model import Database
-from crosskey.shard_node.commands.slots_carried import could_carry_slots, read_slots_carried
+from crosskey.shard_node.commands.slots_carried import MARK, could_carry_slots, read_slots_carried
 from crosskey.shard_node.schema.introspection import describe, inspect_schema_with
 from crosskey.shard_node.sql import load
 
@@ -37,7 +37,7 @@ _STATEMENTS = """
 SELECT query, sum(calls)::bigint
 FROM {}.pg_stat_statements(true)
 WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-AND toplevel AND query IS NOT NULL
+AND toplevel AND query IS NOT NULL AND strpos(query, {}) = 0
 GROUP BY query
 ORDER BY 2 DESC, 1
 LIMIT %s
@@ -114,7 +114,7 @@ async def _read_statements(connection: Connection) -> tuple[tuple[Statement, ...
         return None, NO_EXTENSION
     try:
         async with connection.transaction():
-            statements = sql.SQL(_STATEMENTS).format(sql.Identifier(*found))
+            statements = sql.SQL(_STATEMENTS).format(sql.Identifier(*found), sql.Literal(MARK))
             cursor = await connection.execute(statements, [MAX_STATEMENTS])
             return tuple(Statement(query, calls) for query, calls in await cursor.fetchall()), ""
     except psycopg.errors.ObjectNotInPrerequisiteState:

@@ -55,7 +55,7 @@ class Anchored(NamedTuple):
     @property
     def name(self) -> TableName:
         """The table's name."""
-        return self.table.name
+        return self.table.table.name
 
     def named_column(self, parent: TableName) -> str:
         """The column that the rows name: of their parent's table, or of the anchor's."""
@@ -138,7 +138,7 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     A row may leave later though this change lets it stay. So that a row was changed without the lock is noted, as
     LOCKED_TOO_LATE.
     """
-    name = table.name
+    name = table.table.name
     if not any(name in (anchored.anchor.table, anchored.anchor.root_table) for anchored in anchored_tables(plan)):
         return
     lock = body(

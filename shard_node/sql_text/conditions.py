@@ -18,7 +18,7 @@ from crosskey import errors
 from crosskey.catalog.model import Column, Table
 from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.sql_text.identifiers import identifier
-from crosskey.shard_node.sql_text.key_ends import KeyEnds
+from crosskey.shard_node.sql_text.key_ends import GIVEN, KeyEnds, given_keys
 from crosskey.shard_node.sql_text.sql_names import typed_columns
 from crosskey.v1 import rows_pb2
 
@@ -91,7 +91,21 @@ def _any_condition(
     if condition.HasField("linked"):
         qualifier = (table.name.schema, table.name.name) if alias is None else (alias,)
         return _linked(condition.linked, qualifier, ends)
+    if condition.HasField("one_of"):
+        return _one_of(table, condition.one_of, alias)
     return _condition(table, condition, alias)
+
+
+def _one_of(table: Table, one_of: reads_pb2.OneOf, alias: str | None) -> Fragment:
+    """The row has the values of one of many keys: one parameter, whatever their number."""
+    qualifier = (table.name.schema, table.name.name) if alias is None else (alias,)
+    columns = [known_column(table, name) for name in one_of.columns]
+    same = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(identifier(*qualifier, column.name), identifier(GIVEN, f"k{place}"))
+        for place, column in enumerate(columns)
+    )
+    exists = sql.SQL("EXISTS (SELECT FROM {} WHERE {})").format(given_keys(columns), same)
+    return exists, [one_of.keys_json.decode()]
 
 
 def _joined(table: Table, joined: reads_pb2.Joined, alias: str | None, ends: KeyEnds | None) -> Fragment:

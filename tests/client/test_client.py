@@ -12,6 +12,7 @@ import pytest
 import crosskey
 from crosskey.v1 import admin_pb2
 from tests.client.toy_router import RunningRouter
+from tests.eventually import until
 
 USERS = [{"id": name, "age": age} for name, age in (("ada", 36), ("ben", 7), ("cy", 36))]
 
@@ -163,8 +164,9 @@ async def test_a_client_waits_for_its_router(client: Any) -> None:
 
 async def test_a_cancelled_call_is_cancelled(toy: RunningRouter) -> None:
     async with crosskey.AsyncClient(toy.address) as client:
+        before = toy.router.begun
         call = asyncio.create_task(client.get("users", id="slow"))
-        await asyncio.sleep(0.1)
+        await until(lambda: toy.router.begun > before, "the call is begun")
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -202,7 +204,7 @@ async def test_a_router_that_stops_in_the_middle_of_a_call_leaves_it_unsure() ->
         call = asyncio.create_task(client.insert("users", USERS))
         await call
         slow = asyncio.create_task(client.get("users", id="slow"))
-        await asyncio.sleep(0.1)
+        await until(lambda: toy.router.begun > 0, "the call is begun")
     with pytest.raises(crosskey.CrosskeyError) as caught:
         await slow
     assert isinstance(caught.value, crosskey.ShardUnavailable | crosskey.Cancelled)

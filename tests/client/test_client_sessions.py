@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 import crosskey
 from crosskey.v1 import router_pb2
 from tests.client.toy_router import MAX_IN_FLIGHT, RunningRouter
-from tests.eventually import eventually
+from tests.eventually import eventually, until
 
 ROOT = Path(__file__).parents[2]
 MANY = 300
@@ -26,11 +25,6 @@ MANY = 300
 async def all_of(*calls: Any) -> list[Any]:
     """What each call came to, errors too."""
     return await asyncio.gather(*calls, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    """As `eventually`, while the event loop goes on."""
-    await asyncio.to_thread(eventually, condition, what)
 
 
 async def test_a_request_that_waits_holds_up_no_other(client: Any, toy: RunningRouter) -> None:

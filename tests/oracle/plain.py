@@ -22,15 +22,7 @@ from crosskey.v1 import router_pb2
 from crosskey.v1.router_pb2 import InsertRequest
 from crosskey.v1.rows_pb2 import Assignment, OnConflict, Predicate
 from tests.oracle.outcome import Answer, Outcome, Upserted, refusal_by_postgres
-
-_COMPARISONS: dict[Predicate.Op.ValueType, LiteralString] = {
-    Predicate.EQ: "=",
-    Predicate.NE: "<>",
-    Predicate.LT: "<",
-    Predicate.LE: "<=",
-    Predicate.GT: ">",
-    Predicate.GE: ">=",
-}
+from tests.oracle.plain_conditions import Conditions, from_json, read_relations
 
 _OPERATORS: dict[Assignment.Op.ValueType, LiteralString] = {
     Assignment.ADD: "+",
@@ -127,6 +119,10 @@ class PlainPostgres:
         set_json_loads(_decode, connection)
         connection.execute(schema_sql.encode())
         self.tables = {table.api_name: table for table in _read_tables(connection)}
+        self.relations = read_relations(connection)
+        self.conditions = Conditions(
+            self.relations, lambda table, column, value: self.tables[table].literal(column, value)
+        )
 
     def run(self, writes: Sequence[Write]) -> Outcome:
         """Runs statements in order in one transaction."""
@@ -139,7 +135,7 @@ class PlainPostgres:
     def execute(self, write: Write) -> Answer:
         """Runs one statement in the transaction that is open. Raises psycopg.Error."""
         table = self.tables[write.table.removeprefix("public.")]
-        cursor = self.connection.execute(_statement(table, write))
+        cursor = self.connection.execute(self._statement(table, write))
         if isinstance(write, router_pb2.DeleteRequest):
             return cursor.rowcount
         answered = cursor.fetchall()
@@ -151,8 +147,30 @@ class PlainPostgres:
     def rows(self, table_name: str, where: Iterable[Predicate]) -> list[dict[str, Any]]:
         """The rows that meet the conditions, in no order."""
         table = self.tables[table_name]
-        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(table.row(), table.identifier, _where(table, where))
+        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(table.row(), table.identifier, self.where(table, where))
         return [row for (row,) in self.connection.execute(query)]
+
+    def where(self, table: PlainTable, predicates: Iterable[Predicate], alias: str = "") -> sql.Composable:
+        """The predicates as SQL on the table's rows, which go by an alias, or by the table's own name."""
+        return self.conditions.all_of(table.api_name, predicates, alias or table.name)
+
+    def _statement(self, table: PlainTable, write: Write) -> sql.Composed:
+        match write:
+            case router_pb2.InsertRequest():
+                return _insert(table, write)
+            case router_pb2.UpdateRequest():
+                return _update(table, write, self._selection(table, write))
+        return sql.SQL("DELETE FROM {} WHERE {}").format(table.identifier, self._selection(table, write))
+
+    def _selection(
+        self, table: PlainTable, write: router_pb2.UpdateRequest | router_pb2.DeleteRequest
+    ) -> sql.Composable:
+        if not write.key_json:
+            return self.where(table, write.where)
+        key = from_json(write.key_json)
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, value)) for name, value in key.items()
+        )
 
 
 @contextmanager
@@ -179,17 +197,8 @@ def _read_tables(connection: psycopg.Connection[Any]) -> list[PlainTable]:
     return [PlainTable(*table, *of_columns, indexes.get(table[:2], {})) for table, of_columns in types.items()]
 
 
-def _statement(table: PlainTable, write: Write) -> sql.Composed:
-    match write:
-        case router_pb2.InsertRequest():
-            return _insert(table, write)
-        case router_pb2.UpdateRequest():
-            return _update(table, write)
-    return sql.SQL("DELETE FROM {} WHERE {}").format(table.identifier, _selection(table, write))
-
-
 def _insert(table: PlainTable, insert: InsertRequest) -> sql.Composed:
-    rows = _from_json(insert.rows_json)
+    rows = from_json(insert.rows_json)
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(table.types)[:1]
     # Without an alias, a table called excluded would be taken for the proposed row.
     return sql.SQL("INSERT INTO {} AS written ({}) {} VALUES {} {} RETURNING {}, {}").format(
@@ -223,12 +232,12 @@ def _row_of_values(table: PlainTable, names: Iterable[str], row: Mapping[str, An
     return sql.SQL("({})").format(_comma(values))
 
 
-def _update(table: PlainTable, update: router_pb2.UpdateRequest) -> sql.Composed:
-    values = _from_json(update.set_json)
+def _update(table: PlainTable, update: router_pb2.UpdateRequest, selection: sql.Composable) -> sql.Composed:
+    values = from_json(update.set_json)
     given = [sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, values[name])) for name in values]
     computed = [_assignment(table, assignment) for assignment in update.assignments]
     return sql.SQL("UPDATE {} SET {} WHERE {} RETURNING {}").format(
-        table.identifier, _comma([*given, *computed]), _selection(table, update), table.row()
+        table.identifier, _comma([*given, *computed]), selection, table.row()
     )
 
 
@@ -238,33 +247,8 @@ def _assignment(table: PlainTable, assignment: Assignment) -> sql.Composed:
     target = sql.SQL("{} = {}").format(sql.Identifier(assignment.column), sql.Identifier(source))
     if assignment.op == Assignment.COPY:
         return target
-    value = table.literal(source, _from_json(assignment.value_json or "null"))
+    value = table.literal(source, from_json(assignment.value_json or "null"))
     return sql.SQL("{} {} {}").format(target, sql.SQL(_OPERATORS[assignment.op]), value)
-
-
-def _selection(table: PlainTable, write: router_pb2.UpdateRequest | router_pb2.DeleteRequest) -> sql.Composable:
-    if not write.key_json:
-        return _where(table, write.where)
-    key = _from_json(write.key_json)
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), table.literal(name, value)) for name, value in key.items()
-    )
-
-
-def _where(table: PlainTable, predicates: Iterable[Predicate]) -> sql.Composable:
-    conditions = [_condition(table, predicate) for predicate in predicates]
-    return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
-
-
-def _condition(table: PlainTable, predicate: Predicate) -> sql.Composed:
-    column, value = sql.Identifier(predicate.column), _from_json(predicate.value_json or "null")
-    if predicate.op == Predicate.IS_NULL:
-        return sql.SQL("{} IS {} NULL").format(column, sql.SQL("NOT" if value is False else ""))
-    if predicate.op == Predicate.IN:
-        values = _comma(table.literal(predicate.column, element) for element in value)
-        return sql.SQL("{} IN ({})").format(column, values)
-    comparison = sql.SQL(_COMPARISONS[predicate.op])
-    return sql.SQL("{} {} {}").format(column, comparison, table.literal(predicate.column, value))
 
 
 def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -274,16 +258,6 @@ def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
 def _decode(text: bytes | str) -> Any:
     """What `decode` reads, as psycopg takes it: it warns of closures."""
     return decode(text)
-
-
-def _from_json(text: str) -> Any:
-    """A value of a request; a float that is whole is an integer, as applications write it for any column of numbers."""
-    return json.loads(text, parse_float=_number)
-
-
-def _number(text: str) -> int | float:
-    number = float(text)
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _has_object(value: Any) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 import crosskey
 from crosskey.v1.router_pb2 import DeleteRequest
+from crosskey.v1.rows_pb2 import Predicate
 from tests.oracle import related
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.related import Draw, expected_rows, without_sql
@@ -93,6 +94,18 @@ def test_conditions(filled: Pair, seed: int) -> None:
     expected = expected_rows(filled.plain, table, text, {})
     assert list(filled.client.list(table, [condition], page_size=draw.random.choice([0, 3]))) == expected
     assert filled.client.count(table, [condition]) == len(expected)
+
+
+def test_conditions_of_no_conditions(filled: Pair) -> None:
+    """As SQL's AND and OR of nothing: true, and false."""
+    everybody = filled.client.count("rel_users")
+    assert everybody == filled.client.count("rel_users", [crosskey.all_of(), crosskey.none_of()]) > 0
+    assert filled.client.count("rel_users", crosskey.any_of()) == 0
+    nobody = crosskey.any_of(crosskey.any_of(), crosskey.none_of(crosskey.all_of()))
+    assert filled.client.list_page("rel_users", nobody).rows == []
+    assert filled.client.count("rel_users", crosskey.some("inbox", crosskey.all_of())) > 0
+    with pytest.raises(crosskey.InvalidRequest, match="a predicate is empty"):
+        filled.client.count("rel_users", Predicate())
 
 
 def test_get_with_pages_of_each_relation(filled: Pair) -> None:

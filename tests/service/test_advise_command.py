@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from crosskey.cli.advise import advise
 from crosskey.cli.plan import plan
 from crosskey.local_cluster.postgres import PostgresServer
-from crosskey.shard_node.commands.surveying import read_only
+from crosskey.shard_node.commands.surveying import read_only, survey_database
 from tests.service.untagged_schemas import INSTAGRAM, MESSENGER
 
 pytestmark = pytest.mark.processes
@@ -84,9 +84,25 @@ def test_a_live_database_with_statements(counting: PostgresServer) -> None:
         "not_read": 1,
     }
     assert [statement["query"] for statement in share["most_frequent"]] == ["SELECT count(*) FROM likes"]
-    # The survey itself has read a sample of each table by now, which counts too.
-    run_statements(counting)
+    # The survey itself has read a sample of each table by now, which does not count.
     assert "Single-shard statements: 80.0% of 10 calls" in run_advise("--dsn", counting.dsn()).stdout
+
+
+async def test_a_partitioned_table_has_the_rows_of_its_partitions(counting: PostgresServer) -> None:
+    with psycopg.connect(counting.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE parts")
+    with psycopg.connect(counting.dsn(database="parts"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE events (id int PRIMARY KEY, kind int) PARTITION BY RANGE (id)")
+        connection.execute(
+            "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (100) PARTITION BY HASH (id)"
+        )
+        connection.execute("CREATE TABLE events_1a PARTITION OF events_1 FOR VALUES WITH (MODULUS 2, REMAINDER 0)")
+        connection.execute("CREATE TABLE events_1b PARTITION OF events_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)")
+        connection.execute("CREATE TABLE events_2 PARTITION OF events DEFAULT")
+        connection.execute("INSERT INTO events SELECT n, n % 4 FROM generate_series(1, 200) n; ANALYZE")
+    survey = await survey_database(counting.dsn(database="parts"))
+    assert [(str(facts.name), facts.rows) for facts in survey.tables] == [("events", 200)]
+    assert {column.name: column.distinct for column in survey.tables[0].columns} == {"id": -1, "kind": 4}
 
 
 def test_a_file_with_the_statistics_of_a_database(counting: PostgresServer, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ CREATE TABLE albums (
     id bigserial PRIMARY KEY, code uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(), owner_id uuid REFERENCES users
 );
 COMMENT ON TABLE albums IS '@shard_by code';
+CREATE TABLE seats (hall int, place int, owner_id uuid REFERENCES users, PRIMARY KEY (hall, place));
+COMMENT ON TABLE seats IS '@shard_by hall';
 CREATE TABLE photos (
     id bigserial PRIMARY KEY, album_id bigint NOT NULL REFERENCES albums ON DELETE CASCADE, title text NOT NULL
 );
@@ -169,6 +171,16 @@ def test_what_exists_is_connected_by_any_unique_key_and_what_does_not_is_created
     [pen] = client.insert("pens", {"colour": {"create": {"name": name()}}})
     [other] = client.insert("pens", {"colour": {"connect": {"name": pen["colour"]["name"]}}})
     assert other["colour_id"] == pen["colour_id"] == pen["colour"]["id"]
+
+
+def test_hundreds_of_rows_are_named_by_keys_of_two_columns(client: Client, users: list[Row]) -> None:
+    keys = [{"hall": number, "place": 1000 - number} for number in range(400)]
+    client.insert("seats", keys, count_only=True)
+    hers = client.related("users", id=users[0]["id"]).seats
+    assert hers.append(keys) == crosskey.Associated(added=400, removed=0, kept=0)
+    assert hers.replace(keys[:350]) == crosskey.Associated(added=0, removed=50, kept=350)
+    assert hers.remove(keys[10:]) == crosskey.Associated(added=0, removed=340, kept=0)
+    assert [row["hall"] for row in hers.find(columns=["hall"])] == [*range(10)]
 
 
 def test_rows_nest_in_themselves_and_through_join_tables(client: Client) -> None:

@@ -20,7 +20,7 @@ from crosskey.router.planning.nesting.actions import (
 )
 from crosskey.router.planning.nesting.keys import any_of
 from crosskey.router.planning.nesting.scripts import Request, association_step, nested_step
-from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates
+from crosskey.router.planning.predicates import CheckedPredicate, JoinedPredicates, OneOfKeys
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import rows_pb2
 from tests.schema_builders import column, foreign_key, plan_of, table
@@ -74,13 +74,13 @@ def done(request: Request, *found: Row | None) -> list[str]:
                 answer = GeneratedValues({one.name: stand_ins(one, count) for one, count in action.need.columns})
             case Find():
                 locks = {KEY_SHARE: "share", NO_KEY_UPDATE: "lock"}
-                actions += [f"{locks[one.lock]} {one.table.name}" for one in action.rows]
+                actions += [f"{locks[one.lock]} {one.table.table.name}" for one in action.rows]
                 answer = [_found(rows.pop(0)) for _ in action.rows]
             case WaitForPrepared():
                 actions.append(f"wait for {len(action.shards)} shards")
                 answer = None
             case Write():
-                actions.append(f"{action.kind} {action.table.name} {len(action.rows)}")
+                actions.append(f"{action.kind} {action.table.table.name} {len(action.rows)}")
                 answer = max(1, len(action.rows))
 
 
@@ -158,6 +158,9 @@ def test_rows_that_differ_in_one_column_are_one_list() -> None:
     assert isinstance(joined, JoinedPredicates)
     in_two = (CheckedPredicate(post, rows_pb2.Predicate.IN, [1, 2]), key(1, 7)[1])
     assert [part.parts for part in joined.parts if isinstance(part, JoinedPredicates)] == [in_two, key(3, 8)]
+    assert any_of([key(number, -number) for number in range(101)]) == (
+        OneOfKeys((post, tag), tuple((number, -number) for number in range(101))),
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63rosskey/v1/rows.proto\x12\x0b\x63rosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"=\n\x0b\x41nswerValue\x12\x11\n\tstatement\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\t\"R\n\nTakenValue\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.crosskey.v1.AnswerValue\x12\x0b\n\x03row\x18\x03 \x01(\r\"\xe2\x05\n\tPredicate\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12%\n\x02op\x18\x02 \x01(\x0e\x32\x19.crosskey.v1.Predicate.Op\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x12\n\nvalue_json\x18\x04 \x01(\t\x12\x14\n\x0cother_column\x18\x05 \x01(\t\x12&\n\x06\x61ny_of\x18\x06 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12&\n\x06\x61ll_of\x18\x07 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12\'\n\x07none_of\x18\x08 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12/\n\x07related\x18\t \x01(\x0b\x32\x1e.crosskey.v1.Predicate.Related\x12\'\n\x05taken\x18( \x01(\x0b\x32\x18.crosskey.v1.AnswerValue\x1a\xd6\x01\n\x07Related\x12\x10\n\x08relation\x18\x01 \x01(\t\x12=\n\nquantifier\x18\x02 \x01(\x0e\x32).crosskey.v1.Predicate.Related.Quantifier\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\"S\n\nQuantifier\x12\x1a\n\x16QUANTIFIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUANTIFIER_NONE\x10\x01\x12\x14\n\x10QUANTIFIER_EVERY\x10\x02\"\xa0\x01\n\x02Op\x12\x06\n\x02\x45Q\x10\x00\x12\x06\n\x02NE\x10\x01\x12\x06\n\x02LT\x10\x02\x12\x06\n\x02LE\x10\x03\x12\x06\n\x02GT\x10\x04\x12\x06\n\x02GE\x10\x05\x12\x06\n\x02IN\x10\x06\x12\x0b\n\x07IS_NULL\x10\x07\x12\x08\n\x04LIKE\x10\x08\x12\t\n\x05ILIKE\x10\t\x12\n\n\x06PREFIX\x10\n\x12\x0c\n\x08\x43ONTAINS\x10\x0b\x12\x0b\n\x07\x42\x45TWEEN\x10\x0c\x12\n\n\x06NOT_IN\x10\r\x12\r\n\tJSON_PATH\x10\x0e\"\xaf\x02\n\x07Include\x12\x10\n\x08relation\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12&\n\x08order_by\x18\x04 \x03(\x0b\x32\x14.crosskey.v1.OrderBy\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12)\n\x05\x63ount\x18\x07 \x01(\x0e\x32\x1a.crosskey.v1.Include.Count\x12%\n\x07include\x18\x08 \x03(\x0b\x32\x14.crosskey.v1.Include\"=\n\x05\x43ount\x12\x15\n\x11\x43OUNT_UNSPECIFIED\x10\x00\x12\r\n\tCOUNT_TOO\x10\x01\x12\x0e\n\nCOUNT_ONLY\x10\x02\"-\n\x07OrderBy\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xfe\x01\n\nAssignment\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12&\n\x02op\x18\x03 \x01(\x0e\x32\x1a.crosskey.v1.Assignment.Op\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x12\n\nvalue_json\x18\x05 \x01(\t\x12\'\n\x05taken\x18( \x01(\x0b\x32\x18.crosskey.v1.AnswerValue\"D\n\x02Op\x12\x08\n\x04\x43OPY\x10\x00\x12\x07\n\x03\x41\x44\x44\x10\x01\x12\x0c\n\x08SUBTRACT\x10\x02\x12\x0c\n\x08MULTIPLY\x10\x03\x12\x0f\n\x0b\x43ONCATENATE\x10\x04\"7\n\x0eSetConstraints\x12\x13\n\x0b\x63onstraints\x18\x01 \x03(\t\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x02 \x01(\x08\"\xd6\x01\n\nOnConflict\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\r\n\x05index\x18P \x01(\t\x12\x32\n\x07nothing\x18\x03 \x01(\x0b\x32\x1f.crosskey.v1.OnConflict.NothingH\x00\x12\x30\n\x06update\x18\x04 \x01(\x0b\x32\x1e.crosskey.v1.OnConflict.UpdateH\x00\x1a\t\n\x07Nothing\x1a\x19\n\x06Update\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\tB\x08\n\x06\x61\x63tion*I\n\x07RowForm\x12\x18\n\x14ROW_FORM_UNSPECIFIED\x10\x00\x12\x11\n\rROW_FORM_JSON\x10\x01\x12\x11\n\rROW_FORM_TEXT\x10\x02*\x90\x01\n\x07RowLock\x12\x18\n\x14ROW_LOCK_UNSPECIFIED\x10\x00\x12\x17\n\x13ROW_LOCK_FOR_UPDATE\x10\x01\x12\x1e\n\x1aROW_LOCK_FOR_NO_KEY_UPDATE\x10\x02\x12\x16\n\x12ROW_LOCK_FOR_SHARE\x10\x03\x12\x1a\n\x16ROW_LOCK_FOR_KEY_SHARE\x10\x04\x42=\n\x0b\x63rosskey.v1P\x01Z\x1e\x63rosskey/clients/go/crosskeyv1\xaa\x02\x0b\x43rosskey.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63rosskey/v1/rows.proto\x12\x0b\x63rosskey.v1\x1a\x1cgoogle/protobuf/struct.proto\"=\n\x0b\x41nswerValue\x12\x11\n\tstatement\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\t\"R\n\nTakenValue\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.crosskey.v1.AnswerValue\x12\x0b\n\x03row\x18\x03 \x01(\r\"\x87\x06\n\tPredicate\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12%\n\x02op\x18\x02 \x01(\x0e\x32\x19.crosskey.v1.Predicate.Op\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x12\n\nvalue_json\x18\x04 \x01(\t\x12\x14\n\x0cother_column\x18\x05 \x01(\t\x12&\n\x06\x61ny_of\x18\x06 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12&\n\x06\x61ll_of\x18\x07 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12\'\n\x07none_of\x18\x08 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12/\n\x07related\x18\t \x01(\x0b\x32\x1e.crosskey.v1.Predicate.Related\x12\'\n\x05taken\x18( \x01(\x0b\x32\x18.crosskey.v1.AnswerValue\x12\x16\n\x08\x63onstant\x18\xdc\x01 \x01(\x08H\x00\x88\x01\x01\x1a\xd6\x01\n\x07Related\x12\x10\n\x08relation\x18\x01 \x01(\t\x12=\n\nquantifier\x18\x02 \x01(\x0e\x32).crosskey.v1.Predicate.Related.Quantifier\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\"S\n\nQuantifier\x12\x1a\n\x16QUANTIFIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUANTIFIER_NONE\x10\x01\x12\x14\n\x10QUANTIFIER_EVERY\x10\x02\"\xa0\x01\n\x02Op\x12\x06\n\x02\x45Q\x10\x00\x12\x06\n\x02NE\x10\x01\x12\x06\n\x02LT\x10\x02\x12\x06\n\x02LE\x10\x03\x12\x06\n\x02GT\x10\x04\x12\x06\n\x02GE\x10\x05\x12\x06\n\x02IN\x10\x06\x12\x0b\n\x07IS_NULL\x10\x07\x12\x08\n\x04LIKE\x10\x08\x12\t\n\x05ILIKE\x10\t\x12\n\n\x06PREFIX\x10\n\x12\x0c\n\x08\x43ONTAINS\x10\x0b\x12\x0b\n\x07\x42\x45TWEEN\x10\x0c\x12\n\n\x06NOT_IN\x10\r\x12\r\n\tJSON_PATH\x10\x0e\x42\x0b\n\t_constant\"\xaf\x02\n\x07Include\x12\x10\n\x08relation\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12%\n\x05where\x18\x03 \x03(\x0b\x32\x16.crosskey.v1.Predicate\x12&\n\x08order_by\x18\x04 \x03(\x0b\x32\x14.crosskey.v1.OrderBy\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12)\n\x05\x63ount\x18\x07 \x01(\x0e\x32\x1a.crosskey.v1.Include.Count\x12%\n\x07include\x18\x08 \x03(\x0b\x32\x14.crosskey.v1.Include\"=\n\x05\x43ount\x12\x15\n\x11\x43OUNT_UNSPECIFIED\x10\x00\x12\r\n\tCOUNT_TOO\x10\x01\x12\x0e\n\nCOUNT_ONLY\x10\x02\"-\n\x07OrderBy\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xfe\x01\n\nAssignment\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12&\n\x02op\x18\x03 \x01(\x0e\x32\x1a.crosskey.v1.Assignment.Op\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x12\n\nvalue_json\x18\x05 \x01(\t\x12\'\n\x05taken\x18( \x01(\x0b\x32\x18.crosskey.v1.AnswerValue\"D\n\x02Op\x12\x08\n\x04\x43OPY\x10\x00\x12\x07\n\x03\x41\x44\x44\x10\x01\x12\x0c\n\x08SUBTRACT\x10\x02\x12\x0c\n\x08MULTIPLY\x10\x03\x12\x0f\n\x0b\x43ONCATENATE\x10\x04\"7\n\x0eSetConstraints\x12\x13\n\x0b\x63onstraints\x18\x01 \x03(\t\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x02 \x01(\x08\"\xd6\x01\n\nOnConflict\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\r\n\x05index\x18P \x01(\t\x12\x32\n\x07nothing\x18\x03 \x01(\x0b\x32\x1f.crosskey.v1.OnConflict.NothingH\x00\x12\x30\n\x06update\x18\x04 \x01(\x0b\x32\x1e.crosskey.v1.OnConflict.UpdateH\x00\x1a\t\n\x07Nothing\x1a\x19\n\x06Update\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\tB\x08\n\x06\x61\x63tion*I\n\x07RowForm\x12\x18\n\x14ROW_FORM_UNSPECIFIED\x10\x00\x12\x11\n\rROW_FORM_JSON\x10\x01\x12\x11\n\rROW_FORM_TEXT\x10\x02*\x90\x01\n\x07RowLock\x12\x18\n\x14ROW_LOCK_UNSPECIFIED\x10\x00\x12\x17\n\x13ROW_LOCK_FOR_UPDATE\x10\x01\x12\x1e\n\x1aROW_LOCK_FOR_NO_KEY_UPDATE\x10\x02\x12\x16\n\x12ROW_LOCK_FOR_SHARE\x10\x03\x12\x1a\n\x16ROW_LOCK_FOR_KEY_SHARE\x10\x04\x42=\n\x0b\x63rosskey.v1P\x01Z\x1e\x63rosskey/clients/go/crosskeyv1\xaa\x02\x0b\x43rosskey.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,38 +33,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crosskey.v1.rows_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013crosskey.v1P\001Z\036crosskey/clients/go/crosskeyv1\252\002\013Crosskey.V1'
-  _globals['_ROWFORM']._serialized_start=1841
-  _globals['_ROWFORM']._serialized_end=1914
-  _globals['_ROWLOCK']._serialized_start=1917
-  _globals['_ROWLOCK']._serialized_end=2061
+  _globals['_ROWFORM']._serialized_start=1878
+  _globals['_ROWFORM']._serialized_end=1951
+  _globals['_ROWLOCK']._serialized_start=1954
+  _globals['_ROWLOCK']._serialized_end=2098
   _globals['_ANSWERVALUE']._serialized_start=69
   _globals['_ANSWERVALUE']._serialized_end=130
   _globals['_TAKENVALUE']._serialized_start=132
   _globals['_TAKENVALUE']._serialized_end=214
   _globals['_PREDICATE']._serialized_start=217
-  _globals['_PREDICATE']._serialized_end=955
-  _globals['_PREDICATE_RELATED']._serialized_start=578
-  _globals['_PREDICATE_RELATED']._serialized_end=792
-  _globals['_PREDICATE_RELATED_QUANTIFIER']._serialized_start=709
-  _globals['_PREDICATE_RELATED_QUANTIFIER']._serialized_end=792
-  _globals['_PREDICATE_OP']._serialized_start=795
-  _globals['_PREDICATE_OP']._serialized_end=955
-  _globals['_INCLUDE']._serialized_start=958
-  _globals['_INCLUDE']._serialized_end=1261
-  _globals['_INCLUDE_COUNT']._serialized_start=1200
-  _globals['_INCLUDE_COUNT']._serialized_end=1261
-  _globals['_ORDERBY']._serialized_start=1263
-  _globals['_ORDERBY']._serialized_end=1308
-  _globals['_ASSIGNMENT']._serialized_start=1311
-  _globals['_ASSIGNMENT']._serialized_end=1565
-  _globals['_ASSIGNMENT_OP']._serialized_start=1497
-  _globals['_ASSIGNMENT_OP']._serialized_end=1565
-  _globals['_SETCONSTRAINTS']._serialized_start=1567
-  _globals['_SETCONSTRAINTS']._serialized_end=1622
-  _globals['_ONCONFLICT']._serialized_start=1625
-  _globals['_ONCONFLICT']._serialized_end=1839
-  _globals['_ONCONFLICT_NOTHING']._serialized_start=1793
-  _globals['_ONCONFLICT_NOTHING']._serialized_end=1802
-  _globals['_ONCONFLICT_UPDATE']._serialized_start=1804
-  _globals['_ONCONFLICT_UPDATE']._serialized_end=1829
+  _globals['_PREDICATE']._serialized_end=992
+  _globals['_PREDICATE_RELATED']._serialized_start=602
+  _globals['_PREDICATE_RELATED']._serialized_end=816
+  _globals['_PREDICATE_RELATED_QUANTIFIER']._serialized_start=733
+  _globals['_PREDICATE_RELATED_QUANTIFIER']._serialized_end=816
+  _globals['_PREDICATE_OP']._serialized_start=819
+  _globals['_PREDICATE_OP']._serialized_end=979
+  _globals['_INCLUDE']._serialized_start=995
+  _globals['_INCLUDE']._serialized_end=1298
+  _globals['_INCLUDE_COUNT']._serialized_start=1237
+  _globals['_INCLUDE_COUNT']._serialized_end=1298
+  _globals['_ORDERBY']._serialized_start=1300
+  _globals['_ORDERBY']._serialized_end=1345
+  _globals['_ASSIGNMENT']._serialized_start=1348
+  _globals['_ASSIGNMENT']._serialized_end=1602
+  _globals['_ASSIGNMENT_OP']._serialized_start=1534
+  _globals['_ASSIGNMENT_OP']._serialized_end=1602
+  _globals['_SETCONSTRAINTS']._serialized_start=1604
+  _globals['_SETCONSTRAINTS']._serialized_end=1659
+  _globals['_ONCONFLICT']._serialized_start=1662
+  _globals['_ONCONFLICT']._serialized_end=1876
+  _globals['_ONCONFLICT_NOTHING']._serialized_start=1830
+  _globals['_ONCONFLICT_NOTHING']._serialized_end=1839
+  _globals['_ONCONFLICT_UPDATE']._serialized_start=1841
+  _globals['_ONCONFLICT_UPDATE']._serialized_end=1866
 # @@protoc_insertion_point(module_scope)

@@ -344,6 +344,7 @@ class Predicate(_message.Message):
     NONE_OF_FIELD_NUMBER: _builtins.int
     RELATED_FIELD_NUMBER: _builtins.int
     TAKEN_FIELD_NUMBER: _builtins.int
+    CONSTANT_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column's name, exactly as PostgreSQL stores it."""
     op: Global___Predicate.Op.ValueType
@@ -352,6 +353,10 @@ class Predicate(_message.Message):
     """The same as JSON text, whose numbers are taken as written. Give one of them."""
     other_column: _builtins.str
     """Instead of a value: the column of the same row that `column` is compared with, by EQ, NE, LT, LE, GT or GE."""
+    constant: _builtins.bool
+    """Instead of a column: true of every row, or of none. So is all_of without conditions, and any_of, which cannot be told
+    from nothing at all.
+    """
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """What the column is compared with, in PostgreSQL's JSON form."""
@@ -370,7 +375,7 @@ class Predicate(_message.Message):
 
     @_builtins.property
     def related(self) -> Global___Predicate.Related:
-        """Instead of a column: a condition on the rows of a relation. Only in reads."""
+        """Instead of a column: a condition on the rows of a relation. In `where` of reads, updates and deletes."""
 
     @_builtins.property
     def taken(self) -> Global___AnswerValue:
@@ -389,12 +394,15 @@ class Predicate(_message.Message):
         none_of: _abc.Iterable[Global___Predicate] | None = ...,
         related: Global___Predicate.Related | None = ...,
         taken: Global___AnswerValue | None = ...,
+        constant: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["related", b"related", "taken", b"taken", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_constant", b"_constant", "constant", b"constant", "related", b"related", "taken", b"taken", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "column", b"column", "none_of", b"none_of", "op", b"op", "other_column", b"other_column", "related", b"related", "taken", b"taken", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_constant", b"_constant", "all_of", b"all_of", "any_of", b"any_of", "column", b"column", "constant", b"constant", "none_of", b"none_of", "op", b"op", "other_column", b"other_column", "related", b"related", "taken", b"taken", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__constant: _TypeAlias = _typing.Literal["constant"]  # noqa: Y015
+    _WhichOneofArgType__constant: _TypeAlias = _typing.Literal["_constant", b"_constant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__constant) -> _WhichOneofReturnType__constant | None: ...
 
 Global___Predicate: _TypeAlias = Predicate  # noqa: Y015
 

@@ -576,10 +576,13 @@ type Predicate struct {
 	AllOf []*Predicate `protobuf:"bytes,7,rep,name=all_of,json=allOf,proto3" json:"all_of,omitempty"`
 	// Instead of a column: not one of these conditions holds. As SQL's NOT, it is not true of what is unknown.
 	NoneOf []*Predicate `protobuf:"bytes,8,rep,name=none_of,json=noneOf,proto3" json:"none_of,omitempty"`
-	// Instead of a column: a condition on the rows of a relation. Only in reads.
+	// Instead of a column: a condition on the rows of a relation. In `where` of reads, updates and deletes.
 	Related *Predicate_Related `protobuf:"bytes,9,opt,name=related,proto3" json:"related,omitempty"`
 	// Instead of a value: one of an earlier answer. Only in Transact.
-	Taken         *AnswerValue `protobuf:"bytes,40,opt,name=taken,proto3" json:"taken,omitempty"`
+	Taken *AnswerValue `protobuf:"bytes,40,opt,name=taken,proto3" json:"taken,omitempty"`
+	// Instead of a column: true of every row, or of none. So is all_of without conditions, and any_of, which cannot be told
+	// from nothing at all.
+	Constant      *bool `protobuf:"varint,220,opt,name=constant,proto3,oneof" json:"constant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +685,13 @@ func (x *Predicate) GetTaken() *AnswerValue {
 		return x.Taken
 	}
 	return nil
+}
+
+func (x *Predicate) GetConstant() bool {
+	if x != nil && x.Constant != nil {
+		return *x.Constant
+	}
+	return false
 }
 
 // Rows of a relation that are answered inside of each row, under the relation's name: an object or null where it leads
@@ -1272,7 +1282,7 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"TakenValue\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12.\n" +
 	"\x05value\x18\x02 \x01(\v2\x18.crosskey.v1.AnswerValueR\x05value\x12\x10\n" +
-	"\x03row\x18\x03 \x01(\rR\x03row\"\xd0\x06\n" +
+	"\x03row\x18\x03 \x01(\rR\x03row\"\xff\x06\n" +
 	"\tPredicate\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12)\n" +
 	"\x02op\x18\x02 \x01(\x0e2\x19.crosskey.v1.Predicate.OpR\x02op\x12,\n" +
@@ -1284,7 +1294,8 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\x06all_of\x18\a \x03(\v2\x16.crosskey.v1.PredicateR\x05allOf\x12/\n" +
 	"\anone_of\x18\b \x03(\v2\x16.crosskey.v1.PredicateR\x06noneOf\x128\n" +
 	"\arelated\x18\t \x01(\v2\x1e.crosskey.v1.Predicate.RelatedR\arelated\x12.\n" +
-	"\x05taken\x18( \x01(\v2\x18.crosskey.v1.AnswerValueR\x05taken\x1a\xf3\x01\n" +
+	"\x05taken\x18( \x01(\v2\x18.crosskey.v1.AnswerValueR\x05taken\x12 \n" +
+	"\bconstant\x18\xdc\x01 \x01(\bH\x00R\bconstant\x88\x01\x01\x1a\xf3\x01\n" +
 	"\aRelated\x12\x1a\n" +
 	"\brelation\x18\x01 \x01(\tR\brelation\x12I\n" +
 	"\n" +
@@ -1314,7 +1325,8 @@ const file_crosskey_v1_rows_proto_rawDesc = "" +
 	"\aBETWEEN\x10\f\x12\n" +
 	"\n" +
 	"\x06NOT_IN\x10\r\x12\r\n" +
-	"\tJSON_PATH\x10\x0e\"\xf4\x02\n" +
+	"\tJSON_PATH\x10\x0eB\v\n" +
+	"\t_constant\"\xf4\x02\n" +
 	"\aInclude\x12\x1a\n" +
 	"\brelation\x18\x01 \x01(\tR\brelation\x12\x18\n" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x12,\n" +
@@ -1444,6 +1456,7 @@ func file_crosskey_v1_rows_proto_init() {
 	if File_crosskey_v1_rows_proto != nil {
 		return
 	}
+	file_crosskey_v1_rows_proto_msgTypes[2].OneofWrappers = []any{}
 	file_crosskey_v1_rows_proto_msgTypes[7].OneofWrappers = []any{
 		(*OnConflict_Nothing_)(nil),
 		(*OnConflict_Update_)(nil),

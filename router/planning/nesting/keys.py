@@ -12,9 +12,12 @@ from crosskey.catalog.relations import Relation
 from crosskey.router.planning.given_values import Row
 from crosskey.router.planning.nesting.paths import add_path, naming_path
 from crosskey.router.planning.nesting.tasks import NestedRow, Task
-from crosskey.router.planning.predicates import Checked, CheckedPredicate, JoinedPredicates, check_key
+from crosskey.router.planning.predicates import Checked, CheckedPredicate, JoinedPredicates, OneOfKeys, check_key
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.v1 import rows_pb2
+
+MAX_JOINED = 100
+"""How many alternatives are joined by OR: each is conditions of its own, and nodes bound the number of these."""
 
 
 def target_of(view: SchemaView, relation: Relation) -> TablePlan:
@@ -41,7 +44,21 @@ def any_of(alternatives: Sequence[tuple[Checked, ...]]) -> tuple[Checked, ...]:
     if len(alternatives) == 1:
         return alternatives[0]
     merged = _by_lists(alternatives)
+    if len(merged) > MAX_JOINED and (keys := _as_keys(alternatives)) is not None:
+        return (keys,)
     return merged[0] if len(merged) == 1 else (JoinedPredicates(tuple(map(JoinedPredicates, merged)), by_or=True),)
+
+
+def _as_keys(alternatives: Sequence[tuple[Checked, ...]]) -> OneOfKeys | None:
+    """The same as one predicate, if each gives the same columns values."""
+    keys = [[one for one in alternative if isinstance(one, CheckedPredicate)] for alternative in alternatives]
+    columns = tuple(one.column for one in keys[0])
+    for key, alternative in zip(keys, alternatives, strict=True):
+        if len(key) != len(alternative) or tuple(one.column for one in key) != columns:
+            return None
+        if any(one.op != rows_pb2.Predicate.EQ for one in key):
+            return None
+    return OneOfKeys(columns, tuple(tuple(one.value for one in key) for key in keys))
 
 
 def _by_lists(alternatives: Sequence[tuple[Checked, ...]]) -> Sequence[tuple[Checked, ...]]:
@@ -93,7 +110,7 @@ def assign(row: NestedRow, relation: Relation, columns: Sequence[str], values: S
         if name in row.values and (len(columns) == 1 or str(row.values[name]) != str(value)):
             raise errors.InvalidRequest(
                 f'"{name}" is given, and the relation "{relation.name}" sets it, too; it takes one of them',
-                table=str(row.table.name),
+                table=str(row.table.table.name),
                 columns=name,
             )
         row.values[name] = value

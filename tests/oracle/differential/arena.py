@@ -108,7 +108,7 @@ class Arena:
         claim_columns = sql.SQL("{}, {}").format(columns, sql.Identifier(CLAIMING_SHARD))
         values, claims = Counter[str](), Counter[str]()
         for shard, connection in enumerate(self.judge.shards):
-            rows = connection.execute(_select(columns, claim.table))
+            rows = connection.execute(_values(claim))
             values.update(f"{row} of shard {shard}" for row in rows if None not in row)
             claimed = connection.execute(_select(claim_columns, claim.claims))
             claims.update(f"{row[:-1]} of shard {row[-1]}" for row in claimed)
@@ -161,6 +161,15 @@ def _prepared(shard: psycopg.Connection[Any]) -> bool:
     query = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
     [(count,)] = shard.execute(query)
     return bool(count)
+
+
+def _values(claim: Claim) -> sql.Composed:
+    """The claimed values that rows have: columns of theirs, or what an index computes of those that it is about."""
+    if claim.computed is None:
+        return _select(sql.SQL(", ").join(map(sql.Identifier, claim.columns)), claim.table)
+    expressions = [sql.SQL(one) for one in claim.computed.expressions]
+    predicate = sql.SQL(claim.computed.predicate or "true")
+    return sql.SQL("{} WHERE {}").format(_select(sql.SQL(", ").join(expressions), claim.table), predicate)
 
 
 def _select(columns: sql.Composable, table: TableName) -> sql.Composed:

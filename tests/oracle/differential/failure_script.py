@@ -23,12 +23,17 @@ import sys
 sys.path[:0] = [{root!r}, {clients!r}]
 
 from tests.oracle.differential.operations import (
+    Aggregate,
     Delete,
     Drawn,
     Group,
+    Include,
     Insert,
+    Joined,
     OnConflict,
     Plus,
+    Read,
+    Related,
     SetConstraints,
     Sweep,
     Transaction,

@@ -74,6 +74,21 @@ class ForeignKey:
         """Whether SET CONSTRAINTS takes it."""
         return self.timing != "NOT DEFERRABLE"
 
+    @property
+    def to_parent(self) -> str:
+        """What the relation to the parent is called."""
+        return f"to_{self.name}"
+
+    @property
+    def to_children(self) -> str:
+        """What the relation of the parent to its rows is called."""
+        return f"from_{self.name}"
+
+    def tags(self, table: str) -> str:
+        """The statement that names both relations."""
+        tags = f"@relation {self.to_parent}\\n@inverse {self.to_children}"
+        return f"COMMENT ON CONSTRAINT {self.name} ON {table} IS E'{tags}';"
+
     def ddl(self) -> str:
         """Its line in ALTER TABLE."""
         listed = f" ({', '.join(self.on_delete_columns)})" if self.on_delete_columns else ""
@@ -178,6 +193,7 @@ class Family:
         """The statements that make the tables."""
         lines = [line for table in self.tables for line in table.ddl()]
         lines += [f"ALTER TABLE {table.name} {key.ddl()};" for table in self.tables for key in table.foreign_keys]
+        lines += [key.tags(table.name) for table in self.tables for key in table.foreign_keys]
         return "\n".join([f"-- {self.name}: {self.shape}", *lines, ""])
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import psycopg
 
-from crosskey import Client, WrittenRows
+from crosskey import Client, CrosskeyError, WrittenRows
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.requests import Statement, Write
 from crosskey.v1.router_pb2 import Group, InsertRequest, UpdateRequest
+from crosskey.v1.rows_pb2 import Predicate
 from tests.oracle import outcome as single
 from tests.oracle.differential.numbers import Numbers
 from tests.oracle.differential.obstacles import can_be_taken_away, is_needed_by_upserts, reverse_rows, take_away
+from tests.oracle.differential.plain_reads import PlainReads
 from tests.oracle.nested import Failure, Outcome, run_all, transact
 from tests.oracle.outcome import Refusal, refusal_by_postgres
 from tests.oracle.pair import DisagreementError, Pair
@@ -57,6 +59,7 @@ class Judge(Pair):
         super().__init__(cluster, client, plain, lifetime)
         self.counts: Counter[str] = Counter()
         self.numbers = Numbers(plain.connection)
+        self.reads = PlainReads(plain)
 
     @property
     def operations(self) -> int:
@@ -71,6 +74,27 @@ class Judge(Pair):
     def run_transaction(self, statements: Sequence[Statement]) -> None:
         """Runs a transaction on both sides. Raises CrosskeyError if both refuse it, and DisagreementError."""
         transact(self, *statements, check=self._check)
+
+    def read(self, table: str, where: Sequence[Predicate], include: Mapping[str, Any], page_size: int) -> None:
+        """Lists rows with rows of relations on both sides. Raises DisagreementError."""
+        with _never_refused():
+            found = list(self.client.list(table, where, include=include, page_size=page_size))
+        self._check_read(self.reads.rows(table, where, include), self.reads.comparable(table, found, include))
+
+    def aggregate(
+        self, table: str, functions: Sequence[tuple[str, str]], group_by: Sequence[str], where: Sequence[Predicate]
+    ) -> None:
+        """Aggregates rows on both sides. Raises DisagreementError."""
+        named = {f"a{number}": one for number, one in enumerate(functions)}
+        with _never_refused():
+            found = self.client.aggregate(table, {"n": "count", **named}, where=where, group_by=group_by)
+        self._check_read(self.reads.aggregated(table, functions, group_by, where), found)
+
+    def _check_read(self, expected: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> None:
+        if list(expected) != list(found):
+            raise DisagreementError(f"Crosskey:   {found}\nPostgreSQL: {expected}")
+        self.counts["done"] += 1
+        self.counts["reads"] += 1
 
     def check_agreement(self, writes: Sequence[Write], outcome: single.Outcome, expected: single.Outcome) -> None:
         """Raises DisagreementError if PostgreSQL could not have had Crosskey's outcome, and OrderDecidesError."""
@@ -148,6 +172,14 @@ class Judge(Pair):
         except psycopg.Error as error:
             outcome = refusal_by_postgres(error), "".join(places) if place else ""
         return _at(attempt.path, outcome)
+
+
+@contextmanager
+def _never_refused() -> Iterator[None]:
+    try:
+        yield
+    except CrosskeyError as error:
+        raise DisagreementError(f"Crosskey refuses what PostgreSQL answers: {error}") from error
 
 
 def operations_of(counts: Mapping[str, int]) -> int:

@@ -11,7 +11,7 @@ from unittest import SkipTest
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.errors import HypothesisException
+from hypothesis.errors import HypothesisException, InvalidArgument
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from crosskey import CrosskeyError
@@ -150,6 +150,9 @@ def run_examples(run: Run, seed_number: int) -> None:
     Example.run = run
     try:
         run_state_machine_as_test(seed(seed_number)(Example), settings=_SETTINGS)
+    except InvalidArgument:
+        # A strategy is wrong: nothing would be drawn by it.
+        raise
     except (SkipTest, HypothesisException, DisagreementError):
         # It is enough, of which Hypothesis may only say that this example was shorter than it should be; or there is
         # a disagreement, be it one that does not come again.

@@ -46,6 +46,89 @@ class Where:
 
 
 @dataclass(frozen=True)
+class Related:
+    """A condition over a relation; `quantifier` is the name of a function of crosskey that makes it."""
+
+    relation: str
+    quantifier: str
+    where: Sequence[Condition]
+
+    def predicate(self, judge: Judge) -> Predicate:
+        """The condition as requests take it."""
+        inner = [one.predicate(judge) for one in self.where]
+        predicate: Predicate = getattr(crosskey, self.quantifier)(self.relation, *inner)
+        return predicate
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Conditions joined; `word` is the name of a function of crosskey that joins them."""
+
+    word: str
+    parts: Sequence[Condition]
+
+    def predicate(self, judge: Judge) -> Predicate:
+        """The condition as requests take it."""
+        predicate: Predicate = getattr(crosskey, self.word)(*(one.predicate(judge) for one in self.parts))
+        return predicate
+
+
+Condition: TypeAlias = Where | Related | Joined
+
+
+@dataclass(frozen=True)
+class Include:
+    """Rows of a relation, and rows of relations of these; of relations to many, `limit` of them, and their number."""
+
+    relation: str
+    where: Sequence[Condition] = ()
+    within: Sequence[Include] = ()
+    limit: int = 0
+    count: bool = False
+
+    def request(self, judge: Judge) -> dict[str, Any]:
+        """As a client takes it, by the relation's name."""
+        include: dict[str, Any] = {"where": [one.predicate(judge) for one in self.where]}
+        for one in self.within:
+            include.setdefault("include", {}).update(one.request(judge))
+        include |= {"limit": self.limit} if self.limit else {}
+        include |= {"count": True} if self.count else {}
+        return {self.relation: include}
+
+
+@dataclass(frozen=True)
+class Read:
+    """Lists rows with rows of relations."""
+
+    table: str
+    where: Sequence[Condition] = ()
+    include: Sequence[Include] = ()
+    page_size: int = 100
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides."""
+        where = [one.predicate(judge) for one in self.where]
+        include: dict[str, Any] = {}
+        for one in self.include:
+            include |= one.request(judge)
+        judge.read(self.table, where, include, self.page_size)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """Aggregates rows by groups: each of `functions` is a name and a column."""
+
+    table: str
+    functions: Sequence[tuple[str, str]]
+    group_by: Sequence[str] = ()
+    where: Sequence[Condition] = ()
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides."""
+        judge.aggregate(self.table, self.functions, self.group_by, [one.predicate(judge) for one in self.where])
+
+
+@dataclass(frozen=True)
 class OnConflict:
     """What to do with rows that conflict on the key of these columns, any if none: set columns, or nothing if none.
 
@@ -91,7 +174,7 @@ class Update:
     table: str
     set: Mapping[str, Value | Plus]
     key: Mapping[str, Value] | None = None
-    where: Sequence[Where] | None = None
+    where: Sequence[Condition] | None = None
 
     def request(self, judge: Judge) -> requests.Write:
         """As a client sends it."""
@@ -108,7 +191,7 @@ class Delete:
 
     table: str
     key: Mapping[str, Value] | None = None
-    where: Sequence[Where] | None = None
+    where: Sequence[Condition] | None = None
 
     def request(self, judge: Judge) -> requests.Write:
         """As a client sends it."""
@@ -166,7 +249,7 @@ class Sweep:
 
 SingleWrite: TypeAlias = Insert | Update | Delete
 Statement: TypeAlias = SingleWrite | SetConstraints | Group
-Operation: TypeAlias = SingleWrite | Transaction | Sweep
+Operation: TypeAlias = SingleWrite | Transaction | Sweep | Read | Aggregate
 
 
 def _selection(statement: Update | Delete, judge: Judge) -> dict[str, Any]:

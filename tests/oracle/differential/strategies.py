@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -13,13 +14,19 @@ from crosskey.requests import Overriding
 from tests.oracle.differential.family import PARTS, Column, Family, Generated, Table
 from tests.oracle.differential.keys import DEFAULT_VALUE, PATTERN_LENGTH, VALUES, Key
 from tests.oracle.differential.operations import (
+    Aggregate,
+    Condition,
     Delete,
     Drawn,
     Group,
+    Include,
     Insert,
+    Joined,
     OnConflict,
     Operation,
     Plus,
+    Read,
+    Related,
     SetConstraints,
     SingleWrite,
     Sweep,
@@ -67,6 +74,10 @@ class FamilyStrategies:
 
     def __init__(self, family: Family) -> None:
         self.keys: Sequence[Key] = ()
+        self._family = family
+        self._on_column = cache(self._make_on_column)
+        self._tree = cache(lambda table, depth: _in_short(self._make_tree(table, depth)))
+        self._includes = cache(lambda table, depth: _in_short(self._make_includes(table, depth)))
         self._draws = any(table.generated for table in family.tables)
         self.first_rows = [self._first_rows(table) for table in family.tables]
         """Of each table, the rows that an example begins with: few, and most reference one of those inserted before."""
@@ -79,6 +90,8 @@ class FamilyStrategies:
             # A sweep looks at all keys of the schema, and takes as long as twenty writes.
             (60, writes),
             (20, self._transactions(family, writes)),
+            (8, st.one_of([self._read(table) for table in family.tables])),
+            (4, st.one_of([self._aggregate(table) for table in family.tables])),
             (1, st.just(Sweep())),
         )
 
@@ -170,9 +183,81 @@ class FamilyStrategies:
     def _key(self, table: Table) -> st.SearchStrategy[dict[str, Value]]:
         return st.fixed_dictionaries({name: self._value(table, table.column(name)) for name in table.primary_key})
 
-    def _where(self, table: Table) -> st.SearchStrategy[list[Where]]:
-        condition = st.one_of([self._condition(table, column) for column in table.columns])
-        return st.lists(condition, min_size=1, max_size=2)
+    def _where(self, table: Table) -> st.SearchStrategy[list[Condition]]:
+        """Conditions, a few of them over relations."""
+        plain = st.lists(self._on_column(table), min_size=1, max_size=2)
+        trees = st.lists(self._tree(table, 2), min_size=1, max_size=1)
+        return _weighted((6, plain), (1, trees))
+
+    def _make_on_column(self, table: Table) -> st.SearchStrategy[Condition]:
+        return st.one_of([self._condition(table, column) for column in table.columns])
+
+    def _make_tree(self, table: Table, depth: int) -> st.SearchStrategy[Condition]:
+        """A condition that joins others, or is over a relation, or just on a column."""
+        leaf = self._on_column(table)
+        if depth == 0:
+            return leaf
+        parts = st.lists(self._tree(table, depth - 1), min_size=1, max_size=2)
+        joined = st.builds(Joined, st.sampled_from(["any_of", "all_of", "none_of"]), parts)
+        related = [
+            st.builds(
+                Related,
+                st.just(name),
+                st.sampled_from(["some", "some", "none", "every"]),
+                st.lists(self._tree(target, depth - 1), max_size=1),
+            )
+            for name, target in self._relations(table)
+        ]
+        return st.one_of([leaf, joined, *related])
+
+    def _relations(self, table: Table) -> list[tuple[str, Table]]:
+        """The relations of a table, and where they lead to."""
+        found = [(key.to_parent, self._family.table(key.parent)) for key in table.foreign_keys]
+        return found + [
+            (key.to_children, child)
+            for child in self._family.tables
+            for key in child.foreign_keys
+            if key.parent == table.name
+        ]
+
+    def _read(self, table: Table) -> st.SearchStrategy[Read]:
+        tree = self._tree(table, 2)
+        sizes = st.sampled_from([1, 2, 100]) if table.primary_key else st.just(100)
+        return st.builds(Read, st.just(table.name), st.lists(tree, max_size=1), self._includes(table, 2), sizes)
+
+    def _make_includes(self, table: Table, depth: int) -> st.SearchStrategy[list[Include]]:
+        if depth == 0:
+            return st.just([])
+        each = [self._include(name, target, depth) for name, target in self._relations(table)]
+        return st.lists(st.one_of(each), max_size=2, unique_by=lambda include: include.relation)
+
+    def _include(self, name: str, target: Table, depth: int) -> st.SearchStrategy[Include]:
+        many = self._is_many(name, target)
+        return st.builds(
+            Include,
+            st.just(name),
+            st.lists(self._tree(target, 1), max_size=1),
+            self._includes(target, depth - 1),
+            limit=st.sampled_from([0, 0, 1, 2]) if many and target.primary_key else st.just(0),
+            count=st.booleans() if many else st.just(False),
+        )
+
+    @staticmethod
+    def _is_many(name: str, target: Table) -> bool:
+        """Whether a relation leads from a parent to children of which there may be several."""
+        key = next((key for key in target.foreign_keys if key.to_children == name), None)
+        return key is not None and not any(set(unique) <= set(key.columns) for unique in target.unique_keys)
+
+    def _aggregate(self, table: Table) -> st.SearchStrategy[Aggregate]:
+        counted = [one.name for one in table.columns if one.counts]
+        function = st.tuples(
+            st.sampled_from(["count", "count_distinct", "sum", "avg", "min", "max"]), st.sampled_from(counted)
+        )
+        groups = st.lists(st.sampled_from([one.name for one in table.columns]), max_size=2, unique=True)
+        tree = self._tree(table, 1)
+        return st.builds(
+            Aggregate, st.just(table.name), st.lists(function, max_size=3), groups, st.lists(tree, max_size=1)
+        )
 
     def _condition(self, table: Table, column: Column) -> st.SearchStrategy[Where]:
         name, value = st.just(column.name), self._value(table, column)
@@ -209,6 +294,25 @@ class FamilyStrategies:
         if column.kind == "part":
             return st.sampled_from(_REFERENCED_PARTS if is_reference else PARTS)
         return st.sampled_from(NOTES)
+
+
+class _Hidden:
+    """A strategy that is not written out: those of trees have many pages, which Hypothesis makes and warns of."""
+
+    def __init__(self, strategy: st.SearchStrategy[Any]) -> None:
+        self.strategy = strategy
+
+    def __repr__(self) -> str:
+        return ".."
+
+
+@st.composite
+def _drawn_from(draw: st.DrawFn, hidden: _Hidden) -> Any:
+    return draw(hidden.strategy)
+
+
+def _in_short(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return _drawn_from(_Hidden(strategy))
 
 
 def _weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:

@@ -33,6 +33,7 @@ class Condition(_message.Message):
     OTHER_COLUMN_FIELD_NUMBER: _builtins.int
     JOINED_FIELD_NUMBER: _builtins.int
     LINKED_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """The column."""
     op: _rows_pb2.Predicate.Op.ValueType
@@ -49,6 +50,10 @@ class Condition(_message.Message):
     def linked(self) -> Global___Linked:
         """Instead of a column: the row is one of those at the other end of a foreign key."""
 
+    @_builtins.property
+    def one_of(self) -> Global___OneOf:
+        """Instead of a column: the row has the values of one of many keys."""
+
     def __init__(
         self,
         *,
@@ -58,14 +63,43 @@ class Condition(_message.Message):
         other_column: _builtins.str = ...,
         joined: Global___Joined | None = ...,
         linked: Global___Linked | None = ...,
+        one_of: Global___OneOf | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["joined", b"joined", "linked", b"linked"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["joined", b"joined", "linked", b"linked", "one_of", b"one_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "joined", b"joined", "linked", b"linked", "op", b"op", "other_column", b"other_column", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "joined", b"joined", "linked", b"linked", "one_of", b"one_of", "op", b"op", "other_column", b"other_column", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Condition: _TypeAlias = Condition  # noqa: Y015
+
+@_typing.final
+class OneOf(_message.Message):
+    """The row has the values of one of these keys in these columns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    KEYS_JSON_FIELD_NUMBER: _builtins.int
+    keys_json: _builtins.bytes
+    """The keys: a JSON array of objects, each with the values of the columns, in order, as k0, k1 and so on."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        keys_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "keys_json", b"keys_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OneOf: _TypeAlias = OneOf  # noqa: Y015
 
 @_typing.final
 class Joined(_message.Message):

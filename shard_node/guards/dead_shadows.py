@@ -153,13 +153,17 @@ def _clear_ways(table: HidingTable) -> Iterator[sql.Composed]:
     for key in table.unique_keys if table.hidden else ():
         if key.plain:
             same = sql.SQL(" AND ").join(
-                sql.SQL("{} = {}").format(
+                sql.SQL("{} OPERATOR(pg_catalog.=) {}").format(
                     identifier(table.name.schema, table.name.name, column), identifier("new", column)
                 )
                 for column in key.columns
             )
-            yield sql.SQL("DELETE FROM {table} WHERE {same} AND ({hidden});").format(
-                table=table_identifier(table.name), same=same, hidden=about(table.hidden, table_identifier(table.name))
+            yield body(
+                "clear_way",
+                is_set=changed(key.columns),
+                table=table_identifier(table.name),
+                same=same,
+                hidden=about(table.hidden, table_identifier(table.name)),
             )
 
 

@@ -213,6 +213,17 @@ def test_a_rolled_back_deletion_leaves_nothing(cluster: LocalCluster, client: cr
     assert all_done(cluster)
 
 
+def test_a_hidden_row_may_be_changed_by_actions_of_other_keys(cluster: LocalCluster, client: crosskey.Client) -> None:
+    rider, trips = rider_with_trips(client)
+    with kept(cluster, *trips):
+        client.delete("riders", key={"id": rider})
+        eventually(lambda: is_marked(cluster, "riders", rider), "the shadow is dead")
+        # As an action would, PostgreSQL updates the row although no request sees it.
+        query(cluster, 1, "UPDATE trips SET note = 'changed' WHERE id = ANY(%s)", trips)
+        assert query(cluster, 1, "SELECT DISTINCT note FROM trips WHERE id = ANY(%s)", trips) == [("changed",)]
+    wait_until_done(cluster, client)
+
+
 def test_a_hidden_row_moves_nowhere(cluster: LocalCluster, client: crosskey.Client) -> None:
     rider, trips = rider_with_trips(client)
     with kept(cluster, *trips):

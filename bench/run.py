@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import aggregates
+from bench import aggregates, following
 from bench.bulk import bulk_inserts
 from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
 from bench.deletes import deletes_of_parents
@@ -42,6 +42,9 @@ AT_ONCE_ON_STREAM = (1, 64)
 CHILDREN = (0, 1, 1000)
 LARGE_IN_TIMES_OF_SMALL = 2
 
+COPIES = "copy"
+EVENTS = "events"
+CLEAN_UP = "cleanup"
 NODE_CALLS = "calls"
 IMPORT = "import"
 RELATIONS = "relations"
@@ -111,7 +114,7 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "unique": _unique,
 }
 
-NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, SHARD_COUNTS)
+NAMES = (*_ON_ONE_CLUSTER, COPIES, EVENTS, CLEAN_UP, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, SHARD_COUNTS)
 """What can be asked for."""
 
 
@@ -174,6 +177,7 @@ class Run:
             for name, cases in _ON_ONE_CLUSTER.items():
                 if name in self._options.names:
                     await self._measure(cases(Sides(crosskey, by_hand, plain)))
+            await self._what_follows(crosskey)
             if RELATIONS in self._options.names:
                 await fill_with_messages(crosskey, by_hand, plain)
                 await self._measure([messages_with_senders(crosskey, by_hand, plain)])
@@ -182,6 +186,17 @@ class Run:
             if IMPORT in self._options.names:
                 self._say(f"measuring: import of {self._options.import_rows:,} rows")
                 self.measurements.cases.append(await measure_import(crosskey, servers, self._options.import_rows))
+
+    async def _what_follows(self, crosskey: Crosskey) -> None:
+        if COPIES in self._options.names:
+            authors = await following.fill_with_authors(crosskey)
+            await self._measure([following.inserts_with_copies(crosskey, authors, at_once) for at_once in AT_ONCE])
+        if EVENTS in self._options.names:
+            await self._measure([following.inserts_with_events(crosskey, at_once) for at_once in AT_ONCE])
+            async with following.delay_of_watching(crosskey) as case:
+                await self._measure([case])
+        if CLEAN_UP in self._options.names:
+            await self._measure([following.deletes_with_clean_up(crosskey)])
 
     async def _aggregates(self, crosskey: Crosskey, cluster: LocalCluster) -> None:
         rows = self._options.aggregated_rows

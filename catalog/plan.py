@@ -206,7 +206,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
 
     def table(self, name: TableName) -> TablePlan | None:
         """The plan of that table."""
-        return next((table for table in self.tables if table.name == name), None)
+        return next((table for table in self.tables if table.table.name == name), None)
 
     def referenced_key(self, identifier: str) -> ReferencedKey:
         """The referenced key of that id. Raises KeyError."""

@@ -150,7 +150,7 @@ def _explain_read(view: SchemaView, plan: ReadPlan, method: str) -> Explanation:
 
 def _following(table: TablePlan, claimed: ClaimedValue) -> Explanation:
     shards = [claimed.claim_shard]
-    note = FOLLOW_NOTE if claimed.claim.table == table.name else FOLLOW_PARENT_NOTE
+    note = FOLLOW_NOTE if claimed.claim.table == table.table.name else FOLLOW_PARENT_NOTE
     return Explanation(shards=shards, rpcs=_rpcs(shards, "FindClaims"), notes=[note])
 
 
@@ -302,7 +302,7 @@ def _written_shards(view: SchemaView, plan: WritePlan) -> Sequence[int]:
 
 def _claims(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
     """Whether plans insert rows with values that must be unique over all shards, and that nobody looks up first."""
-    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.name) for plan in plans)
+    return any(plan.kind == "insert" and not plan.arbiters and view.claims_of(plan.table.table.name) for plan in plans)
 
 
 def _notes_on_pins(view: SchemaView, plans: Sequence[WritePlan], *, alone: bool) -> Iterable[str]:
@@ -328,7 +328,7 @@ def _keys(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[Explana
 
 
 def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
-    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.name]
+    own = [key for key in view.plan.keys if key.foreign_key.table == plan.table.table.name]
     if plan.kind == "insert":
         return own
     changed = plan.changed_columns
@@ -338,7 +338,7 @@ def _checked_keys(view: SchemaView, plan: WritePlan) -> list[KeyPlan]:
 def _acting_keys(view: SchemaView, plan: WritePlan) -> list[ActingKey]:
     if plan.kind == "insert" and not plan.changed_columns:
         return []
-    return acting_keys(view.plan.keys, Change(plan.table.name, plan.changed_columns))
+    return acting_keys(view.plan.keys, Change(plan.table.table.name, plan.changed_columns))
 
 
 def _check_note(view: SchemaView, hints: ShadowHints, plan: WritePlan, key: KeyPlan) -> str:

@@ -64,7 +64,7 @@ def foresee(view: SchemaView, blocks: SequenceBlocks, request: router_pb2.Explai
         for _, sequence, count in need.counted:
             left = len(blocks.left(sequence))
             notes.append(DRAW_NOTE.format(shard=FIRST_SHARD, sequence=sequence, needed=count, left=left))
-        notes += [UNKNOWN_NOTE.format(table=need.table.name)] if _places_rows(need, blocks) else []
+        notes += [UNKNOWN_NOTE.format(table=need.table.table.name)] if _places_rows(need, blocks) else []
     all_generated = {place: GeneratedValues(_values(need, blocks)) for place, need in needs.items()}
     parents = _parents(view, request, all_generated)
     rpcs += [FIND_RPC.format(shard=shard) for shard in sorted({parent.claim_shard for parent in parents})]

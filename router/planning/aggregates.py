@@ -74,7 +74,7 @@ def plan_aggregate(
     refuse_related(having)
     shards = view.shards_for_where(table, predicates, copy)
     message = reads_pb2.AggregateRequest(
-        table=table.name.qualified,
+        table=table.table.name.qualified,
         where=to_conditions(predicates),
         group_by=[column.name for column in groups],
         aggregates=aggregates,

@@ -22,7 +22,7 @@ NO_ANCHORS: AnchorShards = {}
 def anchor_of(view: SchemaView, table: TablePlan, value: Any) -> ClaimedValue | None:
     """The claim on the parent that rows of an anchored table live with; None if there can be none."""
     anchor, key = table.anchor, table.shard_key_column
-    assert anchor is not None, f"{table.name} is not anchored"
+    assert anchor is not None, f"{table.table.name} is not anchored"
     if value is None:
         return None
     try:
@@ -65,7 +65,7 @@ def anchors_of_transaction(
 
 def anchor_keys(view: SchemaView, table: TablePlan, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The keys by which others may name rows of a table to live with them."""
-    claims = [claim for claim in view.claims_of(table.name) if claim.id in view.anchor_claims]
+    claims = [claim for claim in view.claims_of(table.table.name) if claim.id in view.anchor_claims]
     values = (claimed_value(view, claim, row) for claim in claims for row in rows)
     return [key_of(value) for value in values if value is not None]
 

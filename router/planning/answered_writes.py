@@ -29,8 +29,8 @@ def answering_keys(view: SchemaView, request: Request) -> Request:
     shape_of(view, table, request.columns, plan_includes(view, table, request.include))
     if not table.table.primary_key:
         raise errors.InvalidRequest(
-            f'"{table.name}" has no primary key, by which what is written could be read with its relations',
-            table=str(table.name),
+            f'"{table.table.name}" has no primary key, by which what is written could be read with its relations',
+            table=str(table.table.name),
             hint="Leave include out, and list the rows with it.",
         )
     keyed = type(request)()

@@ -138,7 +138,7 @@ def _plan_all(
     names = [include.relation for include in includes]
     for name in names:
         if names.count(name) > 1:
-            raise errors.InvalidRequest(f'the relation "{name}" is included twice', table=str(table.name))
+            raise errors.InvalidRequest(f'the relation "{name}" is included twice', table=str(table.table.name))
     return tuple(_plan(view, table, include, of_one_row=of_one_row) for include in includes)
 
 

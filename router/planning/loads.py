@@ -45,7 +45,7 @@ def check_load(view: SchemaView, request: router_pb2.LoadRequest) -> tuple[Table
     names = {column.name for column in table.table.columns}
     for place, name in enumerate(request.columns):
         if name not in names:
-            message = f'column "{name}" of relation "{table.name.name}" does not exist'
+            message = f'column "{name}" of relation "{table.table.name.name}" does not exist'
             hint = suggest_column(name, table.table)
             raise errors.UnknownColumn(message, table=request.table, columns=name, sqlstate="42703", hint=hint)
         if name in request.columns[:place]:
@@ -132,7 +132,7 @@ def plan_reference_load(table: TablePlan, columns: Sequence[str], lines: Sequenc
     insert = proto.InsertRows(
         columns=columns, rows_json=msgspec.json.encode(rows), overriding_system_value=True, verbatim=True
     )
-    statement = proto.Statement(table=table.name.qualified, lock_table=True, insert=insert)
+    statement = proto.Statement(table=table.table.name.qualified, lock_table=True, insert=insert)
     return WritePlan(table, "insert", (Part(FIRST_SHARD, statement, rows, range(len(rows))),))
 
 

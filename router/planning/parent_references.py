@@ -47,7 +47,7 @@ def references(view: SchemaView, plan: WritePlan) -> list[References]:
     return [
         References(key, shard, parents)
         for key in view.plan.keys
-        if key.referenced_key is not None and key.foreign_key.table == plan.table.name
+        if key.referenced_key is not None and key.foreign_key.table == plan.table.table.name
         for shard, rows in rows_by_shard.items()
         if (parents := _parents_as_sent(key.foreign_key.columns, rows))
     ]
@@ -80,7 +80,7 @@ def _unknown_parents(
 
 def copied_parents(view: SchemaView, hints: ShadowHints, plan: WritePlan) -> list[UnknownParents]:
     """The parents to pin before the plan runs so that the values which its rows copy are there; by the same groups."""
-    copying = view.keys_with_copies(plan.table.name)
+    copying = view.keys_with_copies(plan.table.table.name)
     return [] if not copying else _unknown_parents(view, hints, [plan], copying)
 
 

@@ -147,7 +147,7 @@ def _read_plan(view: SchemaView, table: TablePlan, predicates: Sequence[Checked]
 def _query_of(view: SchemaView, where: ReadPlan, order: Sequence[OrderColumn]) -> bytes:
     """What a page token must be sent back with."""
     return page_token.query_digest(
-        f"{view.fingerprint} {view.shards} {where.table.name.qualified}".encode(),
+        f"{view.fingerprint} {view.shards} {where.table.table.name.qualified}".encode(),
         *(predicate.digest() for predicate in where.predicates),
         b"ORDER BY",
         *(column.to_order().SerializeToString(deterministic=True) for column in order),

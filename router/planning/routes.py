@@ -81,7 +81,7 @@ def plan_route(view: SchemaView, hints: ShadowHints, steps: Sequence[Step]) -> R
     if parents or claims:
         what = " and ".join([*(["parents"] if parents else []), *(["unique values"] if claims else [])])
         return Reserve(home, plans, f"rows of one shard, whose {what} are on others", parents, claims, copied)
-    acts = any(view.may_act_elsewhere(plan.table.name, plan.changed_columns) for plan in plans)
+    acts = any(view.may_act_elsewhere(plan.table.table.name, plan.changed_columns) for plan in plans)
     reason = "rows of one shard, which others may reference" if acts else "rows of one shard"
     plain = not (acts or unknown or claims_unforeseen(view, plans))
     return Local(home, plans, reason, plain=plain, has_new_parents=bool(unknown), copied=copied)

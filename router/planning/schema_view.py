@@ -46,12 +46,12 @@ class SchemaView:
 
     @cached_property
     def _by_name(self) -> dict[str, TablePlan]:
-        public = {str(table.name): table for table in self.plan.tables}
-        return {table.name.qualified: table for table in self.plan.tables} | public
+        public = {str(table.table.name): table for table in self.plan.tables}
+        return {table.table.name.qualified: table for table in self.plan.tables} | public
 
     @cached_property
     def _columns_to_generate(self) -> dict[str, tuple[Column, ...]]:
-        return {table.name.qualified: columns_to_generate(table) for table in self.plan.tables}
+        return {table.table.name.qualified: columns_to_generate(table) for table in self.plan.tables}
 
     @property
     def all_shards(self) -> tuple[int, ...]:
@@ -87,17 +87,17 @@ class SchemaView:
 
     def relation(self, table: TablePlan, name: str) -> Relation:
         """The relation that a table calls so. Raises InvalidRequest if there is none, or if several are called so."""
-        named = self.relations[table.name]
+        named = self.relations[table.table.name]
         found = named.get(name)
         if found is None:
             known = ", ".join(f'"{one}"' for one in sorted(named)) or "none"
             raise errors.InvalidRequest(
-                f'"{table.name}" has no relation "{name}"; its relations are {known}', table=str(table.name)
+                f'"{table.table.name}" has no relation "{name}"; its relations are {known}', table=str(table.table.name)
             )
         why_not = ambiguity(table.table, name, found)
         if why_not:
             raise errors.InvalidRequest(
-                f'"{name}" names no relation of "{table.name}": {why_not}', table=str(table.name)
+                f'"{name}" names no relation of "{table.table.name}": {why_not}', table=str(table.table.name)
             )
         return found[0]
 
@@ -163,7 +163,7 @@ class SchemaView:
 
     def columns_to_generate(self, table: TablePlan) -> tuple[Column, ...]:
         """The columns whose absent values come from one shard, as crosskey.catalog.generated_keys says."""
-        return self._columns_to_generate[table.name.qualified]
+        return self._columns_to_generate[table.table.name.qualified]
 
     def may_act_elsewhere(self, table: TableName, changed: frozenset[str] | None) -> bool:
         """Whether a change of rows may concern other shards: they hold pins, or the rows move there.
@@ -208,14 +208,14 @@ class SchemaView:
 
     def insert_path(self, table: TablePlan) -> InsertPath:
         """What an insert into the table goes through."""
-        return self._insert_paths[table.name.qualified]
+        return self._insert_paths[table.table.name.qualified]
 
     @cached_property
     def _insert_paths(self) -> dict[str, InsertPath]:
-        return {table.name.qualified: self._insert_path(table) for table in self.plan.tables}
+        return {table.table.name.qualified: self._insert_path(table) for table in self.plan.tables}
 
     def _insert_path(self, table: TablePlan) -> InsertPath:
-        claims = {claim.id for claim in self.claims_of(table.name)}
+        claims = {claim.id for claim in self.claims_of(table.table.name)}
         return InsertPath(
             generates=bool(self.columns_to_generate(table)),
             follows_anchor=table.anchor is not None,

@@ -43,7 +43,7 @@ def wanted_claims(view: SchemaView, plans: Iterable[WritePlan]) -> list[WantedCl
 
 def _values(view: SchemaView, plan: WritePlan) -> Iterator[tuple[int, ClaimedValue]]:
     """The values that can be told, each with the shard of its row."""
-    for claim in view.claims_of(plan.table.name):
+    for claim in view.claims_of(plan.table.table.name):
         for part in plan.parts:
             for row in part.rows:
                 value = value_to_insert(view, claim, row)
@@ -61,7 +61,7 @@ def claims_unforeseen(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
         value_to_insert(view, claim, row) is Unforeseen.UNKNOWN
         for plan in plans
         if plan.kind == "insert"
-        for claim in view.claims_of(plan.table.name)
+        for claim in view.claims_of(plan.table.table.name)
         if claim.computed is not None
         for part in plan.parts
         for row in part.rows
@@ -71,7 +71,7 @@ def claims_unforeseen(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
 def surely_claims_elsewhere(view: SchemaView, plans: Iterable[WritePlan]) -> bool:
     """Whether a plan is to release values, most of which other shards hold: no node needs to be asked."""
     return view.shards > 1 and any(
-        plan.kind != "insert" and any(_releases(plan, claim) for claim in view.claims_of(plan.table.name))
+        plan.kind != "insert" and any(_releases(plan, claim) for claim in view.claims_of(plan.table.table.name))
         for plan in plans
     )
 

@@ -425,7 +425,7 @@ def _statement(
     forms: RowForms | None = None,
 ) -> proto.Statement:
     return proto.Statement(
-        table=table.name.qualified,
+        table=table.table.name.qualified,
         lock_table=table.placement == "reference",
         insert=insert,
         update=update,

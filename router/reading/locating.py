@@ -32,7 +32,7 @@ def claim_to_follow(
     if len(shards) == 1:
         return None
     given = dict(_known(one) for one in simple_predicates(predicates) if _tells_value(one))
-    values = (claimed_value(view, claim, given) for claim in view.claims_of(table.name))
+    values = (claimed_value(view, claim, given) for claim in view.claims_of(table.table.name))
     value = next((value for value in values if value is not None), None)
     if value is None and table.anchor is not None:
         return anchor_of(view, table, given.get(table.shard_key or ""))

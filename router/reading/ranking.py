@@ -26,7 +26,7 @@ async def ranked(
     if ranking is not None or not positions:
         return ranking or ()
     request = reads_pb2.SortRequest(
-        table=table.name.qualified,
+        table=table.table.name.qualified,
         order_by=[column.to_order() for column in order if column.name != ROW_PLACE],
         cursors_json=msgspec.json.encode(positions),
     )

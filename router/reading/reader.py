@@ -134,7 +134,7 @@ class Reader:
         return await resolve(self._sources, view, table, check_predicates(table.table, request.where))
 
     async def _count(self, plan: ReadPlan, shards: Iterable[int]) -> int:
-        request = reads_pb2.CountRowsRequest(table=plan.table.name.qualified, where=plan.conditions)
+        request = reads_pb2.CountRowsRequest(table=plan.table.table.name.qualified, where=plan.conditions)
         with safe_to_retry():
             answers = await self._sources.ask_all({shard: self._sources[shard].count_rows(request) for shard in shards})
         return sum(answer.count for answer in answers.values())
@@ -224,7 +224,7 @@ def locks_copies(plan: ReadPlan | ListPlan) -> bool:
 
 def _one_row_request(plan: ReadPlan) -> reads_pb2.ReadRequest:
     return reads_pb2.ReadRequest(
-        table=plan.table.name.qualified,
+        table=plan.table.table.name.qualified,
         where=plan.conditions,
         limit=1,
         as_text=plan.as_text,
@@ -236,7 +236,7 @@ def _one_row_request(plan: ReadPlan) -> reads_pb2.ReadRequest:
 def _page_request(plan: ListPlan, shard: int) -> reads_pb2.ReadRequest:
     place = plan.places[shard]
     return reads_pb2.ReadRequest(
-        table=plan.table.name.qualified,
+        table=plan.table.table.name.qualified,
         where=plan.conditions,
         order_by=[column.to_order() for column in plan.order],
         limit=plan.page_size,

@@ -104,7 +104,7 @@ class _Look:
     ) -> Sequence[dict[str, str]]:
         """The keys of the rows that are wanted, each once."""
         request = reads_pb2.ReadKeysRequest(
-            table=table.name.qualified, where=to_conditions(wanted), columns=columns, limit=MAX_KEYS + 1
+            table=table.table.name.qualified, where=to_conditions(wanted), columns=columns, limit=MAX_KEYS + 1
         )
         shards = self._view.shards_for_where(table, wanted)
         with safe_to_retry():
@@ -116,8 +116,8 @@ class _Look:
         }
         if len(found) > MAX_KEYS:
             raise errors.AnswerTooLarge(
-                f'more than {MAX_KEYS} rows of "{table.name}" meet the predicate on "{self._related.relation}"',
-                table=str(table.name),
+                f'more than {MAX_KEYS} rows of "{table.table.name}" meet the predicate on "{self._related.relation}"',
+                table=str(table.table.name),
                 hint="Narrow it, or ask from the other side: list those rows, and include these.",
             )
         return list(found.values())

@@ -35,7 +35,9 @@ async def find_rows(
     found = await _lock(transaction, wanted, shards)
     for one, claim, row in zip(wanted, claims, found, strict=True):
         if row is None and claim is not None and _is_of_row(claim, one) and key_of(claim) in places:
-            raise errors.Conflict(f'a row of "{one.table.name}" is being written', table=str(one.table.name))
+            raise errors.Conflict(
+                f'a row of "{one.table.table.name}" is being written', table=str(one.table.table.name)
+            )
     return found
 
 
@@ -46,7 +48,7 @@ def _claim(view: SchemaView, one: Wanted) -> ClaimedValue | None:
 
 def _is_of_row(claim: ClaimedValue, one: Wanted) -> bool:
     """Whether the claim stands for just the wanted row, not its parent, nor a row that an index takes for it."""
-    return claim.claim.table == one.table.name and claim.claim.computed is None
+    return claim.claim.table == one.table.table.name and claim.claim.computed is None
 
 
 def _shards(view: SchemaView, one: Wanted, claim: ClaimedValue | None, places: AnchorShards) -> Sequence[int]:
@@ -77,7 +79,7 @@ async def _lock(
 
 def _command(one: Wanted) -> proto.Command:
     read = reads_pb2.ReadRequest(
-        table=one.table.name.qualified,
+        table=one.table.table.name.qualified,
         where=to_conditions(one.predicates),
         limit=1,
         as_text=one.forms.as_text,

@@ -121,7 +121,7 @@ class Loader:
     async def _end(self, shard: int, table: TablePlan, column: Column, *, descending: bool) -> int | None:
         given = reads_pb2.Condition(column=column.name, op=rows_pb2.Predicate.IS_NULL, value_json=b"false")
         order = [reads_pb2.Order(column=column.name, descending=descending)]
-        request = reads_pb2.ReadRequest(table=table.name.qualified, where=[given], order_by=order, limit=1)
+        request = reads_pb2.ReadRequest(table=table.table.name.qualified, where=[given], order_by=order, limit=1)
         response = await self.nodes[shard].read(request)
         rows: list[Row] = msgspec.json.decode(response.rows_json)
         return int(rows[0][column.name]) if rows else None
@@ -166,7 +166,7 @@ class _Stream:
 
     async def _add(self, request: router_pb2.LoadRequest) -> None:
         table, lines = check_load(self._view, request)
-        self._tables.add(table.name.qualified)
+        self._tables.add(table.table.name.qualified)
         self._lock_early_if_need_be()
         try:
             if lines:

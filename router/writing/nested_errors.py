@@ -31,8 +31,8 @@ def naming_row(view: SchemaView, write: Write) -> Iterator[None]:
         sought = _has_text_of_sought(error, write)
         if sought and _is_of_sought(error, write):
             raise errors.Conflict(
-                f'another transaction has just inserted the row of "{write.table.name}"',
-                table=str(write.table.name),
+                f'another transaction has just inserted the row of "{write.table.table.name}"',
+                table=str(write.table.table.name),
             ) from error
         name_row(view, write, error)
         if sought:

@@ -51,7 +51,7 @@ def _copy(plan: WritePlan, stored: Sequence[proto.CommandResult]) -> proto.State
         on_conflict=plan.on_conflict,
     )
     return proto.Statement(
-        table=plan.table.name.qualified,
+        table=plan.table.table.name.qualified,
         lock_table=True,
         insert=insert,
         as_text=plan.forms.as_text,
@@ -72,7 +72,7 @@ def _rows(answers: Sequence[proto.CommandResult]) -> list[tuple[bytes, bytes]]:
 
 
 def _differs(plan: WritePlan, shard: int) -> errors.Conflict:
-    table = str(plan.table.name)
+    table = str(plan.table.table.name)
     return errors.Conflict(
         f'shard {shard} would store other rows in the reference table "{table}" than shard {FIRST_SHARD}',
         table=table,

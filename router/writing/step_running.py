@@ -110,7 +110,7 @@ class StepRunner:
         self.done_plans += writes[: len(done)]
         self._results += done
         for plan, result in zip(self.done_plans, done, strict=True):
-            self._answer_size.add(result.rows_json, str(plan.table.name))
+            self._answer_size.add(result.rows_json, str(plan.table.table.name))
         self._transaction.adopt(branch, [proto.Command(run=part.statement) for part in self.done_plans[-1].parts])
         if results[-1].tag:
             with naming_statement(str(len(done) - 1)):
@@ -170,7 +170,7 @@ class StepRunner:
         match step:
             case WritePlan():
                 result = await self._write(step)
-                self._note(place, str(step.table.name), result.rows_json, as_text=step.forms.as_text)
+                self._note(place, str(step.table.table.name), result.rows_json, as_text=step.forms.as_text)
                 return result
             case ReadStep(request=request):
                 answer = await self._read(step)
@@ -228,7 +228,7 @@ class StepRunner:
     async def _write(self, plan: WritePlan) -> WriteResult:
         self.done_plans.append(plan)
         result = await self._run_plan(plan)
-        self._answer_size.add(result.rows_json, str(plan.table.name))
+        self._answer_size.add(result.rows_json, str(plan.table.table.name))
         if plan.expected is not None:
             plan.expected.check_count(result.count)
             if result.unmet_json:

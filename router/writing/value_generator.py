@@ -84,10 +84,10 @@ class ValueGenerator:
                 soon[sequence] -= count
                 values[column] = await self.blocks.take(sequence, count, soon=soon[sequence])
             for column, count in need.computed:
-                values[column] = defaults[need.table.name].deal(column, count)
+                values[column] = defaults[need.table.table.name].deal(column, count)
         except errors.STATEMENT_ERRORS as error:
             # PostgreSQL does not say for which table a number was to be.
-            error.metadata.setdefault("table", str(need.table.name))
+            error.metadata.setdefault("table", str(need.table.table.name))
             return GeneratedValues(error=error)
         return GeneratedValues(values)
 
@@ -96,7 +96,7 @@ class ValueGenerator:
         counts: dict[TableName, Counter[str]] = {}
         for need in needs:
             for column, count in need.computed:
-                counts.setdefault(need.table.name, Counter())[column] += count
+                counts.setdefault(need.table.table.name, Counter())[column] += count
         return {table: await self._compute_for(table, columns) for table, columns in counts.items()}
 
     async def _compute_for(self, table: TableName, counts: Counter[str]) -> _Defaults:

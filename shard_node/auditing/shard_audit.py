@@ -46,7 +46,7 @@ async def audit_shard(
     """
     for table in schema.plan.tables:
         if table.placement == "reference":
-            yield await _digest(connection, table.name)
+            yield await _digest(connection, table.table.name)
     if guards_here := await _guards_here(connection, schema, identity):
         yield proto.AuditShardResponse(guards_here=guards_here)
     for check in damage_checks(schema.plan, identity.shard, identity.shards):

@@ -54,7 +54,7 @@ class Anchored(NamedTuple):
     @property
     def name(self) -> TableName:
         """The table's name."""
-        return self.table.name
+        return self.table.table.name
 
     def named_column(self, parent: TableName) -> str:
         """The column whose values the rows name of the table that they reference, or of the one with the claim."""
@@ -142,7 +142,7 @@ def lock_before_leaving(plan: Plan, table: TablePlan, shard: int, shards: int) -
     A row may leave later though this change lets it stay. So that a row was changed without the lock is noted, as
     LOCKED_TOO_LATE, unless this transaction has made its version: then it was told when it made the first.
     """
-    name = table.name
+    name = table.table.name
     if not any(name in (anchored.anchor.table, anchored.anchor.root_table) for anchored in anchored_tables(plan)):
         return
     body = sql.SQL(
@@ -180,7 +180,7 @@ def has_no_anchor_here(anchored: Anchored) -> sql.Composed:
 
 def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, depth: int = 0) -> sql.Composed:
     """Whether a row belongs here; what it lives with is locked, as by note_displaced_from_anchor, and does too."""
-    anchored = anchored_table(plan, table.name)
+    anchored = anchored_table(plan, table.table.name)
     if anchored is None:
         belongs = shard_of(table.shard_key_column, identifier(alias, table.shard_key_column.name), shards)
         return sql.SQL("({} = {})").format(belongs, literal(shard))
@@ -197,8 +197,8 @@ def _stays(plan: Plan, table: TablePlan, alias: str, shard: int, shards: int, de
 def _anchored(plan: Plan, table: TablePlan, anchor: Anchor) -> Anchored:
     claim = next(claim for claim in plan.claims if claim.id == anchor.claim)
     root = claimed_table(plan, claim).column(anchor.root_column)
-    assert root is not None, f"{table.name} is anchored by a column that {anchor.root_table} has not"
-    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.name)
+    assert root is not None, f"{table.table.name} is anchored by a column that {anchor.root_table} has not"
+    keys = (key.foreign_key for key in plan.keys if key.foreign_key.table == table.table.name)
     return Anchored(table, anchor, claim, root, next(key for key in keys if key.name == anchor.constraint))
 
 

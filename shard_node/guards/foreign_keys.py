@@ -58,7 +58,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for table in plan.tables:
         yield from placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
-        yield from sweep_guards.guard_children(plan, table.name)
+        yield from sweep_guards.guard_children(plan, table.table.name)
         yield from dead_shadows.eventual_triggers(plan, table.table)
         yield from guard_partition_key(plan, table.table)
         yield from event_triggers(table, shard)
@@ -68,7 +68,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
 
 
 def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
-    name = table.name
+    name = table.table.name
     outgoing = child_triggers.outgoing_keys(plan, name)
     anchored = anchored_rows.anchored_table(plan, name)
     for event, transition in _ARRIVALS.items():
@@ -89,7 +89,7 @@ def _triggers(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable
 
 
 def _error_guards(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
-    name = table.name
+    name = table.table.name
     outgoing, incoming = child_triggers.outgoing_keys(plan, name), parent_triggers.incoming_keys(plan, name)
     anchored = anchored_rows.anchored_table(plan, name)
     unmet = [

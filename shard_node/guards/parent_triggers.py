@@ -57,7 +57,7 @@ def new_key_triggers(plan: Plan, name: TableName) -> Iterable[sql.Composed]:
 
 def triggers_of_claimed(plan: Plan, table: TablePlan, shard: int, shards: int) -> Iterable[sql.Composed]:
     """For keys whose claims stand for the table's rows: what goes is told by the claims' own triggers."""
-    name = table.name
+    name = table.table.name
     incoming = [key for key in incoming_keys(plan, name) if key.claim is not None]
     for place, referenced in enumerate(incoming):
         note = _note_revalued(table.table, referenced, shards)

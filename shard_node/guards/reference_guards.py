@@ -48,7 +48,7 @@ def refuse_displaced_rows(table: Table, displaced: sql.Composable) -> sql.Compos
 def has_copied_children(plan: Plan, referenced: ReferencedKey) -> bool:
     """Whether rows of reference tables reference the key, so that its shadows are on all shards."""
     children = {key.foreign_key.table for key in plan.keys if key.referenced_key == referenced.id}
-    return any(table.placement == "reference" and table.name in children for table in plan.tables)
+    return any(table.placement == "reference" and table.table.name in children for table in plan.tables)
 
 
 @asynccontextmanager

@@ -14,8 +14,7 @@ from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
-from crosskey.shard_node.sql_text.conditions import where_clause
-from crosskey.shard_node.sql_text.hidden_rows import rows_of
+from crosskey.shard_node.sql_text.hidden_rows import rows_of, where_read
 from crosskey.shard_node.sql_text.keyset import (
     OrderColumn,
     Position,
@@ -80,7 +79,7 @@ async def count_rows(
     connection: Connection, table: Table, request: reads_pb2.CountRowsRequest, schema: ShardSchema | None = None
 ) -> reads_pb2.CountRowsResponse:
     """How many rows meet the conditions. Raises UnknownColumn, InvalidRequest and psycopg.Error."""
-    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    where, parameters = where_read(table, request.where, _ALIAS, schema)
     statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(rows_of(table), sql.Identifier(_ALIAS), where)
     cursor = await connection.execute(statement, parameters)
     ((count,),) = await cursor.fetchall()
@@ -94,7 +93,7 @@ def _page_statement(
     shape: RowShape = ALL_COLUMNS,
     schema: ShardSchema | None = None,
 ) -> tuple[bytes, list[object]]:
-    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    where, parameters = where_read(table, request.where, _ALIAS, schema)
     if request.after_json:
         beyond, beyond_parameters = after(order, decoded_position(order, request.after_json), _ALIAS)
         where = sql.SQL("{} AND ({})").format(where, beyond)
@@ -122,7 +121,7 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, l
         row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=rows_of(table, locked=bool(lock)),
+        table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
     )
     if not order:

@@ -74,13 +74,13 @@ def done(request: Request, *found: Row | None) -> list[str]:
                 answer = GeneratedValues({one.name: stand_ins(one, count) for one, count in action.need.columns})
             case Find():
                 locks = {KEY_SHARE: "share", NO_KEY_UPDATE: "lock"}
-                actions += [f"{locks[one.lock]} {one.table.name}" for one in action.rows]
+                actions += [f"{locks[one.lock]} {one.table.table.name}" for one in action.rows]
                 answer = [_found(rows.pop(0)) for _ in action.rows]
             case WaitForPrepared():
                 actions.append(f"wait for {len(action.shards)} shards")
                 answer = None
             case Write():
-                actions.append(f"{action.kind} {action.table.name} {len(action.rows)}")
+                actions.append(f"{action.kind} {action.table.table.name} {len(action.rows)}")
                 answer = max(1, len(action.rows))
 
 

@@ -305,7 +305,7 @@ def _only(write: Write) -> Script[None]:
 
 def _not_changed(row: NestedRow) -> errors.RowNotFound:
     """The error of a row that was locked, and that its update did not meet."""
-    table = row.table.name
+    table = row.table.table.name
     error = errors.RowNotFound(
         f'the row of "{table}" was not changed: what it belongs to gave it another key before, or a trigger kept it',
         table=str(table),
@@ -335,8 +335,8 @@ def _check_known(row: NestedRow, owner: Mapping[str, Any], key: ForeignKey) -> N
     for name in key.parent_columns:
         if owner.get(name) is None:
             raise errors.InvalidRequest(
-                f'"{name}" of "{row.table.name}" is NULL or computed, and rows of its relations need it',
-                table=str(row.table.name),
+                f'"{name}" of "{row.table.table.name}" is NULL or computed, and rows of its relations need it',
+                table=str(row.table.table.name),
                 columns=name,
             )
 

@@ -286,8 +286,8 @@ def _own_columns(relation: Relation, table: TablePlan, task: Task) -> dict[str, 
 
 def _not_known(table: TablePlan, name: str) -> errors.InvalidRequest:
     return errors.InvalidRequest(
-        f'"{name}" of "{table.name}" is not known before the row is stored, and rows of its relations need it',
-        table=str(table.name),
+        f'"{name}" of "{table.table.name}" is not known before the row is stored, and rows of its relations need it',
+        table=str(table.table.name),
         columns=name,
         hint=f'Give the row a value for "{name}".',
     )

@@ -93,7 +93,7 @@ def assign(row: NestedRow, relation: Relation, columns: Sequence[str], values: S
         if name in row.values and (len(columns) == 1 or str(row.values[name]) != str(value)):
             raise errors.InvalidRequest(
                 f'"{name}" is given, and the relation "{relation.name}" sets it, too; it takes one of them',
-                table=str(row.table.name),
+                table=str(row.table.table.name),
                 columns=name,
             )
         row.values[name] = value

@@ -71,7 +71,7 @@ class Task:
 
 def is_nested(view: SchemaView, table: TablePlan, row: Row) -> bool:
     """Whether a row has something under the name of a relation, or what looks so under a name that is none."""
-    relations = view.relations[table.name]
+    relations = view.relations[table.table.name]
     return any(
         table.table.column(name) is None and (name in relations or _looks_nested(value)) for name, value in row.items()
     )
@@ -91,7 +91,7 @@ class TaskReader:
     def row(self, table: TablePlan, given: Row, path: str, *, exists: bool, depth: int = 1) -> NestedRow:
         """A row that exists already, or that is to be created."""
         row = NestedRow(table, {}, path)
-        relations = self._view.relations[table.name]
+        relations = self._view.relations[table.table.name]
         for name, value in given.items():
             with naming_path(path):
                 if table.table.column(name) is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import aggregates
+from bench import aggregates, following
 from bench.bulk import bulk_inserts
 from bench.compiled_client import can_be_compiled, compiled_client, gets_by_compiled_client
 from bench.crosskey_side import ROWS_PER_REQUEST, Crosskey, crosskey_side
@@ -44,6 +44,9 @@ AT_ONCE_ON_STREAM = (1, 64)
 CHILDREN = (0, 1, 1000)
 LARGE_IN_TIMES_OF_SMALL = 2
 
+COPIES = "copy"
+EVENTS = "events"
+CLEAN_UP = "cleanup"
 NODE_CALLS = "calls"
 IMPORT = "import"
 RELATIONS = "relations"
@@ -118,7 +121,19 @@ _ON_ONE_CLUSTER: dict[str, Callable[[Sides], list[Case]]] = {
     "unique": _unique,
 }
 
-NAMES = (*_ON_ONE_CLUSTER, RELATIONS, AGGREGATES, IMPORT, NODE_CALLS, COMPILED, GOODPUT, SHARD_COUNTS)
+NAMES = (
+    *_ON_ONE_CLUSTER,
+    COPIES,
+    EVENTS,
+    CLEAN_UP,
+    RELATIONS,
+    AGGREGATES,
+    IMPORT,
+    NODE_CALLS,
+    COMPILED,
+    GOODPUT,
+    SHARD_COUNTS,
+)
 """What can be asked for."""
 
 
@@ -181,6 +196,7 @@ class Run:
             for name, cases in _ON_ONE_CLUSTER.items():
                 if name in self._options.names:
                     await self._measure(cases(Sides(crosskey, by_hand, plain)))
+            await self._what_follows(crosskey)
             if RELATIONS in self._options.names:
                 await fill_with_messages(crosskey, by_hand, plain)
                 await self._measure([messages_with_senders(crosskey, by_hand, plain)])
@@ -210,6 +226,17 @@ class Run:
             self._say(f"measuring: goodput, {what}")
             seconds = GOODPUT_IN_TIMES_OF_SECONDS * self._options.seconds_per_case
             self.measurements.cases.append(await measure_goodput(crosskey, what, seconds))
+
+    async def _what_follows(self, crosskey: Crosskey) -> None:
+        if COPIES in self._options.names:
+            authors = await following.fill_with_authors(crosskey)
+            await self._measure([following.inserts_with_copies(crosskey, authors, at_once) for at_once in AT_ONCE])
+        if EVENTS in self._options.names:
+            await self._measure([following.inserts_with_events(crosskey, at_once) for at_once in AT_ONCE])
+            async with following.delay_of_watching(crosskey) as case:
+                await self._measure([case])
+        if CLEAN_UP in self._options.names:
+            await self._measure([following.deletes_with_clean_up(crosskey)])
 
     async def _aggregates(self, crosskey: Crosskey, cluster: LocalCluster) -> None:
         rows = self._options.aggregated_rows

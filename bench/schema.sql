@@ -62,3 +62,54 @@ CREATE TABLE sales (
     amount numeric(10, 2) NOT NULL
 );
 COMMENT ON TABLE sales IS '@shard_by id';
+
+-- What copies, events and eventual clean-up cost, each beside the same without.
+CREATE TABLE authors (
+    id uuid PRIMARY KEY,
+    name text NOT NULL,
+    avatar text NOT NULL
+);
+COMMENT ON TABLE authors IS '@shard_by id';
+
+CREATE TABLE essays (
+    id uuid PRIMARY KEY,
+    author_id uuid NOT NULL REFERENCES authors ON DELETE CASCADE,
+    author_name text,
+    author_avatar text
+);
+CREATE INDEX ON essays (author_id);
+COMMENT ON TABLE essays IS '@shard_by id';
+
+CREATE TABLE essays_with_copies (
+    id uuid PRIMARY KEY,
+    author_id uuid NOT NULL REFERENCES authors ON DELETE CASCADE,
+    author_name text,
+    author_avatar text
+);
+CREATE INDEX ON essays_with_copies (author_id);
+COMMENT ON TABLE essays_with_copies IS '@shard_by id';
+COMMENT ON COLUMN essays_with_copies.author_name IS '@copy author_id.name';
+COMMENT ON COLUMN essays_with_copies.author_avatar IS '@copy author_id.avatar';
+
+CREATE TABLE notes (
+    id uuid PRIMARY KEY,
+    content text NOT NULL
+);
+COMMENT ON TABLE notes IS '@shard_by id';
+
+CREATE TABLE notes_with_events (
+    id uuid PRIMARY KEY,
+    content text NOT NULL
+);
+COMMENT ON TABLE notes_with_events IS E'@shard_by id\n@events';
+
+CREATE TABLE drivers (id uuid PRIMARY KEY);
+COMMENT ON TABLE drivers IS '@shard_by id';
+
+CREATE TABLE trips (
+    id uuid PRIMARY KEY,
+    driver_id uuid NOT NULL CONSTRAINT trips_driver REFERENCES drivers ON DELETE CASCADE
+);
+CREATE INDEX ON trips (driver_id);
+COMMENT ON TABLE trips IS '@shard_by id';
+COMMENT ON CONSTRAINT trips_driver ON trips IS '@enforce eventual';

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from crosskey.catalog.model import ForeignKey, TableName
-from crosskey.catalog.plan import KeyPlan, TablePlan
+from crosskey.catalog.plan import Copy, KeyPlan, TablePlan
 from crosskey.catalog.refusals import Refusal, refuse_key
 from crosskey.catalog.tags import Tag, parse_tags
 
@@ -59,7 +59,7 @@ def refuse_eventual(key: ForeignKey, child: TablePlan, parent: TablePlan) -> Ite
         )
     for table in (child, parent):
         if table.placement == "reference":
-            why = f"{table.name} is a reference table, alike on all shards: @enforce eventual is not for it"
+            why = f"{table.table.name} is a reference table, alike on all shards: @enforce eventual is not for it"
             yield refuse_key(key, why)
     if parent.placement != "reference" and not any(column in parent.locators for column in key.parent_columns):
         yield refuse_key(
@@ -85,6 +85,21 @@ def _refuse_changes(key: ForeignKey, child: TablePlan) -> Iterator[Refusal]:
             why = "is NOT NULL"
         if why:
             yield refuse_key(key, f'@enforce eventual with ON DELETE {key.on_delete}: "{name}" {why}', column=name)
+
+
+def refuse_kept_copies(
+    copies: Sequence[Copy], keys: Sequence[KeyPlan], tables: Mapping[TableName, TablePlan]
+) -> Iterator[Refusal]:
+    """Live copies that are NOT NULL, and would become NULL when nobody is there to be told."""
+    eventual = {(key.foreign_key.table, key.foreign_key.name): key.foreign_key for key in keys}
+    for copy in copies:
+        key = eventual.get((copy.table, copy.constraint))
+        column = tables[copy.table].table.column(copy.column)
+        if key is None or not is_eventual(key) or key.on_delete != "SET NULL" or column is None:
+            continue
+        if copy.live and column.not_null:
+            why = f'@enforce eventual with ON DELETE SET NULL: "{copy.column}", a live copy along it, is NOT NULL'
+            yield refuse_key(key, why, column=copy.column)
 
 
 def refuse_mixed(keys: Sequence[KeyPlan]) -> Iterator[Refusal]:

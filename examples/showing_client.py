@@ -39,6 +39,7 @@ class ShowingClient(crosskey.Client):
     def __init__(self, address: str) -> None:
         """Connect to the router at HOST:PORT."""
         super().__init__(address)
+        self.address = address
         self.page = StoryPage()
         self.quiet = crosskey.Client(address)
 

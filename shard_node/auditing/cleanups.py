@@ -8,13 +8,12 @@ from functools import lru_cache
 from psycopg import sql
 
 from crosskey.catalog.plan import Plan, ReferencedKey
-from crosskey.shard_node.guards.dead_shadows import SINCE, TOLD, eventual_keys
+from crosskey.shard_node.guards.dead_shadows import SINCE, TOLD, among_dead, eventual_keys
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
 from crosskey.shard_node.pace import Pace
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.identifiers import identifier
-from crosskey.shard_node.sql_text.key_columns import column_pairs, is_child
 from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.v1.admin_pb2 import Cleanup
 
@@ -89,13 +88,9 @@ async def _rows_left(connection: Connection, plan: Plan, referenced: ReferencedK
     """How many children there are, up to COUNTED."""
     left = 0
     for key in eventual_keys(plan, referenced):
-        same = sql.SQL(" AND ").join(
-            is_child(pair, identifier("c", pair.child.name), identifier("d", pair.parent.name))
-            for pair in column_pairs(plan, key)
+        statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {child} c WHERE {dead} LIMIT %s) AS first").format(
+            child=table_identifier(key.foreign_key.table), dead=sql.SQL(among_dead(plan, key, "c"))
         )
-        statement = sql.SQL(
-            "SELECT count(*) FROM (SELECT FROM {dead} d JOIN {child} c ON {same} LIMIT %s) AS first"
-        ).format(dead=table_identifier(referenced.dead), child=table_identifier(key.table), same=same)
         [(count,)] = await (await connection.execute(statement, (COUNTED - left,))).fetchall()
         left += count
     return left

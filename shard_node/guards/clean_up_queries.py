@@ -8,15 +8,14 @@ from typing import NamedTuple
 from psycopg import sql
 
 from crosskey.catalog.eventual import CHANGING
-from crosskey.catalog.model import ForeignKey
-from crosskey.catalog.plan import Plan, ReferencedKey
+from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey
 from crosskey.shard_node.guards.child_triggers import has_children
-from crosskey.shard_node.guards.dead_shadows import SINCE, TOLD, eventual_keys
+from crosskey.shard_node.guards.dead_shadows import SINCE, TOLD, among_dead, eventual_keys
 from crosskey.shard_node.guards.foreign_key_queries import add_shadows
 from crosskey.shard_node.guards.pin_places import PIN_SHARD, pinning_shard
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.sql_text.identifiers import identifier
-from crosskey.shard_node.sql_text.key_columns import column_pairs, is_child, same_key
+from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.sql_names import column_list, table_identifier
 from crosskey.shard_node.sql_text.travelling_keys import travelling_key
 
@@ -117,13 +116,14 @@ async def clean_children(connection: Connection, plan: Plan, referenced: Referen
     cleaned = 0
     for key in eventual_keys(plan, referenced):
         if cleaned < limit:
-            cursor = await connection.execute(_clean_text(plan, referenced, key), (limit - cleaned,))
+            cursor = await connection.execute(_clean_text(plan, key), (limit - cleaned,))
             cleaned += max(cursor.rowcount, 0)
     return cleaned
 
 
 @lru_cache
-def _clean_text(plan: Plan, referenced: ReferencedKey, key: ForeignKey) -> bytes:
+def _clean_text(plan: Plan, planned: KeyPlan) -> bytes:
+    key = planned.foreign_key
     # The rows are locked, so their places hold. One that has changed meanwhile has a new place, and its turn later.
     action = sql.SQL("DELETE FROM {child} c USING due").format(child=table_identifier(key.table))
     if key.on_delete in CHANGING:
@@ -135,25 +135,16 @@ def _clean_text(plan: Plan, referenced: ReferencedKey, key: ForeignKey) -> bytes
         )
     return (
         sql.SQL(
-            "WITH due AS MATERIALIZED (SELECT c.ctid AS place, c.tableoid AS part FROM {dead} d JOIN {child} c"
-            " ON {same} LIMIT %s FOR UPDATE OF c SKIP LOCKED)"
+            "WITH due AS MATERIALIZED (SELECT c.ctid AS place, c.tableoid AS part FROM {child} c WHERE {dead}"
+            " LIMIT %s FOR UPDATE OF c SKIP LOCKED)"
             " {action} WHERE c.ctid = due.place AND c.tableoid = due.part"
         )
         .format(
-            dead=table_identifier(referenced.dead),
             child=table_identifier(key.table),
-            same=_children_of(plan, key, "d"),
+            dead=sql.SQL(among_dead(plan, planned, "c")),
             action=action,
         )
         .as_bytes()
-    )
-
-
-def _children_of(plan: Plan, key: ForeignKey, parent: str) -> sql.Composed:
-    """Whether the child called c references the parent, or what stands for it, of that name."""
-    return sql.SQL(" AND ").join(
-        is_child(pair, identifier("c", pair.child.name), identifier(parent, pair.parent.name))
-        for pair in column_pairs(plan, key)
     )
 
 
@@ -167,8 +158,10 @@ async def find_childless(
 
 @lru_cache
 def _bury_text(plan: Plan, referenced: ReferencedKey, shards: int) -> bytes:
+    # A look for each shadow, and no join with all children.
     childless = sql.SQL(" AND ").join(
-        sql.SQL("NOT {}").format(has_children(plan, key)) for key in eventual_keys(plan, referenced)
+        sql.SQL("({}) IS NOT TRUE").format(has_children(plan, key.foreign_key))
+        for key in eventual_keys(plan, referenced)
     )
     return (
         sql.SQL(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from psycopg import sql
 
 from crosskey.catalog.eventual import CHANGING, hidden_by
-from crosskey.catalog.model import ForeignKey, Table, TableName
+from crosskey.catalog.model import Equality, ForeignKey, Table, TableName
 from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey
 from crosskey.shard_node.guards.bodies import body
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
@@ -153,31 +153,43 @@ def _clear_ways(table: HidingTable) -> Iterator[sql.Composed]:
     for key in table.unique_keys if table.hidden else ():
         if key.plain:
             same = sql.SQL(" AND ").join(
-                sql.SQL("{} = {}").format(
+                sql.SQL("{} OPERATOR(pg_catalog.=) {}").format(
                     identifier(table.name.schema, table.name.name, column), identifier("new", column)
                 )
                 for column in key.columns
             )
-            yield sql.SQL("DELETE FROM {table} WHERE {same} AND ({hidden});").format(
-                table=table_identifier(table.name), same=same, hidden=about(table.hidden, table_identifier(table.name))
+            yield body(
+                "clear_way",
+                is_set=changed(key.columns),
+                table=table_identifier(table.name),
+                same=same,
+                hidden=about(table.hidden, table_identifier(table.name)),
             )
 
 
 def hiding_table(plan: Plan, table: Table) -> Table:
     """The table with what requests see of it; the table itself if that is all."""
     hidden = hidden_condition(plan, table.name)
-    bereaved = tuple(
-        Bereaved(orphaned(plan, key), _becomes(plan, key.foreign_key))
-        for key in plan.keys
-        if key.foreign_key.table == table.name
-        and _dead_of(plan, key) is not None
-        and key.foreign_key.on_delete in CHANGING
-    )
+    bereaved = tuple(_bereaved(plan, key) for key in _changing_keys(plan, table.name))
     if not hidden and not bereaved:
         return table
     return HidingTable(
         **{field: getattr(table, field) for field in table.__struct_fields__}, hidden=hidden, bereaved=bereaved
     )
+
+
+def _changing_keys(plan: Plan, table: TableName) -> list[KeyPlan]:
+    """The eventual keys of the table that leave its rows, and change them."""
+    return [
+        key
+        for key in plan.keys
+        if key.foreign_key.table == table and _dead_of(plan, key) is not None and key.foreign_key.on_delete in CHANGING
+    ]
+
+
+def _bereaved(plan: Plan, key: KeyPlan) -> Bereaved:
+    changes = (*_becomes(plan, key.foreign_key), *_copies_lost(plan, key.foreign_key))
+    return Bereaved(orphaned(plan, key), among_dead(plan, key, ROW), changes)
 
 
 def hidden_condition(plan: Plan, table: TableName) -> str:
@@ -204,6 +216,26 @@ def orphaned(plan: Plan, key: KeyPlan, depth: int = 0) -> str:
         table_identifier(source), sql.Identifier(alias), same
     )
     return f"{exists.as_string()}{also})"
+
+
+def among_dead(plan: Plan, key: KeyPlan, row: str) -> str:
+    """The same of an eventual key, about that row, for a search: of an array PostgreSQL supposes ten elements.
+
+    A key of several columns, or one that is not compared as all values of its type are, is looked up row by row.
+    """
+    referenced = _dead_of(plan, key)
+    assert referenced is not None, f"{key.foreign_key.name} is not eventual"
+    pairs = column_pairs(plan, key.foreign_key)
+    [(child, parent, equality), *others] = pairs
+    alike = (child.base_type, child.collation) == (parent.base_type, parent.collation)
+    if others or not alike or equality != Equality():
+        return orphaned(plan, key).replace(ROW, row)
+    found = sql.SQL("{} OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT {} FROM {}))").format(
+        sql.SQL(f"{row}.{identifier(child.name).as_string()}"),
+        identifier(parent.name),
+        table_identifier(referenced.dead),
+    )
+    return found.as_string()
 
 
 def _of_row(column: str) -> sql.SQL:
@@ -242,6 +274,14 @@ def _becomes(plan: Plan, key: ForeignKey) -> tuple[tuple[str, str], ...]:
     return tuple(changes)
 
 
-def eventual_keys(plan: Plan, referenced: ReferencedKey) -> Sequence[ForeignKey]:
+def _copies_lost(plan: Plan, key: ForeignKey) -> tuple[tuple[str, str], ...]:
+    """The live copies of a row that is about to have no parent. A trigger takes them away with the key."""
+    if key.on_delete != "SET NULL":
+        return ()
+    copies = [copy for copy in plan.copies if copy.table == key.table and copy.constraint == key.name and copy.live]
+    return tuple((copy.column, "NULL") for copy in copies)
+
+
+def eventual_keys(plan: Plan, referenced: ReferencedKey) -> Sequence[KeyPlan]:
     """The foreign keys whose children are cleaned up when the parent is deleted."""
-    return [key.foreign_key for key in plan.keys if key.referenced_key == referenced.id]
+    return [key for key in plan.keys if key.referenced_key == referenced.id]

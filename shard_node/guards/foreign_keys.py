@@ -58,7 +58,7 @@ def guard_statements(plan: Plan, shard: int, shards: int) -> Iterable[sql.Compos
     for table in plan.tables:
         yield from placement_checks(table, shard, shards)
         yield from _triggers(plan, table, shard, shards)
-        yield from sweep_guards.guard_children(plan, table.name)
+        yield from sweep_guards.guard_children(plan, table.table.name)
         yield from dead_shadows.eventual_triggers(plan, table.table)
         yield from guard_partition_key(plan, table.table)
         yield from event_triggers(table, shard)

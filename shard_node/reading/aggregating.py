@@ -21,7 +21,7 @@ from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.reading.reader import json_array, raw_column
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.conditions import JSON_TYPES, known_column, where_clause
-from crosskey.shard_node.sql_text.hidden_rows import rows_of
+from crosskey.shard_node.sql_text.hidden_rows import rows_of, where_read
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.keyset import order_clause, order_columns
 from crosskey.shard_node.sql_text.row_json import row_expression, text_expression, text_of
@@ -97,7 +97,7 @@ def _part_of_shard(
     schema: ShardSchema,
 ) -> tuple[sql.Composed, list[object]]:
     """The groups of one shard: the text of each value, as g0 and so on, and of each part of an aggregate."""
-    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    where, parameters = where_read(table, request.where, _ALIAS, schema)
     values: list[tuple[str, sql.Composable]] = [
         (f"g{number}", identifier(_ALIAS, column.name)) for number, column in enumerate(groups)
     ]
@@ -131,7 +131,7 @@ def _whole(
         values = [one.together for one in aggregations]
         by = [sql.Identifier(_PARTIAL, f"g{number}") for number in range(len(groups))]
     else:
-        where, parameters = where_clause(table, request.where, _ALIAS, schema)
+        where, parameters = where_read(table, request.where, _ALIAS, schema)
         source = sql.SQL("{} AS {} WHERE {}").format(rows_of(table), sql.Identifier(_ALIAS), where)
         values = [one.whole for one in aggregations]
         by = [identifier(_ALIAS, column.name) for column in groups]

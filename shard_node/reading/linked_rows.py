@@ -14,8 +14,8 @@ from crosskey.shard_node.guards.pin_places import PIN_SHARD
 from crosskey.shard_node.reading.reader import decoded_position, json_array, raw_column
 from crosskey.shard_node.reading.row_shapes import RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
-from crosskey.shard_node.sql_text.conditions import Fragment, known_column, where_clause
-from crosskey.shard_node.sql_text.hidden_rows import rows_of
+from crosskey.shard_node.sql_text.conditions import Fragment, known_column
+from crosskey.shard_node.sql_text.hidden_rows import match_read, rows_of, where_read
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.key_columns import same_key
 from crosskey.shard_node.sql_text.key_ends import GIVEN, KeyEnd, given_keys, keys_json
@@ -44,7 +44,7 @@ async def read_linked(
     end = schema.key_end(request.end)
     shape = row_shape(table, request.shape, schema, as_text=request.as_text)
     response = reads_pb2.ReadLinkedResponse(pins_in_doubt=await pins_in_doubt(connection, shape.pins))
-    where = where_clause(table, request.where, _ALIAS, schema)
+    where = where_read(table, request.where, _ALIAS, schema)
     if not request.no_rows:
         statement, parameters = _rows_statement(end, table, request, shape, where)
         _fill(response, await connection.execute(statement, parameters), has_beside=shape.has_beside)
@@ -60,7 +60,7 @@ async def read_keys(
 ) -> reads_pb2.ReadKeysResponse:
     """The keys of the rows that meet the conditions. Raises UnknownColumn, InvalidRequest and psycopg.Error."""
     columns = [known_column(table, name) for name in request.columns]
-    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    where, parameters = where_read(table, request.where, _ALIAS, schema)
     present = [sql.SQL("num_nulls({}) = 0").format(identifier(_ALIAS, column.name)) for column in columns]
     statement = sql.SQL(
         "SELECT DISTINCT {key}::text AS key FROM {table} AS {alias} WHERE {where} AND {present} LIMIT %s"
@@ -120,7 +120,7 @@ def _rows_statement(
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
         table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
-        match=end.match(_ALIAS),
+        match=match_read(table, end.match(_ALIAS), _ALIAS),
         where=sql.SQL("") if end.at_parent else sql.SQL(" AND {}").format(condition),
         order=order_clause(order, _ALIAS),
         most=sql.Literal(MAX_ROWS + 1),
@@ -147,7 +147,7 @@ def _count_statement(end: KeyEnd, table: Table, where: sql.Composable) -> sql.Co
     ).format(
         table=rows_of(table),
         alias=sql.Identifier(_ALIAS),
-        match=end.match(_ALIAS),
+        match=match_read(table, end.match(_ALIAS), _ALIAS),
         where=where,
         given=end.given(),
         place=_PLACE,

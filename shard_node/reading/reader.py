@@ -14,8 +14,7 @@ from crosskey.catalog.model import Table
 from crosskey.internal.v1 import reads_pb2
 from crosskey.shard_node.reading.row_shapes import ALL_COLUMNS, RowShape, pins_in_doubt, row_shape
 from crosskey.shard_node.schema.shard_schema import ShardSchema
-from crosskey.shard_node.sql_text.conditions import where_clause
-from crosskey.shard_node.sql_text.hidden_rows import rows_of
+from crosskey.shard_node.sql_text.hidden_rows import rows_of, where_read
 from crosskey.shard_node.sql_text.keyset import (
     ROW_PLACE,
     OrderColumn,
@@ -82,7 +81,7 @@ async def count_rows(
     connection: Connection, table: Table, request: reads_pb2.CountRowsRequest, schema: ShardSchema | None = None
 ) -> reads_pb2.CountRowsResponse:
     """How many rows meet the conditions. Raises UnknownColumn, InvalidRequest and psycopg.Error."""
-    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    where, parameters = where_read(table, request.where, _ALIAS, schema)
     statement = sql.SQL("SELECT count(*) FROM {} AS {} WHERE {}").format(rows_of(table), sql.Identifier(_ALIAS), where)
     cursor = await connection.execute(statement, parameters)
     ((count,),) = await cursor.fetchall()
@@ -96,7 +95,7 @@ def _page_statement(
     shape: RowShape = ALL_COLUMNS,
     schema: ShardSchema | None = None,
 ) -> tuple[bytes, list[object]]:
-    where, parameters = where_clause(table, request.where, _ALIAS, schema)
+    where, parameters = where_read(table, request.where, _ALIAS, schema)
     if request.after_json:
         beyond, beyond_parameters = after(order, decoded_position(order, request.after_json), _ALIAS)
         where = sql.SQL("{} AND ({})").format(where, beyond)
@@ -124,7 +123,7 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, l
         row=shape.row(table, _ALIAS),
         position=position_expression(order, _ALIAS),
         beside=shape.beside(_ALIAS) if shape.has_beside else sql.SQL("NULL"),
-        table=_source(table, order, locked=bool(lock)),
+        table=_source(table, order),
         alias=sql.Identifier(_ALIAS),
     )
     if not order:
@@ -132,10 +131,10 @@ def _page_frame(table: Table, order: tuple[OrderColumn, ...], shape: RowShape, l
     return _BOUNDED_HEAD.as_bytes() + rows.as_bytes(), tail.as_bytes() + _BOUNDED_TAIL.as_bytes()
 
 
-def _source(table: Table, order: Sequence[OrderColumn], *, locked: bool) -> sql.Composable:
+def _source(table: Table, order: Sequence[OrderColumn]) -> sql.Composable:
     """What the page is read from. Equal rows of a view without a key are numbered: they lie in no place."""
     if not table.is_view or all(one.column is not None for one in order):
-        return rows_of(table, locked=locked)
+        return rows_of(table)
     return sql.SQL(
         "(SELECT v.*, v::text || ' ' || row_number() OVER (PARTITION BY v::text) AS {place} FROM {view} AS v)"
     ).format(place=sql.Identifier(ROW_PLACE), view=table_identifier(table.name))

@@ -32,9 +32,13 @@ _ALIAS = "crosskey_row"
 
 
 class Bereaved(msgspec.Struct, frozen=True, cache_hash=True):
-    """Of one key: whether a row's parent is dead (SQL about ROW), and what becomes of which columns then, as SQL."""
+    """Of one key: whether a row's parent is dead (SQL about ROW), and what becomes of which columns then, as SQL.
+
+    `among` says the same so that PostgreSQL looks for such rows by the key's index, of which it expects few.
+    """
 
     condition: str
+    among: str
     columns: tuple[tuple[str, str], ...]
 
 
@@ -50,35 +54,101 @@ def about(condition: str, row: sql.Composable) -> sql.SQL:
     return sql.SQL(condition.replace(ROW, row.as_string()))
 
 
-def rows_of(table: Table, *, locked: bool = False) -> sql.Composable:
+def rows_of(table: Table) -> sql.Composable:
     """What FROM takes for the table's rows as requests see them; to be given an alias.
 
-    Each part of a union is searched by the table's indexes, and joins the dead shadows first, of which there are few.
-    Rows of a union cannot be `locked`.
+    Columns that change stand there as they are to be, and once more as they are stored, for `search`.
     """
     if not isinstance(table, HidingTable):
         return table_identifier(table.name)
-    if not table.bereaved:
-        return sql.SQL("({})").format(_selection(table, {}, []))
-    if locked:
-        return sql.SQL("({})").format(_selection(table, {c: _either(table, c) for c in _changing(table)}, []))
-    return sql.SQL("({})").format(sql.SQL(" UNION ALL ").join(_parts(table)))
+    changing = _changing(table)
+    columns = [
+        sql.SQL("{} AS {}").format(_either(table, column.name), identifier(column.name))
+        if column.name in changing
+        else identifier(_ALIAS, column.name)
+        for column in table.columns
+    ]
+    columns += [
+        sql.SQL("{} AS {}").format(identifier(_ALIAS, column), sql.Identifier(stored))
+        for column, stored in changing.items()
+    ]
+    columns.append(sql.SQL("{} AS {}").format(sql.Identifier(_ALIAS, "ctid"), sql.Identifier("ctid")))
+    visible = sql.SQL(" WHERE {}").format(_not(table.hidden, sql.Identifier(_ALIAS))) if table.hidden else sql.SQL("")
+    return sql.SQL("(SELECT {columns} FROM {table} AS {alias}{visible})").format(
+        columns=sql.SQL(", ").join(columns),
+        table=table_identifier(table.name),
+        alias=sql.Identifier(_ALIAS),
+        visible=visible,
+    )
 
 
-def _parts(table: HidingTable) -> Iterator[sql.Composed]:
-    """The rows of which nothing changes, and for each key those of a dead parent that no part before has."""
-    row = sql.Identifier(_ALIAS)
-    alive = [sql.SQL("NOT {}").format(about(key.condition, row)) for key in table.bereaved]
-    yield _selection(table, {}, alive)
-    for number, key in enumerate(table.bereaved):
-        later = {column for other in table.bereaved[number + 1 :] for column, _ in other.columns}
-        shown: dict[str, sql.Composable] = {column: _either(table, column) for column in later}
-        shown |= {column: about(value, row) for column, value in key.columns}
-        yield _selection(table, shown, [*alive[:number], about(key.condition, row)])
+def where_read(
+    table: Table, conditions: Sequence[reads_pb2.Condition], alias: str, ends: KeyEnds | None = None
+) -> Fragment:
+    """The conditions of a read of rows_of, with what has an index found. Raises what where_clause raises."""
+    where, parameters = where_clause(table, conditions, alias, ends)
+    if not isinstance(table, HidingTable):
+        return where, parameters
+    searches: list[sql.Composable] = []
+    values: list[object] = []
+    for condition in conditions:
+        if _is_strict(condition):
+            plain, plain_values = where_clause(table, [condition], alias, ends)
+            searched = _search(table, plain, alias)
+            if searched is not None:
+                searches.append(searched)
+                values.extend(plain_values)
+    return sql.SQL(" AND ").join([where, *searches]), [*parameters, *values]
 
 
-def _changing(table: HidingTable) -> set[str]:
-    return {column for key in table.bereaved for column, _ in key.columns}
+def match_read(table: Table, match: sql.Composable, alias: str) -> sql.Composable:
+    """A comparison of a key of rows_of that no NULL meets, likewise. It has no parameters."""
+    searched = _search(table, match, alias) if isinstance(table, HidingTable) else None
+    return match if searched is None else sql.SQL("{} AND {}").format(match, searched)
+
+
+def _search(table: HidingTable, condition: sql.Composable, alias: str) -> sql.Composable | None:
+    """A condition about what is stored that all rows meet which meet this one; None if it is about no changing column.
+
+    PostgreSQL finds no row by an index through a CASE. What a column is to be is NULL, which meets no comparison, or
+    the default: then rows of dead parents may be meant, too.
+    """
+    text = condition.as_string()
+    stored = text
+    for column, name in _changing(table).items():
+        stored = stored.replace(identifier(alias, column).as_string(), sql.Identifier(alias, name).as_string())
+    if stored == text:
+        return None
+    others = [
+        sql.SQL(among)
+        for key in table.bereaved
+        if any(by != "NULL" for _, by in key.columns)
+        for among in [_about_stored(table, key.among, alias)]
+    ]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join([sql.SQL(stored), *others]))
+
+
+def _about_stored(table: HidingTable, condition: str, alias: str) -> str:
+    """A condition about ROW, about the stored columns of an alias."""
+    for column, name in _changing(table).items():
+        condition = condition.replace(
+            f"{ROW}.{identifier(column).as_string()}", sql.Identifier(alias, name).as_string()
+        )
+    return condition.replace(ROW, sql.Identifier(alias).as_string())
+
+
+def _not(condition: str, row: sql.Composable) -> sql.Composed:
+    """The opposite, as a filter of rows that are found otherwise.
+
+    Of NOT EXISTS PostgreSQL would make a join, and plan it for the thousands of rows that it supposes in empty tables.
+    """
+    return sql.SQL("({}) IS NOT TRUE").format(about(condition, row))
+
+
+def _changing(table: HidingTable) -> dict[str, str]:
+    """The columns that change, and how rows_of calls what is stored in them."""
+    columns = sorted({column for key in table.bereaved for column, _ in key.columns})
+    return {column: f"crosskey_stored_{number}" for number, column in enumerate(columns)}
 
 
 def _either(table: HidingTable, column: str) -> sql.Composable:
@@ -92,26 +162,6 @@ def _either(table: HidingTable, column: str) -> sql.Composable:
                     about(key.condition, row), about(by, row), value
                 )
     return value
-
-
-def _selection(
-    table: HidingTable, shown: dict[str, sql.Composable], conditions: Sequence[sql.Composable]
-) -> sql.Composed:
-    columns = [
-        sql.SQL("{} AS {}").format(shown[column.name], identifier(column.name))
-        if column.name in shown
-        else identifier(_ALIAS, column.name)
-        for column in table.columns
-    ]
-    columns.append(sql.SQL("{} AS {}").format(sql.Identifier(_ALIAS, "ctid"), sql.Identifier("ctid")))
-    visible = [sql.SQL("NOT ({})").format(about(table.hidden, sql.Identifier(_ALIAS)))] if table.hidden else []
-    where = [*visible, *conditions]
-    return sql.SQL("SELECT {columns} FROM {table} AS {alias}{where}").format(
-        columns=sql.SQL(", ").join(columns),
-        table=table_identifier(table.name),
-        alias=sql.Identifier(_ALIAS),
-        where=sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(where)) if where else sql.SQL(""),
-    )
 
 
 def where_seen(table: Table, conditions: Sequence[reads_pb2.Condition], ends: KeyEnds | None = None) -> Fragment:
@@ -128,7 +178,7 @@ def where_seen(table: Table, conditions: Sequence[reads_pb2.Condition], ends: Ke
         parts.append(part)
         parameters.extend(values)
     if table.hidden:
-        parts.append(sql.SQL("NOT ({})").format(about(table.hidden, table_identifier(table.name))))
+        parts.append(_not(table.hidden, table_identifier(table.name)))
     return sql.SQL(" AND ").join(parts), parameters
 
 
@@ -172,6 +222,10 @@ def _select_one(table: HidingTable) -> sql.Composed:
 
 def _is_strict(condition: reads_pb2.Condition) -> bool:
     """Whether it is a comparison that no NULL meets."""
+    if condition.HasField("linked"):
+        return not condition.linked.negated
+    if condition.HasField("linked"):
+        return not condition.linked.negated
     return not condition.HasField("joined") and condition.op != rows_pb2.Predicate.IS_NULL
 
 

@@ -12,6 +12,7 @@ from examples.followers.race import count_orphans
 from examples.followers.story import RACES
 from examples.orders.story import LAPTOP
 from tests.docs.examples import fences
+from tests.eventually import eventually
 from tests.examples.conftest import Tell
 from tests.examples.telling import EXAMPLES
 
@@ -72,8 +73,21 @@ def test_what_advise_says_of_orders(tmp_path: Path) -> None:
     assert "\n".join(line.rstrip() for line in advice.splitlines()).strip("\n") == in_readme.strip("\n")
 
 
+def test_search(tell: Tell) -> None:
+    client = tell("search")
+    assert [article["title"] for article in client.list("articles")] == ["Sharding for cats"]
+
+
 def test_tenants(tell: Tell) -> None:
     client = tell("tenants")
     # The bookshop is gone with all that was of it; the teashop has its order.
     assert [shop["name"] for shop in client.list("shops", order_by="id")] == ["Tea", "Bikes"]
     assert [client.count(table) for table in ("referrals", "customers", "order_items")] == [0, 1, 1]
+
+
+def test_uber(tell: Tell) -> None:
+    client = tell("uber")
+    # Ria is gone with her trips; Sam's is left, without a driver, for the fare that was agreed.
+    eventually(lambda: not client.list_cleanups().cleanups, "all is cleaned up")
+    [trip] = client.list("trips")
+    assert (trip["id"], trip["driver_id"], trip["driver_name"], trip["fare_per_km"]) == ("104", None, None, "1.20")

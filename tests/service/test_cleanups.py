@@ -221,6 +221,17 @@ def test_a_rolled_back_deletion_leaves_nothing(cluster: LocalCluster, client: cr
     assert all_done(cluster)
 
 
+def test_a_hidden_row_may_be_changed_by_actions_of_other_keys(cluster: LocalCluster, client: crosskey.Client) -> None:
+    rider, trips = rider_with_trips(client)
+    with kept(cluster, *trips):
+        client.delete("riders", key={"id": rider})
+        eventually(lambda: is_marked(cluster, "riders", rider), "the shadow is dead")
+        # As an action would, PostgreSQL updates the row although no request sees it.
+        query(cluster, 1, "UPDATE trips SET note = 'changed' WHERE id = ANY(%s)", trips)
+        assert query(cluster, 1, "SELECT DISTINCT note FROM trips WHERE id = ANY(%s)", trips) == [("changed",)]
+    wait_until_done(cluster, client)
+
+
 def test_a_hidden_row_moves_nowhere(cluster: LocalCluster, client: crosskey.Client) -> None:
     rider, trips = rider_with_trips(client)
     with kept(cluster, *trips):
@@ -228,3 +239,21 @@ def test_a_hidden_row_moves_nowhere(cluster: LocalCluster, client: crosskey.Clie
         eventually(lambda: is_marked(cluster, "riders", rider), "the shadow is dead")
         assert len(client.update("trips", {"id": next(THERE)}, where={"id": trips[0]})) == 0
     wait_until_done(cluster, client)
+
+
+def test_locks_are_taken_of_rows_that_are_seen(cluster: LocalCluster, client: crosskey.Client) -> None:
+    driver = next(THERE)
+    client.insert("drivers", {"id": driver})
+    gone, hidden = rider_with_trips(client)
+    _, [trip] = rider_with_trips(client, driver=driver, trips=1)
+    with kept(cluster, trip, *hidden):
+        client.transact([crosskey.delete("drivers", key={"id": driver}), crosskey.delete("riders", key={"id": gone})])
+        eventually(lambda: is_marked(cluster, "drivers", driver), "the shadow is dead")
+        eventually(lambda: is_marked(cluster, "riders", gone), "the shadow is dead")
+        with client.transaction() as transaction:
+            where = [crosskey.in_("id", [trip, *hidden])]
+            [row] = transaction.list("trips", where, order_by="id", lock="NO KEY UPDATE")
+            assert (row["id"], row["driver_id"]) == (str(trip), None)
+            assert transaction.update("trips", {"note": "seen"}, key={"id": trip})[0]["driver_id"] is None
+    wait_until_done(cluster, client)
+    assert client.get("trips", {"id": trip})["note"] == "seen"

@@ -408,6 +408,14 @@ def test_events(calls: Calls) -> None:
     assert "@events" in refused.printed
     assert calls.router("Admin.DescribeEvents").ok
     assert calls.node(0, "DescribeOutbox").ok
+    asked = {"consumer": "search", "holder": "one", "lease_ms": 1000}
+    assert calls.router("Admin.HoldPosition", **asked).message == {"held": True, "holder": "one"}
+    assert calls.node(0, "HoldPosition", asked=asked).ok
+
+
+def test_cleanups(calls: Calls) -> None:
+    assert calls.router("Admin.ListCleanups").message == {}
+    assert calls.node(0, "ListCleanups").message == {}
 
 
 def test_every_method_was_called(calls: Calls) -> None:

@@ -71,6 +71,14 @@ def test_keys_that_cannot_be_beside_it(other: ForeignKey, why: str) -> None:
     assert why in refusal_of(DRIVERS, TRIPS, STOPS, by(), other)
 
 
+def test_a_live_copy_must_be_able_to_go() -> None:
+    copied = column("place_of_driver", comment="@copy driver.place")
+    trips = table("trips", "@shard_by id", column("id"), column("driver", not_null=False), copied)
+    refusal = refusal_of(DRIVERS, trips, by(on_delete="SET NULL"))
+    assert '"place_of_driver", a live copy along it, is NOT NULL' in refusal
+    plan_of(DRIVERS, trips, by())
+
+
 def test_reference_tables_are_refused() -> None:
     cities = table("drivers", "@reference", column("id"))
     assert "drivers is a reference table" in refusal_of(cities, TRIPS, by())

@@ -25,6 +25,7 @@ from crosskey.shard_node.schema.scratch import drop_left_over
 from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.service import ShardNode
 from crosskey.shard_node.settings import Settings
+from crosskey.shard_node.writing.tidying import tidy_regularly
 
 SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMaintenance")
 
@@ -94,7 +95,10 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
     shard = Shard(database, identity, pace)
     feed = EventFeed(database)
     retention = Retention(settings.events_retention_seconds, settings.events_max_mib * 1024 * 1024)
-    trimming = asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds))
+    tidying = [
+        asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds)),
+        asyncio.create_task(tidy_regularly(database)),
+    ]
     node = ShardNode(shard, feed, CallsInFlight(MAX_IN_FLIGHT))
     maintenance = ShardMaintenance(shard, settings.dsn)
 
@@ -117,6 +121,7 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
             on_drain=node.drain,
         )
     finally:
-        trimming.cancel()
-        await asyncio.gather(trimming, return_exceptions=True)
+        for task in tidying:
+            task.cancel()
+        await asyncio.gather(*tidying, return_exceptions=True)
         await feed.close()

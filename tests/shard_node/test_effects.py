@@ -9,6 +9,7 @@ import pytest_asyncio
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.shard_node import sql as sql_files
 from crosskey.shard_node.guards.noted_effects import take_effects
+from crosskey.shard_node.writing.tidying import tidy
 from tests.shard_node.conftest import TestDatabase
 
 _NOTE = f"""
@@ -93,3 +94,25 @@ async def test_the_table_is_not_searched_once_an_effect(shard: TestDatabase) -> 
             return await scans() - before
 
     assert await scans_of(100) == await scans_of(10)
+
+
+async def test_what_many_effects_leave_behind_is_cleared_away(shard: TestDatabase) -> None:
+    async def size() -> int:
+        [(number,)] = await (await shard.connection.execute("SELECT pg_relation_size('crosskey.effect')")).fetchall()
+        return int(number)
+
+    async with shard.connection.transaction():
+        await note_effects(shard, 20_000)
+        await take_effects(shard.connection)
+    before = await size()
+    await tidy(shard.connection)
+    assert await size() < before / 10
+
+
+async def test_a_few_are_left_to_those_that_follow(shard: TestDatabase) -> None:
+    async with shard.connection.transaction():
+        await note_effects(shard, 10)
+        await take_effects(shard.connection)
+    async with shard.connection.transaction():
+        # VACUUM would be refused in a transaction.
+        await tidy(shard.connection)

@@ -24,12 +24,14 @@ sys.path[:0] = [{root!r}, {clients!r}]
 
 from tests.oracle.differential.operations import (
     Aggregate,
+    Associate,
     Delete,
     Drawn,
     Group,
     Include,
     Insert,
     Joined,
+    NestedInsert,
     OnConflict,
     Plus,
     Read,

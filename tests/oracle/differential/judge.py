@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from crosskey.v1.rows_pb2 import Predicate
 from tests.oracle import outcome as single
 from tests.oracle.differential.numbers import Numbers
 from tests.oracle.differential.obstacles import can_be_taken_away, is_needed_by_upserts, reverse_rows, take_away
+from tests.oracle.differential.plain_associations import RefusedError
 from tests.oracle.differential.plain_reads import PlainReads
 from tests.oracle.nested import Failure, Outcome, run_all, transact
 from tests.oracle.outcome import Refusal, refusal_by_postgres
@@ -89,6 +90,28 @@ class Judge(Pair):
         with _never_refused():
             found = self.client.aggregate(table, {"n": "count", **named}, where=where, group_by=group_by)
         self._check_read(self.reads.aggregated(table, functions, group_by, where), found)
+
+    def run_alike(self, on_crosskey: Callable[[], object], on_plain: Callable[[], object]) -> None:
+        """Both answer the same, or refuse for the same reason. Raises CrosskeyError, and DisagreementError."""
+        refused: CrosskeyError | None = None
+        try:
+            found = on_crosskey()
+        except CrosskeyError as error:
+            refused, found = error, error.metadata.get("sqlstate") or error.reason_name
+        try:
+            with self.plain.connection.transaction():
+                expected = on_plain()
+        except RefusedError as error:
+            expected = str(error)
+        except psycopg.Error as error:
+            expected = error.sqlstate
+        # Of several violated constraints, either may be met first.
+        if found != expected and not (_is_violation(found) and _is_violation(expected)):
+            raise DisagreementError(f"Crosskey:   {found} {refused or ''}\nPostgreSQL: {expected}")
+        self.counts["done" if refused is None else "refused"] += 1
+        self.counts["associations and nested inserts"] += 1
+        if refused is not None:
+            raise refused
 
     def _check_read(self, expected: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> None:
         if list(expected) != list(found):
@@ -172,6 +195,10 @@ class Judge(Pair):
         except psycopg.Error as error:
             outcome = refusal_by_postgres(error), "".join(places) if place else ""
         return _at(attempt.path, outcome)
+
+
+def _is_violation(outcome: object) -> bool:
+    return isinstance(outcome, str) and outcome.startswith("23")
 
 
 @contextmanager

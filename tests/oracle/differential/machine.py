@@ -139,6 +139,10 @@ class Differential(RuleBasedStateMachine):
         except DisagreementError as disagreement:
             self.run.note_failure(family, self._done, str(disagreement))
             raise
+        except Exception as fault:
+            # A fault of the tester's own: it would be shrunk, and then pass for the end of the run.
+            self.run.note_failure(family, self._done, f"the tester itself fails: {fault!r}")
+            raise DisagreementError(repr(fault)) from fault
 
 
 def run_examples(run: Run, seed_number: int) -> None:

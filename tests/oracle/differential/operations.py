@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 
 import crosskey
 from crosskey import requests
+from crosskey.requests import Association
 from crosskey.v1 import rows_pb2
 from crosskey.v1.rows_pb2 import Predicate
 from tests.oracle.differential.judge import Judge
+from tests.oracle.differential.plain_associations import associate, insert_nested
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Related:
     def predicate(self, judge: Judge) -> Predicate:
         """The condition as requests take it."""
         inner = [one.predicate(judge) for one in self.where]
-        predicate: Predicate = getattr(crosskey, self.quantifier)(self.relation, *inner)
+        predicate: Predicate = getattr(crosskey, self.quantifier)(self.relation, inner)
         return predicate
 
 
@@ -203,6 +205,52 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class NestedInsert:
+    """Inserts a row with children."""
+
+    table: str
+    row: Mapping[str, Value]
+    relation: str
+    children: Sequence[Mapping[str, Value]]
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides. Raises CrosskeyError if both refuse it."""
+        row, children = _sent_row(self.row, judge), [_sent_row(child, judge) for child in self.children]
+        nested = {**row, self.relation: {"create": children}}
+        judge.run_alike(
+            lambda: int(judge.client.insert(self.table, nested, count_only=True).affected),
+            lambda: insert_nested(judge.plain, self.table, row, self.relation, children),
+        )
+
+
+@dataclass(frozen=True)
+class Associate:
+    """Says which children a row has."""
+
+    table: str
+    key: Mapping[str, Value]
+    relation: str
+    operation: Association
+    rows: Sequence[Mapping[str, Value]] = ()
+    delete: bool = False
+
+    def run(self, judge: Judge) -> None:
+        """Does it on both sides. Raises CrosskeyError if both refuse it."""
+        key, rows = _sent_row(self.key, judge), [_sent_row(row, judge) for row in self.rows]
+
+        def on_crosskey() -> tuple[int, int, int]:
+            done = judge.client.associate(
+                self.table, key, self.relation, self.operation, rows, delete_detached=self.delete
+            )
+            return done.added, done.removed, done.kept
+
+        judge.run_alike(
+            on_crosskey,
+            lambda: associate(judge.plain, self.table, key, self.relation, self.operation, rows, delete=self.delete),
+        )
+
+
+@dataclass(frozen=True)
 class SetConstraints:
     """Changes when constraints are checked."""
 
@@ -249,7 +297,7 @@ class Sweep:
 
 SingleWrite: TypeAlias = Insert | Update | Delete
 Statement: TypeAlias = SingleWrite | SetConstraints | Group
-Operation: TypeAlias = SingleWrite | Transaction | Sweep | Read | Aggregate
+Operation: TypeAlias = SingleWrite | Transaction | Sweep | Read | Aggregate | NestedInsert | Associate
 
 
 def _selection(statement: Update | Delete, judge: Judge) -> dict[str, Any]:

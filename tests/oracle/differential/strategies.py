@@ -15,6 +15,7 @@ from tests.oracle.differential.family import PARTS, Column, Family, Generated, T
 from tests.oracle.differential.keys import DEFAULT_VALUE, PATTERN_LENGTH, VALUES, Key
 from tests.oracle.differential.operations import (
     Aggregate,
+    Associate,
     Condition,
     Delete,
     Drawn,
@@ -22,6 +23,7 @@ from tests.oracle.differential.operations import (
     Include,
     Insert,
     Joined,
+    NestedInsert,
     OnConflict,
     Operation,
     Plus,
@@ -92,6 +94,7 @@ class FamilyStrategies:
             (20, self._transactions(family, writes)),
             (8, st.one_of([self._read(table) for table in family.tables])),
             (4, st.one_of([self._aggregate(table) for table in family.tables])),
+            *[(6, st.one_of(each)) for each in (self._associations(family), self._nested_inserts(family)) if each],
             (1, st.just(Sweep())),
         )
 
@@ -224,6 +227,54 @@ class FamilyStrategies:
         tree = self._tree(table, 2)
         sizes = st.sampled_from([1, 2, 100]) if table.primary_key else st.just(100)
         return st.builds(Read, st.just(table.name), st.lists(tree, max_size=1), self._includes(table, 2), sizes)
+
+    def _associations(self, family: Family) -> list[st.SearchStrategy[Associate]]:
+        """Of parents with their children, along keys of one column."""
+        return [
+            st.builds(
+                Associate,
+                st.just(parent.name),
+                self._key(parent),
+                st.just(key.to_children),
+                operation,
+                st.lists(self._key(child), max_size=0 if operation is clear else 3),
+                st.booleans(),
+            )
+            for child in family.tables
+            for key in child.foreign_keys
+            for parent in [family.table(key.parent)]
+            if len(key.columns) == 1 and parent.primary_key and child.primary_key
+            if self._is_many(key.to_children, child)
+            for clear in [st.just("clear")]
+            for operation in [st.sampled_from(["append", "replace", "remove"]), clear]
+        ]
+
+    def _nested_inserts(self, family: Family) -> list[st.SearchStrategy[NestedInsert]]:
+        """Of parents with new children; neither has a numbered key."""
+        return [
+            st.builds(
+                NestedInsert,
+                st.just(parent.name),
+                self._row(parent, given=key.parent_columns),
+                st.just(key.to_children),
+                st.lists(self._row(child, left_out=key.columns), min_size=1, max_size=2),
+            )
+            for child in family.tables
+            for key in child.foreign_keys
+            for parent in [family.table(key.parent)]
+            if not parent.generated and not child.generated and self._is_many(key.to_children, child)
+        ]
+
+    def _row(
+        self, table: Table, given: Sequence[str] = (), left_out: Sequence[str] = ()
+    ) -> st.SearchStrategy[dict[str, Value]]:
+        """A row with values for some columns in any case, and without any for others."""
+        columns = [one for one in table.columns if one.name not in left_out]
+        always = [one for one in columns if one.name in given or self._is_always_given(table, one)]
+        return st.fixed_dictionaries(
+            {one.name: self._value(table, one) for one in always},
+            optional={one.name: self._optional(table, one) for one in columns if one not in always},
+        )
 
     def _make_includes(self, table: Table, depth: int) -> st.SearchStrategy[list[Include]]:
         if depth == 0:

@@ -85,7 +85,8 @@ class _Planning:
         self._schema = schema
         self._old_sql = schema_sql
         self._wish = wish
-        before = f"{schema_sql.rstrip()}\n\n" if wish.on_top else ""
+        # The schema in force may end without a semicolon, or in a comment.
+        before = f"{schema_sql.rstrip()}\n;\n" if wish.on_top else ""
         self._new_sql = before + wish.sql
         self._lines_before = before.count("\n")
         self._identity = identity

@@ -549,7 +549,8 @@ def test_another_schema_over_a_live_one_is_refused(target: Target, text: str, dr
     before = tables_of(target.cluster)
     refusal = target.calls.refusal(ApplySchemaRequest(sql=text, dry_run=dry_run))
     assert (refusal.code, refusal.reason) == (CODES["SCHEMA_CHANGED"], "SCHEMA_CHANGED")
-    assert refusal.message == "another schema is in force, and changing a schema is not supported yet"
+    assert refusal.message == "another schema is in force"
+    assert "migrate" in refusal.metadata["hint"]
     assert tables_of(target.cluster) == before
 
 

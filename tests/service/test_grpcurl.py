@@ -418,6 +418,30 @@ def test_cleanups(calls: Calls) -> None:
     assert calls.node(0, "ListCleanups").message == {}
 
 
+def test_a_migration(calls: Calls) -> None:
+    migration = {"sql": "ALTER TABLE mailboxes ADD note text", "on_top": True}
+    [step] = calls.router("Admin.PlanMigration", migration=migration).message["steps"]
+    assert (step["phase"], step["table"]) == ("PHASE_FLIP", "public.mailboxes")
+    assert not calls.router("Admin.AbortMigration").ok
+    told = calls.router("Admin.ApplyMigration", migration=migration).messages
+    assert told[-1]["in_force"] is True
+    [entry] = calls.router("Admin.ListMigrations").message["migrations"]
+    assert (entry["id"], entry["state"]) == ("1", "STATE_DONE")
+    mailbox = {"address": "note@example.org", "note": "new"}
+    assert calls.router("Router.Insert", table="mailboxes", rows=[mailbox]).message["rows"][0]["note"] == "new"
+
+
+def test_a_node_has_its_part_in_migrations(calls: Calls) -> None:
+    migration = {"sql": "CREATE INDEX ON mailboxes (address)", "on_top": True}
+    planned = calls.node(1, "PlanShardMigration", migration=migration).message
+    [step] = planned["steps"]
+    assert calls.node(1, "RunMigrationStep", step=step).ok
+    assert calls.node(1, "RunMigrationStep", step=step, undo=True).ok
+    assert calls.node(1, "ListUnvalidated").message == {}
+    assert [entry["description"]["id"] for entry in calls.node(0, "ReadJournal", limit=9).message["entries"]] == ["1"]
+    assert calls.node(0, "NoteMigration", id="1", state="STATE_DONE").message == {"id": "1"}
+
+
 def test_every_method_was_called(calls: Calls) -> None:
     services = [
         *router_pb2.DESCRIPTOR.services_by_name.values(),

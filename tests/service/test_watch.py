@@ -201,8 +201,8 @@ def test_what_is_prepared_holds_back_later_events_of_its_shard(
         client.insert("people", {"id": second})
         client.insert("people", {"id": elsewhere})
         stream = watch.with_resolved()
-        before = [next(stream) for _ in range(10)]
-        assert [one.key for one in before if isinstance(one, crosskey.Event)] == [str(elsewhere)]
+        assert next(one for one in stream if isinstance(one, crosskey.Event)).key == str(elsewhere)
+        assert not any(isinstance(next(stream), crosskey.Event) for _ in range(10))
         connection.execute(f"{outcome} PREPARED 'test of events'")
         expected = [first, second] if outcome == "COMMIT" else [second]
         assert [one.key for one in take(watch, len(expected))] == [str(number) for number in expected]

@@ -25,6 +25,7 @@ from crosskey.shard_node.schema.scratch import drop_left_over
 from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.service import ShardNode
 from crosskey.shard_node.settings import Settings
+from crosskey.shard_node.writing.kept_answers import forget_regularly
 
 SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMaintenance")
 
@@ -95,6 +96,9 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
     feed = EventFeed(database)
     retention = Retention(settings.events_retention_seconds, settings.events_max_mib * 1024 * 1024)
     trimming = asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds))
+    forgetting = asyncio.create_task(
+        forget_regularly(database, settings.answers_retention_seconds, settings.answers_forget_seconds)
+    )
     node = ShardNode(shard, feed, CallsInFlight(MAX_IN_FLIGHT))
     maintenance = ShardMaintenance(shard, settings.dsn)
 
@@ -118,5 +122,6 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
         )
     finally:
         trimming.cancel()
-        await asyncio.gather(trimming, return_exceptions=True)
+        forgetting.cancel()
+        await asyncio.gather(trimming, forgetting, return_exceptions=True)
         await feed.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -11,7 +12,7 @@ from crosskey.router import explaining
 from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
-from crosskey.router.planning.reserved_fields import refuse_reserved
+from crosskey.router.planning.ids_of_statements import refuse_ids_of_statements, refuse_ids_to_explain
 from crosskey.router.planning.row_locks import refuse_lock
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
@@ -21,13 +22,19 @@ from crosskey.router.row_answers import aggregate_response, fill_rows, get_respo
 from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.repeats import Keeping, Repeats
 from crosskey.router.writing.statement_results import (
     associate_response,
     fill_insert_response,
     fill_update_response,
     statement_results,
 )
+from crosskey.router.writing.step_running import StepResult
+from crosskey.router.writing.write_results import WriteResult
 from crosskey.v1 import router_pb2
+
+Request = TypeVar("Request", bound=Message)
+Result = TypeVar("Result")
 
 
 class Requests:
@@ -45,6 +52,7 @@ class Requests:
         loader: Loader,
         watches: Watches,
         cleaner: Cleaner,
+        repeats: Repeats,
     ) -> None:
         self._cluster = cluster
         self._reader = reader
@@ -53,45 +61,73 @@ class Requests:
         self._loader = loader
         self._watches = watches
         self._cleaner = cleaner
+        self._repeats = repeats
 
     async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
         """Inserts rows."""
-        refuse_reserved(request)
         refuse_taken(request)
-        result = await self._cluster.by_schema(lambda view: self._writes.insert(view, request))
-        response = router_pb2.InsertResponse()
-        fill_insert_response(response, request, result)
-        return response
+
+        def respond(result: WriteResult) -> router_pb2.InsertResponse:
+            response = router_pb2.InsertResponse()
+            fill_insert_response(response, request, result)
+            return response
+
+        return await self._repeats.once(
+            request, router_pb2.InsertResponse, respond, self._by_schema(self._writes.insert, request)
+        )
 
     async def update(self, request: router_pb2.UpdateRequest) -> router_pb2.UpdateResponse:
         """Changes rows."""
-        refuse_reserved(request)
         refuse_taken(request)
-        result = await self._cluster.by_schema(lambda view: self._writes.update(view, request))
-        response = router_pb2.UpdateResponse()
-        fill_update_response(response, request, result)
-        return response
+
+        def respond(result: WriteResult) -> router_pb2.UpdateResponse:
+            response = router_pb2.UpdateResponse()
+            fill_update_response(response, request, result)
+            return response
+
+        return await self._repeats.once(
+            request, router_pb2.UpdateResponse, respond, self._by_schema(self._writes.update, request)
+        )
 
     async def delete(self, request: router_pb2.DeleteRequest) -> router_pb2.DeleteResponse:
         """Deletes rows."""
-        refuse_reserved(request)
         refuse_taken(request)
-        result = await self._cluster.by_schema(lambda view: self._writes.delete(view, request))
+
+        def respond(result: WriteResult) -> router_pb2.DeleteResponse:
+            return router_pb2.DeleteResponse(count=result.count)
+
+        response = await self._repeats.once(
+            request, router_pb2.DeleteResponse, respond, self._by_schema(self._writes.delete, request)
+        )
         if (await self._cluster.view()).cleans_up:
             self._cleaner.deleted()
-        return router_pb2.DeleteResponse(count=result.count)
+        return response
 
     async def associate(self, request: router_pb2.AssociateRequest) -> router_pb2.AssociateResponse:
         """Says which rows a relation of a row has."""
-        return associate_response(await self._cluster.by_schema(lambda view: self._writes.associate(view, request)))
+        return await self._repeats.once(
+            request, router_pb2.AssociateResponse, associate_response, self._by_schema(self._writes.associate, request)
+        )
 
     async def transact(self, request: router_pb2.TransactRequest) -> router_pb2.TransactResponse:
         """Runs statements in one transaction."""
-        refuse_reserved(request)
-        results = await self._cluster.by_schema(lambda view: self._writes.transact(view, request))
+        refuse_ids_of_statements(request)
+
+        def respond(results: Sequence[StepResult]) -> router_pb2.TransactResponse:
+            return router_pb2.TransactResponse(results=statement_results(request.statements, results))
+
+        response = await self._repeats.once(
+            request, router_pb2.TransactResponse, respond, self._by_schema(self._writes.transact, request)
+        )
         if (await self._cluster.view()).cleans_up:
             self._cleaner.deleted()
-        return router_pb2.TransactResponse(results=statement_results(request.statements, results))
+        return response
+
+    def _by_schema(
+        self, write: Callable[[SchemaView, Request, Keeping | None], Awaitable[Result]], request: Request
+    ) -> Callable[[Keeping | None], Awaitable[Result]]:
+        """The write by the schema in force, given how its answer is to be kept."""
+        return lambda keeping: self._cluster.by_schema(lambda view: write(view, request, keeping))
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
         """Reads a row."""
@@ -157,7 +193,7 @@ class Requests:
 
     async def explain(self, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
         """Says what a request would do."""
-        refuse_reserved(request)
+        refuse_ids_to_explain(request)
         kind = request.WhichOneof("request")
         if kind not in (None, "transact"):
             _refuse_what_needs_a_transaction(getattr(request, kind))

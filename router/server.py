@@ -25,6 +25,7 @@ from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.repeats import Repeats
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.writer import Writer
@@ -52,7 +53,7 @@ async def serve(settings: Settings) -> None:
     watches = Watches(nodes)
     cleaner = Cleaner(cluster, nodes, finisher)
     loader = Loader(nodes, finisher, cluster, value_generator)
-    requests = Requests(cluster, Reader(nodes), writes, hints, loader, watches, cleaner)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, watches, cleaner, Repeats(nodes))
     in_flight = CallsInFlight(settings.max_in_flight)
     bounds = Bounds(settings.max_transactions, settings.transaction_idle_seconds, settings.transaction_seconds)
     router = Router(requests, Opener(cluster, writes, bounds, cleaner.deleted), in_flight)

@@ -40,6 +40,18 @@ SECONDS = click.FloatRange(min=0)
     default=Settings.events_trim_seconds,
 )
 @setting(
+    "answers_retention_seconds",
+    SECONDS,
+    "How long the answers of requests with a request_id are kept.",
+    default=Settings.answers_retention_seconds,
+)
+@setting(
+    "answers_forget_seconds",
+    click.FloatRange(min=0, min_open=True),
+    "How often answers that need not be kept are deleted.",
+    default=Settings.answers_forget_seconds,
+)
+@setting(
     "cleanup_batch_rows",
     POSITIVE,
     "How many rows one transaction cleans up, of a foreign key with @enforce eventual.",

@@ -25,6 +25,7 @@ from crosskey.shard_node.schema.scratch import drop_left_over
 from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.service import ShardNode
 from crosskey.shard_node.settings import Settings
+from crosskey.shard_node.writing.kept_answers import forget_regularly
 from crosskey.shard_node.writing.tidying import tidy_regularly
 
 SERVICE_NAMES = ("crosskey.internal.v1.ShardNode", "crosskey.internal.v1.ShardMaintenance")
@@ -98,6 +99,9 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
     tidying = [
         asyncio.create_task(trim_regularly(database, retention, settings.events_trim_seconds)),
         asyncio.create_task(tidy_regularly(database)),
+        asyncio.create_task(
+            forget_regularly(database, settings.answers_retention_seconds, settings.answers_forget_seconds)
+        ),
     ]
     node = ShardNode(shard, feed, CallsInFlight(MAX_IN_FLIGHT))
     maintenance = ShardMaintenance(shard, settings.dsn)

@@ -35,6 +35,10 @@ class Settings:
     """How much room events may take on the shard's disk before the first are deleted, however young."""
     events_trim_seconds: float = 10.0
     """How often events that need not be kept are deleted."""
+    answers_retention_seconds: float = 86_400.0
+    """How long the answers of requests with an id are kept."""
+    answers_forget_seconds: float = 10.0
+    """How often those that need not be kept any more are deleted."""
     cleanup_batch_rows: int = 1000
     """How many rows one transaction cleans up of a foreign key with @enforce eventual."""
     cleanup_pause_ms: int = 20

@@ -28,6 +28,7 @@ from crosskey.router.watching.watches import Watches
 from crosskey.router.writing.anchor_lookup import AnchorLookup
 from crosskey.router.writing.loader import Loader
 from crosskey.router.writing.pipeline import Pipeline
+from crosskey.router.writing.repeats import Repeats
 from crosskey.router.writing.sequence_blocks import SequenceBlocks
 from crosskey.router.writing.value_generator import ValueGenerator
 from crosskey.router.writing.writer import Writer
@@ -102,7 +103,7 @@ async def _router(stack: AsyncExitStack, addresses: Sequence[str]) -> str:
     loader = Loader(nodes, finisher, cluster, value_generator)
     server = _server()
     cleaner = Cleaner(cluster, nodes, finisher)
-    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes), cleaner)
+    requests = Requests(cluster, Reader(nodes), writes, hints, loader, Watches(nodes), cleaner, Repeats(nodes))
     opener = Opener(cluster, writes, Bounds(maximum=8, idle_seconds=10, seconds=60))
     router_pb2_grpc.add_RouterServicer_to_server(Router(requests, opener, CallsInFlight(MAX_IN_FLIGHT)), server)
     admin_pb2_grpc.add_AdminServicer_to_server(Admin(cluster, nodes, finisher, addresses, cleaner), server)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -22,6 +24,7 @@ from crosskey.call_stream import CallStream
 from crosskey.open_transactions import AsyncTransaction, Transaction
 from crosskey.pending_calls import Peer
 from crosskey.predicates import Where
+from crosskey.repeating import Attempts
 from crosskey.requests import Watched
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.statements import AsyncStatements, Statements, awaited, blocking
@@ -55,9 +58,12 @@ class _InUse:
 class AsyncClient(AsyncStatements):
     """A client of a router, for asyncio.
 
-    `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `async with`. All calls share one
-    stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that is none.
+    `address` is HOST:PORT, `timeout` the seconds that each call may take. With `retries`, reads and writes are
+    repeated within that time if a connection is lost, a shard does not answer, or there is a conflict or a full pool;
+    each write is carried out once. `repeated` counts the repeats by their reason, such as SHARD_UNAVAILABLE. Without,
+    nothing is: the `retryable` of an error says whether that is safe. Close the client, or use `async with`. All
+    calls share one stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that
+    is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -71,9 +77,12 @@ class AsyncClient(AsyncStatements):
         credentials: grpc.ChannelCredentials | None = None,
         options: Options = (),
         typed: bool = False,
+        retries: bool = False,
     ) -> None:
         address = checked_address(address)
         self.timeout = timeout
+        self.retries = retries
+        self.repeated: Counter[str] = Counter()
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
             grpc.aio.insecure_channel(address, with_defaults(options))
@@ -154,14 +163,26 @@ class AsyncClient(AsyncStatements):
     @override
     async def _perform(self, call: Call[Answer]) -> Answer:
         rows = await self._rows_for(call)
+        if not self.retries:
+            return call.read(await self._send(call, self.timeout), rows)
+        attempts = Attempts(call, self.timeout, self.repeated)
+        while True:
+            try:
+                response = await self._send(call, attempts.remaining_seconds)
+            except errors.CrosskeyError as error:
+                pause = attempts.pause_after(error)
+            else:
+                return call.read(response, rows)
+            await asyncio.sleep(pause)
+
+    async def _send(self, call: Call[Any], seconds: float) -> Any:
         if field := call.session_field:
-            return call.read(getattr(await self._ask(call.on_session(field)), field), rows)
-        rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=self.timeout)
+            return getattr(await self._session.ask(call.on_session(field), seconds), field)
+        rpc = getattr(self._stubs[call.service], call.method)(call.request, timeout=seconds)
         try:
-            response = [one async for one in rpc] if call.streaming else await rpc
+            return [one async for one in rpc] if call.streaming else await rpc
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-        return call.read(response, rows)
 
     async def _ask(self, call: router_pb2.Call) -> Any:
         return await self._session.ask(call, self.timeout)
@@ -182,9 +203,12 @@ class AsyncClient(AsyncStatements):
 class Client(Statements):
     """A client of a router that blocks; safe to share between threads.
 
-    `address` is HOST:PORT, `timeout` the seconds that each call may take. Calls are never repeated by themselves:
-    the `retryable` of an error says whether that is safe. Close the client, or use `with`. All calls share one
-    stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that is none.
+    `address` is HOST:PORT, `timeout` the seconds that each call may take. With `retries`, reads and writes are
+    repeated within that time if a connection is lost, a shard does not answer, or there is a conflict or a full pool;
+    each write is carried out once. `repeated` counts the repeats by their reason, such as SHARD_UNAVAILABLE. Without,
+    nothing is repeated: the `retryable` of an error says whether that is safe. Close the client, or use `with`. All
+    calls share one stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that
+    is none.
 
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
@@ -198,9 +222,12 @@ class Client(Statements):
         credentials: grpc.ChannelCredentials | None = None,
         options: Options = (),
         typed: bool = False,
+        retries: bool = False,
     ) -> None:
         address = checked_address(address)
         self.timeout = timeout
+        self.retries = retries
+        self.repeated: Counter[str] = Counter()
         self._rows: RowReader = TypedRows() if typed else JsonRows()
         self._channel = (
             grpc.insecure_channel(address, with_defaults(options))
@@ -280,15 +307,27 @@ class Client(Statements):
     @override
     def _perform(self, call: Call[Answer]) -> Answer:
         rows = self._rows_for(call)
+        if not self.retries:
+            return call.read(self._send(call, self.timeout), rows)
+        attempts = Attempts(call, self.timeout, self.repeated)
+        while True:
+            try:
+                response = self._send(call, attempts.remaining_seconds)
+            except errors.CrosskeyError as error:
+                pause = attempts.pause_after(error)
+            else:
+                return call.read(response, rows)
+            time.sleep(pause)
+
+    def _send(self, call: Call[Any], seconds: float) -> Any:
         if field := call.session_field:
-            return call.read(getattr(self._ask(call.on_session(field)), field), rows)
+            return getattr(self._session.ask(call.on_session(field), seconds), field)
         rpc = getattr(self._stubs[call.service], call.method)
         try:
-            response = rpc(call.request, timeout=self.timeout)
-            responses = [*response] if call.streaming else response
+            response = rpc(call.request, timeout=seconds)
+            return [*response] if call.streaming else response
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-        return call.read(responses, rows)
 
     def _ask(self, call: router_pb2.Call) -> Any:
         return self._session.ask(call, self.timeout)

@@ -18,6 +18,8 @@
     ├── TransactionAborted          a call of a transaction that an earlier error has ended
     ├── TransactionTimedOut         a call of a transaction that was idle, or lasted, for too long
     ├── InvalidRequest
+    ├── RequestIdReused             a request_id that is that of another request
+    ├── AnswerNotKept               a repeat of a request that was carried out, and answered too much to keep
     ├── InvalidPageToken
     ├── EventsGone                  a token of a Watch that is too old
     ├── ShardKeyMissing
@@ -226,6 +228,20 @@ class InvalidRequest(CrosskeyError):
 
     reason = reasons.ERROR_REASON_INVALID_REQUEST
     code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class RequestIdReused(CrosskeyError):
+    """A request has the id of another one, which was answered already. Nothing was done."""
+
+    reason = reasons.ERROR_REASON_REQUEST_ID_REUSED
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class AnswerNotKept(CrosskeyError):
+    """A repeat of a request that was carried out, and whose answer was too large to be kept: read the rows."""
+
+    reason = reasons.ERROR_REASON_ANSWER_NOT_KEPT
+    code = grpc.StatusCode.ALREADY_EXISTS
 
 
 class InvalidPageToken(CrosskeyError):

@@ -30,6 +30,7 @@ from crosskey.router.calls.fan_out import fan_out
 from crosskey.router.calls.node_errors import errors_of
 from crosskey.serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
 from crosskey.serving.request_id import metadata_to_pass_on, request_id
+from crosskey.v1 import error_reason_pb2 as reasons
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
 """Rows of a whole request for one shard; requests themselves are bounded where they come in."""
@@ -292,6 +293,20 @@ def _peer(shard: int) -> Peer:
     )
 
 
+class AlreadyAnswered(errors.CrosskeyError):
+    """A request was answered before. What was done for it now is rolled back on the shard that says so.
+
+    No client is told: it gets the answer.
+    """
+
+    reason = reasons.ERROR_REASON_UNSPECIFIED
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+    def __init__(self, answer: transactions.KeptAnswer) -> None:
+        super().__init__("the request was answered before")
+        self.answer = answer
+
+
 class BranchCalls:
     """One branch on one shard: a transaction on a connection of its own."""
 
@@ -311,7 +326,7 @@ class BranchCalls:
 
         Raises what the node raised; it has rolled the branch back then, but for one of STATEMENT_ERRORS behind a
         savepoint, which leaves the branch open for a roll back to that. Raises Conflict if the branch is gone with the
-        stream on which it was begun.
+        stream on which it was begun, and AlreadyAnswered if the answer that was to be kept is there already.
         """
         name = "" if self._has_begun else "Run"
         if self._has_begun:
@@ -324,6 +339,8 @@ class BranchCalls:
             self._is_open = not error.answered or isinstance(error, _OF_THE_WAY)
             raise
         self._is_open = not response.finished
+        if response.HasField("kept"):
+            raise AlreadyAnswered(response.kept)
         if response.HasField("failure"):
             failure = errors.from_failure(response.failure)
             failure.metadata["shard"] = str(self._node.shard)

@@ -83,6 +83,8 @@ class OpenBranch:
         """Whether no client can see what it did."""
         self.only_reads = True
         """Whether it has only looked things up."""
+        self.keep: proto.Keep | None = None
+        """The answer that is to be kept with its commit."""
         self.check_is_due = False
         """Whether it did something since constraints were checked there."""
 
@@ -96,8 +98,13 @@ class OpenBranch:
         await self._end(proto.Command(prepare=proto.Prepare(gid=gid)))
 
     async def commit(self, decision_gid: str) -> None:
-        """As Branch.commit. Raises LateEffects too."""
-        await self._end(proto.Command(commit=proto.Commit(decision_gid=decision_gid)))
+        """As Branch.commit. Raises LateEffects and AlreadyAnswered too."""
+        await self._end(proto.Command(commit=proto.Commit(decision_gid=decision_gid, keep=self.keep)))
+
+    def keep_at_commit(self, keep: proto.Keep) -> None:
+        """Has an answer kept by the commit, which is something to commit."""
+        self.keep = keep
+        self.only_reads = False
 
     async def _end(self, command: proto.Command) -> None:
         """The check that ends the last statement, and the command; an error of that check names it."""

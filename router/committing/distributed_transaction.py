@@ -202,15 +202,19 @@ class DistributedTransaction:
         """Changes the schema, by shard."""
         await self._send_all({shard: [proto.Command(flip_schema=flip)] for shard, flip in flips.items()})
 
-    async def commit(self, last_statement: str = "") -> None:
+    async def commit(self, last_statement: str = "", keep: proto.Keep | None = None) -> None:
         """Checks what the last statement left to be checked and commits on all shards.
 
         When it returns, every row can be read everywhere; only a branch that cannot be reached after the commit point
         is left to the resolver. Raises what a check says, with everything rolled back, and OutcomeUnknown if home does
         not answer. Errors of the check at the end of the last statement name it. Raises LateEffects if what waited for
         the commit had effects.
+
+        The answer to `keep` is kept by home. Raises AlreadyAnswered, with everything rolled back, if there is one.
         """
         await self._apply_absent()
+        if keep is not None:
+            self._branch(self._home).keep_at_commit(keep)
         self._choose_home()
         home = self._branch(self._home)
         others = [branch for branch in self._branches.values() if branch is not home]

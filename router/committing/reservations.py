@@ -75,20 +75,23 @@ class ReservedHome:
         calls: BranchCalls,
         others: Sequence[ReservingBranch],
         statements: Sequence[proto.Command],
+        keep: proto.Keep | None = None,
     ) -> None:
+        """The answer to `keep` is kept by the commit."""
         self.shard = shard
         self.results: Results = ()
         """Once it is committed: the results of the statements."""
         self._calls = calls
         self._others = others
         self._statements = statements
+        self._keep = keep
 
     async def prepare(self, gid: str) -> None:
         """Never asked of it: it is home."""
         raise NotImplementedError
 
     async def commit(self, decision_gid: str) -> None:
-        """As Branch.commit. Raises LateEffects if yet other shards turn out to be involved.
+        """As Branch.commit. Raises AlreadyAnswered too, and LateEffects if yet other shards turn out to be involved.
 
         A parent that does not exist gets no shadow, so that PostgreSQL itself refuses the child, in its own words.
         """
@@ -96,7 +99,7 @@ class ReservedHome:
             *(proto.Command(apply=shadows) for other in self._others for shadows in other.pinned),
             *(_expect(wanted) for other in self._others for wanted in other.claims),
         ]
-        commit = proto.Command(commit=proto.Commit(decision_gid=decision_gid))
+        commit = proto.Command(commit=proto.Commit(decision_gid=decision_gid, keep=self._keep))
         with naming_tagged():
             response = await self._calls.run([*first, *self._statements, commit], start=proto.RunRequest.START_ALONE)
         if not response.finished:

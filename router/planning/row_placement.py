@@ -12,7 +12,7 @@ from crosskey import errors
 from crosskey.catalog.generated_keys import mints_shard_key
 from crosskey.catalog.model import Column
 from crosskey.catalog.plan import TablePlan
-from crosskey.catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_value
+from crosskey.catalog.slots import SLOTS, canonical_text, mint_uuid, shard_of_slot, slot_of_text, slot_of_value
 from crosskey.router.planning.anchors import NO_ANCHORS, AnchorShards
 
 _REMEMBERED_TYPES = frozenset({str, int})
@@ -30,9 +30,12 @@ _SQLSTATES = {
 class RowPlacement:
     """Places the rows of one request for one sharded table."""
 
-    def __init__(self, plan: TablePlan, shards: int, anchor_shards: AnchorShards = NO_ANCHORS) -> None:
+    def __init__(
+        self, plan: TablePlan, shards: int, anchor_shards: AnchorShards = NO_ANCHORS, drawn_by: str = ""
+    ) -> None:
         """`shards` is how many shards there are; `anchor_shards` are of the parents that rows live with.
 
+        If `drawn_by` says something, the same slots are drawn whenever it says the same; else any.
         Raises ValueError if the table is not sharded.
         """
         if plan.shard_key is None:
@@ -46,6 +49,7 @@ class RowPlacement:
         self._slots: dict[str | int, int] = {}
         self._anchor = plan.anchor
         self._anchor_shards = anchor_shards
+        self._drawn_by = drawn_by
 
     def place(self, row: dict[str, Any], number: int) -> int:
         """The shard of a row, to which the ids that it lacks are added.
@@ -81,7 +85,7 @@ class RowPlacement:
                 table=self._table,
                 columns=name,
             )
-        slot = secrets.randbelow(SLOTS)
+        slot = slot_of_text(f"{self._drawn_by} {number}") if self._drawn_by else secrets.randbelow(SLOTS)
         row[name] = str(mint_uuid(slot))
         return slot
 

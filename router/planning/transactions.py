@@ -100,7 +100,8 @@ def plan_transact(
     """
     if not request.statements:
         raise errors.InvalidRequest("a transaction has no statements")
-    return list(_Planning(view, all_generated, {**anchor_shards}).plan_all(request.statements, ""))
+    planning = _Planning(view, all_generated, {**anchor_shards}, drawn_by=request.request_id)
+    return list(planning.plan_all(request.statements, ""))
 
 
 def plan_statement(
@@ -164,6 +165,8 @@ class _Planning:
     anchor_shards: dict[tuple[str, str], int]
     earlier: list[tuple[str, str]] = field(default_factory=list)
     """The statements that are planned already, each its place and what it does."""
+    drawn_by: str = ""
+    """What draws the slots of minted shard keys, if not chance."""
 
     def plan_all(self, statements: Iterable[router_pb2.Statement], within: str) -> Iterator[Step]:
         for number, statement in enumerate(statements):
@@ -208,7 +211,9 @@ class _Planning:
         self, request: router_pb2.InsertRequest, place: str, expected: Expected | None
     ) -> WritePlan | NestedStep:
         try:
-            plan = plan_insert(self.view, request, self.all_generated.get(place, NOTHING), self.anchor_shards)
+            drawn_by = f"{self.drawn_by} {place}" if self.drawn_by else ""
+            generated = self.all_generated.get(place, NOTHING)
+            plan = plan_insert(self.view, request, generated, self.anchor_shards, drawn_by)
         except errors.UnknownColumn:
             step = nested_step(self.view, request, expected)
             if step is None:

@@ -140,8 +140,11 @@ def plan_insert(
     request: router_pb2.InsertRequest,
     generated: GeneratedValues = NOTHING,
     anchor_shards: AnchorShards = NO_ANCHORS,
+    drawn_by: str = "",
 ) -> WritePlan:
     """Places each row, with the values generated for it and its parent's shard, and mints the ids that it lacks.
+
+    What draws the slots of minted shard keys is `drawn_by`, or the id of the request.
 
     Raises UnknownTable, InvalidRequest (no rows, no such OVERRIDING clause), UnknownColumn, NumberNotExact,
     ShardKeyMissing, InvalidValue, SlotMismatch, the error of the generated values, and what check_on_conflict raises.
@@ -156,9 +159,8 @@ def plan_insert(
     if request.HasField("on_conflict"):
         check_on_conflict(view, table, request.on_conflict)
     generated.fill(rows)
-    return plan_rows(
-        view, table, rows, forms, anchor_shards, request.on_conflict if request.HasField("on_conflict") else None
-    )
+    on_conflict = request.on_conflict if request.HasField("on_conflict") else None
+    return plan_rows(view, table, rows, forms, anchor_shards, on_conflict, drawn_by or request.request_id)
 
 
 def plan_rows(
@@ -168,9 +170,10 @@ def plan_rows(
     forms: RowForms,
     anchor_shards: AnchorShards = NO_ANCHORS,
     on_conflict: rows_pb2.OnConflict | None = None,
+    drawn_by: str = "",
 ) -> WritePlan:
     """The insert of rows that are checked and have what is generated. Raises as plan_insert."""
-    shards = _place(view, table, rows, anchor_shards)
+    shards = _place(view, table, rows, anchor_shards, drawn_by)
     if on_conflict is not None:
         keys = arbiters(view, table, on_conflict)
         _check_arbiters(table.table, keys, forms)
@@ -338,11 +341,13 @@ def unknown_column(table: Table, name: str) -> errors.UnknownColumn:
     return errors.UnknownColumn(message, table=str(table.name), columns=name, sqlstate="42703", hint=hint)
 
 
-def _place(view: SchemaView, table: TablePlan, rows: Sequence[Row], anchor_shards: AnchorShards) -> list[int]:
+def _place(
+    view: SchemaView, table: TablePlan, rows: Sequence[Row], anchor_shards: AnchorShards, drawn_by: str
+) -> list[int]:
     """The shard of each row, to which minted ids are added."""
     if table.placement == "reference":
         return [FIRST_SHARD] * len(rows)
-    place = RowPlacement(table, view.shards, anchor_shards).place
+    place = RowPlacement(table, view.shards, anchor_shards, drawn_by).place
     return [place(row, number) for number, row in enumerate(rows, start=1)]
 
 

@@ -16,8 +16,8 @@ from crosskey.router.calls.call_context import current_call_context
 from crosskey.router.calls.cluster import MENDED_BY_NEWER_SCHEMA
 from crosskey.router.calls.node_errors import safe_to_retry
 from crosskey.router.committing.distributed_transaction import DistributedTransaction, Savepoint
+from crosskey.router.planning.ids_of_statements import refuse_ids_of_statements
 from crosskey.router.planning.parent_references import remember_parents
-from crosskey.router.planning.reserved_fields import refuse_reserved
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.taken_values import refuse_taken
@@ -190,7 +190,7 @@ class OpenTransaction:
 
     async def _run(self, statement: router_pb2.Statement) -> router_pb2.StatementResult:
         try:
-            refuse_reserved(router_pb2.TransactRequest(statements=[statement]))
+            refuse_ids_of_statements(router_pb2.TransactRequest(statements=[statement]))
             refuse_taken(statement)
             step = await self._pipeline.plan_alone(self._view, statement)
             result = await self._runner.run_one(step)

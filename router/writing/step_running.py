@@ -65,6 +65,10 @@ PlanNow: TypeAlias = Callable[[router_pb2.Statement], Awaitable[Step]]
 StepResult: TypeAlias = WriteResult | ReadResult | ModesSet | GroupResult | NestedResult
 
 
+KeepAnswer: TypeAlias = Callable[[Sequence[StepResult]], proto.Keep]
+"""Makes of what the steps came to the answer that is kept."""
+
+
 class StepRunner:
     """Runs steps in one distributed transaction. Errors name their statement.
 
@@ -122,8 +126,8 @@ class StepRunner:
         self._ends_unnamed = True
         await self._transaction.apply_effects([results])
 
-    async def run_and_commit(self, steps: Sequence[Step]) -> Sequence[StepResult]:
-        """Runs all steps that are not done yet and commits.
+    async def run_and_commit(self, steps: Sequence[Step], keep: KeepAnswer | None = None) -> Sequence[StepResult]:
+        """Runs all steps that are not done yet and commits, with the answer that `keep` makes of what they came to.
 
         Raises what PostgreSQL says, with everything rolled back at the latest then. Raises LateEffects if a trigger has
         effects when others are prepared already; not if they are checked early.
@@ -139,7 +143,8 @@ class StepRunner:
         if self._check_early:
             await self._check(last)
             await self._transaction.check_deferred()
-        await self._transaction.commit("" if self._ends_unnamed else str(last))
+        answer = None if keep is None else keep(self._results)
+        await self._transaction.commit("" if self._ends_unnamed else str(last), answer)
         return self._results
 
     async def run_one(self, step: Step) -> StepResult:

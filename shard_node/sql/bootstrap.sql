@@ -57,6 +57,16 @@ CREATE TABLE IF NOT EXISTS crosskey.decision (
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Answers of requests with an id, each kept in the transaction of its rows. The primary key arbitrates between a request
+-- that is still in flight and its repeat. They are forgotten by age, so rows of one time lie together.
+CREATE TABLE IF NOT EXISTS crosskey.request (
+    id text CONSTRAINT request_pkey PRIMARY KEY,
+    digest bytea NOT NULL,
+    answer bytea NOT NULL,
+    kept_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS request_kept_at ON crosskey.request USING brin (kept_at) WITH (autosummarize = on);
+
 -- The batches of loads that are committed, on the first shard. Each is noted in the transaction of its rows, so that a
 -- load that was interrupted knows which to send again.
 CREATE TABLE IF NOT EXISTS crosskey.loaded_batch (

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from typing import NamedTuple
 
+from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.internal.v1.effects_pb2 import Effect
 from crosskey.serving.answer_size import AnswerSize
 from crosskey.shard_node.pace import Pace
@@ -70,6 +71,8 @@ class Branch:
         """Shard keys of rows that belong to other shards, JSON arrays by table as `schema.name`."""
         self.expected = ExpectedClaims()
         self.answer_size = AnswerSize()
+        self.response = proto.RunResponse()
+        """What its commands came to so far, of those that it was sent last."""
         self.transaction: str | None = None
         """The id of its transaction in PostgreSQL, as text, once a statement has told it."""
 

@@ -50,7 +50,7 @@ async def run_commands(branch: Branch, commands: Sequence[proto.Command]) -> pro
     Behind a savepoint, an error of a statement is part of the answer: the branch goes on. Nothing is checked, prepared
     or committed while effects wait to be applied elsewhere, and nothing is run behind a check that had some.
     """
-    response = proto.RunResponse()
+    response = branch.response = proto.RunResponse()
     for command in commands:
         kind = command.WhichOneof("command") or ""
         if kind in _CHECKING and any(map(_waits_for_others, response.results)):
@@ -75,6 +75,8 @@ async def run_commands(branch: Branch, commands: Sequence[proto.Command]) -> pro
         if kind not in _ANSWERING and not result.effects and not result.parents_absent:
             del response.results[-1]
     response.finished = branch.finished
+    if response.HasField("kept"):
+        del response.results[:]
     return response
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psycopg
 from psycopg import sql
 
 from crosskey import errors
@@ -11,6 +12,7 @@ from crosskey.internal.v1 import transactions_pb2 as proto
 from crosskey.shard_node.writing.branch import Branch
 from crosskey.shard_node.writing.effects import apply_noted, retry_absent
 from crosskey.shard_node.writing.execution import uninterrupted
+from crosskey.shard_node.writing.kept_answers import is_kept, keeping, roll_back_and_find
 from crosskey.shard_node.writing.lost_commits import known_if_lost
 from crosskey.shard_node.writing.own_gids import time_of
 from crosskey.shard_node.writing.recovery import at_work
@@ -48,8 +50,16 @@ async def commit(branch: Branch, command: proto.Commit, result: proto.CommandRes
     await _check_all(branch, result, first)
     if result.effects or not branch.expected.all_met:
         return
-    async with known_if_lost(branch.find_out, branch.transaction):
-        await uninterrupted(_finish(branch, sql.Composed([decision, sql.SQL("COMMIT")]).as_bytes()))
+    kept = sql.Composed([])
+    if command.HasField("keep"):
+        kept = keeping(command.keep, branch.response.results[:-1])
+    try:
+        async with known_if_lost(branch.find_out, branch.transaction):
+            await uninterrupted(_finish(branch, sql.Composed([decision, kept, sql.SQL("COMMIT")]).as_bytes()))
+    except psycopg.errors.UniqueViolation as error:
+        if not is_kept(error):
+            raise
+        branch.response.kept.CopyFrom(await roll_back_and_find(branch.connection, command.keep))
     branch.finished = True
 
 

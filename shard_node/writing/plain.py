@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import psycopg
+from psycopg import sql
 
 from crosskey import errors
 from crosskey.internal.v1 import transactions_pb2 as proto
@@ -14,6 +15,7 @@ from crosskey.shard_node.postgres.postgres_errors import needs_coordination, tra
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.writing.execution import execute_statement, tagged, uninterrupted
 from crosskey.shard_node.writing.index_words import in_words_of_index
+from crosskey.shard_node.writing.kept_answers import is_kept, keeping, roll_back_and_find
 from crosskey.shard_node.writing.lost_commits import FindOut, known_if_lost
 from crosskey.shard_node.writing.request_ids import own_request_id
 
@@ -30,7 +32,8 @@ async def run_plainly(
     """
     runs = [command for command in commands if command.HasField("run")]
     _check_plain(commands, len(runs))
-    in_block = len(runs) != 1 or runs[0].run.lock_table
+    keep = commands[-1].commit.keep if commands[-1].commit.HasField("keep") else None
+    in_block = len(runs) != 1 or runs[0].run.lock_table or keep is not None
     tag = commands[-1].tag
     request_ids = own_request_id() if schema.tells_events else ""
     response = proto.RunResponse(finished=True)
@@ -49,7 +52,10 @@ async def run_plainly(
         if in_block:
             tag = commands[-1].tag
             async with known_if_lost(find_out, transaction):
-                await uninterrupted(connection.execute(b"COMMIT"))
+                if keep is None:
+                    await uninterrupted(connection.execute(b"COMMIT"))
+                else:
+                    await _commit_keeping(connection, keep, response)
     except (psycopg.Error, errors.CrosskeyError) as error:
         if isinstance(error, psycopg.Error) and needs_coordination(error):
             with translated():
@@ -61,6 +67,18 @@ async def run_plainly(
             raise
         raise told from error
     return response
+
+
+async def _commit_keeping(connection: Connection, keep: proto.Keep, response: proto.RunResponse) -> None:
+    """Commits with the answer; or rolls back, and makes the response the answer that is kept already."""
+    text = (keeping(keep, response.results) + sql.SQL("COMMIT")).as_bytes()
+    try:
+        await uninterrupted(connection.execute(text, prepare=False))
+    except psycopg.errors.UniqueViolation as error:
+        if not is_kept(error):
+            raise
+        del response.results[:]
+        response.kept.CopyFrom(await roll_back_and_find(connection, keep))
 
 
 def _check_plain(commands: Sequence[proto.Command], statements: int) -> None:

@@ -6,7 +6,7 @@ request by request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from crosskey.shard_node.guards.event_triggers import REQUEST_IDS_SEPARATOR
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.postgres.postgres_errors import unknown_if_lost
 from crosskey.shard_node.schema.shard import Shard
-from crosskey.shard_node.writing.execution import execute_statement
+from crosskey.shard_node.writing.execution import execute_statement, uninterrupted
+from crosskey.shard_node.writing.kept_answers import keep_many
 
 MAX_BYTES = 16 * 1024
 """Of a request's rows: larger requests gain nothing by sharing."""
@@ -87,9 +88,16 @@ class SharedInserts:
         if given is None:
             return None
         statement.insert.rows_json = msgspec.json.encode(list(chain.from_iterable(given)))
+        ids = _ids(inserts, given) if schema.tells_events else ""
+
+        def respond(result: proto.CommandResult) -> list[proto.RunResponse]:
+            return _responses(requests, given, result, shows_rows=not statement.count_only)
+
         async with self._shard.database.connection() as connection:
-            result = await _insert(connection, table, statement, _ids(inserts, given) if schema.tells_events else "")
-        return None if result is None else _responses(requests, given, result, shows_rows=not statement.count_only)
+            if not any(request.commands[-1].commit.HasField("keep") for request in requests):
+                result = await _insert(connection, table, statement, ids)
+                return None if result is None else respond(result)
+            return await _insert_keeping(connection, table, statement, ids, requests, respond)
 
 
 def _ids(inserts: Sequence[InsertOf], given: Sequence[Sequence[msgspec.Raw]]) -> str:
@@ -123,6 +131,44 @@ async def _insert(
             raise told from error
         return None
     return result
+
+
+async def _insert_keeping(
+    connection: Connection,
+    table: Table,
+    statement: proto.Statement,
+    request_ids: str,
+    requests: Sequence[proto.RunRequest],
+    respond: Callable[[proto.CommandResult], list[proto.RunResponse]],
+) -> list[proto.RunResponse] | None:
+    """Runs the statement, and keeps the answers in its transaction; None if it did nothing, as for a repeat.
+
+    Raises OutcomeUnknown.
+    """
+    result = proto.CommandResult()
+    try:
+        await connection.execute(b"BEGIN")
+        await execute_statement(connection, table, statement, result, request_ids, LONGEST_WAIT_MS)
+        responses = respond(result)
+        kept = [
+            (request.commands[-1].commit.keep, response)
+            for request, response in zip(requests, responses, strict=True)
+            if request.commands[-1].commit.HasField("keep")
+        ]
+        await keep_many(connection, [keep for keep, _ in kept], [response for _, response in kept])
+    except (psycopg.Error, errors.CrosskeyError):
+        # Whoever carries each out alone meets what is wrong, a lost connection too.
+        if not connection.closed:
+            await uninterrupted(connection.rollback())
+        return None
+    try:
+        await uninterrupted(connection.execute(b"COMMIT"))
+    except psycopg.Error as error:
+        told = unknown_if_lost(error)
+        if told is not error:
+            raise told from error
+        return None
+    return responses
 
 
 def _responses(

@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 import crosskey
 from crosskey.catalog.slots import slot_of_value
-from crosskey.v1.router_pb2 import DeleteRequest, GetRequest, InsertRequest, Statement, TransactRequest, UpdateRequest
+from crosskey.v1.router_pb2 import GetRequest, InsertRequest, Statement, TransactRequest, UpdateRequest
 from crosskey.v1.rows_pb2 import Assignment, Predicate, RowForm
 from tests.numbers_on_shards import numbers_on
 
@@ -284,7 +284,7 @@ MALFORMED = {
     ),
 }
 
-IGNORED = "request_id is reserved: it does not make a retry safe yet"
+IGNORED = "a statement of a transaction has no request_id"
 IN_GROUPS = TransactRequest(
     statements=[
         Statement(delete=crosskey.delete("owners", key={"id": 1})),
@@ -292,19 +292,6 @@ IN_GROUPS = TransactRequest(
     ]
 )
 RESERVED = {
-    "request_id of an insert": malformed(
-        InsertRequest(table="owners", rows=[struct(**NEW)], request_id="once"), IGNORED
-    ),
-    "request_id of an update": malformed(
-        UpdateRequest(table="owners", key=struct(id=OWNER), set=struct(name="x"), request_id="once"), IGNORED
-    ),
-    "request_id of a delete": malformed(
-        DeleteRequest(table="owners", key=struct(id=OWNER), request_id="once"), IGNORED
-    ),
-    "request_id of a transaction": malformed(
-        TransactRequest(statements=[Statement(delete=crosskey.delete("owners", key={"id": 1}))], request_id="once"),
-        IGNORED,
-    ),
     "request_id of a statement": malformed(IN_GROUPS, IGNORED, statement="1.0"),
     "value to copy": malformed(
         assigning("name", "name", Assignment.COPY, number(1)),

@@ -124,6 +124,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_MIGRATION_UNDER_WAY: _ErrorReason.ValueType  # 180
     """FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 260
+    """INVALID_ARGUMENT. The request_id is that of another request, which was answered already. Give each request an id of
+    its own.
+    """
+    ERROR_REASON_ANSWER_NOT_KEPT: _ErrorReason.ValueType  # 261
+    """ALREADY_EXISTS. The request was carried out before, and its answer was too large to be kept. Read the rows."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -230,6 +236,12 @@ than a shard keeps. Read the rows themselves, and watch from now on.
 """
 ERROR_REASON_MIGRATION_UNDER_WAY: ErrorReason.ValueType  # 180
 """FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 260
+"""INVALID_ARGUMENT. The request_id is that of another request, which was answered already. Give each request an id of
+its own.
+"""
+ERROR_REASON_ANSWER_NOT_KEPT: ErrorReason.ValueType  # 261
+"""ALREADY_EXISTS. The request was carried out before, and its answer was too large to be kept. Read the rows."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -693,7 +693,9 @@ class InsertRequest(_message.Message):
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
+    """Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+    200 bytes that no other request has; docs/clients.md tells more. INVALID_ARGUMENT in a statement of a transaction.
+    """
     overriding: Global___InsertRequest.Overriding.ValueType
     """The OVERRIDING clause."""
     count_only: _builtins.bool
@@ -1122,7 +1124,9 @@ class UpdateRequest(_message.Message):
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
+    """Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+    200 bytes that no other request has; docs/clients.md tells more. INVALID_ARGUMENT in a statement of a transaction.
+    """
     count_only: _builtins.bool
     """Answer how many rows there were, without the rows."""
     key_json: _builtins.str
@@ -1290,6 +1294,7 @@ class AssociateRequest(_message.Message):
     DELETE_DETACHED_FIELD_NUMBER: _builtins.int
     KEY_JSON_FIELD_NUMBER: _builtins.int
     ROWS_JSON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table of the row."""
     relation: _builtins.str
@@ -1302,6 +1307,8 @@ class AssociateRequest(_message.Message):
     """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
     rows_json: _builtins.str
     """The rows as a JSON array of objects, whose numbers are taken as written. Give `rows` or this, not both."""
+    request_id: _builtins.str
+    """Makes a repeat safe, as that of an InsertRequest. INVALID_ARGUMENT in a statement of a transaction."""
     @_builtins.property
     def key(self) -> _struct_pb2.Struct:
         """Its key: a value for each column of the primary key, or of another unique key."""
@@ -1323,10 +1330,11 @@ class AssociateRequest(_message.Message):
         delete_detached: _builtins.bool = ...,
         key_json: _builtins.str = ...,
         rows_json: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_detached", b"delete_detached", "key", b"key", "key_json", b"key_json", "operation", b"operation", "relation", b"relation", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_detached", b"delete_detached", "key", b"key", "key_json", b"key_json", "operation", b"operation", "relation", b"relation", "request_id", b"request_id", "rows", b"rows", "rows_json", b"rows_json", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1377,7 +1385,9 @@ class DeleteRequest(_message.Message):
     table: _builtins.str
     """The table."""
     request_id: _builtins.str
-    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
+    """Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+    200 bytes that no other request has; docs/clients.md tells more. INVALID_ARGUMENT in a statement of a transaction.
+    """
     key_json: _builtins.str
     """The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both."""
     @_builtins.property
@@ -2269,7 +2279,9 @@ class TransactRequest(_message.Message):
     STATEMENTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Reserved: will make a retry safe. INVALID_ARGUMENT if it is given."""
+    """Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+    200 bytes that no other request has; docs/clients.md tells more.
+    """
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statement]:
         """The statements, in order; at least one."""

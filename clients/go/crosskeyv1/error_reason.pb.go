@@ -117,6 +117,11 @@ const (
 	ErrorReason_ERROR_REASON_EVENTS_GONE ErrorReason = 120
 	// FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it.
 	ErrorReason_ERROR_REASON_MIGRATION_UNDER_WAY ErrorReason = 180
+	// INVALID_ARGUMENT. The request_id is that of another request, which was answered already. Give each request an id of
+	// its own.
+	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 260
+	// ALREADY_EXISTS. The request was carried out before, and its answer was too large to be kept. Read the rows.
+	ErrorReason_ERROR_REASON_ANSWER_NOT_KEPT ErrorReason = 261
 )
 
 // Enum value maps for ErrorReason.
@@ -160,6 +165,8 @@ var (
 		42:  "ERROR_REASON_TRANSACTION_TIMED_OUT",
 		120: "ERROR_REASON_EVENTS_GONE",
 		180: "ERROR_REASON_MIGRATION_UNDER_WAY",
+		260: "ERROR_REASON_REQUEST_ID_REUSED",
+		261: "ERROR_REASON_ANSWER_NOT_KEPT",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -200,6 +207,8 @@ var (
 		"ERROR_REASON_TRANSACTION_TIMED_OUT": 42,
 		"ERROR_REASON_EVENTS_GONE":           120,
 		"ERROR_REASON_MIGRATION_UNDER_WAY":   180,
+		"ERROR_REASON_REQUEST_ID_REUSED":     260,
+		"ERROR_REASON_ANSWER_NOT_KEPT":       261,
 	}
 )
 
@@ -326,8 +335,7 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x0eretry_delay_ms\x18\x05 \x01(\rR\fretryDelayMs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xc4\n" +
-	"\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x8c\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"ERROR_REASON_FOREIGN_KEY_VIOLATION\x10\x01\x12#\n" +
@@ -367,7 +375,9 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_TRANSACTION_ABORTED\x10)\x12&\n" +
 	"\"ERROR_REASON_TRANSACTION_TIMED_OUT\x10*\x12\x1c\n" +
 	"\x18ERROR_REASON_EVENTS_GONE\x10x\x12%\n" +
-	" ERROR_REASON_MIGRATION_UNDER_WAY\x10\xb4\x01\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
+	" ERROR_REASON_MIGRATION_UNDER_WAY\x10\xb4\x01\x12#\n" +
+	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x84\x02\x12!\n" +
+	"\x1cERROR_REASON_ANSWER_NOT_KEPT\x10\x85\x02\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (

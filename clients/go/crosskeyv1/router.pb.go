@@ -1801,7 +1801,8 @@ type InsertRequest struct {
 	// The rows, at least one. Absent columns take their default. Under the name of a relation, a row may have what is to
 	// become of its rows: an object with `create`, `connect` or `connect_or_create`, as docs/relations.md tells.
 	Rows []*structpb.Struct `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
-	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
+	// Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+	// 200 bytes that no other request has; docs/clients.md tells more. INVALID_ARGUMENT in a statement of a transaction.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The OVERRIDING clause.
 	Overriding InsertRequest_Overriding `protobuf:"varint,4,opt,name=overriding,proto3,enum=crosskey.v1.InsertRequest_Overriding" json:"overriding,omitempty"`
@@ -2524,7 +2525,8 @@ type UpdateRequest struct {
 	// have under the name of a relation what is to become of its rows, as docs/relations.md tells: an object with `create`,
 	// `connect`, `connect_or_create`, `set`, `disconnect`, `update`, `upsert` or `delete`.
 	Set *structpb.Struct `protobuf:"bytes,4,opt,name=set,proto3" json:"set,omitempty"`
-	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
+	// Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+	// 200 bytes that no other request has; docs/clients.md tells more. INVALID_ARGUMENT in a statement of a transaction.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The columns to change whose new value is computed from the row.
 	Assignments []*Assignment `protobuf:"bytes,6,rep,name=assignments,proto3" json:"assignments,omitempty"`
@@ -2768,7 +2770,9 @@ type AssociateRequest struct {
 	// The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both.
 	KeyJson string `protobuf:"bytes,7,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
 	// The rows as a JSON array of objects, whose numbers are taken as written. Give `rows` or this, not both.
-	RowsJson      string `protobuf:"bytes,8,opt,name=rows_json,json=rowsJson,proto3" json:"rows_json,omitempty"`
+	RowsJson string `protobuf:"bytes,8,opt,name=rows_json,json=rowsJson,proto3" json:"rows_json,omitempty"`
+	// Makes a repeat safe, as that of an InsertRequest. INVALID_ARGUMENT in a statement of a transaction.
+	RequestId     string `protobuf:"bytes,260,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2859,6 +2863,13 @@ func (x *AssociateRequest) GetRowsJson() string {
 	return ""
 }
 
+func (x *AssociateRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // What has become of the rows of a relation.
 type AssociateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2932,7 +2943,8 @@ type DeleteRequest struct {
 	Key *structpb.Struct `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// Which rows to delete; at least one predicate.
 	Where []*Predicate `protobuf:"bytes,3,rep,name=where,proto3" json:"where,omitempty"`
-	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
+	// Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+	// 200 bytes that no other request has; docs/clients.md tells more. INVALID_ARGUMENT in a statement of a transaction.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The key as a JSON object, whose numbers are taken as written. Give `key` or this, not both.
 	KeyJson string `protobuf:"bytes,5,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
@@ -4566,7 +4578,8 @@ type TransactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The statements, in order; at least one.
 	Statements []*Statement `protobuf:"bytes,1,rep,name=statements,proto3" json:"statements,omitempty"`
-	// Reserved: will make a retry safe. INVALID_ARGUMENT if it is given.
+	// Makes a repeat safe: a request with an id is carried out once, and repeats get the answer of that. Any text of up to
+	// 200 bytes that no other request has; docs/clients.md tells more.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5383,7 +5396,7 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x0eUpdateResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1b\n" +
-	"\trows_json\x18\x03 \x01(\tR\browsJson\"\x9c\x03\n" +
+	"\trows_json\x18\x03 \x01(\tR\browsJson\"\xbc\x03\n" +
 	"\x10AssociateRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12)\n" +
 	"\x03key\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x03key\x12\x1a\n" +
@@ -5392,7 +5405,9 @@ const file_crosskey_v1_router_proto_rawDesc = "" +
 	"\x04rows\x18\x05 \x03(\v2\x17.google.protobuf.StructR\x04rows\x12'\n" +
 	"\x0fdelete_detached\x18\x06 \x01(\bR\x0edeleteDetached\x12\x19\n" +
 	"\bkey_json\x18\a \x01(\tR\akeyJson\x12\x1b\n" +
-	"\trows_json\x18\b \x01(\tR\browsJson\"V\n" +
+	"\trows_json\x18\b \x01(\tR\browsJson\x12\x1e\n" +
+	"\n" +
+	"request_id\x18\x84\x02 \x01(\tR\trequestId\"V\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +

@@ -110,6 +110,7 @@ class RunResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     finished: _builtins.bool
     """Whether the branch is prepared or committed by now."""
     @_builtins.property
@@ -120,16 +121,21 @@ class RunResponse(_message.Message):
     def failure(self) -> _error_reason_pb2.Failure:
         """The error of a command behind a savepoint; the commands behind it were not run."""
 
+    @_builtins.property
+    def kept(self) -> Global___KeptAnswer:
+        """What the request was answered before. Nothing was committed now; there are no results."""
+
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___CommandResult] | None = ...,
         finished: _builtins.bool = ...,
         failure: _error_reason_pb2.Failure | None = ...,
+        kept: Global___KeptAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "kept", b"kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "finished", b"finished", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "finished", b"finished", "kept", b"kept", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1217,22 +1223,100 @@ class Commit(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_GID_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     decision_gid: _builtins.str
     """The gid of the distributed transaction, whose commit decision is written in the same local transaction. Empty for
     a transaction of one shard.
     """
+    @_builtins.property
+    def keep(self) -> Global___Keep:
+        """The answer to keep in the same local transaction. If one is kept already, that is answered, and all is rolled back."""
+
     def __init__(
         self,
         *,
         decision_gid: _builtins.str = ...,
+        keep: Global___Keep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_gid", b"decision_gid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_gid", b"decision_gid", "keep", b"keep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Commit: _TypeAlias = Commit  # noqa: Y015
+
+@_typing.final
+class Keep(_message.Message):
+    """An answer to keep, so that a repeat of its request is answered the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The id that the client gave the request."""
+    digest: _builtins.bytes
+    """Of the request without its id. ERROR_REASON_REQUEST_ID_REUSED if an answer is kept for a request with another one."""
+    @_builtins.property
+    def answer(self) -> Global___KeptAnswer:
+        """The answer. If it is absent, the results of this RunRequest are kept."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        answer: Global___KeptAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "digest", b"digest", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keep: _TypeAlias = Keep  # noqa: Y015
+
+@_typing.final
+class KeptAnswer(_message.Message):
+    """What became of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    TOO_LARGE_FIELD_NUMBER: _builtins.int
+    response: _builtins.bytes
+    """The router's answer, as a serialised message of crosskey.v1."""
+    too_large: _builtins.bool
+    """It was carried out, and its answer was too large to be kept."""
+    @_builtins.property
+    def results(self) -> Global___RunResponse:
+        """The results of the one RunRequest that it took."""
+
+    @_builtins.property
+    def refusal(self) -> _error_reason_pb2.Failure:
+        """It was refused, and left nothing."""
+
+    def __init__(
+        self,
+        *,
+        results: Global___RunResponse | None = ...,
+        response: _builtins.bytes = ...,
+        refusal: _error_reason_pb2.Failure | None = ...,
+        too_large: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "refusal", b"refusal", "response", b"response", "results", b"results", "too_large", b"too_large"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "refusal", b"refusal", "response", b"response", "results", b"results", "too_large", b"too_large"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["results", "response", "refusal", "too_large"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___KeptAnswer: _TypeAlias = KeptAnswer  # noqa: Y015
 
 @_typing.final
 class TellDeparted(_message.Message):

@@ -39,7 +39,7 @@ SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
 async def serve(settings: Settings) -> None:
     """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
     configure_logging(service="router", worker=settings.worker)
-    nodes = Nodes.behind(settings.nodes)
+    nodes = Nodes.behind(settings.nodes, settings.nodes_tls)
     cluster = Cluster(nodes)
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
@@ -82,6 +82,7 @@ async def serve(settings: Settings) -> None:
                 listen=settings.listen,
                 drain_seconds=settings.drain_seconds,
                 shares_address=settings.worker is not None,
+                exposure=settings.exposure,
             ),
             in_flight,
             register=register,

@@ -124,6 +124,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_MIGRATION_UNDER_WAY: _ErrorReason.ValueType  # 180
     """FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 280
+    """UNAUTHENTICATED. The caller does not say who it is, by a token or a certificate that the server knows."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 281
+    """PERMISSION_DENIED. The caller may not do this; nothing was done. Example: "shop" has no right to delete from "users"."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -230,6 +234,10 @@ than a shard keeps. Read the rows themselves, and watch from now on.
 """
 ERROR_REASON_MIGRATION_UNDER_WAY: ErrorReason.ValueType  # 180
 """FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 280
+"""UNAUTHENTICATED. The caller does not say who it is, by a token or a certificate that the server knows."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 281
+"""PERMISSION_DENIED. The caller may not do this; nothing was done. Example: "shop" has no right to delete from "users"."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

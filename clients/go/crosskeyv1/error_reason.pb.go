@@ -117,6 +117,10 @@ const (
 	ErrorReason_ERROR_REASON_EVENTS_GONE ErrorReason = 120
 	// FAILED_PRECONDITION. Another migration is under way: wait for it, resume it, or abort it.
 	ErrorReason_ERROR_REASON_MIGRATION_UNDER_WAY ErrorReason = 180
+	// UNAUTHENTICATED. The caller does not say who it is, by a token or a certificate that the server knows.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 280
+	// PERMISSION_DENIED. The caller may not do this; nothing was done. Example: "shop" has no right to delete from "users".
+	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 281
 )
 
 // Enum value maps for ErrorReason.
@@ -160,6 +164,8 @@ var (
 		42:  "ERROR_REASON_TRANSACTION_TIMED_OUT",
 		120: "ERROR_REASON_EVENTS_GONE",
 		180: "ERROR_REASON_MIGRATION_UNDER_WAY",
+		280: "ERROR_REASON_UNAUTHENTICATED",
+		281: "ERROR_REASON_PERMISSION_DENIED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -200,6 +206,8 @@ var (
 		"ERROR_REASON_TRANSACTION_TIMED_OUT": 42,
 		"ERROR_REASON_EVENTS_GONE":           120,
 		"ERROR_REASON_MIGRATION_UNDER_WAY":   180,
+		"ERROR_REASON_UNAUTHENTICATED":       280,
+		"ERROR_REASON_PERMISSION_DENIED":     281,
 	}
 )
 
@@ -326,8 +334,7 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x0eretry_delay_ms\x18\x05 \x01(\rR\fretryDelayMs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xc4\n" +
-	"\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x8c\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"ERROR_REASON_FOREIGN_KEY_VIOLATION\x10\x01\x12#\n" +
@@ -367,7 +374,9 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_TRANSACTION_ABORTED\x10)\x12&\n" +
 	"\"ERROR_REASON_TRANSACTION_TIMED_OUT\x10*\x12\x1c\n" +
 	"\x18ERROR_REASON_EVENTS_GONE\x10x\x12%\n" +
-	" ERROR_REASON_MIGRATION_UNDER_WAY\x10\xb4\x01\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
+	" ERROR_REASON_MIGRATION_UNDER_WAY\x10\xb4\x01\x12!\n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x98\x02\x12#\n" +
+	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x99\x02\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (

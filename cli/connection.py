@@ -57,11 +57,11 @@ def router_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def router_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --router to a command, and who one is there: --ca, --cert, --key, --token-file, for `router_client`."""
+    """Adds --router to a command, and the options that `router_client` asks for: who one is there, and by which CA."""
     for name, help in (
         ("ca", "Speak TLS; the router's certificate is of this CA, in PEM."),
-        ("cert", "The certificate to show to the router, in PEM."),
-        ("key", "Its key, in PEM."),
+        ("client_cert", "The certificate to show to the router, in PEM."),
+        ("client_key", "Its key, in PEM."),
         ("token_file", "A file with the token to show to the router."),
     ):
         command = click.option(
@@ -91,13 +91,15 @@ def router_identity() -> tuple[Tls | None, str | None]:
 
     Raises click's UsageError if they do not go together.
     """
-    ca, certificate, key, token_file = (_told(name) for name in ("ca", "cert", "key", "token_file"))
+    ca, certificate, key, token_file = (_told(name) for name in ("ca", "client_cert", "client_key", "token_file"))
     if ca is None:
         if certificate or key or token_file:
-            raise click.UsageError("--cert, --key and --token-file need --ca: they are only shown over TLS")
+            raise click.UsageError(
+                "--client-cert, --client-key and --token-file need --ca: they are only shown over TLS"
+            )
         return None, None
     if (certificate is None) != (key is None):
-        raise click.UsageError("--cert and --key go together")
+        raise click.UsageError("--client-cert and --client-key go together")
     return Tls(ca, certificate, key), None if token_file is None else token_file.read_text().strip()
 
 

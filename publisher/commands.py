@@ -42,8 +42,8 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     command = setting("source", click.STRING, "What events say they come from.", default="crosskey")(command)
     for name, help in (
         ("ca", "Speak TLS; the router's certificate is of this CA, in PEM."),
-        ("cert", "The certificate to show to the router, in PEM."),
-        ("key", "Its key, in PEM."),
+        ("client_cert", "The certificate to show to the router, in PEM."),
+        ("client_key", "Its key, in PEM."),
         ("token_file", "A file with the token to show to the router."),
     ):
         command = optional_setting(name, EXISTING_FILE, help)(command)
@@ -87,12 +87,12 @@ async def _run(
     lease_seconds: float,
     tables: tuple[str, ...],
     ca: Path | None,
-    cert: Path | None,
-    key: Path | None,
+    client_cert: Path | None,
+    client_key: Path | None,
     token: str | None,
 ) -> None:
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    tls = None if ca is None else Tls(ca, cert, key)
+    tls = None if ca is None else Tls(ca, client_cert, client_key)
     async with AsyncClient(router, tls=tls, token=token) as client:
         publisher = Publisher(client, bus, consumer=consumer, holder=holder, tables=tables, lease_seconds=lease_seconds)
         work = asyncio.ensure_future(publisher.run())

@@ -170,7 +170,8 @@ def test_reflection_can_be_closed(secured: Secured) -> None:
 
 
 def test_commands_show_a_certificate(secured: Secured) -> None:
-    shown = ["--ca", secured.ours.certificate, "--cert", secured.caller.certificate, "--key", secured.caller.key]
+    shown: list[object] = ["--ca", secured.ours.certificate, "--client-cert", secured.caller.certificate]
+    shown += ["--client-key", secured.caller.key]
     arguments = ["count", "things", "--router", secured.cluster.address, *map(str, shown)]
     done = CliRunner().invoke(command, arguments)
     assert (done.exit_code, done.output.strip()) == (0, "0")

@@ -8,6 +8,7 @@ import uvloop
 
 from crosskey.errors import CrosskeyError
 from crosskey.router import server
+from crosskey.router.access import UnfitAccessFile
 from crosskey.router.calls.cluster import Misconfigured
 from crosskey.router.settings import Settings
 from crosskey.serving.address import ADDRESS
@@ -81,6 +82,7 @@ SECONDS = click.FloatRange(min=0)
 )
 @setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
 @exposure_options
+@optional_setting("access", FILE, "The file of rights: who may call, and do what; without it everybody everything.")
 @optional_setting(
     "nodes_ca", FILE, "The CA of the nodes' certificates, in PEM; without it nodes are called without TLS."
 )
@@ -89,6 +91,8 @@ SECONDS = click.FloatRange(min=0)
 def serve(workers: int, **values: Any) -> None:
     """Serve the public API until SIGTERM."""
     exposure = taken_exposure(values["listen"], values)
+    if values["access"] is not None and exposure.tls is None:
+        raise click.UsageError("--access needs --tls-cert and --tls-key: without TLS nobody can say who they are")
     settings = Settings(exposure=exposure, nodes_tls=_taken_nodes_tls(exposure, values), **values)
     try:
         if workers == 1:
@@ -118,5 +122,5 @@ def _taken_nodes_tls(exposure: Exposure, values: dict[str, Any]) -> Tls | None:
 def _run(settings: Settings) -> None:
     try:
         uvloop.run(server.serve(settings))
-    except (Misconfigured, CrosskeyError, UnknownLogLevel, OSError) as error:
+    except (Misconfigured, UnfitAccessFile, CrosskeyError, UnknownLogLevel, OSError) as error:
         raise click.ClickException(str(error)) from None

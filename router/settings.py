@@ -1,6 +1,7 @@
 """What a router is told when it starts."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from crosskey.serving.exposure import Exposure
 from crosskey.tls import Tls
@@ -16,6 +17,8 @@ class Settings:
     """HOST:PORT to serve on."""
     exposure: Exposure = field(default_factory=Exposure)
     """Who reaches it there."""
+    access: Path | None = None
+    """The file of rights; without one everybody may do everything."""
     nodes_tls: Tls | None = None
     """How nodes are known, and who the router is to them; None without TLS."""
     retries: int = 8

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from crosskey import Tls
+from crosskey.router.access import Access, UnfitAccessFile
 from tests.docs.examples import ROOT, fences
 from tests.fresh_cluster import FreshClusters
 
@@ -32,6 +36,16 @@ def test_the_page_leads_to_a_cluster_with_tls(fresh_cluster: FreshClusters, tmp_
         ["bash", "-ec", command], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, check=False
     )
     assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def test_the_file_of_rights_on_the_page_is_one(tmp_path: Path) -> None:
+    [rights] = [code for language, code in fences(PAGE) if language == "toml"]
+    file = tmp_path / "rights.toml"
+    file.write_text(rights)
+    with pytest.raises(UnfitAccessFile, match='the sha256 of the token "shop" is not 64 hexadecimal digits'):
+        Access(file)
+    file.write_text(rights.replace("THE 64 DIGITS THAT sha256sum PRINTS", sha256(b"token").hexdigest()))
+    Access(file)
 
 
 def settings_of(command: str, folder: Path) -> dict[str, str]:

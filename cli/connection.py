@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +13,7 @@ import msgspec
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import Message
 
-from crosskey import Client, CrosskeyError, ShardUnavailable
+from crosskey import Client, CrosskeyError, ShardUnavailable, Tls
 from crosskey.client import DEFAULT_TIMEOUT
 from crosskey.exact_json import encode, exact_number
 from crosskey.serving.address import ADDRESS
@@ -56,14 +57,65 @@ def router_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def router_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --router to a command."""
+    """Adds --router to a command, and the options that `router_client` asks for: who one is there, and by which CA."""
+    for name, help in (
+        ("ca", "Speak TLS; the router's certificate is of this CA, in PEM."),
+        ("client_cert", "The certificate to show to the router, in PEM."),
+        ("client_key", "Its key, in PEM."),
+        ("token_file", "A file with the token to show to the router."),
+    ):
+        command = click.option(
+            "--" + name.replace("_", "-"),
+            name,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            envvar="CROSSKEY_" + name.upper(),
+            show_envvar=True,
+            help=help,
+            expose_value=False,
+            callback=_remember,
+        )(command)
     return setting("router", ADDRESS, "The router to ask.", default=DEFAULT_ROUTER)(command)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    ctx.meta[f"{__name__}.{param.name}"] = value
+
+
+def _told(name: str) -> Path | None:
+    file: Path | None = click.get_current_context().meta.get(f"{__name__}.{name}")
+    return file
+
+
+def router_identity() -> tuple[Tls | None, str | None]:
+    """How the router is known, and the token for it, by the options of the command that runs.
+
+    Raises click's UsageError if they do not go together.
+    """
+    ca, certificate, key, token_file = (_told(name) for name in ("ca", "client_cert", "client_key", "token_file"))
+    if ca is None:
+        if certificate or key or token_file:
+            raise click.UsageError(
+                "--client-cert, --client-key and --token-file need --ca: they are only shown over TLS"
+            )
+        return None, None
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--client-cert and --client-key go together")
+    return Tls(ca, certificate, key), None if token_file is None else token_file.read_text().strip()
+
+
+def router_client(router: str, timeout: float) -> Client:
+    """A client of the router, by the options of the command that runs. Raises click's UsageError."""
+    tls, token = router_identity()
+    try:
+        return Client(router, timeout=timeout, tls=tls, token=token)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 @contextmanager
 def connected(router: str, timeout: float) -> Iterator[Client]:
     """A client of the router; its errors, and values that cannot be sent, end the command with exit code 1."""
-    with Client(router, timeout=timeout) as client, errors_of_router(router):
+    with router_client(router, timeout) as client, errors_of_router(router):
         try:
             yield client
         except TypeError as error:

@@ -14,6 +14,7 @@ from crosskey.local_cluster.ports import PortReservation
 from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.local_cluster.process import stop_processes
 from crosskey.local_cluster.server_process import ServerProcess, python_server
+from crosskey.tls import Tls
 
 ROLE = "crosskey"
 # The servers' own drain takes up to 10 seconds.
@@ -65,6 +66,8 @@ class ClusterOptions:
     """HOST:PORT of the first router, port 0 for a free one. Everything else listens on free ports of 127.0.0.1."""
     node_environment: Mapping[str, str] = field(default_factory=dict)
     router_environment: Mapping[str, str] = field(default_factory=dict)
+    tls: Tls | None = None
+    """How to ask whether servers serve, if their environments have them speak TLS."""
 
 
 class LocalCluster:
@@ -154,6 +157,7 @@ class LocalCluster:
             f"node-{shard}",
             address=self._address(),
             log_folder=self._folder,
+            tls=self._options.tls,
             environment={**settings, **self._options.node_environment},
         )
 
@@ -164,6 +168,7 @@ class LocalCluster:
             f"router-{number}",
             address=address,
             log_folder=self._folder,
+            tls=self._options.tls,
             environment={
                 "CROSSKEY_NODES": ",".join(node.address for node in self.nodes),
                 **self._options.router_environment,

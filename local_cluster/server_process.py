@@ -9,6 +9,7 @@ from pathlib import Path
 from crosskey.local_cluster.cluster_error import ClusterError
 from crosskey.local_cluster.process import ChildProcess
 from crosskey.serving.probe import is_serving
+from crosskey.tls import Tls
 
 START_SECONDS = 30.0
 PROBE_SECONDS = 2.0
@@ -24,6 +25,8 @@ class ServerProcess(ChildProcess):
     """A node or a router: a process that serves gRPC, health included, at `address`."""
 
     address: str
+    tls: Tls | None = None
+    """How to ask whether it serves, if it speaks TLS."""
 
     def start_serving(self) -> None:
         """Start the process and wait until it serves. Errors as `wait_until_serving`."""
@@ -36,7 +39,7 @@ class ServerProcess(ChildProcess):
         Raises ProcessDiedError if the process ends first, NotServingError after the time-out.
         """
         deadline = time.monotonic() + timeout_seconds
-        while not is_serving(self.address, PROBE_SECONDS):
+        while not is_serving(self.address, PROBE_SECONDS, self.tls):
             self.check_running()
             if time.monotonic() > deadline:
                 raise NotServingError(f"{self.name} does not serve after {timeout_seconds} s:\n{self.log_tail()}")
@@ -44,7 +47,7 @@ class ServerProcess(ChildProcess):
 
 
 def python_server(
-    module: str, name: str, *, address: str, log_folder: Path, environment: Mapping[str, str]
+    module: str, name: str, *, address: str, log_folder: Path, environment: Mapping[str, str], tls: Tls | None = None
 ) -> ServerProcess:
     """Describe `python -m MODULE serve` at `address`, with its settings in the environment."""
     return ServerProcess(
@@ -53,4 +56,5 @@ def python_server(
         log=log_folder / f"{name}.log",
         environment={**environment, "CROSSKEY_LISTEN": address},
         address=address,
+        tls=tls,
     )

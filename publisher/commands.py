@@ -9,21 +9,23 @@ import socket
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from crosskey import AsyncClient, CrosskeyError
+from crosskey import AsyncClient, CrosskeyError, Tls
 from crosskey.publisher.bus import Bus, BusRefused
 from crosskey.publisher.nats_bus import NatsBus
 from crosskey.publisher.publishing import Publisher
 from crosskey.publisher.redis_bus import RedisBus
 from crosskey.serving.address import ADDRESS
-from crosskey.serving.commands import setting
+from crosskey.serving.commands import optional_setting, setting
 from crosskey.serving.logging import UnknownLogLevel, configure_logging
 
 DEFAULT_ROUTER = "127.0.0.1:7400"
 
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 COUNT = click.IntRange(min=0)
 POSITIVE_SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -38,6 +40,13 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
     command = setting("consumer", click.STRING, "One of all of this name leads.", default="publisher")(command)
     command = setting("source", click.STRING, "What events say they come from.", default="crosskey")(command)
+    for name, help in (
+        ("ca", "Speak TLS; the router's certificate is of this CA, in PEM."),
+        ("client_cert", "The certificate to show to the router, in PEM."),
+        ("client_key", "Its key, in PEM."),
+        ("token_file", "A file with the token to show to the router."),
+    ):
+        command = optional_setting(name, EXISTING_FILE, help)(command)
     return setting("router", ADDRESS, "The router to watch.", default=DEFAULT_ROUTER)(command)
 
 
@@ -61,17 +70,30 @@ def redis(redis_url: str, redis_prefix: str, redis_max_length: int, source: str,
     _publish(RedisBus(redis_url, redis_prefix, source, redis_max_length), **values)
 
 
-def _publish(bus: Bus, **values: Any) -> None:
+def _publish(bus: Bus, *, token_file: Path | None, **values: Any) -> None:
     try:
+        token = None if token_file is None else token_file.read_text().strip()
         configure_logging(service="publisher")
-        asyncio.run(_run(bus, **values))
-    except (CrosskeyError, BusRefused, UnknownLogLevel, OSError) as error:
+        asyncio.run(_run(bus, token=token, **values))
+    except (CrosskeyError, BusRefused, UnknownLogLevel, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _run(bus: Bus, *, router: str, consumer: str, lease_seconds: float, tables: tuple[str, ...]) -> None:
+async def _run(
+    bus: Bus,
+    *,
+    router: str,
+    consumer: str,
+    lease_seconds: float,
+    tables: tuple[str, ...],
+    ca: Path | None,
+    client_cert: Path | None,
+    client_key: Path | None,
+    token: str | None,
+) -> None:
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    async with AsyncClient(router) as client:
+    tls = None if ca is None else Tls(ca, client_cert, client_key)
+    async with AsyncClient(router, tls=tls, token=token) as client:
         publisher = Publisher(client, bus, consumer=consumer, holder=holder, tables=tables, lease_seconds=lease_seconds)
         work = asyncio.ensure_future(publisher.run())
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.calls.cluster import Cluster
 from crosskey.router.foreseeing import foresee
 from crosskey.router.planning.ids_of_statements import refuse_ids_of_statements, refuse_ids_to_explain
+from crosskey.router.planning.rights import allow, current_caller
 from crosskey.router.planning.row_locks import refuse_lock
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
@@ -31,6 +32,7 @@ from crosskey.router.writing.statement_results import (
 )
 from crosskey.router.writing.step_running import StepResult
 from crosskey.router.writing.write_results import WriteResult
+from crosskey.serving.interceptor import well_formed
 from crosskey.v1 import router_pb2
 
 Request = TypeVar("Request", bound=Message)
@@ -65,6 +67,7 @@ class Requests:
 
     async def insert(self, request: router_pb2.InsertRequest) -> router_pb2.InsertResponse:
         """Inserts rows."""
+        allow(request)
         refuse_taken(request)
 
         def respond(result: WriteResult) -> router_pb2.InsertResponse:
@@ -78,6 +81,7 @@ class Requests:
 
     async def update(self, request: router_pb2.UpdateRequest) -> router_pb2.UpdateResponse:
         """Changes rows."""
+        allow(request)
         refuse_taken(request)
 
         def respond(result: WriteResult) -> router_pb2.UpdateResponse:
@@ -91,6 +95,7 @@ class Requests:
 
     async def delete(self, request: router_pb2.DeleteRequest) -> router_pb2.DeleteResponse:
         """Deletes rows."""
+        allow(request)
         refuse_taken(request)
 
         def respond(result: WriteResult) -> router_pb2.DeleteResponse:
@@ -105,12 +110,14 @@ class Requests:
 
     async def associate(self, request: router_pb2.AssociateRequest) -> router_pb2.AssociateResponse:
         """Says which rows a relation of a row has."""
+        allow(request)
         return await self._repeats.once(
             request, router_pb2.AssociateResponse, associate_response, self._by_schema(self._writes.associate, request)
         )
 
     async def transact(self, request: router_pb2.TransactRequest) -> router_pb2.TransactResponse:
         """Runs statements in one transaction."""
+        allow(request)
         refuse_ids_of_statements(request)
 
         def respond(results: Sequence[StepResult]) -> router_pb2.TransactResponse:
@@ -131,17 +138,20 @@ class Requests:
 
     async def get(self, request: router_pb2.GetRequest) -> router_pb2.GetResponse:
         """Reads a row."""
+        allow(request)
         _refuse_what_needs_a_transaction(request)
         return get_response(request, await self._cluster.read_by_schema(lambda view: self._reader.get(view, request)))
 
     async def list(self, request: router_pb2.ListRequest) -> router_pb2.ListResponse:
         """Reads a page of rows."""
+        allow(request)
         _refuse_what_needs_a_transaction(request)
         page = await self._cluster.read_by_schema(lambda view: self._reader.list_page(view, request))
         return list_response(request, page.rows_json, page.next_page_token)
 
     async def count(self, request: router_pb2.CountRequest) -> router_pb2.CountResponse:
         """Counts rows."""
+        allow(request)
         refuse_taken(request)
         count = await self._cluster.read_by_schema(lambda view: self._reader.count(view, request))
         return router_pb2.CountResponse(count=count)
@@ -152,6 +162,7 @@ class Requests:
         following = router_pb2.ListRequest()
         following.CopyFrom(request.list)
         while True:
+            allow(request)
             # Each by the schema in force: it may change between two.
             page = await self._cluster.read_by_schema(lambda view: self._reader.list_page(view, following))
             response = router_pb2.StreamListResponse(next_page_token=page.next_page_token)
@@ -163,24 +174,28 @@ class Requests:
 
     async def aggregate(self, request: router_pb2.AggregateRequest) -> router_pb2.AggregateResponse:
         """Aggregates rows."""
+        allow(request)
         refuse_taken(request)
         found = await self._cluster.read_by_schema(lambda view: self._reader.aggregate(view, request))
         return aggregate_response(request, found)
 
     async def watch(self, request: router_pb2.WatchRequest) -> AsyncGenerator[router_pb2.WatchResponse, None]:
         """Streams events."""
+        allow(request)
         async with aclosing(self._watches.watch(await self._cluster.view(), request)) as responses:
             async for response in responses:
+                allow(request)
                 yield response
 
     async def load(self, requests: AsyncIterator[router_pb2.LoadRequest]) -> router_pb2.LoadResponse:
         """Loads rows."""
-        return await self._loader.load(requests)
+        return await self._loader.load(requests if current_caller.get() is None else _allowed(requests))
 
     async def list_loaded_batches(
         self, request: router_pb2.ListLoadedBatchesRequest
     ) -> router_pb2.ListLoadedBatchesResponse:
         """Lists the committed batches of a load."""
+        allow(request)
         batches = await self._loader.list_batches(request.load)
         return router_pb2.ListLoadedBatchesResponse(
             batches=[router_pb2.ListLoadedBatchesResponse.Batch(batch=one.batch, digest=one.digest) for one in batches]
@@ -188,11 +203,13 @@ class Requests:
 
     async def finish_load(self, request: router_pb2.FinishLoadRequest) -> router_pb2.FinishLoadResponse:
         """Ends a load."""
+        allow(request)
         await self._loader.finish(request)
         return router_pb2.FinishLoadResponse()
 
     async def explain(self, request: router_pb2.ExplainRequest) -> router_pb2.ExplainResponse:
         """Says what a request would do."""
+        allow(request)
         refuse_ids_to_explain(request)
         kind = request.WhichOneof("request")
         if kind not in (None, "transact"):
@@ -204,6 +221,15 @@ class Requests:
         explanation = explaining.explain(view, self._hints, request, foresight.all_generated)
         foresight.add_to(explanation)
         return explanation
+
+
+async def _allowed(requests: AsyncIterator[router_pb2.LoadRequest]) -> AsyncIterator[router_pb2.LoadRequest]:
+    """The messages of a load, of which the first names the table."""
+    table = ""
+    async for request in requests:
+        table = well_formed(request).table or table
+        allow(router_pb2.LoadRequest(table=table))
+        yield request
 
 
 def _refuse_what_needs_a_transaction(request: Message) -> None:

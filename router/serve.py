@@ -8,12 +8,15 @@ import uvloop
 
 from crosskey.errors import CrosskeyError
 from crosskey.router import server
+from crosskey.router.access import UnfitAccessFile
 from crosskey.router.calls.cluster import Misconfigured
 from crosskey.router.settings import Settings
 from crosskey.serving.address import ADDRESS
-from crosskey.serving.commands import setting
+from crosskey.serving.commands import optional_setting, setting
+from crosskey.serving.exposure import FILE, Exposure, exposure_options, taken_exposure
 from crosskey.serving.logging import UnknownLogLevel
 from crosskey.serving.workers import run_workers
+from crosskey.tls import Tls
 
 COUNT = click.IntRange(min=0)
 POSITIVE = click.IntRange(min=1)
@@ -78,9 +81,19 @@ SECONDS = click.FloatRange(min=0)
     default=Settings.transaction_seconds,
 )
 @setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
+@exposure_options
+@optional_setting("access", FILE, "The file of rights: who may call, and do what; without it everybody everything.")
+@optional_setting(
+    "nodes_ca", FILE, "The CA of the nodes' certificates, in PEM; without it nodes are called without TLS."
+)
+@optional_setting("nodes_cert", FILE, "What nodes are shown instead of --tls-cert.")
+@optional_setting("nodes_key", FILE, "Its key.")
 def serve(workers: int, **values: Any) -> None:
     """Serve the public API until SIGTERM."""
-    settings = Settings(**values)
+    exposure = taken_exposure(values["listen"], values)
+    if values["access"] is not None and exposure.tls is None:
+        raise click.UsageError("--access needs --tls-cert and --tls-key: without TLS nobody can say who they are")
+    settings = Settings(exposure=exposure, nodes_tls=_taken_nodes_tls(exposure, values), **values)
     try:
         if workers == 1:
             _run(settings)
@@ -92,8 +105,22 @@ def serve(workers: int, **values: Any) -> None:
         raise click.ClickException(str(error)) from None
 
 
+def _taken_nodes_tls(exposure: Exposure, values: dict[str, Any]) -> Tls | None:
+    """Who the router is to nodes, by options that are taken out of `values`. Raises click's UsageError."""
+    ca, certificate, key = (values.pop(name) for name in ("nodes_ca", "nodes_cert", "nodes_key"))
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--nodes-cert and --nodes-key go together")
+    if ca is None:
+        if certificate is not None:
+            raise click.UsageError("--nodes-cert and --nodes-key need --nodes-ca")
+        return None
+    if certificate is None and exposure.tls is not None:
+        certificate, key = exposure.tls.certificate, exposure.tls.key
+    return Tls(ca, certificate, key)
+
+
 def _run(settings: Settings) -> None:
     try:
         uvloop.run(server.serve(settings))
-    except (Misconfigured, CrosskeyError, UnknownLogLevel, OSError) as error:
+    except (Misconfigured, UnfitAccessFile, CrosskeyError, UnknownLogLevel, OSError) as error:
         raise click.ClickException(str(error)) from None

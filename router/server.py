@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import grpc
 
+from crosskey.router.access import Access
 from crosskey.router.admin_service import Admin
 from crosskey.router.administration.cleaning_up import Cleaner
 from crosskey.router.administration.unused_shadows import ShadowSweeper
@@ -38,9 +39,13 @@ SERVICE_NAMES = ("crosskey.v1.Router", "crosskey.v1.Admin")
 
 
 async def serve(settings: Settings) -> None:
-    """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order."""
+    """Serves the public API until SIGTERM. Raises Misconfigured if the nodes are not one cluster in this order.
+
+    Raises UnfitAccessFile, and OSError for a file that cannot be read.
+    """
     configure_logging(service="router", worker=settings.worker)
-    nodes = Nodes.behind(settings.nodes)
+    access = None if settings.access is None else Access(settings.access)
+    nodes = Nodes.behind(settings.nodes, settings.nodes_tls)
     cluster = Cluster(nodes)
     finisher = Finisher(nodes)
     resolver = Resolver(nodes, interval_ms=settings.resolver_interval_ms, min_age_ms=settings.resolver_min_age_ms)
@@ -83,6 +88,8 @@ async def serve(settings: Settings) -> None:
                 listen=settings.listen,
                 drain_seconds=settings.drain_seconds,
                 shares_address=settings.worker is not None,
+                exposure=settings.exposure,
+                admission=None if access is None else access.admit,
             ),
             in_flight,
             register=register,

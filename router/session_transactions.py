@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from crosskey import errors
 from crosskey.router.calls.cluster import Cluster
+from crosskey.router.planning.rights import allow
 from crosskey.router.writing.open_transaction import OpenTransaction
 from crosskey.router.writing.pipeline import Pipeline
 from crosskey.serving.call_handlers import Handler
@@ -127,6 +128,8 @@ class SessionTransactions:
         )
 
     async def _run_statement(self, request: router_pb2.RunStatementRequest) -> router_pb2.RunStatementResponse:
+        allow(request.statement)
+
         async def run(transaction: OpenTransaction) -> router_pb2.StatementResult:
             return await transaction.run(request.statement)
 

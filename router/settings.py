@@ -1,6 +1,10 @@
 """What a router is told when it starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crosskey.serving.exposure import Exposure
+from crosskey.tls import Tls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,6 +15,12 @@ class Settings:
     """HOST:PORT of each shard's node, in the order of the shards' numbers."""
     listen: str
     """HOST:PORT to serve on."""
+    exposure: Exposure = field(default_factory=Exposure)
+    """Who reaches it there."""
+    access: Path | None = None
+    """The file of rights; without one everybody may do everything."""
+    nodes_tls: Tls | None = None
+    """How nodes are known, and who the router is to them; None without TLS."""
     retries: int = 8
     """How often a request that lost a race is tried again."""
     drain_seconds: float = 10.0

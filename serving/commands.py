@@ -54,3 +54,9 @@ def setting(
         help=help,
         **presence,
     )
+
+
+def optional_setting(name: str, type: click.ParamType[Any], help: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds the flag --NAME, also read from CROSSKEY_NAME; None if it is not given."""
+    flag, variable = "--" + name.replace("_", "-"), "CROSSKEY_" + name.upper()
+    return click.option(flag, name, type=type, envvar=variable, show_envvar=True, help=help)

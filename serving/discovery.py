@@ -10,7 +10,8 @@ import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection as grpc_reflection
+from grpc_reflection.v1alpha import reflection_pb2
 
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """The same messages as v1alpha under the name that newer tools ask for first."""
@@ -40,14 +41,16 @@ class Health:
             await self.servicer.set(name, status)
 
 
-def register_discovery(server: grpc.aio.Server, service_names: Sequence[str]) -> Health:
-    """Registers health, and reflection v1alpha and v1 of these services. Returns the health."""
+def register_discovery(server: grpc.aio.Server, service_names: Sequence[str], *, reflection: bool = True) -> Health:
+    """Registers health, and if wanted reflection v1alpha and v1, of these services. Returns the health."""
     state = Health(service_names)
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
-    names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflector = reflection.aio.ReflectionServicer(names, pool=_PoolThatFindsMethods())
+    if not reflection:
+        return state
+    names = (*service_names, health.SERVICE_NAME, grpc_reflection.SERVICE_NAME)
+    reflector = grpc_reflection.aio.ReflectionServicer(names, pool=_PoolThatFindsMethods())
     server.add_generic_rpc_handlers(
-        (_reflection(reflection.SERVICE_NAME, reflector), _reflection(_REFLECTION_V1, reflector))
+        (_reflection(grpc_reflection.SERVICE_NAME, reflector), _reflection(_REFLECTION_V1, reflector))
     )
     return state
 
@@ -67,7 +70,7 @@ class _PoolThatFindsMethods:
             return pool.FindMethodByName(symbol).containing_service.file
 
 
-def _reflection(name: str, reflector: reflection.aio.ReflectionServicer) -> grpc.GenericRpcHandler:
+def _reflection(name: str, reflector: grpc_reflection.aio.ReflectionServicer) -> grpc.GenericRpcHandler:
     handler = grpc.stream_stream_rpc_method_handler(
         reflector.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

@@ -33,17 +33,23 @@ _log = structlog.get_logger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour: TypeAlias = Callable[[Any, Any], Any]
+Admission: TypeAlias = Callable[[str, Context], None]
+"""Is told a call's method and context before its handler starts. Raises CrosskeyError for who is not let in."""
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Answers CrosskeyError as its status, and any other exception as INTERNAL with a fixed text.
 
     Calls that `in_flight` has no room for, and requests over `max_request_bytes`, are refused with RESOURCE_EXHAUSTED
-    before their handler starts. A stream in both directions is a session: it counts its calls, and is none itself.
+    before their handler starts. So is who is not let in by `admission`. A stream in both directions is a session: it
+    counts its calls, and is none itself.
     """
 
-    def __init__(self, in_flight: CallsInFlight, max_request_bytes: int = sys.maxsize) -> None:
+    def __init__(
+        self, in_flight: CallsInFlight, max_request_bytes: int = sys.maxsize, admission: Admission | None = None
+    ) -> None:
         self._in_flight = in_flight
+        self._admission = admission
         self._max_request_bytes = max_request_bytes
         self._wrapped: dict[str, Handler] = {}
 
@@ -81,6 +87,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         adopt_or_mint(context.invocation_metadata() or ())
         with _logged(method):
             async with _errors_answered(context):
+                if self._admission is not None:
+                    self._admission(method, context)
                 with admitted():
                     yield
 

@@ -6,14 +6,15 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc.aio
 import structlog
 
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.discovery import Health, register_discovery
-from crosskey.serving.interceptor import ErrorInterceptor
+from crosskey.serving.exposure import Exposure
+from crosskey.serving.interceptor import Admission, ErrorInterceptor
 
 MAX_PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
 """What a caller of the public API may send in one message: gRPC's own default, said aloud."""
@@ -51,6 +52,10 @@ class ServerSettings:
     drain_seconds: float = 10.0
     shares_address: bool = False
     """Whether other processes of the same server listen on it too."""
+    exposure: Exposure = field(default_factory=Exposure)
+    """Who reaches it."""
+    admission: Admission | None = None
+    """Who is let in of those; None for everybody."""
 
 
 async def _nothing() -> None:
@@ -73,7 +78,7 @@ async def run_server(
     health says NOT_SERVING, `on_drain` runs, and calls in flight get `drain_seconds` to end.
     A server that shares its address does not listen before `ready` returns.
 
-    Raises OSError if the address cannot be listened on.
+    Raises OSError if the address cannot be listened on, or the certificates are none.
     """
     with _stop_signal() as stop:
         if settings.shares_address:
@@ -111,12 +116,12 @@ async def _listening(
     on_drain: AsyncAction,
 ) -> AsyncIterator[Health]:
     """A started server; drained at the end."""
-    interceptor = ErrorInterceptor(in_flight, settings.max_request_bytes)
+    interceptor = ErrorInterceptor(in_flight, settings.max_request_bytes, settings.admission)
     server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
     register(server)
-    health = register_discovery(server, service_names)
+    health = register_discovery(server, service_names, reflection=settings.exposure.reflection)
     await health.hold()
-    address = _bind(server, settings.listen)
+    address = _bind(server, settings)
     await server.start()
     _log.info("listening", address=address)
     try:
@@ -147,10 +152,12 @@ async def _until_first(stop: asyncio.Event, work: Awaitable[None]) -> None:
         working.result()
 
 
-def _bind(server: grpc.aio.Server, listen: str) -> str:
-    """Binds HOST:PORT and returns it with the real port. Raises OSError if it cannot."""
+def _bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
+    """Binds HOST:PORT and returns it with the real port. Raises OSError if it cannot, or certificates do not fit."""
+    listen, tls = settings.listen, settings.exposure.tls
+    credentials = None if tls is None else tls.credentials()
     try:
-        port = server.add_insecure_port(listen)
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {listen}: the port is taken, or the address is not this machine's") from error
     return f"{listen.rpartition(':')[0]}:{port}"

@@ -9,6 +9,7 @@ import uvloop
 from crosskey.errors import CrosskeyError
 from crosskey.serving.address import ADDRESS
 from crosskey.serving.commands import setting
+from crosskey.serving.exposure import Exposure, exposure_options, taken_exposure
 from crosskey.serving.logging import UnknownLogLevel
 from crosskey.serving.workers import run_workers
 from crosskey.shard_node import server
@@ -70,11 +71,22 @@ SECONDS = click.FloatRange(min=0)
     default=Settings.cleanup_late_seconds,
 )
 @setting("workers", POSITIVE, "How many processes share the address and the work.", default=1)
+@exposure_options
+@click.option(
+    "--router-name",
+    "router_names",
+    multiple=True,
+    envvar="CROSSKEY_ROUTER_NAMES",
+    show_envvar=True,
+    help="A name in the certificates of its routers; others of the CA are refused. In the environment: by spaces.",
+)
 def serve(pool_size: int, workers: int, **values: Any) -> None:
     """Serve one shard until SIGTERM."""
     if pool_size < workers:
         raise click.UsageError(f"{workers} workers need a --pool-size of at least {workers}")
-    settings = Settings(pool_size=pool_size // workers, workers=workers, **values)
+    exposure = taken_exposure(values["listen"], values)
+    _check_obedience(exposure, values["router_names"])
+    settings = Settings(exposure=exposure, pool_size=pool_size // workers, workers=workers, **values)
     if settings.shard >= settings.shards:
         raise click.UsageError(f"there is no shard {settings.shard} among {settings.shards}: they count from 0")
     try:
@@ -86,6 +98,15 @@ def serve(pool_size: int, workers: int, **values: Any) -> None:
             )
     except OSError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _check_obedience(exposure: Exposure, router_names: tuple[str, ...]) -> None:
+    """Raises click's UsageError if a node with TLS would obey everybody."""
+    client_ca = exposure.tls is not None and exposure.tls.client_ca is not None
+    if exposure.tls is not None and not client_ca:
+        raise click.UsageError("a node obeys whoever calls it: with --tls-cert, give --tls-client-ca for its routers")
+    if router_names and not client_ca:
+        raise click.UsageError("--router-name needs --tls-client-ca")
 
 
 def _run(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from crosskey.internal.v1 import maintenance_pb2_grpc, session_pb2_grpc
 from crosskey.pauses import growing_pauses
 from crosskey.serving.calls_in_flight import CallsInFlight
 from crosskey.serving.logging import configure_logging
+from crosskey.serving.peers import only_named
 from crosskey.serving.server import MAX_INTERNAL_REQUEST_BYTES, ServerSettings, run_server
 from crosskey.shard_node.events.feed import EventFeed
 from crosskey.shard_node.events.trimming import Retention, trim_regularly
@@ -118,6 +119,8 @@ async def _run(database: Database, identity: ShardIdentity, settings: Settings) 
                 max_request_bytes=MAX_INTERNAL_REQUEST_BYTES,
                 drain_seconds=settings.drain_seconds,
                 shares_address=settings.worker is not None,
+                exposure=settings.exposure,
+                admission=only_named(settings.router_names) if settings.router_names else None,
             ),
             CallsInFlight(MAX_IN_FLIGHT),
             register=register,

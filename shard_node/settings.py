@@ -1,6 +1,8 @@
 """What a shard node is told when it starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from crosskey.serving.exposure import Exposure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,10 @@ class Settings:
     """The connection string of the shard's database."""
     listen: str
     """HOST:PORT to serve on."""
+    exposure: Exposure = field(default_factory=Exposure)
+    """Who reaches it there."""
+    router_names: tuple[str, ...] = ()
+    """The names in the certificates of routers that it obeys; all of its client CA if there are none."""
     pool_size: int = 20
     """How many connections to PostgreSQL at most, of each of the workers."""
     pool_queue: int = 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from crosskey import Client
+from crosskey import Client, Tls
 from crosskey.local_cluster.cluster import ROLE, ClusterOptions, LocalCluster, ShardDatabase
 from crosskey.local_cluster.postgres import PostgresServer
 from crosskey.shard_node.commands.provision import ensure_database, ensure_role
@@ -36,11 +36,12 @@ class FreshClusters:
         routers: int = 1,
         node_environment: Mapping[str, str] | None = None,
         router_environment: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> LocalCluster:
         """Start a cluster and apply a schema, if one is given; CrosskeyError if it is refused.
 
         The environments hold settings, such as {"CROSSKEY_LOCK_TIMEOUT_MS": "100"}. More shards than PostgreSQL
-        servers share them.
+        servers share them. `tls` is how it is reached if the environments have it speak TLS.
         """
         name = f"test_{next(_numbers)}"
         options = ClusterOptions(
@@ -48,11 +49,12 @@ class FreshClusters:
             routers=routers,
             node_environment=node_environment or {},
             router_environment=router_environment or {},
+            tls=tls,
         )
         servers = list(itertools.islice(itertools.cycle(self._servers), shards))
         cluster = self._lifetime.enter_context(_throwaway_cluster(servers, self._folder / name, options))
         if schema_sql is not None:
-            with Client(cluster.address, timeout=APPLY_SECONDS) as client:
+            with Client(cluster.address, timeout=APPLY_SECONDS, tls=tls) as client:
                 client.apply_schema(schema_sql)
         return cluster
 

@@ -13,7 +13,9 @@ import grpc
 
 from crosskey import Client, errors
 from crosskey._channel import with_defaults
+from crosskey.cli.connection import router_client, router_identity
 from crosskey.pauses import growing_pauses
+from crosskey.tls import channel_credentials
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2 import DescribeSchemaResponse
 from crosskey.v1.router_pb2_grpc import RouterStub
@@ -84,6 +86,12 @@ def _translated(call: Callable[[], Answer]) -> Answer:
 @contextmanager
 def open_target(router: str, timeout_seconds: float) -> Iterator[Target]:
     """The cluster behind a router."""
-    channel: Any = grpc.insecure_channel(router, with_defaults(()))
-    with Client(router, timeout=timeout_seconds) as client, channel:
+    tls, token = router_identity()
+    credentials = channel_credentials(None, tls, token)
+    channel: Any = (
+        grpc.insecure_channel(router, with_defaults(()))
+        if credentials is None
+        else grpc.secure_channel(router, credentials, with_defaults(()))
+    )
+    with router_client(router, timeout_seconds) as client, channel:
         yield Target(client, RouterStub(channel), timeout_seconds)

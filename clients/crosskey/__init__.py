@@ -34,6 +34,7 @@ from crosskey.errors import (
     NumberNotExact,
     OutcomeUnknown,
     Overloaded,
+    PermissionDenied,
     RaisedByDatabase,
     RequestTooLarge,
     RestrictViolation,
@@ -47,6 +48,7 @@ from crosskey.errors import (
     SlotMismatch,
     TransactionAborted,
     TransactionTimedOut,
+    Unauthenticated,
     UniqueViolation,
     UnknownColumn,
     UnknownConstraint,
@@ -99,6 +101,7 @@ from crosskey.requests import (
 )
 from crosskey.slots import mint_for
 from crosskey.taken_values import value_of
+from crosskey.tls import Tls
 from crosskey.watching import AsyncWatch, Event, Resolved, Watch
 
 __all__ = [
@@ -132,6 +135,7 @@ __all__ = [
     "OutcomeUnknown",
     "Overloaded",
     "Page",
+    "PermissionDenied",
     "RaisedByDatabase",
     "RequestTooLarge",
     "Resolved",
@@ -144,9 +148,11 @@ __all__ = [
     "ShardKeyMissing",
     "ShardUnavailable",
     "SlotMismatch",
+    "Tls",
     "Transaction",
     "TransactionAborted",
     "TransactionTimedOut",
+    "Unauthenticated",
     "UniqueViolation",
     "UnknownColumn",
     "UnknownConstraint",

@@ -28,6 +28,7 @@ from crosskey.repeating import Attempts
 from crosskey.requests import Watched
 from crosskey.row_reading import JsonRows, RowReader, TypedRows, ask_for
 from crosskey.statements import AsyncStatements, Statements, awaited, blocking
+from crosskey.tls import Tls, channel_credentials
 from crosskey.v1 import router_pb2
 from crosskey.v1.admin_pb2_grpc import AdminStub
 from crosskey.v1.router_pb2_grpc import RouterStub
@@ -65,6 +66,9 @@ class AsyncClient(AsyncStatements):
     calls share one stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that
     is none.
 
+    `tls` is a crosskey.Tls: by which CA the router is known, and perhaps who the client is. `token` says the latter
+    too, and only goes over TLS (else ValueError). Raises OSError for a file that cannot be read.
+
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
     """
@@ -75,11 +79,14 @@ class AsyncClient(AsyncStatements):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
+        token: str | None = None,
         options: Options = (),
         typed: bool = False,
         retries: bool = False,
     ) -> None:
         address = checked_address(address)
+        credentials = channel_credentials(credentials, tls, token)
         self.timeout = timeout
         self.retries = retries
         self.repeated: Counter[str] = Counter()
@@ -210,6 +217,9 @@ class Client(Statements):
     calls share one stream, Router.Session, which is opened anew when it breaks. Raises ValueError for an address that
     is none.
 
+    `tls` is a crosskey.Tls: by which CA the router is known, and perhaps who the client is. `token` says the latter
+    too, and only goes over TLS (else ValueError). Raises OSError for a file that cannot be read.
+
     A client that is `typed` reads values of Python's types, by the schema, which it asks for once: int, Decimal, UUID,
     datetime, bytes and others, as docs/types.md says. Else what JSON has no type for is read as text.
     """
@@ -220,11 +230,14 @@ class Client(Statements):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
+        token: str | None = None,
         options: Options = (),
         typed: bool = False,
         retries: bool = False,
     ) -> None:
         address = checked_address(address)
+        credentials = channel_credentials(credentials, tls, token)
         self.timeout = timeout
         self.retries = retries
         self.repeated: Counter[str] = Counter()

@@ -351,6 +351,20 @@ class RequestTooLarge(CrosskeyError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+class Unauthenticated(CrosskeyError):
+    """The caller does not say who it is, by a token or a certificate that the router knows."""
+
+    reason = reasons.ERROR_REASON_UNAUTHENTICATED
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(CrosskeyError):
+    """The caller may not do this; nothing was done."""
+
+    reason = reasons.ERROR_REASON_PERMISSION_DENIED
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
 class DeadlineExceeded(CrosskeyError):
     """The caller's deadline passed; a write is all done or not done at all."""
 

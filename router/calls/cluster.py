@@ -183,7 +183,7 @@ class Cluster:
             try:
                 with call_context_of_its_own(DESCRIBE_TIMEOUT_SECONDS):
                     return await self._describe(shard)
-            except errors.WrongShard as error:
+            except (errors.WrongShard, errors.PermissionDenied) as error:
                 raise Misconfigured(error.message) from error
             except errors.CrosskeyError as error:
                 if error.message != reported:

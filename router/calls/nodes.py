@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from crosskey import errors
-from crosskey.call_stream import CallStream
+from crosskey.call_stream import CallStream, Stream
 from crosskey.internal.v1 import events_pb2 as events
 from crosskey.internal.v1 import generated_values_pb2 as generated
 from crosskey.internal.v1 import maintenance_pb2 as maintenance
@@ -27,9 +27,11 @@ from crosskey.internal.v1 import transactions_pb2 as transactions
 from crosskey.pending_calls import Peer
 from crosskey.router.calls.call_context import current_call_context
 from crosskey.router.calls.fan_out import fan_out
+from crosskey.router.calls.node_channels import NodeChannel, NodeCredentials
 from crosskey.router.calls.node_errors import errors_of
 from crosskey.serving.answer_size import MAX_MESSAGE_MIB, check_fits_message
 from crosskey.serving.request_id import metadata_to_pass_on, request_id
+from crosskey.tls import Tls
 from crosskey.v1 import error_reason_pb2 as reasons
 
 MAX_MESSAGE_BYTES = MAX_MESSAGE_MIB * 1024 * 1024
@@ -66,15 +68,13 @@ class Node:
     and DeadlineExceeded for what the way there says. Every error names the shard.
     """
 
-    def __init__(self, shard: int, address: str) -> None:
+    def __init__(self, shard: int, address: str, credentials: NodeCredentials | None = None) -> None:
         """Connects with the first call. To be made in the event loop, and closed."""
         self._shard = shard
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        session = session_pb2_grpc.ShardNodeStub(self._channel)
-        self._calls = CallStream(_peer(shard), session.Session)
-        self._maintenance: maintenance_pb2_grpc.ShardMaintenanceAsyncStub = maintenance_pb2_grpc.ShardMaintenanceStub(
-            self._channel
-        )
+        # The stream lasts, and plain calls come now and then: only what is being replaced is left to end.
+        self._stream_channel = NodeChannel(address, _CHANNEL_OPTIONS, credentials)
+        self._plain_channel = NodeChannel(address, _CHANNEL_OPTIONS, credentials)
+        self._calls = CallStream(_peer(shard), self._open_stream)
         self._branches = itertools.count(1)
 
     @property
@@ -85,7 +85,15 @@ class Node:
     async def close(self) -> None:
         """Cancels what is in flight and closes the connection."""
         await self._calls.close()
-        await self._channel.close()
+        await self._stream_channel.close()
+        await self._plain_channel.close()
+
+    def _open_stream(self) -> Stream:
+        return session_pb2_grpc.ShardNodeStub(self._stream_channel.current()).Session()
+
+    @property
+    def _maintenance(self) -> maintenance_pb2_grpc.ShardMaintenanceAsyncStub:
+        return maintenance_pb2_grpc.ShardMaintenanceStub(self._plain_channel.current())
 
     def branch(self) -> BranchCalls:
         """A branch that is yet to begin."""
@@ -364,9 +372,13 @@ class Nodes:
         self._nodes = nodes
 
     @staticmethod
-    def behind(addresses: Sequence[str]) -> Nodes:
-        """The nodes behind those addresses. To be called in the event loop."""
-        return Nodes([Node(shard, address) for shard, address in enumerate(addresses)])
+    def behind(addresses: Sequence[str], tls: Tls | None = None) -> Nodes:
+        """The nodes behind those addresses, over TLS if `tls` is given. To be called in the event loop.
+
+        Raises OSError for a file of `tls` that cannot be read.
+        """
+        credentials = None if tls is None else NodeCredentials(tls)
+        return Nodes([Node(shard, address, credentials) for shard, address in enumerate(addresses)])
 
     def __len__(self) -> int:
         """How many shards there are."""

@@ -16,6 +16,7 @@ from crosskey.catalog.slots import shard_of_slot, slot_of_value, slot_of_values
 from crosskey.router.planning.acting_keys import Change, acting_keys
 from crosskey.router.planning.foreseen_values import Foresight
 from crosskey.router.planning.predicates import Checked, CheckedPredicate, LinkedPredicate, simple_predicates
+from crosskey.router.planning.rights import allow_relation
 from crosskey.router.planning.suggestions import suggest_table
 from crosskey.v1 import rows_pb2
 
@@ -105,8 +106,12 @@ class SchemaView:
         return find_relations([table.table for table in self.plan.tables], [key.foreign_key for key in self.plan.keys])
 
     def relation(self, table: TablePlan, name: str) -> Relation:
-        """The relation that a table calls so. Raises InvalidRequest if there is none, or if several are called so."""
-        named = self.relations.get(table.table.name, {})
+        """The relation that a table calls so.
+
+        Raises InvalidRequest if there is none, or if several are called so; PermissionDenied if the caller may not read
+        what it leads to.
+        """
+        named = self.relations.get(table.name, {})
         found = named.get(name)
         if found is None:
             known = ", ".join(f'"{one}"' for one in sorted(named)) or "none"
@@ -116,8 +121,9 @@ class SchemaView:
         why_not = ambiguity(table.table, name, found)
         if why_not:
             raise errors.InvalidRequest(
-                f'"{name}" names no relation of "{table.table.name}": {why_not}', table=str(table.table.name)
+                f'"{name}" names no relation of "{table.name}": {why_not}', table=str(table.name)
             )
+        allow_relation(found[0])
         return found[0]
 
     @cached_property

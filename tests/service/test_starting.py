@@ -126,8 +126,13 @@ NODE_ENVIRONMENT = {
     "CROSSKEY_CLUSTER": "here",
     "CROSSKEY_DSN": f"postgresql://crosskey:{PASSWORD}@db/shard",
     "CROSSKEY_LISTEN": "0.0.0.0:7401",
+    "CROSSKEY_INSECURE_LISTEN": "true",
 }
-ROUTER_ENVIRONMENT = {"CROSSKEY_NODES": "a:1,b:2", "CROSSKEY_LISTEN": "0.0.0.0:7400"}
+ROUTER_ENVIRONMENT = {
+    "CROSSKEY_NODES": "a:1,b:2",
+    "CROSSKEY_LISTEN": "0.0.0.0:7400",
+    "CROSSKEY_INSECURE_LISTEN": "true",
+}
 
 
 @pytest.fixture

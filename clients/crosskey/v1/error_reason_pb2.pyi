@@ -130,6 +130,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_ANSWER_NOT_KEPT: _ErrorReason.ValueType  # 261
     """ALREADY_EXISTS. The request was carried out before, and its answer was too large to be kept. Read the rows."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 280
+    """UNAUTHENTICATED. The caller does not say who it is, by a token or a certificate that the server knows."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 281
+    """PERMISSION_DENIED. The caller may not do this; nothing was done. Example: "shop" has no right to delete from "users"."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo of every error; its domain is "crosskey". The metadata has, where they apply:
@@ -242,6 +246,10 @@ its own.
 """
 ERROR_REASON_ANSWER_NOT_KEPT: ErrorReason.ValueType  # 261
 """ALREADY_EXISTS. The request was carried out before, and its answer was too large to be kept. Read the rows."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 280
+"""UNAUTHENTICATED. The caller does not say who it is, by a token or a certificate that the server knows."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 281
+"""PERMISSION_DENIED. The caller may not do this; nothing was done. Example: "shop" has no right to delete from "users"."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -122,6 +122,10 @@ const (
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 260
 	// ALREADY_EXISTS. The request was carried out before, and its answer was too large to be kept. Read the rows.
 	ErrorReason_ERROR_REASON_ANSWER_NOT_KEPT ErrorReason = 261
+	// UNAUTHENTICATED. The caller does not say who it is, by a token or a certificate that the server knows.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 280
+	// PERMISSION_DENIED. The caller may not do this; nothing was done. Example: "shop" has no right to delete from "users".
+	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 281
 )
 
 // Enum value maps for ErrorReason.
@@ -167,6 +171,8 @@ var (
 		180: "ERROR_REASON_MIGRATION_UNDER_WAY",
 		260: "ERROR_REASON_REQUEST_ID_REUSED",
 		261: "ERROR_REASON_ANSWER_NOT_KEPT",
+		280: "ERROR_REASON_UNAUTHENTICATED",
+		281: "ERROR_REASON_PERMISSION_DENIED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -209,6 +215,8 @@ var (
 		"ERROR_REASON_MIGRATION_UNDER_WAY":   180,
 		"ERROR_REASON_REQUEST_ID_REUSED":     260,
 		"ERROR_REASON_ANSWER_NOT_KEPT":       261,
+		"ERROR_REASON_UNAUTHENTICATED":       280,
+		"ERROR_REASON_PERMISSION_DENIED":     281,
 	}
 )
 
@@ -335,7 +343,7 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x0eretry_delay_ms\x18\x05 \x01(\rR\fretryDelayMs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x8c\v\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xd4\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"ERROR_REASON_FOREIGN_KEY_VIOLATION\x10\x01\x12#\n" +
@@ -377,7 +385,9 @@ const file_crosskey_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_EVENTS_GONE\x10x\x12%\n" +
 	" ERROR_REASON_MIGRATION_UNDER_WAY\x10\xb4\x01\x12#\n" +
 	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x84\x02\x12!\n" +
-	"\x1cERROR_REASON_ANSWER_NOT_KEPT\x10\x85\x02\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
+	"\x1cERROR_REASON_ANSWER_NOT_KEPT\x10\x85\x02\x12!\n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x98\x02\x12#\n" +
+	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x99\x02\"\x04\b\x0e\x10\x0e*\x1dERROR_REASON_SHARD_KEY_CHANGEB=\n" +
 	"\vcrosskey.v1P\x01Z\x1ecrosskey/clients/go/crosskeyv1\xaa\x02\vCrosskey.V1b\x06proto3"
 
 var (

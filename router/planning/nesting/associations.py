@@ -15,6 +15,7 @@ from crosskey.router.planning.nesting.creating import Creating
 from crosskey.router.planning.nesting.keys import any_of, by_key, not_null, nulls, target_of, values_of
 from crosskey.router.planning.nesting.tasks import Task, TaskReader
 from crosskey.router.planning.predicates import Checked, check_key
+from crosskey.router.planning.rights import allow_association
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.writes import RowForms
 from crosskey.v1 import router_pb2
@@ -27,6 +28,7 @@ Texts = Mapping[str, str | None]
 def associate(view: SchemaView, table: TablePlan, request: router_pb2.AssociateRequest) -> Script[Outcome]:
     """What the request says. Raises InvalidRequest, RowNotFound, and what planning raises."""
     relation = view.relation(table, request.relation)
+    allow_association(relation, request)
     # Each once: what becomes of rows is counted.
     rows = [*{exact_json.encode(row): row for row in given_rows(request)}.values()]
     _check_operation(relation, request, len(rows))

@@ -12,6 +12,7 @@ from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.relations import Relation
 from crosskey.router.planning.given_values import Row
 from crosskey.router.planning.nesting.paths import naming_path, within
+from crosskey.router.planning.rights import allow_word
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.writes import unknown_column
 
@@ -117,6 +118,7 @@ class TaskReader:
             words = [word for word in _checked_words(relation, value, exists=exists) if word != DELETE_DETACHED]
             delete_detached = value.get(DELETE_DETACHED, False) is True
         for word in words:
+            allow_word(relation, word, delete_detached=delete_detached)
             for place, element in _elements(relation, word, value[word], path):
                 task = self._task(relation, word, element, place, exists=exists, depth=depth)
                 task.delete_detached = delete_detached

@@ -89,7 +89,7 @@ async def inspect_schema_with(dsn: str, schema_sql: str, read: Read[T]) -> Inspe
         raise errors.SchemaRefused("the schema contains a NUL character")
     async with scratch_database(dsn) as scratch, await scratch.connect() as connection:
         loading = _load_and_describe(connection, schema_sql, read)
-        return await within_time(scratch, loading)
+        return await within_time(scratch, loading, PLANNING_SECONDS)
 
 
 async def within_time(scratch: Scratch, work: Coroutine[Any, Any, T], seconds: float = PLANNING_SECONDS) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,7 +18,8 @@ from tests.rules.setting import Setting
 from tests.shard_sql import as_node, query
 
 SHARD = 1
-KEY = next(numbers_on(SHARD))
+KEY = next(itertools.islice(numbers_on(SHARD), 10_000, None))
+"""Of a counter that no other test makes."""
 ID = "0" * 32
 
 

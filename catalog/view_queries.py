@@ -54,8 +54,9 @@ class Query(msgspec.Struct, frozen=True):
     """A SELECT.
 
     `targets` are what it answers, and behind the first `width` what it groups or sorts by besides: None for an
-    expression. `grouped`, `distinct` and each of `windows` are places in `targets`. `union` are the sources that
-    UNION, INTERSECT or EXCEPT put together, with `union_all` if each is a UNION ALL.
+    expression. `grouped`, `distinct`, `ordered` and each of `windows` and of `windows_ordered` are places in `targets`:
+    what a window is PARTITION BY, and what it is ORDER BY. `union` are the sources that UNION, INTERSECT or EXCEPT put
+    together, with `union_all` if each is a UNION ALL.
     """
 
     sources: tuple[Source, ...]
@@ -69,6 +70,8 @@ class Query(msgspec.Struct, frozen=True):
     grouping_sets: bool = False
     distinct: tuple[int, ...] | None = None
     windows: tuple[tuple[int, ...], ...] = ()
+    windows_ordered: tuple[tuple[int, ...], ...] = ()
+    ordered: tuple[int, ...] = ()
     limited: bool = False
     locks: bool = False
     multiplies: bool = False

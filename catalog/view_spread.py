@@ -7,10 +7,11 @@ A query is `everywhere` if every shard answers the same rows, `parted` if each o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from crosskey.catalog.equal_columns import EqualColumns
+from crosskey.catalog.key_values import keys_without_nulls
 from crosskey.catalog.model import TableName, View
 from crosskey.catalog.plan import TablePlan
 from crosskey.catalog.slots import FAMILIES
@@ -41,9 +42,14 @@ class Spread:
 
     kind: Literal["everywhere", "parted", "attached"]
     columns: Mapping[str, Gathering] = field(default_factory=dict)
+    stored: bool = True
+    """Whether rows of tables are read."""
+    by_disk: str = ""
+    """What of it follows the order in which rows of reference tables are stored, which is each shard's own."""
 
 
 EVERYWHERE: Final = Spread("everywhere")
+NOTHING_STORED: Final = Spread("everywhere", stored=False)
 
 
 class Tables:
@@ -97,7 +103,7 @@ class Tables:
             )
         spread = find_spread(view.query, self)
         columns = {column.name: _column(spread, str(place)) for place, column in enumerate(view.columns, 1)}
-        return Spread(spread.kind, {name: one for name, one in columns.items() if one.places})
+        return replace(spread, columns={name: one for name, one in columns.items() if one.places})
 
     def _of_table(self, plan: TablePlan) -> Spread:
         if plan.placement == "reference":
@@ -147,13 +153,22 @@ class _Level:
 
     def spread(self) -> Spread:
         """Where the rows are. Raises NotSpread."""
-        for within in self._query.within:
-            if find_spread(within, self._tables, (*self._around, self)).kind == "parted":
-                raise NotSpread(
-                    "a query inside of it reads rows that may be on other shards than the row that it is for; let it"
-                    " compare the columns that place the two"
-                )
-        return self._union() if self._query.union else self._select()
+        inside = [find_spread(within, self._tables, (*self._around, self)) for within in self._query.within]
+        if any(one.kind == "parted" for one in inside):
+            raise NotSpread(
+                "a query inside of it reads rows that may be on other shards than the row that it is for; let it"
+                " compare the columns that place the two"
+            )
+        found = self._union() if self._query.union else self._select()
+        parts = (*inside, *self._spreads.values(), found)
+        by_disk = next((one.by_disk for one in parts if one.by_disk), "")
+        if by_disk and found.kind == "parted":
+            raise NotSpread(
+                f"{by_disk} of reference tables follows the order in which a shard has stored their rows; let a key of"
+                " each be in the ORDER BY"
+            )
+        stored = any(one.stored for one in (*inside, *self._spreads.values()))
+        return replace(found, stored=stored, by_disk=by_disk if stored else "")
 
     def colocating(self, var: Var) -> Gathering:
         """What is known of a column, of this level or of one around."""
@@ -174,13 +189,15 @@ class _Level:
             raise NotSpread(f"it reads {source.other}, of which each shard has its own")
         if source.query is not None:
             return find_spread(source.query, self._tables, (*self._around, self))
-        return self._tables.spread(source.table) if source.table else EVERYWHERE
+        if source.table:
+            return self._tables.spread(source.table)
+        return EVERYWHERE if source.recursive else NOTHING_STORED
 
     def _select(self) -> Spread:
         equal = EqualColumns(self._query.equal)
         unit = self._inner(self._query.joined, equal)
         if not unit.parted:
-            return EVERYWHERE
+            return Spread("everywhere", by_disk=self._by_disk(unit, equal))
         if any(self._query.sources[number].recursive for number in unit.sources):
             raise NotSpread("WITH RECURSIVE would follow rows on its own shard only; list the table, by relations")
         if any(self._leads_out(var, equal) for var in self._gathering(unit)):
@@ -188,6 +205,41 @@ class _Level:
         outputs = {place: self._output(var, unit, equal) for place, var in enumerate(self._query.targets)}
         self._refuse_sums(outputs)
         return Spread("parted", {str(place + 1): one for place, one in outputs.items() if one.places})
+
+    def _by_disk(self, unit: _Unit, equal: EqualColumns) -> str:
+        """What of a query over reference tables alone follows the order in which their rows are stored."""
+        query = self._query
+        pairs = zip(query.windows, query.windows_ordered, strict=False)  # None, in what an older node has described.
+        if not all(self._tells_apart({*windows, *ordered}, unit, equal) for windows, ordered in pairs):
+            return "a window"
+        ordered = set(query.ordered)
+        # Rows that are equal in all that is answered may take each other's place.
+        if ordered.issuperset(range(query.width)) or self._tells_apart(ordered, unit, equal):
+            return ""
+        if query.limited:
+            return "LIMIT"
+        picks = query.distinct is not None and not set(query.distinct).issuperset(range(query.width))
+        return "DISTINCT ON" if picks else ""
+
+    def _tells_apart(self, places: Set[int], unit: _Unit, equal: EqualColumns) -> bool:
+        """Whether no two rows, or groups, have equal values at these places."""
+        query = self._query
+        if query.grouped is not None:
+            return not query.grouping_sets and places >= set(query.grouped)
+        known = [query.targets[place] for place in places]
+
+        def is_known(number: int, key: Sequence[str]) -> bool:
+            return all(
+                any(var is not None and equal.are_equal(Var(number, column), var) for var in known) for column in key
+            )
+
+        return not query.multiplies and all(
+            any(is_known(number, key) for key in self._keys(number)) for number in unit.sources
+        )
+
+    def _keys(self, number: int) -> Sequence[tuple[str, ...]]:
+        plan = self._tables.table(self._query.sources[number].table)
+        return () if plan is None else keys_without_nulls(plan.table)
 
     def _leads_out(self, var: Var, equal: EqualColumns) -> bool:
         """Whether a column that places rows must equal one that places the row around which the query is."""
@@ -284,7 +336,9 @@ class _Level:
         spreads = [self._source(number) for number in self._query.union]
         kinds = {spread.kind for spread in spreads}
         if kinds <= {"everywhere", "attached"}:
-            return EVERYWHERE if kinds == {"everywhere"} else Spread("attached")
+            is_picked = self._query.limited and not set(self._query.ordered).issuperset(range(self._query.width))
+            by_disk = "LIMIT" if is_picked and kinds == {"everywhere"} else ""
+            return Spread("everywhere" if kinds == {"everywhere"} else "attached", by_disk=by_disk)
         if kinds != {"parted"}:
             raise NotSpread("a UNION would answer rows of a reference table once for every shard; list the two apart")
         columns = {

@@ -16,6 +16,10 @@ class BusRefused(Exception):
     """The bus refuses an event for good, or is not set up as it must be: somebody has to look at it."""
 
 
+class LostLead(Exception):
+    """Another publisher leads, or this one cannot tell any more that it does."""
+
+
 class Bus(Protocol):
     """A connection to a bus. All methods raise BusUnavailable and BusRefused."""
 
@@ -23,12 +27,16 @@ class Bus(Protocol):
         """Connects, and sets up what events are published to, if that is not there yet."""
         ...
 
-    async def position(self) -> str:
-        """Behind what the bus itself says that it is to go on; empty if it keeps no position."""
+    async def position(self, tables: Sequence[str]) -> str:
+        """Behind what the bus itself says that events of these tables go on; empty if it keeps none of just these."""
         ...
 
     async def publish(self, events: Sequence[Event], resume_token: str) -> None:
-        """Returns once the bus has all events for good, those of a row in order. `resume_token` is behind them."""
+        """Returns once the bus has all events for good, those of a row in order. `resume_token` is behind them.
+
+        There may be no events: then the position alone moves. Raises LostLead, and publishes nothing, if the bus keeps
+        the position and another publisher has moved it.
+        """
         ...
 
     async def close(self) -> None:

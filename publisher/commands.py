@@ -65,9 +65,10 @@ def nats(nats_url: str, nats_stream: str, nats_duplicate_seconds: float, source:
 @setting("redis_url", click.STRING, "The server.", default="redis://127.0.0.1:6379")
 @setting("redis_prefix", click.STRING, "How names of streams begin.", default="crosskey")
 @setting("redis_max_length", COUNT, "About how many entries a stream keeps; 0 for all.", default=0)
-def redis(redis_url: str, redis_prefix: str, redis_max_length: int, source: str, **values: Any) -> None:
+def redis(redis_url: str, redis_prefix: str, redis_max_length: int, source: str, consumer: str, **values: Any) -> None:
     """Publish to streams of Valkey or Redis until SIGTERM."""
-    _publish(RedisBus(redis_url, redis_prefix, source, redis_max_length), **values)
+    bus = RedisBus(redis_url, redis_prefix, source, consumer=consumer, max_length=redis_max_length)
+    _publish(bus, consumer=consumer, **values)
 
 
 def _publish(bus: Bus, *, token_file: Path | None, **values: Any) -> None:

@@ -56,7 +56,7 @@ class NatsBus:
             config = StreamConfig(name=self._stream, subjects=subjects, duplicate_window=self._duplicate_seconds)
             await context.add_stream(config)
 
-    async def position(self) -> str:
+    async def position(self, tables: Sequence[str]) -> str:  # noqa: ARG002
         """None is kept here: the stream knows the ids of the last minutes."""
         return ""
 

@@ -18,6 +18,7 @@ from crosskey.router.planning.row_locks import refuse_lock
 from crosskey.router.planning.schema_view import SchemaView
 from crosskey.router.planning.shadow_hints import ShadowHints
 from crosskey.router.planning.taken_values import refuse_taken
+from crosskey.router.planning.watches import plan_watch
 from crosskey.router.reading.reader import Reader
 from crosskey.router.row_answers import aggregate_response, fill_rows, get_response, list_response
 from crosskey.router.watching.watches import Watches
@@ -182,7 +183,8 @@ class Requests:
     async def watch(self, request: router_pb2.WatchRequest) -> AsyncGenerator[router_pb2.WatchResponse, None]:
         """Streams events."""
         allow(request)
-        async with aclosing(self._watches.watch(await self._cluster.view(), request)) as responses:
+        view = await self._cluster.by_schema(lambda view: _watchable(view, request))
+        async with aclosing(self._watches.watch(view, request)) as responses:
             async for response in responses:
                 allow(request)
                 yield response
@@ -221,6 +223,12 @@ class Requests:
         explanation = explaining.explain(view, self._hints, request, foresight.all_generated)
         foresight.add_to(explanation)
         return explanation
+
+
+async def _watchable(view: SchemaView, request: router_pb2.WatchRequest) -> SchemaView:
+    """The same view, if it knows what is to be watched. Raises what plan_watch raises."""
+    plan_watch(view, request)
+    return view
 
 
 async def _allowed(requests: AsyncIterator[router_pb2.LoadRequest]) -> AsyncIterator[router_pb2.LoadRequest]:

@@ -91,6 +91,8 @@ class _Reader:
             grouping_sets=tree["groupingSets"] is not None,
             distinct=None if distinct is None else _places(distinct, targets),
             windows=tuple(_places(one["partitionClause"] or [], targets) for one in tree["windowClause"] or []),
+            windows_ordered=tuple(_places(one["orderClause"] or [], targets) for one in tree["windowClause"] or []),
+            ordered=_places(tree["sortClause"] or [], targets),
             limited=any(map(_bounds, (tree["limitCount"], tree["limitOffset"]))),
             locks=tree["rowMarks"] is not None,
             multiplies=tree["hasTargetSRFs"] == "true",

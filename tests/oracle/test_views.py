@@ -68,12 +68,22 @@ READ = {
     " JOIN seen_people p ON p.id = big.owner",
     "all_of_two": "SELECT id, name FROM seen_people UNION ALL SELECT owner, label FROM seen_notes",
     "owners_and_people": "SELECT id FROM seen_people INTERSECT SELECT owner FROM seen_notes",
+    "few_kinds": "SELECT code FROM seen_kinds OFFSET 0 LIMIT 3",
     "kinds_or_names": "SELECT code FROM seen_kinds UNION SELECT name FROM seen_kinds",
     "of_a_view": "SELECT id, kind FROM v_beside WHERE kind IS NOT NULL",
     "joined_views": "SELECT c.owner, c.notes, p.name FROM v_counts c JOIN v_plain p ON p.id = c.owner",
     "constant": "SELECT 1 AS one, 'x'::text AS \"a \\ (b)\"",
     "several_of_one": "SELECT id, unnest(ARRAY[1, 2]) AS part FROM seen_people",
     "values": "SELECT p.id, v.x FROM seen_people p CROSS JOIN (VALUES (1), (2)) v (x)",
+    "first_value": "SELECT id, (SELECT x FROM unnest(ARRAY[2, 1]) x LIMIT 1) AS x FROM seen_people",
+    "least_kind": "SELECT id, (SELECT name FROM seen_kinds ORDER BY code DESC LIMIT 1) AS last FROM seen_people",
+    "any_kind": "SELECT 1 AS one FROM seen_kinds LIMIT 1",
+    "kinds_by_place": "SELECT p.id, k.code, k.place FROM seen_people p JOIN"
+    " (SELECT code, row_number() OVER (ORDER BY code) AS place FROM seen_kinds) k ON k.code = p.kind",
+    "one_kind_a_name": "SELECT p.id, k.code FROM seen_people p CROSS JOIN"
+    " (SELECT DISTINCT ON (name) name, code FROM seen_kinds ORDER BY name, code) k",
+    "most_usual": "SELECT p.id, k.name FROM seen_people p CROSS JOIN"
+    " (SELECT name, count(*) FROM seen_kinds GROUP BY name ORDER BY count(*), name LIMIT 1) k",
 }
 REFUSED = {
     "apart": ("SELECT n.id, p.name FROM seen_notes n JOIN seen_people p ON p.id = n.reader", "different shards"),
@@ -116,6 +126,31 @@ REFUSED = {
     "locking": ("SELECT id FROM seen_people FOR UPDATE", "locks"),
     "of_a_refused_one": ("SELECT * FROM v_sums", "an aggregate"),
     "of_a_stored_one": ("SELECT n FROM seen_total", "materialized view seen_total"),
+    "any_of_all": ("SELECT id, (SELECT code FROM seen_kinds LIMIT 1) AS kind FROM seen_people", "LIMIT of reference"),
+    "any_by_name": (
+        "SELECT id, (SELECT code FROM seen_kinds ORDER BY name LIMIT 1) AS kind FROM seen_people",
+        "LIMIT of reference",
+    ),
+    "any_of_a_view": ("SELECT p.id, k.code FROM seen_people p, v_few_kinds k", "LIMIT of reference"),
+    "any_of_two": (
+        """SELECT p.id, k.code FROM seen_people p,
+        (SELECT code FROM seen_kinds UNION ALL SELECT name FROM seen_kinds LIMIT 1) k""",
+        "LIMIT of reference",
+    ),
+    "any_deep_inside": (
+        """SELECT id, (SELECT count(*) FROM seen_notes n
+        WHERE n.owner = p.id AND n.label = (SELECT code FROM seen_kinds LIMIT 1)) AS n FROM seen_people p""",
+        "LIMIT of reference",
+    ),
+    "numbered_kinds": (
+        """SELECT p.id, k.place FROM seen_people p JOIN
+        (SELECT code, row_number() OVER () AS place FROM seen_kinds) k ON k.code = p.kind""",
+        "a window of reference",
+    ),
+    "any_kind_a_name": (
+        "SELECT p.id, k.code FROM seen_people p CROSS JOIN (SELECT DISTINCT ON (name) name, code FROM seen_kinds) k",
+        "DISTINCT ON of reference",
+    ),
     "odd": ("SELECT id AS ctid FROM seen_people", "ctid"),
 }
 SCHEMA += "".join(f"CREATE VIEW v_{name} AS {query};\n" for name, query in READ.items() if "v_" not in query) + "".join(

@@ -7,8 +7,9 @@ import json
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ import crosskey
 from crosskey.local_cluster.cluster import LocalCluster
 from crosskey.local_cluster.ports import PortReservation
 from crosskey.local_cluster.process import ChildProcess
+from crosskey.publisher.bus import BusRefused, LostLead
+from crosskey.publisher.publishing import Publisher
+from crosskey.publisher.redis_bus import RedisBus
+from crosskey.watching import Event
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
@@ -83,7 +88,16 @@ def valkey_server(tmp_path: Path) -> Iterator[Server]:
     command = [str(get_binary_path()), "--port", number, "--bind", "127.0.0.1", "--dir", str(tmp_path)]
     command += ["--appendonly", "yes", "--appendfsync", "always"]
     with serving(tmp_path, "valkey", command, port) as server:
+        eventually(lambda: answers(server), "it answers")
         yield server
+
+
+def answers(server: Server) -> bool:
+    try:
+        with redis.Redis.from_url(f"redis://{server.address}") as bus:
+            return bool(bus.ping())
+    except redis.ConnectionError:
+        return False
 
 
 class Publishers:
@@ -113,12 +127,12 @@ class Publishers:
         return process
 
 
-def write(client: crosskey.Client, rows: int = 4, versions: int = 3) -> list[tuple[str, int]]:
+def write(client: crosskey.Client, rows: int = 4, versions: int = 3, table: str = "notes") -> list[tuple[str, int]]:
     """Writes rows of both shards and their later versions; answers what is to be published."""
     keys = [next(NUMBERS[number % 2]) for number in range(rows)]
-    client.insert("notes", [{"id": key, "version": 1} for key in keys])
+    client.insert(table, [{"id": key, "version": 1} for key in keys])
     for version in range(2, versions + 1):
-        client.update("notes", {"version": version}, where=[crosskey.in_("id", keys)])
+        client.update(table, {"version": version}, where=[crosskey.in_("id", keys)])
     return [(str(key), version) for key in keys for version in range(1, versions + 1)]
 
 
@@ -146,9 +160,9 @@ def in_nats(server: Server, stream: str = "crosskey") -> list[dict[str, Any]]:
     return asyncio.run(read())
 
 
-def in_valkey(server: Server) -> list[dict[str, Any]]:
+def in_valkey(server: Server, table: str = "notes") -> list[dict[str, Any]]:
     with redis.Redis.from_url(f"redis://{server.address}") as bus:
-        entries: Any = bus.xrange("crosskey:notes")
+        entries: Any = bus.xrange(f"crosskey:{table}")
         return [json.loads(entry[b"event"]) for _, entry in entries]
 
 
@@ -230,6 +244,143 @@ def is_there_again(server: Server, written: list[tuple[str, int]]) -> bool:
         return is_all(in_valkey(server), written)
     except redis.RedisError:
         return False
+
+
+def at_position(number: int, table: str = "notes") -> Event:
+    """An event of the first shard."""
+    now = datetime.now(UTC)
+    return Event(f"0-{number}", table, "1", "insert", None, {"id": 1}, now, 0, number, 1, "", f"token {number}")
+
+
+def with_bus(server: Server, consumer: str, work: Callable[[RedisBus], Coroutine[Any, Any, None]]) -> None:
+    """Does something with a connection of its own to the bus."""
+
+    async def run() -> None:
+        bus = RedisBus(f"redis://{server.address}", "crosskey", "crosskey", consumer=consumer)
+        await bus.connect()
+        try:
+            await work(bus)
+        finally:
+            await bus.close()
+
+    asyncio.run(run())
+
+
+def test_consumers_of_one_prefix_have_positions_of_their_own(valkey_server: Server) -> None:
+    tables = ["notes", "position"]
+
+    async def publish(bus: RedisBus) -> None:
+        assert await bus.position(tables) == ""
+        await bus.publish([at_position(1), at_position(2, "position")], "two")
+        await bus.publish([], "three")
+        assert await bus.position(tables) == "three"
+        # What is behind it may have events of other tables before it.
+        assert await bus.position(["notes"]) == ""
+
+    with_bus(valkey_server, "one", publish)
+    with_bus(valkey_server, "other", publish)
+    assert [event["id"] for event in in_valkey(valkey_server)] == ["0-1", "0-1"]
+    assert [event["id"] for event in in_valkey(valkey_server, "position")] == ["0-2", "0-2"]
+
+
+def test_who_has_lost_the_lead_adds_nothing_to_streams(valkey_server: Server) -> None:
+    async def publish(bus: RedisBus) -> None:
+        await bus.position(["notes"])
+        with_lead = RedisBus(f"redis://{valkey_server.address}", "crosskey", "crosskey", consumer="one")
+        await with_lead.connect()
+        await with_lead.position(["notes"])
+        await with_lead.publish([at_position(1)], "one")
+        await with_lead.close()
+        with pytest.raises(LostLead):
+            await bus.publish([at_position(1)], "one")
+        assert await bus.position(["notes"]) == "one"
+        await bus.publish([at_position(2)], "two")
+
+    with_bus(valkey_server, "one", publish)
+    assert [event["id"] for event in in_valkey(valkey_server)] == ["0-1", "0-2"]
+
+
+def test_events_that_a_stream_does_not_take_move_no_position(valkey_server: Server) -> None:
+    async def publish(bus: RedisBus) -> None:
+        await bus.position(["notes", "taken"])
+        with pytest.raises(BusRefused, match="crosskey:taken is no stream"):
+            await bus.publish([at_position(1), at_position(2, "taken")], "two")
+        assert await bus.position(["notes", "taken"]) == ""
+
+    with redis.Redis.from_url(f"redis://{valkey_server.address}") as bus:
+        bus.set("crosskey:taken", "a text")
+    with_bus(valkey_server, "one", publish)
+    assert in_valkey(valkey_server) == []
+
+
+class Remembering:
+    """A bus that keeps in memory what it is given; `done` is set once that is so many events."""
+
+    def __init__(self, expected: int) -> None:
+        self.told: list[tuple[list[Event], str]] = []
+        self.done = asyncio.Event()
+        self._expected = expected
+
+    async def connect(self) -> None:
+        """As Bus.connect."""
+
+    async def position(self, tables: Sequence[str]) -> str:  # noqa: ARG002
+        """As Bus.position."""
+        return ""
+
+    async def publish(self, events: Sequence[Event], resume_token: str) -> None:
+        """As Bus.publish."""
+        self.told.append((list(events), resume_token))
+        self._expected -= len(events)
+        if self._expected <= 0:
+            self.done.set()
+
+    async def close(self) -> None:
+        """As Bus.close."""
+
+
+def test_all_that_is_published_at_once_is_before_its_token(cluster: LocalCluster, client: crosskey.Client) -> None:
+    """Else who goes on behind the token would publish it once more."""
+    rows = [{"id": next(NUMBERS[0]), "version": 1} for _ in range(700)]
+    bus = Remembering(len(rows))
+    consumer = uuid.uuid4().hex
+    with client.watch("notes") as watch:
+        before = watch.token
+    assert client.hold_position(consumer, "one", lease=60, resume_token=before).held
+    client.hold_position(consumer, "one", lease=60, resume_token=before)
+    client.insert("notes", rows)
+
+    async def run() -> None:
+        async with crosskey.AsyncClient(cluster.address) as own:
+            work = asyncio.create_task(Publisher(own, bus, consumer=consumer, holder="one", tables=["notes"]).run())
+            await asyncio.wait_for(bus.done.wait(), 60)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    asyncio.run(run())
+    assert before not in {token for _, token in bus.told}
+
+
+def test_a_table_that_gets_the_tag_by_a_migration_is_published(
+    fresh_cluster: FreshClusters, valkey_server: Server, tmp_path: Path
+) -> None:
+    later = SCHEMA + "CREATE TABLE later (id bigint PRIMARY KEY, version integer NOT NULL);\n"
+    cluster = fresh_cluster(later + "COMMENT ON TABLE later IS '@shard_by id';", shards=SHARDS, routers=2)
+    with (
+        ExitStack() as stack,
+        crosskey.Client(cluster.address) as client,
+        crosskey.Client(cluster.routers[1].address) as other,
+    ):
+        other.watch("notes").close()
+        publishers = Publishers(cluster, tmp_path, stack, "redis", "--redis-url", f"redis://{valkey_server.address}")
+        publishers.start_and_lead()
+        written = write(client)
+        eventually(lambda: is_all(in_valkey(valkey_server), written), "all is in the stream")
+        client.apply_migration(later + "COMMENT ON TABLE later IS E'@shard_by id\\n@events';")
+        # At once, also at a router that has not looked for a newer schema yet.
+        other.watch("later").close()
+        at_once = write(client, table="later")
+        eventually(lambda: is_all(in_valkey(valkey_server, "later"), at_once), "the table is published")
 
 
 def test_a_position_is_kept_for_who_holds_it(client: crosskey.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,20 @@ class JsonType(click.ParamType[Any]):
             self.fail("it nests too deep to be read", param, ctx)
 
 
+class _Seconds(click.FloatRange):
+    """A click type of times: more than 0 and at most some weeks, and no NaN, which is in no range and out of none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the number; click's BadParameter if it is no such time."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail("nan is no number of seconds", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds(min=0, min_open=True, max=30 * 24 * 3600)
+"""A time in seconds, on the command line."""
+
 OBJECT = JsonType(dict[str, Any])
 OBJECTS = JsonType(dict[str, Any] | list[dict[str, Any]])
 """One object or many."""
@@ -52,7 +67,7 @@ OBJECTS = JsonType(dict[str, Any] | list[dict[str, Any]])
 
 def router_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --router and --timeout to a command."""
-    command = setting("timeout", click.FLOAT, "Seconds that a call may take.", default=DEFAULT_TIMEOUT)(command)
+    command = setting("timeout", SECONDS, "Seconds that a call may take.", default=DEFAULT_TIMEOUT)(command)
     return router_option(command)
 
 

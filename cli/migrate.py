@@ -11,11 +11,15 @@ import click
 from crosskey import SchemaRefused
 from crosskey.catalog.skipped import Skipped, skipped_lines
 from crosskey.cli.connection import connected, router_options
+from crosskey.client import DEFAULT_TIMEOUT
 from crosskey.v1 import admin_pb2
 
 _Step = admin_pb2.MigrationStep
 _State = admin_pb2.MigrationDescription.State
 _PHASES = {_Step.PHASE_BEFORE: "before", _Step.PHASE_FLIP: "flip", _Step.PHASE_AFTER: "after"}
+_PLAN_SECONDS = 300.0
+"""A plan loads both schemas on every shard."""
+
 _LONG_SECONDS = 30 * 24 * 3600.0
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -55,7 +59,7 @@ def _migration_options(command: Command) -> Command:
 @router_options
 def plan(file: Path | None, on_top: Path | None, router: str, timeout: float, **options: Any) -> None:
     """Print the steps to the schema in FILE; touch nothing."""
-    with connected(router, timeout) as client:
+    with connected(router, _at_least(_PLAN_SECONDS, timeout)) as client:
         response = _naming(file, on_top, lambda asked: client.plan_migration(**asked), options)
     for line in skipped_lines(Skipped(each.line, each.statement, each.reason) for each in response.skipped):
         click.echo(line, err=True)
@@ -70,8 +74,9 @@ def plan(file: Path | None, on_top: Path | None, router: str, timeout: float, **
 @router_options
 def apply(file: Path | None, on_top: Path | None, resume: bool, router: str, timeout: float, **options: Any) -> None:
     """Change the schema in force to that in FILE."""
-    with connected(router, max(timeout, _LONG_SECONDS)) as client:
+    with connected(router, _at_least(_LONG_SECONDS, timeout)) as client:
         if resume:
+            _refuse_beside_resume(file, on_top, options)
             _print_progress(client.apply_migration(resume=True, orphans=options["orphans"] or ""))
         else:
             _print_progress(_naming(file, on_top, lambda asked: client.apply_migration(**asked), options))
@@ -96,9 +101,20 @@ def history(limit: int, router: str, timeout: float) -> None:
 @router_options
 def abort(router: str, timeout: float) -> None:
     """Give up the migration that is under way, and take back what it did."""
-    with connected(router, max(timeout, _LONG_SECONDS)) as client:
+    with connected(router, _at_least(_LONG_SECONDS, timeout)) as client:
         client.abort_migration()
     click.echo("aborted: the old schema is in force, and nothing of the migration is left")
+
+
+def _at_least(seconds: float, timeout: float) -> float:
+    """The time that a call may take: what was said, or if nothing was, more than others need."""
+    return seconds if timeout == DEFAULT_TIMEOUT else timeout
+
+
+def _refuse_beside_resume(file: Path | None, on_top: Path | None, options: Any) -> None:
+    """Raises click.UsageError for what would be ignored."""
+    if file or on_top or options["rename"] or options["allow_destructive"] or options["allow_rewrites"]:
+        raise click.UsageError("--resume goes on with the migration as it was begun: it takes only --orphans")
 
 
 def _naming(file: Path | None, on_top: Path | None, ask: Callable[[dict[str, Any]], Any], options: Any) -> Any:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from crosskey import Client, CrosskeyError, Transaction
-from crosskey.cli.connection import connected, parse_message, print_json, router_options
+from crosskey.cli.connection import SECONDS, connected, parse_message, print_json, router_options
 from crosskey.cli.transact import printable
 from crosskey.exact_json import exact_number
 from crosskey.v1 import router_pb2
@@ -20,8 +20,10 @@ _statement = msgspec.json.Decoder(dict[str, Any], float_hook=exact_number)
 
 
 @click.command()
-@click.option("--idle-timeout", type=float, help="Seconds that it may wait for a line; as the router is set if absent.")
-@click.option("--whole-timeout", type=float, help="Seconds that it may last; as the router is set if absent.")
+@click.option(
+    "--idle-timeout", type=SECONDS, help="Seconds that it may wait for a line; as the router is set if absent."
+)
+@click.option("--whole-timeout", type=SECONDS, help="Seconds that it may last; as the router is set if absent.")
 @router_options
 def transaction(idle_timeout: float | None, whole_timeout: float | None, router: str, timeout: float) -> None:
     """Run a transaction of the lines of standard input, and answer each before the next is read.

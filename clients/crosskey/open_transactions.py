@@ -21,6 +21,9 @@ from crosskey.v1 import router_pb2
 MAX_STATEMENT_BYTES = (4 << 20) - 4096
 """What a stream carries at once, less what is around it. Nothing of a transaction goes by another way."""
 
+MAX_SECONDS = 7 * 24 * 3600
+"""Far above what routers grant."""
+
 Answer = TypeVar("Answer")
 
 
@@ -30,7 +33,12 @@ def _begin(idle_timeout: float | None, timeout: float | None) -> router_pb2.Call
 
 
 def _milliseconds(seconds: float | None) -> int:
-    return 0 if seconds is None else max(1, round(seconds * 1000))
+    """As a request has it; 0 for what the router says. Raises ValueError for what is no time."""
+    if seconds is None:
+        return 0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"a transaction takes more than 0 and at most {MAX_SECONDS:,} seconds, not {seconds}")
+    return max(1, round(seconds * 1000))
 
 
 def _run(name: str, call: Call[Answer]) -> router_pb2.Call:

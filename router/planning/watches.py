@@ -62,7 +62,7 @@ def _watched(plan: TablePlan, where: Sequence[rows_pb2.Predicate]) -> events_pb2
         raise errors.InvalidRequest(
             f'changes of "{name}" are not told as events',
             table=str(name),
-            hint=f"Say @events in a line of COMMENT ON TABLE {name}, in the schema that a cluster is made with.",
+            hint=f"Say @events in a line of COMMENT ON TABLE {name}, and apply it by `crosskey migrate`.",
         )
     predicates = check_predicates(plan.table, where)
     _refuse_related(predicates, str(name))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from psycopg import sql
 
 from crosskey.catalog.eventual import CHANGING, hidden_by
-from crosskey.catalog.model import Equality, ForeignKey, Table, TableName
+from crosskey.catalog.model import Equality, ForeignKey, Table, TableName, UniqueKey
 from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey
 from crosskey.shard_node.guards.bodies import body
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
@@ -150,21 +150,24 @@ def _refuse_dead(plan: Plan, key: ForeignKey, condition: str) -> sql.Composed:
 
 def _clear_ways(table: HidingTable) -> Iterator[sql.Composed]:
     """For each unique key, the clean-up of hidden rows whose values the new row is to have."""
+    # Keys of other kinds are refused when the schema is planned (catalog/eventual.py).
     for key in table.unique_keys if table.hidden else ():
-        if key.plain:
-            same = sql.SQL(" AND ").join(
-                sql.SQL("{} OPERATOR(pg_catalog.=) {}").format(
-                    identifier(table.name.schema, table.name.name, column), identifier("new", column)
-                )
-                for column in key.columns
-            )
-            yield body(
-                "clear_way",
-                is_set=changed(key.columns),
-                table=table_identifier(table.name),
-                same=same,
-                hidden=about(table.hidden, table_identifier(table.name)),
-            )
+        yield body(
+            "clear_way",
+            is_set=changed(key.columns),
+            table=table_identifier(table.name),
+            same=sql.SQL(" AND ").join(_same_value(table, key, column) for column in key.columns),
+            hidden=about(table.hidden, table_identifier(table.name)),
+        )
+
+
+def _same_value(table: Table, key: UniqueKey, column: str) -> sql.Composed:
+    """Whether a stored row and the new one cannot both have the column's value, if the other columns are alike."""
+    names = {"stored": identifier(table.name.schema, table.name.name, column), "new": identifier("new", column)}
+    equal = sql.SQL("{stored} OPERATOR(pg_catalog.=) {new}").format(**names)
+    if not key.nulls_not_distinct:
+        return equal
+    return sql.SQL("({equal} OR {stored} IS NULL AND {new} IS NULL)").format(equal=equal, **names)
 
 
 def hiding_table(plan: Plan, table: Table) -> Table:

@@ -25,6 +25,9 @@ from crosskey.shard_node.sql_text.sql_names import column_list, function_identif
 SINCE = "crosskey_since"
 """The column of both tables that has the time of the deletion, or of the mark."""
 
+BY = "crosskey_by"
+"""Of what departed, the transaction that deleted it, as PostgreSQL counts them."""
+
 TOLD = "crosskey_told"
 """Of what departed, whether the shadow there is dead by now."""
 
@@ -42,14 +45,16 @@ def eventual_tables(referenced: ReferencedKey) -> Iterable[sql.Composed]:
         "shard": identifier(PIN_SHARD),
         "since": identifier(SINCE),
         "told": identifier(TOLD),
+        "by": identifier(BY),
     }
     yield sql.SQL(
-        "CREATE TABLE {departed} AS SELECT {columns}, 0 AS {shard}, now() AS {since}, false AS {told} FROM {parent}"
-        " WITH NO DATA"
+        "CREATE TABLE {departed} AS SELECT {columns}, 0 AS {shard}, now() AS {since}, false AS {told},"
+        " pg_current_xact_id() AS {by} FROM {parent} WITH NO DATA"
     ).format(**names)
     yield sql.SQL(
         "ALTER TABLE {departed} ADD PRIMARY KEY ({columns}, {shard}),"
-        " ALTER {since} SET DEFAULT clock_timestamp(), ALTER {told} SET DEFAULT false"
+        " ALTER {since} SET DEFAULT clock_timestamp(), ALTER {told} SET DEFAULT false,"
+        " ALTER {by} SET DEFAULT pg_current_xact_id()"
     ).format(**names)
     yield sql.SQL("CREATE TABLE {dead} AS SELECT {columns}, now() AS {since} FROM {parent} WITH NO DATA").format(
         **names
@@ -76,6 +81,11 @@ def _return_triggers(place: int, referenced: ReferencedKey) -> Iterable[sql.Comp
         "refuse_return",
         departed=table_identifier(referenced.departed),
         same=same_key(referenced, "d", "new"),
+        by=identifier("d", BY),
+        own_message=literal(
+            f'a row of "{referenced.parent}" with this key was deleted in the same transaction, and its children are'
+            " cleaned up after it"
+        ),
         message=literal(
             f'a row of "{referenced.parent}" with this key was deleted, and its children are still being cleaned up'
         ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from crosskey.catalog.model import ForeignKey, TableName
 from crosskey.catalog.plan import Copy, KeyPlan, TablePlan
-from crosskey.catalog.refusals import Refusal, refuse_key
+from crosskey.catalog.refusals import Refusal, refuse_key, refuse_table
 from crosskey.catalog.tags import Tag, parse_tags
 
 CHANGING = ("SET NULL", "SET DEFAULT")
@@ -121,6 +121,46 @@ def refuse_mixed(keys: Sequence[KeyPlan]) -> Iterator[Refusal]:
                 " them must be hidden with them: only a key to another table with ON DELETE CASCADE whose rows share"
                 " their shard can be",
             )
+    yield from _refuse_circles(hidden)
+
+
+def _refuse_circles(hidden: Mapping[TableName, Sequence[KeyPlan]]) -> Iterator[Refusal]:
+    """Rows that are hidden with rows that are hidden with them: no condition says whether they are, however long."""
+    for keys in hidden.values():
+        for key in keys:
+            own = key.foreign_key
+            if not is_eventual(own) and own.table in _hidden_with(own.parent, hidden):
+                yield refuse_key(
+                    own,
+                    f"rows of {own.table} and {own.parent} reference each other in a circle, and are hidden while they"
+                    " are cleaned up (@enforce eventual): leave one of the circle's keys out, or the tag",
+                )
+
+
+def _hidden_with(table: TableName, hidden: Mapping[TableName, Sequence[KeyPlan]]) -> set[TableName]:
+    """The tables whose rows hide those of the table along local keys, and the table itself."""
+    found: set[TableName] = set()
+    remaining = [table]
+    while remaining:
+        if (one := remaining.pop()) not in found:
+            found.add(one)
+            remaining += [key.foreign_key.parent for key in hidden.get(one, ()) if not is_eventual(key.foreign_key)]
+    return found
+
+
+def refuse_hard_to_clear(keys: Sequence[KeyPlan], tables: Mapping[TableName, TablePlan]) -> Iterator[Refusal]:
+    """What keeps rows apart by more than equal columns: a hidden row would be in the way of one that is inserted."""
+    for name in hidden_by(keys):
+        table = tables[name].table
+        unclear = [one.name for one in table.unique_keys if not one.plain or one.without_overlaps]
+        unclear += [one.name for one in table.exclusions]
+        for constraint in sorted(unclear):
+            why = (
+                f'rows of {name} are hidden while they are cleaned up (@enforce eventual), and by "{constraint}" a'
+                " hidden row could be in another's way: only keys over plain columns, on all rows, can be cleared;"
+                " leave it out, or the tag"
+            )
+            yield refuse_table(table, why, constraint=constraint)
 
 
 def _tags(key: ForeignKey) -> list[Tag]:

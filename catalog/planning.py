@@ -8,7 +8,13 @@ from crosskey.catalog.anchoring import find_anchors
 from crosskey.catalog.claim_rules import claim_id, claimed_key, plan_claims
 from crosskey.catalog.colocation import refuse_uncolocated
 from crosskey.catalog.copies import plan_copies
-from crosskey.catalog.eventual import cleaned_up_later, is_eventual, refuse_kept_copies, refuse_mixed
+from crosskey.catalog.eventual import (
+    cleaned_up_later,
+    is_eventual,
+    refuse_hard_to_clear,
+    refuse_kept_copies,
+    refuse_mixed,
+)
 from crosskey.catalog.key_rules import parent_locator, plan_key, referenced_key_id
 from crosskey.catalog.key_values import value_columns, verbatim_columns
 from crosskey.catalog.model import Database, ForeignKey, TableName
@@ -43,6 +49,7 @@ def plan_schema(database: Database) -> Plan:
     copies, copy_refusals = plan_copies(database, tables, keys)
     refusals += copy_refusals
     refusals += refuse_kept_copies(copies, keys, tables)
+    refusals += refuse_hard_to_clear(keys, tables)
     if refusals:
         raise SchemaRefused(tuple(refusals))
     placed_tables = tuple(sorted(tables.values(), key=_table_name))

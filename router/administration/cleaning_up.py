@@ -37,6 +37,9 @@ INTERVAL_SECONDS = 1.0
 STEP_SECONDS = 30.0
 """How long one step may take."""
 
+LISTING_SECONDS = 5.0
+"""How long a shard may take to say what is to be done. Its own next round waits for that, and no other shard's."""
+
 MARKED = 1000
 """Parents whose shadows are marked, or buried, in one transaction."""
 
@@ -56,45 +59,44 @@ class Cleaner:
         self._cluster = cluster
         self._nodes = nodes
         self._finisher = finisher
-        self._deleted = asyncio.Event()
-        self._marked = asyncio.Event()
+        self._deleted = {node.shard: asyncio.Event() for node in nodes}
+        self._marked = {node.shard: asyncio.Event() for node in nodes}
         self._at_work: dict[_Work, asyncio.Task[None]] = {}
         self._windows: deque[float] = deque(maxlen=WINDOWS)
 
     def deleted(self) -> None:
         """To be said when rows were deleted: children may be to be hidden."""
-        self._deleted.set()
+        for due in self._deleted.values():
+            due.set()
 
     async def run(self) -> None:
         """Goes on until cancelled."""
         try:
             await asyncio.gather(
-                self._regularly(self._deleted, waiting=True), self._regularly(self._marked, waiting=False)
+                *(self._regularly(node, self._deleted[node.shard], waiting=True) for node in self._nodes),
+                *(self._regularly(node, self._marked[node.shard], waiting=False) for node in self._nodes),
             )
         finally:
             for task in self._at_work.values():
                 task.cancel()
             await asyncio.gather(*self._at_work.values(), return_exceptions=True)
 
-    async def _regularly(self, due: asyncio.Event, *, waiting: bool) -> None:
+    async def _regularly(self, node: Node, due: asyncio.Event, *, waiting: bool) -> None:
+        """Begins what is to be done on one shard, by itself: none waits for a shard that is slow, or hangs.
+
+        That is what a parents' shard waits for to tell, or else what a children's shard is to clean up and bury.
+        """
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_SECONDS):
                     await due.wait()
             due.clear()
             try:
-                await self._begin_all(waiting=waiting)
+                keys = await self._eventual_keys()
+                if keys:
+                    await self._begin_on(node, keys, waiting=waiting)
             except Exception:
-                _log.exception("a round of cleaning up failed")
-
-    async def _begin_all(self, *, waiting: bool) -> None:
-        """Begins what is to be done on any shard that answers, each by itself: none waits for a shard that is slow.
-
-        That is what parents' shards wait for to tell, or else what children's shards are to clean up.
-        """
-        keys = await self._eventual_keys()
-        if keys:
-            await asyncio.gather(*(self._begin_on(node, keys, waiting=waiting) for node in self._nodes))
+                _log.exception("a round of cleaning up failed", shard=node.shard)
 
     async def _begin_on(self, node: Node, keys: Sequence[ReferencedKey], *, waiting: bool) -> None:
         for cleanup in await self._listed(node):
@@ -104,6 +106,11 @@ class Cleaner:
                     self._begin(("tell", key.id, node.shard, cleanup.shard), self._tell(key, node.shard, cleanup.shard))
                 else:
                     self._begin(("clean", key.id, node.shard, node.shard), self._clean(key, node.shard))
+                    self._begin_to_bury(key, node.shard)
+
+    def _begin_to_bury(self, key: ReferencedKey, shard: int) -> None:
+        """By itself: some parents have no children left while those of others are cleaned up, or cannot be."""
+        self._begin(("bury", key.id, shard, shard), self._bury(key, shard))
 
     def _begin(self, name: _Work, work: Coroutine[Any, Any, None]) -> None:
         if name in self._at_work:
@@ -131,7 +138,7 @@ class Cleaner:
             if not result.count:
                 return
             self._windows.append(result.age_ms + (asyncio.get_running_loop().time() - began) * 1000)
-            self._marked.set()
+            self._marked[child_shard].set()
 
     async def _clean(self, key: ReferencedKey, shard: int) -> None:
         while True:
@@ -140,6 +147,9 @@ class Cleaner:
             if not result.count and not result.pause_ms:
                 break
             await asyncio.sleep(result.pause_ms / 1000)
+        self._begin_to_bury(key, shard)
+
+    async def _bury(self, key: ReferencedKey, shard: int) -> None:
         while True:
             bury = transactions_pb2.BuryDead(referenced_key=key.id, limit=MARKED)
             if not (await self._step(shard, transactions_pb2.Command(bury_dead=bury))).count:
@@ -158,7 +168,7 @@ class Cleaner:
         return result
 
     async def _listed(self, node: Node) -> Sequence[admin_pb2.Cleanup]:
-        with suppress(errors.CrosskeyError), call_context_of_its_own(STEP_SECONDS):
+        with suppress(errors.CrosskeyError), call_context_of_its_own(LISTING_SECONDS):
             return (await node.list_cleanups(maintenance_pb2.ListCleanupsRequest())).cleanups
         return ()
 

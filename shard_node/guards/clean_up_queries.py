@@ -1,4 +1,7 @@
-"""Marking, cleaning up and burying what dead shadows stand for: the DML beside the DDL of dead_shadows.py."""
+"""Marking and burying what dead shadows stand for: the DML beside the DDL of dead_shadows.py.
+
+The cleaning up between them is in cleaning_children.py.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from crosskey.catalog.eventual import CHANGING
-from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey
+from crosskey.catalog.plan import Plan, ReferencedKey
 from crosskey.shard_node.guards.child_triggers import has_children
-from crosskey.shard_node.guards.dead_shadows import SINCE, TOLD, among_dead, eventual_keys
+from crosskey.shard_node.guards.dead_shadows import SINCE, TOLD, eventual_keys
 from crosskey.shard_node.guards.foreign_key_queries import add_shadows
 from crosskey.shard_node.guards.pin_places import PIN_SHARD, pinning_shard
 from crosskey.shard_node.postgres.database import Connection
@@ -111,47 +113,10 @@ def _forget_text(referenced: ReferencedKey) -> bytes:
     )
 
 
-async def clean_children(connection: Connection, plan: Plan, referenced: ReferencedKey, limit: int) -> int:
-    """Carries out the actions of the keys for some children of dead shadows; how many. Locked rows are passed over."""
-    cleaned = 0
-    for key in eventual_keys(plan, referenced):
-        if cleaned < limit:
-            cursor = await connection.execute(_clean_text(plan, key), (limit - cleaned,))
-            cleaned += max(cursor.rowcount, 0)
-    return cleaned
-
-
-@lru_cache
-def _clean_text(plan: Plan, planned: KeyPlan) -> bytes:
-    key = planned.foreign_key
-    # The rows are locked, so their places hold. One that has changed meanwhile has a new place, and its turn later.
-    action = sql.SQL("DELETE FROM {child} c USING due").format(child=table_identifier(key.table))
-    if key.on_delete in CHANGING:
-        value = sql.SQL("NULL" if key.on_delete == "SET NULL" else "DEFAULT")
-        columns = key.on_delete_columns or key.columns
-        changes = sql.SQL(", ").join(sql.SQL("{} = {}").format(identifier(one), value) for one in columns)
-        action = sql.SQL("UPDATE {child} c SET {changes} FROM due").format(
-            child=table_identifier(key.table), changes=changes
-        )
-    return (
-        sql.SQL(
-            "WITH due AS MATERIALIZED (SELECT c.ctid AS place, c.tableoid AS part FROM {child} c WHERE {dead}"
-            " LIMIT %s FOR UPDATE OF c SKIP LOCKED)"
-            " {action} WHERE c.ctid = due.place AND c.tableoid = due.part"
-        )
-        .format(
-            child=table_identifier(key.table),
-            dead=sql.SQL(among_dead(plan, planned, "c")),
-            action=action,
-        )
-        .as_bytes()
-    )
-
-
 async def find_childless(
     connection: Connection, plan: Plan, referenced: ReferencedKey, limit: int, shards: int
 ) -> list[Buried]:
-    """Dead shadows without children, by the shard of their parents. They are no longer among the dead."""
+    """Dead shadows without children, by the shard of their parents, except locked ones. They are dead no longer."""
     cursor = await connection.execute(_bury_text(plan, referenced, shards), (limit,))
     return [Buried(*row) for row in await cursor.fetchall()]
 
@@ -165,14 +130,17 @@ def _bury_text(plan: Plan, referenced: ReferencedKey, shards: int) -> bytes:
     )
     return (
         sql.SQL(
-            "WITH done AS (SELECT {of_k} FROM {dead} k WHERE {childless} ORDER BY {of_k} LIMIT %s"
-            " FOR UPDATE OF k SKIP LOCKED),"
+            "WITH done AS (SELECT {of_k} FROM {dead} k JOIN {shadow} s ON {same_shadow} WHERE {childless}"
+            " ORDER BY {of_k} LIMIT %s FOR UPDATE OF k, s SKIP LOCKED),"
             " gone AS (DELETE FROM {dead} d USING done WHERE {same} RETURNING d.*)"
             " SELECT {shard}, json_agg({key})::text, count(*) FROM gone GROUP BY 1"
         )
         .format(
             of_k=column_list(referenced.columns, alias="k"),
             dead=table_identifier(referenced.dead),
+            # A child that is about to come has the shadow locked.
+            shadow=table_identifier(referenced.shadow),
+            same_shadow=same_key(referenced, "s", "k"),
             childless=childless,
             same=same_key(referenced, "d", "done"),
             shard=pinning_shard(plan, referenced, "gone", shards),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from psycopg import sql
 
 from crosskey.catalog.eventual import CHANGING, hidden_by
-from crosskey.catalog.model import Equality, ForeignKey, Table, TableName
+from crosskey.catalog.model import Equality, ForeignKey, Table, TableName, UniqueKey
 from crosskey.catalog.plan import KeyPlan, Plan, ReferencedKey
 from crosskey.shard_node.guards.bodies import body
 from crosskey.shard_node.guards.pin_places import PIN_SHARD
@@ -24,6 +24,9 @@ from crosskey.shard_node.sql_text.sql_names import column_list, function_identif
 
 SINCE = "crosskey_since"
 """The column of both tables that has the time of the deletion, or of the mark."""
+
+BY = "crosskey_by"
+"""Of what departed, the transaction that deleted it, as PostgreSQL counts them."""
 
 TOLD = "crosskey_told"
 """Of what departed, whether the shadow there is dead by now."""
@@ -42,14 +45,16 @@ def eventual_tables(referenced: ReferencedKey) -> Iterable[sql.Composed]:
         "shard": identifier(PIN_SHARD),
         "since": identifier(SINCE),
         "told": identifier(TOLD),
+        "by": identifier(BY),
     }
     yield sql.SQL(
-        "CREATE TABLE {departed} AS SELECT {columns}, 0 AS {shard}, now() AS {since}, false AS {told} FROM {parent}"
-        " WITH NO DATA"
+        "CREATE TABLE {departed} AS SELECT {columns}, 0 AS {shard}, now() AS {since}, false AS {told},"
+        " pg_current_xact_id() AS {by} FROM {parent} WITH NO DATA"
     ).format(**names)
     yield sql.SQL(
         "ALTER TABLE {departed} ADD PRIMARY KEY ({columns}, {shard}),"
-        " ALTER {since} SET DEFAULT clock_timestamp(), ALTER {told} SET DEFAULT false"
+        " ALTER {since} SET DEFAULT clock_timestamp(), ALTER {told} SET DEFAULT false,"
+        " ALTER {by} SET DEFAULT pg_current_xact_id()"
     ).format(**names)
     yield sql.SQL("CREATE TABLE {dead} AS SELECT {columns}, now() AS {since} FROM {parent} WITH NO DATA").format(
         **names
@@ -76,6 +81,11 @@ def _return_triggers(place: int, referenced: ReferencedKey) -> Iterable[sql.Comp
         "refuse_return",
         departed=table_identifier(referenced.departed),
         same=same_key(referenced, "d", "new"),
+        by=identifier("d", BY),
+        own_message=literal(
+            f'a row of "{referenced.parent}" with this key was deleted in the same transaction, and its children are'
+            " cleaned up after it"
+        ),
         message=literal(
             f'a row of "{referenced.parent}" with this key was deleted, and its children are still being cleaned up'
         ),
@@ -150,21 +160,24 @@ def _refuse_dead(plan: Plan, key: ForeignKey, condition: str) -> sql.Composed:
 
 def _clear_ways(table: HidingTable) -> Iterator[sql.Composed]:
     """For each unique key, the clean-up of hidden rows whose values the new row is to have."""
+    # Keys of other kinds are refused when the schema is planned (catalog/eventual.py).
     for key in table.unique_keys if table.hidden else ():
-        if key.plain:
-            same = sql.SQL(" AND ").join(
-                sql.SQL("{} OPERATOR(pg_catalog.=) {}").format(
-                    identifier(table.name.schema, table.name.name, column), identifier("new", column)
-                )
-                for column in key.columns
-            )
-            yield body(
-                "clear_way",
-                is_set=changed(key.columns),
-                table=table_identifier(table.name),
-                same=same,
-                hidden=about(table.hidden, table_identifier(table.name)),
-            )
+        yield body(
+            "clear_way",
+            is_set=changed(key.columns),
+            table=table_identifier(table.name),
+            same=sql.SQL(" AND ").join(_same_value(table, key, column) for column in key.columns),
+            hidden=about(table.hidden, table_identifier(table.name)),
+        )
+
+
+def _same_value(table: Table, key: UniqueKey, column: str) -> sql.Composed:
+    """Whether a stored row and the new one cannot both have the column's value, if the other columns are alike."""
+    names = {"stored": identifier(table.name.schema, table.name.name, column), "new": identifier("new", column)}
+    equal = sql.SQL("{stored} OPERATOR(pg_catalog.=) {new}").format(**names)
+    if not key.nulls_not_distinct:
+        return equal
+    return sql.SQL("({equal} OR {stored} IS NULL AND {new} IS NULL)").format(equal=equal, **names)
 
 
 def hiding_table(plan: Plan, table: Table) -> Table:

@@ -184,7 +184,7 @@ def where_seen(table: Table, conditions: Sequence[reads_pb2.Condition], ends: Ke
 
 def _seen(table: HidingTable, condition: reads_pb2.Condition, ends: KeyEnds | None) -> Fragment:
     """One condition; one about a column that changes is about what the column is to be."""
-    named = set(_named(condition))
+    named = set(_named(condition, ends))
     keys = [key for key in table.bereaved if any(column in named for column, _ in key.columns)]
     plain = where_clause(table, [condition], ends=ends)
     if not keys:
@@ -224,15 +224,17 @@ def _is_strict(condition: reads_pb2.Condition) -> bool:
     """Whether it is a comparison that no NULL meets."""
     if condition.HasField("linked"):
         return not condition.linked.negated
-    if condition.HasField("linked"):
-        return not condition.linked.negated
     return not condition.HasField("joined") and condition.op != rows_pb2.Predicate.IS_NULL
 
 
-def _named(condition: reads_pb2.Condition) -> Iterator[str]:
+def _named(condition: reads_pb2.Condition, ends: KeyEnds | None) -> Iterator[str]:
     """The columns that a condition compares."""
     if condition.HasField("joined"):
         for one in condition.joined.conditions:
-            yield from _named(one)
+            yield from _named(one, ends)
+    if condition.HasField("linked") and ends is not None:
+        yield from ends.key_end(condition.linked.end).columns
+    if condition.HasField("one_of"):
+        yield from condition.one_of.columns
     yield condition.column
     yield condition.other_column

@@ -35,6 +35,11 @@ class KeyEnd:
     pairs: tuple[ColumnPair, ...]
     at_parent: bool
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of `table` that are at this end."""
+        return [(pair.parent if self.at_parent else pair.child).name for pair in self.pairs]
+
     def match(self, *qualifier: str) -> sql.Composed:
         """Whether a row has, as SQL, the key that is given; it goes by an alias, or by its table's schema and name."""
         compared = [self._pair_matches(number, pair, qualifier) for number, pair in enumerate(self.pairs)]

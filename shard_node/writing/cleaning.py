@@ -12,7 +12,7 @@ from psycopg import sql
 
 from crosskey.internal.v1 import effects_pb2
 from crosskey.internal.v1 import transactions_pb2 as proto
-from crosskey.shard_node.guards import clean_up_queries
+from crosskey.shard_node.guards import clean_up_queries, cleaning_children
 from crosskey.shard_node.sql_text.hidden_rows import HidingTable, about
 from crosskey.shard_node.sql_text.identifiers import identifier
 from crosskey.shard_node.sql_text.sql_names import table_identifier, typed_columns
@@ -34,7 +34,7 @@ async def clean_children(branch: Branch, clean: proto.CleanChildren, result: pro
     referenced = branch.schema.referenced_key(clean.referenced_key)
     limit = branch.pace.take(referenced.id)
     if limit:
-        result.count = await clean_up_queries.clean_children(branch.connection, branch.schema.plan, referenced, limit)
+        result.count = await cleaning_children.clean_children(branch.connection, branch.schema.plan, referenced, limit)
         branch.pace.note(referenced.id, result.count)
     result.pause_ms = branch.pace.pause_ms(referenced.id)
 
@@ -75,7 +75,7 @@ async def forget_departed(branch: Branch, effect: effects_pb2.Effect) -> None:
 async def clean_before_moving(branch: Branch, keys: Mapping[str, Sequence[str]]) -> None:
     """Of rows that are about to move, those of dead parents are cleaned up: elsewhere nobody knows that they are dead.
 
-    `keys` are shard keys as moving.take_out takes them.
+    `keys` are shard keys as moving.with_followers takes them.
     """
     for name, arrays in keys.items():
         table = branch.schema.table(name)

@@ -291,7 +291,10 @@ async def _take_out(branch: Branch, keys: Mapping[str, Sequence[str]], result: C
     if await moving.locked_too_late(branch.connection, branch.schema, keys):
         result.effects.add(shard=branch.shard, origin=branch.shard, locked_too_late=proto.LockedTooLate())
         return
-    for moved in await moving.take_out(branch.connection, branch.schema, keys, branch.shards):
+    going = await moving.with_followers(branch.connection, branch.schema, keys, branch.shards)
+    # What follows an anchor was not among the keys.
+    await cleaning.clean_before_moving(branch, {table: [array] for table, array in going.items()})
+    for moved in await moving.take_out(branch.connection, branch.schema, going, branch.shards):
         place = proto.PlaceRows(table=moved.table, rows_json=moved.rows.encode())
         if tells(branch.schema.plan, branch.schema.table(moved.table).name):
             place.events_through = await last_drawn(branch.connection)

@@ -45,11 +45,9 @@ class MovedRows(msgspec.Struct, frozen=True):
 
 
 async def take_out(
-    connection: Connection, schema: ShardSchema, displaced: Mapping[str, Sequence[str]], shards: int
+    connection: Connection, schema: ShardSchema, keys: Mapping[str, str], shards: int
 ) -> list[MovedRows]:
-    """Takes out all rows with the given shard keys, JSON arrays by table as `schema.name`, and those that they anchor.
-
-    The keys of tables that have an anchor are given with DESTINATION.
+    """Takes out all rows with the given shard keys, which are those that `with_followers` answers.
 
     A table's rows are read when nothing references them any more, and deleted at once: neither a foreign key's action
     nor a trigger can change them in between. What triggers write meanwhile is noted as displaced in its turn. Parents
@@ -57,7 +55,6 @@ async def take_out(
     children counts down here and up again there.
     """
     moved: list[MovedRows] = []
-    keys = await _with_followers(connection, schema, displaced, shards)
     await connection.execute(b"SET LOCAL crosskey.relocating = 'on'", prepare=False)
     for tables in _children_first(schema, keys):
         names = [schema.table(table).name for table in tables]
@@ -83,7 +80,7 @@ async def locked_too_late(connection: Connection, schema: ShardSchema, displaced
 async def keys_of_followers(
     connection: Connection, schema: ShardSchema, claim: Claim, values: str, shards: Sequence[int], shard: int
 ) -> dict[str, list[str]]:
-    """The keys of all rows that live with anchors elsewhere, as `take_out` takes them.
+    """The keys of all rows that live with anchors elsewhere, as `with_followers` takes them.
 
     `values`, a JSON array, are claimed by `shards`, one for each. Those that a row here has by now are left out, and
     that row is locked, so that it stays. Raises Conflict if one is claimed for this shard and not seen here: its row is
@@ -103,10 +100,13 @@ async def keys_of_followers(
     }
 
 
-async def _with_followers(
+async def with_followers(
     connection: Connection, schema: ShardSchema, keys: Mapping[str, Sequence[str]], shards: int
 ) -> dict[str, str]:
-    """The keys, one JSON array a table, and those of all rows whose anchors have them, however deep."""
+    """The shard keys, and those of all rows whose anchors have them, however deep: one JSON array a table.
+
+    `keys` are JSON arrays by table as `schema.name`; those of tables that have an anchor are given with DESTINATION.
+    """
     found: defaultdict[str, list[str]] = defaultdict(list)
     remaining = deque((table, _joined(arrays)) for table, arrays in keys.items())
     while remaining:

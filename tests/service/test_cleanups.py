@@ -25,7 +25,8 @@ CREATE TABLE trips (
     id bigint PRIMARY KEY,
     rider_id bigint CONSTRAINT trips_rider REFERENCES riders ON DELETE CASCADE ON UPDATE CASCADE,
     driver_id bigint CONSTRAINT trips_driver REFERENCES drivers ON DELETE SET NULL,
-    note text
+    note text,
+    CONSTRAINT some_stay CHECK (note <> 'stays' OR driver_id IS NOT NULL)
 );
 COMMENT ON TABLE trips IS E'@shard_by id\\n@events';
 COMMENT ON CONSTRAINT trips_rider ON trips IS '@enforce eventual';
@@ -257,3 +258,56 @@ def test_locks_are_taken_of_rows_that_are_seen(cluster: LocalCluster, client: cr
             assert transaction.update("trips", {"note": "seen"}, key={"id": trip})[0]["driver_id"] is None
     wait_until_done(cluster, client)
     assert client.get("trips", {"id": trip})["note"] == "seen"
+
+
+def test_a_row_that_cannot_be_cleaned_up_keeps_no_other(cluster: LocalCluster, client: crosskey.Client) -> None:
+    driver = next(THERE)
+    client.insert("drivers", {"id": driver})
+    _, trips = rider_with_trips(client, driver=driver, trips=5)
+    client.update("trips", {"note": "stays"}, key={"id": trips[3]})
+    client.delete("drivers", key={"id": driver})
+    left = "SELECT id FROM trips WHERE driver_id = %s"
+    eventually(lambda: query(cluster, 1, left, driver) == [(trips[3],)], "the others are cleaned up")
+    assert client.count("trips", {"driver_id": driver}) == 0
+    client.update("trips", {"note": "goes"}, key={"id": trips[3]})
+    wait_until_done(cluster, client)
+
+
+def test_a_row_that_would_go_along_and_is_locked_keeps_no_other(cluster: LocalCluster, client: crosskey.Client) -> None:
+    rider, trips = rider_with_trips(client, trips=5)
+    client.insert("stops", {"trip_id": trips[1], "number": 1})
+    with as_superuser(cluster, 1) as connection, connection.transaction():
+        connection.execute("SELECT FROM stops WHERE trip_id = %s FOR KEY SHARE", (trips[1],))
+        client.delete("riders", key={"id": rider})
+        left = "SELECT id FROM trips WHERE rider_id = %s"
+        eventually(lambda: query(cluster, 1, left, rider) == [(trips[1],)], "the others are cleaned up")
+    wait_until_done(cluster, client)
+
+
+def test_a_dead_shadow_that_is_locked_keeps_no_other(cluster: LocalCluster, client: crosskey.Client) -> None:
+    (locked, _), (free, _) = rider_with_trips(client), rider_with_trips(client)
+    departed = "SELECT id FROM crosskey.departed_public_riders_id"
+    with as_superuser(cluster, 1) as connection, connection.transaction():
+        connection.execute("SELECT FROM crosskey_shadow_public.riders WHERE id = %s FOR KEY SHARE", (locked,))
+        client.transact([crosskey.delete("riders", key={"id": rider}) for rider in (locked, free)])
+        eventually(lambda: query(cluster, 0, departed) == [(locked,)], "the other is buried")
+    wait_until_done(cluster, client)
+
+
+def test_a_parent_does_not_come_back_within_its_transaction(client: crosskey.Client) -> None:
+    rider, trips = rider_with_trips(client)
+    with pytest.raises(crosskey.NotSupported, match="was deleted in the same transaction") as refused:
+        client.transact([crosskey.delete("riders", key={"id": rider}), crosskey.insert("riders", {"id": rider})])
+    assert not refused.value.retryable
+    with pytest.raises(crosskey.NotSupported, match="was deleted in the same transaction"):
+        go_and_return(client, rider)
+    assert len(listed(client, crosskey.eq("rider_id", rider))) == len(trips)
+    client.insert("riders", {"id": (childless := next(THERE))})
+    go_and_return(client, childless)
+
+
+def go_and_return(client: crosskey.Client, rider: int) -> None:
+    """Deletes a rider and inserts it again, in one session."""
+    with client.transaction() as transaction:
+        transaction.delete("riders", key={"id": rider})
+        transaction.insert("riders", {"id": rider})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,7 +13,7 @@ from crosskey.v1.admin_pb2 import AuditResponse
 from tests.eventually import eventually
 from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
-from tests.shard_sql import as_superuser, query, query_all
+from tests.shard_sql import as_superuser, query, query_all, wait_for_waiters
 
 SHARDS = 2
 SCHEMA = """
@@ -29,12 +30,25 @@ CREATE TABLE fans (
     id bigint PRIMARY KEY,
     email text UNIQUE,
     team_id bigint DEFAULT 0 CONSTRAINT fans_team REFERENCES teams ON DELETE SET DEFAULT,
-    team_name text
+    team_name text,
+    note text
 );
 COMMENT ON TABLE fans IS '@shard_by id';
 COMMENT ON CONSTRAINT fans_team ON fans IS '@enforce eventual';
 COMMENT ON COLUMN fans.team_name IS '@copy team_id.name';
 CREATE INDEX ON fans (team_id);
+CREATE TABLE orders (id bigint PRIMARY KEY, customer bigint NOT NULL);
+COMMENT ON TABLE orders IS '@shard_by customer';
+CREATE TABLE items (
+    order_id bigint REFERENCES orders ON DELETE CASCADE ON UPDATE CASCADE,
+    number integer,
+    team_id bigint CONSTRAINT items_team REFERENCES teams ON DELETE CASCADE,
+    place integer,
+    PRIMARY KEY (order_id, number),
+    UNIQUE NULLS NOT DISTINCT (order_id, place)
+);
+COMMENT ON TABLE items IS '@shard_with order_id';
+COMMENT ON CONSTRAINT items_team ON items IS '@enforce eventual';
 """
 THERE, HERE = numbers_on(0, SHARDS), numbers_on(1, SHARDS)
 
@@ -91,6 +105,9 @@ def test_set_default_and_what_is_copied(cluster: LocalCluster, client: crosskey.
         eventually(lambda: query(cluster, 1, marked, team), "the shadow is dead")
         assert {row["team_id"] for row in client.list("fans", [crosskey.in_("id", fans)])} == {"0"}
         assert client.count("fans", {"team_id": team}) == 0
+        of_none = [crosskey.in_("id", fans), crosskey.some("team", {"name": "none"})]
+        assert client.count("fans", of_none) == len(fans)
+        assert len(client.update("fans", {"note": "of none"}, where=of_none)) == len(fans)
     eventually(lambda: all_done(cluster), "all is cleaned up")
     rows = [*client.list("fans", [crosskey.in_("id", fans)])]
     assert {(row["team_id"], row["team_name"]) for row in rows} == {("0", "none")}
@@ -108,3 +125,45 @@ def test_a_load_is_refused_what_an_insert_is(cluster: LocalCluster, client: cros
         with pytest.raises(crosskey.ForeignKeyViolation):
             client.insert("fans", [{"id": next(HERE), "team_id": team} for _ in range(3)])
     eventually(lambda: all_done(cluster), "all is cleaned up")
+
+
+def order_with_hidden_item(client: crosskey.Client, team: int) -> int:
+    """An order on shard 1, whose only item is a child of the team."""
+    order = next(HERE)
+    client.insert("orders", {"id": order, "customer": order})
+    client.insert("items", {"order_id": order, "number": 1, "team_id": team})
+    return order
+
+
+def test_a_hidden_row_that_follows_its_anchor_moves_nowhere(cluster: LocalCluster, client: crosskey.Client) -> None:
+    team, there = new_team(client), next(THERE)
+    order = order_with_hidden_item(client, team)
+    with ThreadPoolExecutor(1) as pool:
+        with as_superuser(cluster, 1) as connection, connection.transaction():
+            connection.execute("SELECT FROM items WHERE order_id = %s FOR KEY SHARE", (order,))
+            client.delete("teams", key={"id": team})
+            marked = "SELECT 1 FROM crosskey.dead_public_teams_id WHERE id = %s"
+            eventually(lambda: query(cluster, 1, marked, team), "the shadow is dead")
+            moved = pool.submit(client.update, "orders", {"customer": there}, key={"id": order})
+            # The clean-up passes over the item, and the move waits for it.
+            wait_for_waiters(cluster, 1)
+        assert len(moved.result()) == 1
+    eventually(lambda: all_done(cluster), "all is cleaned up")
+    assert query_all(cluster, "SELECT 1 FROM items WHERE order_id = %s", order) == []
+    assert query(cluster, 0, "SELECT customer FROM orders WHERE id = %s", order) == [(there,)]
+
+
+def test_a_hidden_row_is_in_nobodys_way_by_nulls(cluster: LocalCluster, client: crosskey.Client) -> None:
+    team = new_team(client)
+    order = order_with_hidden_item(client, team)
+    with ThreadPoolExecutor(1) as pool:
+        with as_superuser(cluster, 1) as connection, connection.transaction():
+            connection.execute("SELECT FROM items WHERE order_id = %s FOR KEY SHARE", (order,))
+            client.delete("teams", key={"id": team})
+            marked = "SELECT 1 FROM crosskey.dead_public_teams_id WHERE id = %s"
+            eventually(lambda: query(cluster, 1, marked, team), "the shadow is dead")
+            inserted = pool.submit(client.insert, "items", {"order_id": order, "number": 2})
+            wait_for_waiters(cluster, 1)
+        inserted.result()
+    eventually(lambda: all_done(cluster), "all is cleaned up")
+    assert query(cluster, 1, "SELECT number FROM items WHERE order_id = %s", order) == [(2,)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from crosskey.catalog.eventual import hidden_by
-from crosskey.catalog.model import ForeignKey
-from tests.schema_builders import column, foreign_key, plan_of, refusal_of, table
+from crosskey.catalog.model import Exclusion, ForeignKey, UniqueKey
+from tests.schema_builders import column, foreign_key, plan_of, refusal_of, refusals_of, table
 
 DRIVERS = table("drivers", "@shard_by id", column("id"), column("place"))
 TRIPS = table("trips", "@shard_by id", column("id"), column("driver", not_null=False), column("fixed"))
@@ -87,3 +88,28 @@ def test_reference_tables_are_refused() -> None:
 def test_parents_that_only_a_claim_finds_are_refused() -> None:
     placed = table("drivers", "@shard_by place", column("id"), column("place"))
     assert "are found by a claim on id" in refusal_of(placed, TRIPS, by())
+
+
+def test_circles_of_hidden_rows_are_refused() -> None:
+    trips = table("trips", "@shard_by id", column("id"), column("driver"), column("stop", not_null=False))
+    stops = table("stops", "@shard_by id", column("id"), column("trip"), key=("id",))
+    there = foreign_key("stops", "id", "trips", on_delete="CASCADE")
+    back = foreign_key("trips", "id", "stops", on_delete="CASCADE")
+    refusals = refusals_of(DRIVERS, trips, stops, by(), there, back)
+    assert len(refusals) == 2
+    assert all("reference each other in a circle" in refusal for refusal in refusals)
+    plan_of(DRIVERS, trips, stops, by(), there)
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [
+        {"unique_keys": (UniqueKey("apart", ("id",), constraint=False, plain=False),)},
+        {"unique_keys": (UniqueKey("apart", ("id", "driver"), without_overlaps=True),)},
+        {"exclusions": (Exclusion("apart", ("id",)),)},
+    ],
+)
+def test_what_keeps_hidden_rows_apart_by_more_than_equal_columns_is_refused(apart: dict[str, Any]) -> None:
+    trips = msgspec.structs.replace(TRIPS, **apart)
+    assert 'by "apart" a hidden row could be in another\'s way' in refusal_of(DRIVERS, trips, by())
+    plan_of(DRIVERS, trips, by(on_delete="SET NULL"))

@@ -16,10 +16,10 @@ from crosskey import errors
 from crosskey.catalog.changes.columns import Unsupported
 from crosskey.catalog.changes.differing import find_steps
 from crosskey.catalog.changes.pieces import Key, Piece
-from crosskey.catalog.changes.plans import changed_tables, in_old_order, need_empty, refuse_plans
+from crosskey.catalog.changes.plans import changed_tables, created_tables, in_old_order, need_empty, refuse_plans
 from crosskey.catalog.changes.renames import Renames, read_renames, refuse_reused
 from crosskey.catalog.changes.steps import Step
-from crosskey.catalog.model import Database
+from crosskey.catalog.model import Database, TableName
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import SchemaRefused, plan_schema
 from crosskey.shard_node import sql as sql_files
@@ -50,6 +50,7 @@ class PlannedMigration:
     """The steps on this shard, and what is in force after them: text, fingerprint, description and pieces.
 
     `changed` are the tables, by their old `schema.name`, which statements of the old plan must not write any more;
+    `created` are new ones, which those of a still older plan must not, that knew another table of the name;
     `need_empty` those that must have no rows, each with a reason. `run` tells of what was skipped.
     """
 
@@ -58,6 +59,7 @@ class PlannedMigration:
     description: Database
     pieces: dict[Key, Piece]
     changed: tuple[str, ...]
+    created: tuple[TableName, ...]
     need_empty: tuple[tuple[str, str], ...]
     run: RunSchema
     spaces: tuple[str, ...] = ()
@@ -94,8 +96,8 @@ class _Planning:
     async def plan(self) -> PlannedMigration:
         try:
             renames = read_renames(self._wish.renames, self._schema.database)
-            refuse_reused(renames, self._schema.database)
             database, plan, pieces, run = await self._load_new(renames)
+            refuse_reused(renames, self._schema.database, pieces)
             refuse_plans(self._schema.plan, plan, renames.tables)
             return await self._compare(renames, database, plan, pieces, run)
         except Unsupported as unsupported:
@@ -142,6 +144,7 @@ class _Planning:
             database,
             wanted,
             tuple(sorted(by_old_name.get(name, name) for name in changed)),
+            tuple(created_tables(self._schema.plan, plan, renames.tables)),
             tuple(_needs(tried, need_empty(self._schema.plan, plan, renames.tables), by_old_name)),
             run,
             spaces,
@@ -229,11 +232,16 @@ def _plan(database: Database) -> Plan:
         ) from refused
 
 
+def name_as_sql(name: TableName) -> str:
+    """A table's name for a statement without parameters, in which %% does not stand for %."""
+    return table_identifier(name).as_string().replace("%%", "%")
+
+
 async def tables_with_rows(connection: Connection, schema: ShardSchema, names: Sequence[str]) -> set[str]:
     """Those of the tables, by `schema.name`, that have rows on this shard."""
     filled = set()
     for name in sorted(set(names)):
-        table = table_identifier(schema.table(name).name).as_string()
+        table = name_as_sql(schema.table(name).name)
         cursor = await connection.execute(f"SELECT FROM {table} LIMIT 1".encode(), prepare=False)
         if cursor.rowcount:
             filled.add(name)

@@ -71,7 +71,8 @@ async def _refusals(
     connection: Connection, schema: ShardSchema, planned: PlannedMigration, asked: admin_pb2.Migration
 ) -> list[str]:
     """Why it is refused as it was asked for: a sentence each."""
-    return [*_destructive(planned, asked), *[each async for each in _filled(connection, schema, planned, asked)]]
+    filled = [each async for each in _filled(connection, schema, planned, asked)]
+    return [*_destructive(planned, asked), *filled, *await _taken(connection, planned)]
 
 
 def _destructive(planned: PlannedMigration, asked: admin_pb2.Migration) -> Iterator[str]:
@@ -94,6 +95,19 @@ async def _filled(
     for table, sql in rewritten:
         if table in filled:
             yield f"{sql}: it rewrites {table}, which nobody can use meanwhile; say --allow-rewrites"
+
+
+async def _taken(connection: Connection, planned: PlannedMigration) -> list[str]:
+    """Refuses what would meet another relation of its name, which somebody has made by hand."""
+    refusals = []
+    async with connection.transaction(force_rollback=True):
+        await connection.execute(b"SET LOCAL search_path TO pg_catalog")
+        for step in planned.steps:
+            if step.taken:
+                [(taken,)] = await (await connection.execute(step.taken.encode(), prepare=False)).fetchall()
+                if taken:
+                    refusals.append(f"{step.sql}: the shard has something else of the name; see `crosskey audit`")
+    return refusals
 
 
 def _to_step(step: Step) -> proto.ShardMigrationStep:

@@ -19,6 +19,11 @@ class Renames(msgspec.Struct, frozen=True):
     columns: dict[tuple[str, str], str]
     steps: tuple[Step, ...]
 
+    @property
+    def of_tables(self) -> set[str]:
+        """The tables, by their new `schema.name`, that have another name, or a column of which has."""
+        return {*self.tables.values(), *(table for table, _ in self.columns)}
+
 
 def read_renames(told: Iterable[str], database: Database) -> Renames:
     """What is told to have another name. `database` is the old schema. Raises Unsupported for what is not there."""

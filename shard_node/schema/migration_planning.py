@@ -14,9 +14,10 @@ import psycopg
 
 from crosskey import errors
 from crosskey.catalog.changes.columns import Unsupported
-from crosskey.catalog.changes.differing import find_steps
+from crosskey.catalog.changes.differing import ADD_LABEL, find_steps
 from crosskey.catalog.changes.pieces import Key, Piece
 from crosskey.catalog.changes.plans import changed_tables, created_tables, in_old_order, need_empty, refuse_plans
+from crosskey.catalog.changes.renamed_pieces import renamed_pieces
 from crosskey.catalog.changes.renames import Renames, read_renames, refuse_reused
 from crosskey.catalog.changes.steps import Step
 from crosskey.catalog.model import Database, TableName
@@ -34,6 +35,9 @@ from crosskey.shard_node.schema.running import RunSchema, run_schema, run_truste
 from crosskey.shard_node.schema.scratch import scratch_database
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.sql_names import table_identifier
+
+_SET_LOCALLY = b"SET LOCAL search_path TO pg_catalog; SET LOCAL check_function_bodies TO off"
+_PHASES = ("before", "flip", "after")
 
 
 @dataclass(frozen=True)
@@ -127,12 +131,13 @@ class _Planning:
         await self._begin()
         await run_trusted(self._connection, self._old_sql)
         await self._add_guards(self._schema.plan)
-        await self._connection.execute(b"SET LOCAL search_path TO pg_catalog; SET LOCAL check_function_bodies TO off")
-        tried = [await self._try(step) for step in renames.steps]
-        old = await read_pieces(self._connection)
+        await self._connection.execute(_SET_LOCALLY)
+        old = await self._read_with_new_names(renames)
         _refuse_moved_guards(old, wanted)
-        tried += [await self._try(step) for step in find_steps(old, wanted)]
-        spaces = await self._spaces({key for key in wanted.keys() - old.keys() if key[0] == "sequence"})
+        steps = [*renames.steps, *find_steps(old, wanted, renames.of_tables)]
+        # In the order in which they will be taken: what is made before the flip meets the old names.
+        tried = [await self._try(step) for step in sorted(steps, key=lambda step: _PHASES.index(step.phase))]
+        spaces = await self._spaces(_new_sequences(old, wanted))
         for difference in differences(wanted, await read_pieces(self._connection)):
             raise Unsupported(f"this change is not supported yet: after all its steps {difference}")
         await self._connection.rollback()
@@ -149,6 +154,15 @@ class _Planning:
             run,
             spaces,
         )
+
+    async def _read_with_new_names(self, renames: Renames) -> dict[Key, Piece]:
+        """The pieces as they are once what has another name is called by it, and nothing else has changed."""
+        await self._connection.execute("SAVEPOINT named")
+        for step in renames.steps:
+            await self._try(step)
+        pieces = await read_pieces(self._connection)
+        await self._connection.execute("ROLLBACK TO SAVEPOINT named")
+        return pieces
 
     async def _begin(self) -> None:
         await self._connection.execute("BEGIN")
@@ -172,6 +186,11 @@ class _Planning:
             raise Unsupported(
                 f"this change is not supported yet: {error.diag.message_primary}, in: {step.sql}"
             ) from error
+        if step.phase == "before" and step.what == ADD_LABEL:
+            # PostgreSQL lets nothing use a label before it is committed; the scratch database is thrown away.
+            await self._connection.commit()
+            await self._connection.execute("BEGIN")
+            await self._connection.execute(_SET_LOCALLY)
         return msgspec.structs.replace(step, rewrites=await self._files(step) != before)
 
     async def _files(self, step: Step) -> object:
@@ -204,6 +223,12 @@ def _refuse_moved_guards(old: dict[Key, Piece], new: dict[Key, Piece]) -> None:
             f"{name[1] or name[2]} holds what keys over shards need, and would have to be made anew: a table or column"
             " of such a key cannot have another name yet"
         )
+
+
+def _new_sequences(old: dict[Key, Piece], new: dict[Key, Piece]) -> set[Key]:
+    """Those that begin to count; one that has another name goes on."""
+    renamed = {piece.key for _, piece in renamed_pieces(old, new)}
+    return {key for key in new.keys() - old.keys() - renamed if key[0] == "sequence"}
 
 
 def _needs(

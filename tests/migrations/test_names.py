@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from crosskey import Client, SchemaRefused
+from crosskey import CheckViolation, Client, SchemaRefused, UniqueViolation
 from crosskey.local_cluster.cluster import LocalCluster
 from tests.fresh_cluster import FreshClusters
-from tests.shard_sql import as_superuser, query
+from tests.shard_sql import as_superuser, query, query_all
 
 SCHEMA = """
+CREATE TYPE weather AS ENUM ('dry', 'wet');
 CREATE TYPE mood AS ENUM ('glad', 'sad');
 CREATE TABLE people (id bigint PRIMARY KEY, nick text, mood mood);
 COMMENT ON TABLE people IS '@shard_by id';
@@ -23,6 +24,7 @@ COMMENT ON TABLE "rates 5%" IS '@shard_by id';
 """
 
 END = "-- The end."
+INDEXED = "SELECT tablename::text FROM pg_indexes WHERE indexname = %s"
 NOTES = "CREATE TABLE notes (id bigint);\nCOMMENT ON TABLE notes IS '@reference';"
 
 
@@ -86,6 +88,95 @@ def test_a_name_that_something_else_has_at_once_is_refused(
         changed = changed.replace("ON posts (", "ON articles (").replace(END, "CREATE VIEW posts AS SELECT 1 AS one;")
     with pytest.raises(SchemaRefused, match=f"{why}.*is given to another"):
         client.apply_migration(changed, renames=renames)
+
+
+ARTICLES = (("TABLE posts", "TABLE articles"), ("ON posts", "ON articles"))
+
+
+def test_a_table_that_is_renamed_keeps_its_keys_and_goes_on_counting(cluster: LocalCluster, client: Client) -> None:
+    [(files,)] = query(cluster, 1, "SELECT pg_relation_filenode('posts_pkey')")
+    spaces = _spaces(cluster, "posts_id_seq")
+    with_check = ("title text", "title text NOT NULL CHECK (title <> '')")
+    client.apply_migration(_changed(*ARTICLES, with_check), renames={"posts": "articles"})
+    assert client.audit() == []
+    [row] = client.insert("articles", [{"title": "title 4", "words": "4"}])
+    assert int(row["id"]) > 3
+    with pytest.raises(CheckViolation, match="articles_title_check"):
+        client.insert("articles", {"title": "", "words": "5"})
+    with pytest.raises(UniqueViolation, match="articles_words_key"):
+        client.insert("articles", {"title": "t", "words": "4"})
+    assert query(cluster, 1, "SELECT pg_relation_filenode('articles_pkey')") == [(files,)]
+    assert _spaces(cluster, "articles_id_seq") == spaces
+    client.apply_migration(SCHEMA, renames={"articles": "posts"})
+    assert client.count("posts") == 4
+
+
+def test_a_column_that_is_renamed_gets_a_check_a_key_and_an_index_at_once(client: Client) -> None:
+    handle = "handle text NOT NULL CHECK (handle <> '')"
+    index = "CREATE INDEX by_handle ON people (handle);"
+    renamed = _changed(("nick text, mood mood", f"{handle}, mood mood, UNIQUE (id, handle)"), (END, index))
+    client.apply_migration(renamed, renames={"people.nick": "handle"})
+    assert client.audit() == []
+    with pytest.raises(CheckViolation, match="people_handle_check"):
+        client.insert("people", {"id": 100, "handle": ""})
+    client.apply_migration(SCHEMA, renames={"people.handle": "nick"})
+
+
+def test_a_rename_with_a_check_that_rows_fail_leaves_the_old_names(client: Client) -> None:
+    refused = _changed(*ARTICLES, ("title text", "title text CHECK (title = '')"))
+    with pytest.raises(SchemaRefused, match="articles_title_check"):
+        client.apply_migration(refused, renames={"posts": "articles"})
+    assert client.count("posts") == 4
+
+
+FAILS = ("nick text", "nick text CHECK (nick = 'other')")
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["CREATE INDEX by_title ON people (nick);", "ALTER TABLE people ADD CONSTRAINT by_title UNIQUE (id, nick);"],
+)
+def test_an_index_whose_name_goes_to_another_table_stays_if_that_is_refused(
+    cluster: LocalCluster, client: Client, index: str
+) -> None:
+    moved = (("CREATE INDEX by_title ON posts (title);", ""), (END, index))
+    with pytest.raises(SchemaRefused, match="people_nick_check"):
+        client.apply_migration(_changed(*moved, FAILS))
+    assert set(query_all(cluster, INDEXED, "by_title")) == {("posts",)}
+    client.apply_migration(_changed(*moved))
+    assert set(query_all(cluster, INDEXED, "by_title")) == {("people",)}
+    client.apply_migration(SCHEMA)
+
+
+def test_an_index_made_by_hand_is_not_taken_for_that_of_a_migration(cluster: LocalCluster, client: Client) -> None:
+    with as_superuser(cluster, 1) as connection:
+        connection.execute("CREATE INDEX by_nick ON people (id)")
+        try:
+            with pytest.raises(SchemaRefused, match=r"by_nick.*something else of the name"):
+                client.apply_migration(_changed((END, "CREATE INDEX by_nick ON people (nick);")))
+            assert query(cluster, 1, INDEXED, "by_nick") == [("people",)]
+        finally:
+            connection.execute("DROP INDEX by_nick")
+
+
+@pytest.mark.parametrize("use", ["", "CREATE VIEW storms AS SELECT 'hot'::weather AS weather;"], ids=["alone", "used"])
+def test_a_label_of_a_migration_that_is_refused_is_in_nobodys_way(client: Client, use: str) -> None:
+    refused = _changed(("'wet'", "'wet', 'hot'"), FAILS, (END, use))
+    with pytest.raises(SchemaRefused, match="people_nick_check"):
+        client.apply_migration(refused)
+    if not use:
+        assert client.audit() == []
+    client.apply_migration(_changed(("nick text", "nick text DEFAULT 'n'")))
+    client.apply_migration(_changed(("'wet'", "'wet', 'hot'"), (END, use)))
+    assert client.audit() == []
+    # Labels are not dropped, but a type is.
+    client.apply_migration(_changed(("CREATE TYPE weather AS ENUM ('dry', 'wet');", "")), allow_destructive=True)
+    client.apply_migration(SCHEMA)
+
+
+def _spaces(cluster: LocalCluster, sequence: str) -> list[tuple[object, ...]]:
+    spaces = "SELECT increment_by, max_value FROM pg_sequences WHERE sequencename = %s"
+    return query_all(cluster, spaces, sequence)
 
 
 def _changed(*replaced: tuple[str, str]) -> str:

@@ -11,10 +11,15 @@ from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import transactions_pb2
 from crosskey.shard_node.postgres.database import Connection
 from crosskey.shard_node.schema.flipping import fence
-from crosskey.shard_node.schema.migration_planning import PlannedMigration, Wish, plan_migration, tables_with_rows
+from crosskey.shard_node.schema.migration_planning import (
+    PlannedMigration,
+    Wish,
+    name_as_sql,
+    plan_migration,
+    tables_with_rows,
+)
 from crosskey.shard_node.schema.shard import Shard
 from crosskey.shard_node.schema.shard_schema import ShardSchema, no_schema
-from crosskey.shard_node.sql_text.sql_names import table_identifier
 from crosskey.v1 import admin_pb2
 
 _PHASES = {
@@ -46,14 +51,15 @@ async def plan_on_shard(
 
 
 def _to_flip(schema: ShardSchema, planned: PlannedMigration) -> transactions_pb2.FlipSchema:
-    names = {name: table_identifier(schema.table(name).name).as_string() for name in planned.changed}
+    locked = [name_as_sql(schema.table(name).name) for name in planned.changed]
     # Before the steps, so that a table still has its old name.
-    fences = [fence(name, schema.epoch + 1) for name in names.values()]
+    fences = [fence(name, schema.epoch + 1) for name in locked]
     steps = [step.sql for step in planned.steps if step.phase == "flip"]
+    new_fences = [fence(name_as_sql(name), schema.epoch + 1) for name in planned.created]
     return transactions_pb2.FlipSchema(
         epoch=schema.epoch,
-        locked=names.values(),
-        statements=[*fences, *steps, *planned.spaces],
+        locked=locked,
+        statements=[*fences, *steps, *new_fences, *planned.spaces],
         sql=planned.sql,
         fingerprint=planned.run.fingerprint,
         description_json=planned.description.to_json(),
@@ -65,7 +71,8 @@ async def _refusals(
     connection: Connection, schema: ShardSchema, planned: PlannedMigration, asked: admin_pb2.Migration
 ) -> list[str]:
     """Why it is refused as it was asked for: a sentence each."""
-    return [*_destructive(planned, asked), *[each async for each in _filled(connection, schema, planned, asked)]]
+    filled = [each async for each in _filled(connection, schema, planned, asked)]
+    return [*_destructive(planned, asked), *filled, *await _taken(connection, planned)]
 
 
 def _destructive(planned: PlannedMigration, asked: admin_pb2.Migration) -> Iterator[str]:
@@ -88,6 +95,19 @@ async def _filled(
     for table, sql in rewritten:
         if table in filled:
             yield f"{sql}: it rewrites {table}, which nobody can use meanwhile; say --allow-rewrites"
+
+
+async def _taken(connection: Connection, planned: PlannedMigration) -> list[str]:
+    """Refuses what would meet another relation of its name, which somebody has made by hand."""
+    refusals = []
+    async with connection.transaction(force_rollback=True):
+        await connection.execute(b"SET LOCAL search_path TO pg_catalog")
+        for step in planned.steps:
+            if step.taken:
+                [(taken,)] = await (await connection.execute(step.taken.encode(), prepare=False)).fetchall()
+                if taken:
+                    refusals.append(f"{step.sql}: the shard has something else of the name; see `crosskey audit`")
+    return refusals
 
 
 def _to_step(step: Step) -> proto.ShardMigrationStep:

@@ -40,8 +40,8 @@ def drop_column(table: str, column: Piece) -> Step:
     return Step(sql, "flip", "drop column", column.table, ACCESS_EXCLUSIVE, destructive=True)
 
 
-def change_column(table: str, old: Piece, new: Piece) -> Iterator[Step]:
-    """The table is as SQL. Raises Unsupported."""
+def change_column(table: str, old: Piece, new: Piece, *, early: bool) -> Iterator[Step]:
+    """The table is as SQL; `early` is whether anything can be done with it before the flip. Raises Unsupported."""
     name = quoted(new.name)
     for fact, what in (("generated", "what it is generated from"), ("identity", "whether it is an identity")):
         if old.facts[fact] != new.facts[fact]:
@@ -57,7 +57,7 @@ def change_column(table: str, old: Piece, new: Piece) -> Iterator[Step]:
     if old.facts["not_null"] and not new.facts["not_null"]:
         yield _flip(f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL", "drop not null", new)
     elif new.facts["not_null"] and not old.facts["not_null"]:
-        yield from _set_not_null(table, new)
+        yield from _set_not_null(table, new) if early else [_set_not_null_at_once(table, new)]
     elif old.facts["not_null_name"] != new.facts["not_null_name"]:
         old_name, new_name = (quoted(piece.facts["not_null_name"]) for piece in (old, new))
         sql = f"ALTER TABLE {table} RENAME CONSTRAINT {old_name} TO {new_name}"
@@ -73,7 +73,7 @@ def validated(table: str, name: str, schema_name: str, undo: str = "") -> Step:
 def _set_not_null(table: str, column: Piece) -> Iterator[Step]:
     """By way of a check that is validated while clients go on: PostgreSQL then need not look at the rows."""
     name, check = quoted(column.name), quoted(f"crosskey_not_null_{column.name}"[:63])
-    undo = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
+    undo = f"ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {check}"
     yield Step(
         f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({name} IS NOT NULL) NOT VALID",
         "before",
@@ -84,12 +84,16 @@ def _set_not_null(table: str, column: Piece) -> Iterator[Step]:
         clear=undo,
     )
     yield validated(table, check, column.table)
-    own_name = column.facts["not_null_name"]
+    yield _set_not_null_at_once(table, column)
+    yield _flip(undo, "drop check for nulls", column)
+
+
+def _set_not_null_at_once(table: str, column: Piece) -> Step:
+    name, own_name = quoted(column.name), column.facts["not_null_name"]
     words = f"ALTER COLUMN {name} SET NOT NULL"
     if own_name is not None:
         words = f"ADD CONSTRAINT {quoted(own_name)} NOT NULL {name}"
-    yield _flip(f"ALTER TABLE {table} {words}", "set not null", column)
-    yield _flip(undo, "drop check for nulls", column)
+    return _flip(f"ALTER TABLE {table} {words}", "set not null", column)
 
 
 def _type(column: Piece) -> str:

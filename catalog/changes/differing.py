@@ -6,17 +6,19 @@ refused, and never half done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 import msgspec
 
 from crosskey.catalog.changes.columns import Unsupported, add_column, change_column, drop_column, validated
 from crosskey.catalog.changes.pieces import Key, Piece, Pieces, literal, quoted
+from crosskey.catalog.changes.renamed_pieces import rename_piece, renamed_pieces
 from crosskey.catalog.changes.steps import (
     ACCESS_EXCLUSIVE,
     SHARE,
     SHARE_ROW_EXCLUSIVE,
     SHARE_UPDATE_EXCLUSIVE,
+    Phase,
     Step,
 )
 
@@ -25,18 +27,27 @@ _MADE_LAST = ("constraint", "index", "function", "statistics", "trigger", "view"
 _GOES_WITH_TABLE = frozenset({"column", "constraint", "index", "trigger", "comment", "statistics", "sequence"})
 _FOREIGN_KEY, _CHECK = "f", "c"
 _UNIQUE = ("p", "u")
+ADD_LABEL = "add label"
+_INDEXED = (*_UNIQUE, "x")
 
 
-def find_steps(old: Pieces, new: Pieces) -> list[Step]:
-    """The steps from one to the other, in order. Raises Unsupported, which names the first change that has none."""
-    return list(_Difference(old, new).steps())
+def find_steps(old: Pieces, new: Pieces, renamed: Set[str] = frozenset()) -> list[Step]:
+    """The steps from one to the other, in order. Raises Unsupported, which names the first change that has none.
+
+    `renamed` are the tables, by their new `schema.name`, that have another name from the flip on, or a column of which
+    has; the old pieces have the new names already. Nothing is made on such a table before the flip.
+    """
+    return list(_Difference(old, new, renamed).steps())
 
 
 class _Difference:
-    def __init__(self, old: Pieces, new: Pieces) -> None:
+    def __init__(self, old: Pieces, new: Pieces, renamed: Set[str]) -> None:
         self._old, self._new = old, new
-        self._gone = sorted((old[key] for key in old.keys() - new.keys()), key=_place, reverse=True)
-        self._added = sorted((new[key] for key in new.keys() - old.keys()), key=_place)
+        self._renamed_tables = renamed
+        self._renamed = renamed_pieces(old, new)
+        same = {piece.key for pair in self._renamed for piece in pair}
+        self._gone = sorted((old[key] for key in old.keys() - new.keys() - same), key=_place, reverse=True)
+        self._added = sorted((new[key] for key in new.keys() - old.keys() - same), key=_place)
         self._changed = sorted(
             ((old[key], new[key]) for key in old.keys() & new.keys() if old[key].state != new[key].state),
             key=lambda pair: pair[1].place,
@@ -48,8 +59,10 @@ class _Difference:
         self._refuse()
         for old, new in self._changed:
             if old.kind == "enum":
-                yield from _add_labels(old, new)
+                yield from self._add_labels(old, new)
         yield from self._drop()
+        for old, new in self._renamed:
+            yield rename_piece(self._table(new.table), old, new)
         for piece in self._added:
             if piece.kind in _MADE_FIRST and not piece.facts.get("late"):
                 yield from self._make_first(piece)
@@ -77,6 +90,24 @@ class _Difference:
                 raise Unsupported(
                     f"table {piece.name}: dropping it is not supported yet, as it has to do with partitions"
                 )
+
+    def _add_labels(self, old: Piece, new: Piece) -> Iterator[Step]:
+        """With the flip, unless something else uses one, which PostgreSQL allows once the label is committed."""
+        before, after = old.facts["labels"] or [], new.facts["labels"] or []
+        if [label for label in after if label in before] != before:
+            raise Unsupported(f"type {new.name}: labels of an enum can be added, and neither dropped nor moved")
+        added = [label for label in after if label not in before]
+        phase: Phase = "before" if self._uses_any(added) else "flip"
+        for label in added:
+            place = after.index(label)
+            where = f"AFTER {literal(after[place - 1])}" if place else f"BEFORE {literal(before[0])}" if before else ""
+            sql = f"ALTER TYPE {new.name} ADD VALUE IF NOT EXISTS {literal(label)} {where}"
+            yield Step(sql.rstrip(), phase, ADD_LABEL)
+
+    def _uses_any(self, labels: Iterable[str]) -> bool:
+        """Whether what is made has one of the labels in its SQL, as far as the text tells."""
+        made = [piece for piece in (*self._added, *(new for _, new in self._changed)) if piece.kind != "enum"]
+        return any(literal(label).strip() in piece.made_by for label in labels for piece in made)
 
     def _drop(self) -> Iterator[Step]:
         for kind in ("view", "trigger", "constraint", "index", "statistics"):
@@ -167,7 +198,8 @@ class _Difference:
                 yield from self._own_sequences(piece.table, {piece.name})
         for old, new in self._changed:
             if new.kind == "column":
-                yield from change_column(self._table(new.table), old, new)
+                early = new.table not in self._renamed_tables
+                yield from change_column(self._table(new.table), old, new, early=early)
 
     def _make_last(self, piece: Piece) -> Iterator[Step]:
         if piece.kind == "constraint":
@@ -194,8 +226,8 @@ class _Difference:
 
     def _add_index(self, index: Piece) -> Iterator[Step]:
         stays = index.table not in self._added_tables
-        replaces = index.key in self._old
-        if not stays or index.is_ours or index.facts["partitioned"] or replaces or not self._is_there(index):
+        waits = self._is_taken(index.name) or not self._is_there(index)
+        if not stays or index.is_ours or index.facts["partitioned"] or waits:
             lock = SHARE if stays else ""
             yield Step(index.made_by, "flip", "create index", index.table if stays else "", lock, ours=index.is_ours)
             return
@@ -207,7 +239,7 @@ class _Difference:
             return
         kind = constraint.facts["type"]
         there = self._is_there(constraint) and not constraint.is_ours
-        if kind in _UNIQUE and there and constraint.key not in self._old:
+        if kind in _UNIQUE and there and not self._is_taken(_name_of_index(constraint)):
             yield from self._add_unique(constraint)
         elif kind == _FOREIGN_KEY and (self._crosses(constraint) or not there or self._references_new(constraint)):
             yield self._in_flip(constraint, " NOT VALID")
@@ -228,7 +260,7 @@ class _Difference:
         table, name = self._table(constraint.table), quoted(constraint.name)
         replaces = constraint.key in self._old
         early = quoted(f"crosskey_new_{constraint.name}"[:63]) if replaces else name
-        undo = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {early}"
+        undo = f"ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {early}"
         lock = SHARE_ROW_EXCLUSIVE if constraint.facts["type"] == _FOREIGN_KEY else ACCESS_EXCLUSIVE
         sql = f"ALTER TABLE {table} ADD CONSTRAINT {early} {constraint.state} NOT VALID"
         yield Step(sql, "before", "add constraint", constraint.table, lock, undo=undo, clear=undo)
@@ -289,6 +321,8 @@ class _Difference:
 
     def _is_there(self, piece: Piece) -> bool:
         """Whether all that an index or constraint is made of is there before the flip, as it will be after it."""
+        if piece.table in self._renamed_tables:
+            return False
         columns: Iterable[str] = piece.facts["columns"] or ()
         keys: list[Key] = [("column", piece.table, column) for column in columns]
         same = all(key in self._old and self._type(self._old[key]) == self._type(self._new[key]) for key in keys)
@@ -298,9 +332,13 @@ class _Difference:
         return str(key.facts["parent"]).startswith("crosskey")
 
     def _references_new(self, key: Piece) -> bool:
-        """Whether a foreign key is onto a table or a key that comes with the flip; then it does too."""
+        """Whether a foreign key is onto a table that comes with the flip, or gets names by it; then it does too."""
         parent = key.facts["parent"]
-        return parent in self._added_tables and not self._crosses(key)
+        return parent in (self._added_tables | self._renamed_tables) and not self._crosses(key)
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether the old schema has a relation of the name, which makes way with the flip only."""
+        return any(_relation(piece) == name for piece in self._old.values())
 
     def _type(self, column: Piece) -> tuple[object, object]:
         return column.facts["type"], column.facts["collation"]
@@ -317,6 +355,8 @@ def _concurrently(definition: str, name: str, table: str) -> Step:
     """An index that is made while clients go on; one that was begun and not finished is no good, and goes first."""
     words = "CREATE UNIQUE INDEX" if definition.startswith("CREATE UNIQUE INDEX") else "CREATE INDEX"
     undo = f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
+    there = f"to_regclass({literal(name)})"
+    same = f"indexrelid = {there} AND pg_get_indexdef(indexrelid) = {literal(definition)}"
     return Step(
         definition.replace(words, f"{words} CONCURRENTLY", 1),
         "before",
@@ -324,21 +364,21 @@ def _concurrently(definition: str, name: str, table: str) -> Step:
         table,
         SHARE_UPDATE_EXCLUSIVE,
         undo=undo,
-        done=f"SELECT count(*) > 0 FROM pg_index WHERE indexrelid = to_regclass({literal(name)}) AND indisvalid",  # noqa: S608 # the name is quoted
+        done=f"SELECT count(*) > 0 FROM pg_index WHERE {same} AND indisvalid",  # noqa: S608 # it is quoted
         clear=undo,
+        taken=f"SELECT {there} IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE {same})",  # noqa: S608 # quoted
     )
 
 
-def _add_labels(old: Piece, new: Piece) -> Iterator[Step]:
-    before, after = old.facts["labels"] or [], new.facts["labels"] or []
-    if [label for label in after if label in before] != before:
-        raise Unsupported(f"type {new.name}: labels of an enum can be added, and neither dropped nor moved")
-    for place, label in enumerate(after):
-        if label in before:
-            continue
-        where = f"AFTER {literal(after[place - 1])}" if place else f"BEFORE {literal(before[0])}" if before else ""
-        sql = f"ALTER TYPE {new.name} ADD VALUE IF NOT EXISTS {literal(label)} {where}"
-        yield Step(sql.rstrip(), "before", "add label")
+def _relation(piece: Piece) -> str:
+    """The name of the relation that a piece is, as `schema.name`; "" if it is none."""
+    if piece.kind == "constraint":
+        return _name_of_index(piece) if piece.facts["type"] in _INDEXED else ""
+    return piece.name if piece.kind in ("table", "index", "sequence", "view", "composite") else ""
+
+
+def _name_of_index(constraint: Piece) -> str:
+    return f"{constraint.table.split('.', 1)[0]}.{constraint.name}"
 
 
 def _place(piece: Piece) -> int:

@@ -8,7 +8,7 @@ import msgspec
 
 from crosskey.catalog.changes.columns import Unsupported
 from crosskey.catalog.changes.pieces import Piece, Pieces
-from crosskey.catalog.model import Database, Table
+from crosskey.catalog.model import Database, Table, TableName
 from crosskey.catalog.plan import Plan, TablePlan
 
 Names = dict[str, str]
@@ -100,6 +100,12 @@ def changed_tables(old: Plan, new: Plan, pieces: tuple[Pieces, Pieces], tables: 
         if piece.kind == "trigger" and piece.facts["function"] in functions
     }
     return changed & there
+
+
+def created_tables(old: Plan, new: Plan, tables: Names) -> list[TableName]:
+    """The tables that only the new schema has."""
+    before = _by_new_name(old, tables)
+    return sorted(table.table.name for table in new.tables if table.table.name.qualified not in before)
 
 
 def _differing(old: Pieces, new: Pieces) -> Iterator[Piece]:

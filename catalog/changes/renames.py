@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
 from crosskey.catalog.changes.columns import Unsupported
-from crosskey.catalog.changes.pieces import quoted
+from crosskey.catalog.changes.pieces import Pieces, quoted
 from crosskey.catalog.changes.steps import ACCESS_EXCLUSIVE, Step
 from crosskey.catalog.model import Database, Table
 
@@ -18,6 +18,11 @@ class Renames(msgspec.Struct, frozen=True):
     tables: dict[str, str]
     columns: dict[tuple[str, str], str]
     steps: tuple[Step, ...]
+
+    @property
+    def of_tables(self) -> set[str]:
+        """The tables, by their new `schema.name`, that have another name, or a column of which has."""
+        return {*self.tables.values(), *(table for table, _ in self.columns)}
 
 
 def read_renames(told: Iterable[str], database: Database) -> Renames:
@@ -47,22 +52,24 @@ def read_renames(told: Iterable[str], database: Database) -> Renames:
     return Renames(tables, in_new, tuple(steps))
 
 
-def refuse_reused(renames: Renames, database: Database) -> None:
-    """Raises Unsupported for a name that means something else at once: a client might write the wrong one."""
-    for table, new in _new_names(renames):
-        if any(new == old for each, old in renames.columns if each == table):
+def refuse_reused(renames: Renames, database: Database, wanted: Pieces) -> None:
+    """Raises Unsupported for a name that means something else at once: a client might use the wrong one.
+
+    `database` is the old schema, `wanted` are the pieces of the new one.
+    """
+    for table, old in renames.columns:
+        if ("column", table, old) in wanted:
             raise Unsupported(
-                f'column "{new}" of {table}: its name is given to another column: do it in two migrations'
+                f'column "{old}" of {table}: its name is given to another column: do it in two migrations'
             )
-    gone = set(renames.tables)
-    for new in renames.tables.values():
-        if new in gone or any(table.name.qualified == new for table in database.tables):
-            raise Unsupported(f'table "{new}": its name is given to another table: do it in two migrations')
+    names = {table.name.qualified for table in database.tables}
+    taken = [new for new in renames.tables.values() if new in names]
+    for name in (*taken, *(old for old in renames.tables if _is_relation(old, wanted))):
+        raise Unsupported(f'table "{name}": its name is given to another table: do it in two migrations')
 
 
-def _new_names(renames: Renames) -> Iterator[tuple[str, str]]:
-    for (table, _), new in renames.columns.items():
-        yield table, new
+def _is_relation(name: str, pieces: Pieces) -> bool:
+    return any((kind, "", name) in pieces for kind in ("table", "view"))
 
 
 def _step(table: Table, words: str, what: str) -> Step:

@@ -31,6 +31,8 @@ class Step(msgspec.Struct, frozen=True):
     undo: str = ""
     done: str = ""
     clear: str = ""
+    taken: str = ""
+    """A query that answers whether something else has the name of what it makes; it is refused then."""
     needs_empty: str = ""
     """Why it is refused if the table has rows; "" if it is not."""
 

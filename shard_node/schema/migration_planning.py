@@ -14,12 +14,13 @@ import psycopg
 
 from crosskey import errors
 from crosskey.catalog.changes.columns import Unsupported
-from crosskey.catalog.changes.differing import find_steps
+from crosskey.catalog.changes.differing import ADD_LABEL, find_steps
 from crosskey.catalog.changes.pieces import Key, Piece
-from crosskey.catalog.changes.plans import changed_tables, in_old_order, need_empty, refuse_plans
+from crosskey.catalog.changes.plans import changed_tables, created_tables, in_old_order, need_empty, refuse_plans
+from crosskey.catalog.changes.renamed_pieces import renamed_pieces
 from crosskey.catalog.changes.renames import Renames, read_renames, refuse_reused
 from crosskey.catalog.changes.steps import Step
-from crosskey.catalog.model import Database
+from crosskey.catalog.model import Database, TableName
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import SchemaRefused, plan_schema
 from crosskey.shard_node import sql as sql_files
@@ -34,6 +35,9 @@ from crosskey.shard_node.schema.running import RunSchema, run_schema, run_truste
 from crosskey.shard_node.schema.scratch import scratch_database
 from crosskey.shard_node.schema.shard_schema import ShardSchema
 from crosskey.shard_node.sql_text.sql_names import table_identifier
+
+_SET_LOCALLY = b"SET LOCAL search_path TO pg_catalog; SET LOCAL check_function_bodies TO off"
+_PHASES = ("before", "flip", "after")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class PlannedMigration:
     """The steps on this shard, and what is in force after them: text, fingerprint, description and pieces.
 
     `changed` are the tables, by their old `schema.name`, which statements of the old plan must not write any more;
+    `created` are new ones, which those of a still older plan must not, that knew another table of the name;
     `need_empty` those that must have no rows, each with a reason. `run` tells of what was skipped.
     """
 
@@ -58,6 +63,7 @@ class PlannedMigration:
     description: Database
     pieces: dict[Key, Piece]
     changed: tuple[str, ...]
+    created: tuple[TableName, ...]
     need_empty: tuple[tuple[str, str], ...]
     run: RunSchema
     spaces: tuple[str, ...] = ()
@@ -94,8 +100,8 @@ class _Planning:
     async def plan(self) -> PlannedMigration:
         try:
             renames = read_renames(self._wish.renames, self._schema.database)
-            refuse_reused(renames, self._schema.database)
             database, plan, pieces, run = await self._load_new(renames)
+            refuse_reused(renames, self._schema.database, pieces)
             refuse_plans(self._schema.plan, plan, renames.tables)
             return await self._compare(renames, database, plan, pieces, run)
         except Unsupported as unsupported:
@@ -125,12 +131,13 @@ class _Planning:
         await self._begin()
         await run_trusted(self._connection, self._old_sql)
         await self._add_guards(self._schema.plan)
-        await self._connection.execute(b"SET LOCAL search_path TO pg_catalog; SET LOCAL check_function_bodies TO off")
-        tried = [await self._try(step) for step in renames.steps]
-        old = await read_pieces(self._connection)
+        await self._connection.execute(_SET_LOCALLY)
+        old = await self._read_with_new_names(renames)
         _refuse_moved_guards(old, wanted)
-        tried += [await self._try(step) for step in find_steps(old, wanted)]
-        spaces = await self._spaces({key for key in wanted.keys() - old.keys() if key[0] == "sequence"})
+        steps = [*renames.steps, *find_steps(old, wanted, renames.of_tables)]
+        # In the order in which they will be taken: what is made before the flip meets the old names.
+        tried = [await self._try(step) for step in sorted(steps, key=lambda step: _PHASES.index(step.phase))]
+        spaces = await self._spaces(_new_sequences(old, wanted))
         for difference in differences(wanted, await read_pieces(self._connection)):
             raise Unsupported(f"this change is not supported yet: after all its steps {difference}")
         await self._connection.rollback()
@@ -142,10 +149,20 @@ class _Planning:
             database,
             wanted,
             tuple(sorted(by_old_name.get(name, name) for name in changed)),
+            tuple(created_tables(self._schema.plan, plan, renames.tables)),
             tuple(_needs(tried, need_empty(self._schema.plan, plan, renames.tables), by_old_name)),
             run,
             spaces,
         )
+
+    async def _read_with_new_names(self, renames: Renames) -> dict[Key, Piece]:
+        """The pieces as they are once what has another name is called by it, and nothing else has changed."""
+        await self._connection.execute("SAVEPOINT named")
+        for step in renames.steps:
+            await self._try(step)
+        pieces = await read_pieces(self._connection)
+        await self._connection.execute("ROLLBACK TO SAVEPOINT named")
+        return pieces
 
     async def _begin(self) -> None:
         await self._connection.execute("BEGIN")
@@ -169,6 +186,11 @@ class _Planning:
             raise Unsupported(
                 f"this change is not supported yet: {error.diag.message_primary}, in: {step.sql}"
             ) from error
+        if step.phase == "before" and step.what == ADD_LABEL:
+            # PostgreSQL lets nothing use a label before it is committed; the scratch database is thrown away.
+            await self._connection.commit()
+            await self._connection.execute("BEGIN")
+            await self._connection.execute(_SET_LOCALLY)
         return msgspec.structs.replace(step, rewrites=await self._files(step) != before)
 
     async def _files(self, step: Step) -> object:
@@ -203,6 +225,12 @@ def _refuse_moved_guards(old: dict[Key, Piece], new: dict[Key, Piece]) -> None:
         )
 
 
+def _new_sequences(old: dict[Key, Piece], new: dict[Key, Piece]) -> set[Key]:
+    """Those that begin to count; one that has another name goes on."""
+    renamed = {piece.key for _, piece in renamed_pieces(old, new)}
+    return {key for key in new.keys() - old.keys() - renamed if key[0] == "sequence"}
+
+
 def _needs(
     steps: Sequence[Step], others: Iterator[tuple[str, str]], old_names: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
@@ -229,11 +257,16 @@ def _plan(database: Database) -> Plan:
         ) from refused
 
 
+def name_as_sql(name: TableName) -> str:
+    """A table's name for a statement without parameters, in which %% does not stand for %."""
+    return table_identifier(name).as_string().replace("%%", "%")
+
+
 async def tables_with_rows(connection: Connection, schema: ShardSchema, names: Sequence[str]) -> set[str]:
     """Those of the tables, by `schema.name`, that have rows on this shard."""
     filled = set()
     for name in sorted(set(names)):
-        table = table_identifier(schema.table(name).name).as_string()
+        table = name_as_sql(schema.table(name).name)
         cursor = await connection.execute(f"SELECT FROM {table} LIMIT 1".encode(), prepare=False)
         if cursor.rowcount:
             filled.add(name)

@@ -24,8 +24,8 @@ async def read_pieces(connection: Connection) -> dict[Key, Piece]:
     )
 
 
-def differences(wanted: Pieces, found: Pieces) -> Iterator[str]:
-    """What a found schema is not as it is wanted, a sentence each.
+def differences(wanted: Pieces, found: Pieces, *, more_labels: bool = False) -> Iterator[str]:
+    """What a found schema is not as it is wanted, a sentence each; `more_labels` is whether enums may have more.
 
     Sequences count differently on each shard, and only that they are there is looked at.
     """
@@ -37,5 +37,13 @@ def differences(wanted: Pieces, found: Pieces) -> Iterator[str]:
             yield f"{where} is too many"
         elif have is None:
             yield f"{where} is missing"
-        elif want.state != have.state and kind != "sequence":
+        elif want.state != have.state and kind != "sequence" and not (more_labels and _has_labels(have, want)):
             yield f"{where} is ({have.state}), and should be ({want.state})"
+
+
+def _has_labels(have: Piece, want: Piece) -> bool:
+    """Whether it is an enum that has all labels that are wanted, in their order."""
+    if want.kind != "enum":
+        return False
+    wanted = want.facts["labels"] or []
+    return [label for label in have.facts["labels"] or [] if label in wanted] == wanted

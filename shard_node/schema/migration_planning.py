@@ -13,13 +13,14 @@ import msgspec
 import psycopg
 
 from crosskey import errors
+from crosskey.catalog.changes.clean_ups import forgotten_clean_ups
 from crosskey.catalog.changes.columns import Unsupported
 from crosskey.catalog.changes.differing import find_steps
 from crosskey.catalog.changes.pieces import Key, Piece
 from crosskey.catalog.changes.plans import changed_tables, in_old_order, need_empty, refuse_plans
 from crosskey.catalog.changes.renames import Renames, read_renames, refuse_reused
 from crosskey.catalog.changes.steps import Step
-from crosskey.catalog.model import Database
+from crosskey.catalog.model import Database, TableName
 from crosskey.catalog.plan import Plan
 from crosskey.catalog.planning import SchemaRefused, plan_schema
 from crosskey.shard_node import sql as sql_files
@@ -62,6 +63,8 @@ class PlannedMigration:
     run: RunSchema
     spaces: tuple[str, ...] = ()
     """What gives new sequences a space of their own on this shard."""
+    clean_ups: tuple[TableName, ...] = ()
+    """The tables of clean-ups that must be over."""
 
 
 async def plan_migration(
@@ -145,6 +148,7 @@ class _Planning:
             tuple(_needs(tried, need_empty(self._schema.plan, plan, renames.tables), by_old_name)),
             run,
             spaces,
+            tuple(dict.fromkeys(forgotten_clean_ups(self._schema.plan, plan, renames.tables))),
         )
 
     async def _begin(self) -> None:

@@ -164,7 +164,7 @@ class ShardMaintenance(maintenance_pb2_grpc.ShardMaintenanceServicer):
     ) -> proto.RunMigrationStepResponse:
         self._shard.check(request.shard)
         with translated():
-            await run_step(self._shard.database, request.step, undo=request.undo)
+            await run_step(self._shard.database, request)
         return proto.RunMigrationStepResponse()
 
     @override

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 
 from crosskey.catalog.changes.steps import Step
+from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import transactions_pb2
 from crosskey.shard_node.postgres.database import Connection
@@ -64,7 +65,24 @@ def _to_flip(schema: ShardSchema, planned: PlannedMigration) -> transactions_pb2
         fingerprint=planned.run.fingerprint,
         description_json=planned.description.to_json(),
         pieces_json=msgspec.json.encode(list(planned.pieces.values())),
+        must_be_empty=_must_be_empty(schema, planned),
     )
+
+
+def _must_be_empty(schema: ShardSchema, planned: PlannedMigration) -> Iterator[transactions_pb2.MustBeEmpty]:
+    """The tables that must have no rows when the schema changes: what was seen when it was planned may have changed."""
+    there = {table.name.qualified: table.name for table in schema.database.tables}
+    for name, why in planned.need_empty:
+        if name in there:
+            yield transactions_pb2.MustBeEmpty(table=_as_sql(there[name]), why=why)
+    for table in planned.clean_ups:
+        why = "a clean-up is under way of a key that would stop being eventual: `crosskey cleanups` shows it"
+        yield transactions_pb2.MustBeEmpty(table=_as_sql(table), why=why, passing=True)
+
+
+def _as_sql(table: TableName) -> str:
+    # Composed text has a % doubled, for parameters that there are none of.
+    return table_identifier(table).as_string().replace("%%", "%")
 
 
 async def _refusals(

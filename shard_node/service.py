@@ -52,6 +52,12 @@ _MAY_COME_OF_ANOTHER_SCHEMA = (
 """What is said of a call, among others, if it names what is no more."""
 
 
+def may_commit(kind: str, request: Any) -> bool:
+    """Whether a call commits or prepares something, or finishes what is prepared."""
+    ends = kind == "run" and request.commands and request.commands[-1].WhichOneof("command")
+    return kind in _SECOND_PHASE or ends in {"commit", "prepare"}
+
+
 class ShardNode(session_pb2_grpc.ShardNodeServicer):
     """Serves one shard."""
 
@@ -107,19 +113,27 @@ class NodeCalls(CallHandlers):
         try:
             answered = await super().answer(kind, call)
         except Exception as error:
-            if await self._comes_of_another_schema(error, call.epoch):
+            if await self._comes_of_another_schema(error, kind, call):
                 raise schema_has_changed() from error
             raise
         if kind == "run" and answered[kind].HasField("failure"):
             told = errors.from_failure(answered[kind].failure)
-            if await self._comes_of_another_schema(told, call.epoch):
+            if await self._comes_of_another_schema(told, kind, call):
                 raise schema_has_changed() from told
         return answered
 
-    async def _comes_of_another_schema(self, error: Exception, epoch: int) -> bool:
-        """Whether an error may be about what is no more, or is not as it was when the call was planned."""
-        if isinstance(error, errors.CrosskeyError) and not isinstance(error, _MAY_COME_OF_ANOTHER_SCHEMA):
+    async def _comes_of_another_schema(self, error: Exception, kind: str, call: session_pb2.Call) -> bool:
+        """Whether an error may be about what is no more, or is not as it was when the call was planned.
+
+        Nothing of the call was done then. An error that nobody foresaw says nothing of that where something may have
+        been committed.
+        """
+        foreseen = isinstance(error, errors.CrosskeyError) and not isinstance(error, errors.InternalError)
+        if foreseen and not isinstance(error, _MAY_COME_OF_ANOTHER_SCHEMA):
             return False
+        if not foreseen and may_commit(kind, getattr(call, kind)):
+            return False
+        epoch = call.epoch
         return isinstance(error, errors.SchemaChanged) or await self._shard.has_moved(epoch)
 
     @override

@@ -215,7 +215,7 @@ class _Stream:
         if need is None:
             return ()
         rows: list[Row] = [{} for _ in range(count)]
-        (await self._loader.value_generator.for_load(need)).fill(rows)
+        (await self._loader.value_generator.for_load(self._view, need)).fill(rows)
         return rows
 
     async def _commit(self) -> None:

@@ -82,7 +82,7 @@ async def outline(preparing: Preparing, step: NestedStep) -> Outline | None:
             case None:
                 return Outline(preparing.view, outcome or Outcome(), writes, plans) if plans else None
             case Generate():
-                answer = await preparing.value_generator.for_load(action.need)
+                answer = await preparing.value_generator.for_load(preparing.view, action.need)
             case Find() | WaitForPrepared():
                 script.close()
                 return None
@@ -105,7 +105,7 @@ async def run_script(
             case None:
                 return to_result(outcome or Outcome())
             case Generate():
-                answer = await preparing.value_generator.for_load(action.need)
+                answer = await preparing.value_generator.for_load(preparing.view, action.need)
             case Find():
                 answer = await find_rows(preparing.view, transaction, action.rows)
             case WaitForPrepared():

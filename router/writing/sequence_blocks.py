@@ -24,6 +24,7 @@ FIRST_BLOCK = 32
 LARGEST_BLOCK = 4096
 """Some milliseconds' work for PostgreSQL, and a gap that an integer can afford."""
 
+FIRST_EPOCH = 1
 BUSY_SECONDS = 1.0
 IDLE_SECONDS = 60.0
 
@@ -52,6 +53,13 @@ class SequenceBlocks:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._stocks: dict[TableName, _Stock] = {}
+        self._epoch = FIRST_EPOCH
+
+    def keep_up(self, epoch: int) -> None:
+        """Gives up all numbers if the schema is a newer one: a name may be another sequence's by now."""
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._stocks = {}
 
     def left(self, sequence: TableName) -> Sequence[int]:
         """The numbers that come next, as far as they are drawn already."""

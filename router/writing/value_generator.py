@@ -55,15 +55,18 @@ class ValueGenerator:
 
     async def for_insert(self, view: SchemaView, request: router_pb2.InsertRequest) -> GeneratedValues:
         """What an insert needs. Raises what calls to nodes raise; what PostgreSQL refuses is in the answer."""
+        self.blocks.keep_up(view.epoch)
         need = need_of(view, request)
         return NOTHING if need is None else (await self._make({"": need}))[""]
 
     async def for_transaction(self, view: SchemaView, request: router_pb2.TransactRequest) -> AllGenerated:
         """What the inserts of a transaction need. Raises as `for_insert`."""
+        self.blocks.keep_up(view.epoch)
         return await self._make(needs_of(view, request.statements))
 
-    async def for_load(self, need: Need | None) -> GeneratedValues:
+    async def for_load(self, view: SchemaView, need: Need | None) -> GeneratedValues:
         """What rows to load need. Raises as `for_insert`."""
+        self.blocks.keep_up(view.epoch)
         return NOTHING if need is None else (await self._make({"": need}))[""]
 
     async def _make(self, needs: Mapping[str, Need]) -> AllGenerated:

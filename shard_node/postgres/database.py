@@ -37,6 +37,7 @@ CONNECTION_CHECK_INTERVAL_MS = 1000
 # long, and to compile them takes seconds.
 PLANNER_OPTIONS = "-c jit=off"
 PREPARE_AFTER_EXECUTIONS = 2
+_UNKNOWN_EPOCH = 0
 
 NO_CONNECTION: dict[str, tuple[type[errors.CrosskeyError], str]] = {
     "busy": (errors.Overloaded, "no connection to the shard's PostgreSQL became free in time"),
@@ -154,6 +155,8 @@ class Database:
 
     async def _tell_epoch(self, connection: Connection, epoch: int) -> None:
         """Has PostgreSQL know by which schema statements are made from now on. Raises ShardUnavailable."""
+        # Whoever is cancelled here may have told it, or not.
+        self._told_epochs[connection] = _UNKNOWN_EPOCH
         try:
             await connection.execute(TELL_EPOCH, (epoch,), prepare=False)
         except BaseException as error:

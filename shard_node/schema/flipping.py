@@ -21,6 +21,7 @@ from crosskey.shard_node.postgres.database import Connection, Database
 from crosskey.shard_node.postgres.epochs import FENCE
 from crosskey.shard_node.postgres.postgres_errors import is_passing
 from crosskey.shard_node.schema.installation import INSTALLATION_LOCK
+from crosskey.shard_node.schema.migration_journal import note_flip
 from crosskey.shard_node.schema.piece_reading import differences, read_pieces
 from crosskey.shard_node.schema.shard_schema import read_epoch
 from crosskey.v1 import admin_pb2
@@ -31,6 +32,9 @@ _IN_FORCE = "UPDATE crosskey.schema SET sql = %s, fingerprint = %s, description 
 _NEXT_EPOCH = "INSERT INTO crosskey.epoch (epoch, fingerprint) VALUES (%s, %s)"
 _OLDER = f"coalesce(nullif(current_setting('crosskey.epoch', true), ''), '{2**63 - 1}')::bigint < "
 """Sessions that say nothing are no router's, and have no plan."""
+
+_IS_GIVEN_UP = "SELECT FROM crosskey.given_up_migration WHERE id = %s"
+_GIVE_UP = "INSERT INTO crosskey.given_up_migration (id) VALUES (%s) ON CONFLICT DO NOTHING"
 
 STEP_LOCK_TIMEOUT_MS = 200
 """How long others wait behind a step that waits for a lock; it then makes way, and tries again."""
@@ -51,17 +55,22 @@ ORDER BY 2, 1
 async def flip_schema(connection: Connection, flip: proto.FlipSchema, shard: int) -> None:
     """Changes the schema in the transaction that is open on the connection.
 
-    Raises Conflict if another flip was faster, or a lock is not to be had; SchemaRefused if a statement fails here, or
-    the shard would not be as the new schema says.
+    Raises Conflict if another flip was faster, the migration is given up, a clean-up is under way or a lock is not to
+    be had; SchemaRefused if a statement fails here, a table has rows that must have none, or the shard would not be as
+    the new schema says.
     """
     try:
         await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{flip.lock_timeout_ms}ms",))
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALLATION_LOCK,))
         if await read_epoch(connection) != flip.epoch:
             raise errors.Conflict("another migration was faster")
-        if flip.locked:
-            text = f"LOCK TABLE {', '.join(flip.locked)} IN ACCESS EXCLUSIVE MODE"
+        if flip.migration:
+            await note_flip(connection, flip)
+        locked = dict.fromkeys([*flip.locked, *(each.table for each in flip.must_be_empty)])
+        if locked:
+            text = f"LOCK TABLE {', '.join(locked)} IN ACCESS EXCLUSIVE MODE"
             await connection.execute(text.encode(), prepare=False)
+        await _refuse_rows(connection, flip, shard)
         await connection.execute(_SET_LOCALLY)
         for statement in flip.statements:
             await connection.execute(statement.encode(), prepare=False)
@@ -79,6 +88,15 @@ async def flip_schema(connection: Connection, flip: proto.FlipSchema, shard: int
             constraint=error.diag.constraint_name,
             detail=error.diag.message_detail,
         ) from error
+
+
+async def _refuse_rows(connection: Connection, flip: proto.FlipSchema, shard: int) -> None:
+    """Looks at what must be empty, under the locks: clients wrote since it was planned."""
+    for each in flip.must_be_empty:
+        cursor = await connection.execute(f"SELECT FROM {each.table} LIMIT 1".encode(), prepare=False)
+        if cursor.rowcount:
+            kind = errors.Conflict if each.passing else errors.SchemaRefused
+            raise kind(each.why, shard=shard)
 
 
 async def _refuse_differences(connection: Connection, flip: proto.FlipSchema, shard: int) -> None:
@@ -100,27 +118,54 @@ def fence(table: str, epoch: int) -> str:
     )
 
 
-async def run_step(database: Database, step: maintenance.ShardMigrationStep, *, undo: bool) -> None:
+async def run_step(database: Database, request: maintenance.RunMigrationStepRequest) -> None:
     """Carries out a step beside the flip, or takes it back, while clients go on.
 
-    Raises SchemaRefused if rows forbid it, and what Database.connect raises.
+    No flip comes in between: what is in force then is not the step's. Raises Conflict if another epoch is in force, or
+    the migration was given up here; SchemaRefused if rows forbid it, and what Database.connect raises.
     """
     async with await database.connect() as connection:
         await connection.execute(_SET)
         try:
-            if undo:
-                if step.step.undo:
-                    await _patiently(connection, step.step.undo)
-                return
-            if step.done and await _answers_true(connection, step.done):
-                return
-            if step.clear:
-                await _patiently(connection, step.clear)
-            await _patiently(connection, step.step.sql)
+            await _keep_flips_out(connection)
+            if await read_epoch(connection) != request.epoch:
+                raise errors.Conflict("another migration was faster")
+            await (_undo if request.undo else _do)(connection, request)
         except psycopg.Error as error:
             if is_passing(error) or connection.broken:
                 raise
-            raise _refused(error, step.step) from error
+            raise _refused(error, request.step.step) from error
+
+
+async def _do(connection: Connection, request: maintenance.RunMigrationStepRequest) -> None:
+    step = request.step
+    if (await connection.execute(_IS_GIVEN_UP, (request.migration,))).rowcount:
+        raise errors.Conflict(f"migration {request.migration} was given up")
+    if step.done and await _answers_true(connection, step.done):
+        return
+    if step.clear:
+        await _patiently(connection, step.clear)
+    await _patiently(connection, step.step.sql)
+
+
+async def _undo(connection: Connection, request: maintenance.RunMigrationStepRequest) -> None:
+    """Takes a step back; if the migration is told, no step of it that comes late is taken any more."""
+    if request.migration:
+        await connection.execute(_GIVE_UP, (request.migration,))
+    if request.step.step.undo:
+        await _patiently(connection, request.step.step.undo)
+
+
+async def _keep_flips_out(connection: Connection) -> None:
+    """Returns once no flip is under way here; none is until the connection is closed.
+
+    It asks again and again: an index that is made CONCURRENTLY would wait for whoever waits.
+    """
+    query = f"SELECT pg_try_advisory_lock({INSTALLATION_LOCK})"
+    while True:
+        if await _answers_true(connection, query):
+            return
+        await asyncio.sleep(random.uniform(0.5, 1.5) * STEP_LOCK_TIMEOUT_MS / 1000)  # no secret
 
 
 async def list_unvalidated(connection: Connection) -> list[maintenance.ShardMigrationStep]:

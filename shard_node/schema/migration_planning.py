@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 
 from crosskey import errors
+from crosskey.catalog.changes.clean_ups import forgotten_clean_ups
 from crosskey.catalog.changes.columns import Unsupported
 from crosskey.catalog.changes.differing import ADD_LABEL, find_steps
 from crosskey.catalog.changes.pieces import Key, Piece
@@ -68,6 +69,8 @@ class PlannedMigration:
     run: RunSchema
     spaces: tuple[str, ...] = ()
     """What gives new sequences a space of their own on this shard."""
+    clean_ups: tuple[TableName, ...] = ()
+    """The tables of clean-ups that must be over."""
 
 
 async def plan_migration(
@@ -153,6 +156,7 @@ class _Planning:
             tuple(_needs(tried, need_empty(self._schema.plan, plan, renames.tables), by_old_name)),
             run,
             spaces,
+            tuple(dict.fromkeys(forgotten_clean_ups(self._schema.plan, plan, renames.tables))),
         )
 
     async def _read_with_new_names(self, renames: Renames) -> dict[Key, Piece]:

@@ -49,6 +49,11 @@ CREATE TABLE IF NOT EXISTS crosskey.migration (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS migration_under_way ON crosskey.migration ((true)) WHERE ended_at IS NULL;
 
+-- Migrations whose steps are taken back on this shard: one that comes late is not taken any more.
+CREATE TABLE IF NOT EXISTS crosskey.given_up_migration (
+    id bigint PRIMARY KEY
+);
+
 -- Outcomes of the distributed transactions whose home is this shard. The primary key arbitrates between a home
 -- transaction that is still in flight and a resolver that decides to abort it.
 CREATE TABLE IF NOT EXISTS crosskey.decision (

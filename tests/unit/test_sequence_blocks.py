@@ -100,3 +100,19 @@ async def test_a_caller_that_gives_up_does_not_hold_up_the_others() -> None:
     impatient.cancel()
     assert len(await patient) == 1
     assert impatient.cancelled()
+
+
+async def test_numbers_are_given_up_with_the_schema_that_they_were_drawn_by() -> None:
+    nodes = CountingNodes()
+    blocks = SequenceBlocks(nodes)
+    blocks.keep_up(2)
+    await blocks.take(SEQUENCE, 1)
+    blocks.keep_up(2)
+    assert blocks.left(SEQUENCE)
+    blocks.keep_up(3)
+    assert blocks.left(SEQUENCE) == ()
+    # A request that still goes by the older schema changes nothing.
+    await blocks.take(SEQUENCE, 1)
+    blocks.keep_up(2)
+    assert blocks.left(SEQUENCE)
+    assert len(nodes.requests) == 2

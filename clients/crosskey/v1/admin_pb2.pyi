@@ -337,6 +337,10 @@ class MigrationDescription(_message.Message):
         """All is done."""
         STATE_ABORTED: MigrationDescription._State.ValueType  # 4
         """It was given up, and nothing of it is left."""
+        STATE_ABORTING: MigrationDescription._State.ValueType  # 5
+        """It is given up, and what was done before the flip is taken back. Only AbortMigration goes on with that."""
+        STATE_GOING_BACK: MigrationDescription._State.ValueType  # 6
+        """The new schema is in force, and the old one is to come back. Only AbortMigration goes on with that."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """How far a migration has come."""
@@ -351,6 +355,10 @@ class MigrationDescription(_message.Message):
     """All is done."""
     STATE_ABORTED: MigrationDescription.State.ValueType  # 4
     """It was given up, and nothing of it is left."""
+    STATE_ABORTING: MigrationDescription.State.ValueType  # 5
+    """It is given up, and what was done before the flip is taken back. Only AbortMigration goes on with that."""
+    STATE_GOING_BACK: MigrationDescription.State.ValueType  # 6
+    """The new schema is in force, and the old one is to come back. Only AbortMigration goes on with that."""
 
     ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int

@@ -152,6 +152,10 @@ const (
 	MigrationDescription_STATE_DONE MigrationDescription_State = 3
 	// It was given up, and nothing of it is left.
 	MigrationDescription_STATE_ABORTED MigrationDescription_State = 4
+	// It is given up, and what was done before the flip is taken back. Only AbortMigration goes on with that.
+	MigrationDescription_STATE_ABORTING MigrationDescription_State = 5
+	// The new schema is in force, and the old one is to come back. Only AbortMigration goes on with that.
+	MigrationDescription_STATE_GOING_BACK MigrationDescription_State = 6
 )
 
 // Enum value maps for MigrationDescription_State.
@@ -162,6 +166,8 @@ var (
 		2: "STATE_FINISHING",
 		3: "STATE_DONE",
 		4: "STATE_ABORTED",
+		5: "STATE_ABORTING",
+		6: "STATE_GOING_BACK",
 	}
 	MigrationDescription_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -169,6 +175,8 @@ var (
 		"STATE_FINISHING":   2,
 		"STATE_DONE":        3,
 		"STATE_ABORTED":     4,
+		"STATE_ABORTING":    5,
+		"STATE_GOING_BACK":  6,
 	}
 )
 
@@ -3001,21 +3009,23 @@ const file_crosskey_v1_admin_proto_rawDesc = "" +
 	"\x04step\x18\x02 \x01(\v2\x1a.crosskey.v1.MigrationStepR\x04step\x12\x19\n" +
 	"\bin_force\x18\x03 \x01(\bR\ainForce\"-\n" +
 	"\x15ListMigrationsRequest\x12\x14\n" +
-	"\x05limit\x18\x01 \x01(\rR\x05limit\"\x90\x03\n" +
+	"\x05limit\x18\x01 \x01(\rR\x05limit\"\xbb\x03\n" +
 	"\x14MigrationDescription\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12=\n" +
 	"\x05state\x18\x02 \x01(\x0e2'.crosskey.v1.MigrationDescription.StateR\x05state\x124\n" +
 	"\tmigration\x18\x03 \x01(\v2\x16.crosskey.v1.MigrationR\tmigration\x125\n" +
 	"\bbegan_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x125\n" +
 	"\bended_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"k\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x95\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTATE_PREPARING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_FINISHING\x10\x02\x12\x0e\n" +
 	"\n" +
 	"STATE_DONE\x10\x03\x12\x11\n" +
-	"\rSTATE_ABORTED\x10\x04\"[\n" +
+	"\rSTATE_ABORTED\x10\x04\x12\x12\n" +
+	"\x0eSTATE_ABORTING\x10\x05\x12\x14\n" +
+	"\x10STATE_GOING_BACK\x10\x06\"[\n" +
 	"\x16ListMigrationsResponse\x12A\n" +
 	"\n" +
 	"migrations\x18\x01 \x03(\v2!.crosskey.v1.MigrationDescriptionR\n" +

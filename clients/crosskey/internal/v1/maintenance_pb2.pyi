@@ -148,10 +148,16 @@ class RunMigrationStepRequest(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     UNDO_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for."""
     undo: _builtins.bool
     """Take it back."""
+    epoch: _builtins.int
+    """The epoch for which it is. CONFLICT if another one is in force."""
+    migration: _builtins.int
+    """The migration, which is given up on this shard if its step is taken back. CONFLICT if a step comes after that."""
     @_builtins.property
     def step(self) -> Global___ShardMigrationStep:
         """The step."""
@@ -162,10 +168,12 @@ class RunMigrationStepRequest(_message.Message):
         shard: _builtins.int = ...,
         step: Global___ShardMigrationStep | None = ...,
         undo: _builtins.bool = ...,
+        epoch: _builtins.int = ...,
+        migration: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard", "step", b"step", "undo", b"undo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "migration", b"migration", "shard", b"shard", "step", b"step", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,6 +254,7 @@ class NoteMigrationRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    STATE_BEFORE_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard that this is for: the first."""
     id: _builtins.int
@@ -255,7 +264,9 @@ class NoteMigrationRequest(_message.Message):
     message: _builtins.str
     """What it stopped at."""
     epoch: _builtins.int
-    """The epoch of the schema that it changes, of one that begins."""
+    """The epoch of the schema that it changes, of one that begins. CONFLICT if another one is in force."""
+    state_before: _admin_pb2.MigrationDescription.State.ValueType
+    """How far it has come so far, unless one begins. CONFLICT if it is anywhere else."""
     @_builtins.property
     def migration(self) -> _admin_pb2.Migration:
         """What was asked for, of one that begins."""
@@ -269,10 +280,11 @@ class NoteMigrationRequest(_message.Message):
         state: _admin_pb2.MigrationDescription.State.ValueType = ...,
         message: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        state_before: _admin_pb2.MigrationDescription.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "id", b"id", "message", b"message", "migration", b"migration", "shard", b"shard", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "id", b"id", "message", b"message", "migration", b"migration", "shard", b"shard", "state", b"state", "state_before", b"state_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ Commands of transactions: what a router has a branch do."""
 from collections import abc as _abc
 from crosskey.internal.v1 import effects_pb2 as _effects_pb2
 from crosskey.internal.v1 import reads_pb2 as _reads_pb2
+from crosskey.v1 import admin_pb2 as _admin_pb2
 from crosskey.v1 import error_reason_pb2 as _error_reason_pb2
 from crosskey.v1 import rows_pb2 as _rows_pb2
 from google.protobuf import descriptor as _descriptor
@@ -971,6 +972,9 @@ class FlipSchema(_message.Message):
     DESCRIPTION_JSON_FIELD_NUMBER: _builtins.int
     PIECES_JSON_FIELD_NUMBER: _builtins.int
     LOCK_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    MUST_BE_EMPTY_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    STATE_AFTER_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch that ends. CONFLICT if it is over already."""
     sql: _builtins.str
@@ -983,6 +987,12 @@ class FlipSchema(_message.Message):
     """What the shard then consists of: a JSON array of pieces."""
     lock_timeout_ms: _builtins.int
     """How long to wait for each lock, in milliseconds."""
+    migration: _builtins.int
+    """On the first shard: the migration's number in the journal."""
+    state_after: _admin_pb2.MigrationDescription.State.ValueType
+    """On the first shard: what the journal says of it from then on. CONFLICT unless it is where that comes from: FINISHING
+    from PREPARING, ABORTED from GOING_BACK.
+    """
     @_builtins.property
     def locked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The tables that change, as SQL, which are locked first."""
@@ -990,6 +1000,10 @@ class FlipSchema(_message.Message):
     @_builtins.property
     def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The statements."""
+
+    @_builtins.property
+    def must_be_empty(self) -> _containers.RepeatedCompositeFieldContainer[Global___MustBeEmpty]:
+        """The tables that must have no rows, which are locked as well."""
 
     def __init__(
         self,
@@ -1002,14 +1016,47 @@ class FlipSchema(_message.Message):
         description_json: _builtins.bytes = ...,
         pieces_json: _builtins.bytes = ...,
         lock_timeout_ms: _builtins.int = ...,
+        must_be_empty: _abc.Iterable[Global___MustBeEmpty] | None = ...,
+        migration: _builtins.int = ...,
+        state_after: _admin_pb2.MigrationDescription.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description_json", b"description_json", "epoch", b"epoch", "fingerprint", b"fingerprint", "lock_timeout_ms", b"lock_timeout_ms", "locked", b"locked", "pieces_json", b"pieces_json", "sql", b"sql", "statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description_json", b"description_json", "epoch", b"epoch", "fingerprint", b"fingerprint", "lock_timeout_ms", b"lock_timeout_ms", "locked", b"locked", "migration", b"migration", "must_be_empty", b"must_be_empty", "pieces_json", b"pieces_json", "sql", b"sql", "state_after", b"state_after", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlipSchema: _TypeAlias = FlipSchema  # noqa: Y015
+
+@_typing.final
+class MustBeEmpty(_message.Message):
+    """A table of the schema in force that must have no rows when it changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    PASSING_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table, as SQL."""
+    why: _builtins.str
+    """Why, in a sentence."""
+    passing: _builtins.bool
+    """Whether it becomes empty by itself: rows are CONFLICT then, and SCHEMA_REFUSED otherwise."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        why: _builtins.str = ...,
+        passing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["passing", b"passing", "table", b"table", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MustBeEmpty: _TypeAlias = MustBeEmpty  # noqa: Y015
 
 @_typing.final
 class FillShadows(_message.Message):

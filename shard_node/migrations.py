@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 
 from crosskey.catalog.changes.steps import Step
-from crosskey.catalog.model import TableName
 from crosskey.internal.v1 import maintenance_pb2 as proto
 from crosskey.internal.v1 import transactions_pb2
 from crosskey.shard_node.postgres.database import Connection
@@ -74,15 +73,10 @@ def _must_be_empty(schema: ShardSchema, planned: PlannedMigration) -> Iterator[t
     there = {table.name.qualified: table.name for table in schema.database.tables}
     for name, why in planned.need_empty:
         if name in there:
-            yield transactions_pb2.MustBeEmpty(table=_as_sql(there[name]), why=why)
+            yield transactions_pb2.MustBeEmpty(table=name_as_sql(there[name]), why=why)
     for table in planned.clean_ups:
         why = "a clean-up is under way of a key that would stop being eventual: `crosskey cleanups` shows it"
-        yield transactions_pb2.MustBeEmpty(table=_as_sql(table), why=why, passing=True)
-
-
-def _as_sql(table: TableName) -> str:
-    # Composed text has a % doubled, for parameters that there are none of.
-    return table_identifier(table).as_string().replace("%%", "%")
+        yield transactions_pb2.MustBeEmpty(table=name_as_sql(table), why=why, passing=True)
 
 
 async def _refusals(

@@ -53,11 +53,18 @@ def read_renames(told: Iterable[str], database: Database) -> Renames:
 
 
 def refuse_reused(renames: Renames, database: Database, wanted: Pieces) -> None:
-    """Raises Unsupported for a name that means something else at once: a client might use the wrong one.
+    """Raises Unsupported for a new name that is none, and for a name that means something else at once.
+
+    What is renamed to a name that the new schema lacks would be dropped. A client might use the wrong one of two.
 
     `database` is the old schema, `wanted` are the pieces of the new one.
     """
-    for table, old in renames.columns:
+    for table, new in renames.tables.items():
+        if not _is_relation(new, wanted):
+            raise Unsupported(f'rename "{table}={new}": the new schema has no table {new}')
+    for (table, old), new in renames.columns.items():
+        if ("column", table, new) not in wanted:
+            raise Unsupported(f'rename "{table}.{old}={new}": the new schema has no column {table}.{new}')
         if ("column", table, old) in wanted:
             raise Unsupported(
                 f'column "{old}" of {table}: its name is given to another column: do it in two migrations'

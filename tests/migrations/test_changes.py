@@ -164,6 +164,12 @@ REFUSED = [
     ),
     ("a reference table that is sharded", (("IS '@shard_by id'", "IS '@reference'"),), {}, 'table "users"'),
     ("a rename of nothing", (), {"renames": {"users.nock": "nick"}}, "has no table and no column users.nock"),
+    (
+        "a rename to nothing",
+        (),
+        {"renames": {"users.nick": "nock"}, "allow_destructive": True},
+        "the new schema has no column public.users.nock",
+    ),
     ("nulls", (("about bigint", "about bigint NOT NULL"),), {}, "crosskey_not_null_about.*violated by some row"),
     ("a row that fails a check", (("home text", "home text CHECK (home <> 'DE')"),), {}, "users_home_check"),
     (

@@ -16,6 +16,8 @@ from tests.fresh_cluster import FreshClusters
 from tests.migrations.schema import END, SCHEMA, fill, with_changes
 from tests.shard_sql import as_superuser, query, query_all
 
+pytestmark = pytest.mark.processes
+
 WITH_EMAIL = with_changes((("age integer", "email text NOT NULL DEFAULT 'none', age integer"),))
 
 

@@ -10,6 +10,8 @@ from tests.fresh_cluster import FreshClusters
 from tests.migrations.schema import SCHEMA, USERS, fill, with_changes
 from tests.shard_sql import query_all
 
+pytestmark = pytest.mark.processes
+
 KEYED = with_changes((("about bigint", "about bigint REFERENCES users ON DELETE SET NULL"),))
 ORPHANS = {number: 1000 + number % 7 for number in range(10_000, 10_100)}
 """The parents that are missing, by the ids of the notes about them."""

@@ -18,6 +18,8 @@ from tests.hand_coordinator import HandCoordinator
 from tests.migrations.schema import SCHEMA, fill
 from tests.shard_sql import as_superuser, query, query_all
 
+pytestmark = pytest.mark.processes
+
 EVENTUAL = "COMMENT ON CONSTRAINT trips_rider ON trips IS '@enforce eventual';"
 OLD = f"""{SCHEMA}
 CREATE TABLE posts (id bigint PRIMARY KEY, code text);

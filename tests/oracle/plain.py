@@ -89,7 +89,7 @@ class PlainTable:
     def row(self) -> sql.Composed:
         """A row as a JSON object; bigint and numeric as strings."""
         columns = sql.SQL(", ").join(map(self._shown, self.types))
-        return sql.SQL("(SELECT row_to_json(shown) FROM (SELECT {}) shown)").format(columns)
+        return sql.SQL('(SELECT row_to_json("the row") FROM (SELECT {}) "the row")').format(columns)
 
     def _shown(self, name: str) -> sql.Composed:
         element, is_array = self.types[name].removeprefix("_"), self.types[name].startswith("_")

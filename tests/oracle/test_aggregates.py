@@ -13,6 +13,8 @@ from crosskey import InvalidRequest, UnknownColumn
 from crosskey.requests import Aggregate
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TYPE agg_state AS ENUM ('new', 'paid', 'sent');
 CREATE TABLE agg_orders (

@@ -11,6 +11,8 @@ from crosskey import CrosskeyError, ForeignKeyViolation, UniqueViolation, delete
 from tests.oracle.nested import transact
 from tests.oracle.pair import Pair
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE owners (id bigint PRIMARY KEY, name text);
 COMMENT ON TABLE owners IS '@shard_by id';

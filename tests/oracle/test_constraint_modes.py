@@ -21,6 +21,8 @@ from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.nested import transact
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 CREATE TABLE parents (id bigint PRIMARY KEY, name text CONSTRAINT named CHECK (name <> ''));
 COMMENT ON TABLE parents IS '@shard_by id';

@@ -6,6 +6,8 @@ from crosskey import ForeignKeyViolation, UniqueViolation, column, delete, eq, g
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair, shard_of
 
+pytestmark = pytest.mark.searches
+
 DEFAULT_PARENT = next(n for n in range(10**9, 10**9 + 100) if shard_of("int8", n) == 2)
 
 SCHEMA = f"""

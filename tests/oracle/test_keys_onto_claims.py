@@ -8,6 +8,8 @@ from crosskey import ForeignKeyViolation, UniqueViolation, delete, group, insert
 from tests.oracle.nested import transact
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 ACTIONS = ("NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT")
 
 

@@ -8,6 +8,8 @@ from crosskey import column, in_
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import SHARDS, Pair
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = """
 -- Two keys that share a column, one of them onto a claimed key.
 CREATE TABLE shared_parents (id bigint PRIMARY KEY, code integer, UNIQUE (code), UNIQUE (id, code));

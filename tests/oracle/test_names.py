@@ -8,6 +8,8 @@ from crosskey import ForeignKeyViolation, InvalidValue, UniqueViolation, desc, d
 from tests.oracle.conftest import PARENT_SHARD
 from tests.oracle.pair import Pair
 
+pytestmark = pytest.mark.searches
+
 LONG = "a_very_long_name_" + "x" * 46
 
 SCHEMA = f"""

@@ -17,6 +17,8 @@ from tests.oracle import related
 from tests.oracle.pair import SHARDS, Pair
 from tests.oracle.related import Draw, expected_rows, without_sql
 
+pytestmark = pytest.mark.searches
+
 SCHEMA = related.SCHEMA
 
 TABLES = list(related.KEYS)

@@ -17,6 +17,8 @@ from crosskey.catalog.slots import mint_uuid, slot_of_value
 from crosskey.cli.schema_reading import read_schema
 from crosskey.local_cluster.postgres import PostgresServer
 
+pytestmark = pytest.mark.searches
+
 FLAG = "CREATE TABLE people (nick text UNIQUE, is_admin smallint NOT NULL DEFAULT 0, hash text, joined bigint);"
 
 SHARE_CODE = """

@@ -28,6 +28,8 @@ from tests.fresh_cluster import FreshClusters
 from tests.numbers_on_shards import numbers_on
 from tests.shard_sql import as_superuser, prepared, query, query_all, wait_for_waiters
 
+pytestmark = pytest.mark.processes
+
 SHARDS = 3
 SCHEMA = r"""
 CREATE TYPE mood AS ENUM ('calm', 'so "so"');

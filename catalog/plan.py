@@ -296,14 +296,6 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     def _keys_of(self) -> Mapping[TableName, Sequence[KeyPlan]]:
         return _grouped(self.keys, lambda key: key.foreign_key.table)
 
-    def keys_onto(self, table: TableName) -> Sequence[KeyPlan]:
-        """The foreign keys that reference a table's rows."""
-        return self._keys_onto.get(table, ())
-
-    @cached_property
-    def _keys_onto(self) -> Mapping[TableName, Sequence[KeyPlan]]:
-        return _grouped(self.keys, lambda key: key.foreign_key.parent)
-
     def keys_by(self, referenced: ReferencedKey) -> Sequence[KeyPlan]:
         """The foreign keys across shards that reference that key."""
         return self._keys_by.get(referenced.id, ())

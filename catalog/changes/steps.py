@@ -36,11 +36,6 @@ class Step(msgspec.Struct, frozen=True):
     needs_empty: str = ""
     """Why it is refused if the table has rows; "" if it is not."""
 
-    @property
-    def online(self) -> bool:
-        """Whether clients go on while it runs, but for a moment."""
-        return not self.rewrites
-
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
